@@ -1,0 +1,23 @@
+/** What a source hands to the pipeline: the picture at two sizes, and when and where it was taken. */
+export interface Frame extends Disposable {
+  /** Counts up from 0 in each source, frames that were skipped included. */
+  readonly sequence: number
+  /** Milliseconds since 1970. */
+  readonly capturedAtMs: number
+  /** Full size, pixels. */
+  readonly width: number
+  readonly height: number
+  /**
+   * The frame fitted into the detector's input, RGB, 8 bits, rows from the top, without padding between rows.
+   * `scaled.width <= input.width` and `scaled.height <= input.height`; the aspect ratio is the frame's
+   * (letterbox: the detector pads at the right and at the bottom).
+   */
+  readonly scaled: { readonly data: Uint8Array; readonly width: number; readonly height: number }
+  /**
+   * A region of the full-size picture as RGB, 8 bits, rows without padding. Left, top, width and height are
+   * whole pixels inside the frame.
+   */
+  cut(left: number, top: number, width: number, height: number): Promise<Uint8Array>
+  /** True boxes of the faces, where the source drew them itself: left, top, width, height in full-frame pixels. */
+  readonly truth?: readonly (readonly [number, number, number, number])[]
+}

@@ -1,0 +1,84 @@
+/**
+ * Every error a user can meet has a stable code, a sentence that says what to do, and the cause.
+ * The exit status follows from the code (the numbers of sysexits.h, so that scripts and service managers
+ * can tell "fix the configuration" from "try again later").
+ */
+const EXIT_STATUS_BY_CODE = {
+  // how the program was called
+  USAGE: 64,
+  // configuration
+  CONFIG_NOT_FOUND: 66,
+  CONFIG_SYNTAX: 78,
+  CONFIG_INVALID: 78,
+  CONFIG_UNSAFE_LISTENER: 78,
+  // inputs
+  SOURCE_NOT_FOUND: 66,
+  SOURCE_UNREADABLE: 65,
+  SOURCE_UNAVAILABLE: 69,
+  MODEL_NOT_FOUND: 66,
+  MODEL_UNUSABLE: 65,
+  MODEL_DOWNLOAD: 69,
+  // what is written to
+  FOLDER_UNWRITABLE: 73,
+  DISK_FULL: 74,
+  STORE_LOCKED: 75,
+  STORE_NEWER: 78,
+  STORE_CORRUPT: 74,
+  STORE_IO: 74,
+  QUEUE_FULL: 75,
+  // network
+  PORT_TAKEN: 69,
+  PORT_DENIED: 77,
+  BROKER_UNREACHABLE: 69,
+  BROKER_REFUSED: 77,
+  BROKER_PROTOCOL: 76,
+  // bucket
+  BUCKET_NOT_FOUND: 66,
+  BUCKET_DENIED: 77,
+  BUCKET_UNREACHABLE: 69,
+  BUCKET_REFUSED: 70,
+  // messages
+  CROP_INVALID: 65,
+  PAYLOAD_TOO_LARGE: 65,
+  TOPIC_INVALID: 65,
+  NAME_INVALID: 65,
+  NOT_ALLOWED: 77,
+  // running
+  BOOKS_UNBALANCED: 70,
+  DRAIN_TIMEOUT: 75,
+  RUNTIME_TOO_OLD: 69,
+  UNEXPECTED: 70,
+} as const
+
+export type ErrorCode = keyof typeof EXIT_STATUS_BY_CODE
+
+export class SightlineError extends Error {
+  override readonly name = 'SightlineError'
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options)
+    this.code = code
+  }
+
+  get exitStatus(): number {
+    return EXIT_STATUS_BY_CODE[this.code]
+  }
+}
+
+/** The same as `new SightlineError(...)`, short enough for the line that finds the fault. */
+export function failure(code: ErrorCode, message: string, cause?: unknown): SightlineError {
+  return new SightlineError(code, message, cause === undefined ? undefined : { cause })
+}
+
+/** Anything thrown, as an error of ours. What was not foreseen keeps its message and becomes the cause. */
+export function asFailure(error: unknown): SightlineError {
+  if (error instanceof SightlineError) return error
+  const message = error instanceof Error ? error.message : String(error)
+  return failure('UNEXPECTED', `Something unforeseen happened: ${message}`, error)
+}
+
+/** The code of a system error (`EADDRINUSE`, `ENOENT`, ...), where there is one. */
+export function systemCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+}

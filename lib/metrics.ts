@@ -1,0 +1,61 @@
+import { readFile } from 'node:fs/promises'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+
+export type { Counter, Gauge, Histogram, Registry } from 'prom-client'
+
+/** Peak and present anonymous memory, bytes. LMDB maps its file, so RSS says little; RssAnon is what bounds mean. */
+export async function anonymousMemoryBytes(pid: number | 'self' = 'self'): Promise<number | undefined> {
+  try {
+    const status = await readFile(`/proc/${pid}/status`, 'utf8')
+    const match = /^RssAnon:\s+(\d+) kB$/m.exec(status)
+    return match ? Number(match[1]) * 1024 : undefined
+  } catch {
+    return undefined // no /proc on this system: the gauge is absent rather than wrong
+  }
+}
+
+/** A registry of one program's metrics; names start with `sightline_`. */
+export function openMetrics(program: string): Registry {
+  const registry = new Registry()
+  registry.setDefaultLabels({ program })
+  const memory = new Gauge({
+    name: 'sightline_memory_anonymous_bytes',
+    help: 'Anonymous memory of this process (RssAnon)',
+    registers: [registry],
+    async collect() {
+      const bytes = await anonymousMemoryBytes()
+      if (bytes !== undefined) memory.set(bytes)
+    },
+  })
+  return registry
+}
+
+export function counter<L extends string>(
+  registry: Registry,
+  name: string,
+  help: string,
+  labelNames: readonly L[] = [],
+): Counter<L> {
+  return new Counter({ name: `sightline_${name}`, help, labelNames: [...labelNames], registers: [registry] })
+}
+
+export function gauge<L extends string>(
+  registry: Registry,
+  name: string,
+  help: string,
+  labelNames: readonly L[] = [],
+  collect?: (gauge: Gauge<L>) => void,
+): Gauge<L> {
+  const made: Gauge<L> = new Gauge({
+    name: `sightline_${name}`,
+    help,
+    labelNames: [...labelNames],
+    registers: [registry],
+    collect: collect ? () => collect(made) : undefined,
+  })
+  return made
+}
+
+export function histogram(registry: Registry, name: string, help: string, buckets: number[]): Histogram {
+  return new Histogram({ name: `sightline_${name}`, help, buckets, registers: [registry] })
+}

@@ -1,0 +1,60 @@
+import { asFailure } from './errors.ts'
+import type { Log } from './log.ts'
+
+export interface ServiceOptions {
+  readonly log: Log
+  /** How long draining may take after SIGTERM before the program gives up and says so, ms. */
+  readonly drainMsMax: number
+}
+
+/**
+ * Runs a program until it ends by itself or is told to stop: the signal given to `main` is aborted by SIGTERM
+ * or SIGINT, and `main` then drains and returns. A second signal, or a drain past its deadline, ends it at once.
+ * @returns the exit status
+ */
+export async function runService(
+  options: ServiceOptions,
+  main: (signal: AbortSignal) => Promise<void>,
+): Promise<number> {
+  const { log, drainMsMax } = options
+  const controller = new AbortController()
+  let deadline: NodeJS.Timeout | undefined
+  const stop = (name: NodeJS.Signals) => {
+    if (controller.signal.aborted) {
+      log.fatal({ signal: name }, 'told to stop a second time: ending now')
+      process.exit(75)
+    }
+    log.info({ signal: name, deadlineMs: drainMsMax }, 'draining')
+    deadline = setTimeout(() => {
+      log.fatal(
+        { code: 'DRAIN_TIMEOUT' },
+        `draining took longer than ${drainMsMax} ms; what was accepted is on disk and goes on at the next start`,
+      )
+      process.exit(75)
+    }, drainMsMax).unref()
+    controller.abort(new Error(`stopped by ${name}`))
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+  try {
+    await main(controller.signal)
+    log.info('stopped')
+    return 0
+  } catch (error) {
+    const fault = asFailure(error)
+    log.fatal({ code: fault.code, cause: causeOf(fault) }, fault.message)
+    return fault.exitStatus
+  } finally {
+    clearTimeout(deadline)
+    process.off('SIGTERM', stop)
+    process.off('SIGINT', stop)
+  }
+}
+
+function causeOf(error: Error): string | undefined {
+  return error.cause instanceof Error
+    ? `${error.cause.name}: ${error.cause.message}`
+    : error.cause === undefined
+      ? undefined
+      : String(error.cause)
+}

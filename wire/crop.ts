@@ -1,0 +1,191 @@
+import { z } from 'zod'
+import { NAME_PATTERN } from './names.ts'
+
+/**
+ * The crop is the message: a plain JPEG whose EXIF UserComment holds the metadata as JSON with a version.
+ * Pure: bytes in, bytes out. EXIF per CIPA DC-008 (Exif 2.32): an APP1 segment with a TIFF structure; the
+ * UserComment (0x9286) starts with an 8-byte character code and sits in the Exif IFD (pointer 0x8769).
+ */
+export const CROP_VERSION = 1
+
+const pixels = z.number().finite()
+const point = z.tuple([pixels, pixels])
+const name = z.string().regex(NAME_PATTERN)
+
+export const cropMetadataSchema = z.object({
+  v: z.literal(CROP_VERSION),
+  /** UUIDv7, minted at capture. */
+  id: z.string().regex(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/),
+  site: name,
+  device: name,
+  camera: name,
+  /** Milliseconds since 1970, by the device's clock. */
+  capturedAtMs: z.number().int().nonnegative().max(8.64e15),
+  /** False where the device knew that its clock had not been set (a Pi without a battery starts in the past). */
+  clockSane: z.boolean(),
+  /** The face in full-frame pixels: left, top, width, height. */
+  box: z.tuple([pixels, pixels, pixels, pixels]),
+  /** What the picture shows of the frame (the box and its margin), full-frame pixels: left, top, width, height. */
+  region: z.tuple([pixels, pixels, pixels, pixels]),
+  /** The detector's confidence, 0 to 1. */
+  score: z.number().min(0).max(1),
+  /** Points the model gives (eyes, nose, mouth corners), full-frame pixels, in the model's order. */
+  landmarks: z.array(point).max(128).optional(),
+  /** The model's name. */
+  model: z.string().max(200),
+  /** Width and height of the frame, pixels. */
+  frame: z.tuple([z.number().int().positive(), z.number().int().positive()]),
+})
+
+export type CropMetadata = z.infer<typeof cropMetadataSchema>
+
+export type CropFault =
+  | 'not a JPEG'
+  | 'truncated JPEG'
+  | 'no metadata'
+  | 'foreign metadata'
+  | 'metadata of a newer version'
+  | 'invalid metadata'
+
+export type CropReading =
+  | { readonly crop: CropMetadata }
+  | { readonly fault: CropFault; readonly detail: string }
+
+const TAG_EXIF_IFD = 0x8769
+const TAG_USER_COMMENT = 0x9286
+const TYPE_LONG = 4
+const TYPE_UNDEFINED = 7
+const CHARACTER_CODE = Buffer.from('ASCII\0\0\0', 'latin1')
+const EXIF_HEADER = Buffer.from('Exif\0\0', 'latin1')
+/** An APP1 segment's length field has 16 bits and counts itself. */
+const SEGMENT_BYTES_MAX = 0xffff
+/** Names what the JSON is, so that other programs' comments are not taken for ours. */
+const FORMAT = 'sightline'
+
+/**
+ * The JPEG with the metadata in it, as a new buffer. An APP1 EXIF segment that it had is left behind ours
+ * untouched; readers take the first.
+ */
+export function writeCrop(jpeg: Uint8Array, metadata: CropMetadata): Buffer {
+  if (jpeg[0] !== 0xff || jpeg[1] !== 0xd8) throw new TypeError('writeCrop: the picture is no JPEG')
+  // JSON escapes beyond ASCII, so that the character code tells the truth.
+  const json = JSON.stringify({ format: FORMAT, ...metadata }).replace(
+    /[\u0080-\uffff]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+  const comment = Buffer.concat([CHARACTER_CODE, Buffer.from(json, 'latin1')])
+  // TIFF: header (8), IFD0 with one entry (18), Exif IFD with one entry (18), then the comment.
+  const tiff = Buffer.alloc(44 + comment.length)
+  tiff.write('MM\0*', 0, 'latin1')
+  tiff.writeUInt32BE(8, 4)
+  writeIfdEntry(tiff, 8, TAG_EXIF_IFD, TYPE_LONG, 1, 26)
+  writeIfdEntry(tiff, 26, TAG_USER_COMMENT, TYPE_UNDEFINED, comment.length, 44)
+  comment.copy(tiff, 44)
+  const length = 2 + EXIF_HEADER.length + tiff.length
+  if (length > SEGMENT_BYTES_MAX) throw new RangeError('writeCrop: the metadata does not fit an EXIF segment')
+  const marker = Buffer.from([0xff, 0xd8, 0xff, 0xe1, length >> 8, length & 0xff])
+  return Buffer.concat([marker, EXIF_HEADER, tiff, jpeg.subarray(2)])
+}
+
+function writeIfdEntry(
+  tiff: Buffer,
+  at: number,
+  tag: number,
+  type: number,
+  count: number,
+  value: number,
+): void {
+  tiff.writeUInt16BE(1, at)
+  tiff.writeUInt16BE(tag, at + 2)
+  tiff.writeUInt16BE(type, at + 4)
+  tiff.writeUInt32BE(count, at + 6)
+  tiff.writeUInt32BE(value, at + 10)
+  tiff.writeUInt32BE(0, at + 14)
+}
+
+/** The metadata of a crop, or why there is none to be had. Never throws, whatever the bytes. */
+export function readCrop(payload: Uint8Array): CropReading {
+  const jpeg = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength)
+  if (jpeg.length < 4 || jpeg[0] !== 0xff || jpeg[1] !== 0xd8)
+    return fault('not a JPEG', 'the first bytes are no JPEG start')
+  let comment: Buffer | undefined
+  let frameSeen = false
+  let at = 2
+  for (;;) {
+    if (at + 4 > jpeg.length)
+      return fault('truncated JPEG', `it ends at byte ${jpeg.length}, inside its headers`)
+    if (jpeg[at] !== 0xff) return fault('not a JPEG', `no marker at byte ${at}`)
+    const marker = jpeg[at + 1] as number
+    if (marker === 0xff) {
+      at += 1 // a fill byte before a marker
+      continue
+    }
+    const length = jpeg.readUInt16BE(at + 2)
+    if (length < 2) return fault('not a JPEG', `a segment of length ${length} at byte ${at}`)
+    if (at + 2 + length > jpeg.length)
+      return fault('truncated JPEG', `it ends at byte ${jpeg.length}, inside its headers`)
+    if (marker === 0xda) break // start of scan: entropy-coded data follows
+    if (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xc8 && marker !== 0xcc)
+      frameSeen = true
+    if (marker === 0xe1 && comment === undefined)
+      comment = userComment(jpeg.subarray(at + 4, at + 2 + length))
+    at += 2 + length
+  }
+  if (!frameSeen) return fault('not a JPEG', 'no frame header before the scan')
+  // Some writers pad after the end marker; a cut transfer has none at all.
+  if (jpeg.lastIndexOf(Buffer.from([0xff, 0xd9])) < at)
+    return fault('truncated JPEG', 'the end marker is missing')
+  if (comment === undefined) return fault('no metadata', 'no EXIF UserComment')
+  return parseMetadata(comment)
+}
+
+function parseMetadata(comment: Buffer): CropReading {
+  let json: unknown
+  try {
+    json = JSON.parse(comment.toString('utf8'))
+  } catch {
+    return fault('foreign metadata', 'the EXIF UserComment is no JSON')
+  }
+  if (typeof json !== 'object' || json === null || !('format' in json) || json.format !== FORMAT) {
+    return fault('foreign metadata', 'the EXIF UserComment was not written by Sightline')
+  }
+  const version = 'v' in json ? json.v : undefined
+  if (typeof version === 'number' && Number.isInteger(version) && version > CROP_VERSION) {
+    return fault(
+      'metadata of a newer version',
+      `version ${version}; this program reads up to ${CROP_VERSION}`,
+    )
+  }
+  const result = cropMetadataSchema.safeParse(json)
+  if (result.success) return { crop: result.data }
+  const issue = result.error.issues[0]
+  return fault('invalid metadata', `${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`)
+}
+
+const fault = (kind: CropFault, detail: string): CropReading => ({ fault: kind, detail })
+
+/** The UserComment's bytes behind its character code, out of an APP1 segment's content; bounds-checked throughout. */
+function userComment(segment: Buffer): Buffer | undefined {
+  if (segment.length < 14 || !segment.subarray(0, 6).equals(EXIF_HEADER)) return undefined
+  const tiff = segment.subarray(6)
+  const order = tiff.toString('latin1', 0, 2)
+  if (order !== 'MM' && order !== 'II') return undefined
+  const big = order === 'MM'
+  const u16 = (at: number) => (big ? tiff.readUInt16BE(at) : tiff.readUInt16LE(at))
+  const u32 = (at: number) => (big ? tiff.readUInt32BE(at) : tiff.readUInt32LE(at))
+  const find = (ifd: number, tag: number): number | undefined => {
+    if (ifd + 2 > tiff.length) return undefined
+    const count = u16(ifd)
+    for (let i = 0, at = ifd + 2; i < count && at + 12 <= tiff.length; i += 1, at += 12)
+      if (u16(at) === tag) return at
+    return undefined
+  }
+  const pointer = find(u32(4), TAG_EXIF_IFD)
+  if (pointer === undefined) return undefined
+  const entry = find(u32(pointer + 8), TAG_USER_COMMENT)
+  if (entry === undefined) return undefined
+  const count = u32(entry + 4)
+  const offset = u32(entry + 8)
+  if (count <= CHARACTER_CODE.length || offset + count > tiff.length) return undefined
+  return tiff.subarray(offset + CHARACTER_CODE.length, offset + count)
+}
