@@ -1,0 +1,561 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Database, open as openLmdb, type RootDatabase } from 'lmdb'
+import { EntryIndex } from './entry-index.ts'
+import { failure, type SightlineError } from './errors.ts'
+import { FolderLock } from './lock.ts'
+
+/**
+ * The one durable store: every keeper's messages, until the next keeper has acknowledged them.
+ *
+ * One LMDB environment a program. `bodies` holds each message once under a sequence number; `references` says
+ * which queues still want it; `queues` holds each queue's books. Invariants:
+ *
+ *   1. accept() resolves when the body, every reference and the books are on disk, in one transaction.
+ *   2. For every queue: accepted = forwarded + pending + the sum of dropped, in every transaction.
+ *   3. A body is on disk exactly as long as a queue refers to it.
+ *   4. Sequence numbers rise, across restarts too: a queue's order is the order of acceptance.
+ *
+ * Changes are collected while a transaction is being written, and go out together in the next one (group commit):
+ * the busier the store, the more messages share one flush of the disk.
+ */
+
+const STORE_VERSION = 1
+const EXPIRY_INTERVAL_MS = 1000
+/** A transaction that failed (a full disk) keeps its releases and tries them again after this. */
+const RETRY_INTERVAL_MS = 1000
+const REFERENCE_HEADER_BYTES = 12
+
+export interface QueueBounds {
+  readonly entriesMax: number
+  readonly bytesMax: number
+  /** Older entries are dropped as `expired`, ms; Infinity keeps them. */
+  readonly ageMsMax: number
+  /** What happens to a message that does not fit: refused (its sender keeps it), or room is made. */
+  readonly whenFull: 'reject' | 'drop-oldest'
+}
+
+export interface Books {
+  readonly accepted: number
+  readonly forwarded: number
+  readonly pending: number
+  readonly dropped: Readonly<Record<string, number>>
+}
+
+interface QueueRecord {
+  id: number
+  accepted: number
+  forwarded: number
+  dropped: Record<string, number>
+}
+
+export interface StoreOptions {
+  readonly folder: string
+}
+
+type TableKey = string | Uint8Array
+
+interface Acceptance {
+  readonly body: Uint8Array
+  readonly queues: readonly Queue[]
+  readonly key: string | undefined
+  readonly atMs: number
+}
+
+interface Transaction {
+  readonly acceptances: Acceptance[]
+  /** Queue and sequence number of references to remove. */
+  readonly releases: { queue: number; sequence: number; body: boolean }[]
+  readonly table: Map<string, { table: string; key: TableKey; value: Uint8Array | undefined }>
+  readonly done: PromiseWithResolvers<void>
+}
+
+function newTransaction(): Transaction {
+  const done = Promise.withResolvers<void>()
+  done.promise.catch(() => {}) // each caller sees the rejection through the promise it was given
+  return { acceptances: [], releases: [], table: new Map(), done }
+}
+
+export class Store implements AsyncDisposable {
+  readonly folder: string
+  readonly #lock: FolderLock
+  readonly #root: RootDatabase<Uint8Array, string>
+  readonly #bodies: Database<Uint8Array, number>
+  readonly #references: Database<Uint8Array, [number, number]>
+  readonly #queueRecords: Database<QueueRecord, string>
+  readonly #tables: Database<Uint8Array, [string, TableKey]>
+  readonly #queues = new Map<string, Queue>()
+  /** How many queues refer to a body, where it is more than one. */
+  readonly #shared = new Map<number, number>()
+  readonly #dirty = new Set<Queue>()
+  #sequence = 0
+  #queueId = 0
+  #next = newTransaction()
+  #writing = false
+  #scheduled = false
+  /** Why the last transaction could not be written; nothing is accepted until one can. */
+  #fault: Error | undefined
+  #closed = false
+  readonly #expiry: NodeJS.Timeout
+
+  private constructor(folder: string, lock: FolderLock, root: RootDatabase<Uint8Array, string>) {
+    this.folder = folder
+    this.#lock = lock
+    this.#root = root
+    this.#bodies = root.openDB('bodies', { encoding: 'binary' })
+    this.#references = root.openDB('references', { encoding: 'binary' })
+    this.#queueRecords = root.openDB('queues', { encoding: 'json' })
+    this.#tables = root.openDB('tables', { encoding: 'binary' })
+    this.#expiry = setInterval(() => this.#expire(), EXPIRY_INTERVAL_MS).unref()
+  }
+
+  /** Errors: STORE_LOCKED, STORE_NEWER, STORE_CORRUPT, FOLDER_UNWRITABLE. */
+  static async open({ folder }: StoreOptions): Promise<Store> {
+    try {
+      mkdirSync(folder, { recursive: true })
+    } catch (error) {
+      throw failure('FOLDER_UNWRITABLE', `Cannot create the folder ${folder}. Give this user the right to write there, or name another folder.`, error)
+    }
+    const lock = FolderLock.take(folder)
+    try {
+      const root = openLmdb<Uint8Array, string>({
+        path: join(folder, 'store.mdb'),
+        encoding: 'binary',
+        maxDbs: 8,
+        // put() then resolves when the commit is on disk, not when it is visible.
+        overlappingSync: false,
+        noMemInit: true,
+        // Read transactions are renewed at each of our own commits.
+        cache: false,
+      })
+      const version = root.get('version')
+      if (version === undefined) await root.put('version', Buffer.from(String(STORE_VERSION)))
+      else if (Number(Buffer.from(version).toString()) > STORE_VERSION) {
+        await root.close()
+        throw failure('STORE_NEWER', `${folder} was written by a newer Sightline. Install that version again, or name another folder.`)
+      }
+      const store = new Store(folder, lock, root)
+      store.#recover()
+      return store
+    } catch (error) {
+      lock[Symbol.dispose]()
+      if (error instanceof Error && error.name === 'SightlineError') throw error
+      throw failure('STORE_CORRUPT', `The store in ${folder} cannot be opened. Move the folder away to start with an empty one; what it holds can be looked at later.`, error)
+    }
+  }
+
+  /** What the disk says: queues with their books, entries, shared bodies, the highest sequence number. */
+  #recover(): void {
+    const byId = new Map<number, Queue>()
+    for (const { key: name, value: record } of this.#queueRecords.getRange({})) {
+      const queue = new Queue(this, name, record)
+      this.#queues.set(name, queue)
+      byId.set(record.id, queue)
+      this.#queueId = Math.max(this.#queueId, record.id)
+    }
+    const references = new Map<number, number>()
+    for (const { key, value } of this.#references.getRange({})) {
+      const [id, sequence] = key
+      const queue = byId.get(id)
+      if (!queue) continue
+      const { atMs, bytes, entryKey } = decodeReference(value)
+      queue.restore(sequence, bytes, atMs, entryKey)
+      references.set(sequence, (references.get(sequence) ?? 0) + 1)
+      this.#sequence = Math.max(this.#sequence, sequence)
+    }
+    for (const [sequence, count] of references) if (count > 1) this.#shared.set(sequence, count)
+    const last = this.#root.get('sequence')
+    if (last !== undefined) this.#sequence = Math.max(this.#sequence, Number(Buffer.from(last).toString()))
+  }
+
+  /** The queue of this name, made where there is none yet (on disk with the first message). */
+  queue(name: string, bounds: QueueBounds): Queue {
+    let queue = this.#queues.get(name)
+    if (!queue) {
+      this.#queueId += 1
+      queue = new Queue(this, name, { id: this.#queueId, accepted: 0, forwarded: 0, dropped: {} })
+      this.#queues.set(name, queue)
+      this.#dirty.add(queue)
+      this.#schedule()
+    }
+    queue.bounds = bounds
+    return queue
+  }
+
+  get queues(): ReadonlyMap<string, Queue> {
+    return this.#queues
+  }
+
+  /** Drops every entry of a queue, and the queue with its books. */
+  async removeQueue(queue: Queue): Promise<void> {
+    if (this.#queues.get(queue.name) !== queue) return
+    queue.clear('session discarded')
+    queue.removed = true
+    this.#queues.delete(queue.name)
+    this.#dirty.add(queue)
+    await this.#schedule()
+  }
+
+  /**
+   * Takes custody of a message for every queue given, all or none.
+   * @param key tells entries apart in queues that look for duplicates (`Queue.has`)
+   * @returns when it is on disk. Errors: QUEUE_FULL, DISK_FULL, STORE_IO; then nothing was kept
+   */
+  accept(body: Uint8Array, queues: readonly Queue[], key?: string): Promise<void> {
+    if (this.#closed) return Promise.reject(failure('STORE_IO', 'The store is closed.'))
+    if (this.#fault) return Promise.reject(this.#fault)
+    for (const queue of queues) {
+      const refusal = queue.makeRoom(body.byteLength)
+      if (refusal) return Promise.reject(refusal)
+    }
+    for (const queue of queues) queue.reserve(body.byteLength, key)
+    this.#next.acceptances.push({ body, queues, key, atMs: Date.now() })
+    return this.#schedule()
+  }
+
+  /** Writes a small value beside the queues, in the same transaction as what is accepted with it. */
+  put(table: string, key: TableKey, value: Uint8Array): Promise<void> {
+    this.#next.table.set(tableId(table, key), { table, key, value })
+    return this.#schedule()
+  }
+
+  remove(table: string, key: TableKey): Promise<void> {
+    this.#next.table.set(tableId(table, key), { table, key, value: undefined })
+    return this.#schedule()
+  }
+
+  /** What is on disk under this key. Writes under way are not seen. */
+  get(table: string, key: TableKey): Uint8Array | undefined {
+    return this.#tables.get([table, key])
+  }
+
+  *entries(table: string): Generator<{ key: TableKey; value: Uint8Array }> {
+    for (const { key, value } of this.#tables.getRange({ start: [table, ''], end: [table, AFTER_EVERY_KEY] })) {
+      yield { key: key[1], value }
+    }
+  }
+
+  /** Resolves when everything asked for so far is on disk. */
+  committed(): Promise<void> {
+    return this.#schedule()
+  }
+
+  /** @internal */
+  read(sequence: number): Buffer | undefined {
+    const body = this.#bodies.getBinary(sequence)
+    return body as Buffer | undefined
+  }
+
+  /** @internal */
+  drop(queue: Queue, sequence: number): Promise<void> {
+    const shared = this.#shared.get(sequence)
+    if (shared !== undefined) {
+      if (shared > 2) this.#shared.set(sequence, shared - 1)
+      else this.#shared.delete(sequence)
+    }
+    this.#next.releases.push({ queue: queue.record.id, sequence, body: shared === undefined })
+    this.#dirty.add(queue)
+    return this.#schedule()
+  }
+
+  #schedule(): Promise<void> {
+    if (!this.#writing && !this.#scheduled) {
+      this.#scheduled = true
+      // setImmediate: what arrives with the same turn of the event loop shares the transaction.
+      setImmediate(() => {
+        this.#scheduled = false
+        void this.#writeAll()
+      })
+    }
+    return this.#next.done.promise
+  }
+
+  async #writeAll(): Promise<void> {
+    if (this.#writing) return
+    this.#writing = true
+    for (;;) {
+      const transaction = this.#next
+      if (transaction.acceptances.length + transaction.releases.length + transaction.table.size + this.#dirty.size === 0) {
+        this.#next = newTransaction()
+        this.#writing = false
+        transaction.done.resolve()
+        return
+      }
+      if (this.#fault) await sleep(RETRY_INTERVAL_MS)
+      this.#next = newTransaction()
+      await this.#commit(transaction)
+    }
+  }
+
+  async #commit(transaction: Transaction): Promise<void> {
+    const dirty = new Set(this.#dirty)
+    this.#dirty.clear()
+    const first = this.#sequence + 1
+    for (const { queues } of transaction.acceptances) {
+      for (const queue of queues) {
+        queue.record.accepted += 1
+        dirty.add(queue)
+      }
+    }
+    try {
+      await this.#root.batch(() => {
+        for (const { body, queues, key, atMs } of transaction.acceptances) {
+          this.#sequence += 1
+          void this.#bodies.put(this.#sequence, body)
+          const reference = encodeReference(atMs, body.byteLength, key)
+          for (const queue of queues) void this.#references.put([queue.record.id, this.#sequence], reference)
+        }
+        if (this.#sequence >= first) void this.#root.put('sequence', Buffer.from(String(this.#sequence)))
+        for (const { queue, sequence, body } of transaction.releases) {
+          void this.#references.remove([queue, sequence])
+          if (body) void this.#bodies.remove(sequence)
+        }
+        for (const { table, key, value } of transaction.table.values()) {
+          if (value === undefined) void this.#tables.remove([table, key])
+          else void this.#tables.put([table, key], value)
+        }
+        for (const queue of dirty) {
+          if (queue.removed) void this.#queueRecords.remove(queue.name)
+          else void this.#queueRecords.put(queue.name, queue.record)
+        }
+      })
+    } catch (error) {
+      this.#fail(transaction, dirty, error)
+      return
+    }
+    this.#fault = undefined
+    let sequence = first
+    const filled = new Set<Queue>()
+    for (const { body, queues, key, atMs } of transaction.acceptances) {
+      if (queues.length > 1) this.#shared.set(sequence, queues.length)
+      for (const queue of queues) {
+        queue.add(sequence, body.byteLength, atMs, key)
+        filled.add(queue)
+      }
+      sequence += 1
+    }
+    transaction.done.resolve()
+    for (const queue of filled) queue.onEntries?.()
+  }
+
+  /** Nothing of the transaction is on disk: who waits for an acceptance hears so; releases are tried again. */
+  #fail(transaction: Transaction, dirty: Set<Queue>, error: unknown): void {
+    this.#fault = storeFailure(this.folder, error)
+    for (const { body, queues, key } of transaction.acceptances) {
+      for (const queue of queues) {
+        queue.record.accepted -= 1
+        queue.unreserve(body.byteLength, key)
+      }
+    }
+    // What gathered meanwhile is refused too: room is made first, by what can be let go.
+    const { acceptances } = this.#next
+    for (const { body, queues, key } of acceptances) for (const queue of queues) queue.unreserve(body.byteLength, key)
+    const waiting = this.#next.done
+    this.#next = { ...newTransaction(), releases: [...transaction.releases, ...this.#next.releases], table: new Map([...transaction.table, ...this.#next.table]) }
+    for (const queue of dirty) this.#dirty.add(queue)
+    transaction.done.reject(this.#fault)
+    waiting.reject(this.#fault)
+  }
+
+  #expire(): void {
+    const now = Date.now()
+    for (const queue of this.#queues.values()) queue.expire(now)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return
+    await this.committed()
+    this.#closed = true
+    clearInterval(this.#expiry)
+    await this.#root.close()
+    this.#lock[Symbol.dispose]()
+  }
+}
+
+/**
+ * A queue in the store: references to messages in order of acceptance. One reader at a time takes them from
+ * the front, in any order it likes, and releases each when the next keeper has it.
+ */
+export class Queue {
+  readonly name: string
+  /** @internal */
+  readonly record: QueueRecord
+  /** @internal */
+  removed = false
+  bounds: QueueBounds = { entriesMax: Infinity, bytesMax: Infinity, ageMsMax: Infinity, whenFull: 'reject' }
+  /** Called after entries were added; set by the queue's reader. */
+  onEntries: (() => void) | undefined
+  readonly #store: Store
+  readonly #entries = new EntryIndex()
+  /** Keys of entries, those being written included, and back. */
+  readonly #keys = new Set<string>()
+  readonly #keyOf = new Map<number, string>()
+  /** In flight to the next keeper: not dropped to make room. */
+  readonly #held = new Set<number>()
+  #bytes = 0
+  #reservedEntries = 0
+  #reservedBytes = 0
+
+  /** @internal Use `Store.queue`. */
+  constructor(store: Store, name: string, record: QueueRecord) {
+    this.#store = store
+    this.name = name
+    this.record = record
+  }
+
+  get books(): Books {
+    return { accepted: this.record.accepted, forwarded: this.record.forwarded, pending: this.#entries.size, dropped: { ...this.record.dropped } }
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  /** Of the bodies of pending entries. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** How long the oldest entry has waited, ms; 0 where there is none. */
+  oldestAgeMs(now = Date.now()): number {
+    const first = this.#entries.after(0)
+    return first === undefined ? 0 : Math.max(0, now - (this.#entries.timeOf(first) ?? now))
+  }
+
+  /** The sequence number of the first entry after the one given (0: the very first). */
+  after(sequence: number): number | undefined {
+    return this.#entries.after(sequence)
+  }
+
+  /** An entry's message, or undefined where it has left the queue. The bytes are the caller's own. */
+  read(sequence: number): Buffer | undefined {
+    return this.#entries.has(sequence) ? this.#store.read(sequence) : undefined
+  }
+
+  /** True where an entry with this key is pending, or being written. */
+  has(key: string): boolean {
+    return this.#keys.has(key)
+  }
+
+  /** Keeps an entry from being dropped to make room while it is in flight, until it is released or let go. */
+  hold(sequence: number): void {
+    this.#held.add(sequence)
+  }
+
+  letGo(sequence: number): void {
+    this.#held.delete(sequence)
+  }
+
+  /** The next keeper has it. @returns when that is on disk */
+  forwarded(sequence: number): Promise<void> {
+    return this.#release(sequence, undefined)
+  }
+
+  /** It is lost, and the books say why. @returns when that is on disk */
+  drop(sequence: number, reason: string): Promise<void> {
+    return this.#release(sequence, reason)
+  }
+
+  clear(reason: string): void {
+    for (let at = this.#entries.after(0); at !== undefined; at = this.#entries.after(at)) void this.drop(at, reason)
+  }
+
+  #release(sequence: number, reason: string | undefined): Promise<void> {
+    const bytes = this.#entries.remove(sequence)
+    if (bytes === undefined) return Promise.resolve()
+    this.#bytes -= bytes
+    this.#held.delete(sequence)
+    const key = this.#keyOf.get(sequence)
+    if (key !== undefined) {
+      this.#keyOf.delete(sequence)
+      this.#keys.delete(key)
+    }
+    if (reason === undefined) this.record.forwarded += 1
+    else this.record.dropped[reason] = (this.record.dropped[reason] ?? 0) + 1
+    return this.#store.drop(this, sequence)
+  }
+
+  /** @internal Makes room for a message, or says why there is none. */
+  makeRoom(bytes: number): SightlineError | undefined {
+    const { entriesMax, bytesMax, whenFull } = this.bounds
+    const full = () =>
+      this.#entries.size + this.#reservedEntries + 1 > entriesMax || this.#bytes + this.#reservedBytes + bytes > bytesMax
+    if (bytes <= bytesMax && whenFull === 'drop-oldest') {
+      for (let at = this.#entries.after(0); at !== undefined && full(); at = this.#entries.after(at)) {
+        if (!this.#held.has(at)) void this.drop(at, 'dropped oldest')
+      }
+    }
+    if (!full()) return undefined
+    return failure('QUEUE_FULL', `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes). Its reader is away or too slow; raise its bounds if there is room on the disk.`)
+  }
+
+  /** @internal */
+  reserve(bytes: number, key: string | undefined): void {
+    this.#reservedEntries += 1
+    this.#reservedBytes += bytes
+    if (key !== undefined) this.#keys.add(key)
+  }
+
+  /** @internal */
+  unreserve(bytes: number, key: string | undefined): void {
+    this.#reservedEntries -= 1
+    this.#reservedBytes -= bytes
+    if (key !== undefined) this.#keys.delete(key)
+  }
+
+  /** @internal A reserved entry is on disk. */
+  add(sequence: number, bytes: number, atMs: number, key: string | undefined): void {
+    this.unreserve(bytes, undefined)
+    this.restore(sequence, bytes, atMs, key)
+  }
+
+  /** @internal */
+  restore(sequence: number, bytes: number, atMs: number, key: string | undefined): void {
+    this.#entries.add(sequence, bytes, atMs)
+    this.#bytes += bytes
+    if (key !== undefined) {
+      this.#keys.add(key)
+      this.#keyOf.set(sequence, key)
+    }
+  }
+
+  /** @internal */
+  expire(now: number): void {
+    if (this.bounds.ageMsMax === Infinity) return
+    for (let at = this.#entries.after(0); at !== undefined; at = this.#entries.after(at)) {
+      const since = this.#entries.timeOf(at) as number
+      if (now - since <= this.bounds.ageMsMax) return
+      if (!this.#held.has(at)) void this.drop(at, 'expired')
+    }
+  }
+}
+
+function encodeReference(atMs: number, bytes: number, key: string | undefined): Buffer {
+  const reference = Buffer.allocUnsafe(REFERENCE_HEADER_BYTES + (key === undefined ? 0 : Buffer.byteLength(key)))
+  reference.writeDoubleBE(atMs, 0)
+  reference.writeUInt32BE(bytes, 8)
+  if (key !== undefined) reference.write(key, REFERENCE_HEADER_BYTES)
+  return reference
+}
+
+function decodeReference(value: Uint8Array): { atMs: number; bytes: number; entryKey: string | undefined } {
+  const reference = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+  return {
+    atMs: reference.readDoubleBE(0),
+    bytes: reference.readUInt32BE(8),
+    entryKey: reference.length > REFERENCE_HEADER_BYTES ? reference.toString('utf8', REFERENCE_HEADER_BYTES) : undefined,
+  }
+}
+
+const AFTER_EVERY_KEY = '\uffff'
+
+const tableId = (table: string, key: TableKey) => `${table} ${typeof key === 'string' ? key : Buffer.from(key).toString('latin1')}`
+
+function storeFailure(folder: string, error: unknown): SightlineError {
+  const message = error instanceof Error ? error.message : String(error)
+  if (/no space|ENOSPC|MDB_MAP_FULL/i.test(message)) {
+    return failure('DISK_FULL', `The disk that holds ${folder} is full. Make room; what was accepted is safe, and senders keep the rest.`, error)
+  }
+  return failure('STORE_IO', `Cannot write to the store in ${folder}: ${message}`, error)
+}
