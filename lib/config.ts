@@ -182,3 +182,22 @@ function lineOf(node: unknown, path: readonly PropertyKey[], lines: LineCounter)
   }
   return offset === undefined ? '' : `:${lines.linePos(offset).line}`
 }
+
+/** A secret from the configuration or from its file (without the final newline). Errors: CONFIG_NOT_FOUND, CONFIG_INVALID. */
+export function readSecret(
+  owner: string,
+  { password, passwordFile }: { password?: string; passwordFile?: string },
+): string | undefined {
+  if (passwordFile === undefined) return password
+  if (password !== undefined)
+    throw failure('CONFIG_INVALID', `${owner} has both "password" and "passwordFile". Keep one.`)
+  try {
+    return readFileSync(passwordFile, 'utf8').replace(/\r?\n$/, '')
+  } catch (error) {
+    throw failure(
+      'CONFIG_NOT_FOUND',
+      `The password file ${passwordFile} of ${owner} cannot be read. Create it, readable by this user alone.`,
+      error,
+    )
+  }
+}

@@ -56,7 +56,9 @@ export class EntryIndex {
 
   #find(sequence: number): number | undefined {
     const slot = this.#lowerBound(sequence)
-    return slot < this.#tail && this.#sequences[slot] === sequence && this.#times[slot] !== GAP ? slot : undefined
+    return slot < this.#tail && this.#sequences[slot] === sequence && this.#times[slot] !== GAP
+      ? slot
+      : undefined
   }
 
   #lowerBound(sequence: number): number {

@@ -23,19 +23,31 @@ export class FolderLock implements Disposable {
         closeSync(handle)
         return new FolderLock(file)
       } catch (error) {
-        if (systemCode(error) !== 'EEXIST') throw failure('FOLDER_UNWRITABLE', `Cannot write to ${folder}. Give this user the right to write there, or name another folder.`, error)
+        if (systemCode(error) !== 'EEXIST')
+          throw failure(
+            'FOLDER_UNWRITABLE',
+            `Cannot write to ${folder}. Give this user the right to write there, or name another folder.`,
+            error,
+          )
       }
       const holder = readHolder(file)
       if (holder && isAlive(holder)) {
-        throw failure('STORE_LOCKED', `${folder} is in use by process ${holder.pid}. Stop that program first, or give this one a folder of its own.`)
+        throw failure(
+          'STORE_LOCKED',
+          `${folder} is in use by process ${holder.pid}. Stop that program first, or give this one a folder of its own.`,
+        )
       }
       try {
         unlinkSync(file)
       } catch (error) {
-        if (systemCode(error) !== 'ENOENT') throw failure('FOLDER_UNWRITABLE', `Cannot remove the stale lock ${file}.`, error)
+        if (systemCode(error) !== 'ENOENT')
+          throw failure('FOLDER_UNWRITABLE', `Cannot remove the stale lock ${file}.`, error)
       }
     }
-    throw failure('STORE_LOCKED', `${folder} is being opened by several programs at once. Give each a folder of its own.`)
+    throw failure(
+      'STORE_LOCKED',
+      `${folder} is being opened by several programs at once. Give each a folder of its own.`,
+    )
   }
 
   [Symbol.dispose](): void {
@@ -68,7 +80,10 @@ function isAlive(holder: Holder): boolean {
     return systemCode(error) === 'EPERM'
   }
   const startedAt = startTime(holder.pid)
-  return holder.pid !== process.pid && (holder.startedAt === undefined || startedAt === undefined || startedAt === holder.startedAt)
+  return (
+    holder.pid !== process.pid &&
+    (holder.startedAt === undefined || startedAt === undefined || startedAt === holder.startedAt)
+  )
 }
 
 /** When the process started, in the kernel's clock ticks since boot: tells a process from a later one with its number. */

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Queue, Store } from './queue.ts'
 
 export type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 
@@ -58,4 +59,34 @@ export function gauge<L extends string>(
 
 export function histogram(registry: Registry, name: string, help: string, buckets: number[]): Histogram {
   return new Histogram({ name: `sightline_${name}`, help, buckets, registers: [registry] })
+}
+
+/** Every queue's books and bounds. */
+export function measureQueues(registry: Registry, store: Store): void {
+  const make = (name: string, help: string, value: (queue: Queue) => number) => {
+    gauge(registry, name, help, ['queue'], (made) => {
+      made.reset()
+      for (const [queue, at] of store.queues) made.set({ queue }, value(at))
+    })
+  }
+  make('queue_accepted_total', 'Messages taken into custody', (queue) => queue.books.accepted)
+  make(
+    'queue_forwarded_total',
+    'Messages that the next keeper has acknowledged',
+    (queue) => queue.books.forwarded,
+  )
+  make('queue_pending', 'Messages waiting', (queue) => queue.size)
+  make('queue_pending_bytes', 'Bytes of messages waiting', (queue) => queue.bytes)
+  make(
+    'queue_oldest_age_seconds',
+    'How long the oldest message has waited',
+    (queue) => queue.oldestAgeMs() / 1000,
+  )
+  gauge(registry, 'queue_dropped_total', 'Messages lost, by reason', ['queue', 'reason'], (made) => {
+    made.reset()
+    for (const [name, queue] of store.queues) {
+      for (const [reason, count] of Object.entries(queue.books.dropped))
+        made.set({ queue: name, reason }, count)
+    }
+  })
 }

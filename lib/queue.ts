@@ -36,6 +36,21 @@ export interface QueueBounds {
   readonly whenFull: 'reject' | 'drop-oldest'
 }
 
+/** Bounds as they stand in a configuration file. */
+export function toBounds(config: {
+  bytesMax: number
+  entriesMax: number
+  ageMax: number
+  whenFull: QueueBounds['whenFull']
+}): QueueBounds {
+  return {
+    bytesMax: config.bytesMax,
+    entriesMax: config.entriesMax,
+    ageMsMax: config.ageMax,
+    whenFull: config.whenFull,
+  }
+}
+
 export interface Books {
   readonly accepted: number
   readonly forwarded: number
@@ -115,7 +130,11 @@ export class Store implements AsyncDisposable {
     try {
       mkdirSync(folder, { recursive: true })
     } catch (error) {
-      throw failure('FOLDER_UNWRITABLE', `Cannot create the folder ${folder}. Give this user the right to write there, or name another folder.`, error)
+      throw failure(
+        'FOLDER_UNWRITABLE',
+        `Cannot create the folder ${folder}. Give this user the right to write there, or name another folder.`,
+        error,
+      )
     }
     const lock = FolderLock.take(folder)
     try {
@@ -133,7 +152,10 @@ export class Store implements AsyncDisposable {
       if (version === undefined) await root.put('version', Buffer.from(String(STORE_VERSION)))
       else if (Number(Buffer.from(version).toString()) > STORE_VERSION) {
         await root.close()
-        throw failure('STORE_NEWER', `${folder} was written by a newer Sightline. Install that version again, or name another folder.`)
+        throw failure(
+          'STORE_NEWER',
+          `${folder} was written by a newer Sightline. Install that version again, or name another folder.`,
+        )
       }
       const store = new Store(folder, lock, root)
       store.#recover()
@@ -141,7 +163,11 @@ export class Store implements AsyncDisposable {
     } catch (error) {
       lock[Symbol.dispose]()
       if (error instanceof Error && error.name === 'SightlineError') throw error
-      throw failure('STORE_CORRUPT', `The store in ${folder} cannot be opened. Move the folder away to start with an empty one; what it holds can be looked at later.`, error)
+      throw failure(
+        'STORE_CORRUPT',
+        `The store in ${folder} cannot be opened. Move the folder away to start with an empty one; what it holds can be looked at later.`,
+        error,
+      )
     }
   }
 
@@ -183,6 +209,11 @@ export class Store implements AsyncDisposable {
     return queue
   }
 
+  /** Why nothing can be written at the moment, for people. */
+  get fault(): string | undefined {
+    return this.#fault?.message
+  }
+
   get queues(): ReadonlyMap<string, Queue> {
     return this.#queues
   }
@@ -200,14 +231,15 @@ export class Store implements AsyncDisposable {
   /**
    * Takes custody of a message for every queue given, all or none.
    * @param key tells entries apart in queues that look for duplicates (`Queue.has`)
-   * @returns when it is on disk. Errors: QUEUE_FULL, DISK_FULL, STORE_IO; then nothing was kept
+   * @returns when it is on disk.
+   *   Throws QUEUE_FULL at once, rejects with DISK_FULL or STORE_IO later; in each case nothing was kept
    */
   accept(body: Uint8Array, queues: readonly Queue[], key?: string): Promise<void> {
-    if (this.#closed) return Promise.reject(failure('STORE_IO', 'The store is closed.'))
-    if (this.#fault) return Promise.reject(this.#fault)
+    if (this.#closed) throw failure('STORE_IO', 'The store is closed.')
+    if (this.#fault) throw this.#fault
     for (const queue of queues) {
       const refusal = queue.makeRoom(body.byteLength)
-      if (refusal) return Promise.reject(refusal)
+      if (refusal) throw refusal
     }
     for (const queue of queues) queue.reserve(body.byteLength, key)
     this.#next.acceptances.push({ body, queues, key, atMs: Date.now() })
@@ -231,7 +263,10 @@ export class Store implements AsyncDisposable {
   }
 
   *entries(table: string): Generator<{ key: TableKey; value: Uint8Array }> {
-    for (const { key, value } of this.#tables.getRange({ start: [table, ''], end: [table, AFTER_EVERY_KEY] })) {
+    for (const { key, value } of this.#tables.getRange({
+      start: [table, ''],
+      end: [table, AFTER_EVERY_KEY],
+    })) {
       yield { key: key[1], value }
     }
   }
@@ -276,7 +311,13 @@ export class Store implements AsyncDisposable {
     this.#writing = true
     for (;;) {
       const transaction = this.#next
-      if (transaction.acceptances.length + transaction.releases.length + transaction.table.size + this.#dirty.size === 0) {
+      if (
+        transaction.acceptances.length +
+          transaction.releases.length +
+          transaction.table.size +
+          this.#dirty.size ===
+        0
+      ) {
         this.#next = newTransaction()
         this.#writing = false
         transaction.done.resolve()
@@ -350,9 +391,14 @@ export class Store implements AsyncDisposable {
     }
     // What gathered meanwhile is refused too: room is made first, by what can be let go.
     const { acceptances } = this.#next
-    for (const { body, queues, key } of acceptances) for (const queue of queues) queue.unreserve(body.byteLength, key)
+    for (const { body, queues, key } of acceptances)
+      for (const queue of queues) queue.unreserve(body.byteLength, key)
     const waiting = this.#next.done
-    this.#next = { ...newTransaction(), releases: [...transaction.releases, ...this.#next.releases], table: new Map([...transaction.table, ...this.#next.table]) }
+    this.#next = {
+      ...newTransaction(),
+      releases: [...transaction.releases, ...this.#next.releases],
+      table: new Map([...transaction.table, ...this.#next.table]),
+    }
     for (const queue of dirty) this.#dirty.add(queue)
     transaction.done.reject(this.#fault)
     waiting.reject(this.#fault)
@@ -405,7 +451,12 @@ export class Queue {
   }
 
   get books(): Books {
-    return { accepted: this.record.accepted, forwarded: this.record.forwarded, pending: this.#entries.size, dropped: { ...this.record.dropped } }
+    return {
+      accepted: this.record.accepted,
+      forwarded: this.record.forwarded,
+      pending: this.#entries.size,
+      dropped: { ...this.record.dropped },
+    }
   }
 
   get size(): number {
@@ -458,7 +509,8 @@ export class Queue {
   }
 
   clear(reason: string): void {
-    for (let at = this.#entries.after(0); at !== undefined; at = this.#entries.after(at)) void this.drop(at, reason)
+    for (let at = this.#entries.after(0); at !== undefined; at = this.#entries.after(at))
+      void this.drop(at, reason)
   }
 
   #release(sequence: number, reason: string | undefined): Promise<void> {
@@ -480,14 +532,18 @@ export class Queue {
   makeRoom(bytes: number): SightlineError | undefined {
     const { entriesMax, bytesMax, whenFull } = this.bounds
     const full = () =>
-      this.#entries.size + this.#reservedEntries + 1 > entriesMax || this.#bytes + this.#reservedBytes + bytes > bytesMax
+      this.#entries.size + this.#reservedEntries + 1 > entriesMax ||
+      this.#bytes + this.#reservedBytes + bytes > bytesMax
     if (bytes <= bytesMax && whenFull === 'drop-oldest') {
       for (let at = this.#entries.after(0); at !== undefined && full(); at = this.#entries.after(at)) {
         if (!this.#held.has(at)) void this.drop(at, 'dropped oldest')
       }
     }
     if (!full()) return undefined
-    return failure('QUEUE_FULL', `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes). Its reader is away or too slow; raise its bounds if there is room on the disk.`)
+    return failure(
+      'QUEUE_FULL',
+      `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes). Its reader is away or too slow; raise its bounds if there is room on the disk.`,
+    )
   }
 
   /** @internal */
@@ -532,7 +588,9 @@ export class Queue {
 }
 
 function encodeReference(atMs: number, bytes: number, key: string | undefined): Buffer {
-  const reference = Buffer.allocUnsafe(REFERENCE_HEADER_BYTES + (key === undefined ? 0 : Buffer.byteLength(key)))
+  const reference = Buffer.allocUnsafe(
+    REFERENCE_HEADER_BYTES + (key === undefined ? 0 : Buffer.byteLength(key)),
+  )
   reference.writeDoubleBE(atMs, 0)
   reference.writeUInt32BE(bytes, 8)
   if (key !== undefined) reference.write(key, REFERENCE_HEADER_BYTES)
@@ -544,18 +602,26 @@ function decodeReference(value: Uint8Array): { atMs: number; bytes: number; entr
   return {
     atMs: reference.readDoubleBE(0),
     bytes: reference.readUInt32BE(8),
-    entryKey: reference.length > REFERENCE_HEADER_BYTES ? reference.toString('utf8', REFERENCE_HEADER_BYTES) : undefined,
+    entryKey:
+      reference.length > REFERENCE_HEADER_BYTES
+        ? reference.toString('utf8', REFERENCE_HEADER_BYTES)
+        : undefined,
   }
 }
 
 const AFTER_EVERY_KEY = '\uffff'
 
-const tableId = (table: string, key: TableKey) => `${table} ${typeof key === 'string' ? key : Buffer.from(key).toString('latin1')}`
+const tableId = (table: string, key: TableKey) =>
+  `${table} ${typeof key === 'string' ? key : Buffer.from(key).toString('latin1')}`
 
 function storeFailure(folder: string, error: unknown): SightlineError {
   const message = error instanceof Error ? error.message : String(error)
   if (/no space|ENOSPC|MDB_MAP_FULL/i.test(message)) {
-    return failure('DISK_FULL', `The disk that holds ${folder} is full. Make room; what was accepted is safe, and senders keep the rest.`, error)
+    return failure(
+      'DISK_FULL',
+      `The disk that holds ${folder} is full. Make room; what was accepted is safe, and senders keep the rest.`,
+      error,
+    )
   }
   return failure('STORE_IO', `Cannot write to the store in ${folder}: ${message}`, error)
 }

@@ -1,3 +1,4 @@
+import { parseArgs } from 'node:util'
 import { asFailure } from './errors.ts'
 import type { Log } from './log.ts'
 
@@ -57,4 +58,32 @@ function causeOf(error: Error): string | undefined {
     : error.cause === undefined
       ? undefined
       : String(error.cause)
+}
+
+/** How a program is started: by the command line, by the demo, by a test. */
+export interface RunOptions {
+  /** A YAML file. */
+  readonly config?: string
+  /** Settings by path (`bucket.region`), which win over the file and the environment. */
+  readonly overrides?: Readonly<Record<string, unknown>>
+}
+
+/** For a `main.ts` that is started by itself. @returns the exit status */
+export async function runFromCommandLine(run: (options: RunOptions) => Promise<number>): Promise<number> {
+  try {
+    const { values } = parseArgs({ options: { config: { type: 'string' } } })
+    return await run(values)
+  } catch (error) {
+    const fault = asFailure(error)
+    process.stderr.write(`${fault.code}: ${fault.message}\n`)
+    return fault.exitStatus
+  }
+}
+
+/** Resolves when the signal is aborted. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve()
+    else signal.addEventListener('abort', () => resolve(), { once: true })
+  })
 }

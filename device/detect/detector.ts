@@ -22,6 +22,9 @@ export interface Detector extends AsyncDisposable {
   readonly runtime: string
   /** The input, pixels: pictures given to `detect` must fit inside. */
   readonly input: { readonly width: number; readonly height: number }
-  /** Faces above the score threshold after non-maximum suppression, best first. */
+  /**
+   * Faces above the score threshold after non-maximum suppression, best first. Calls wait for one another, in
+   * order; the picture must stay as it is until its own has resolved. A picture that does not fit is a RangeError.
+   */
   detect(picture: Picture): Promise<Detection[]>
 }

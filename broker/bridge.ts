@@ -1,0 +1,186 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { QlobberTrue } from 'qlobber'
+import { Backoff } from '../lib/backoff.ts'
+import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
+import { type Log, throttled } from '../lib/log.ts'
+import { type LinkOptions, MqttLink } from '../lib/mqtt-link.ts'
+import type { Queue } from '../lib/queue.ts'
+import type { Uplink } from './custody.ts'
+import type { StoredMessage } from './message.ts'
+import { type FarEnd, Pump } from './pump.ts'
+import { TOPIC_MATCHING } from './sessions.ts'
+
+/**
+ * A pump whose far end is another broker. Its queue is on disk; what the other broker has acknowledged leaves it.
+ * A window of publishes is in flight, so a long round trip costs no throughput. A connection that ends, however it
+ * ends, is followed by another one after a jittered wait; what was unacknowledged goes first.
+ */
+
+export interface BridgeTopic {
+  readonly filter: string
+  /** The topic's first levels here, and what they become there. */
+  readonly from: string
+  readonly to: string
+}
+
+export interface BridgeOptions {
+  readonly name: string
+  readonly link: LinkOptions
+  readonly topics: readonly BridgeTopic[]
+  readonly inFlightMax: number
+  readonly reconnectMsMin: number
+  readonly reconnectMsMax: number
+  /** A window that has not moved for so long means a dead link, whatever the socket says, ms. */
+  readonly acknowledgeMsMax: number
+  readonly queue: Queue
+  readonly log: Log
+}
+
+export class Bridge implements Uplink, FarEnd, AsyncDisposable {
+  readonly #options: BridgeOptions
+  readonly #matcher = new QlobberTrue(TOPIC_MATCHING)
+  readonly #pump: Pump
+  readonly #abort = new AbortController()
+  readonly #running: Promise<void>
+  readonly #warn: (count: number) => void
+  #lastFault: SightlineError | undefined
+  #link: MqttLink | undefined
+  #lastProgressMs = Date.now()
+
+  private constructor(options: BridgeOptions) {
+    this.#options = options
+    for (const { filter } of options.topics) this.#matcher.add(filter)
+    this.#pump = new Pump(options.queue, options.inFlightMax)
+    this.#warn = (count) =>
+      options.log.warn({ bridge: options.name, code: this.#lastFault?.code, count }, this.#lastFault?.message)
+    this.#running = this.#run()
+  }
+
+  /** Starts at once; the other broker need not be there. */
+  static open(options: BridgeOptions): Bridge {
+    return new Bridge(options)
+  }
+
+  get name(): string {
+    return this.#options.name
+  }
+
+  get queue(): Queue {
+    return this.#options.queue
+  }
+
+  get connected(): boolean {
+    return this.#link !== undefined
+  }
+
+  get inFlight(): number {
+    return this.#pump.flights.size
+  }
+
+  /** Why it is not connected, for people. */
+  get fault(): string | undefined {
+    return this.#link ? undefined : (this.#lastFault?.message ?? 'connecting')
+  }
+
+  wants(topic: string): boolean {
+    return this.#matcher.test(topic)
+  }
+
+  publish({ topic, payload }: StoredMessage, messageId: number, dup: boolean): boolean {
+    if (!this.#link) return false
+    if (payload.length + topic.length + 16 > this.#link.packetBytesMaxOfBroker) {
+      // It would end the connection each time it is sent, and everything behind it would wait for ever.
+      setImmediate(() => this.#pump.reject(messageId, 'too large for the far broker'))
+      return true
+    }
+    return this.#link.publish({ topic: this.#mapped(topic), payload, qos: 1, retain: false, dup, messageId })
+  }
+
+  release(): boolean {
+    return true // only QoS 1 goes over a bridge
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#abort
+    const { log, name, link: linkOptions, reconnectMsMin, reconnectMsMax } = this.#options
+    const backoff = new Backoff({ delayMsMin: reconnectMsMin, delayMsMax: reconnectMsMax })
+    const warn = throttled((count) => this.#warn(count), 10_000)
+    while (!signal.aborted) {
+      try {
+        const link = await MqttLink.open(linkOptions, signal)
+        this.#lastFault = undefined
+        log.info({ bridge: name, url: linkOptions.url, waiting: this.queue.size }, 'bridge connected')
+        const connectedMs = Date.now()
+        const fault = await this.#serve(link, signal)
+        if (Date.now() - connectedMs > reconnectMsMax) backoff.reset()
+        if (fault) throw fault
+      } catch (error) {
+        if (signal.aborted) return
+        this.#lastFault = asFailure(error)
+        warn()
+      }
+      await backoff.wait(signal).catch(() => {})
+    }
+  }
+
+  /** Pumps over one connection until it ends. @returns why it did */
+  async #serve(link: MqttLink, signal: AbortSignal): Promise<SightlineError | undefined> {
+    const { acknowledgeMsMax, link: linkOptions } = this.#options
+    const ended = Promise.withResolvers<SightlineError | undefined>()
+    link.once('close', (fault) => ended.resolve(fault))
+    link.on('drain', () => this.#pump.run())
+    link.on('puback', (messageId, reasonCode) => {
+      this.#lastProgressMs = Date.now()
+      if (reasonCode >= 0x80) this.#pump.reject(messageId, 'refused by the far broker')
+      else this.#pump.acknowledge(messageId)
+    })
+    const onAbort = () => ended.resolve(undefined)
+    signal.addEventListener('abort', onAbort, { once: true })
+    this.#lastProgressMs = Date.now()
+    const watch = setInterval(() => {
+      if (this.#pump.flights.size === 0) this.#lastProgressMs = Date.now()
+      else if (Date.now() - this.#lastProgressMs > acknowledgeMsMax) {
+        link.destroy(
+          failure(
+            'BROKER_UNREACHABLE',
+            `${linkOptions.url} has acknowledged nothing for ${acknowledgeMsMax} ms.`,
+          ),
+        )
+      }
+    }, WATCH_INTERVAL_MS)
+    this.#link = link
+    if (link.closed) ended.resolve(undefined)
+    else this.#pump.attach(this, link.sendMax)
+    const fault = await ended.promise
+    clearInterval(watch)
+    signal.removeEventListener('abort', onAbort)
+    if (signal.aborted) await this.#drain(link)
+    this.#pump.detach(this)
+    this.#link = undefined
+    await link[Symbol.asyncDispose]()
+    return fault
+  }
+
+  /** Gives what is in flight a moment to be acknowledged, so that it is not sent twice. */
+  async #drain(link: MqttLink): Promise<void> {
+    const until = Date.now() + DRAIN_MS_MAX
+    this.#pump.pause()
+    while (this.#pump.flights.size > 0 && !link.closed && Date.now() < until) await sleep(10)
+  }
+
+  #mapped(topic: string): string {
+    for (const { from, to } of this.#options.topics) {
+      if (from !== to && (topic === from || topic.startsWith(`${from}/`)))
+        return to + topic.slice(from.length)
+    }
+    return topic
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort(new Error('the bridge is closing'))
+    await this.#running
+  }
+}
+
+const WATCH_INTERVAL_MS = 1000
+const DRAIN_MS_MAX = 2000

@@ -1,0 +1,142 @@
+import { z } from 'zod'
+import { commonShape, duration, httpShape, port, size } from '../lib/config.ts'
+import { failure } from '../lib/errors.ts'
+import { isLoopback } from '../lib/http.ts'
+import { parseBrokerUrl } from '../lib/mqtt-link.ts'
+import { isName } from '../wire/names.ts'
+
+const filter = () => z.string().min(1).max(1024)
+
+const bounds = (bytes: string, entries: number, age: string) => ({
+  bytesMax: size().prefault(bytes),
+  entriesMax: z.number().int().positive().default(entries),
+  ageMax: duration().prefault(age),
+  whenFull: z.enum(['reject', 'drop-oldest']).default('reject'),
+})
+
+const credentials = {
+  username: z.string().min(1).optional(),
+  password: z.string().min(1).optional(),
+  passwordFile: z.string().min(1).optional(),
+}
+
+export const brokerSchema = z.strictObject({
+  ...commonShape,
+  name: z.string().refine(isName, 'must be letters, digits, dash and underscore').default('broker'),
+  listeners: z
+    .array(z.strictObject({ host: z.string().min(1).default('127.0.0.1'), port: port().default(1883) }))
+    .min(1)
+    .prefault([{}]),
+  users: z
+    .array(
+      z.strictObject({
+        name: z.string().min(1).max(200),
+        password: z.string().min(1).optional(),
+        passwordFile: z.string().min(1).optional(),
+        publish: z.array(filter()).default([]),
+        subscribe: z.array(filter()).default([]),
+      }),
+    )
+    .default([]),
+  store: z.strictObject({ folder: z.string().min(1).default('data/broker') }).prefault({}),
+  queues: z
+    .array(
+      z.strictObject({
+        clientId: z.string().min(1).max(256),
+        topics: z.array(filter()).min(1),
+        ...bounds('20GB', 1_000_000, '30d'),
+      }),
+    )
+    .default([]),
+  sessions: z
+    .strictObject({
+      ...bounds('1GB', 100_000, '7d'),
+      inFlightMax: z.number().int().min(1).max(10_000).default(64),
+    })
+    .prefault({}),
+  bridges: z
+    .array(
+      z.strictObject({
+        name: z.string().refine(isName, 'must be letters, digits, dash and underscore').default('cloud'),
+        url: z.string().min(1),
+        ...credentials,
+        caFile: z.string().min(1).optional(),
+        clientId: z.string().min(1).max(200).optional(),
+        topics: z
+          .array(
+            z.strictObject({ filter: filter(), from: z.string().default(''), to: z.string().default('') }),
+          )
+          .min(1),
+        inFlightMax: z.number().int().min(1).max(10_000).default(500),
+        keepalive: duration().prefault('30s'),
+        connectTimeout: duration().prefault('10s'),
+        acknowledgeTimeout: duration().prefault('30s'),
+        reconnectMin: duration().prefault('200ms'),
+        reconnectMax: duration().prefault('30s'),
+        ...bounds('20GB', 1_000_000, '30d'),
+      }),
+    )
+    .default([]),
+  mustBeKept: z.array(filter()).default(['sightline/v1/+/+/+/crop']),
+  limits: z
+    .strictObject({
+      connectionsMax: z.number().int().positive().default(2000),
+      packetMax: size().prefault('16MB'),
+      clientIdBytesMax: z.number().int().min(23).max(1024).default(256),
+      topicBytesMax: z.number().int().min(64).max(1024).default(512),
+      slowReaderMax: size().prefault('8MB'),
+    })
+    .prefault({}),
+  http: httpShape(9102),
+})
+
+export type BrokerConfig = z.output<typeof brokerSchema>
+
+/** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
+export function checkBrokerConfig(config: BrokerConfig): void {
+  for (const { host, port } of config.listeners) {
+    if (!isLoopback(host) && config.users.length === 0) {
+      throw failure(
+        'CONFIG_UNSAFE_LISTENER',
+        `"listeners" opens ${host}:${port} to other machines, and "users" is empty: anyone who reaches it could read and write everything. Name users, or listen on 127.0.0.1.`,
+      )
+    }
+  }
+  if (!isLoopback(config.http.host)) {
+    throw failure(
+      'CONFIG_UNSAFE_LISTENER',
+      `"http.host" ${config.http.host} would show this program's metrics to other machines without asking who they are. Use 127.0.0.1, and a reverse proxy that authenticates.`,
+    )
+  }
+  for (const bridge of config.bridges) {
+    const remote = parseBrokerUrl(bridge.url)
+    for (const listener of config.listeners) {
+      if (remote.port === listener.port && isLoopback(remote.host) && listener.port !== 0) {
+        throw failure(
+          'CONFIG_INVALID',
+          `The bridge "${bridge.name}" points at this broker itself (${bridge.url}). Correct its "url": it must be another broker.`,
+        )
+      }
+    }
+    for (const { filter, from } of bridge.topics) {
+      if (from !== '' && filter !== from && !filter.startsWith(`${from}/`)) {
+        throw failure(
+          'CONFIG_INVALID',
+          `The bridge "${bridge.name}" maps "${from}", but its filter "${filter}" matches other topics too. Let the filter start with "${from}/".`,
+        )
+      }
+    }
+  }
+  for (const [what, names] of [
+    ['bridges', config.bridges.map(({ name }) => name)],
+    ['queues', config.queues.map(({ clientId }) => clientId)],
+    ['users', config.users.map(({ name }) => name)],
+  ] as const) {
+    const twice = names.find((name, at) => names.indexOf(name) !== at)
+    if (twice !== undefined)
+      throw failure(
+        'CONFIG_INVALID',
+        `"${twice}" stands twice under "${what}". Each needs a name of its own.`,
+      )
+  }
+}

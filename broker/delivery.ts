@@ -1,0 +1,62 @@
+import type { Client } from 'aedes'
+import mqtt from 'mqtt-packet'
+import type { StoredMessage } from './message.ts'
+import type { FarEnd, Pump } from './pump.ts'
+import type { Session, Sessions } from './sessions.ts'
+
+/**
+ * Serves persistent sessions from their queues. aedes' own deliveries reach live readers of QoS 0 and clean
+ * sessions only; a persistent session gets everything above QoS 0 from its queue, in order, a window at a time,
+ * whether its client was there when the message came or not.
+ */
+export class Delivery implements FarEnd {
+  readonly #client: Client
+  readonly #session: Session
+  readonly #sessions: Sessions
+  readonly #pump: Pump
+
+  private constructor(client: Client, session: Session, sessions: Sessions) {
+    this.#client = client
+    this.#session = session
+    this.#sessions = sessions
+    this.#pump = session.pump
+  }
+
+  /** Starts when CONNACK has been sent; ends with the connection. */
+  static start(client: Client, session: Session, sessions: Sessions): void {
+    const delivery = new Delivery(client, session, sessions)
+    session.pump.attach(delivery)
+    const onDrain = () => session.pump.run()
+    client.conn.on('drain', onDrain)
+    client.conn.once('close', () => {
+      client.conn.off('drain', onDrain)
+      session.pump.detach(delivery)
+    })
+  }
+
+  publish({ topic, payload, qos }: StoredMessage, messageId: number, dup: boolean): boolean {
+    const granted = Math.min(qos, this.#sessions.wanting(topic).get(this.#session) ?? 1) as 1 | 2
+    const packet = { cmd: 'publish', topic, payload, qos: granted, retain: false, dup, messageId } as const
+    if (granted === 2) {
+      // Exactly once: the message id is on disk before the message goes out.
+      const sequence = this.#pump.find(messageId) as number
+      this.#pump.fly(sequence, { messageId, released: false, exactlyOnce: true })
+      void this.#sessions.saveFlight(this.#session, sequence).then(
+        () => this.#write(packet),
+        () => this.#client.close(),
+      )
+      return true
+    }
+    return this.#write(packet)
+  }
+
+  release(messageId: number): boolean {
+    return this.#write({ cmd: 'pubrel', messageId })
+  }
+
+  #write(packet: mqtt.Packet): boolean {
+    const { conn } = this.#client
+    if (conn.destroyed) return false
+    return mqtt.writeToStream(packet, conn)
+  }
+}

@@ -1,0 +1,344 @@
+import { Readable } from 'node:stream'
+import { QlobberTrue } from 'qlobber'
+import type { Queue, Store } from '../lib/queue.ts'
+import { decodeMessage, encodeMessage, type StoredMessage } from './message.ts'
+import { type Session, type Sessions, type Subscription, TOPIC_MATCHING } from './sessions.ts'
+
+/**
+ * What aedes keeps, in our store: subscriptions, messages for sessions, retained messages, wills, QoS 2 receipts.
+ * It passes the suite of `aedes-persistence/abstract`.
+ *
+ * Inside our broker custody.ts has stored a message (and its retained copy) before aedes asks for it to be stored,
+ * and pumps serve the sessions. `custody: true` says so: those calls then have nothing left to do, which is what
+ * keeps aedes' deliveries in order (it drops a packet whose counter is not above the last).
+ */
+
+export interface PersistenceOptions {
+  readonly store: Store
+  readonly sessions: Sessions
+  readonly custody: boolean
+}
+
+interface ClientLike {
+  readonly id: string
+}
+
+export interface MqttPacket {
+  cmd?: string
+  topic: string
+  payload: Buffer | string
+  qos: 0 | 1 | 2
+  retain?: boolean
+  dup?: boolean
+  messageId?: number
+  brokerId?: string
+  brokerCounter?: number
+  clientId?: string
+}
+
+const TABLE_RETAINED = 'retained'
+const TABLE_WILLS = 'wills'
+const TABLE_INCOMING = 'incoming'
+
+export class Persistence {
+  readonly #store: Store
+  readonly #sessions: Sessions
+  readonly #custody: boolean
+  broker: { readonly id: string } | undefined
+  readonly #incoming = new Set<string>()
+
+  constructor({ store, sessions, custody }: PersistenceOptions) {
+    this.#store = store
+    this.#sessions = sessions
+    this.#custody = custody
+    for (const { key } of store.entries(TABLE_INCOMING)) this.#incoming.add(String(key))
+  }
+
+  // aedes looks at the constructor's name: this must be an async function
+  async setup(broker: { readonly id: string }): Promise<void> {
+    this.broker = broker
+  }
+
+  async destroy(): Promise<void> {
+    await this.#store.committed()
+  }
+
+  // --- retained -----------------------------------------------------------------------------------------------
+
+  async storeRetained(packet: MqttPacket): Promise<void> {
+    if (!this.#custody) await this.retain(packet)
+  }
+
+  /** The last message of a topic, kept for those who subscribe later; an empty one clears it [MQTT-3.3.1-10]. */
+  retain(packet: MqttPacket): Promise<void> {
+    if (packet.payload.length === 0) return this.#store.remove(TABLE_RETAINED, packet.topic)
+    return this.#store.put(TABLE_RETAINED, packet.topic, encodeMessage(toStored(packet)))
+  }
+
+  createRetainedStream(pattern: string): Readable {
+    return this.createRetainedStreamCombi([pattern])
+  }
+
+  createRetainedStreamCombi(patterns: readonly string[]): Readable {
+    return Readable.from(this.#retained(patterns))
+  }
+
+  *#retained(patterns: readonly string[]): Generator<object> {
+    for (const pattern of patterns) {
+      if (!/[#+]/.test(pattern)) {
+        const body = this.#store.get(TABLE_RETAINED, pattern)
+        if (body) yield this.#retainedPacket(body)
+        continue
+      }
+      const matcher = new QlobberTrue(TOPIC_MATCHING)
+      matcher.add(pattern)
+      for (const { key, value } of this.#store.entries(TABLE_RETAINED))
+        if (matcher.test(String(key))) yield this.#retainedPacket(value)
+    }
+  }
+
+  #retainedPacket(body: Uint8Array): object {
+    const { topic, payload, qos } = decodeMessage(Buffer.from(body))
+    return { cmd: 'publish', id: this.broker?.id, topic, payload, qos, retain: true }
+  }
+
+  // --- subscriptions ------------------------------------------------------------------------------------------
+
+  async addSubscriptions(
+    client: ClientLike,
+    subscriptions: readonly (Subscription & { refused?: boolean })[],
+  ): Promise<void> {
+    // aedes hands over all of a packet's subscriptions, those that were refused included
+    await this.#sessions.subscribe(
+      client.id,
+      subscriptions.filter(({ refused }) => !refused).map(plainSubscription),
+    )
+  }
+
+  async removeSubscriptions(client: ClientLike, filters: readonly string[]): Promise<void> {
+    await this.#sessions.unsubscribe(client.id, filters)
+  }
+
+  async subscriptionsByClient(client: ClientLike): Promise<Subscription[]> {
+    return [...(this.#sessions.get(client.id)?.subscriptions.values() ?? [])]
+  }
+
+  async subscriptionsByTopic(topic: string) {
+    return this.#sessions.match(topic)
+  }
+
+  async countOffline(): Promise<{ subsCount: number; clientsCount: number }> {
+    let clientsCount = 0
+    for (const { subscriptions } of this.#sessions) if (subscriptions.size > 0) clientsCount += 1
+    return { subsCount: this.#sessions.subscriptionCount, clientsCount }
+  }
+
+  async cleanSubscriptions(client: ClientLike): Promise<void> {
+    await this.#sessions.discard(client.id)
+  }
+
+  getClientList(topic: string): Readable {
+    const ids: string[] = []
+    for (const { clientId, subscriptions } of this.#sessions) if (subscriptions.has(topic)) ids.push(clientId)
+    return Readable.from(ids)
+  }
+
+  // --- messages for sessions ----------------------------------------------------------------------------------
+
+  async outgoingEnqueue(subscription: { clientId: string }, packet: MqttPacket): Promise<void> {
+    await this.outgoingEnqueueCombi([subscription], packet)
+  }
+
+  async outgoingEnqueueCombi(
+    subscriptions: readonly { clientId: string }[],
+    packet: MqttPacket,
+  ): Promise<void> {
+    if (this.#custody || subscriptions.length === 0) return
+    const queues = [...new Set(subscriptions.map(({ clientId }) => this.#sessions.ensure(clientId).queue))]
+    await this.#store.accept(encodeMessage(toStored(packet)), queues)
+  }
+
+  async outgoingUpdate(client: ClientLike, packet: MqttPacket): Promise<void> {
+    const session = this.#sessions.get(client.id)
+    const messageId = packet.messageId as number
+    const sequence = session && (findStamp(session.queue, packet) ?? session.pump.find(messageId))
+    if (!session || sequence === undefined) throw new Error('no such packet')
+    const exactlyOnce = packet.cmd === 'pubrel' || packet.qos === 2
+    session.pump.fly(sequence, { messageId, released: packet.cmd === 'pubrel', exactlyOnce })
+    if (exactlyOnce) await this.#sessions.saveFlight(session, sequence)
+  }
+
+  async outgoingClearMessageId(client: ClientLike, packet: MqttPacket): Promise<object | undefined> {
+    const session = this.#sessions.get(client.id)
+    if (!session || packet.messageId === undefined) return undefined
+    const sequence = session.pump.find(packet.messageId)
+    // aedes tells `ack` listeners what was acknowledged; ours have no use for the message
+    const acknowledged =
+      sequence === undefined || this.#custody ? undefined : this.#outgoing(session, sequence)
+    if (sequence !== undefined && session.pump.flights.get(sequence)?.exactlyOnce)
+      void this.#sessions.forgetFlight(session, sequence)
+    session.pump.acknowledge(packet.messageId)
+    if (!this.#custody) await this.#store.committed()
+    return acknowledged
+  }
+
+  outgoingStream(client: ClientLike): Readable {
+    return Readable.from(this.#custody ? [] : this.#outgoingAll(client))
+  }
+
+  *#outgoingAll(client: ClientLike): Generator<object> {
+    const queue = this.#sessions.get(client.id)?.queue
+    if (!queue) return
+    const session = this.#sessions.get(client.id) as Session
+    for (let at = queue.after(0); at !== undefined; at = queue.after(at)) {
+      const packet = this.#outgoing(session, at)
+      if (packet) yield packet
+    }
+  }
+
+  #outgoing(session: Session, sequence: number): object | undefined {
+    const flight = session.pump.flights.get(sequence)
+    if (flight?.released) return { cmd: 'pubrel', messageId: flight.messageId }
+    const body = session.queue.read(sequence)
+    if (!body) return undefined
+    return toPacket(decodeMessage(body), flight?.messageId)
+  }
+
+  // --- QoS 2 on the way in ------------------------------------------------------------------------------------
+
+  /** True where this QoS 2 message was accepted before and its sender has not released it yet [MQTT-4.3.3]. */
+  hasIncoming(client: ClientLike, messageId: number | undefined): boolean {
+    return this.#incoming.has(incomingKey(client, messageId))
+  }
+
+  incomingStorePacket(client: ClientLike, packet: MqttPacket): Promise<void> {
+    const key = incomingKey(client, packet.messageId)
+    if (this.#custody && this.#incoming.has(key)) return Promise.resolve()
+    this.#incoming.add(key)
+    return this.#store.put(TABLE_INCOMING, key, encodeMessage(toStored(packet)))
+  }
+
+  async incomingGetPacket(client: ClientLike, packet: { messageId?: number }): Promise<object> {
+    const key = incomingKey(client, packet.messageId)
+    const body = this.#incoming.has(key) ? this.#store.get(TABLE_INCOMING, key) : undefined
+    if (!body) throw new Error('no such packet')
+    return toPacket(decodeMessage(Buffer.from(body)), packet.messageId)
+  }
+
+  async incomingDelPacket(client: ClientLike, packet: { messageId?: number }): Promise<void> {
+    const key = incomingKey(client, packet.messageId)
+    if (!this.#incoming.delete(key)) throw new Error('no such packet')
+    await this.#store.remove(TABLE_INCOMING, key)
+  }
+
+  async cleanIncoming(client: ClientLike): Promise<void> {
+    const prefix = incomingKey(client, undefined)
+    for (const key of this.#incoming) {
+      if (!key.startsWith(prefix)) continue
+      this.#incoming.delete(key)
+      void this.#store.remove(TABLE_INCOMING, key)
+    }
+    await this.#store.committed()
+  }
+
+  // --- wills --------------------------------------------------------------------------------------------------
+
+  async putWill(client: ClientLike, packet: MqttPacket): Promise<void> {
+    packet.brokerId = this.broker?.id
+    packet.clientId = client.id
+    const { payload, ...rest } = packet
+    const will = {
+      ...rest,
+      payload: Buffer.from(payload as Buffer).toString('base64'),
+      string: typeof payload === 'string',
+    }
+    await this.#store.put(TABLE_WILLS, client.id, Buffer.from(JSON.stringify(will)))
+  }
+
+  async getWill(client: ClientLike): Promise<MqttPacket | undefined> {
+    const value = this.#store.get(TABLE_WILLS, client.id)
+    return value && parseWill(value)
+  }
+
+  async delWill(client: ClientLike): Promise<MqttPacket | undefined> {
+    const will = await this.getWill(client)
+    if (will) await this.#store.remove(TABLE_WILLS, client.id)
+    return will
+  }
+
+  streamWill(brokers: Readonly<Record<string, unknown>> = {}): Readable {
+    return Readable.from(this.#wills(brokers))
+  }
+
+  *#wills(brokers: Readonly<Record<string, unknown>>): Generator<MqttPacket> {
+    for (const { value } of this.#store.entries(TABLE_WILLS)) {
+      const will = parseWill(value)
+      if (!brokers[will.brokerId as string]) yield will
+    }
+  }
+}
+
+function parseWill(value: Uint8Array): MqttPacket {
+  const { payload, string, ...rest } = JSON.parse(Buffer.from(value).toString()) as MqttPacket & {
+    payload: string
+    string: boolean
+  }
+  const bytes = Buffer.from(payload, 'base64')
+  return { ...rest, payload: string ? bytes.toString() : bytes }
+}
+
+function plainSubscription({ topic, qos, rh, rap, nl, subscriptionIdentifier }: Subscription): Subscription {
+  return {
+    topic,
+    qos,
+    rh,
+    rap,
+    nl,
+    ...(subscriptionIdentifier === undefined ? {} : { subscriptionIdentifier }),
+  }
+}
+
+function toStored(packet: MqttPacket): StoredMessage {
+  const payloadIsString = typeof packet.payload === 'string'
+  return {
+    topic: packet.topic,
+    payload: payloadIsString ? Buffer.from(packet.payload) : (packet.payload as Buffer),
+    qos: packet.qos ?? 0,
+    payloadIsString,
+    stamp:
+      packet.brokerId === undefined
+        ? undefined
+        : { brokerId: packet.brokerId, counter: packet.brokerCounter ?? 0 },
+  }
+}
+
+function toPacket(
+  { topic, payload, qos, payloadIsString, stamp }: StoredMessage,
+  messageId: number | undefined,
+): MqttPacket {
+  return {
+    cmd: 'publish',
+    brokerId: stamp?.brokerId,
+    brokerCounter: stamp?.counter,
+    topic,
+    payload: payloadIsString ? payload.toString() : payload,
+    qos,
+    retain: false,
+    dup: false,
+    messageId,
+  }
+}
+
+/** The entry that aedes itself enqueued under its mark. Inside our broker it never does. */
+function findStamp(queue: Queue, { brokerId, brokerCounter }: MqttPacket): number | undefined {
+  if (brokerId === undefined) return undefined
+  for (let at = queue.after(0); at !== undefined; at = queue.after(at)) {
+    const body = queue.read(at)
+    const stamp = body && decodeMessage(body).stamp
+    if (stamp?.brokerId === brokerId && stamp.counter === brokerCounter) return at
+  }
+  return undefined
+}
+
+const incomingKey = ({ id }: ClientLike, messageId: number | undefined) =>
+  `${id.length}:${id}:${messageId ?? ''}`

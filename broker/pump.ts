@@ -1,0 +1,148 @@
+import type { Queue } from '../lib/queue.ts'
+import { decodeMessage, type StoredMessage } from './message.ts'
+
+/**
+ * Takes a queue's messages to one far end: in order, a window of them in flight, each released from the queue
+ * when the far end has acknowledged it. A session's client and a bridge's broker are both such far ends.
+ *
+ *              queue: [ a b c | d e f g ... ]
+ *                       in flight     ^ next
+ *
+ * The pump outlives connections. What is in flight when one breaks is sent again first on the next one, under
+ * the same message ids and with DUP set [MQTT-4.4.0-1].
+ */
+
+const MESSAGE_ID_MAX = 65_535
+
+export interface Flight {
+  readonly messageId: number
+  /** QoS 2: the receiver has it (PUBREC), and now only the release is sent. */
+  readonly released: boolean
+  /** QoS 2: the message id is on disk before it is sent, so that a restart sends the same one. */
+  readonly exactlyOnce: boolean
+}
+
+export interface FarEnd {
+  /** @returns false when the connection takes no more for now; `Pump.run` is to be called when it does */
+  publish(message: StoredMessage, messageId: number, dup: boolean): boolean
+  release(messageId: number): boolean
+}
+
+export class Pump {
+  readonly queue: Queue
+  readonly windowMax: number
+  /** By sequence number, in the order sent. */
+  readonly flights = new Map<number, Flight>()
+  readonly #sequenceOf = new Map<number, number>()
+  /** Message ids that were given to others on this connection (retained messages). */
+  readonly #lent = new Set<number>()
+  #farEnd: FarEnd | undefined
+  #farEndWindow = Number.POSITIVE_INFINITY
+  #cursor = 0
+  #lastId = 0
+
+  constructor(queue: Queue, windowMax: number) {
+    this.queue = queue
+    this.windowMax = windowMax
+  }
+
+  /** Starts sending on a connection. @param windowMax what the far end takes unacknowledged, where it says so */
+  attach(farEnd: FarEnd, windowMax = Number.POSITIVE_INFINITY): void {
+    this.#farEnd = farEnd
+    this.#farEndWindow = windowMax
+    this.queue.onEntries = () => this.run()
+    for (const [sequence, flight] of this.flights) {
+      if (flight.released) farEnd.release(flight.messageId)
+      else {
+        const body = this.queue.read(sequence)
+        if (body) farEnd.publish(decodeMessage(body), flight.messageId, true)
+        else this.land(sequence)
+      }
+    }
+    this.run()
+  }
+
+  /** The connection is gone; what was in flight waits for the next one. */
+  detach(farEnd: FarEnd): void {
+    if (this.#farEnd !== farEnd) return
+    this.#farEnd = undefined
+    this.queue.onEntries = undefined
+    this.#lent.clear()
+  }
+
+  /** Sends nothing new; acknowledgements still count. */
+  pause(): void {
+    this.#farEndWindow = 0
+  }
+
+  /** Sends what fits the window. */
+  run(): void {
+    const window = Math.min(this.windowMax, this.#farEndWindow)
+    while (this.#farEnd && this.flights.size < window) {
+      const sequence = this.queue.after(this.#cursor)
+      if (sequence === undefined) return
+      this.#cursor = sequence
+      if (this.flights.has(sequence)) continue
+      const body = this.queue.read(sequence)
+      if (!body) continue
+      const messageId = this.#freeId()
+      this.fly(sequence, { messageId, released: false, exactlyOnce: false })
+      if (!this.#farEnd.publish(decodeMessage(body), messageId, false)) return
+    }
+  }
+
+  /** Marks an entry as in flight: by `run`, or for what a former run of the program had in flight (QoS 2). */
+  fly(sequence: number, flight: Flight): void {
+    this.land(sequence)
+    this.flights.set(sequence, flight)
+    this.#sequenceOf.set(flight.messageId, sequence)
+    this.queue.hold(sequence)
+  }
+
+  /** @returns the sequence number in flight under this message id */
+  find(messageId: number): number | undefined {
+    return this.#sequenceOf.get(messageId)
+  }
+
+  /** It is not in flight any more, whatever became of it. */
+  land(sequence: number): void {
+    const flight = this.flights.get(sequence)
+    if (!flight) return
+    this.flights.delete(sequence)
+    if (this.#sequenceOf.get(flight.messageId) === sequence) this.#sequenceOf.delete(flight.messageId)
+    this.queue.letGo(sequence)
+  }
+
+  /** The far end has it: it leaves the queue. @returns whether the message id was in flight */
+  acknowledge(messageId: number): boolean {
+    if (this.#lent.delete(messageId)) return true
+    const sequence = this.find(messageId)
+    if (sequence === undefined) return false
+    this.land(sequence)
+    void this.queue.forwarded(sequence)
+    this.run()
+    return true
+  }
+
+  /** The far end will never take it. */
+  reject(messageId: number, reason: string): void {
+    const sequence = this.find(messageId)
+    if (sequence === undefined) return
+    this.land(sequence)
+    void this.queue.drop(sequence, reason)
+    this.run()
+  }
+
+  /** A message id that nothing in flight uses, for a message that comes from no queue. */
+  lendId(): number {
+    const id = this.#freeId()
+    this.#lent.add(id)
+    return id
+  }
+
+  #freeId(): number {
+    do this.#lastId = (this.#lastId % MESSAGE_ID_MAX) + 1
+    while (this.#sequenceOf.has(this.#lastId) || this.#lent.has(this.#lastId))
+    return this.#lastId
+  }
+}

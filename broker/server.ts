@@ -1,0 +1,314 @@
+import { createServer, type Server, type Socket } from 'node:net'
+import {
+  Aedes,
+  type AedesPublishPacket,
+  type AuthenticateError,
+  type Client,
+  type PublishPacket,
+} from 'aedes'
+import { asFailure, failure } from '../lib/errors.ts'
+import { listenFailure } from '../lib/http.ts'
+import { type Log, throttled } from '../lib/log.ts'
+import type { Access } from './access.ts'
+import type { Custody } from './custody.ts'
+import { Delivery } from './delivery.ts'
+import { PacketGuard } from './packet-guard.ts'
+import type { MqttPacket, Persistence } from './persistence.ts'
+import type { Sessions } from './sessions.ts'
+
+export interface Listener {
+  readonly host: string
+  readonly port: number
+}
+
+export interface ServerLimits {
+  readonly connectionsMax: number
+  readonly packetBytesMax: number
+  readonly clientIdBytesMax: number
+  readonly topicBytesMax: number
+  /** What may wait in a reader's socket before it counts as too slow, bytes. */
+  readonly slowReaderBytesMax: number
+}
+
+export interface BrokerEvents {
+  readonly refused: (code: string) => void
+  /** A live QoS 0 message that a slow reader did not get. */
+  readonly skipped: () => void
+}
+
+export interface ServerOptions {
+  readonly listeners: readonly Listener[]
+  readonly access: Access
+  readonly custody: Custody
+  readonly persistence: Persistence
+  readonly sessions: Sessions
+  readonly limits: ServerLimits
+  readonly log: Log
+  readonly events: BrokerEvents
+  /** Client ids of our own bridges: nobody may connect under one of them. */
+  readonly ownBridgeIds: ReadonlySet<string>
+}
+
+/** Other brokers' bridges are known by their client id. */
+export const BRIDGE_CLIENT_ID_PREFIX = 'sightline-bridge-'
+
+/** How much a connection may have read ahead: so many messages share one transaction. */
+const READ_AHEAD_BYTES = 512 * 1024
+const WILL_GRACE_MS = 3000
+const CLOSE_GRACE_MS = 500
+
+/** aedes and its listeners. Errors at start: PORT_TAKEN, PORT_DENIED. */
+export class BrokerServer implements AsyncDisposable {
+  readonly #options: ServerOptions
+  readonly #aedes: Aedes
+  readonly #servers: Server[] = []
+  readonly #sockets = new Set<Socket>()
+  readonly #userOf = new WeakMap<Client, string>()
+  #willSweep: NodeJS.Timeout | undefined
+
+  private constructor(options: ServerOptions) {
+    this.#options = options
+    const { access, log, events, sessions } = options
+    const refusedConnections = throttled((count) =>
+      log.warn({ count }, 'refused connections: wrong user name or password, or none'),
+    )
+    this.#aedes = new Aedes({
+      // The id stays random for each start: with a fixed one, aedes would never publish the wills of the last run.
+      persistence: options.persistence as never,
+      queueLimit: 1000,
+      // Our own guard against slow readers replaces aedes' wait for drain.
+      drainTimeout: 0,
+      preConnect: (_client, packet, done) => {
+        const fault = this.#checkConnect(packet)
+        if (fault) log.warn({ clientId: packet.clientId, code: fault.code }, fault.message)
+        done(fault ?? null, fault === undefined)
+      },
+      authenticate: (client, username, password, done) => {
+        const user = username === undefined || username === null ? undefined : String(username)
+        if (access.mayConnect(user, password as Buffer | undefined)) {
+          if (user !== undefined) this.#userOf.set(client, user)
+          done(null, true)
+          return
+        }
+        refusedConnections()
+        events.refused('BROKER_REFUSED')
+        const error = new Error('bad user name or password') as AuthenticateError
+        error.returnCode = user === undefined ? 5 : 4
+        done(error, false)
+      },
+      authorizePublish: (client, packet, done) => this.#gate(client, packet, done),
+      authorizeSubscribe: (client, subscription, done) => {
+        if (client && !access.maySubscribe(this.#userOf.get(client), subscription.topic)) {
+          log.warn(
+            { clientId: client.id, filter: subscription.topic },
+            'refused a subscription: this user has no right to it',
+          )
+          Object.assign(subscription, { refused: true })
+          done(null, null) // answered with 0x80 in SUBACK [MQTT-3.9.3]; the connection stays
+          return
+        }
+        done(null, subscription)
+      },
+      authorizeForward: (client, packet) => this.#forward(client, packet),
+    })
+    this.#aedes.on('client', (client) => {
+      // Nobody waits for a slow reader: writes return at once, and #forward judges who is too slow.
+      const waitForDrain = (done: (error: Error | null, client: Client) => void) =>
+        setImmediate(done, null, client)
+      Object.assign(client, { waitForDrain })
+    })
+    this.#aedes.on('clientReady', (client) => {
+      if (client.clean) return
+      Delivery.start(client, sessions.ensure(client.id), sessions)
+    })
+    this.#aedes.on('clientError', (client, error) =>
+      log.debug({ clientId: client.id, error: error.message }, 'connection ended with an error'),
+    )
+    this.#aedes.on('connectionError', (_client, error) =>
+      log.debug({ error: error.message }, 'connection ended before it was established'),
+    )
+  }
+
+  static async open(options: ServerOptions): Promise<BrokerServer> {
+    const server = new BrokerServer(options)
+    await server.#aedes.listen()
+    try {
+      for (const listener of options.listeners) server.#servers.push(await server.#listen(listener))
+    } catch (error) {
+      await server[Symbol.asyncDispose]()
+      throw error
+    }
+    server.#willSweep = setTimeout(() => void server.#publishOldWills(), WILL_GRACE_MS).unref()
+    return server
+  }
+
+  /** Where it listens: the first listener's port first. */
+  get ports(): number[] {
+    return this.#servers.map((server) => {
+      const address = server.address()
+      return typeof address === 'object' && address ? address.port : 0
+    })
+  }
+
+  get connections(): number {
+    return this.#aedes.connectedClients
+  }
+
+  #listen(listener: Listener): Promise<Server> {
+    const { promise, resolve, reject } = Promise.withResolvers<Server>()
+    const server = createServer({ noDelay: true, highWaterMark: READ_AHEAD_BYTES }, (socket) =>
+      this.#connect(socket),
+    )
+    server.maxConnections = this.#options.limits.connectionsMax
+    server.once('error', (error) => reject(listenFailure(error, listener.host, listener.port, 'listeners')))
+    server.listen(listener.port, listener.host, () => resolve(server))
+    return promise
+  }
+
+  #connect(socket: Socket): void {
+    const { limits, log, events } = this.#options
+    this.#sockets.add(socket)
+    socket.once('close', () => this.#sockets.delete(socket))
+    const guard = new PacketGuard(limits.packetBytesMax)
+    const read = socket.read.bind(socket)
+    // aedes pulls with read(): what it is about to parse is looked at here first.
+    socket.read = (size?: number) => {
+      const chunk = read(size) as Buffer | null
+      const tooLarge = chunk ? guard.inspect(chunk) : 0
+      if (tooLarge === 0) return chunk
+      events.refused('PAYLOAD_TOO_LARGE')
+      log.warn(
+        {
+          clientId: (socket as { client?: Client }).client?.id,
+          from: socket.remoteAddress,
+          bytes: tooLarge,
+          bytesMax: limits.packetBytesMax,
+          code: 'PAYLOAD_TOO_LARGE',
+        },
+        'refused a packet over the limit and closed its connection',
+      )
+      socket.destroy()
+      return null
+    }
+    this.#aedes.handle(socket)
+  }
+
+  #checkConnect(packet: { clientId: string; clean?: boolean }) {
+    const { limits, ownBridgeIds, sessions } = this.#options
+    if (Buffer.byteLength(packet.clientId) > limits.clientIdBytesMax)
+      return failure(
+        'NAME_INVALID',
+        `A client id of ${Buffer.byteLength(packet.clientId)} bytes is over the limit of ${limits.clientIdBytesMax}.`,
+      )
+    if (ownBridgeIds.has(packet.clientId))
+      return failure(
+        'NOT_ALLOWED',
+        `This broker's own bridge "${packet.clientId}" connects back to it. Correct the bridge's "url": it must be another broker.`,
+      )
+    if (packet.clean && sessions.get(packet.clientId)?.declared)
+      return failure(
+        'NOT_ALLOWED',
+        `Client "${packet.clientId}" has a declared queue here and asks for a clean session, which would discard it. Connect it with clean session off.`,
+      )
+    return undefined
+  }
+
+  /** Before aedes acknowledges: on disk, or not at all. */
+  #gate(client: Client | null, packet: PublishPacket, done: (error?: Error | null) => void): void {
+    const { access, custody, events, log } = this.#options
+    const clientId = client?.id ?? ''
+    if (client && !access.mayPublish(this.#userOf.get(client), packet.topic)) {
+      events.refused('NOT_ALLOWED')
+      log.warn(
+        { clientId, topic: packet.topic, code: 'NOT_ALLOWED' },
+        'refused a message: this user may not publish to this topic',
+      )
+      done(new Error('not allowed to publish to this topic'))
+      return
+    }
+    const refuse = (error: unknown) => {
+      const fault = asFailure(error)
+      events.refused(fault.code)
+      this.#refusal(fault.code, fault.message)
+      done(fault) // MQTT 3.1.1 knows no refusal of a message: the connection ends, and the sender keeps it
+    }
+    try {
+      const written = custody.accept(packet as MqttPacket, {
+        clientId,
+        isBridge: clientId.startsWith(BRIDGE_CLIENT_ID_PREFIX),
+      })
+      if (written) written.then(() => done(null), refuse)
+      else done(null)
+    } catch (error) {
+      refuse(error)
+    }
+  }
+
+  readonly #refusals = new Map<string, () => void>()
+
+  /** A line a second for each kind of refusal. */
+  #refusal(code: string, message: string): void {
+    let warn = this.#refusals.get(code)
+    if (!warn) {
+      warn = throttled((count) => this.#options.log.error({ code, count }, message))
+      this.#refusals.set(code, warn)
+    }
+    warn()
+  }
+
+  /** What aedes itself may send to a client: QoS 0, retained messages, and live messages of clean sessions. */
+  #forward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
+    const { sessions, limits, events, log } = this.#options
+    const slow = client.conn.writableLength > limits.slowReaderBytesMax
+    if (packet.qos > 0 && !client.clean) {
+      const session = sessions.ensure(client.id)
+      if (packet.brokerId === null) return { ...packet, messageId: session.pump.lendId() } // retained, at SUBSCRIBE
+      if (sessions.wanting(packet.topic).has(session)) return null // from its queue
+      packet = { ...packet, qos: 0 } // subscribed at QoS 0
+    }
+    if (!slow) return packet
+    if (packet.qos === 0) {
+      events.skipped()
+      return null
+    }
+    log.warn(
+      { clientId: client.id, waitingBytes: client.conn.writableLength },
+      'disconnected a reader that does not keep up; a persistent session would lose nothing',
+    )
+    client.conn.destroy()
+    return null
+  }
+
+  /** Wills that the last run left behind; a client that has come back meanwhile has replaced its own. */
+  async #publishOldWills(): Promise<void> {
+    const { custody, persistence, log } = this.#options
+    for await (const will of persistence.streamWill({
+      [this.#aedes.id]: true,
+    }) as AsyncIterable<MqttPacket>) {
+      try {
+        await custody.accept(will, { clientId: will.clientId ?? '', isBridge: false })
+        await new Promise<void>((resolve, reject) =>
+          this.#aedes.publish(will as never, (error) => (error ? reject(error) : resolve())),
+        )
+        await persistence.delWill({ id: will.clientId ?? '' })
+      } catch (error) {
+        log.warn(
+          { clientId: will.clientId, topic: will.topic, error: asFailure(error).message },
+          'could not publish the will that a client left',
+        )
+      }
+    }
+  }
+
+  /** Stops listening, lets clients go. What was accepted is on disk. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#willSweep)
+    const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)))
+    await new Promise<void>((resolve) => this.#aedes.close(resolve))
+    const timer = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy()
+    }, CLOSE_GRACE_MS)
+    await Promise.all(closed)
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,245 @@
+import { randomBytes } from 'node:crypto'
+import { link, mkdir, readdir, readFile, realpath, stat, unlink, writeFile } from 'node:fs/promises'
+import { extname, join, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { Worker } from 'node:worker_threads'
+import { failure, systemCode } from '../../lib/errors.ts'
+import type { Bucket, ObjectToStore } from './bucket.ts'
+import type { FolderAnswer, FolderRequest, FolderThreadData } from './folder-thread.ts'
+import { assertKey, objectUrl } from './key.ts'
+
+export interface FolderOptions {
+  /** Made where it does not exist. */
+  readonly path: string
+  /** Where the folder is served, for links; none: `file:` addresses. */
+  readonly publicUrl?: string
+}
+
+/** Temporary names live here, not beside the objects, so that a crash leaves its rest in one place. */
+const INCOMING = '.incoming'
+/** What is older was left by a run that is over. */
+const INCOMING_AGE_MS_MAX = 10 * 60_000
+/** Bodies sent to the thread in one message: a bound on memory in flight between two turns of the event loop. */
+const BATCH_BYTES_MAX = 4 * 1024 * 1024
+
+interface Waiting {
+  readonly resolve: (outcome: NonNullable<FolderAnswer['outcome']>) => void
+  readonly reject: (error: Error) => void
+}
+
+/**
+ * A folder as bucket.
+ *
+ * A thread of its own makes the system calls, because they wait for the disk: 50 us on a good one, seconds on a
+ * card or a network mount that thinks, and MQTT's keepalive would wait with them. It is also the cheapest way that
+ * does not block. Measured (2,500 crops of 20 KB, ext4, 64 at a time, CPU of all threads, best of three):
+ *
+ *     system calls on the main thread        75 us a crop, and blocks it
+ *     this: a thread, a batch a turn         88 us a crop
+ *     node:fs with callbacks                111 us a crop
+ *     node:fs/promises                      112 us a crop
+ */
+export class FolderBucket implements Bucket {
+  readonly description: string
+  readonly #path: string
+  readonly #publicUrl: string | undefined
+  readonly #thread: Worker
+  readonly #waiting = new Map<number, Waiting>()
+  #requests = 0
+  #batch: FolderRequest[] = []
+  #transfers: ArrayBuffer[] = []
+  #batchBytes = 0
+  #closing: Promise<void> | undefined
+  #fault: Error | undefined
+
+  private constructor(path: string, publicUrl: string | undefined, thread: Worker) {
+    this.#path = path
+    this.#publicUrl = publicUrl
+    this.#thread = thread
+    this.description = `folder ${path}`
+    thread.on('message', (answers: readonly FolderAnswer[]) => {
+      for (const answer of answers) this.#settle(answer)
+    })
+    thread.on('error', (error) => this.#fail(error))
+    thread.on('exit', () => this.#fail(new Error('the thread that writes the folder has ended')))
+  }
+
+  /** Errors: FOLDER_UNWRITABLE, DISK_FULL. */
+  static async open(options: FolderOptions): Promise<FolderBucket> {
+    let path = resolve(options.path)
+    const writer = `${process.pid}-${randomBytes(4).toString('hex')}`
+    let links = true
+    try {
+      const incoming = join(path, INCOMING)
+      await mkdir(incoming, { recursive: true })
+      path = await realpath(path)
+      await clearRests(incoming)
+      const probe = join(incoming, `${writer}-probe`)
+      await writeFile(probe, 'x', { flag: 'wx' })
+      try {
+        await link(probe, `${probe}-link`)
+        await unlink(`${probe}-link`)
+      } catch {
+        links = false // FAT and some network mounts; renameUnlessThere stands in
+      }
+      await unlink(probe)
+    } catch (error) {
+      throw folderFailure(path, error, 'open')
+    }
+    const data: FolderThreadData = { root: path, incoming: join(path, INCOMING), writer, links }
+    const thread = new Worker(new URL(`./folder-thread${extname(import.meta.url)}`, import.meta.url), {
+      workerData: data,
+      name: 'folder',
+    })
+    return new FolderBucket(path, options.publicUrl, thread)
+  }
+
+  async create(object: ObjectToStore, signal?: AbortSignal): Promise<'stored' | 'already-there'> {
+    return (await this.#write('create', object, signal)) as 'stored' | 'already-there'
+  }
+
+  async replace(object: ObjectToStore, signal?: AbortSignal): Promise<void> {
+    await this.#write('replace', object, signal)
+  }
+
+  async read(key: string, signal?: AbortSignal): Promise<Uint8Array | undefined> {
+    assertKey(key)
+    try {
+      return await readFile(join(this.#path, key), { signal })
+    } catch (error) {
+      signal?.throwIfAborted()
+      const code = systemCode(error)
+      if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'EISDIR') return undefined
+      throw folderFailure(this.#path, error, 'read')
+    }
+  }
+
+  async sync(): Promise<void> {
+    await this.#ask((n) => ({ n, kind: 'sync' }))
+  }
+
+  url(key: string): string {
+    return objectUrl(this.#publicUrl ?? pathToFileURL(this.#path).href, key)
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  /** Finishes what was asked for, sync included, then ends the thread. */
+  async #close(): Promise<void> {
+    if (this.#fault) return
+    try {
+      await this.sync() // answered last: requests are worked off in order
+    } finally {
+      this.#fault ??= failure('BUCKET_REFUSED', `The ${this.description} is closed.`)
+      await this.#thread.terminate()
+    }
+  }
+
+  #write(kind: 'create' | 'replace', object: ObjectToStore, signal: AbortSignal | undefined) {
+    assertKey(object.key)
+    signal?.throwIfAborted()
+    if (this.#closing) throw failure('BUCKET_REFUSED', `The ${this.description} is closed.`)
+    // A copy of its own: sending the caller's memory would either take it away or clone the whole buffer behind it.
+    const body = new Uint8Array(Buffer.allocUnsafeSlow(object.body.byteLength).buffer)
+    body.set(object.body)
+    this.#transfers.push(body.buffer)
+    this.#batchBytes += body.byteLength
+    return this.#ask((n) => ({ n, kind, path: join(this.#path, object.key), body }))
+  }
+
+  #ask(request: (n: number) => FolderRequest): Promise<NonNullable<FolderAnswer['outcome']>> {
+    return new Promise((resolve, reject) => {
+      if (this.#fault) return reject(this.#fault)
+      const n = this.#requests++
+      this.#waiting.set(n, { resolve, reject })
+      this.#batch.push(request(n))
+      if (this.#batchBytes >= BATCH_BYTES_MAX) this.#send()
+      else if (this.#batch.length === 1) setImmediate(() => this.#send())
+    })
+  }
+
+  #send(): void {
+    if (this.#batch.length === 0) return
+    const batch = this.#batch
+    const transfers = this.#transfers
+    this.#batch = []
+    this.#transfers = []
+    this.#batchBytes = 0
+    this.#thread.postMessage(batch, transfers)
+  }
+
+  #settle({ n, outcome, fault }: FolderAnswer): void {
+    const waiting = this.#waiting.get(n)
+    this.#waiting.delete(n)
+    if (outcome) waiting?.resolve(outcome)
+    else
+      waiting?.reject(
+        folderFailure(this.#path, Object.assign(new Error(fault?.message), { code: fault?.code }), 'write'),
+      )
+  }
+
+  #fail(error: Error): void {
+    this.#fault ??= folderFailure(this.#path, error, 'write')
+    for (const { reject } of this.#waiting.values()) reject(this.#fault)
+    this.#waiting.clear()
+  }
+}
+
+async function clearRests(incoming: string): Promise<void> {
+  for (const name of await readdir(incoming)) {
+    const path = join(incoming, name)
+    try {
+      if (Date.now() - (await stat(path)).mtimeMs > INCOMING_AGE_MS_MAX) await unlink(path)
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error // another writer was quicker
+    }
+  }
+}
+
+function folderFailure(path: string, error: unknown, doing: 'open' | 'read' | 'write'): Error {
+  const code = systemCode(error)
+  switch (code) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return failure(
+        'DISK_FULL',
+        `The disk of the folder ${path} is full. Free some space; writing goes on by itself.`,
+        error,
+      )
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return failure(
+        'FOLDER_UNWRITABLE',
+        `This user may not ${doing === 'read' ? 'read' : 'write'} in the folder ${path} (${code}). ` +
+          'Change its owner or permissions, or name another folder under "bucket.path".',
+        error,
+      )
+    case 'ENOTDIR':
+    case 'EEXIST':
+      if (doing === 'open')
+        return failure(
+          'FOLDER_UNWRITABLE',
+          `${path} cannot be a folder: it, or something above it, is a file. Name another under "bucket.path".`,
+          error,
+        )
+      break
+    case 'ENOENT':
+      if (doing === 'write')
+        return failure(
+          'BUCKET_NOT_FOUND',
+          `The folder ${path} is gone, or its disk is no longer mounted. Bring it back and start again.`,
+          error,
+        )
+      break
+  }
+  const message = error instanceof Error ? error.message : String(error)
+  return failure(
+    doing === 'open' ? 'FOLDER_UNWRITABLE' : 'BUCKET_REFUSED',
+    `The folder ${path}: ${message}`,
+    error,
+  )
+}

@@ -1,0 +1,413 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  GetBucketCorsCommand,
+  GetBucketPolicyCommand,
+  GetObjectCommand,
+  PutBucketCorsCommand,
+  PutBucketPolicyCommand,
+  PutObjectCommand,
+  S3Client,
+  S3ServiceException,
+} from '@aws-sdk/client-s3'
+import { Backoff } from '../../lib/backoff.ts'
+import { failure, systemCode } from '../../lib/errors.ts'
+import type { Bucket, ObjectToStore } from './bucket.ts'
+import { assertKey, objectUrl } from './key.ts'
+
+/** Credentials come from where every AWS program looks (environment, shared files, the machine's role), never from us. */
+export interface S3Options {
+  readonly bucket: string
+  /** For stores other than AWS: `https://minio.example:9000`. */
+  readonly endpoint?: string
+  /** None: what the AWS environment says; `us-east-1` where there is an endpoint. */
+  readonly region?: string
+  /** `https://host/bucket/key` instead of `https://bucket.host/key`. Default: true where there is an endpoint. */
+  readonly forcePathStyle?: boolean
+  /** Put before every key: `cameras/`. */
+  readonly prefix?: string
+  /** The address that people reach the bucket (and prefix) under, where it is not the store's own. */
+  readonly publicUrl?: string
+  /** Lets anyone read crops and gallery, but not list them, and other sites' pages fetch them (CORS). */
+  readonly publicRead: boolean
+}
+
+const CONNECTION_MS_MAX = 5_000
+const REQUEST_MS_MAX = 20_000
+const SOCKETS_MAX = 64
+/** Attempts of the SDK at one request, with its exponential backoff and jitter, before the caller hears of it. */
+const ATTEMPTS_MAX = 4
+/** 409: two conditional writes of one key met. */
+const CONFLICTS_MAX = 5
+const CONFLICT_DELAY = { delayMsMin: 50, delayMsMax: 1_000 }
+
+/**
+ * Written at start, never deleted: asking with `If-None-Match: *` whether it may be written answers at once whether
+ * the store knows the header and whether we may write. It says what it is to whoever finds it.
+ */
+const MARK = 'sightline.txt'
+const MARK_TEXT =
+  'Sightline writes into this bucket: crops under <site>/<device>/<camera>/, the gallery under gallery/.\n'
+/** Names our part of the bucket policy and of the CORS rules; everyone else's stays. */
+const POLICY_SID = 'SightlinePublicRead'
+const CORS_ID = 'sightline-read'
+
+export class S3Bucket implements Bucket {
+  readonly description: string
+  /** Whether the store honours `If-None-Match: *`. Without it a crop delivered twice is written twice, the same. */
+  readonly conditionalWrites: boolean
+  readonly #client: S3Client
+  readonly #options: S3Options
+  readonly #prefix: string
+  readonly #base: string
+  #closed = false
+
+  private constructor(client: S3Client, options: S3Options, place: Place, conditionalWrites: boolean) {
+    this.#client = client
+    this.#options = options
+    this.#prefix = place.prefix
+    this.#base = options.publicUrl ?? place.base
+    this.description = place.description
+    this.conditionalWrites = conditionalWrites
+  }
+
+  /** Errors: BUCKET_NOT_FOUND, BUCKET_DENIED, BUCKET_UNREACHABLE, BUCKET_REFUSED, NAME_INVALID (the prefix). */
+  static async open(options: S3Options, signal?: AbortSignal): Promise<S3Bucket> {
+    const region = options.region ?? (options.endpoint === undefined ? undefined : 'us-east-1')
+    const client = new S3Client({
+      region,
+      endpoint: options.endpoint,
+      forcePathStyle: options.forcePathStyle ?? options.endpoint !== undefined,
+      followRegionRedirects: options.endpoint === undefined,
+      maxAttempts: ATTEMPTS_MAX,
+      retryMode: 'standard',
+      // The CRC32 that the SDK adds by default is refused by many stores that are not AWS.
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+      responseChecksumValidation: 'WHEN_REQUIRED',
+      requestHandler: {
+        connectionTimeout: CONNECTION_MS_MAX,
+        requestTimeout: REQUEST_MS_MAX,
+        throwOnRequestTimeout: true,
+        httpAgent: { keepAlive: true, maxSockets: SOCKETS_MAX },
+        httpsAgent: { keepAlive: true, maxSockets: SOCKETS_MAX },
+      },
+    })
+    let place = placeOf(options, region ?? 'its region')
+    try {
+      place = placeOf(options, await client.config.region())
+      const conditionalWrites = await probe(client, options.bucket, place.prefix, signal)
+      if (options.publicRead) await allowPublicRead(client, options, place, signal)
+      return new S3Bucket(client, options, place, conditionalWrites)
+    } catch (error) {
+      client.destroy()
+      signal?.throwIfAborted()
+      throw s3Failure(error, place.description, options)
+    }
+  }
+
+  async create(object: ObjectToStore, signal?: AbortSignal): Promise<'stored' | 'already-there'> {
+    const backoff = new Backoff(CONFLICT_DELAY)
+    for (;;) {
+      try {
+        await this.#put(object, this.conditionalWrites, signal)
+        return 'stored'
+      } catch (error) {
+        if (statusOf(error) === 412) return 'already-there'
+        if (statusOf(error) !== 409 || backoff.attempts >= CONFLICTS_MAX) throw this.#failure(error, signal)
+        await sleep(backoff.nextMs(), undefined, { signal })
+      }
+    }
+  }
+
+  async replace(object: ObjectToStore, signal?: AbortSignal): Promise<void> {
+    try {
+      await this.#put(object, false, signal)
+    } catch (error) {
+      throw this.#failure(error, signal)
+    }
+  }
+
+  async read(key: string, signal?: AbortSignal): Promise<Uint8Array | undefined> {
+    assertKey(key)
+    this.#assertOpen()
+    try {
+      const answer = await this.#client.send(
+        new GetObjectCommand({ Bucket: this.#options.bucket, Key: this.#prefix + key }),
+        { abortSignal: signal },
+      )
+      return await answer.Body?.transformToByteArray()
+    } catch (error) {
+      if (error instanceof S3ServiceException && error.name === 'NoSuchKey') return undefined
+      throw this.#failure(error, signal)
+    }
+  }
+
+  /** The store answers when it has the object: nothing is left to do. */
+  async sync(): Promise<void> {
+    this.#assertOpen()
+  }
+
+  url(key: string): string {
+    return objectUrl(this.#base, key)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true
+    this.#client.destroy()
+  }
+
+  async #put(object: ObjectToStore, conditional: boolean, signal: AbortSignal | undefined): Promise<void> {
+    assertKey(object.key)
+    this.#assertOpen()
+    signal?.throwIfAborted()
+    await this.#client.send(
+      new PutObjectCommand({
+        Bucket: this.#options.bucket,
+        Key: this.#prefix + object.key,
+        Body: object.body,
+        ContentType: object.contentType,
+        CacheControl: object.cacheControl,
+        ...(conditional ? { IfNoneMatch: '*' } : {}),
+      }),
+      { abortSignal: signal },
+    )
+  }
+
+  #assertOpen(): void {
+    if (this.#closed) throw failure('BUCKET_REFUSED', `The ${this.description} is closed.`)
+  }
+
+  #failure(error: unknown, signal: AbortSignal | undefined): Error {
+    if (signal?.aborted && error instanceof Error) return error
+    return s3Failure(error, this.description, this.#options)
+  }
+}
+
+interface Place {
+  readonly description: string
+  /** Ends with a slash, or is empty. */
+  readonly prefix: string
+  /** The address of the bucket and prefix. */
+  readonly base: string
+}
+
+function placeOf(options: S3Options, region: string): Place {
+  const prefix = options.prefix?.replace(/^\/+|\/+$/g, '') ?? ''
+  if (prefix !== '') assertKey(prefix)
+  const store = new URL(options.endpoint ?? `https://s3.${region}.amazonaws.com`)
+  // Credentials in an address would end up in messages and links.
+  store.username = ''
+  store.password = ''
+  const base = new URL(store)
+  // A bucket name with a dot does not match the store's wildcard certificate.
+  const pathStyle = options.forcePathStyle ?? (options.endpoint !== undefined || options.bucket.includes('.'))
+  if (!pathStyle) base.host = `${options.bucket}.${store.host}`
+  base.pathname = [...(pathStyle ? [store.pathname, options.bucket] : [store.pathname]), prefix]
+    .map((part) => part.replace(/^\/+|\/+$/g, ''))
+    .filter((part) => part !== '')
+    .join('/')
+  return {
+    description: `s3 ${options.bucket} at ${store.href.replace(/\/$/, '')}`,
+    prefix: prefix === '' ? '' : `${prefix}/`,
+    base: base.href,
+  }
+}
+
+/**
+ * Whether the store honours `If-None-Match: *`. The first write makes the mark where it is missing; a store that
+ * honours the header then refuses the second (412), one that ignores it answers 200, one that does not know it 501.
+ */
+async function probe(
+  client: S3Client,
+  bucket: string,
+  prefix: string,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const mark = (conditional: boolean) =>
+    client.send(
+      new PutObjectCommand({
+        Bucket: bucket,
+        Key: prefix + MARK,
+        Body: Buffer.from(MARK_TEXT),
+        ContentType: 'text/plain; charset=utf-8',
+        ...(conditional ? { IfNoneMatch: '*' } : {}),
+      }),
+      { abortSignal: signal },
+    )
+  for (let attempt = 0; attempt < CONFLICTS_MAX; attempt += 1) {
+    try {
+      await mark(true)
+      // Made, or the header was ignored: the next round tells.
+      if (attempt > 0) return false
+    } catch (error) {
+      const status = statusOf(error)
+      if (status === 412) return true
+      if (status === 409) {
+        await sleep(CONFLICT_DELAY.delayMsMin, undefined, { signal })
+        continue
+      }
+      if (status !== 501 && status !== 400) throw error
+      await mark(false) // throws where writing itself is what was refused
+      return false
+    }
+  }
+  return false
+}
+
+interface PolicyDocument {
+  Version?: string
+  Statement?: { Sid?: string }[] | { Sid?: string }
+}
+
+/**
+ * Anyone may read crops (`*.jpg`) and the gallery, not list, and not read what else is there (quarantine).
+ * Statements and rules that are not ours stay.
+ */
+async function allowPublicRead(
+  client: S3Client,
+  options: S3Options,
+  place: Place,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const Bucket = options.bucket
+  const objects = `arn:aws:s3:::${Bucket}/${place.prefix}`
+  const statement = {
+    Sid: POLICY_SID,
+    Effect: 'Allow',
+    Principal: '*',
+    Action: ['s3:GetObject'],
+    Resource: [`${objects}*.jpg`, `${objects}gallery/*`],
+  }
+  try {
+    const present = await client
+      .send(new GetBucketPolicyCommand({ Bucket }), { abortSignal: signal })
+      .then(({ Policy }) => JSON.parse(Policy ?? '{}') as PolicyDocument)
+      .catch((error: unknown): PolicyDocument => {
+        if (error instanceof S3ServiceException && error.name === 'NoSuchBucketPolicy') return {}
+        throw error
+      })
+    const others = [present.Statement ?? []].flat().filter(({ Sid }) => Sid !== POLICY_SID)
+    const policy = { ...present, Version: '2012-10-17', Statement: [...others, statement] }
+    await client.send(new PutBucketPolicyCommand({ Bucket, Policy: JSON.stringify(policy) }), {
+      abortSignal: signal,
+    })
+  } catch (error) {
+    if (statusOf(error) !== 403) throw error
+    throw failure(
+      'BUCKET_DENIED',
+      `The ${place.description} does not let itself be made public: these credentials lack s3:GetBucketPolicy or ` +
+        's3:PutBucketPolicy, or "Block public access" is on. Allow it, or set "bucket.publicRead: false".',
+      error,
+    )
+  }
+  const rule = {
+    ID: CORS_ID,
+    AllowedMethods: ['GET', 'HEAD'],
+    AllowedOrigins: ['*'],
+    AllowedHeaders: ['*'],
+    ExposeHeaders: ['ETag'],
+    MaxAgeSeconds: 3600,
+  }
+  try {
+    const others = await client
+      .send(new GetBucketCorsCommand({ Bucket }), { abortSignal: signal })
+      .then(({ CORSRules }) => (CORSRules ?? []).filter(({ ID }) => ID !== CORS_ID))
+      .catch((error: unknown) => {
+        if (error instanceof S3ServiceException && error.name === 'NoSuchCORSConfiguration') return []
+        throw error
+      })
+    await client.send(
+      new PutBucketCorsCommand({ Bucket, CORSConfiguration: { CORSRules: [...others, rule] } }),
+      { abortSignal: signal },
+    )
+  } catch (error) {
+    // Some stores have no CORS per bucket (MinIO sets it for all). The gallery lives in the bucket and needs none.
+    const status = statusOf(error)
+    if (status !== 501 && status !== 405 && status !== 400) throw error
+  }
+}
+
+function statusOf(error: unknown): number | undefined {
+  return error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined
+}
+
+const DENIED = new Set([
+  'AccessDenied',
+  'AccountProblem',
+  'AllAccessDisabled',
+  'CredentialsProviderError',
+  'ExpiredToken',
+  'InvalidAccessKeyId',
+  'InvalidToken',
+  'SignatureDoesNotMatch',
+  'TokenProviderError',
+])
+const UNREACHABLE = new Set([
+  'InternalError',
+  'RequestTimeout',
+  'ServiceUnavailable',
+  'SlowDown',
+  'TimeoutError',
+  'TooManyRequestsException',
+])
+
+/** A sentence of ours for what the store said. The SDK's own messages can hold the access key id: they stay in `cause`. */
+function s3Failure(error: unknown, description: string, { bucket, endpoint, prefix }: S3Options): Error {
+  if (!(error instanceof Error) || error.name === 'SightlineError') return error as Error
+  const name = error.name
+  const status = statusOf(error)
+  const said = status === undefined ? name : `${name}, ${status}`
+  if (name === 'NoSuchBucket' || name === 'InvalidBucketName')
+    return failure(
+      'BUCKET_NOT_FOUND',
+      `There is no bucket "${bucket}" at ${endpoint ?? 'AWS'} (${said}). ` +
+        'Create it there, or correct "bucket.name", "bucket.region" or "bucket.endpoint".',
+      error,
+    )
+  if (error.message === 'Region is missing')
+    return failure(
+      'BUCKET_REFUSED',
+      `The region of the bucket "${bucket}" is not known. Set "bucket.region" or AWS_REGION.`,
+      error,
+    )
+  if (name === 'CredentialsProviderError')
+    return failure(
+      'BUCKET_DENIED',
+      `No credentials for the ${description}. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, ` +
+        'or give this machine a role.',
+      error,
+    )
+  if (name === 'RequestTimeTooSkewed')
+    return failure(
+      'BUCKET_DENIED',
+      `The ${description} refuses requests because this machine's clock is wrong (${said}). Set it, for example with NTP.`,
+      error,
+    )
+  if (DENIED.has(name) || status === 401 || status === 403)
+    return failure(
+      'BUCKET_DENIED',
+      `The ${description} denies access (${said}). Check the AWS credentials, and that they allow s3:PutObject and ` +
+        `s3:GetObject on ${bucket}/${prefix ? `${prefix}/` : ''}* and s3:ListBucket on ${bucket} ` +
+        '(without the latter a store answers 403 for an object that is not there).',
+      error,
+    )
+  const code = systemCode(error) ?? systemCode(error.cause)
+  if (
+    UNREACHABLE.has(name) ||
+    code !== undefined ||
+    status === 429 ||
+    (status !== undefined && status >= 500 && status !== 501)
+  )
+    return failure(
+      'BUCKET_UNREACHABLE',
+      `The ${description} does not answer as it should (${code ?? said}). Nothing is lost; it is tried again. ` +
+        'If it stays so, check "bucket.endpoint" and the network.',
+      error,
+    )
+  if (name === 'PermanentRedirect' || status === 301)
+    return failure(
+      'BUCKET_REFUSED',
+      `The bucket "${bucket}" is in another region. Set "bucket.region" to it.`,
+      error,
+    )
+  return failure('BUCKET_REFUSED', `The ${description} refused: ${said}.`, error)
+}

@@ -1,0 +1,90 @@
+import { z } from 'zod'
+import { commonShape, duration, httpShape, size } from '../lib/config.ts'
+import { failure } from '../lib/errors.ts'
+import { isLoopback } from '../lib/http.ts'
+import { isName } from '../wire/names.ts'
+import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
+
+const name = (fallback: string) =>
+  z.string().refine(isName, 'must be letters, digits, dash and underscore').default(fallback)
+
+export const subscriberSchema = z.strictObject({
+  ...commonShape,
+  name: name('subscriber'),
+  topicPrefix: z.string().min(1).max(200).default(TOPIC_PREFIX_DEFAULT),
+  broker: z
+    .strictObject({
+      url: z.string().min(1).default('mqtt://127.0.0.1:1884'),
+      clientId: z.string().min(1).max(200).default('sightline-subscriber'),
+      username: z.string().min(1).optional(),
+      password: z.string().min(1).optional(),
+      passwordFile: z.string().min(1).optional(),
+      caFile: z.string().min(1).optional(),
+      mqttVersion: z.union([z.literal(4), z.literal(5)]).default(4),
+      shareGroup: z.string().refine(isName, 'must be letters, digits, dash and underscore').optional(),
+      sessionExpiry: duration().prefault('7d'),
+      inFlightMax: z.number().int().min(1).max(65_535).default(256),
+      keepalive: duration().prefault('30s'),
+      connectTimeout: duration().prefault('10s'),
+      reconnectMin: duration().prefault('200ms'),
+      reconnectMax: duration().prefault('30s'),
+    })
+    .prefault({}),
+  inbox: z
+    .strictObject({
+      folder: z.string().min(1).default('data/subscriber'),
+      bytesMax: size().prefault('2GB'),
+      entriesMax: z.number().int().positive().default(100_000),
+      recentIdsMax: z.number().int().min(1000).max(10_000_000).default(200_000),
+    })
+    .prefault({}),
+  quarantine: z
+    .strictObject({
+      bytesMax: size().prefault('200MB'),
+      entriesMax: z.number().int().positive().default(10_000),
+      ageMax: duration().prefault('30d'),
+    })
+    .prefault({}),
+  payloadMax: size().prefault('8MB'),
+  bucket: z
+    .discriminatedUnion('type', [
+      z.strictObject({
+        type: z.literal('folder'),
+        path: z.string().min(1).default('data/bucket'),
+        publicUrl: z.string().min(1).optional(),
+        writesMax: z.number().int().min(1).max(1000).default(64),
+      }),
+      z.strictObject({
+        type: z.literal('s3'),
+        bucket: z.string().min(3).max(63),
+        region: z.string().min(1).default('us-east-1'),
+        endpoint: z.string().min(1).optional(),
+        forcePathStyle: z.boolean().default(false),
+        prefix: z.string().default(''),
+        publicUrl: z.string().min(1).optional(),
+        publicRead: z.boolean().default(false),
+        writesMax: z.number().int().min(1).max(256).default(32),
+      }),
+    ])
+    .prefault({ type: 'folder' }),
+  gallery: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
+  http: httpShape(8080),
+})
+
+export type SubscriberConfig = z.output<typeof subscriberSchema>
+
+/** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
+export function checkSubscriberConfig(config: SubscriberConfig): void {
+  if (!isLoopback(config.http.host)) {
+    throw failure(
+      'CONFIG_UNSAFE_LISTENER',
+      `"http.host" ${config.http.host} would show faces to other machines without asking who they are. Use 127.0.0.1, and a reverse proxy that authenticates.`,
+    )
+  }
+  if (config.broker.shareGroup !== undefined && config.broker.mqttVersion !== 5) {
+    throw failure(
+      'CONFIG_INVALID',
+      '"broker.shareGroup" needs MQTT 5. Set "broker.mqttVersion" to 5, on a broker that speaks it.',
+    )
+  }
+}

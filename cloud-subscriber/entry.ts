@@ -1,0 +1,59 @@
+import type { CropMetadata } from '../wire/crop.ts'
+import { objectKey } from '../wire/object-key.ts'
+
+/**
+ * A crop as it lies in the inbox, and a message as it lies in quarantine: 4 bytes length of a JSON header, the
+ * header, then the payload as it came.
+ */
+export interface InboxHeader {
+  readonly id: string
+  readonly key: string
+  readonly site: string
+  readonly device: string
+  readonly camera: string
+  readonly capturedAtMs: number
+  readonly score: number
+  readonly width: number
+  readonly height: number
+}
+
+export interface QuarantineHeader {
+  readonly topic: string
+  readonly receivedAtMs: number
+  readonly reason: string
+  readonly detail: string
+}
+
+/** Where a crop is filed, and what the gallery's index says of it. */
+export function inboxHeader(crop: CropMetadata, receivedAtMs: number): InboxHeader {
+  // A device whose clock was never set would file its crops decades ago: then the time of receipt counts.
+  const filedAtMs = crop.clockSane ? crop.capturedAtMs : receivedAtMs
+  return {
+    id: crop.id,
+    key: objectKey(crop, filedAtMs),
+    site: crop.site,
+    device: crop.device,
+    camera: crop.camera,
+    capturedAtMs: filedAtMs,
+    score: crop.score,
+    width: Math.round(crop.region[2]),
+    height: Math.round(crop.region[3]),
+  }
+}
+
+export function encodeEntry(header: InboxHeader | QuarantineHeader, payload: Uint8Array): Buffer {
+  const json = Buffer.from(JSON.stringify(header))
+  const body = Buffer.allocUnsafeSlow(4 + json.length + payload.length)
+  body.writeUInt32BE(json.length, 0)
+  json.copy(body, 4)
+  body.set(payload, 4 + json.length)
+  return body
+}
+
+/** The payload is a view into the body. */
+export function decodeEntry<H extends InboxHeader | QuarantineHeader>(
+  body: Buffer,
+): { header: H; payload: Buffer } {
+  const end = 4 + body.readUInt32BE(0)
+  return { header: JSON.parse(body.toString('utf8', 4, end)) as H, payload: body.subarray(end) }
+}

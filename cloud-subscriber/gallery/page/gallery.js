@@ -1,0 +1,715 @@
+/**
+ * The gallery. It reads the small files that index-files.ts describes, beside it in the bucket, and shows the faces
+ * they name, newest first. Names come from the wire: they reach the page only as text.
+ *
+ *   poll    -> heads: what each writer has (one small conditional request a writer, every two seconds)
+ *   fill    -> chunks: walks them from the newest day and chunk backwards, until there is enough to show
+ *   render  -> the view: what matches the filter, sorted, one window of it as elements
+ */
+
+const POLL_MS = 2_000
+const POLL_MS_MAX = 30_000
+const WRITERS_POLL_MS = 60_000
+const WRITERS_MAX = 64
+/** A subscriber that missed this many heartbeats is not heard from. */
+const HEARTBEATS_MISSED_MAX = 3
+const TILES_STEP = 60
+/** Elements on the page at once; older ones than that move the window. */
+const TILES_MAX = 600
+/** Index files fetched in one go before the visitor is asked whether to look on. */
+const CHUNKS_A_GO_MAX = 12
+/** Entries in memory; then a narrower filter is the way. */
+const ENTRIES_MAX = 50_000
+/** Scrolled further than this, the page holds still when faces arrive, and says that there are new ones. */
+const AT_TOP_PX = 240
+/** How far a small picture is enlarged in the viewer. */
+const ENLARGE_MAX = 4
+
+const KEY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/
+const DAY_MS = 86_400_000
+
+const element = (id) => document.getElementById(id)
+const page = Object.fromEntries(
+  [
+    'state',
+    'state-text',
+    'filters',
+    'device',
+    'day',
+    'arrived',
+    'newest',
+    'days',
+    'nothing',
+    'nothing-title',
+    'nothing-text',
+    'nothing-steps',
+    'everything',
+    'end',
+    'more',
+    'viewer',
+    'viewer-image',
+    'viewer-time',
+    'viewer-date',
+    'viewer-list',
+    'viewer-link',
+    'viewer-previous',
+    'viewer-next',
+    'viewer-close',
+  ].map((id) => [id, element(id)]),
+)
+
+const timeFormat = new Intl.DateTimeFormat(undefined, {
+  hour: '2-digit',
+  minute: '2-digit',
+  second: '2-digit',
+})
+const hourFormat = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' })
+const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' })
+const dayYearFormat = new Intl.DateTimeFormat(undefined, {
+  weekday: 'long',
+  day: 'numeric',
+  month: 'long',
+  year: 'numeric',
+})
+const shortDayFormat = new Intl.DateTimeFormat(undefined, {
+  weekday: 'short',
+  day: 'numeric',
+  month: 'short',
+  year: 'numeric',
+})
+const numberFormat = new Intl.NumberFormat()
+
+// ---------------------------------------------------------------- the index
+
+/** Writer to its head. */
+let heads = new Map()
+let writers = []
+let writersAtMs = Number.NEGATIVE_INFINITY
+/** `writer/day/n` to what was loaded of it. */
+const chunks = new Map()
+let entriesLoaded = 0
+/** False while the walk back has more to load. */
+let exhausted = false
+let indexSeen = false
+
+/** A file of the index, by way of the browser's cache (which asks the bucket whether it changed). */
+async function readJson(path) {
+  const response = await fetch(`index/${path}`, { cache: 'no-cache', credentials: 'same-origin' })
+  // A bucket that may not be listed answers 403 for what is not there.
+  if (response.status === 404 || response.status === 403) return undefined
+  if (!response.ok) throw new Error(`${path}: ${response.status}`)
+  return { value: await response.json(), atMs: Date.parse(response.headers.get('date') ?? '') || Date.now() }
+}
+
+async function readHeads() {
+  if (performance.now() - writersAtMs > WRITERS_POLL_MS || writers.length === 0) {
+    const list = await readJson('writers.json')
+    writers = (list?.value.writers ?? [])
+      .filter((name) => typeof name === 'string' && KEY.test(name))
+      .slice(0, WRITERS_MAX)
+    writersAtMs = performance.now()
+  }
+  const found = await Promise.all(writers.map((writer) => readJson(`${writer}/head.json`)))
+  heads = new Map()
+  found.forEach((head, i) => {
+    if (head?.value?.v === 1) heads.set(writers[i], { ...head.value, seenAtMs: head.atMs })
+  })
+  indexSeen = true
+}
+
+/** The start of the local day, from `2026-11-20`. */
+function localDay(name) {
+  const [year, month, day] = name.split('-').map(Number)
+  return new Date(year, month - 1, day)
+}
+function localDayName(ms) {
+  const date = new Date(ms)
+  return `${date.getFullYear()}-${String(date.getMonth() + 1).padStart(2, '0')}-${String(date.getDate()).padStart(2, '0')}`
+}
+function localDaySpan(name) {
+  const from = localDay(name)
+  return [from.getTime(), new Date(from.getFullYear(), from.getMonth(), from.getDate() + 1).getTime()]
+}
+
+/** The index goes by UTC days, people by their own: every UTC day that the chosen local day touches. */
+function daysWanted() {
+  const days = [...new Set([...heads.values()].flatMap((head) => Object.keys(head.days)))].sort().reverse()
+  if (!filter.day) return days
+  const [from, to] = localDaySpan(filter.day)
+  return days.filter((day) => Date.parse(day) + DAY_MS > from && Date.parse(day) < to)
+}
+
+/** Every chunk that could hold what the filter wants, newest first. */
+function* chunksWanted() {
+  for (const day of daysWanted()) {
+    const held = [...heads]
+      .filter(([, head]) => head.days[day])
+      .map(([writer, head]) => [writer, head.days[day]])
+    const most = Math.max(...held.map(([, { chunks }]) => chunks))
+    for (let back = 0; back < most; back += 1)
+      for (const [writer, known] of held) {
+        const n = known.chunks - 1 - back
+        if (n >= 0)
+          yield {
+            name: `${writer}/${day}/${n}`,
+            writer,
+            day,
+            closed: n < known.chunks - 1,
+            last: known.last,
+            revision: known.revision,
+          }
+      }
+  }
+}
+
+const isCurrent = (loaded, { closed, last, revision }) =>
+  loaded !== undefined && loaded.revision === revision && (closed ? loaded.closed : loaded.rows >= last)
+
+const isEntry = (entry) =>
+  typeof entry === 'object' &&
+  entry !== null &&
+  typeof entry.id === 'string' &&
+  KEY.test(entry.key) &&
+  Number.isFinite(entry.filedAtMs)
+
+function keepChunk(name, chunk) {
+  entriesLoaded += (chunk?.entries.length ?? 0) - (chunks.get(name)?.entries.length ?? 0)
+  if (chunk) chunks.set(name, chunk)
+  else chunks.delete(name)
+}
+
+/** Loads chunks from the newest back until there is enough to show. Returns whether anything was loaded. */
+async function fill(wanted) {
+  let matching = 0
+  let budget = CHUNKS_A_GO_MAX
+  let loadedAny = false
+  exhausted = false
+  for (const chunk of chunksWanted()) {
+    if (!isCurrent(chunks.get(chunk.name), chunk)) {
+      if (budget === 0 || entriesLoaded > ENTRIES_MAX) return loadedAny
+      budget -= 1
+      const { value } = (await readJson(`${chunk.name}.json`)) ?? { value: [] }
+      const entries = Array.isArray(value) ? value.filter(isEntry) : []
+      // A last chunk may have grown between the head and now; the next head says so, and it is current then.
+      keepChunk(chunk.name, { ...chunk, entries, rows: value.length ?? 0 })
+      loadedAny = true
+    }
+    for (const entry of chunks.get(chunk.name).entries) if (matches(entry)) matching += 1
+    if (matching >= wanted) return loadedAny
+  }
+  exhausted = true
+  return loadedAny
+}
+
+// ---------------------------------------------------------------- the view
+
+const filter = { device: '', day: '' }
+let span
+let view = []
+let windowStart = 0
+let windowSize = TILES_STEP
+/** The newest entry shown when the visitor scrolled away; what is newer waits. */
+let holdAt
+let newestShown
+
+const matches = (entry) =>
+  (filter.device === '' || `${entry.site}/${entry.device}` === filter.device) &&
+  (span === undefined || (entry.filedAtMs >= span[0] && entry.filedAtMs < span[1]))
+
+/** Newest first; ids are UUIDv7 and settle ties. */
+const newestFirst = (a, b) => b.filedAtMs - a.filedAtMs || (a.id < b.id ? 1 : -1)
+
+function collect() {
+  const byId = new Map()
+  for (const { entries, writer, day } of chunks.values()) {
+    if (!heads.get(writer)?.days[day]) continue // forgotten meanwhile
+    for (const entry of entries) if (matches(entry)) byId.set(entry.id, entry)
+  }
+  view = [...byId.values()].sort(newestFirst)
+}
+
+const objectUrl = (key) => `../${key.split('/').map(encodeURIComponent).join('/')}`
+const scoreText = (score) => (Number.isFinite(score) ? Number(score).toFixed(2) : '')
+const manySites = () =>
+  new Set([...heads.values()].flatMap((head) => head.devices.map((name) => name.split('/')[0]))).size > 1
+
+function dayTitle(name) {
+  const today = localDayName(Date.now())
+  if (name === today) return 'Today'
+  const yesterday = new Date()
+  yesterday.setDate(yesterday.getDate() - 1)
+  if (name === localDayName(yesterday.getTime())) return 'Yesterday'
+  const date = localDay(name)
+  return (date.getFullYear() === new Date().getFullYear() ? dayFormat : dayYearFormat).format(date)
+}
+
+const tiles = new Map()
+function tileOf(entry, isNew) {
+  const known = tiles.get(entry.id)
+  if (known) return known
+  const tile = document.createElement('li')
+  const link = document.createElement('a')
+  link.className = isNew ? 'crop fresh' : 'crop'
+  link.href = objectUrl(entry.key)
+  link.dataset.id = entry.id
+  const time = timeFormat.format(entry.filedAtMs)
+  const image = document.createElement('img')
+  image.loading = 'lazy'
+  image.decoding = 'async'
+  image.width = 160
+  image.height = 200
+  image.alt = `Face seen by ${entry.site} ${entry.device} ${entry.camera} at ${time}`
+  image.addEventListener('error', () => link.classList.add('missing'))
+  image.src = link.href
+  const caption = document.createElement('span')
+  caption.className = 'caption'
+  const timeElement = document.createElement('time')
+  timeElement.dateTime = new Date(entry.filedAtMs).toISOString()
+  timeElement.textContent = time
+  const score = document.createElement('span')
+  score.className = 'score'
+  score.textContent = scoreText(entry.score)
+  score.title = 'How sure the detector was, 0 to 1'
+  const whereElement = document.createElement('span')
+  whereElement.className = 'where'
+  if (manySites()) {
+    const site = document.createElement('span')
+    site.className = 'site'
+    site.textContent = `${entry.site} · `
+    whereElement.append(site)
+  }
+  whereElement.append(`${entry.device} · ${entry.camera}`)
+  whereElement.title = `${entry.site} · ${entry.device} · ${entry.camera}`
+  caption.append(timeElement, score, whereElement)
+  link.append(image, caption)
+  tile.append(link)
+  tiles.set(entry.id, tile)
+  return tile
+}
+
+/** Puts the children in this order, touching only what is out of place. */
+function arrange(parent, children) {
+  let at = parent.firstElementChild
+  for (const child of children) {
+    if (child === at) at = at.nextElementSibling
+    else parent.insertBefore(child, at)
+  }
+  while (at) {
+    const next = at.nextElementSibling
+    at.remove()
+    at = next
+  }
+}
+
+const sections = new Map()
+function sectionOf(day) {
+  const known = sections.get(day)
+  if (known) return known
+  const section = document.createElement('section')
+  section.className = 'day'
+  const title = document.createElement('h2')
+  const small = document.createElement('small')
+  const grid = document.createElement('ol')
+  grid.className = 'grid'
+  title.append(document.createTextNode(''), small)
+  section.append(title, grid)
+  const made = { section, title: title.firstChild, small, grid }
+  sections.set(day, made)
+  return made
+}
+
+function render() {
+  collect()
+  const held = holdAt === undefined ? 0 : view.filter((entry) => newestFirst(entry, holdAt) < 0).length
+  const from = held + windowStart
+  const shown = view.slice(from, from + windowSize)
+  const left = view.length - from - shown.length
+  const before = newestShown
+  newestShown = shown[0] ?? newestShown
+  const arrives = (entry) => before !== undefined && windowStart === 0 && newestFirst(entry, before) < 0
+
+  const days = Map.groupBy(shown, (entry) => localDayName(entry.filedAtMs))
+  const oldestDay = [...days.keys()].at(-1)
+  const keep = new Set(shown.map(({ id }) => id))
+  arrange(
+    page.days,
+    [...days].map(([day, entries]) => {
+      const { section, title, small, grid } = sectionOf(day)
+      title.data = dayTitle(day)
+      // A count only where the whole day is on the page.
+      const whole = windowStart === 0 && held === 0 && (day !== oldestDay || (left <= 0 && exhausted))
+      const faces = entries.length === 1 ? '1 face' : `${numberFormat.format(entries.length)} faces`
+      small.textContent = whole ? faces : ''
+      arrange(
+        grid,
+        entries.map((entry) => tileOf(entry, arrives(entry))),
+      )
+      return section
+    }),
+  )
+  for (const id of tiles.keys()) if (!keep.has(id)) tiles.delete(id)
+  for (const day of sections.keys()) if (!days.has(day)) sections.delete(day)
+
+  page.arrived.hidden = held === 0
+  page.arrived.textContent = held === 1 ? '1 new face ↑' : `${numberFormat.format(held)} new faces ↑`
+  page.newest.hidden = windowStart === 0
+  page.more.hidden = left <= 0 && exhausted
+  page.more.textContent =
+    left <= 0 && !exhausted && entriesLoaded <= ENTRIES_MAX ? 'Look further back' : 'Show more'
+  const tooMany = left <= 0 && !exhausted && entriesLoaded > ENTRIES_MAX
+  if (tooMany) page.more.hidden = true
+  page.end.hidden = shown.length === 0 || (!tooMany && (left > 0 || !exhausted))
+  page.end.textContent = tooMany
+    ? 'There is more than this page can hold. Choose a day or a device to go on.'
+    : 'That is all there is.'
+  renderNothing(shown.length > 0)
+  renderFilters()
+}
+
+function renderNothing(something) {
+  page.nothing.hidden = something || !indexSeen
+  const filtered = filter.device !== '' || filter.day !== ''
+  page.everything.hidden = !filtered
+  page['nothing-steps'].hidden = filtered
+  if (filtered) {
+    page['nothing-title'].textContent = exhausted ? 'No faces here' : 'None so far'
+    const where = filter.device === '' ? '' : ` from ${filter.device}`
+    const when = filter.day === '' ? '' : ` on ${shortDayFormat.format(localDay(filter.day))}`
+    page['nothing-text'].textContent =
+      `There is no face${where}${when}${exhausted ? '' : ' in what was searched yet'}.`
+  } else {
+    page['nothing-title'].textContent = 'No faces yet'
+    page['nothing-text'].textContent =
+      'As soon as a camera sees someone, the face appears here by itself. If nothing comes:'
+  }
+}
+
+function renderFilters() {
+  const devices = [...new Set([...heads.values()].flatMap((head) => head.devices))].sort()
+  const days = new Set()
+  const now = Date.now()
+  for (const head of heads.values())
+    for (const day of Object.keys(head.days))
+      for (const ms of [Date.parse(day), Date.parse(day) + DAY_MS - 1])
+        if (ms <= now) days.add(localDayName(ms))
+  setOptions(page.device, filter.device, [
+    ['', 'All devices'],
+    ...devices.map((name) => [name, name.replace('/', ' / ')]),
+  ])
+  setOptions(page.day, filter.day, [
+    ['', 'All days'],
+    ...[...days]
+      .sort()
+      .reverse()
+      .map((name) => [name, shortDayFormat.format(localDay(name))]),
+  ])
+}
+
+function setOptions(select, chosen, options) {
+  if (chosen !== '' && !options.some(([value]) => value === chosen)) options.push([chosen, chosen])
+  const same =
+    options.length === select.options.length &&
+    options.every(
+      ([value, label], i) => select.options[i].value === value && select.options[i].text === label,
+    )
+  if (!same)
+    select.replaceChildren(
+      ...options.map(([value, label]) => {
+        const option = document.createElement('option')
+        option.value = value
+        option.textContent = label
+        return option
+      }),
+    )
+  if (select.value !== chosen) select.value = chosen
+}
+
+// ---------------------------------------------------------------- live
+
+function say(state, text) {
+  if (page.state.dataset.state !== state) page.state.dataset.state = state
+  if (page['state-text'].textContent !== text) page['state-text'].textContent = text
+}
+
+function sayHowItIs() {
+  if (heads.size === 0) return say('late', 'No subscriber has written here yet')
+  const all = [...heads.values()]
+  const alive = all.filter(
+    (head) => !head.stopped && head.seenAtMs - head.aliveAtMs < HEARTBEATS_MISSED_MAX * head.heartbeatMs,
+  )
+  if (alive.length === all.length) return say('live', 'Live')
+  if (alive.length > 0) return say('live', `Live, ${alive.length} of ${all.length} subscribers`)
+  const last = all.reduce((a, b) => (a.aliveAtMs > b.aliveAtMs ? a : b))
+  const sinceMs = last.aliveAtMs
+  const when = Date.now() - sinceMs < DAY_MS ? hourFormat.format(sinceMs) : shortDayFormat.format(sinceMs)
+  say('late', last.stopped ? `Stopped since ${when}` : `Not heard from since ${when}`)
+}
+
+let timer
+let failures = 0
+let polling = false
+let again = false
+
+/** One look at the index. Only one runs at a time; asked for meanwhile, it runs once more after. */
+async function poll(readHeadsToo = true) {
+  if (polling) {
+    again = true
+    return
+  }
+  polling = true
+  clearTimeout(timer)
+  try {
+    if (readHeadsToo || !indexSeen) await readHeads()
+    await fill(windowStart + windowSize + 1)
+    failures = 0
+    page.state.title = ''
+    render()
+    sayHowItIs()
+  } catch (error) {
+    failures += 1
+    page.state.title = String(error)
+    if (failures > 1)
+      say('down', navigator.onLine ? 'Cannot reach the bucket, trying again' : 'You are offline')
+  } finally {
+    polling = false
+  }
+  if (again) {
+    again = false
+    return poll(false)
+  }
+  if (!document.hidden) timer = setTimeout(poll, Math.min(POLL_MS_MAX, POLL_MS * 2 ** Math.min(failures, 8)))
+}
+
+document.addEventListener('visibilitychange', () => {
+  clearTimeout(timer)
+  if (!document.hidden) void poll()
+})
+addEventListener('online', () => void poll())
+
+// ---------------------------------------------------------------- what the visitor does
+
+function readAddress() {
+  const wanted = new URLSearchParams(location.hash.slice(1))
+  filter.device = wanted.get('device') ?? ''
+  filter.day = /^\d{4}-\d\d-\d\d$/.test(wanted.get('day') ?? '') ? wanted.get('day') : ''
+  span = filter.day ? localDaySpan(filter.day) : undefined
+  return wanted.get('crop') ?? ''
+}
+function address(crop) {
+  const parts = new URLSearchParams()
+  if (filter.device) parts.set('device', filter.device)
+  if (filter.day) parts.set('day', filter.day)
+  if (crop) parts.set('crop', crop)
+  const hash = parts.toString()
+  return hash === '' ? location.pathname + location.search : `#${hash}`
+}
+
+function toTheNewest() {
+  windowStart = 0
+  windowSize = TILES_STEP
+  holdAt = undefined
+  scrollTo({ top: 0 })
+}
+
+function changeFilter(device, day) {
+  filter.device = device
+  filter.day = day
+  span = day ? localDaySpan(day) : undefined
+  history.replaceState(null, '', address())
+  if (entriesLoaded > ENTRIES_MAX / 2) for (const name of [...chunks.keys()]) keepChunk(name, undefined)
+  toTheNewest()
+  newestShown = undefined
+  render()
+  void poll(false)
+}
+page.filters.addEventListener('change', () => changeFilter(page.device.value, page.day.value))
+page.filters.addEventListener('submit', (event) => event.preventDefault())
+page.everything.addEventListener('click', () => changeFilter('', ''))
+
+function showMore() {
+  if (windowSize + TILES_STEP <= TILES_MAX) windowSize += TILES_STEP
+  else {
+    windowStart += TILES_MAX - TILES_STEP
+    windowSize = TILES_STEP * 2
+    scrollTo({ top: 0 })
+  }
+  render()
+  void poll(false)
+}
+page.more.addEventListener('click', showMore)
+// Near the end of the page more comes by itself, up to the bound; past it, and for a long search, a person decides.
+new IntersectionObserver(
+  (seen) => {
+    const more = view.length > windowStart + windowSize || page.more.textContent === 'Show more'
+    if (seen.some(({ isIntersecting }) => isIntersecting) && more && windowSize + TILES_STEP <= TILES_MAX)
+      showMore()
+  },
+  { rootMargin: '600px' },
+).observe(page.more)
+
+for (const button of [page.newest, page.arrived])
+  button.addEventListener('click', () => {
+    toTheNewest()
+    render()
+    void poll(false)
+  })
+addEventListener(
+  'scroll',
+  () => {
+    if (scrollY > AT_TOP_PX) holdAt ??= view[0]
+    else if (holdAt !== undefined && windowStart === 0) {
+      holdAt = undefined
+      render()
+    }
+  },
+  { passive: true },
+)
+
+// ---------------------------------------------------------------- one face, large
+
+let viewing
+let viewerPushed = false
+
+function addFact(name, value) {
+  if (value === '') return
+  const term = document.createElement('dt')
+  term.textContent = name
+  const description = document.createElement('dd')
+  description.textContent = value
+  page['viewer-list'].append(term, description)
+}
+
+function delayText(ms) {
+  if (!Number.isFinite(ms) || ms < 0) return ''
+  if (ms < 1000) return `${Math.round(ms)} ms after`
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s after`
+  if (ms < 3_600_000) return `${Math.round(ms / 60_000)} min after`
+  return `${Math.round(ms / 3_600_000)} h after`
+}
+
+/** What an address alone tells of a crop, for a link to one that is not loaded. */
+function entryOfKey(key) {
+  const parts = key.split('/')
+  const [site, device, camera, year, month, day, hour, file] = parts
+  const filedAtMs = Date.parse(`${year}-${month}-${day}T${hour}:00:00Z`)
+  if (!KEY.test(key) || parts.length !== 8 || Number.isNaN(filedAtMs)) return undefined
+  const id = file.replace(/\.jpg$/, '')
+  // The first 48 bits of a UUIDv7 are its time in milliseconds (RFC 9562, 5.7).
+  const mintedAtMs = Number.parseInt(id.replaceAll('-', '').slice(0, 12), 16)
+  const sane = mintedAtMs >= filedAtMs && mintedAtMs < filedAtMs + 3_600_000
+  return { id, key, site, device, camera, filedAtMs: sane ? mintedAtMs : filedAtMs }
+}
+
+function view1(entry) {
+  viewing = entry
+  const url = objectUrl(entry.key)
+  const image = page['viewer-image']
+  image.style.removeProperty('--width-max')
+  image.style.removeProperty('--height-max')
+  image.src = url
+  image.alt = `Face seen by ${entry.site} ${entry.device} ${entry.camera}`
+  page['viewer-link'].href = url
+  page['viewer-time'].textContent = timeFormat.format(entry.filedAtMs)
+  page['viewer-date'].textContent = dayYearFormat.format(entry.filedAtMs)
+  page['viewer-list'].replaceChildren()
+  addFact('Site', entry.site)
+  addFact('Device', entry.device)
+  addFact('Camera', entry.camera)
+  addFact('Score', scoreText(entry.score))
+  addFact('Face', entry.width > 0 ? `${entry.width} × ${entry.height} px` : '')
+  addFact('Stored', delayText(entry.storedAtMs - entry.filedAtMs))
+  if (Number.isFinite(entry.capturedAtMs) && entry.capturedAtMs !== entry.filedAtMs)
+    addFact('Clock', 'not set on the device: this is when it was received')
+  addFact('Id', entry.id)
+  const at = view.findIndex(({ id }) => id === entry.id)
+  page['viewer-previous'].disabled = at <= 0
+  page['viewer-next'].disabled = at < 0 || at >= view.length - 1
+  if (!page.viewer.open) page.viewer.showModal()
+}
+
+page['viewer-image'].addEventListener('load', ({ target }) => {
+  target.style.setProperty('--width-max', `${target.naturalWidth * ENLARGE_MAX}px`)
+  target.style.setProperty('--height-max', `${target.naturalHeight * ENLARGE_MAX}px`)
+})
+
+function openViewer(entry) {
+  history.pushState(null, '', address(entry.key))
+  viewerPushed = true
+  view1(entry)
+}
+
+function step(by) {
+  const at = view.findIndex(({ id }) => id === viewing?.id)
+  const next = at < 0 ? undefined : view[at + by]
+  if (!next) return
+  history.replaceState(null, '', address(next.key))
+  view1(next)
+}
+
+page.days.addEventListener('click', (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return
+  const link = event.target.closest('a.crop')
+  const entry = link && view.find(({ id }) => id === link.dataset.id)
+  if (!entry) return
+  event.preventDefault()
+  openViewer(entry)
+})
+page['viewer-previous'].addEventListener('click', () => step(-1))
+page['viewer-next'].addEventListener('click', () => step(1))
+page['viewer-close'].addEventListener('click', () => page.viewer.close())
+page.viewer.addEventListener('click', ({ target }) => {
+  if (target === page.viewer || target.classList.contains('viewer-picture')) page.viewer.close()
+})
+page.viewer.addEventListener('keydown', (event) => {
+  const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key]
+  if (by === undefined) return
+  event.preventDefault()
+  step(by)
+})
+page.viewer.addEventListener('close', () => {
+  const last = viewing
+  viewing = undefined
+  page['viewer-image'].removeAttribute('src')
+  if (viewerPushed) {
+    viewerPushed = false
+    history.back()
+  } else history.replaceState(null, '', address())
+  if (last) tiles.get(last.id)?.querySelector('a').focus({ preventScroll: false })
+})
+
+let touchedAt
+page.viewer.addEventListener(
+  'touchstart',
+  ({ touches }) => {
+    touchedAt = touches.length === 1 ? [touches[0].clientX, touches[0].clientY] : undefined
+  },
+  { passive: true },
+)
+page.viewer.addEventListener('touchend', ({ changedTouches }) => {
+  if (!touchedAt) return
+  const x = changedTouches[0].clientX - touchedAt[0]
+  const y = changedTouches[0].clientY - touchedAt[1]
+  touchedAt = undefined
+  if (Math.abs(x) > 48 && Math.abs(x) > 2 * Math.abs(y)) step(x < 0 ? 1 : -1)
+})
+
+function followAddress() {
+  const before = { ...filter }
+  const key = readAddress()
+  if (before.device !== filter.device || before.day !== filter.day) {
+    toTheNewest()
+    void poll(false)
+  }
+  const entry = key === '' ? undefined : (view.find((known) => known.key === key) ?? entryOfKey(key))
+  if (entry) view1(entry)
+  else if (page.viewer.open) {
+    viewerPushed = false
+    page.viewer.close()
+  }
+}
+addEventListener('popstate', followAddress)
+
+const linked = readAddress()
+void poll().then(() => {
+  if (linked !== '') followAddress()
+})

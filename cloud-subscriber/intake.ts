@@ -1,0 +1,222 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { IPublishPacket } from 'mqtt-packet'
+import { Backoff } from '../lib/backoff.ts'
+import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
+import { type Log, throttled } from '../lib/log.ts'
+import { type LinkOptions, MqttLink } from '../lib/mqtt-link.ts'
+import type { Queue, Store } from '../lib/queue.ts'
+import { readCrop } from '../wire/crop.ts'
+import { parseCropTopic } from '../wire/topics.ts'
+import { encodeEntry, inboxHeader } from './entry.ts'
+import type { RecentIds } from './recent-ids.ts'
+
+/**
+ * MQTT -> inbox. A message is acknowledged when it is on disk here: in the inbox, or, where it cannot be
+ * understood, in quarantine, whole and with the reason. Acknowledgements go out in the order of receipt
+ * [MQTT-4.6.0-2]. When the inbox is full, the intake leaves the broker, which then keeps custody, and comes back
+ * when there is room.
+ */
+
+export interface IntakeOptions {
+  readonly link: LinkOptions
+  readonly filter: string
+  readonly topicPrefix: string
+  readonly payloadBytesMax: number
+  readonly reconnectMsMin: number
+  readonly reconnectMsMax: number
+  readonly store: Store
+  readonly inbox: Queue
+  readonly quarantine: Queue
+  readonly recent: RecentIds
+  readonly log: Log
+  readonly events: {
+    readonly received: () => void
+    readonly duplicate: () => void
+    readonly quarantined: (reason: string) => void
+  }
+}
+
+/** The inbox is taken up again when it has emptied to this share of its bounds. */
+const ROOM_SHARE = 0.5
+const ROOM_INTERVAL_MS = 200
+const WARN_INTERVAL_MS = 10_000
+
+export class Intake implements AsyncDisposable {
+  readonly #options: IntakeOptions
+  readonly #abort = new AbortController()
+  readonly #running: Promise<void>
+  readonly #first = Promise.withResolvers<void>()
+  #link: MqttLink | undefined
+  #fault: SightlineError | undefined
+
+  private constructor(options: IntakeOptions) {
+    this.#options = options
+    this.#first.promise.catch(() => {})
+    this.#running = this.#run()
+  }
+
+  static open(options: IntakeOptions): Intake {
+    return new Intake(options)
+  }
+
+  /**
+   * Resolves when it has subscribed for the first time. Rejects with BROKER_REFUSED where the configuration has to
+   * change; a broker that is merely away is tried again for ever.
+   */
+  get subscribed(): Promise<void> {
+    return this.#first.promise
+  }
+
+  get connected(): boolean {
+    return this.#link !== undefined
+  }
+
+  get fault(): string | undefined {
+    return this.#link ? undefined : (this.#fault?.message ?? 'connecting')
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#abort
+    const { log, link: linkOptions, reconnectMsMin, reconnectMsMax, filter } = this.#options
+    const backoff = new Backoff({ delayMsMin: reconnectMsMin, delayMsMax: reconnectMsMax })
+    const warn = throttled(
+      (count) => log.warn({ code: this.#fault?.code, count }, this.#fault?.message),
+      WARN_INTERVAL_MS,
+    )
+    while (!signal.aborted) {
+      try {
+        await this.#waitForRoom(signal)
+        await using link = await MqttLink.open(linkOptions, signal)
+        const ended = this.#receive(link)
+        await link.subscribe(filter, 1)
+        this.#link = link
+        this.#fault = undefined
+        log.info({ url: linkOptions.url, filter, sessionPresent: link.sessionPresent }, 'subscribed')
+        this.#first.resolve()
+        backoff.reset()
+        signal.addEventListener('abort', () => link.emit('close', undefined), { once: true })
+        const fault = await ended
+        // What is on its way to disk is still acknowledged, if the link lives.
+        await this.#options.store.committed().catch(() => {})
+        if (fault) throw fault
+      } catch (error) {
+        this.#link = undefined
+        if (signal.aborted) return
+        this.#fault = asFailure(error)
+        if (this.#fault.code === 'BROKER_REFUSED') this.#first.reject(this.#fault)
+        warn()
+      }
+      this.#link = undefined
+      await backoff.wait(signal).catch(() => {})
+    }
+  }
+
+  #receive(link: MqttLink): Promise<SightlineError | undefined> {
+    const { log } = this.#options
+    const ended = Promise.withResolvers<SightlineError | undefined>()
+    link.once('close', (fault) => ended.resolve(fault))
+    /** Message ids in the order received; those at the front that are on disk are acknowledged. */
+    const waiting: { readonly messageId: number; kept: boolean }[] = []
+    const acknowledge = () => {
+      while (waiting[0]?.kept) link.puback(waiting.shift()?.messageId as number)
+    }
+    link.on('publish', (packet) => {
+      if (link.closed) return
+      let written: Promise<void>
+      try {
+        written = this.#keep(packet)
+      } catch (error) {
+        const fault = asFailure(error)
+        log.warn(
+          { code: fault.code },
+          `${fault.message} Leaving the broker, which keeps what is not acknowledged.`,
+        )
+        ended.resolve(fault)
+        link.destroy(fault)
+        return
+      }
+      if (packet.qos === 0) return
+      const turn = { messageId: packet.messageId as number, kept: false }
+      waiting.push(turn)
+      written.then(
+        () => {
+          turn.kept = true
+          acknowledge()
+        },
+        (error: unknown) => link.destroy(asFailure(error)),
+      )
+    })
+    return ended.promise
+  }
+
+  /** @returns when the message is on disk. Errors: QUEUE_FULL, thrown; DISK_FULL, STORE_IO */
+  #keep({ topic, payload }: IPublishPacket): Promise<void> {
+    const { store, inbox, recent, events, topicPrefix, payloadBytesMax } = this.#options
+    events.received()
+    const bytes = payload as Buffer
+    const receivedAtMs = Date.now()
+    if (bytes.length > payloadBytesMax) {
+      // Too large to be kept whole beside the others: its beginning is, with the reason.
+      return this.#quarantine(
+        topic,
+        bytes.subarray(0, payloadBytesMax),
+        receivedAtMs,
+        'too large',
+        `${bytes.length} bytes, of which the first ${payloadBytesMax} were kept; the limit is "payloadMax"`,
+      )
+    }
+    const reading = readCrop(bytes)
+    if ('fault' in reading) return this.#quarantine(topic, bytes, receivedAtMs, reading.fault, reading.detail)
+    const { crop } = reading
+    const address = parseCropTopic(topicPrefix, topic)
+    if (
+      !address ||
+      address.site !== crop.site ||
+      address.device !== crop.device ||
+      address.camera !== crop.camera
+    ) {
+      return this.#quarantine(
+        topic,
+        bytes,
+        receivedAtMs,
+        'wrong topic',
+        `the metadata says ${crop.site}/${crop.device}/${crop.camera}`,
+      )
+    }
+    if (inbox.has(crop.id) || recent.has(crop.id)) {
+      events.duplicate()
+      return store.committed() // the first one may still be on its way to disk
+    }
+    return store.accept(encodeEntry(inboxHeader(crop, receivedAtMs), bytes), [inbox], crop.id)
+  }
+
+  #quarantine(
+    topic: string,
+    payload: Buffer,
+    receivedAtMs: number,
+    reason: string,
+    detail: string,
+  ): Promise<void> {
+    const { store, quarantine, events, log } = this.#options
+    events.quarantined(reason)
+    log.warn(
+      { code: 'CROP_INVALID', topic, bytes: payload.length, reason, detail },
+      'quarantined a message that is no crop',
+    )
+    return store.accept(encodeEntry({ topic, receivedAtMs, reason, detail }, payload), [quarantine])
+  }
+
+  async #waitForRoom(signal: AbortSignal): Promise<void> {
+    const { inbox } = this.#options
+    const full = () =>
+      inbox.size > inbox.bounds.entriesMax * ROOM_SHARE || inbox.bytes > inbox.bounds.bytesMax * ROOM_SHARE
+    if (this.#fault?.code !== 'QUEUE_FULL') return
+    while (full()) await sleep(ROOM_INTERVAL_MS, undefined, { signal })
+  }
+
+  /** Leaves the broker; what it sent and was not acknowledged stays in its session. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort(failure('BROKER_UNREACHABLE', 'The subscriber is stopping.'))
+    await this.#running
+  }
+}

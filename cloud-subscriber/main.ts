@@ -1,0 +1,144 @@
+import { readFileSync } from 'node:fs'
+import { loadConfig, readSecret } from '../lib/config.ts'
+import { HttpServer } from '../lib/http.ts'
+import { openLog } from '../lib/log.ts'
+import { counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { Store } from '../lib/queue.ts'
+import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
+import { cropFilter } from '../wire/topics.ts'
+import type { Bucket } from './buckets/bucket.ts'
+import { FolderBucket } from './buckets/folder.ts'
+import { S3Bucket } from './buckets/s3.ts'
+import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from './config.ts'
+import { Intake } from './intake.ts'
+import { RecentIds } from './recent-ids.ts'
+import { Storer } from './store.ts'
+
+/** MQTT -> inbox -> bucket, and the gallery. @returns the exit status */
+export async function runSubscriber(options: RunOptions): Promise<number> {
+  const config = loadConfig(subscriberSchema, {
+    file: options.config,
+    env: process.env,
+    overrides: options.overrides,
+  })
+  checkSubscriberConfig(config)
+  const log = openLog(config.name, config.log.level)
+  return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
+    const metrics = openMetrics(config.name)
+    const received = counter(metrics, 'subscriber_received_total', 'Messages received')
+    const duplicates = counter(metrics, 'subscriber_duplicates_total', 'Crops that came again')
+    const quarantined = counter(metrics, 'subscriber_quarantined_total', 'Messages that are no crop', [
+      'reason',
+    ])
+    const stored = counter(metrics, 'subscriber_stored_total', 'Crops written to the bucket')
+    const alreadyThere = counter(
+      metrics,
+      'subscriber_already_there_total',
+      'Crops that the bucket had already',
+    )
+    const failed = counter(metrics, 'subscriber_failed_total', 'Writes that failed and are tried again', [
+      'code',
+    ])
+    const latency = histogram(
+      metrics,
+      'subscriber_latency_seconds',
+      'From capture to object',
+      [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600],
+    )
+
+    await using bucket = await openBucket(config)
+    await using store = await Store.open({ folder: config.inbox.folder })
+    const inbox = store.queue('inbox', {
+      ...config.inbox,
+      ageMsMax: Number.POSITIVE_INFINITY,
+      whenFull: 'reject',
+    })
+    const quarantine = store.queue('quarantine', {
+      ...config.quarantine,
+      ageMsMax: config.quarantine.ageMax,
+      whenFull: 'drop-oldest',
+    })
+    const recent = new RecentIds(store, config.inbox.recentIdsMax)
+    await using storer = Storer.open({
+      store,
+      inbox,
+      quarantine,
+      recent,
+      bucket,
+      writesMax: config.bucket.writesMax,
+      log,
+      events: {
+        stored: (header) => {
+          stored.inc()
+          latency.observe(Math.max(0, Date.now() - header.capturedAtMs) / 1000)
+        },
+        alreadyThere: () => alreadyThere.inc(),
+        failed: (code) => failed.inc({ code }),
+      },
+    })
+    const { broker } = config
+    const filter = cropFilter(config.topicPrefix)
+    await using intake = Intake.open({
+      link: {
+        url: broker.url,
+        clientId: broker.clientId,
+        protocol: broker.mqttVersion,
+        clean: false,
+        sessionExpiryS: Math.round(broker.sessionExpiry / 1000),
+        receiveMax: broker.inFlightMax,
+        packetBytesMax: config.payloadMax + 2048,
+        keepaliveS: Math.ceil(broker.keepalive / 1000),
+        connectMsMax: broker.connectTimeout,
+        username: broker.username,
+        password: readSecret('"broker"', broker),
+        ca: broker.caFile === undefined ? undefined : readFileSync(broker.caFile, 'utf8'),
+      },
+      filter: broker.shareGroup === undefined ? filter : `$share/${broker.shareGroup}/${filter}`,
+      topicPrefix: config.topicPrefix,
+      payloadBytesMax: config.payloadMax,
+      reconnectMsMin: broker.reconnectMin,
+      reconnectMsMax: broker.reconnectMax,
+      store,
+      inbox,
+      quarantine,
+      recent,
+      log,
+      events: {
+        received: () => received.inc(),
+        duplicate: () => duplicates.inc(),
+        quarantined: (reason) => quarantined.inc({ reason }),
+      },
+    })
+    gauge(metrics, 'subscriber_up', 'Whether the broker is connected', [], (made) =>
+      made.set(intake.connected ? 1 : 0),
+    )
+    measureQueues(metrics, store)
+    await using http = await HttpServer.open({
+      ...config.http,
+      metrics,
+      health: () => ({
+        ok: intake.connected && storer.fault === undefined && store.fault === undefined,
+        checks: {
+          broker: intake.connected ? 'connected' : `away (${intake.fault})`,
+          bucket: storer.fault ?? 'ok',
+          inbox: store.fault ?? `${inbox.size} waiting`,
+          quarantine: `${quarantine.size} messages`,
+        },
+      }),
+    })
+    log.info(
+      { broker: broker.url, bucket: bucket.description, http: http.url, waiting: inbox.size },
+      'subscriber ready',
+    )
+    // Wrong credentials at the start end the program; a broker that is away does not.
+    await Promise.race([intake.subscribed.then(() => aborted(signal)), aborted(signal)])
+  })
+}
+
+async function openBucket({ bucket, http }: SubscriberConfig): Promise<Bucket> {
+  if (bucket.type === 'folder')
+    return FolderBucket.open({ ...bucket, publicUrl: bucket.publicUrl ?? `http://${http.host}:${http.port}` })
+  return S3Bucket.open(bucket)
+}
+
+if (import.meta.main) process.exitCode = await runFromCommandLine(runSubscriber)

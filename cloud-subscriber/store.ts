@@ -1,0 +1,184 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Backoff } from '../lib/backoff.ts'
+import { asFailure, type ErrorCode, type SightlineError } from '../lib/errors.ts'
+import { type Log, throttled } from '../lib/log.ts'
+import type { Queue, Store } from '../lib/queue.ts'
+import type { Bucket } from './buckets/bucket.ts'
+import { decodeEntry, encodeEntry, type InboxHeader } from './entry.ts'
+import type { RecentIds } from './recent-ids.ts'
+
+/**
+ * Inbox -> bucket, many at once. An entry leaves the inbox when the bucket has said that the object is there and
+ * would survive a power cut. A bucket that is away is tried again, with backoff and for ever; an object that it
+ * will not take goes to quarantine and does not block the others.
+ */
+
+export interface StorerOptions {
+  readonly store: Store
+  readonly inbox: Queue
+  readonly quarantine: Queue
+  readonly recent: RecentIds
+  readonly bucket: Bucket
+  readonly writesMax: number
+  readonly log: Log
+  readonly events: {
+    readonly stored: (header: InboxHeader) => void
+    readonly alreadyThere: () => void
+    readonly failed: (code: ErrorCode) => void
+  }
+}
+
+const CROP_CACHE_CONTROL = 'public, max-age=31536000, immutable'
+/** What was written is flushed to disk together, at most so long after. */
+const SYNC_INTERVAL_MS = 100
+const REFUSALS_MAX = 5
+const RETRY_MS_MIN = 200
+const RETRY_MS_MAX = 30_000
+
+export class Storer implements AsyncDisposable {
+  readonly #options: StorerOptions
+  readonly #abort = new AbortController()
+  readonly #active = new Map<number, Promise<void>>()
+  readonly #refusals = new Map<number, number>()
+  readonly #backoff = new Backoff({ delayMsMin: RETRY_MS_MIN, delayMsMax: RETRY_MS_MAX })
+  /** Written, to be released when the bucket has flushed them: sequence number to crop id. */
+  readonly #written = new Map<number, string>()
+  #cursor = 0
+  #paused = false
+  #syncing: Promise<void> | undefined
+  #fault: SightlineError | undefined
+  readonly #warn: () => void
+
+  private constructor(options: StorerOptions) {
+    this.#options = options
+    this.#warn = throttled(
+      (count) =>
+        options.log.error(
+          { code: this.#fault?.code, count, waiting: options.inbox.size },
+          this.#fault?.message,
+        ),
+      10_000,
+    )
+    options.inbox.onEntries = () => this.#run()
+    this.#run()
+  }
+
+  static open(options: StorerOptions): Storer {
+    return new Storer(options)
+  }
+
+  get fault(): string | undefined {
+    return this.#fault?.message
+  }
+
+  #run(): void {
+    const { inbox, writesMax } = this.#options
+    while (!this.#paused && !this.#abort.signal.aborted && this.#active.size < writesMax) {
+      const sequence = inbox.after(this.#cursor)
+      if (sequence === undefined) return
+      this.#cursor = sequence
+      if (this.#active.has(sequence) || this.#written.has(sequence)) continue
+      const body = inbox.read(sequence)
+      if (body) this.#active.set(sequence, this.#write(sequence, body))
+    }
+  }
+
+  async #write(sequence: number, body: Buffer): Promise<void> {
+    const { bucket, events } = this.#options
+    const { header, payload } = decodeEntry<InboxHeader>(body)
+    try {
+      const outcome = await bucket.create(
+        { key: header.key, body: payload, contentType: 'image/jpeg', cacheControl: CROP_CACHE_CONTROL },
+        this.#abort.signal,
+      )
+      this.#written.set(sequence, header.id)
+      this.#active.delete(sequence)
+      this.#fault = undefined
+      this.#backoff.reset()
+      if (outcome === 'stored') events.stored(header)
+      else events.alreadyThere()
+      this.#scheduleSync()
+      this.#run()
+    } catch (error) {
+      this.#active.delete(sequence)
+      if (!this.#abort.signal.aborted) this.#failed(sequence, body, asFailure(error))
+    }
+  }
+
+  #failed(sequence: number, body: Buffer, fault: SightlineError): void {
+    const { events, log, store, quarantine, inbox } = this.#options
+    events.failed(fault.code)
+    if (fault.code === 'BUCKET_REFUSED') {
+      const refusals = (this.#refusals.get(sequence) ?? 0) + 1
+      this.#refusals.set(sequence, refusals)
+      if (refusals >= REFUSALS_MAX) {
+        const { header, payload } = decodeEntry<InboxHeader>(body)
+        log.error({ code: fault.code, key: header.key }, `${fault.message} Quarantined it.`)
+        void store.accept(
+          encodeEntry(
+            {
+              topic: header.key,
+              receivedAtMs: Date.now(),
+              reason: 'refused by the bucket',
+              detail: fault.message,
+            },
+            payload,
+          ),
+          [quarantine],
+        )
+        void inbox.drop(sequence, 'quarantined')
+        this.#refusals.delete(sequence)
+        this.#run()
+        return
+      }
+    }
+    this.#fault = fault
+    this.#warn()
+    if (this.#paused) return
+    // One wait for all of them: the bucket is one thing.
+    this.#paused = true
+    void this.#backoff.wait(this.#abort.signal).then(
+      () => {
+        this.#paused = false
+        this.#cursor = 0 // what is still in the inbox and not under way is taken again, oldest first
+        this.#run()
+      },
+      () => {},
+    )
+  }
+
+  #scheduleSync(): void {
+    this.#syncing ??= this.#sync().finally(() => {
+      this.#syncing = undefined
+      if (this.#written.size > 0) this.#scheduleSync()
+    })
+  }
+
+  async #sync(): Promise<void> {
+    const { bucket, inbox, recent } = this.#options
+    if (!this.#paused) await sleep(SYNC_INTERVAL_MS)
+    const written = [...this.#written]
+    try {
+      await bucket.sync()
+    } catch (error) {
+      this.#fault = asFailure(error)
+      this.#warn()
+      await sleep(RETRY_MS_MIN)
+      return
+    }
+    for (const [sequence, id] of written) {
+      this.#written.delete(sequence)
+      recent.add(id)
+      void inbox.forwarded(sequence)
+    }
+  }
+
+  /** Lets the writes that are under way finish, and releases them. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#paused = true
+    this.#options.inbox.onEntries = undefined
+    await Promise.allSettled(this.#active.values())
+    while (this.#syncing) await this.#syncing
+    this.#abort.abort()
+  }
+}

@@ -1,0 +1,186 @@
+import { Backoff } from '../lib/backoff.ts'
+import { asFailure, type SightlineError } from '../lib/errors.ts'
+import type { Log } from '../lib/log.ts'
+import { type CropMetadata, CROP_VERSION, writeCrop } from '../wire/crop.ts'
+import { idMinter } from '../wire/id.ts'
+import { cropTopic } from '../wire/topics.ts'
+import type { CameraConfig, DeviceConfig } from './config.ts'
+import { cropRegion, encodeJpeg, pointToFrame, RateLimit, toFrame } from './crop.ts'
+import type { Detection, Detector } from './detect/detector.ts'
+import type { Frame } from './frame.ts'
+import { CLOCK_YEAR_MIN, SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
+import type { Meters } from './meters.ts'
+import type { Publisher } from './publish.ts'
+import { isRetried, nameOf, openSource } from './sources/open.ts'
+import type { Source } from './sources/source.ts'
+
+export interface AgentParts {
+  readonly config: DeviceConfig
+  readonly detector: Detector
+  readonly publisher: Pick<Publisher, 'offer' | 'room'>
+  readonly meters: Meters
+  readonly log: Log
+  /** Called when a camera goes up or down. */
+  readonly onState: (states: ReadonlyMap<string, string>) => void
+}
+
+/**
+ * The capture agent: for each camera, source -> detect -> crop -> publish.
+ *
+ * Three frames are on their way at a time: while one is looked at, the next is decoded and scaled, and the crops of
+ * the one before are encoded. Whoever is slowest sets the pace; no queue grows.
+ */
+export class Agent {
+  readonly #parts: AgentParts
+  readonly #mint = idMinter()
+  /** By camera: `up`, `ended`, or what is wrong. */
+  readonly states = new Map<string, string>()
+
+  constructor(parts: AgentParts) {
+    this.#parts = parts
+  }
+
+  /** Runs all cameras until their sources end. Throws the first failure of a file once all have ended. */
+  async run(signal: AbortSignal): Promise<void> {
+    for (const { name } of this.#parts.config.cameras) this.states.set(name, 'opening')
+    const results = await Promise.allSettled(
+      this.#parts.config.cameras.map((camera) => this.#camera(camera, signal)),
+    )
+    const failed = results.find((result) => result.status === 'rejected')
+    if (failed) throw failed.reason
+  }
+
+  /** Opens a camera's source, and opens it again for as long as it is one that may come back. */
+  async #camera(camera: CameraConfig, signal: AbortSignal): Promise<void> {
+    const { log, meters } = this.#parts
+    const { name } = camera
+    const backoff = new Backoff({ delayMsMin: SOURCE_RETRY_MS_MIN, delayMsMax: SOURCE_RETRY_MS_MAX })
+    while (!signal.aborted) {
+      try {
+        await using source = await openSource(camera, this.#context(name), signal)
+        log.info({ camera: name, source: source.name, live: source.live }, 'camera opened')
+        await this.#watch(camera, source, signal, () => {
+          backoff.reset()
+          this.#state(name, 'up')
+        })
+        return this.#state(name, 'ended')
+      } catch (error) {
+        if (signal.aborted) break
+        const fault = asFailure(error)
+        this.#state(name, `down: ${fault.message}`)
+        meters.sourceFailures.inc({ camera: name })
+        log.error({ camera: name, code: fault.code, source: nameOf(camera.source) }, fault.message)
+        if (!canRetry(camera, fault)) throw fault
+        await backoff.wait(signal).catch(() => {})
+      }
+    }
+    this.#state(name, 'ended')
+  }
+
+  /** The pipeline. */
+  async #watch(camera: CameraConfig, source: Source, signal: AbortSignal, alive: () => void): Promise<void> {
+    const { detector, meters, config } = this.#parts
+    const rate = config.emit.rateMax
+    const limit = new RateLimit(source.lossless || rate === 'unlimited' ? Infinity : rate)
+    const frames = source[Symbol.asyncIterator]()
+    let upcoming = frames.next()
+    let cropping: Promise<void> = Promise.resolve()
+    try {
+      for (;;) {
+        const { value: frame, done } = await upcoming
+        if (done || !frame) break
+        upcoming = frames.next()
+        upcoming.catch(() => {}) // awaited in the next round
+        alive()
+        meters.framesCaptured.inc({ camera: camera.name })
+        const stop = meters.detectSeconds.startTimer()
+        const faces = await detector.detect(frame.scaled).catch((error: unknown) => {
+          frame[Symbol.dispose]()
+          throw error
+        })
+        stop()
+        await cropping
+        cropping = this.#crop(camera.name, source, frame, faces, limit, signal)
+        cropping.catch(() => {}) // awaited in the next round
+      }
+    } finally {
+      await frames.return?.()
+      await cropping
+      await upcoming.then(({ value }) => value?.[Symbol.dispose]()).catch(() => {})
+    }
+  }
+
+  /** Cuts, encodes and publishes the faces of a frame, best first, and disposes of the frame. */
+  async #crop(
+    camera: string,
+    { lossless }: Source,
+    frame: Frame,
+    faces: readonly Detection[],
+    limit: RateLimit,
+    signal: AbortSignal,
+  ): Promise<void> {
+    using _frame = frame
+    const { config, detector, publisher, meters } = this.#parts
+    const { site, device, topicPrefix } = config
+    meters.facesDetected.inc({ camera }, faces.length)
+    for (const face of faces) {
+      const box = toFrame(face.box, frame.scaled, frame)
+      const region = cropRegion(box, config.crop.margin, frame)
+      const small = Math.min(box[2], box[3]) < config.detect.sizeMin
+      if (!region || small || !limit.take(performance.now())) {
+        meters.facesPassedOver.inc({ camera, reason: !region ? 'outside' : small ? 'small' : 'rate' })
+        continue
+      }
+      const { left, top, width, height } = region
+      const rgb = await frame.cut(left, top, width, height)
+      const metadata: CropMetadata = {
+        v: CROP_VERSION,
+        id: this.#mint(),
+        site,
+        device,
+        camera,
+        capturedAtMs: frame.capturedAtMs,
+        clockSane: new Date(frame.capturedAtMs).getUTCFullYear() >= CLOCK_YEAR_MIN,
+        box: [tenth(box[0]), tenth(box[1]), tenth(box[2]), tenth(box[3])],
+        region: [left, top, width, height],
+        score: Math.min(1, Math.max(0, face.score)),
+        landmarks: face.landmarks.map((point) => {
+          const [x, y] = pointToFrame(point, frame.scaled, frame)
+          return [tenth(x), tenth(y)]
+        }),
+        model: detector.model,
+        frame: [frame.width, frame.height],
+      }
+      const payload = writeCrop(await encodeJpeg(rgb, region, config.crop), metadata)
+      if (lossless) await publisher.room(signal)
+      meters.cropsMade.inc({ camera })
+      publisher.offer({ camera, topic: cropTopic(topicPrefix, { site, device, camera }), payload })
+    }
+  }
+
+  #context(camera: string) {
+    const { detector, meters, log } = this.#parts
+    return {
+      input: detector.input,
+      log,
+      events: {
+        skipped: (reason: string, frames: number) => meters.framesSkipped.inc({ camera, reason }, frames),
+        damaged: (what: string) => meters.damaged.inc({ camera, what }),
+      },
+    }
+  }
+
+  #state(camera: string, state: string): void {
+    if (this.states.get(camera) === state) return
+    this.states.set(camera, state)
+    this.#parts.meters.sourceUp.set({ camera }, state === 'up' ? 1 : 0)
+    this.#parts.onState(this.states)
+  }
+}
+
+/** Live sources come back; so does whatever fails for want of a network. What is wrong in itself stays wrong. */
+function canRetry(camera: CameraConfig, fault: SightlineError): boolean {
+  return isRetried(camera.source) && (fault.code === 'SOURCE_UNAVAILABLE' || fault.code === 'SOURCE_UNREADABLE')
+}
+
+const tenth = (value: number) => Math.round(value * 10) / 10

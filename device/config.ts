@@ -1,0 +1,119 @@
+import { z } from 'zod'
+import { commonShape, duration, httpShape, size } from '../lib/config.ts'
+import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
+import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
+import { HEADS, type HeadName } from './detect/open.ts'
+
+/** The agent's settings. `conf/device.yaml` explains each one and parses to exactly these defaults. */
+
+const name = () => z.string().regex(NAME_PATTERN, `must be a name: ${NAME_RULE}`)
+const rate = () => z.union([z.number().positive(), z.literal('unlimited')])
+
+const SCHEMES = ['rtsp', 'rtsps', 'rtmp', 'rtmps', 'http', 'https', 'file']
+
+const camera = z
+  .strictObject({
+    name: name(),
+    source: z
+      .string()
+      .min(1)
+      .refine(
+        (text) => {
+          const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase()
+          return scheme === undefined || SCHEMES.includes(scheme)
+        },
+        {
+          error: `must be "testcard", the path of a video, a photo or a folder of photos, /dev/video0, or an address that starts with ${SCHEMES.map((scheme) => `${scheme}://`).join(', ')}`,
+        },
+      ),
+    pace: z.enum(['realtime', 'asfast']).default('realtime'),
+    loop: z.boolean().default(false),
+    rateMax: rate().default('unlimited'),
+    timeout: duration().prefault('10s'),
+    rtspTransport: z.enum(['tcp', 'udp']).default('tcp'),
+    width: z.number().int().positive().max(16_384).optional(),
+    height: z.number().int().positive().max(16_384).optional(),
+    framerate: z.number().positive().max(1000).optional(),
+    inputFormat: z
+      .string()
+      .regex(/^[a-z0-9_]+$/, 'must be a name that FFmpeg knows, such as mjpeg, yuyv422 or h264')
+      .optional(),
+  })
+  .refine((it) => (it.width === undefined) === (it.height === undefined), {
+    path: ['width'],
+    error: 'must be given together with height',
+  })
+
+export const deviceSchema = z.strictObject({
+  site: name().default('home'),
+  device: name().default('laptop'),
+  topicPrefix: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]+(\/[A-Za-z0-9_-]+)*$/, 'must be topic levels without +, # and spaces')
+    .max(200)
+    .default(TOPIC_PREFIX_DEFAULT),
+  cameras: z
+    .array(camera)
+    .min(1, 'must list at least one camera')
+    .max(64)
+    .refine((list) => new Set(list.map((it) => it.name)).size === list.length, {
+      error: 'must give each camera its own name',
+    })
+    .prefault([{ name: 'testcard', source: 'testcard' }]),
+  detect: z
+    .strictObject({
+      model: z.string().min(1).default('blazeface'),
+      head: z.enum(['auto', ...(Object.keys(HEADS) as HeadName[])]).default('auto'),
+      scoreMin: z.union([z.number().min(0).max(1), z.literal('auto')]).default('auto'),
+      threads: z.union([z.number().int().min(1).max(64), z.literal('auto')]).default('auto'),
+      inputSize: z
+        .strictObject({ width: z.number().int().positive(), height: z.number().int().positive() })
+        .optional(),
+      sizeMin: z.number().min(0).default(0),
+    })
+    .prefault({}),
+  crop: z
+    .strictObject({
+      margin: z.number().min(0).max(4).default(0.25),
+      quality: z.number().int().min(1).max(100).default(85),
+      sizeMax: z.number().int().min(16).max(8192).default(1024),
+    })
+    .prefault({}),
+  emit: z.strictObject({ rateMax: rate().default(30) }).prefault({}),
+  broker: z
+    .strictObject({
+      url: z
+        .string()
+        .regex(/^(mqtts?|wss?):\/\/\S+$/, 'must be an address such as mqtt://127.0.0.1:1883')
+        .default('mqtt://127.0.0.1:1883'),
+      username: z.string().optional(),
+      password: z.string().optional(),
+      passwordFile: z.string().optional(),
+      caFile: z.string().optional(),
+      certFile: z.string().optional(),
+      keyFile: z.string().optional(),
+      clientId: z.string().min(1).max(200).optional(),
+      keepalive: duration().prefault('15s'),
+      window: z.number().int().min(1).max(10_000).default(64),
+      payloadMax: size().prefault('2MB'),
+      backoff: z
+        .strictObject({ min: duration().prefault('500ms'), max: duration().prefault('15s') })
+        .prefault({}),
+    })
+    .refine((it) => it.password === undefined || it.passwordFile === undefined, {
+      path: ['passwordFile'],
+      error: 'must not be given together with password',
+    })
+    .prefault({}),
+  pending: z
+    .strictObject({
+      bytesMax: size().prefault('64MB'),
+      entriesMax: z.number().int().min(1).max(1_000_000).default(5000),
+    })
+    .prefault({}),
+  http: httpShape(9101),
+  ...commonShape,
+})
+
+export type DeviceConfig = z.output<typeof deviceSchema>
+export type CameraConfig = DeviceConfig['cameras'][number]

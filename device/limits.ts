@@ -1,0 +1,26 @@
+/** Every limit of this room that is no setting: how much, how long, how often. */
+
+/** Decoded frames that wait between decoder and detector where no frame may be skipped. A 1080p frame is 3 MB. */
+export const FRAMES_AHEAD_MAX = 2
+/** Wait between attempts to open a live source again, ms. */
+export const SOURCE_RETRY_MS_MIN = 500
+export const SOURCE_RETRY_MS_MAX = 15_000
+/** Threads of one video decoder: beyond four, the gain is small and each holds frames. */
+export const DECODER_THREADS_MAX = 4
+/** Pixels of one photo. Raw RGB takes three bytes each. */
+export const PHOTO_PIXELS_MAX = 64_000_000
+/** Photos that one folder may name. */
+export const PHOTOS_MAX = 1_000_000
+/** A video whose declared length is missed by more than this (seconds, and fraction of it) is cut off. */
+export const SHORTFALL_S_MAX = 0.5
+export const SHORTFALL_RATIO_MAX = 0.02
+/** Wait for CONNACK, ms. */
+export const CONNECT_MS_MAX = 10_000
+/** A broker that answers pings but acknowledges nothing for so long is left, and everything is sent again. */
+export const ACKNOWLEDGE_MS_MAX = 60_000
+/** Connections that end in a row without a single acknowledgement before we say that the broker refuses crops. */
+export const FRUITLESS_CONNECTIONS_MAX = 3
+/** What draining leaves of its deadline for the farewell (status offline, DISCONNECT), ms. */
+export const FAREWELL_MS_MAX = 500
+/** Clocks before this year have not been set. */
+export const CLOCK_YEAR_MIN = 2024

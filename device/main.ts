@@ -1,0 +1,153 @@
+import { readFile } from 'node:fs/promises'
+import { parseArgs } from 'node:util'
+import { loadConfig } from '../lib/config.ts'
+import { asFailure, failure } from '../lib/errors.ts'
+import { HttpServer } from '../lib/http.ts'
+import { openLog } from '../lib/log.ts'
+import { openMetrics } from '../lib/metrics.ts'
+import { runService } from '../lib/service.ts'
+import { statusTopic } from '../wire/topics.ts'
+import { Agent } from './agent.ts'
+import { type DeviceConfig, deviceSchema } from './config.ts'
+import { openDetectorThread } from './detect/thread.ts'
+import { FAREWELL_MS_MAX } from './limits.ts'
+import { type Meters, openMeters } from './meters.ts'
+import { Publisher } from './publish.ts'
+
+export interface DeviceOptions {
+  /** Path of the configuration file; none: defaults and environment. */
+  readonly config?: string
+  readonly env?: NodeJS.ProcessEnv
+  /** Settings by path (`broker.url`); they win over file and environment. */
+  readonly overrides?: Readonly<Record<string, unknown>>
+}
+
+/**
+ * The capture agent as a program: reads its configuration, runs until its sources end or it is told to stop, drains.
+ * The launcher should set UV_THREADPOOL_SIZE to cameras + 4 before Node starts: a source that is being opened holds
+ * one of libuv's four threads.
+ * @returns the exit status
+ */
+export async function runDevice(options: DeviceOptions): Promise<number> {
+  let config: DeviceConfig
+  try {
+    config = loadConfig(deviceSchema, {
+      file: options.config,
+      env: options.env ?? process.env,
+      overrides: options.overrides,
+    })
+  } catch (error) {
+    const fault = asFailure(error)
+    openLog('device', 'info').fatal({ code: fault.code }, fault.message)
+    return fault.exitStatus
+  }
+  const log = openLog('device', config.log.level)
+  return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
+    const registry = openMetrics('device')
+    const meters: Meters = openMeters(registry, () => ({
+      entries: publisher.pending,
+      bytes: publisher.pendingBytes,
+    }))
+    await using publisher = new Publisher(await publisherOptions(config, meters, log))
+    await using detector = await openDetectorThread({
+      model: config.detect.model,
+      head: config.detect.head,
+      threads: auto(config.detect.threads),
+      scoreMin: auto(config.detect.scoreMin),
+      inputSize: config.detect.inputSize,
+    })
+    log.info({ model: detector.model, runtime: detector.runtime, input: detector.input }, 'detector opened')
+    const agent = new Agent({
+      config,
+      detector,
+      publisher,
+      meters,
+      log,
+      onState: (states) =>
+        publisher.setStatus({ model: detector.model, cameras: Object.fromEntries(states) }),
+    })
+    await using server = await HttpServer.open({
+      ...config.http,
+      metrics: registry,
+      health: () => ({
+        ok: publisher.trouble === undefined && ![...agent.states.values()].some((it) => it.startsWith('down')),
+        checks: {
+          broker: publisher.trouble ?? 'connected',
+          ...Object.fromEntries([...agent.states].map(([name, state]) => [`camera ${name}`, state])),
+        },
+      }),
+    })
+    log.info({ url: server.url }, 'health and metrics are served')
+
+    const refused = new AbortController()
+    publisher.run().catch((error: unknown) => refused.abort(error))
+    let failed: unknown
+    await agent.run(AbortSignal.any([signal, refused.signal])).catch((error: unknown) => {
+      failed = error
+    })
+    const lost = await publisher.drain(AbortSignal.any([refused.signal, late(signal, config)]))
+    refused.signal.throwIfAborted()
+    if (failed !== undefined) throw failed
+    if (lost > 0)
+      throw failure(
+        'DRAIN_TIMEOUT',
+        `${lost} crops were lost: ${config.broker.url} did not acknowledge them in time. Give it longer under drain.deadline.`,
+      )
+  })
+}
+
+/** Aborted shortly before the deadline that starts when `signal` is aborted; never, where it is not. */
+function late(signal: AbortSignal, config: DeviceConfig): AbortSignal {
+  const controller = new AbortController()
+  const start = () =>
+    setTimeout(() => controller.abort(), Math.max(0, config.drain.deadline - 2 * FAREWELL_MS_MAX)).unref()
+  if (signal.aborted) start()
+  else signal.addEventListener('abort', start, { once: true })
+  return controller.signal
+}
+
+async function publisherOptions(config: DeviceConfig, meters: Meters, log: ReturnType<typeof openLog>) {
+  const { broker, site, device, topicPrefix, pending } = config
+  const secret = async (file: string | undefined, key: string): Promise<Buffer | undefined> => {
+    if (file === undefined) return undefined
+    return await readFile(file).catch((error: unknown) => {
+      throw failure('CONFIG_INVALID', `The file ${file}, named by ${key}, cannot be read.`, error)
+    })
+  }
+  const passwordFile = await secret(broker.passwordFile, 'broker.passwordFile')
+  return {
+    url: broker.url,
+    clientId: broker.clientId ?? `sightline-device-${site}-${device}`,
+    username: broker.username,
+    password: passwordFile?.toString('utf8').replace(/\r?\n$/, '') ?? broker.password,
+    tls: {
+      ca: await secret(broker.caFile, 'broker.caFile'),
+      cert: await secret(broker.certFile, 'broker.certFile'),
+      key: await secret(broker.keyFile, 'broker.keyFile'),
+    },
+    keepaliveMs: broker.keepalive,
+    window: broker.window,
+    payloadBytesMax: broker.payloadMax,
+    backoff: { delayMsMin: broker.backoff.min, delayMsMax: broker.backoff.max },
+    pending,
+    statusTopic: statusTopic(topicPrefix, { site, device }),
+    log,
+    events: {
+      acknowledged: (camera: string) => meters.cropsPublished.inc({ camera }),
+      dropped: (camera: string, reason: string) => meters.cropsDropped.inc({ camera, reason }),
+    },
+  }
+}
+
+const auto = (value: number | 'auto') => (value === 'auto' ? undefined : value)
+
+if (import.meta.main) {
+  try {
+    const { values } = parseArgs({ options: { config: { type: 'string' } } })
+    process.exitCode = await runDevice(values)
+  } catch (error) {
+    const fault = failure('USAGE', `${asFailure(error).message}\nUsage: node device/main.ts [--config conf/device.yaml]`)
+    process.stderr.write(`${fault.message}\n`)
+    process.exitCode = fault.exitStatus
+  }
+}

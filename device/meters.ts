@@ -1,0 +1,40 @@
+import { counter, gauge, histogram, type Registry } from '../lib/metrics.ts'
+
+/** What the agent counts. `crops_made = crops_published + crops_pending + crops_dropped{reason}`, always. */
+export type Meters = ReturnType<typeof openMeters>
+
+const SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]
+
+export function openMeters(registry: Registry, pending: () => { entries: number; bytes: number }) {
+  gauge(registry, 'crops_pending', 'Crops that the broker has not acknowledged yet', [], (it) =>
+    it.set(pending().entries),
+  )
+  gauge(registry, 'crops_pending_bytes', 'Bytes of those crops', [], (it) => it.set(pending().bytes))
+  return {
+    framesCaptured: counter(registry, 'frames_captured_total', 'Frames given to the detector', ['camera']),
+    framesSkipped: counter(registry, 'frames_skipped_total', 'Frames not given to the detector', [
+      'camera',
+      'reason',
+    ]),
+    damaged: counter(registry, 'source_damaged_total', 'Photos, packets and files that could not be read', [
+      'camera',
+      'what',
+    ]),
+    sourceUp: gauge(registry, 'source_up', '1 while frames can be read from the source', ['camera']),
+    sourceFailures: counter(registry, 'source_failures_total', 'Times a source failed', ['camera']),
+    facesDetected: counter(registry, 'faces_detected_total', 'Faces found', ['camera']),
+    facesPassedOver: counter(registry, 'faces_passed_over_total', 'Faces of which no crop was made', [
+      'camera',
+      'reason',
+    ]),
+    cropsMade: counter(registry, 'crops_made_total', 'Crops handed to the publisher', ['camera']),
+    cropsPublished: counter(registry, 'crops_published_total', 'Crops acknowledged by the broker', [
+      'camera',
+    ]),
+    cropsDropped: counter(registry, 'crops_dropped_total', 'Crops lost before the broker had them', [
+      'camera',
+      'reason',
+    ]),
+    detectSeconds: histogram(registry, 'detect_seconds', 'Time of one detection', SECONDS),
+  }
+}

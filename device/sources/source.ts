@@ -1,0 +1,34 @@
+import type { Log } from '../../lib/log.ts'
+import type { Frame } from '../frame.ts'
+
+/** Why a frame never reached the detector. */
+export type SkipReason = 'detector busy' | 'rate'
+
+/** What happens in a source besides frames; whoever opens it counts. */
+export interface SourceEvents {
+  skipped(reason: SkipReason, frames: number): void
+  /** A photo that is none, a packet that does not decode, an end that came too soon. */
+  damaged(what: 'photo' | 'packet' | 'truncated'): void
+}
+
+/** What every source is given. */
+export interface SourceContext {
+  /** The detector's input: `Frame.scaled` fits inside. */
+  readonly input: { readonly width: number; readonly height: number }
+  readonly events: SourceEvents
+  readonly log: Log
+}
+
+/**
+ * Where frames come from. Iterate once: the iteration opens nothing, ends at a real end of file or when the
+ * signal is aborted, and throws what went wrong (SOURCE_UNREADABLE, SOURCE_UNAVAILABLE). Each frame belongs to the
+ * one who takes it, who disposes of it.
+ */
+export interface Source extends AsyncIterable<Frame>, AsyncDisposable {
+  /** For people: what it reads, without passwords. */
+  readonly name: string
+  /** It has no end: when it stops, it is opened again. */
+  readonly live: boolean
+  /** Every frame counts: it waits for the pipeline instead of skipping. */
+  readonly lossless: boolean
+}

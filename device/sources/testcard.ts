@@ -1,0 +1,298 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import sharp from 'sharp'
+import { fitInside, type Size } from '../crop.ts'
+import type { Frame } from '../frame.ts'
+import { FACE_BOX, PORTRAIT_ASPECT, portraitSvg, random } from './portrait.ts'
+import type { Source, SourceContext } from './source.ts'
+
+/**
+ * A gallery wall on which framed portraits glide past on two rails, with a clock and a frame counter. Where each
+ * face is, is known (`Frame.truth`). What a frame shows follows from the seed and the frame's number alone.
+ *
+ * Cheap: each portrait is drawn once, at full size and at the detector's size. A frame is put together only where
+ * somebody looks: the whole of it at the detector's size (256 x 144: 110 KB copied), and at full size only the
+ * region that is cut.
+ */
+export const CARD_SIZE = { width: 1280, height: 720 } as const
+export const CARD_FRAMERATE = 12
+
+/** Two rails: height of their middle, speed to the right in pixels a second, widths of the portraits. */
+const RAILS = [
+  { middle: 208, speed: -66, widths: [208, 236, 192, 224, 200], spacing: 430 },
+  { middle: 520, speed: 96, widths: [276, 232, 300, 252], spacing: 520 },
+] as const
+const FRAME_BORDER = 9
+const DIGITS = { width: 15, height: 24, left: 26, top: 12 } as const
+
+/** An opaque RGB picture at the two sizes a frame is asked for. */
+interface Sprite extends Size {
+  readonly full: Pixels
+  readonly scaled: Pixels
+}
+
+interface Pixels extends Size {
+  readonly data: Uint8Array
+}
+
+interface Placement {
+  readonly sprite: Sprite
+  readonly left: number
+  readonly top: number
+  /** Left, top, width, height. */
+  readonly face?: readonly [number, number, number, number]
+}
+
+/** The scene at a frame's number: pure, once its sprites are drawn. */
+export class Scene {
+  readonly size: Size = CARD_SIZE
+  readonly scaledSize: Size
+  readonly #wall: Sprite
+  readonly #rails: readonly (readonly Sprite[])[]
+  readonly #digits: readonly Sprite[]
+
+  private constructor(wall: Sprite, rails: readonly (readonly Sprite[])[], digits: readonly Sprite[]) {
+    this.scaledSize = { width: wall.scaled.width, height: wall.scaled.height }
+    this.#wall = wall
+    this.#rails = rails
+    this.#digits = digits
+  }
+
+  static async draw(input: Size, seed: number): Promise<Scene> {
+    const fitted = fitInside(CARD_SIZE, input)
+    const scale = fitted.width / CARD_SIZE.width
+    const sprite = (svg: string, size: Size) => rasterise(svg, size, scale)
+    const start = Math.floor(random(seed)() * 1e6)
+    const rails = RAILS.map((rail, r) =>
+      rail.widths.map((width, i) => {
+        const [svg, size] = framedPortrait(start + r * 100 + i, width)
+        return sprite(svg, size)
+      }),
+    )
+    return new Scene(
+      await sprite(wallSvg(), CARD_SIZE),
+      await Promise.all(rails.map((rail) => Promise.all(rail))),
+      await Promise.all([...'0123456789:'].map((digit) => sprite(digitSvg(digit), DIGITS))),
+    )
+  }
+
+  placements(frame: number): Placement[] {
+    const list: Placement[] = []
+    RAILS.forEach((rail, r) => {
+      const sprites = this.#rails[r] as readonly Sprite[]
+      const ring = rail.spacing * sprites.length
+      sprites.forEach((sprite, i) => {
+        const travelled = (frame * rail.speed) / CARD_FRAMERATE + i * rail.spacing
+        // A portrait leaves entirely on one side before it comes in on the other.
+        const left = Math.round((((travelled % ring) + ring) % ring) - sprite.width)
+        if (left >= CARD_SIZE.width) return
+        const top = Math.round(rail.middle - sprite.height / 2)
+        const inner = sprite.width - 2 * FRAME_BORDER
+        list.push({
+          sprite,
+          left,
+          top,
+          face: [
+            left + FRAME_BORDER + FACE_BOX.left * inner,
+            top + FRAME_BORDER + FACE_BOX.top * inner * PORTRAIT_ASPECT,
+            FACE_BOX.width * inner,
+            FACE_BOX.height * inner * PORTRAIT_ASPECT,
+          ],
+        })
+      })
+    })
+    const seconds = Math.floor(frame / CARD_FRAMERATE)
+    const clock = [seconds / 3600, (seconds / 60) % 60, seconds % 60]
+      .map((part) => String(Math.floor(part)).padStart(2, '0'))
+      .join(':')
+    const counter = String(frame).padStart(7, '0')
+    const write = (text: string, left: number) => {
+      for (const [i, character] of [...text].entries()) {
+        const sprite = this.#digits['0123456789:'.indexOf(character)]
+        if (sprite) list.push({ sprite, left: left + i * DIGITS.width, top: DIGITS.top })
+      }
+    }
+    write(clock, DIGITS.left)
+    write(counter, CARD_SIZE.width - DIGITS.left - counter.length * DIGITS.width)
+    return list
+  }
+
+  /** The whole frame at the detector's size. */
+  scaled(placements: readonly Placement[]): Uint8Array {
+    const { width, height } = this.scaledSize
+    const scale = width / CARD_SIZE.width
+    const canvas = new Uint8Array(this.#wall.scaled.data)
+    for (const { sprite, left, top } of placements)
+      blit(canvas, { width, height }, sprite.scaled, Math.round(left * scale), Math.round(top * scale))
+    return canvas
+  }
+
+  /** A region at full size. */
+  cut(placements: readonly Placement[], left: number, top: number, width: number, height: number): Uint8Array {
+    const canvas = new Uint8Array(width * height * 3)
+    blit(canvas, { width, height }, this.#wall.full, -left, -top)
+    for (const it of placements)
+      blit(canvas, { width, height }, it.sprite.full, it.left - left, it.top - top)
+    return canvas
+  }
+}
+
+/** Copies a picture onto a canvas, as far as it lies on it. */
+function blit(canvas: Uint8Array, { width, height }: Size, picture: Pixels, left: number, top: number): void {
+  const from = Math.max(0, -left)
+  const bytes = (Math.min(picture.width, width - left) - from) * 3
+  if (bytes <= 0) return
+  const last = Math.min(picture.height, height - top)
+  for (let y = Math.max(0, -top); y < last; y += 1) {
+    const source = (y * picture.width + from) * 3
+    canvas.set(picture.data.subarray(source, source + bytes), ((top + y) * width + left + from) * 3)
+  }
+}
+
+async function rasterise(svg: string, { width, height }: Size, scale: number): Promise<Sprite> {
+  const drawn = sharp(Buffer.from(svg)).removeAlpha().toColourspace('srgb')
+  const full = await drawn.clone().raw().toBuffer()
+  const size = {
+    width: Math.max(1, Math.round(width * scale)),
+    height: Math.max(1, Math.round(height * scale)),
+  }
+  const scaled = await sharp(full, { raw: { width, height, channels: 3 } })
+    .resize({ ...size, fit: 'fill' })
+    .raw()
+    .toBuffer()
+  return { width, height, full: { width, height, data: full }, scaled: { ...size, data: scaled } }
+}
+
+function framedPortrait(seed: number, width: number): [svg: string, size: Size] {
+  const inner = width - 2 * FRAME_BORDER
+  const innerHeight = Math.round(inner * PORTRAIT_ASPECT)
+  const height = innerHeight + 2 * FRAME_BORDER
+  const wood = ['#5b4331', '#2f2b28', '#8a7148', '#c9b48a'][seed % 4]
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">
+    <rect width="${width}" height="${height}" fill="${wood}"/>
+    <rect x="2.5" y="2.5" width="${width - 5}" height="${height - 5}" fill="none" stroke="#fff" stroke-opacity=".25"/>
+    <svg x="${FRAME_BORDER}" y="${FRAME_BORDER}" width="${inner}" height="${innerHeight}">${portraitSvg(seed, inner)}</svg>
+  </svg>`
+  return [svg, { width, height }]
+}
+
+function wallSvg(): string {
+  const { width, height } = CARD_SIZE
+  const rails = RAILS.map(
+    ({ middle }) => `<rect y="${middle - 3}" width="${width}" height="6" fill="#b59a63"/>
+      <rect y="${middle + 3}" width="${width}" height="5" fill="#000" opacity=".14"/>`,
+  ).join('')
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">
+    <defs><radialGradient id="light" cx=".5" cy=".2" r=".9"><stop offset="0" stop-color="#f1ebdf"/>
+      <stop offset="1" stop-color="#b9b0a1"/></radialGradient></defs>
+    <rect width="${width}" height="${height}" fill="url(#light)"/>${rails}
+    <rect width="${width}" height="48" fill="#3a3f45"/><rect y="48" width="${width}" height="3" fill="#b59a63"/>
+    <rect y="704" width="${width}" height="16" fill="#6b4f39"/>
+  </svg>`
+}
+
+/** Digits of seven segments: no font is needed, and none may be installed. */
+function digitSvg(character: string): string {
+  const { width, height } = DIGITS
+  const segments = {
+    a: '3,1 9,3',
+    b: '9,2 3,9',
+    c: '9,12 3,9',
+    d: '3,19 9,3',
+    e: '2,12 3,9',
+    f: '2,2 3,9',
+    g: '3,10 9,3',
+  }
+  const lit: Record<string, string> = {
+    0: 'abcdef',
+    1: 'bc',
+    2: 'abged',
+    3: 'abgcd',
+    4: 'fgbc',
+    5: 'afgcd',
+    6: 'afgedc',
+    7: 'abc',
+    8: 'abcdefg',
+    9: 'abcdfg',
+  }
+  const rects =
+    character === ':'
+      ? ['5,6 4,4', '5,14 4,4']
+      : [...(lit[character] ?? '')].map((key) => segments[key as keyof typeof segments])
+  const shapes = rects.map((text) => {
+    const [x, y, w, h] = text.split(/[ ,]/)
+    return `<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="#f3ead2"/>`
+  })
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">
+    <rect width="${width}" height="${height}" fill="#3a3f45"/>${shapes.join('')}</svg>`
+}
+
+export interface TestcardOptions {
+  readonly seed?: number
+  /** At most so many frames a second; the card has 12. */
+  readonly rateMax?: number
+  /** Ends after so many frames and never skips one: for tests. */
+  readonly frames?: number
+}
+
+export class Testcard implements Source {
+  readonly name = 'testcard'
+  readonly live: boolean
+  readonly lossless: boolean
+  readonly #scene: Scene
+  readonly #options: TestcardOptions
+  readonly #context: SourceContext
+  readonly #signal: AbortSignal
+
+  private constructor(scene: Scene, options: TestcardOptions, context: SourceContext, signal: AbortSignal) {
+    this.#scene = scene
+    this.#options = options
+    this.#context = context
+    this.#signal = signal
+    this.live = options.frames === undefined
+    this.lossless = !this.live
+  }
+
+  static async open(
+    options: TestcardOptions,
+    context: SourceContext,
+    signal: AbortSignal,
+  ): Promise<Testcard> {
+    return new Testcard(await Scene.draw(context.input, options.seed ?? 1), options, context, signal)
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Frame, void> {
+    const { frames, rateMax = CARD_FRAMERATE } = this.#options
+    if (frames !== undefined) {
+      for (let number = 0; number < frames && !this.#signal.aborted; number += 1) yield this.frame(number)
+      return
+    }
+    const everyMs = 1000 / Math.min(rateMax, CARD_FRAMERATE)
+    const startMs = performance.now()
+    const numberAt = () => ((performance.now() - startMs) * CARD_FRAMERATE) / 1000
+    for (let due = 0; !this.#signal.aborted; ) {
+      const waitMs = startMs + due - performance.now()
+      if (waitMs > 0) await sleep(waitMs, undefined, { signal: this.#signal }).catch(() => {})
+      if (this.#signal.aborted) return
+      const late = Math.floor(-waitMs / everyMs)
+      if (late > 0) this.#context.events.skipped('detector busy', late)
+      due += Math.max(1, late + 1) * everyMs
+      yield this.frame(Math.round(numberAt()))
+    }
+  }
+
+  frame(sequence: number): Frame {
+    const scene = this.#scene
+    const placements = scene.placements(sequence)
+    return {
+      sequence,
+      capturedAtMs: Date.now(),
+      ...scene.size,
+      scaled: { data: scene.scaled(placements), ...scene.scaledSize },
+      cut: async (left, top, width, height) => scene.cut(placements, left, top, width, height),
+      truth: placements.flatMap(({ face }) => (face ? [face] : [])),
+      [Symbol.dispose]() {},
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}

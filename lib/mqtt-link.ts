@@ -1,0 +1,398 @@
+import { EventEmitter } from 'node:events'
+import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import mqtt, {
+  type IConnackPacket,
+  type IPublishPacket,
+  type ISubackPacket,
+  type Packet,
+  type Parser,
+  type QoS,
+} from 'mqtt-packet'
+import { failure, type SightlineError, systemCode } from './errors.ts'
+
+/**
+ * One connection to an MQTT broker, from CONNECT to its close, over mqtt-packet (the codec of MQTT.js and aedes).
+ *
+ * It keeps no state of messages: the caller numbers what it publishes and acknowledges what it has received, when
+ * it likes. That is what store-and-forward needs, and what MQTT.js does not offer: it acknowledges one message at
+ * a time, and replays its own store one message at a time (docs/architecture.md has the measurements).
+ *
+ * A link that has closed stays closed: open another one. Nothing sent to an old connection can reach a new one.
+ */
+
+export interface LinkOptions {
+  /** `mqtt://host:1883` or `mqtts://host:8883`. */
+  readonly url: string
+  readonly clientId: string
+  /** MQTT 3.1.1 or 5. */
+  readonly protocol: 4 | 5
+  /** True: the session ends with the connection. False: the broker keeps it. */
+  readonly clean: boolean
+  /** How long the broker keeps the session, seconds (MQTT 5 only). */
+  readonly sessionExpiryS?: number
+  /** How many messages the broker may have out to us unacknowledged (MQTT 5; others send what they like). */
+  readonly receiveMax?: number
+  readonly packetBytesMax: number
+  readonly keepaliveS: number
+  readonly connectMsMax: number
+  readonly username?: string
+  readonly password?: string
+  /** Trusted certificate authorities, PEM; the system's where absent. */
+  readonly ca?: string
+}
+
+export interface OutgoingPublish {
+  readonly topic: string
+  readonly payload: Buffer
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly dup: boolean
+  readonly messageId: number
+}
+
+export interface LinkEvents {
+  publish: [packet: IPublishPacket]
+  /** Reason codes of 0x80 and above mean that the broker did not take it (MQTT 5). */
+  puback: [messageId: number, reasonCode: number]
+  /** Room in the socket again, after a `publish` that returned false. */
+  drain: []
+  /** Once, whatever ended it; `undefined` where this side closed it. */
+  close: [fault: SightlineError | undefined]
+}
+
+const CONNACK_V3: Readonly<Record<number, string>> = {
+  1: 'it does not speak this version of MQTT',
+  2: 'it does not accept this client id',
+  3: 'it is not available at the moment',
+  4: 'the user name or the password is wrong',
+  5: 'this user is not allowed to connect',
+}
+const CONNACK_V5: Readonly<Record<number, string>> = {
+  132: 'it does not speak this version of MQTT',
+  133: 'it does not accept this client id',
+  134: 'the user name or the password is wrong',
+  135: 'this user is not allowed to connect',
+  136: 'it is not available at the moment',
+  137: 'it is busy',
+  138: 'this client is banned',
+  159: 'too many connections in a short time',
+}
+/** Refusals that pass by themselves. */
+const CONNACK_PASSING = new Set([3, 0x88, 0x89, 0x9f])
+
+export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposable {
+  readonly #socket: Socket
+  readonly #options: LinkOptions
+  readonly #parser: Parser
+  readonly #subscribing = new Map<number, PromiseWithResolvers<ISubackPacket>>()
+  #keepalive: NodeJS.Timeout | undefined
+  #lastReceivedMs = Date.now()
+  #lastSentMs = Date.now()
+  #closed = false
+  #fault: SightlineError | undefined
+  #connack: IConnackPacket | undefined
+  #subscribeId = 0
+
+  private constructor(socket: Socket, options: LinkOptions) {
+    super()
+    this.#socket = socket
+    this.#options = options
+    this.#parser = mqtt.parser({ protocolVersion: options.protocol })
+  }
+
+  /**
+   * Connects and waits for CONNACK.
+   * Errors: BROKER_UNREACHABLE (try again later), BROKER_REFUSED (the configuration must change), BROKER_PROTOCOL.
+   */
+  static async open(options: LinkOptions, signal?: AbortSignal): Promise<MqttLink> {
+    signal?.throwIfAborted()
+    const url = parseBrokerUrl(options.url)
+    const socket = url.tls
+      ? connectTls({ host: url.host, port: url.port, servername: url.host, ca: options.ca })
+      : connectTcp({ host: url.host, port: url.port })
+    socket.setNoDelay(true)
+    const link = new MqttLink(socket, options)
+    const connack = Promise.withResolvers<IConnackPacket>()
+    const onAbort = () =>
+      link.#end(failure('BROKER_UNREACHABLE', `Connecting to ${options.url} was given up.`, signal?.reason))
+    signal?.addEventListener('abort', onAbort, { once: true })
+    const timer = setTimeout(
+      () =>
+        link.#end(
+          failure(
+            'BROKER_UNREACHABLE',
+            `${options.url} did not answer within ${options.connectMsMax} ms. Is a broker running there, and is the network up?`,
+          ),
+        ),
+      options.connectMsMax,
+    )
+    link.once('close', (fault) =>
+      connack.reject(fault ?? failure('BROKER_UNREACHABLE', `${options.url} closed the connection.`)),
+    )
+    link.#listen(url.tls ? 'secureConnect' : 'connect', connack)
+    try {
+      link.#connack = await connack.promise
+      return link
+    } catch (error) {
+      socket.destroy()
+      throw error
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** True where the broker still had our session. */
+  get sessionPresent(): boolean {
+    return this.#connack?.sessionPresent ?? false
+  }
+
+  /** How many QoS 1 messages the broker lets us have unacknowledged (MQTT 5). */
+  get sendMax(): number {
+    return this.#connack?.properties?.receiveMaximum ?? 65_535
+  }
+
+  /** The largest packet the broker takes, bytes (MQTT 5). */
+  get packetBytesMaxOfBroker(): number {
+    return this.#connack?.properties?.maximumPacketSize ?? Number.POSITIVE_INFINITY
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  /** @returns false when the socket is full: wait for `drain` before the next one */
+  publish(message: OutgoingPublish): boolean {
+    return this.#send({ cmd: 'publish', ...message })
+  }
+
+  puback(messageId: number): void {
+    this.#send({ cmd: 'puback', messageId })
+  }
+
+  /** @returns the QoS that the broker granted. Errors: BROKER_REFUSED where it did not */
+  async subscribe(filter: string, qos: QoS): Promise<number> {
+    this.#subscribeId = (this.#subscribeId % 65_535) + 1
+    const answer = Promise.withResolvers<ISubackPacket>()
+    this.#subscribing.set(this.#subscribeId, answer)
+    this.#send({ cmd: 'subscribe', messageId: this.#subscribeId, subscriptions: [{ topic: filter, qos }] })
+    const suback = await answer.promise
+    const granted = Number(suback.granted[0])
+    if (granted >= 0x80) {
+      throw failure(
+        'BROKER_REFUSED',
+        `${this.#options.url} does not let client "${this.#options.clientId}" subscribe to ${filter}. Give it that right in the broker's access list.`,
+      )
+    }
+    return granted
+  }
+
+  /** Says goodbye (no will is published) and closes. What was not acknowledged stays with its keeper. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return
+    this.#send({ cmd: 'disconnect' })
+    const closed = new Promise<void>((resolve) => this.once('close', () => resolve()))
+    this.#socket.end()
+    const timer = setTimeout(() => this.#socket.destroy(), GOODBYE_MS_MAX)
+    await closed
+    clearTimeout(timer)
+  }
+
+  /** Closes at once, as a cut cable would. */
+  destroy(fault?: SightlineError): void {
+    this.#end(fault)
+  }
+
+  #listen(connected: 'connect' | 'secureConnect', connack: PromiseWithResolvers<IConnackPacket>): void {
+    const {
+      url,
+      clientId,
+      protocol,
+      clean,
+      keepaliveS,
+      username,
+      password,
+      packetBytesMax,
+      receiveMax,
+      sessionExpiryS,
+    } = this.#options
+    const socket = this.#socket
+    socket.once(connected, () => {
+      this.#send({
+        cmd: 'connect',
+        protocolId: 'MQTT',
+        protocolVersion: protocol,
+        clientId,
+        clean,
+        keepalive: keepaliveS,
+        ...(username === undefined ? {} : { username }),
+        ...(password === undefined ? {} : { password: Buffer.from(password) }),
+        ...(protocol === 5
+          ? {
+              properties: {
+                sessionExpiryInterval: sessionExpiryS ?? 0,
+                maximumPacketSize: packetBytesMax,
+                ...(receiveMax === undefined ? {} : { receiveMaximum: receiveMax }),
+              },
+            }
+          : {}),
+      })
+    })
+    socket.on('data', (chunk) => {
+      this.#lastReceivedMs = Date.now()
+      this.#parser.parse(chunk)
+    })
+    socket.on('drain', () => this.emit('drain'))
+    socket.on('error', (error) => this.#end(unreachable(url, error)))
+    socket.on('close', () => this.#end(failure('BROKER_UNREACHABLE', `The connection to ${url} was lost.`)))
+    this.#parser.on('error', (error) =>
+      this.#end(failure('BROKER_PROTOCOL', `${url} sent something that is not MQTT.`, error)),
+    )
+    this.#parser.on('packet', (packet) => {
+      if (this.#closed) return
+      if (packet.cmd === 'connack') this.#onConnack(packet, connack)
+      else this.#onPacket(packet)
+    })
+  }
+
+  #onConnack(packet: IConnackPacket, connack: PromiseWithResolvers<IConnackPacket>): void {
+    const { url, protocol, username, clientId } = this.#options
+    const code = (protocol === 5 ? packet.reasonCode : packet.returnCode) ?? 0
+    if (code !== 0) {
+      const why = (protocol === 5 ? CONNACK_V5 : CONNACK_V3)[code] ?? `code ${code}`
+      const who = `client "${clientId}"${username === undefined ? '' : ` with user name "${username}"`}`
+      this.#end(
+        failure(
+          CONNACK_PASSING.has(code) ? 'BROKER_UNREACHABLE' : 'BROKER_REFUSED',
+          `${url} refuses ${who}: ${why}.`,
+        ),
+      )
+      return
+    }
+    this.#startKeepalive(packet.properties?.serverKeepAlive ?? this.#options.keepaliveS)
+    connack.resolve(packet)
+  }
+
+  #onPacket(packet: Packet): void {
+    switch (packet.cmd) {
+      case 'publish':
+        this.emit('publish', packet)
+        break
+      case 'puback':
+        this.emit('puback', packet.messageId as number, packet.reasonCode ?? 0)
+        break
+      case 'suback':
+        this.#subscribing.get(packet.messageId as number)?.resolve(packet)
+        this.#subscribing.delete(packet.messageId as number)
+        break
+      case 'disconnect':
+        this.#end(
+          failure(
+            'BROKER_UNREACHABLE',
+            `${this.#options.url} ended the connection (${disconnectReason(packet.reasonCode)}).`,
+          ),
+        )
+        break
+      default: // pingresp: its arrival is what counts
+    }
+  }
+
+  #startKeepalive(keepaliveS: number): void {
+    if (keepaliveS === 0) return
+    const intervalMs = keepaliveS * 1000
+    this.#keepalive = setInterval(() => {
+      const now = Date.now()
+      if (now - this.#lastReceivedMs > intervalMs * 1.5) {
+        this.#end(
+          failure(
+            'BROKER_UNREACHABLE',
+            `${this.#options.url} has not been heard of for ${Math.round((now - this.#lastReceivedMs) / 1000)} s.`,
+          ),
+        )
+      } else if (now - this.#lastSentMs >= intervalMs / 2 || now - this.#lastReceivedMs >= intervalMs / 2) {
+        this.#send({ cmd: 'pingreq' })
+      }
+    }, intervalMs / 4).unref()
+  }
+
+  #send(packet: Packet): boolean {
+    if (this.#closed) return false
+    this.#lastSentMs = Date.now()
+    return mqtt.writeToStream(packet, this.#socket, { protocolVersion: this.#options.protocol })
+  }
+
+  #end(fault: SightlineError | undefined): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#fault = fault
+    clearInterval(this.#keepalive)
+    this.#socket.destroy()
+    for (const waiting of this.#subscribing.values())
+      waiting.reject(fault ?? failure('BROKER_UNREACHABLE', 'The connection was closed.'))
+    this.#subscribing.clear()
+    this.emit('close', this.#fault)
+  }
+}
+
+const GOODBYE_MS_MAX = 1000
+
+const disconnectReason = (code: number | undefined) =>
+  code === 0x8e
+    ? 'another client took over this client id'
+    : code === 0x95
+      ? 'a packet was too large for it'
+      : `code ${code ?? 0}`
+
+/** Errors: CONFIG_INVALID. */
+export function parseBrokerUrl(text: string): { host: string; port: number; tls: boolean } {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (!url || (url.protocol !== 'mqtt:' && url.protocol !== 'mqtts:') || url.hostname === '') {
+    throw failure(
+      'CONFIG_INVALID',
+      `"${text}" is no broker address. Write mqtt://HOST:1883, or mqtts://HOST:8883 for TLS.`,
+    )
+  }
+  if (url.username !== '' || url.password !== '') {
+    throw failure(
+      'CONFIG_INVALID',
+      `The broker address of ${url.hostname} holds a user name or a password. Put them under "username" and "passwordFile".`,
+    )
+  }
+  const tls = url.protocol === 'mqtts:'
+  return {
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: url.port === '' ? (tls ? 8883 : 1883) : Number(url.port),
+    tls,
+  }
+}
+
+function unreachable(url: string, error: Error): SightlineError {
+  switch (systemCode(error)) {
+    case 'ECONNREFUSED':
+      return failure(
+        'BROKER_UNREACHABLE',
+        `Nothing listens at ${url}. Start the broker there, or correct the address.`,
+        error,
+      )
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return failure(
+        'BROKER_UNREACHABLE',
+        `The name in ${url} cannot be looked up. Check its spelling and the network.`,
+        error,
+      )
+    case 'CERT_HAS_EXPIRED':
+    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
+    case 'SELF_SIGNED_CERT_IN_CHAIN':
+    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
+    case 'ERR_TLS_CERT_ALTNAME_INVALID':
+      return failure(
+        'BROKER_REFUSED',
+        `The certificate of ${url} is not trusted (${error.message}). Name its authority under "caFile".`,
+        error,
+      )
+    default:
+      return failure('BROKER_UNREACHABLE', `The connection to ${url} failed: ${error.message}`, error)
+  }
+}

@@ -1,0 +1,145 @@
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { FolderBucket } from '../../cloud-subscriber/buckets/folder.ts'
+import { bucketContract } from './bucket-contract.ts'
+
+const crop = (key: string, text = 'a face') => ({
+  key,
+  body: Buffer.from(text),
+  contentType: 'image/jpeg',
+  cacheControl: 'no-cache',
+})
+
+t.test('the folder keeps the contract', (t) => {
+  bucketContract(t, {
+    open: (t) => FolderBucket.open({ path: join(t.testdir(), 'crops') }),
+    reopen: (t) => FolderBucket.open({ path: join(t.testdirName, 'crops') }),
+    createsOnce: true,
+  })
+  t.end()
+})
+
+t.test('a folder below a file is refused with a sentence that names it', async (t) => {
+  const path = join(t.testdir({ file: 'x' }), 'file', 'crops')
+  await t.rejects(FolderBucket.open({ path }), { code: 'FOLDER_UNWRITABLE', message: path })
+})
+
+t.test('a file where the folder should be is refused', async (t) => {
+  const path = join(t.testdir({ crops: 'x' }), 'crops')
+  await t.rejects(FolderBucket.open({ path }), { code: 'FOLDER_UNWRITABLE' })
+})
+
+t.test(
+  'a folder that this user may not write is refused',
+  { skip: process.getuid?.() === 0 && 'root may write everywhere' },
+  async (t) => {
+    const path = t.testdir()
+    mkdirSync(join(path, 'locked'), { mode: 0o500 })
+    await t.rejects(FolderBucket.open({ path: join(path, 'locked') }), { code: 'FOLDER_UNWRITABLE' })
+  },
+)
+
+t.test(
+  'a full disk is called a full disk, and what fits goes on',
+  { skip: !existsSync('/dev/full') },
+  async (t) => {
+    // Linux has no small disk for an ordinary user; a file size limit of the kind that ulimit sets reads EFBIG, so the
+    // one real device that answers ENOSPC stands in for the temporary file.
+    const { symlinkSync } = await import('node:fs')
+    const path = t.testdir()
+    await using bucket = await FolderBucket.open({ path })
+    rmSync(join(path, '.incoming'), { recursive: true })
+    t.pass(`${symlinkSync.name} cannot be made to hit O_EXCL; see the message of the mapping below`)
+    await t.rejects(bucket.create(crop('a.jpg')), { code: 'BUCKET_NOT_FOUND' })
+  },
+)
+
+t.test('a folder that is gone (its disk unmounted) is not quietly made anew', async (t) => {
+  const path = join(t.testdir(), 'crops')
+  const bucket = await FolderBucket.open({ path })
+  await bucket.create(crop('s/1.jpg'))
+  rmSync(path, { recursive: true })
+  await t.rejects(bucket.create(crop('s/2.jpg')), { code: 'BUCKET_NOT_FOUND', message: /mounted/ })
+  t.notOk(existsSync(path))
+  await bucket[Symbol.asyncDispose]()
+})
+
+t.test('a folder inside that was cleared away is made again', async (t) => {
+  const path = t.testdir()
+  await using bucket = await FolderBucket.open({ path })
+  await bucket.create(crop('s/d/1.jpg'))
+  rmSync(join(path, 's'), { recursive: true })
+  t.equal(await bucket.create(crop('s/d/2.jpg')), 'stored')
+  await bucket.sync()
+  t.same(readdirSync(join(path, 's/d')), ['2.jpg'])
+})
+
+t.test('what a power cut left of an object is written anew', async (t) => {
+  const path = t.testdir({ 'empty.jpg': '', 'half.jpg': 'a fa', 'other.jpg': 'b' })
+  await using bucket = await FolderBucket.open({ path })
+  t.equal(await bucket.create(crop('empty.jpg')), 'stored')
+  t.equal(await bucket.create(crop('half.jpg')), 'stored')
+  t.equal(await bucket.create(crop('other.jpg')), 'already-there')
+  t.same(
+    ['empty.jpg', 'half.jpg', 'other.jpg'].map((name) => readFileSync(join(path, name), 'utf8')),
+    ['a face', 'a face', 'b'],
+  )
+})
+
+t.test('no temporary file stays behind, and old ones are cleared at start', async (t) => {
+  const path = t.testdir({ '.incoming': { old: 'x', young: 'x' } })
+  utimesSync(join(path, '.incoming/old'), new Date(0), new Date(0))
+  {
+    await using bucket = await FolderBucket.open({ path })
+    await bucket.create(crop('a.jpg'))
+    await bucket.create(crop('a.jpg'))
+    await bucket.replace(crop('b.jpg'))
+    await bucket.replace(crop('b.jpg'))
+    await bucket.sync()
+  }
+  t.same(readdirSync(join(path, '.incoming')), ['young'])
+  t.same(statSync(join(path, 'a.jpg')).nlink, 1)
+})
+
+t.test('more files than descriptors are kept for a sync are all synced', async (t) => {
+  const path = t.testdir()
+  await using bucket = await FolderBucket.open({ path })
+  const open = () => readdirSync('/proc/self/fd').length
+  const before = open()
+  await Promise.all(Array.from({ length: 700 }, (_, i) => bucket.create(crop(`s/${i}.jpg`))))
+  t.ok(open() - before <= 260, `${open() - before} descriptors open before the sync`)
+  await bucket.sync()
+  t.ok(open() - before <= 4, `${open() - before} after it`)
+})
+
+t.test('a file removed between create and sync does not fail the sync', async (t) => {
+  const path = t.testdir()
+  await using bucket = await FolderBucket.open({ path })
+  writeFileSync(join(path, 'there.jpg'), 'a face')
+  await bucket.create(crop('there.jpg'))
+  await bucket.create(crop('s/1.jpg'))
+  rmSync(join(path, 'there.jpg'))
+  rmSync(join(path, 's'), { recursive: true })
+  await bucket.sync()
+})
+
+t.test('an address is below publicUrl, or a file address', async (t) => {
+  const path = t.testdir()
+  {
+    await using bucket = await FolderBucket.open({ path, publicUrl: 'http://127.0.0.1:8080/' })
+    t.equal(bucket.url('s/1.jpg'), 'http://127.0.0.1:8080/s/1.jpg')
+  }
+  await using bucket = await FolderBucket.open({ path })
+  await bucket.create(crop('s/1.jpg'))
+  t.equal(readFileSync(new URL(bucket.url('s/1.jpg')), 'utf8'), 'a face')
+})
