@@ -5,7 +5,7 @@ import { type CropMetadata, CROP_VERSION, writeCrop } from '../wire/crop.ts'
 import { idMinter } from '../wire/id.ts'
 import { cropTopic } from '../wire/topics.ts'
 import type { CameraConfig, DeviceConfig } from './config.ts'
-import { cropRegion, encodeJpeg, pointToFrame, RateLimit, toFrame } from './crop.ts'
+import { type Box, cropRegion, encodeJpeg, pointToFrame, RateLimit, type Region, toFrame } from './crop.ts'
 import type { Detection, Detector } from './detect/detector.ts'
 import type { Frame } from './frame.ts'
 import { CLOCK_YEAR_MIN, SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
@@ -120,41 +120,52 @@ export class Agent {
     signal: AbortSignal,
   ): Promise<void> {
     using _frame = frame
-    const { config, detector, publisher, meters } = this.#parts
-    const { site, device, topicPrefix } = config
+    const { config, publisher, meters } = this.#parts
+    const topic = cropTopic(config.topicPrefix, { ...config, camera })
     meters.facesDetected.inc({ camera }, faces.length)
+    const payloads: Promise<Buffer>[] = []
     for (const face of faces) {
       const box = toFrame(face.box, frame.scaled, frame)
       const region = cropRegion(box, config.crop.margin, frame)
       const small = Math.min(box[2], box[3]) < config.detect.sizeMin
-      if (!region || small || !limit.take(performance.now())) {
-        meters.facesPassedOver.inc({ camera, reason: !region ? 'outside' : small ? 'small' : 'rate' })
-        continue
-      }
-      const { left, top, width, height } = region
-      const rgb = await frame.cut(left, top, width, height)
-      const metadata: CropMetadata = {
-        v: CROP_VERSION,
-        id: this.#mint(),
-        site,
-        device,
-        camera,
-        capturedAtMs: frame.capturedAtMs,
-        clockSane: new Date(frame.capturedAtMs).getUTCFullYear() >= CLOCK_YEAR_MIN,
-        box: [tenth(box[0]), tenth(box[1]), tenth(box[2]), tenth(box[3])],
-        region: [left, top, width, height],
-        score: Math.min(1, Math.max(0, face.score)),
-        landmarks: face.landmarks.map((point) => {
-          const [x, y] = pointToFrame(point, frame.scaled, frame)
-          return [tenth(x), tenth(y)]
-        }),
-        model: detector.model,
-        frame: [frame.width, frame.height],
-      }
-      const payload = writeCrop(await encodeJpeg(rgb, region, config.crop), metadata)
+      if (region && !small && limit.take(performance.now()))
+        payloads.push(this.#encode(frame, region, this.#metadata(camera, frame, face, box, region)))
+      else meters.facesPassedOver.inc({ camera, reason: !region ? 'outside' : small ? 'small' : 'rate' })
+    }
+    // All are encoded at the same time, and offered in their order.
+    await Promise.allSettled(payloads)
+    for (const encoded of payloads) {
+      const payload = await encoded
       if (lossless) await publisher.room(signal)
       meters.cropsMade.inc({ camera })
-      publisher.offer({ camera, topic: cropTopic(topicPrefix, { site, device, camera }), payload })
+      publisher.offer({ camera, topic, payload })
+    }
+  }
+
+  async #encode(frame: Frame, region: Region, metadata: CropMetadata): Promise<Buffer> {
+    const rgb = await frame.cut(region.left, region.top, region.width, region.height)
+    return writeCrop(await encodeJpeg(rgb, region, this.#parts.config.crop), metadata)
+  }
+
+  #metadata(camera: string, frame: Frame, face: Detection, box: Box, region: Region): CropMetadata {
+    const { config, detector } = this.#parts
+    return {
+      v: CROP_VERSION,
+      id: this.#mint(),
+      site: config.site,
+      device: config.device,
+      camera,
+      capturedAtMs: frame.capturedAtMs,
+      clockSane: new Date(frame.capturedAtMs).getUTCFullYear() >= CLOCK_YEAR_MIN,
+      box: [tenth(box[0]), tenth(box[1]), tenth(box[2]), tenth(box[3])],
+      region: [region.left, region.top, region.width, region.height],
+      score: Math.min(1, Math.max(0, face.score)),
+      landmarks: face.landmarks.map((point) => {
+        const [x, y] = pointToFrame(point, frame.scaled, frame)
+        return [tenth(x), tenth(y)]
+      }),
+      model: detector.model,
+      frame: [frame.width, frame.height],
     }
   }
 

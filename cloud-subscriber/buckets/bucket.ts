@@ -1,7 +1,7 @@
 export interface ObjectToStore {
   /** `/`-separated, relative, made by wire/object-key.ts or by the gallery: never a name from the wire as it came. */
   readonly key: string
-  /** Copied before the call returns: the caller may use the memory again. */
+  /** The caller's, and left alone until the call has resolved; may be a view of a larger buffer. */
   readonly body: Uint8Array
   readonly contentType: string
   readonly cacheControl: string

@@ -121,7 +121,9 @@ export class IndexWriter implements AsyncDisposable {
   #fault: Error | undefined
   /** What waits, by the generation that the next flush takes. */
   #waiting: IndexEntry[] = []
-  #generation = Promise.withResolvers<void>()
+  /** What the flush under way has taken. */
+  #takenCount = 0
+  #generation = newGeneration()
   #flushedAtMs = 0
   #headAtMs = 0
   #timer: NodeJS.Timeout | undefined
@@ -138,7 +140,7 @@ export class IndexWriter implements AsyncDisposable {
     this.#devices = devices
     this.#flushFailed = throttled((times) =>
       this.#log.warn(
-        { times, waiting: this.#waiting.length, code: asFailure(this.#fault).code },
+        { times, waiting: this.waiting, code: asFailure(this.#fault).code },
         `the gallery's index could not be written and is tried again: ${this.#fault?.message}`,
       ),
     )
@@ -163,7 +165,7 @@ export class IndexWriter implements AsyncDisposable {
 
   /** Entries that are not in the bucket yet. */
   get waiting(): number {
-    return this.#waiting.length
+    return this.#waiting.length + this.#takenCount
   }
 
   /**
@@ -175,7 +177,7 @@ export class IndexWriter implements AsyncDisposable {
   add(entry: IndexEntry): Promise<void> {
     let full: Error | undefined
     if (this.#closing) full = failure('QUEUE_FULL', 'The gallery index is closed.')
-    else if (this.#waiting.length >= ENTRIES_WAITING_MAX)
+    else if (this.waiting >= ENTRIES_WAITING_MAX)
       full = failure(
         'QUEUE_FULL',
         `${ENTRIES_WAITING_MAX} crops wait to be listed in the gallery, and the bucket does not take the index: ` +
@@ -185,7 +187,7 @@ export class IndexWriter implements AsyncDisposable {
     if (full) return handled(Promise.reject(full))
     this.#waiting.push(entry)
     this.#schedule()
-    return handled(this.#generation.promise)
+    return this.#generation.promise
   }
 
   /** Writes what waits now. Errors: those of the bucket; what was to be written still waits then. */
@@ -307,7 +309,8 @@ export class IndexWriter implements AsyncDisposable {
     const taken = this.#waiting
     const generation = this.#generation
     this.#waiting = []
-    this.#generation = Promise.withResolvers<void>()
+    this.#takenCount = taken.length
+    this.#generation = newGeneration()
     try {
       const byDay = Map.groupBy(taken, ({ filedAtMs }) => dayOf(filedAtMs))
       for (const [day, entries] of byDay) await this.#addToDay(day, entries)
@@ -320,8 +323,10 @@ export class IndexWriter implements AsyncDisposable {
       this.#waiting = [...taken, ...this.#waiting]
       const later = this.#generation
       this.#generation = generation
-      handled(generation.promise).then(later.resolve, later.reject)
+      generation.promise.then(later.resolve, later.reject)
       throw error
+    } finally {
+      this.#takenCount = 0
     }
     this.#closeDays()
   }
@@ -465,6 +470,12 @@ function rowOf(entry: IndexEntry): string {
 function handled<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {})
   return promise
+}
+
+function newGeneration(): PromiseWithResolvers<void> {
+  const generation = Promise.withResolvers<void>()
+  handled(generation.promise)
+  return generation
 }
 
 function parseJson<S extends z.ZodType>(bytes: Uint8Array, schema: S): z.output<S> | undefined {

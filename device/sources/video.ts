@@ -118,6 +118,7 @@ export class Video implements Source {
   readonly #stop = new AbortController()
   readonly #signal: AbortSignal
   readonly #scaler = new SoftwareScaleContext()
+  #smallMade: { readonly av: AvFrame; readonly data: Buffer } | undefined
   #media: Media | undefined
   #sequence = 0
   #working: Promise<void> = Promise.resolve()
@@ -164,6 +165,8 @@ export class Video implements Source {
     await this.#working
     await this.#media?.[Symbol.asyncDispose]()
     this.#media = undefined
+    this.#smallMade?.av.free()
+    this.#smallMade = undefined
     this.#scaler.freeContext()
   }
 
@@ -232,56 +235,69 @@ export class Video implements Source {
       decoded.colorSpace = stored.height >= 720 ? AVCOL_SPC_BT709 : AVCOL_SPC_BT470BG
     const fitted = fitInside(size, this.#context.input)
     const unturned = quarters % 2 === 1 ? { width: fitted.height, height: fitted.width } : fitted
-    const small = await this.#scale(decoded, unturned, AV_PIX_FMT_RGB24)
-    // Copied out of FFmpeg's memory, which must not be reachable once it is freed: 170 KB at 320x180, 20 us.
-    const rgb = new Uint8Array(small.data?.[0] as Buffer)
-    small.free()
+    const small = this.#small(unturned)
+    await this.#scale(small.av, decoded)
+    // Copied out of FFmpeg's memory, which the next frame takes: 170 KB at 320x180, 20 us.
+    const rgb = new Uint8Array(small.data)
     let av: AvFrame | undefined = decoded
-    if (planesOf(decoded) === undefined) {
+    if (!CHROMA_SHIFTS.has(decoded.format)) {
       // A format that is not converted here (10 bits, packed, grey): FFmpeg makes it 4:2:0 first.
-      av = await this.#scale(decoded, stored, AV_PIX_FMT_YUV420P)
+      av = allocate(stored, AV_PIX_FMT_YUV420P)
       av.colorSpace = decoded.colorSpace
+      av.colorRange = AVCOL_RANGE_MPEG
+      await this.#scale(av, decoded)
       decoded.free()
     }
+    // Once a frame, and only where something is cut: each look at `data` makes three Buffers of megabytes, which
+    // V8 counts as its own and collects (a quarter of all time, measured, with one look a crop).
+    let planes: Planes | undefined
     return {
       sequence,
       capturedAtMs,
       ...size,
       scaled: { data: turnRgb(rgb, unturned, quarters), ...fitted },
       async cut(left, top, width, height) {
-        const planes = av && planesOf(av)
-        if (!planes) throw new Error('the frame has been disposed of')
+        if (!av) throw new Error('the frame has been disposed of')
+        planes ??= planesOf(av)
         const region: Region = untilTurned({ left, top, width, height }, stored, quarters)
         return turnRgb(regionToRgb(planes, region), region, quarters)
       },
       [Symbol.dispose]() {
         av?.free()
         av = undefined
+        planes = undefined
       },
     }
   }
 
-  async #scale(from: AvFrame, { width, height }: Size, format: AVPixelFormat): Promise<AvFrame> {
-    const to = new AvFrame()
-    to.alloc()
-    to.width = width
-    to.height = height
-    to.format = format
-    if (format === AV_PIX_FMT_YUV420P) {
-      to.colorSpace = from.colorSpace
-      to.colorRange = AVCOL_RANGE_MPEG
-    }
-    to.getBuffer(1) // rows without padding
-    const status = await this.#scaler.scaleFrame(to, from)
-    if (status < 0) {
-      to.free()
-      throw failure(
-        'SOURCE_UNREADABLE',
-        `${this.name}: a frame cannot be converted (${new FFmpegError(status).message}).`,
-      )
-    }
-    return to
+  /** Where pictures are scaled to: one after the other, so one is enough. */
+  #small({ width, height }: Size): { readonly av: AvFrame; readonly data: Buffer } {
+    const made = this.#smallMade
+    if (made && made.av.width === width && made.av.height === height) return made
+    made?.av.free()
+    const av = allocate({ width, height }, AV_PIX_FMT_RGB24)
+    this.#smallMade = { av, data: av.data?.[0] as Buffer }
+    return this.#smallMade
   }
+
+  async #scale(to: AvFrame, from: AvFrame): Promise<void> {
+    const status = await this.#scaler.scaleFrame(to, from)
+    if (status >= 0) return
+    throw failure(
+      'SOURCE_UNREADABLE',
+      `${this.name}: a frame cannot be converted (${new FFmpegError(status).message}).`,
+    )
+  }
+}
+
+function allocate({ width, height }: Size, format: AVPixelFormat): AvFrame {
+  const av = new AvFrame()
+  av.alloc()
+  av.width = width
+  av.height = height
+  av.format = format
+  av.getBuffer(1) // rows without padding
+  return av
 }
 
 const CHROMA_SHIFTS = new Map<number, Planes['chromaShift']>([
@@ -297,15 +313,12 @@ const FULL_RANGE = new Set<number>([AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P, AV
 const BT601 = new Set<number>([AVCOL_SPC_BT470BG, AVCOL_SPC_SMPTE170M])
 const BT2020 = new Set<number>([AVCOL_SPC_BT2020_NCL, AVCOL_SPC_BT2020_CL])
 
-/** A frame's planes, or undefined where it has a format that is not converted here. */
-function planesOf(av: AvFrame): Planes | undefined {
-  const chromaShift = CHROMA_SHIFTS.get(av.format)
-  const data = av.data
-  if (!chromaShift || !data) return undefined
+/** A frame's planes; its format is one of CHROMA_SHIFTS. */
+function planesOf(av: AvFrame): Planes {
   return {
-    data,
+    data: av.data ?? [],
     strides: av.linesize,
-    chromaShift,
+    chromaShift: CHROMA_SHIFTS.get(av.format) ?? { x: 1, y: 1 },
     interleaved: av.format === AV_PIX_FMT_NV12,
     matrix: BT601.has(av.colorSpace) ? 'bt601' : BT2020.has(av.colorSpace) ? 'bt2020' : 'bt709',
     fullRange: av.colorRange === AVCOL_RANGE_JPEG || FULL_RANGE.has(av.format),

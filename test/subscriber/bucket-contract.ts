@@ -129,14 +129,12 @@ export function bucketContract(t: Test, factory: BucketFactory): void {
     t.ok(seen > 3, `${seen} reads`)
   })
 
-  t.test('the body may be used again as soon as the call has returned', async (t) => {
+  t.test('a body may be a view of a larger buffer, and stays the caller’s', async (t) => {
     await using bucket = await factory.open(t)
-    const pool = Buffer.from('before!')
-    const created = bucket.create({ ...crop('p.jpg'), body: pool.subarray(0, 6) })
-    if (bucket.description.startsWith('folder')) pool.fill('x')
-    await created
-    t.equal(await text(bucket, 'p.jpg'), 'before')
-    t.equal(pool.length, 7, 'and is still the caller’s')
+    const pool = Buffer.from('[a face]')
+    await bucket.create({ ...crop('p.jpg'), body: pool.subarray(1, 7) })
+    t.equal(await text(bucket, 'p.jpg'), 'a face')
+    t.equal(pool.toString(), '[a face]')
   })
 
   t.test('200 objects at once are all there', async (t) => {

@@ -246,7 +246,7 @@ t.test('entries can be taken out again, and open pages are told by the revision'
   void index.add(entry(900, { device: 'gate', filedAtMs: NOON_MS - 86_400_000 }))
   t.equal(await index.remove(({ device }) => device === 'gate'), 101)
   const head = json<Head>(t, 'one/head.json')
-  t.same(head.days, { '2026-11-20': { chunks: 2, entries: 200, last: 33, revision: 1 } })
+  t.same(head.days, { '2026-11-20': { chunks: 2, entries: 200, last: 34, revision: 1 } })
   t.notMatch(readFileSync(join(t.testdirName, 'crops/gallery/index/one/2026-11-20/0.json'), 'utf8'), 'gate')
   await index.add(entry(901))
   t.equal(json<Head>(t, 'one/head.json').days['2026-11-20']?.entries, 201)

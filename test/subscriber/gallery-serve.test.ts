@@ -59,7 +59,7 @@ t.test('the root leads to the page, and the page and its files carry a strict po
     ['gallery.css', 'text/css'],
     ['gallery.js', 'text/javascript'],
     ['icon.svg', 'image/svg+xml'],
-  ]) {
+  ] as const) {
     const answer = await fetch(`${http.url}/gallery/${name}`)
     t.equal(answer.status, 200, name)
     t.match(answer.headers.get('content-type'), type)
