@@ -24,7 +24,13 @@ SIGTERM or Ctrl-C drains and ends the program; what was accepted is on disk and 
 Exit status: 0 ended well, 64 wrong usage, 69 something it needs is away, 77 not allowed, 78 wrong configuration.
 `
 
-function program(name: string, summary: string, about: string, file: string, load: () => Promise<(options: RunOptions) => Promise<number>>): Command {
+function program(
+  name: string,
+  summary: string,
+  about: string,
+  file: string,
+  load: () => Promise<(options: RunOptions) => Promise<number>>,
+): Command {
   return {
     summary,
     help: `${about}\n\n${CONFIG_HELP(name, file)}`,
@@ -106,9 +112,12 @@ Options:
   --help          this text
 `,
     async run(argv) {
-      const { values, positionals } = parse('config', () => parseArgs({ args: argv, allowPositionals: true, options: { for: { type: 'string' } } }))
+      const { values, positionals } = parse('config', () =>
+        parseArgs({ args: argv, allowPositionals: true, options: { for: { type: 'string' } } }),
+      )
       const [verb, file, ...rest] = positionals
-      if (verb !== 'check' || file === undefined || rest.length > 0) throw failure('USAGE', 'Write: sightline config check FILE. See sightline config --help.')
+      if (verb !== 'check' || file === undefined || rest.length > 0)
+        throw failure('USAGE', 'Write: sightline config check FILE. See sightline config --help.')
       const { checkConfigFile } = await import('./config-check.ts')
       process.stdout.write(`${await checkConfigFile(file, values.for)}\n`)
       return 0
@@ -138,7 +147,11 @@ function parse<T>(command: string, args: () => T): T {
   try {
     return args()
   } catch (error) {
-    throw failure('USAGE', `${asFailure(error).message.replace(/^Something unforeseen happened: /, '')} See sightline ${command} --help.`, error)
+    throw failure(
+      'USAGE',
+      `${asFailure(error).message.replace(/^Something unforeseen happened: /, '')} See sightline ${command} --help.`,
+      error,
+    )
   }
 }
 
@@ -149,12 +162,18 @@ async function main(argv: string[]): Promise<number> {
     return name === undefined ? 64 : 0
   }
   if (name === '--version' || name === '-v') {
-    const { version } = JSON.parse(readFileSync(new URL('./package.json', import.meta.url), 'utf8')) as { version: string }
+    const { version } = JSON.parse(readFileSync(new URL('./package.json', import.meta.url), 'utf8')) as {
+      version: string
+    }
     process.stdout.write(`sightline ${version} (Node ${process.versions.node})\n`)
     return 0
   }
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
-  if (!command) throw failure('USAGE', `There is no command "${name}". The commands are: ${Object.keys(COMMANDS).join(', ')}.`)
+  if (!command)
+    throw failure(
+      'USAGE',
+      `There is no command "${name}". The commands are: ${Object.keys(COMMANDS).join(', ')}.`,
+    )
   if (rest.includes('--help') || rest.includes('-h')) {
     process.stdout.write(command.help)
     return 0
@@ -167,6 +186,7 @@ try {
 } catch (error) {
   const fault = asFailure(error)
   process.stderr.write(`${fault.code}: ${fault.message}\n`)
-  if (fault.code === 'UNEXPECTED' && fault.cause instanceof Error) process.stderr.write(`${fault.cause.stack}\n`)
+  if (fault.code === 'UNEXPECTED' && fault.cause instanceof Error)
+    process.stderr.write(`${fault.cause.stack}\n`)
   process.exitCode = fault.exitStatus
 }

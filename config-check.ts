@@ -16,7 +16,10 @@ const PROGRAMS: Readonly<Record<string, { schema: z.ZodObject; check?: (config: 
 /** @returns a sentence that says the file is fine. Errors: those of loadConfig, CONFIG_UNSAFE_LISTENER, USAGE. */
 export async function checkConfigFile(file: string, program?: string): Promise<string> {
   if (program !== undefined && !Object.hasOwn(PROGRAMS, program)) {
-    throw failure('USAGE', `There is no program "${program}". Write --for with one of: ${Object.keys(PROGRAMS).join(', ')}.`)
+    throw failure(
+      'USAGE',
+      `There is no program "${program}". Write --for with one of: ${Object.keys(PROGRAMS).join(', ')}.`,
+    )
   }
   const name = program ?? guess(file)
   const { schema, check } = PROGRAMS[name] as (typeof PROGRAMS)[string]
@@ -33,11 +36,17 @@ function guess(file: string): string {
   } catch {
     // loadConfig says what is wrong with the file, and where
   }
-  const hits = Object.entries(PROGRAMS).map(([name, { schema }]) => ({ name, count: keys.filter((key) => key in schema.shape).length }))
+  const hits = Object.entries(PROGRAMS).map(([name, { schema }]) => ({
+    name,
+    count: keys.filter((key) => key in schema.shape).length,
+  }))
   hits.sort((a, b) => b.count - a.count)
   const [best, second] = hits
   if (keys.length > 0 && best && second && best.count === second.count) {
-    throw failure('USAGE', `${file} could belong to several programs. Say whose it is: --for device, --for broker or --for subscriber.`)
+    throw failure(
+      'USAGE',
+      `${file} could belong to several programs. Say whose it is: --for device, --for broker or --for subscriber.`,
+    )
   }
   return best?.name ?? 'device'
 }

@@ -156,12 +156,14 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
 }
 
 function setAt(tree: Record<string, unknown>, path: readonly string[], value: unknown, origin: string): void {
-  let here = tree
+  let here: Record<string, unknown> = tree
   for (const part of path.slice(0, -1)) {
     const next = here[part] ?? {}
-    if (!isPlainObject(next)) throw failure('CONFIG_INVALID', `${origin}: "${part}" has no keys below it.`)
+    // A list's entries are reached by their number: SIGHTLINE_BRIDGES__0__URL.
+    if (!isPlainObject(next) && !Array.isArray(next))
+      throw failure('CONFIG_INVALID', `${origin}: "${part}" has no keys below it.`)
     here[part] = next
-    here = next
+    here = next as Record<string, unknown>
   }
   here[path.at(-1) as string] = value
 }

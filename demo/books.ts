@@ -1,0 +1,68 @@
+import type { QueueReadings, Readings } from './readings.ts'
+
+/** The sum at the end: every keeper's books, and whether each hands over what the one before let go. */
+export interface Audit {
+  readonly lines: readonly string[]
+  /** What does not add up; empty where everything does. */
+  readonly faults: readonly string[]
+}
+
+/**
+ * @param start what the programs said when they were ready (a kept --data folder has books of earlier runs)
+ * @param objects how many objects the bucket has gained
+ */
+export function audit(start: Readings, end: Readings, objects: number): Audit {
+  const faults: string[] = []
+  const since = (select: (readings: Readings) => number) => select(end) - select(start)
+  const made = since(({ made }) => made)
+  const published = since(({ published }) => published)
+  const dropped = since(({ droppedByAgent }) => droppedByAgent)
+  if (made !== published + end.waiting + dropped)
+    faults.push(
+      `agent: made ${made} is not published ${published} + waiting ${end.waiting} + dropped ${dropped}`,
+    )
+  const lines = [
+    `agent          made ${made} = published ${published} + waiting ${end.waiting} + dropped ${dropped}`,
+    keeper('edge broker', ({ edge }) => edge),
+    keeper('cloud broker', ({ cloud }) => cloud),
+    keeper('subscriber', ({ inbox }) => inbox),
+    `bucket         ${objects} new objects`,
+  ]
+  const edge = since((readings) => readings.edge.accepted)
+  const edgeForwarded = since((readings) => readings.edge.forwarded)
+  const cloud = since((readings) => readings.cloud.accepted)
+  const cloudForwarded = since((readings) => readings.cloud.forwarded)
+  const inbox = since((readings) => readings.inbox.accepted)
+  const duplicates = since((readings) => readings.duplicates)
+  const quarantined = since((readings) => readings.quarantined)
+  // A hand-over that was interrupted is repeated: the next keeper may count a crop twice, never less than once.
+  if (edge < published)
+    faults.push(`the edge broker accepted ${edge}, fewer than the ${published} that the agent published`)
+  if (cloud < edgeForwarded)
+    faults.push(
+      `the cloud broker accepted ${cloud}, fewer than the ${edgeForwarded} that the edge handed over`,
+    )
+  if (inbox + duplicates + quarantined < cloudForwarded)
+    faults.push(
+      `the subscriber accounts for ${inbox + duplicates + quarantined}, fewer than the ${cloudForwarded} that the cloud handed over`,
+    )
+  const still = end.edge.pending + end.cloud.pending + end.inbox.pending
+  if (still > 0) faults.push(`${still} crops are still on their way`)
+  else if (
+    start.edge.pending + start.cloud.pending + start.inbox.pending === 0 &&
+    objects !== published - quarantined
+  ) {
+    faults.push(`the bucket gained ${objects} objects for ${published} published crops`)
+  }
+  return { lines, faults }
+
+  function keeper(name: string, select: (readings: Readings) => QueueReadings): string {
+    const { accepted, forwarded, pending, dropped } = select(end)
+    if (accepted !== forwarded + pending + dropped)
+      faults.push(
+        `${name}: accepted ${accepted} is not forwarded ${forwarded} + pending ${pending} + dropped ${dropped}`,
+      )
+    if (dropped > select(start).dropped) faults.push(`${name}: dropped ${dropped - select(start).dropped}`)
+    return `${name.padEnd(14)} accepted ${accepted} = forwarded ${forwarded} + pending ${pending} + dropped ${dropped}`
+  }
+}

@@ -1,0 +1,301 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { duration } from '../lib/config.ts'
+import { asFailure, failure } from '../lib/errors.ts'
+import { audit } from './books.ts'
+import { Link } from './link.ts'
+import { Program } from './program.ts'
+import { Meter, type Readings } from './readings.ts'
+import { type Moment, render, renderLine, type Scene } from './view.ts'
+
+/**
+ * The whole line on this machine: four real programs, each from its own file in conf/, with ports and folders of
+ * this run's own; the link between edge and cloud goes through a plug.
+ *
+ *   agent -> edge broker -> plug -> cloud broker -> subscriber -> bucket
+ */
+
+export interface DemoOptions {
+  readonly source?: string
+  readonly model?: string
+  readonly pace?: string
+  readonly loop?: boolean
+  readonly for?: string
+  readonly data?: string
+}
+
+const GALLERY_PORT = 8080
+const TICK_MS = 500
+const READY_MS_MAX = 60_000
+const DRAIN_MS_MAX = 120_000
+/** Rates and latencies are over the readings of so many ticks. */
+const RATE_TICKS = 10
+const HISTORY_SECONDS = 30
+
+const CONF = fileURLToPath(new URL('../conf/', import.meta.url))
+
+/** @returns 0 where the books balance */
+export async function runDemo(options: DemoOptions): Promise<number> {
+  const forMs = options.for === undefined ? undefined : parseFor(options.for)
+  const data = resolve(options.data ?? mkdtempSync(join(tmpdir(), 'sightline-demo-')))
+  mkdirSync(data, { recursive: true })
+  try {
+    return await run(options, data, forMs)
+  } finally {
+    if (options.data === undefined) rmSync(data, { recursive: true, force: true })
+  }
+}
+
+function parseFor(text: string): number {
+  const result = duration().safeParse(text)
+  if (!result.success) throw failure('USAGE', `--for ${result.error.issues[0]?.message}.`)
+  return result.data
+}
+
+async function run(options: DemoOptions, data: string, forMs: number | undefined): Promise<number> {
+  const live = process.stdout.isTTY === true && process.stdin.isTTY === true && forMs === undefined
+  const say = (text: string) => process.stdout.write(`${text}\n`)
+  const stop = new AbortController()
+  const onSignal = () => stop.abort()
+  process.once('SIGTERM', onSignal)
+  process.once('SIGINT', onSignal)
+  const [edgePort, cloudPort, ...httpPorts] = await freePorts(6)
+  const galleryPort = (await isFree(GALLERY_PORT)) ? GALLERY_PORT : (httpPorts[3] as number)
+  const [devicePort, edgeHttpPort, cloudHttpPort] = httpPorts as [number, number, number]
+
+  await using link = await Link.open(cloudPort as number)
+  await using programs = new AsyncDisposableStack()
+  const start = (name: string, command: string, config: string, env: Record<string, string>) =>
+    programs.use(
+      Program.start({
+        name,
+        args: [command, '--config', join(CONF, config)],
+        env,
+        logFile: join(data, `${name}.log`),
+      }),
+    )
+  const subscriber = start('subscriber', 'subscriber', 'subscriber.yaml', {
+    SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${cloudPort}`,
+    SIGHTLINE_INBOX__FOLDER: join(data, 'subscriber'),
+    SIGHTLINE_BUCKET__PATH: join(data, 'bucket'),
+    SIGHTLINE_HTTP__PORT: String(galleryPort),
+  })
+  const cloud = start('cloud-broker', 'broker', 'cloud-broker.yaml', {
+    SIGHTLINE_LISTENERS__0__PORT: String(cloudPort),
+    SIGHTLINE_STORE__FOLDER: join(data, 'cloud-broker'),
+    SIGHTLINE_HTTP__PORT: String(cloudHttpPort),
+  })
+  const edge = start('edge-broker', 'broker', 'edge-broker.yaml', {
+    SIGHTLINE_LISTENERS__0__PORT: String(edgePort),
+    SIGHTLINE_STORE__FOLDER: join(data, 'edge-broker'),
+    SIGHTLINE_BRIDGES__0__URL: `mqtt://127.0.0.1:${link.port}`,
+    // A plug that is back in is seen at once: this demo is for watching.
+    SIGHTLINE_BRIDGES__0__RECONNECT_MAX: '1s',
+    SIGHTLINE_HTTP__PORT: String(edgeHttpPort),
+  })
+  const keepers = [subscriber, cloud, edge]
+  const url = (port: number) => `http://127.0.0.1:${port}`
+  const meter = new Meter({
+    device: url(devicePort),
+    edge: url(edgeHttpPort),
+    cloud: url(cloudHttpPort),
+    subscriber: url(galleryPort),
+  })
+  say('Starting edge broker, cloud broker and subscriber ...')
+  await Promise.all([
+    subscriber.ready(url(galleryPort), READY_MS_MAX),
+    cloud.ready(url(cloudHttpPort), READY_MS_MAX),
+    edge.ready(url(edgeHttpPort), READY_MS_MAX),
+  ])
+  const first = await meter.read()
+  const objectsBefore = await countObjects(join(data, 'bucket'))
+  say('Starting the capture agent ...')
+  const device = start('device', 'device', 'device.yaml', {
+    SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${edgePort}`,
+    SIGHTLINE_HTTP__PORT: String(devicePort),
+    ...(options.source === undefined
+      ? {}
+      : {
+          SIGHTLINE_CAMERAS: JSON.stringify([
+            {
+              name: 'demo',
+              source: localPath(options.source),
+              pace: options.pace ?? 'realtime',
+              loop: options.loop ?? false,
+            },
+          ]),
+        }),
+    ...(options.model === undefined ? {} : { SIGHTLINE_DETECT__MODEL: JSON.stringify(options.model) }),
+  })
+
+  const scene: Scene = {
+    source: options.source ?? 'testcard: drawn faces that cross the picture',
+    model: options.model ?? 'BlazeFace',
+    gallery: `${url(galleryPort)}/`,
+    data,
+    keepsData: options.data !== undefined,
+  }
+  if (!live) say(`Gallery: ${scene.gallery}   Data: ${scene.data}`)
+  const startedMs = Date.now()
+  const readings: Readings[] = []
+  const edgeHistory: number[] = []
+  const moment = async (note?: string): Promise<Moment> => {
+    const now = await meter.read()
+    readings.push(now)
+    if (readings.length > RATE_TICKS + 1) readings.shift()
+    return {
+      scene,
+      elapsedMs: Date.now() - startedMs,
+      now,
+      before: readings.length > 1 ? readings[0] : undefined,
+      plugged: link.plugged,
+      sourceEnded: device.exited,
+      edgeHistory,
+      note,
+    }
+  }
+  using screen = live ? new Screen() : undefined
+  const keys = live
+    ? new Keys(
+        () => (link.plugged ? link.unplug() : link.plug()),
+        () => stop.abort(),
+      )
+    : undefined
+  try {
+    let seconds = -1
+    while (!stop.signal.aborted) {
+      const present = await moment()
+      const second = Math.floor(present.elapsedMs / 1000)
+      if (second !== seconds) {
+        seconds = second
+        edgeHistory.push(present.now.edge.pending)
+        if (edgeHistory.length > HISTORY_SECONDS) edgeHistory.shift()
+        if (!live) say(renderLine(present))
+      }
+      screen?.draw(render(present, process.stdout.columns ?? 80))
+      const broken = keepers.find(({ exited }) => exited)
+      if (broken) throw broken.failure()
+      if (device.exited && device.exitCode !== 0) throw device.failure()
+      if (device.exited && !live) break
+      if (forMs !== undefined && present.elapsedMs >= forMs) break
+      await sleep(TICK_MS, undefined, { signal: stop.signal }).catch(() => {})
+    }
+    // The end: the camera stops, the link is there, everything drains.
+    link.plug()
+    await device.stop()
+    const until = Date.now() + DRAIN_MS_MAX
+    for (;;) {
+      const present = await moment('Draining: waiting for the last crops to arrive ...')
+      screen?.draw(render(present, process.stdout.columns ?? 80))
+      const { edge, cloud, inbox } = present.now
+      if (edge.pending + cloud.pending + inbox.pending === 0 || Date.now() > until) break
+      await sleep(TICK_MS / 2)
+    }
+  } finally {
+    keys?.[Symbol.dispose]()
+    process.off('SIGTERM', onSignal)
+    process.off('SIGINT', onSignal)
+  }
+  const last = await meter.read()
+  screen?.[Symbol.dispose]()
+  const { lines, faults } = audit(
+    first,
+    { ...last, waiting: 0 },
+    (await countObjects(join(data, 'bucket'))) - objectsBefore,
+  )
+  say('\nThe books:')
+  for (const line of lines) say(`  ${line}`)
+  if (faults.length > 0)
+    throw failure(
+      'BOOKS_UNBALANCED',
+      `The books do not balance: ${faults.join('; ')}. The programs' logs are in ${data}; run again with --data DIR to keep them.`,
+    )
+  say('They balance: nothing was lost.')
+  return 0
+}
+
+/** A path stays the same for a program that is started elsewhere; addresses and testcard are no paths. */
+function localPath(source: string): string {
+  return source === 'testcard' || /^[a-z][a-z0-9+.-]*:\/\//i.test(source) ? source : resolve(source)
+}
+
+async function countObjects(folder: string): Promise<number> {
+  const names = await readdir(folder, { recursive: true }).catch(() => [])
+  return names.filter((name) => name.endsWith('.jpg') && !name.startsWith('.')).length
+}
+
+async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(Array.from({ length: count }, () => listen(0)))
+  const ports = servers.map((server) => {
+    const address = server.address()
+    return typeof address === 'object' && address ? address.port : 0
+  })
+  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))))
+  return ports
+}
+
+async function isFree(port: number): Promise<boolean> {
+  try {
+    const server = await listen(port)
+    await new Promise((done) => server.close(done))
+    return true
+  } catch (error) {
+    asFailure(error) // taken, or not allowed: another one will do
+    return false
+  }
+}
+
+function listen(port: number) {
+  return new Promise<ReturnType<typeof createServer>>((done, failed) => {
+    const server = createServer()
+    server.once('error', failed)
+    server.listen(port, '127.0.0.1', () => done(server))
+  })
+}
+
+/** Redraws in place, on the terminal's second screen, so that the first one stays as it was. */
+class Screen implements Disposable {
+  #open = true
+
+  constructor() {
+    process.stdout.write('\u001b[?1049h\u001b[?25l')
+  }
+
+  draw(lines: readonly string[]): void {
+    if (this.#open)
+      process.stdout.write(`\u001b[H${lines.map((line) => `${line}\u001b[K`).join('\n')}\u001b[J`)
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#open) return
+    this.#open = false
+    process.stdout.write('\u001b[?25h\u001b[?1049l')
+  }
+}
+
+class Keys implements Disposable {
+  readonly #onData: (data: Buffer) => void
+
+  constructor(unplug: () => void, quit: () => void) {
+    this.#onData = (data) => {
+      for (const key of data.toString()) {
+        if (key === 'u') unplug()
+        else if (key === 'q' || key === '\u0003') quit()
+      }
+    }
+    process.stdin.setRawMode(true)
+    process.stdin.on('data', this.#onData)
+    process.stdin.resume()
+  }
+
+  [Symbol.dispose](): void {
+    process.stdin.off('data', this.#onData)
+    process.stdin.setRawMode(false)
+    process.stdin.pause()
+  }
+}

@@ -1,0 +1,161 @@
+/** What the four programs say of themselves at /metrics, gathered and put side by side. */
+
+export interface Readings {
+  readonly atMs: number
+  readonly captured: number
+  readonly skipped: number
+  readonly detected: number
+  readonly made: number
+  readonly published: number
+  readonly waiting: number
+  readonly droppedByAgent: number
+  readonly edge: QueueReadings
+  readonly cloud: QueueReadings
+  readonly inbox: QueueReadings
+  readonly stored: number
+  readonly alreadyThere: number
+  readonly duplicates: number
+  readonly quarantined: number
+  readonly linkUp: boolean
+  /** Crops stored within each latency, seconds, cumulative, as Prometheus histograms are. */
+  readonly latency: ReadonlyMap<number, number>
+}
+
+export interface QueueReadings {
+  readonly accepted: number
+  readonly forwarded: number
+  readonly pending: number
+  readonly dropped: number
+}
+
+export interface MetricsAddresses {
+  readonly device: string
+  readonly edge: string
+  readonly cloud: string
+  readonly subscriber: string
+}
+
+interface Sample {
+  readonly name: string
+  readonly labels: Readonly<Record<string, string>>
+  readonly value: number
+}
+
+const FETCH_MS_MAX = 2000
+
+/** A program that is away (it has ended) gives nothing; what it said last is the caller's to keep. */
+export async function readMetrics(url: string): Promise<Sample[] | undefined> {
+  try {
+    const response = await fetch(`${url}/metrics`, { signal: AbortSignal.timeout(FETCH_MS_MAX) })
+    return response.ok ? parseMetrics(await response.text()) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** Prometheus' text format, as far as prom-client writes it. */
+export function parseMetrics(text: string): Sample[] {
+  const samples: Sample[] = []
+  for (const line of text.split('\n')) {
+    const match = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line)
+    if (!match?.[1]) continue
+    const labels = Object.fromEntries(
+      [...(match[2] ?? '').matchAll(/([a-z_]+)="((?:[^"\\]|\\.)*)"/g)].map(([, key, value]) => [
+        key as string,
+        value as string,
+      ]),
+    )
+    samples.push({ name: match[1].replace(/^sightline_/, ''), labels, value: Number(match[3]) })
+  }
+  return samples
+}
+
+export class Meter {
+  readonly #addresses: MetricsAddresses
+  readonly #last = new Map<keyof MetricsAddresses, Sample[]>()
+
+  constructor(addresses: MetricsAddresses) {
+    this.#addresses = addresses
+  }
+
+  async read(): Promise<Readings> {
+    const names = Object.keys(this.#addresses) as (keyof MetricsAddresses)[]
+    await Promise.all(
+      names.map(async (name) => {
+        const samples = await readMetrics(this.#addresses[name])
+        if (samples) this.#last.set(name, samples)
+      }),
+    )
+    const of = (program: keyof MetricsAddresses) => this.#last.get(program) ?? []
+    const sum = (program: keyof MetricsAddresses, name: string) =>
+      of(program).reduce((total, sample) => (sample.name === name ? total + sample.value : total), 0)
+    const queue = (program: keyof MetricsAddresses, name: string): QueueReadings => {
+      const value = (metric: string) =>
+        of(program).reduce(
+          (total, sample) =>
+            sample.name === metric && sample.labels.queue === name ? total + sample.value : total,
+          0,
+        )
+      return {
+        accepted: value('queue_accepted_total'),
+        forwarded: value('queue_forwarded_total'),
+        pending: value('queue_pending'),
+        dropped: value('queue_dropped_total'),
+      }
+    }
+    return {
+      atMs: Date.now(),
+      captured: sum('device', 'frames_captured_total'),
+      skipped: sum('device', 'frames_skipped_total'),
+      detected: sum('device', 'faces_detected_total'),
+      made: sum('device', 'crops_made_total'),
+      published: sum('device', 'crops_published_total'),
+      waiting: sum('device', 'crops_pending'),
+      droppedByAgent: sum('device', 'crops_dropped_total'),
+      edge: queue('edge', 'bridge/cloud'),
+      cloud: queue('cloud', 'session/sightline-subscriber'),
+      inbox: queue('subscriber', 'inbox'),
+      stored: sum('subscriber', 'subscriber_stored_total'),
+      alreadyThere: sum('subscriber', 'subscriber_already_there_total'),
+      duplicates: sum('subscriber', 'subscriber_duplicates_total'),
+      quarantined: sum('subscriber', 'subscriber_quarantined_total'),
+      linkUp: sum('edge', 'bridge_up') > 0,
+      latency: new Map(
+        of('subscriber')
+          .filter(({ name }) => name === 'subscriber_latency_seconds_bucket')
+          .map(({ labels, value }) => [
+            labels.le === '+Inf' ? Number.POSITIVE_INFINITY : Number(labels.le),
+            value,
+          ]),
+      ),
+    }
+  }
+}
+
+/**
+ * A quantile of what was stored between two readings, seconds, interpolated within its bucket.
+ * @returns undefined where nothing was stored
+ */
+export function latencyQuantile(
+  before: Readings | undefined,
+  now: Readings,
+  quantile: number,
+): number | undefined {
+  const counts = [...now.latency].map(
+    ([limit, count]) => [limit, count - (before?.latency.get(limit) ?? 0)] as const,
+  )
+  const total = counts.at(-1)?.[1] ?? 0
+  if (total <= 0) return undefined
+  let lower = 0
+  let below = 0
+  for (const [limit, count] of counts) {
+    if (count >= total * quantile) {
+      if (limit === Number.POSITIVE_INFINITY) return lower
+      const share = count === below ? 1 : (total * quantile - below) / (count - below)
+      return lower + (limit - lower) * share
+    }
+    lower = limit
+    below = count
+  }
+  return lower
+}
