@@ -18,7 +18,12 @@ const FRAME_HEADER = Buffer.from('ffc0000b080010001001011100', 'hex')
 const SCAN_HEADER = Buffer.from('ffda0008010100003f00', 'hex')
 const JPEG_END = Buffer.from('ffd9', 'hex')
 
-export function noiseCrop(bytes: number, site = 'bench', device = 'load', camera = 'cam'): { id: string; payload: Buffer } {
+export function noiseCrop(
+  bytes: number,
+  site = 'bench',
+  device = 'load',
+  camera = 'cam',
+): { id: string; payload: Buffer } {
   const metadata: CropMetadata = {
     v: 1,
     id: mintId(),
@@ -39,9 +44,22 @@ export function noiseCrop(bytes: number, site = 'bench', device = 'load', camera
 }
 
 /** @returns when the first was published (ms since 1970), and how long it took to the last acknowledgement, ms */
-export async function publishCrops(url: string, count: number, bytes: number, windowMax: number): Promise<{ startedAtMs: number; ms: number }> {
+export async function publishCrops(
+  url: string,
+  count: number,
+  bytes: number,
+  windowMax: number,
+): Promise<{ startedAtMs: number; ms: number }> {
   const crops = Array.from({ length: count }, () => noiseCrop(bytes))
-  await using link = await MqttLink.open({ url, clientId: `load-${process.pid}`, protocol: 4, clean: true, packetBytesMax: 1e6, keepaliveS: 60, connectMsMax: 5000 })
+  await using link = await MqttLink.open({
+    url,
+    clientId: `load-${process.pid}`,
+    protocol: 4,
+    clean: true,
+    packetBytesMax: 1e6,
+    keepaliveS: 60,
+    connectMsMax: 5000,
+  })
   const topic = cropTopic(TOPIC_PREFIX_DEFAULT, { site: 'bench', device: 'load', camera: 'cam' })
   const done = Promise.withResolvers<void>()
   link.once('close', (fault) => done.reject(fault ?? new Error('closed')))
@@ -50,7 +68,14 @@ export async function publishCrops(url: string, count: number, bytes: number, wi
   const fill = () => {
     while (sent < count && sent - acknowledged < windowMax) {
       const messageId = (sent % 65_535) + 1
-      const room = link.publish({ topic, payload: crops[sent]?.payload as Buffer, qos: 1, retain: false, dup: false, messageId })
+      const room = link.publish({
+        topic,
+        payload: crops[sent]?.payload as Buffer,
+        qos: 1,
+        retain: false,
+        dup: false,
+        messageId,
+      })
       sent += 1
       if (!room) return
     }
@@ -69,7 +94,14 @@ export async function publishCrops(url: string, count: number, bytes: number, wi
 
 if (import.meta.main) {
   const { values } = parseArgs({
-    options: { url: { type: 'string', default: 'mqtt://127.0.0.1:1883' }, count: { type: 'string', default: '5000' }, bytes: { type: 'string', default: '20000' }, window: { type: 'string', default: '200' } },
+    options: {
+      url: { type: 'string', default: 'mqtt://127.0.0.1:1883' },
+      count: { type: 'string', default: '5000' },
+      bytes: { type: 'string', default: '20000' },
+      window: { type: 'string', default: '200' },
+    },
   })
-  process.stdout.write(`${JSON.stringify(await publishCrops(values.url, Number(values.count), Number(values.bytes), Number(values.window)))}\n`)
+  process.stdout.write(
+    `${JSON.stringify(await publishCrops(values.url, Number(values.count), Number(values.bytes), Number(values.window)))}\n`,
+  )
 }

@@ -38,7 +38,7 @@ export interface BridgeOptions {
 
 export class Bridge implements Uplink, FarEnd, AsyncDisposable {
   readonly #options: BridgeOptions
-  readonly #matcher = new QlobberTrue(TOPIC_MATCHING)
+  readonly #topics: readonly { readonly matcher: QlobberTrue; readonly from: string; readonly to: string }[]
   readonly #pump: Pump
   readonly #abort = new AbortController()
   readonly #running: Promise<void>
@@ -49,7 +49,11 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
 
   private constructor(options: BridgeOptions) {
     this.#options = options
-    for (const { filter } of options.topics) this.#matcher.add(filter)
+    this.#topics = options.topics.map(({ filter, from, to }) => {
+      const matcher = new QlobberTrue(TOPIC_MATCHING)
+      matcher.add(filter)
+      return { matcher, from, to }
+    })
     this.#pump = new Pump(options.queue, options.inFlightMax)
     this.#warn = (count) =>
       options.log.warn({ bridge: options.name, code: this.#lastFault?.code, count }, this.#lastFault?.message)
@@ -83,7 +87,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
   }
 
   wants(topic: string): boolean {
-    return this.#matcher.test(topic)
+    return this.#topics.some(({ matcher }) => matcher.test(topic))
   }
 
   publish({ topic, payload }: StoredMessage, messageId: number, dup: boolean): boolean {
@@ -169,11 +173,11 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
   }
 
   #mapped(topic: string): string {
-    for (const { from, to } of this.#options.topics) {
-      if (from !== to && (topic === from || topic.startsWith(`${from}/`)))
-        return to + topic.slice(from.length)
-    }
-    return topic
+    const mapping = this.#topics.find(({ matcher }) => matcher.test(topic))
+    if (!mapping || mapping.from === mapping.to) return topic
+    const { from, to } = mapping
+    const rest = from === '' ? topic : topic.slice(from.length + 1)
+    return [to, rest].filter((part) => part !== '').join('/')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

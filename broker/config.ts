@@ -108,6 +108,14 @@ export function checkBrokerConfig(config: BrokerConfig): void {
       `"http.host" ${config.http.host} would show this program's metrics to other machines without asking who they are. Use 127.0.0.1, and a reverse proxy that authenticates.`,
     )
   }
+  const open = config.users.find(
+    ({ password, passwordFile }) => password === undefined && passwordFile === undefined,
+  )
+  if (open)
+    throw failure(
+      'CONFIG_INVALID',
+      `User "${open.name}" has neither "password" nor "passwordFile": anyone could connect under that name. Give it one.`,
+    )
   for (const bridge of config.bridges) {
     const remote = parseBrokerUrl(bridge.url)
     for (const listener of config.listeners) {

@@ -56,8 +56,8 @@ export class Custody {
     let written: Promise<void> | undefined
     if (qos > 0) {
       const client = { id: origin.clientId }
-      // A QoS 2 message sent again is in its queues already [MQTT-4.3.3-2].
-      if (qos === 2 && persistence.hasIncoming(client, messageId)) return undefined
+      // A QoS 2 message sent again is in its queues already [MQTT-4.3.3-2], or on its way there.
+      if (qos === 2 && persistence.hasIncoming(client, messageId)) return store.committed()
       const queues: Queue[] = []
       for (const session of sessions.wanting(topic).keys()) queues.push(session.queue)
       if (!origin.isBridge) for (const uplink of uplinks) if (uplink.wants(topic)) queues.push(uplink.queue)
@@ -75,6 +75,8 @@ export class Custody {
       if (qos === 2 && messageId !== undefined) written = persistence.incomingStorePacket(client, packet)
     }
     if (retain) written = persistence.retain(packet)
+    // Nothing to keep, but acknowledged in turn with those that are being written [MQTT-4.6.0-2].
+    if (qos > 0) written ??= store.committed()
     return written
   }
 }

@@ -1,10 +1,11 @@
+import type { Message } from '../lib/queue.ts'
+
 /**
- * An MQTT message as it lies in the store: a header, then the payload as it came.
+ * An MQTT message as it lies in the store: the payload as it came, and a header.
  *
  *   byte 0      flags: QoS (bits 0 and 1), payload was a string (2), came from a bridge (3), carries a stamp (4)
- *   2 bytes     length of the topic; then the topic, UTF-8
  *   if stamped  1 byte length and broker id, 8 bytes counter (aedes' own mark, kept for its persistence contract)
- *   the rest    payload
+ *   the rest    topic, UTF-8
  */
 export interface StoredMessage {
   readonly topic: string
@@ -20,46 +21,39 @@ const PAYLOAD_IS_STRING = 4
 const BRIDGED = 8
 const STAMPED = 16
 
-export function encodeMessage({
-  topic,
-  payload,
-  qos,
-  payloadIsString,
-  bridged,
-  stamp,
-}: StoredMessage): Buffer {
-  const topicBytes = Buffer.byteLength(topic)
+export function encodeMessage({ topic, payload, qos, payloadIsString, bridged, stamp }: StoredMessage): Message {
   const idBytes = stamp ? Buffer.byteLength(stamp.brokerId) : 0
-  const headerBytes = 3 + topicBytes + (stamp ? 9 + idBytes : 0)
-  const body = Buffer.allocUnsafeSlow(headerBytes + payload.length)
-  body[0] = qos | (payloadIsString ? PAYLOAD_IS_STRING : 0) | (bridged ? BRIDGED : 0) | (stamp ? STAMPED : 0)
-  body.writeUInt16BE(topicBytes, 1)
-  body.write(topic, 3)
+  const topicStart = 1 + (stamp ? 9 + idBytes : 0)
+  const header = Buffer.allocUnsafe(topicStart + Buffer.byteLength(topic))
+  header[0] = qos | (payloadIsString ? PAYLOAD_IS_STRING : 0) | (bridged ? BRIDGED : 0) | (stamp ? STAMPED : 0)
   if (stamp) {
-    const at = 3 + topicBytes
-    body[at] = idBytes
-    body.write(stamp.brokerId, at + 1)
-    body.writeDoubleBE(stamp.counter, at + 1 + idBytes)
+    header[1] = idBytes
+    header.write(stamp.brokerId, 2)
+    header.writeDoubleBE(stamp.counter, 2 + idBytes)
   }
-  payload.copy(body, headerBytes)
-  return body
+  header.write(topic, topicStart)
+  return { header, body: payload }
 }
 
-/** The payload is a view into the body. */
-export function decodeMessage(body: Uint8Array): StoredMessage {
-  const bytes = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
-  const flags = bytes[0] as number
-  const topicEnd = 3 + bytes.readUInt16BE(1)
-  const topic = bytes.toString('utf8', 3, topicEnd)
-  const qos = (flags & 3) as 0 | 1 | 2
-  const common = {
-    topic,
-    qos,
-    payloadIsString: (flags & PAYLOAD_IS_STRING) !== 0,
-    bridged: (flags & BRIDGED) !== 0,
-  }
-  if ((flags & STAMPED) === 0) return { ...common, payload: bytes.subarray(topicEnd) }
-  const idEnd = topicEnd + 1 + (bytes[topicEnd] as number)
-  const stamp = { brokerId: bytes.toString('utf8', topicEnd + 1, idEnd), counter: bytes.readDoubleBE(idEnd) }
-  return { ...common, stamp, payload: bytes.subarray(idEnd + 8) }
+export function decodeMessage({ header, body: payload }: Message): StoredMessage {
+  const flags = header[0] as number
+  const message = { payload, qos: (flags & 3) as 0 | 1 | 2, payloadIsString: (flags & PAYLOAD_IS_STRING) !== 0, bridged: (flags & BRIDGED) !== 0 }
+  if ((flags & STAMPED) === 0) return { ...message, topic: header.toString('utf8', 1) }
+  const idEnd = 2 + (header[1] as number)
+  const stamp = { brokerId: header.toString('utf8', 2, idEnd), counter: header.readDoubleBE(idEnd) }
+  return { ...message, stamp, topic: header.toString('utf8', idEnd + 8) }
+}
+
+/** Header and payload in one, for what lies outside the queues: 2 bytes length of the header, header, payload. */
+export function packMessage(message: StoredMessage): Buffer {
+  const { header, body } = encodeMessage(message)
+  const length = Buffer.allocUnsafe(2)
+  length.writeUInt16BE(header.length)
+  return Buffer.concat([length, header, body])
+}
+
+export function unpackMessage(bytes: Uint8Array): StoredMessage {
+  const buffer = Buffer.from(bytes) // a copy: what LMDB hands out is only lent
+  const end = 2 + buffer.readUInt16BE(0)
+  return decodeMessage({ header: buffer.subarray(2, end), body: buffer.subarray(end) })
 }

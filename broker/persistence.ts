@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { QlobberTrue } from 'qlobber'
 import type { Queue, Store } from '../lib/queue.ts'
-import { decodeMessage, encodeMessage, type StoredMessage } from './message.ts'
+import { decodeMessage, encodeMessage, packMessage, type StoredMessage, unpackMessage } from './message.ts'
 import { type Session, type Sessions, type Subscription, TOPIC_MATCHING } from './sessions.ts'
 
 /**
@@ -72,7 +72,7 @@ export class Persistence {
   /** The last message of a topic, kept for those who subscribe later; an empty one clears it [MQTT-3.3.1-10]. */
   retain(packet: MqttPacket): Promise<void> {
     if (packet.payload.length === 0) return this.#store.remove(TABLE_RETAINED, packet.topic)
-    return this.#store.put(TABLE_RETAINED, packet.topic, encodeMessage(toStored(packet)))
+    return this.#store.put(TABLE_RETAINED, packet.topic, packMessage(toStored(packet)))
   }
 
   createRetainedStream(pattern: string): Readable {
@@ -98,7 +98,7 @@ export class Persistence {
   }
 
   #retainedPacket(body: Uint8Array): object {
-    const { topic, payload, qos } = decodeMessage(Buffer.from(body))
+    const { topic, payload, qos } = unpackMessage(body)
     return { cmd: 'publish', id: this.broker?.id, topic, payload, qos, retain: true }
   }
 
@@ -162,6 +162,8 @@ export class Persistence {
     const session = this.#sessions.get(client.id)
     const messageId = packet.messageId as number
     const sequence = session && (findStamp(session.queue, packet) ?? session.pump.find(messageId))
+    // PUBREC for a retained message, or for one that is settled: PUBREL is the answer, and there is nothing to keep
+    if (this.#custody && sequence === undefined && packet.cmd === 'pubrel') return
     if (!session || sequence === undefined) throw new Error('no such packet')
     const exactlyOnce = packet.cmd === 'pubrel' || packet.qos === 2
     session.pump.fly(sequence, { messageId, released: packet.cmd === 'pubrel', exactlyOnce })
@@ -199,9 +201,8 @@ export class Persistence {
   #outgoing(session: Session, sequence: number): object | undefined {
     const flight = session.pump.flights.get(sequence)
     if (flight?.released) return { cmd: 'pubrel', messageId: flight.messageId }
-    const body = session.queue.read(sequence)
-    if (!body) return undefined
-    return toPacket(decodeMessage(body), flight?.messageId)
+    const message = session.queue.read(sequence)
+    return message && toPacket(decodeMessage(message), flight?.messageId)
   }
 
   // --- QoS 2 on the way in ------------------------------------------------------------------------------------
@@ -215,14 +216,20 @@ export class Persistence {
     const key = incomingKey(client, packet.messageId)
     if (this.#custody && this.#incoming.has(key)) return Promise.resolve()
     this.#incoming.add(key)
-    return this.#store.put(TABLE_INCOMING, key, encodeMessage(toStored(packet)))
+    const written = this.#store.put(TABLE_INCOMING, key, packMessage(toStored(packet)))
+    // Not accepted: when it is sent again, it is no duplicate.
+    written.catch(() => {
+      this.#incoming.delete(key)
+      void this.#store.remove(TABLE_INCOMING, key)
+    })
+    return written
   }
 
   async incomingGetPacket(client: ClientLike, packet: { messageId?: number }): Promise<object> {
     const key = incomingKey(client, packet.messageId)
     const body = this.#incoming.has(key) ? this.#store.get(TABLE_INCOMING, key) : undefined
     if (!body) throw new Error('no such packet')
-    return toPacket(decodeMessage(Buffer.from(body)), packet.messageId)
+    return toPacket(unpackMessage(body), packet.messageId)
   }
 
   async incomingDelPacket(client: ClientLike, packet: { messageId?: number }): Promise<void> {
@@ -333,8 +340,8 @@ function toPacket(
 function findStamp(queue: Queue, { brokerId, brokerCounter }: MqttPacket): number | undefined {
   if (brokerId === undefined) return undefined
   for (let at = queue.after(0); at !== undefined; at = queue.after(at)) {
-    const body = queue.read(at)
-    const stamp = body && decodeMessage(body).stamp
+    const message = queue.read(at)
+    const stamp = message && decodeMessage(message).stamp
     if (stamp?.brokerId === brokerId && stamp.counter === brokerCounter) return at
   }
   return undefined

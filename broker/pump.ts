@@ -36,6 +36,8 @@ export class Pump {
   readonly #sequenceOf = new Map<number, number>()
   /** Message ids that were given to others on this connection (retained messages). */
   readonly #lent = new Set<number>()
+  /** In flight when the last connection broke, and not sent on this one yet. */
+  #again: number[] = []
   #farEnd: FarEnd | undefined
   #farEndWindow = Number.POSITIVE_INFINITY
   #cursor = 0
@@ -51,14 +53,7 @@ export class Pump {
     this.#farEnd = farEnd
     this.#farEndWindow = windowMax
     this.queue.onEntries = () => this.run()
-    for (const [sequence, flight] of this.flights) {
-      if (flight.released) farEnd.release(flight.messageId)
-      else {
-        const body = this.queue.read(sequence)
-        if (body) farEnd.publish(decodeMessage(body), flight.messageId, true)
-        else this.land(sequence)
-      }
-    }
+    this.#again = [...this.flights.keys()]
     this.run()
   }
 
@@ -67,6 +62,7 @@ export class Pump {
     if (this.#farEnd !== farEnd) return
     this.#farEnd = undefined
     this.queue.onEntries = undefined
+    this.#again = []
     this.#lent.clear()
   }
 
@@ -75,26 +71,41 @@ export class Pump {
     this.#farEndWindow = 0
   }
 
-  /** Sends what fits the window. */
+  /** Sends what was in flight before, then what fits the window. */
   run(): void {
+    for (let sequence = this.#again[0]; sequence !== undefined; sequence = this.#again[0]) {
+      this.#again.shift()
+      if (!this.#sendAgain(sequence)) return
+    }
     const window = Math.min(this.windowMax, this.#farEndWindow)
     while (this.#farEnd && this.flights.size < window) {
       const sequence = this.queue.after(this.#cursor)
       if (sequence === undefined) return
       this.#cursor = sequence
       if (this.flights.has(sequence)) continue
-      const body = this.queue.read(sequence)
-      if (!body) continue
+      const message = this.queue.read(sequence)
+      if (!message) continue
       const messageId = this.#freeId()
       this.fly(sequence, { messageId, released: false, exactlyOnce: false })
-      if (!this.#farEnd.publish(decodeMessage(body), messageId, false)) return
+      if (!this.#farEnd.publish(decodeMessage(message), messageId, false)) return
     }
+  }
+
+  #sendAgain(sequence: number): boolean {
+    const flight = this.flights.get(sequence)
+    if (!this.#farEnd || !flight) return true
+    if (flight.released) return this.#farEnd.release(flight.messageId)
+    const body = this.queue.read(sequence)
+    if (body) return this.#farEnd.publish(decodeMessage(body), flight.messageId, true)
+    this.land(sequence)
+    return true
   }
 
   /** Marks an entry as in flight: by `run`, or for what a former run of the program had in flight (QoS 2). */
   fly(sequence: number, flight: Flight): void {
-    this.land(sequence)
-    this.flights.set(sequence, flight)
+    const before = this.flights.get(sequence)
+    if (before) this.#sequenceOf.delete(before.messageId)
+    this.flights.set(sequence, flight) // keeps its place in the order where it had one
     this.#sequenceOf.set(flight.messageId, sequence)
     this.queue.hold(sequence)
   }

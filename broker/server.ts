@@ -86,6 +86,19 @@ export class BrokerServer implements AsyncDisposable {
       authenticate: (client, username, password, done) => {
         const user = username === undefined || username === null ? undefined : String(username)
         if (access.mayConnect(user, password as Buffer | undefined)) {
+          const foreign = this.#foreignFilter(client, user)
+          if (foreign !== undefined) {
+            log.warn(
+              { clientId: client.id, user, filter: foreign, code: 'NOT_ALLOWED' },
+              'refused a client: the session or queue under its id holds messages that this user may not read',
+            )
+            events.refused('NOT_ALLOWED')
+            done(
+              Object.assign(new Error("not this user's session"), { returnCode: 5 }) as AuthenticateError,
+              false,
+            )
+            return
+          }
           if (user !== undefined) this.#userOf.set(client, user)
           done(null, true)
           return
@@ -160,7 +173,14 @@ export class BrokerServer implements AsyncDisposable {
       this.#connect(socket),
     )
     server.maxConnections = this.#options.limits.connectionsMax
-    server.once('error', (error) => reject(listenFailure(error, listener.host, listener.port, 'listeners')))
+    const { log } = this.#options
+    const failedToAccept = throttled((count) =>
+      log.error({ count, port: listener.port }, 'could not take a connection: out of file handles or memory'),
+    )
+    server.on('error', (error) => {
+      if (server.listening) failedToAccept()
+      else reject(listenFailure(error, listener.host, listener.port, 'listeners'))
+    })
     server.listen(listener.port, listener.host, () => resolve(server))
     return promise
   }
@@ -213,6 +233,14 @@ export class BrokerServer implements AsyncDisposable {
     return undefined
   }
 
+  /** A subscription of the session that the client would take up, and that its user has no right to. */
+  #foreignFilter(client: Client, user: string | undefined): string | undefined {
+    const { access, sessions } = this.#options
+    if (client.clean) return undefined
+    const filters = [...(sessions.get(client.id)?.subscriptions.keys() ?? [])]
+    return filters.find((filter) => !access.maySubscribe(user, filter))
+  }
+
   /** Before aedes acknowledges: on disk, or not at all. */
   #gate(client: Client | null, packet: PublishPacket, done: (error?: Error | null) => void): void {
     const { access, custody, events, log } = this.#options
@@ -261,10 +289,17 @@ export class BrokerServer implements AsyncDisposable {
     const { sessions, limits, events, log } = this.#options
     const slow = client.conn.writableLength > limits.slowReaderBytesMax
     if (packet.qos > 0 && !client.clean) {
-      const session = sessions.ensure(client.id)
-      if (packet.brokerId === null) return { ...packet, messageId: session.pump.lendId() } // retained, at SUBSCRIBE
-      if (sessions.wanting(packet.topic).has(session)) return null // from its queue
-      packet = { ...packet, qos: 0 } // subscribed at QoS 0
+      const session = sessions.get(client.id)
+      const granted = session && sessions.wanting(packet.topic).get(session)
+      if (!session || !granted)
+        packet = { ...packet, qos: 0 } // subscribed at QoS 0
+      else if (packet.brokerId !== null)
+        return null // from its queue
+      else {
+        // Retained, at SUBSCRIBE: from no queue.
+        const qos = Math.min(packet.qos, granted) as 1 | 2
+        return { ...packet, qos, messageId: session.pump.lendId() }
+      }
     }
     if (!slow) return packet
     if (packet.qos === 0) {

@@ -84,15 +84,18 @@ export class Sessions {
       for (const subscription of JSON.parse(Buffer.from(value).toString()) as Subscription[])
         sessions.#subscribe(session, subscription)
     }
-    for (const { key, value } of options.store.entries(TABLE_FLIGHTS)) {
-      const [sequence, clientId] = splitFlightKey(String(key))
-      const session = sessions.#sessions.get(clientId)
-      if (session?.queue.read(sequence)) session.pump.fly(sequence, JSON.parse(Buffer.from(value).toString()))
-      else void options.store.remove(TABLE_FLIGHTS, String(key))
-    }
     // Sessions that the configuration declared once and that hold messages nobody will fetch stay readable.
     for (const name of options.store.queues.keys())
       if (name.startsWith(SESSION_QUEUE)) sessions.ensure(name.slice(SESSION_QUEUE.length))
+    const flights = [...options.store.entries(TABLE_FLIGHTS)]
+      .map(({ key, value }) => ({ key: String(key), at: splitFlightKey(String(key)), value }))
+      .sort((a, b) => a.at[0] - b.at[0]) // sent again in the order they were sent
+    for (const { key, at, value } of flights) {
+      const [sequence, clientId] = at
+      const session = sessions.#sessions.get(clientId)
+      if (session?.queue.read(sequence)) session.pump.fly(sequence, JSON.parse(Buffer.from(value).toString()))
+      else void options.store.remove(TABLE_FLIGHTS, key)
+    }
     return sessions
   }
 

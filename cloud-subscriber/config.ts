@@ -73,6 +73,9 @@ export const subscriberSchema = z.strictObject({
 
 export type SubscriberConfig = z.output<typeof subscriberSchema>
 
+/** What an entry has beside its payload (cloud-subscriber/entry.ts): topic, key, reason. */
+const ENTRY_HEADER_BYTES_MAX = 200_000
+
 /** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
 export function checkSubscriberConfig(config: SubscriberConfig): void {
   if (!isLoopback(config.http.host)) {
@@ -80,6 +83,14 @@ export function checkSubscriberConfig(config: SubscriberConfig): void {
       'CONFIG_UNSAFE_LISTENER',
       `"http.host" ${config.http.host} would show faces to other machines without asking who they are. Use 127.0.0.1, and a reverse proxy that authenticates.`,
     )
+  }
+  for (const [key, { bytesMax }] of Object.entries({ inbox: config.inbox, quarantine: config.quarantine })) {
+    if (bytesMax < config.payloadMax + ENTRY_HEADER_BYTES_MAX) {
+      throw failure(
+        'CONFIG_INVALID',
+        `"${key}.bytesMax" (${bytesMax} bytes) cannot hold one message of "payloadMax" (${config.payloadMax} bytes), which would then come again for ever. Raise the one or lower the other.`,
+      )
+    }
   }
   if (config.broker.shareGroup !== undefined && config.broker.mqttVersion !== 5) {
     throw failure(

@@ -1,10 +1,8 @@
+import type { Message } from '../lib/queue.ts'
 import type { CropMetadata } from '../wire/crop.ts'
 import { objectKey } from '../wire/object-key.ts'
 
-/**
- * A crop as it lies in the inbox, and a message as it lies in quarantine: 4 bytes length of a JSON header, the
- * header, then the payload as it came.
- */
+/** A crop as it lies in the inbox, and a message as it lies in quarantine: a JSON header, and the payload as it came. */
 export interface InboxHeader {
   readonly id: string
   readonly key: string
@@ -41,19 +39,13 @@ export function inboxHeader(crop: CropMetadata, receivedAtMs: number): InboxHead
   }
 }
 
-export function encodeEntry(header: InboxHeader | QuarantineHeader, payload: Uint8Array): Buffer {
-  const json = Buffer.from(JSON.stringify(header))
-  const body = Buffer.allocUnsafeSlow(4 + json.length + payload.length)
-  body.writeUInt32BE(json.length, 0)
-  json.copy(body, 4)
-  body.set(payload, 4 + json.length)
-  return body
+export function encodeEntry(header: InboxHeader | QuarantineHeader, payload: Buffer): Message {
+  return { header: Buffer.from(JSON.stringify(header)), body: payload }
 }
 
-/** The payload is a view into the body. */
-export function decodeEntry<H extends InboxHeader | QuarantineHeader>(
-  body: Buffer,
-): { header: H; payload: Buffer } {
-  const end = 4 + body.readUInt32BE(0)
-  return { header: JSON.parse(body.toString('utf8', 4, end)) as H, payload: body.subarray(end) }
+export function decodeEntry<H extends InboxHeader | QuarantineHeader>({
+  header,
+  body,
+}: Message): { header: H; payload: Buffer } {
+  return { header: JSON.parse(header.toString()) as H, payload: body }
 }

@@ -94,8 +94,10 @@ export class Intake implements AsyncDisposable {
         log.info({ url: linkOptions.url, filter, sessionPresent: link.sessionPresent }, 'subscribed')
         this.#first.resolve()
         backoff.reset()
-        signal.addEventListener('abort', () => link.emit('close', undefined), { once: true })
+        const stop = () => link.emit('close', undefined)
+        signal.addEventListener('abort', stop, { once: true })
         const fault = await ended
+        signal.removeEventListener('abort', stop)
         // What is on its way to disk is still acknowledged, if the link lives.
         await this.#options.store.committed().catch(() => {})
         if (fault) throw fault

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type ErrorCode, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
-import type { Queue, Store } from '../lib/queue.ts'
+import type { Message, Queue, Store } from '../lib/queue.ts'
 import type { Bucket } from './buckets/bucket.ts'
 import { decodeEntry, encodeEntry, type InboxHeader } from './entry.ts'
 import type { RecentIds } from './recent-ids.ts'
@@ -45,6 +45,7 @@ export class Storer implements AsyncDisposable {
   readonly #written = new Map<number, string>()
   #cursor = 0
   #paused = false
+  #stopping = false
   #syncing: Promise<void> | undefined
   #fault: SightlineError | undefined
   readonly #warn: () => void
@@ -73,19 +74,19 @@ export class Storer implements AsyncDisposable {
 
   #run(): void {
     const { inbox, writesMax } = this.#options
-    while (!this.#paused && !this.#abort.signal.aborted && this.#active.size < writesMax) {
+    while (!this.#paused && !this.#stopping && !this.#abort.signal.aborted && this.#active.size < writesMax) {
       const sequence = inbox.after(this.#cursor)
       if (sequence === undefined) return
       this.#cursor = sequence
       if (this.#active.has(sequence) || this.#written.has(sequence)) continue
-      const body = inbox.read(sequence)
-      if (body) this.#active.set(sequence, this.#write(sequence, body))
+      const message = inbox.read(sequence)
+      if (message) this.#active.set(sequence, this.#write(sequence, message))
     }
   }
 
-  async #write(sequence: number, body: Buffer): Promise<void> {
+  async #write(sequence: number, message: Message): Promise<void> {
     const { bucket, events } = this.#options
-    const { header, payload } = decodeEntry<InboxHeader>(body)
+    const { header, payload } = decodeEntry<InboxHeader>(message)
     try {
       const outcome = await bucket.create(
         { key: header.key, body: payload, contentType: 'image/jpeg', cacheControl: CROP_CACHE_CONTROL },
@@ -93,6 +94,7 @@ export class Storer implements AsyncDisposable {
       )
       this.#written.set(sequence, header.id)
       this.#active.delete(sequence)
+      this.#refusals.delete(sequence)
       this.#fault = undefined
       this.#backoff.reset()
       if (outcome === 'stored') events.stored(header)
@@ -101,34 +103,17 @@ export class Storer implements AsyncDisposable {
       this.#run()
     } catch (error) {
       this.#active.delete(sequence)
-      if (!this.#abort.signal.aborted) this.#failed(sequence, body, asFailure(error))
+      if (!this.#abort.signal.aborted) this.#failed(sequence, message, asFailure(error))
     }
   }
 
-  #failed(sequence: number, body: Buffer, fault: SightlineError): void {
-    const { events, log, store, quarantine, inbox } = this.#options
-    events.failed(fault.code)
-    if (fault.code === 'BUCKET_REFUSED') {
+  #failed(sequence: number, message: Message, fault: SightlineError): void {
+    this.#options.events.failed(fault.code)
+    if (fault.code === 'BUCKET_REFUSED' || fault.code === 'NAME_INVALID') {
       const refusals = (this.#refusals.get(sequence) ?? 0) + 1
       this.#refusals.set(sequence, refusals)
       if (refusals >= REFUSALS_MAX) {
-        const { header, payload } = decodeEntry<InboxHeader>(body)
-        log.error({ code: fault.code, key: header.key }, `${fault.message} Quarantined it.`)
-        void store.accept(
-          encodeEntry(
-            {
-              topic: header.key,
-              receivedAtMs: Date.now(),
-              reason: 'refused by the bucket',
-              detail: fault.message,
-            },
-            payload,
-          ),
-          [quarantine],
-        )
-        void inbox.drop(sequence, 'quarantined')
-        this.#refusals.delete(sequence)
-        this.#run()
+        this.#active.set(sequence, this.#quarantine(sequence, message, fault))
         return
       }
     }
@@ -140,11 +125,41 @@ export class Storer implements AsyncDisposable {
     void this.#backoff.wait(this.#abort.signal).then(
       () => {
         this.#paused = false
-        this.#cursor = 0 // what is still in the inbox and not under way is taken again, oldest first
-        this.#run()
+        this.#startOver()
       },
       () => {},
     )
+  }
+
+  /** What is in the inbox and not under way is taken again, oldest first. */
+  #startOver(): void {
+    this.#cursor = 0
+    this.#run()
+  }
+
+  /** It leaves the inbox when quarantine has it on disk. */
+  async #quarantine(sequence: number, message: Message, fault: SightlineError): Promise<void> {
+    const { log, store, quarantine, inbox } = this.#options
+    const { header, payload } = decodeEntry<InboxHeader>(message)
+    const entry = {
+      topic: header.key,
+      receivedAtMs: Date.now(),
+      reason: 'refused by the bucket',
+      detail: fault.message,
+    }
+    try {
+      await store.accept(encodeEntry(entry, payload), [quarantine])
+      log.error({ code: fault.code, key: header.key }, `${fault.message} Quarantined it.`)
+      void inbox.drop(sequence, 'quarantined')
+      this.#refusals.delete(sequence)
+    } catch (error) {
+      this.#fault = asFailure(error)
+      this.#warn()
+      await sleep(RETRY_MS_MAX, undefined, { signal: this.#abort.signal }).catch(() => {})
+    } finally {
+      this.#active.delete(sequence)
+      this.#startOver()
+    }
   }
 
   #scheduleSync(): void {
@@ -156,7 +171,7 @@ export class Storer implements AsyncDisposable {
 
   async #sync(): Promise<void> {
     const { bucket, inbox, recent } = this.#options
-    if (!this.#paused) await sleep(SYNC_INTERVAL_MS)
+    if (!this.#stopping) await sleep(SYNC_INTERVAL_MS)
     const written = [...this.#written]
     try {
       await bucket.sync()
@@ -164,6 +179,9 @@ export class Storer implements AsyncDisposable {
       this.#fault = asFailure(error)
       this.#warn()
       await sleep(RETRY_MS_MIN)
+      // Nothing written since the last flush is known to be there: it is written again (buckets/bucket.ts says why).
+      this.#written.clear()
+      this.#startOver()
       return
     }
     for (const [sequence, id] of written) {
@@ -175,7 +193,7 @@ export class Storer implements AsyncDisposable {
 
   /** Lets the writes that are under way finish, and releases them. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#paused = true
+    this.#stopping = true
     this.#options.inbox.onEntries = undefined
     await Promise.allSettled(this.#active.values())
     while (this.#syncing) await this.#syncing

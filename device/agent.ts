@@ -1,7 +1,7 @@
 import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type SightlineError } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
-import { type CropMetadata, CROP_VERSION, writeCrop } from '../wire/crop.ts'
+import { CROP_VERSION, type CropMetadata, writeCrop } from '../wire/crop.ts'
 import { idMinter } from '../wire/id.ts'
 import { cropTopic } from '../wire/topics.ts'
 import type { CameraConfig, DeviceConfig } from './config.ts'
@@ -191,7 +191,9 @@ export class Agent {
 
 /** Live sources come back; so does whatever fails for want of a network. What is wrong in itself stays wrong. */
 function canRetry(camera: CameraConfig, fault: SightlineError): boolean {
-  return isRetried(camera.source) && (fault.code === 'SOURCE_UNAVAILABLE' || fault.code === 'SOURCE_UNREADABLE')
+  return (
+    isRetried(camera.source) && (fault.code === 'SOURCE_UNAVAILABLE' || fault.code === 'SOURCE_UNREADABLE')
+  )
 }
 
 const tenth = (value: number) => Math.round(value * 10) / 10

@@ -70,7 +70,8 @@ export async function runDevice(options: DeviceOptions): Promise<number> {
       ...config.http,
       metrics: registry,
       health: () => ({
-        ok: publisher.trouble === undefined && ![...agent.states.values()].some((it) => it.startsWith('down')),
+        ok:
+          publisher.trouble === undefined && ![...agent.states.values()].some((it) => it.startsWith('down')),
         checks: {
           broker: publisher.trouble ?? 'connected',
           ...Object.fromEntries([...agent.states].map(([name, state]) => [`camera ${name}`, state])),
@@ -146,7 +147,10 @@ if (import.meta.main) {
     const { values } = parseArgs({ options: { config: { type: 'string' } } })
     process.exitCode = await runDevice(values)
   } catch (error) {
-    const fault = failure('USAGE', `${asFailure(error).message}\nUsage: node device/main.ts [--config conf/device.yaml]`)
+    const fault = failure(
+      'USAGE',
+      `${asFailure(error).message}\nUsage: node device/main.ts [--config conf/device.yaml]`,
+    )
     process.stderr.write(`${fault.message}\n`)
     process.exitCode = fault.exitStatus
   }

@@ -1,13 +1,8 @@
-import { type IClientOptions, type MqttClient, connect } from 'mqtt'
+import { connect, type IClientOptions, type MqttClient } from 'mqtt'
 import { Backoff } from '../lib/backoff.ts'
 import { failure, type SightlineError, systemCode } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
-import {
-  ACKNOWLEDGE_MS_MAX,
-  CONNECT_MS_MAX,
-  FAREWELL_MS_MAX,
-  FRUITLESS_CONNECTIONS_MAX,
-} from './limits.ts'
+import { ACKNOWLEDGE_MS_MAX, CONNECT_MS_MAX, FAREWELL_MS_MAX, FRUITLESS_CONNECTIONS_MAX } from './limits.ts'
 
 /**
  * Hands crops to the broker. A PUBACK is the broker's word that it has the crop; until then it stays here.
@@ -105,7 +100,10 @@ export class Publisher implements AsyncDisposable {
   /** Takes a crop over; when there is no room, the oldest that waits makes way. */
   offer(crop: Outgoing): void {
     const { pending, payloadBytesMax, events } = this.#options
-    if (crop.payload.length > payloadBytesMax) return events.dropped(crop.camera, 'too large')
+    if (crop.payload.length > payloadBytesMax) {
+      events.dropped(crop.camera, 'too large')
+      return
+    }
     this.#waiting.set(this.#sequence, crop)
     this.#sequence += 1
     this.#pendingBytes += crop.payload.length

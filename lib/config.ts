@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { isMap, isNode, LineCounter, type Node, parseDocument, parse as parseYaml } from 'yaml'
+import { type Document, isMap, isNode, LineCounter, type Node, parseDocument, parse as parseYaml } from 'yaml'
 import { z } from 'zod'
 import { failure, systemCode } from './errors.ts'
 
@@ -82,7 +82,7 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
       : parseDocument(readText(options.file), { lineCounter: lines, prettyErrors: true })
   const syntax = document?.errors[0]
   if (syntax) throw failure('CONFIG_SYNTAX', `${options.file}: ${syntax.message.trim()}`, syntax)
-  const tree = (document?.toJS() ?? {}) as unknown
+  const tree = toTree(document, options.file)
   if (!isPlainObject(tree)) {
     throw failure(
       'CONFIG_SYNTAX',
@@ -93,7 +93,7 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
   for (const [name, text] of Object.entries(options.env ?? {})) {
     if (!name.startsWith(ENV_PREFIX) || name.startsWith(ENV_PREFIX_TESTS) || text === undefined) continue
     const path = name.slice(ENV_PREFIX.length).split('__').map(camelCase)
-    setAt(tree, path, parseYaml(text) as unknown, name)
+    setAt(tree, path, readVariable(name, text), name)
     origins.set(path.join('.'), `environment variable ${name}`)
   }
   for (const [key, value] of Object.entries(options.overrides ?? {})) {
@@ -116,6 +116,28 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
   })
   throw failure('CONFIG_INVALID', problems.join('\n'))
 }
+
+function toTree(document: Document | undefined, file: string | undefined): unknown {
+  try {
+    return document?.toJS() ?? {}
+  } catch (error) {
+    throw failure('CONFIG_SYNTAX', `${file}: ${asMessage(error)}`, error) // an alias that leads nowhere, or too far
+  }
+}
+
+function readVariable(name: string, text: string): unknown {
+  try {
+    return parseYaml(text)
+  } catch (error) {
+    throw failure(
+      'CONFIG_SYNTAX',
+      `environment variable ${name}: its value is read as YAML, and this is none. Put it in quotes inside the variable: ${name}='"..."'.`,
+      error,
+    )
+  }
+}
+
+const asMessage = (error: unknown) => (error instanceof Error ? error.message : String(error))
 
 function describe(issue: z.core.$ZodIssue, key: string): string {
   switch (issue.code) {

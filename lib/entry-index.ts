@@ -54,6 +54,11 @@ export class EntryIndex {
     return slot === undefined ? undefined : this.#times[slot]
   }
 
+  bytesOf(sequence: number): number | undefined {
+    const slot = this.#find(sequence)
+    return slot === undefined ? undefined : this.#sizes[slot]
+  }
+
   #find(sequence: number): number | undefined {
     const slot = this.#lowerBound(sequence)
     return slot < this.#tail && this.#sequences[slot] === sequence && this.#times[slot] !== GAP

@@ -80,10 +80,9 @@ function isAlive(holder: Holder): boolean {
     return systemCode(error) === 'EPERM'
   }
   const startedAt = startTime(holder.pid)
-  return (
-    holder.pid !== process.pid &&
-    (holder.startedAt === undefined || startedAt === undefined || startedAt === holder.startedAt)
-  )
+  // In a container every start has the same number: without a start time to compare, that is an earlier one.
+  if (holder.startedAt === undefined || startedAt === undefined) return holder.pid !== process.pid
+  return startedAt === holder.startedAt
 }
 
 /** When the process started, in the kernel's clock ticks since boot: tells a process from a later one with its number. */

@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import mqtt, {
   type IConnackPacket,
@@ -109,7 +109,13 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     signal?.throwIfAborted()
     const url = parseBrokerUrl(options.url)
     const socket = url.tls
-      ? connectTls({ host: url.host, port: url.port, servername: url.host, ca: options.ca })
+      ? connectTls({
+          host: url.host,
+          port: url.port,
+          // A server name is a name [RFC 6066, 3]; the certificate is compared with the host in either case.
+          servername: isIP(url.host) ? undefined : url.host,
+          ca: options.ca,
+        })
       : connectTcp({ host: url.host, port: url.port })
     socket.setNoDelay(true)
     const link = new MqttLink(socket, options)

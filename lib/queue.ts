@@ -25,7 +25,8 @@ const STORE_VERSION = 1
 const EXPIRY_INTERVAL_MS = 1000
 /** A transaction that failed (a full disk) keeps its releases and tries them again after this. */
 const RETRY_INTERVAL_MS = 1000
-const REFERENCE_HEADER_BYTES = 12
+const REFERENCE_START_BYTES = 13
+const FRESH_BYTES_MAX = 4 * 1024 * 1024
 
 export interface QueueBounds {
   readonly entriesMax: number
@@ -71,8 +72,14 @@ export interface StoreOptions {
 
 type TableKey = string | Uint8Array
 
+/** A message as its keeper wants it back: a small header of the keeper's own, and the body as it came. */
+export interface Message {
+  readonly header: Buffer
+  readonly body: Buffer
+}
+
 interface Acceptance {
-  readonly body: Uint8Array
+  readonly message: Message
   readonly queues: readonly Queue[]
   readonly key: string | undefined
   readonly atMs: number
@@ -104,6 +111,9 @@ export class Store implements AsyncDisposable {
   /** How many queues refer to a body, where it is more than one. */
   readonly #shared = new Map<number, number>()
   readonly #dirty = new Set<Queue>()
+  /** Bodies that came just now: their readers mostly want them at once, and reading them back costs a copy each. */
+  readonly #fresh = new Map<number, Message>()
+  #freshBytes = 0
   #sequence = 0
   #queueId = 0
   #next = newTransaction()
@@ -111,7 +121,9 @@ export class Store implements AsyncDisposable {
   #scheduled = false
   /** Why the last transaction could not be written; nothing is accepted until one can. */
   #fault: Error | undefined
+  /** Nothing new is accepted; what was asked for is still written, until it has ended. */
   #closed = false
+  #ended = false
   readonly #expiry: NodeJS.Timeout
 
   private constructor(folder: string, lock: FolderLock, root: RootDatabase<Uint8Array, string>) {
@@ -181,16 +193,24 @@ export class Store implements AsyncDisposable {
       this.#queueId = Math.max(this.#queueId, record.id)
     }
     const references = new Map<number, number>()
+    const orphans: [number, number][] = []
     for (const { key, value } of this.#references.getRange({})) {
       const [id, sequence] = key
       const queue = byId.get(id)
-      if (!queue) continue
-      const { atMs, bytes, entryKey } = decodeReference(value)
+      if (!queue) {
+        orphans.push([id, sequence]) // accepted for a session that was discarded in the same moment
+        continue
+      }
+      const { atMs, bytes, key: entryKey } = decodeReference(value)
       queue.restore(sequence, bytes, atMs, entryKey)
       references.set(sequence, (references.get(sequence) ?? 0) + 1)
       this.#sequence = Math.max(this.#sequence, sequence)
     }
     for (const [sequence, count] of references) if (count > 1) this.#shared.set(sequence, count)
+    for (const [queue, sequence] of orphans) {
+      this.#next.releases.push({ queue, sequence, body: !references.has(sequence) })
+      void this.#schedule()
+    }
     const last = this.#root.get('sequence')
     if (last !== undefined) this.#sequence = Math.max(this.#sequence, Number(Buffer.from(last).toString()))
   }
@@ -229,20 +249,21 @@ export class Store implements AsyncDisposable {
   }
 
   /**
-   * Takes custody of a message for every queue given, all or none.
+   * Takes custody of a message for every queue given, all or none. Its bytes must not change from then on.
    * @param key tells entries apart in queues that look for duplicates (`Queue.has`)
    * @returns when it is on disk.
    *   Throws QUEUE_FULL at once, rejects with DISK_FULL or STORE_IO later; in each case nothing was kept
    */
-  accept(body: Uint8Array, queues: readonly Queue[], key?: string): Promise<void> {
+  accept(message: Message, queues: readonly Queue[], key?: string): Promise<void> {
     if (this.#closed) throw failure('STORE_IO', 'The store is closed.')
     if (this.#fault) throw this.#fault
-    for (const queue of queues) {
-      const refusal = queue.makeRoom(body.byteLength)
-      if (refusal) throw refusal
-    }
-    for (const queue of queues) queue.reserve(body.byteLength, key)
-    this.#next.acceptances.push({ body, queues, key, atMs: Date.now() })
+    const bytes = message.body.length
+    const tooOld = queues.map((queue) => queue.roomFor(bytes)) // all of them may refuse before any drops
+    queues.forEach((queue, at) => {
+      for (const sequence of tooOld[at] ?? []) void queue.drop(sequence, 'dropped oldest')
+      queue.reserve(bytes, key)
+    })
+    this.#next.acceptances.push({ message, queues, key, atMs: Date.now() })
     return this.#schedule()
   }
 
@@ -264,7 +285,7 @@ export class Store implements AsyncDisposable {
 
   *entries(table: string): Generator<{ key: TableKey; value: Uint8Array }> {
     for (const { key, value } of this.#tables.getRange({
-      start: [table, ''],
+      start: [table] as never,
       end: [table, AFTER_EVERY_KEY],
     })) {
       yield { key: key[1], value }
@@ -277,9 +298,22 @@ export class Store implements AsyncDisposable {
   }
 
   /** @internal */
-  read(sequence: number): Buffer | undefined {
+  read(queue: Queue, sequence: number): Message | undefined {
+    const fresh = this.#fresh.get(sequence)
+    if (fresh) return fresh
+    const reference = this.#references.getBinary([queue.record.id, sequence])
     const body = this.#bodies.getBinary(sequence)
-    return body as Buffer | undefined
+    return reference && body && { header: decodeReference(reference).header, body: body as Buffer }
+  }
+
+  #keepFresh(sequence: number, message: Message): void {
+    this.#fresh.set(sequence, message)
+    this.#freshBytes += message.body.length
+    for (const [oldest, { body }] of this.#fresh) {
+      if (this.#freshBytes <= FRESH_BYTES_MAX) return
+      this.#fresh.delete(oldest)
+      this.#freshBytes -= body.length
+    }
   }
 
   /** @internal */
@@ -289,13 +323,18 @@ export class Store implements AsyncDisposable {
       if (shared > 2) this.#shared.set(sequence, shared - 1)
       else this.#shared.delete(sequence)
     }
+    if (shared === undefined) {
+      this.#freshBytes -= this.#fresh.get(sequence)?.body.length ?? 0
+      this.#fresh.delete(sequence)
+    }
     this.#next.releases.push({ queue: queue.record.id, sequence, body: shared === undefined })
     this.#dirty.add(queue)
     return this.#schedule()
   }
 
   #schedule(): Promise<void> {
-    if (!this.#writing && !this.#scheduled) {
+    if (this.#ended) this.#next.done.reject(failure('STORE_IO', 'The store is closed.'))
+    else if (!this.#writing && !this.#scheduled) {
       this.#scheduled = true
       // setImmediate: what arrives with the same turn of the event loop shares the transaction.
       setImmediate(() => {
@@ -323,7 +362,8 @@ export class Store implements AsyncDisposable {
         transaction.done.resolve()
         return
       }
-      if (this.#fault) await sleep(RETRY_INTERVAL_MS)
+      if (this.#fault && !this.#closed) await sleep(RETRY_INTERVAL_MS)
+      if (this.#ended) return
       this.#next = newTransaction()
       await this.#commit(transaction)
     }
@@ -333,18 +373,19 @@ export class Store implements AsyncDisposable {
     const dirty = new Set(this.#dirty)
     this.#dirty.clear()
     const first = this.#sequence + 1
+    const accepted = new Map<Queue, number>()
     for (const { queues } of transaction.acceptances) {
       for (const queue of queues) {
-        queue.record.accepted += 1
+        accepted.set(queue, (accepted.get(queue) ?? 0) + 1)
         dirty.add(queue)
       }
     }
     try {
       await this.#root.batch(() => {
-        for (const { body, queues, key, atMs } of transaction.acceptances) {
+        for (const { message, queues, key, atMs } of transaction.acceptances) {
           this.#sequence += 1
-          void this.#bodies.put(this.#sequence, body)
-          const reference = encodeReference(atMs, body.byteLength, key)
+          void this.#bodies.put(this.#sequence, message.body)
+          const reference = encodeReference(atMs, message, key)
           for (const queue of queues) void this.#references.put([queue.record.id, this.#sequence], reference)
         }
         if (this.#sequence >= first) void this.#root.put('sequence', Buffer.from(String(this.#sequence)))
@@ -357,8 +398,14 @@ export class Store implements AsyncDisposable {
           else void this.#tables.put([table, key], value)
         }
         for (const queue of dirty) {
-          if (queue.removed) void this.#queueRecords.remove(queue.name)
-          else void this.#queueRecords.put(queue.name, queue.record)
+          const { name, record } = queue
+          if (!queue.removed)
+            void this.#queueRecords.put(name, {
+              ...record,
+              accepted: record.accepted + (accepted.get(queue) ?? 0),
+            })
+          // Not where a new queue has the name by now.
+          else if (!this.#queues.has(name)) void this.#queueRecords.remove(name)
         }
       })
     } catch (error) {
@@ -368,11 +415,13 @@ export class Store implements AsyncDisposable {
     this.#fault = undefined
     let sequence = first
     const filled = new Set<Queue>()
-    for (const { body, queues, key, atMs } of transaction.acceptances) {
+    for (const { message, queues, key, atMs } of transaction.acceptances) {
       if (queues.length > 1) this.#shared.set(sequence, queues.length)
+      if (queues.length > 0) this.#keepFresh(sequence, message)
       for (const queue of queues) {
-        queue.add(sequence, body.byteLength, atMs, key)
-        filled.add(queue)
+        queue.add(sequence, message.body.length, atMs, key)
+        if (queue.removed) void queue.drop(sequence, 'session discarded')
+        else filled.add(queue)
       }
       sequence += 1
     }
@@ -383,16 +432,13 @@ export class Store implements AsyncDisposable {
   /** Nothing of the transaction is on disk: who waits for an acceptance hears so; releases are tried again. */
   #fail(transaction: Transaction, dirty: Set<Queue>, error: unknown): void {
     this.#fault = storeFailure(this.folder, error)
-    for (const { body, queues, key } of transaction.acceptances) {
-      for (const queue of queues) {
-        queue.record.accepted -= 1
-        queue.unreserve(body.byteLength, key)
-      }
+    for (const { message, queues, key } of transaction.acceptances) {
+      for (const queue of queues) queue.unreserve(message.body.length, key)
     }
     // What gathered meanwhile is refused too: room is made first, by what can be let go.
     const { acceptances } = this.#next
-    for (const { body, queues, key } of acceptances)
-      for (const queue of queues) queue.unreserve(body.byteLength, key)
+    for (const { message, queues, key } of acceptances)
+      for (const queue of queues) queue.unreserve(message.body.length, key)
     const waiting = this.#next.done
     this.#next = {
       ...newTransaction(),
@@ -411,9 +457,11 @@ export class Store implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return
-    await this.committed()
     this.#closed = true
     clearInterval(this.#expiry)
+    // A disk that is full keeps what it has; there is nobody left to whom it would matter more.
+    await this.#schedule().catch(() => {})
+    this.#ended = true
     await this.#root.close()
     this.#lock[Symbol.dispose]()
   }
@@ -479,9 +527,9 @@ export class Queue {
     return this.#entries.after(sequence)
   }
 
-  /** An entry's message, or undefined where it has left the queue. The bytes are the caller's own. */
-  read(sequence: number): Buffer | undefined {
-    return this.#entries.has(sequence) ? this.#store.read(sequence) : undefined
+  /** An entry's message, or undefined where it has left the queue. Its bytes are to be read, not written. */
+  read(sequence: number): Message | undefined {
+    return this.#entries.has(sequence) ? this.#store.read(this, sequence) : undefined
   }
 
   /** True where an entry with this key is pending, or being written. */
@@ -528,19 +576,23 @@ export class Queue {
     return this.#store.drop(this, sequence)
   }
 
-  /** @internal Makes room for a message, or says why there is none. */
-  makeRoom(bytes: number): SightlineError | undefined {
+  /** @internal The entries to drop so that a message fits. Errors: QUEUE_FULL where that is not to be had. */
+  roomFor(bytes: number): number[] {
     const { entriesMax, bytesMax, whenFull } = this.bounds
-    const full = () =>
-      this.#entries.size + this.#reservedEntries + 1 > entriesMax ||
-      this.#bytes + this.#reservedBytes + bytes > bytesMax
-    if (bytes <= bytesMax && whenFull === 'drop-oldest') {
-      for (let at = this.#entries.after(0); at !== undefined && full(); at = this.#entries.after(at)) {
-        if (!this.#held.has(at)) void this.drop(at, 'dropped oldest')
+    let entriesOver = this.#entries.size + this.#reservedEntries + 1 - entriesMax
+    let bytesOver = this.#bytes + this.#reservedBytes + bytes - bytesMax
+    const oldest: number[] = []
+    if (whenFull === 'drop-oldest' && bytes <= bytesMax) {
+      let at = this.#entries.after(0)
+      for (; at !== undefined && (entriesOver > 0 || bytesOver > 0); at = this.#entries.after(at)) {
+        if (this.#held.has(at)) continue
+        oldest.push(at)
+        entriesOver -= 1
+        bytesOver -= this.#entries.bytesOf(at) ?? 0
       }
     }
-    if (!full()) return undefined
-    return failure(
+    if (entriesOver <= 0 && bytesOver <= 0) return oldest
+    throw failure(
       'QUEUE_FULL',
       `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes). Its reader is away or too slow; raise its bounds if there is room on the disk.`,
     )
@@ -563,6 +615,7 @@ export class Queue {
   /** @internal A reserved entry is on disk. */
   add(sequence: number, bytes: number, atMs: number, key: string | undefined): void {
     this.unreserve(bytes, undefined)
+    this.record.accepted += 1
     this.restore(sequence, bytes, atMs, key)
   }
 
@@ -587,29 +640,30 @@ export class Queue {
   }
 }
 
-function encodeReference(atMs: number, bytes: number, key: string | undefined): Buffer {
-  const reference = Buffer.allocUnsafe(
-    REFERENCE_HEADER_BYTES + (key === undefined ? 0 : Buffer.byteLength(key)),
-  )
+/** 8 bytes time, 4 bytes size of the body, 1 byte length of the key, the key, the header. */
+function encodeReference(atMs: number, { header, body }: Message, key = ''): Buffer {
+  const keyBytes = Buffer.byteLength(key)
+  const reference = Buffer.allocUnsafe(REFERENCE_START_BYTES + keyBytes + header.length)
   reference.writeDoubleBE(atMs, 0)
-  reference.writeUInt32BE(bytes, 8)
-  if (key !== undefined) reference.write(key, REFERENCE_HEADER_BYTES)
+  reference.writeUInt32BE(body.length, 8)
+  reference.writeUInt8(keyBytes, 12)
+  reference.write(key, REFERENCE_START_BYTES)
+  header.copy(reference, REFERENCE_START_BYTES + keyBytes)
   return reference
 }
 
-function decodeReference(value: Uint8Array): { atMs: number; bytes: number; entryKey: string | undefined } {
+function decodeReference(value: Uint8Array): { atMs: number; bytes: number; key: string | undefined; header: Buffer } {
   const reference = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+  const keyEnd = REFERENCE_START_BYTES + reference.readUInt8(12)
   return {
     atMs: reference.readDoubleBE(0),
     bytes: reference.readUInt32BE(8),
-    entryKey:
-      reference.length > REFERENCE_HEADER_BYTES
-        ? reference.toString('utf8', REFERENCE_HEADER_BYTES)
-        : undefined,
+    key: keyEnd > REFERENCE_START_BYTES ? reference.toString('utf8', REFERENCE_START_BYTES, keyEnd) : undefined,
+    header: reference.subarray(keyEnd),
   }
 }
 
-const AFTER_EVERY_KEY = '\uffff'
+const AFTER_EVERY_KEY = Buffer.from([0xff])
 
 const tableId = (table: string, key: TableKey) =>
   `${table} ${typeof key === 'string' ? key : Buffer.from(key).toString('latin1')}`

@@ -19,8 +19,8 @@ export const cropMetadataSchema = z.object({
   site: name,
   device: name,
   camera: name,
-  /** Milliseconds since 1970, by the device's clock. */
-  capturedAtMs: z.number().int().nonnegative().max(8.64e15),
+  /** Milliseconds since 1970, by the device's clock; up to the year 9999, the last with four digits in a key. */
+  capturedAtMs: z.number().int().nonnegative().max(253_402_300_799_999),
   /** False where the device knew that its clock had not been set (a Pi without a battery starts in the past). */
   clockSane: z.boolean(),
   /** The face in full-frame pixels: left, top, width, height. */

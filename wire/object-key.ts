@@ -10,6 +10,18 @@ export function objectKey(
   crop: Pick<CropMetadata, 'id' | 'site' | 'device' | 'camera'>,
   filedAtMs: number,
 ): string {
-  const [year, month, day, hour] = new Date(filedAtMs).toISOString().split(/[-T:]/)
-  return `${crop.site}/${crop.device}/${crop.camera}/${year}/${month}/${day}/${hour}/${crop.id}.jpg`
+  return `${crop.site}/${crop.device}/${crop.camera}/${hourPath(filedAtMs)}/${crop.id}.jpg`
+}
+
+let lastHour = -1
+let lastHourPath = ''
+
+/** `2026/11/20/13`; crops of one hour come together, so the last one is remembered. */
+function hourPath(atMs: number): string {
+  const hour = Math.floor(atMs / 3_600_000)
+  if (hour !== lastHour) {
+    lastHourPath = new Date(atMs).toISOString().slice(0, 13).replace(/[-T]/g, '/')
+    lastHour = hour
+  }
+  return lastHourPath
 }

@@ -90,6 +90,8 @@ export class FolderBucket implements Bucket {
     const thread = new Worker(new URL(`./folder-thread${extname(import.meta.url)}`, import.meta.url), {
       workerData: data,
       name: 'folder',
+      // None of the program's own flags: some are refused in a thread (--input-type), others load things it needs not.
+      execArgv: [],
     })
     return new FolderBucket(path, options.publicUrl, thread)
   }

@@ -58,7 +58,8 @@ export function regionToRgb(planes: Planes, region: Region): Uint8Array {
   const { left, top, width, height } = region
   const tables = tablesOf(planes)
   const [planeY, planeU, planeV] = [data[0], data[1], interleaved ? data[1] : data[2]]
-  if (!planeY || !planeU || !planeV) throw new RangeError('a YUV picture has three planes, or two interleaved')
+  if (!planeY || !planeU || !planeV)
+    throw new RangeError('a YUV picture has three planes, or two interleaved')
   const step = interleaved ? 2 : 1
   const rgb = new Uint8ClampedArray(width * height * 3)
   for (let y = 0, out = 0; y < height; y += 1) {

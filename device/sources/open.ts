@@ -42,11 +42,7 @@ export async function openSource(
   if (kind === 'path') {
     const found = await lookAt(path)
     if (found !== 'file') {
-      return Photos.open(
-        { path, isFolder: found === 'folder', loop: camera.loop, rateMax },
-        context,
-        signal,
-      )
+      return Photos.open({ path, isFolder: found === 'folder', loop: camera.loop, rateMax }, context, signal)
     }
   }
   // Loaded only where there is a video: FFmpeg is large.

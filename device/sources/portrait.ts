@@ -4,10 +4,18 @@
  * them above 0.85), which makes the whole line testable without a camera and without anyone's face.
  */
 
+/** What is seen of the drawing, in its own units. */
+const VIEW = { left: 32, top: 28, width: 136, height: 164 } as const
+
 /** The face (forehead to chin, cheek to cheek) inside the drawing, as fractions of its width and height. */
-export const FACE_BOX = { left: (55 - 26) / 148, top: (78 - 20) / 178, width: 90 / 148, height: 94 / 178 } as const
+export const FACE_BOX = {
+  left: (55 - VIEW.left) / VIEW.width,
+  top: (78 - VIEW.top) / VIEW.height,
+  width: 90 / VIEW.width,
+  height: 94 / VIEW.height,
+} as const
 /** Height of a portrait for a width of 1. */
-export const PORTRAIT_ASPECT = 178 / 148
+export const PORTRAIT_ASPECT = VIEW.height / VIEW.width
 
 const SKIN = [
   ['#f6d3bd', '#d99e7f'],
@@ -35,7 +43,7 @@ export function random(seed: number): () => number {
   }
 }
 
-/** One portrait as SVG, of which 148 by 178 units of a larger drawing are seen. */
+/** One portrait as SVG, `width` pixels wide. */
 export function portraitSvg(seed: number, width: number): string {
   const next = random(seed * 7919 + 17)
   const pick = <T>(list: readonly T[]): T => list[Math.floor(next() * list.length)] as T
@@ -65,7 +73,7 @@ export function portraitSvg(seed: number, width: number): string {
       stroke="${hair}" stroke-width="4.2" stroke-linecap="round" opacity=".92"/>`
 
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${Math.round(width * PORTRAIT_ASPECT)}"
-  viewBox="26 20 148 178">
+  viewBox="${VIEW.left} ${VIEW.top} ${VIEW.width} ${VIEW.height}">
   <defs>
     <radialGradient id="s" cx=".46" cy=".42" r=".62"><stop offset="0" stop-color="${skin}"/>
       <stop offset=".68" stop-color="${skin}"/><stop offset="1" stop-color="${shade}"/></radialGradient>
@@ -83,7 +91,7 @@ export function portraitSvg(seed: number, width: number): string {
       : ''
   }
   <path d="M14 240 Q18 196 66 188 L134 188 Q182 196 186 240Z" fill="${cloth}"/>
-  <path d="M80 150 L80 190 Q100 206 120 190 L120 150Z" fill="url(#n)"/>
+  <path d="M80 150 L80 190 Q100 206 120 190 L120 150Z" fill="url(#n)" opacity=".85"/>
   <path d="M76 187 Q100 214 124 187 L131 189 Q100 228 69 189Z" fill="#fff" opacity=".8"/>
   <ellipse cx="${100 - rx}" cy="118" rx="7" ry="12" fill="${shade}"/>
   <ellipse cx="${100 + rx}" cy="118" rx="7" ry="12" fill="${shade}"/>

@@ -18,8 +18,8 @@ export const CARD_FRAMERATE = 12
 
 /** Two rails: height of their middle, speed to the right in pixels a second, widths of the portraits. */
 const RAILS = [
-  { middle: 208, speed: -66, widths: [208, 236, 192, 224, 200], spacing: 430 },
-  { middle: 520, speed: 96, widths: [276, 232, 300, 252], spacing: 520 },
+  { middle: 208, speed: -66, widths: [218, 236, 208, 230, 212], spacing: 430 },
+  { middle: 520, speed: 96, widths: [276, 250, 300, 262], spacing: 520 },
 ] as const
 const FRAME_BORDER = 9
 const DIGITS = { width: 15, height: 24, left: 26, top: 12 } as const
@@ -127,11 +127,16 @@ export class Scene {
   }
 
   /** A region at full size. */
-  cut(placements: readonly Placement[], left: number, top: number, width: number, height: number): Uint8Array {
+  cut(
+    placements: readonly Placement[],
+    left: number,
+    top: number,
+    width: number,
+    height: number,
+  ): Uint8Array {
     const canvas = new Uint8Array(width * height * 3)
     blit(canvas, { width, height }, this.#wall.full, -left, -top)
-    for (const it of placements)
-      blit(canvas, { width, height }, it.sprite.full, it.left - left, it.top - top)
+    for (const it of placements) blit(canvas, { width, height }, it.sprite.full, it.left - left, it.top - top)
     return canvas
   }
 }

@@ -37,13 +37,13 @@ import {
   SWS_FAST_BILINEAR,
 } from 'node-av/constants'
 import {
+  Frame as AvFrame,
   type Codec,
   CodecContext,
   Dictionary,
-  Log as FFmpegLog,
   FFmpegError,
+  Log as FFmpegLog,
   FormatContext,
-  Frame as AvFrame,
   InputFormat,
   Packet,
   SoftwareScaleContext,
@@ -53,12 +53,7 @@ import type { Log } from '../../lib/log.ts'
 import { fitInside, type Region, type Size } from '../crop.ts'
 import type { Frame } from '../frame.ts'
 import { Handover } from '../handover.ts'
-import {
-  DECODER_THREADS_MAX,
-  FRAMES_AHEAD_MAX,
-  SHORTFALL_RATIO_MAX,
-  SHORTFALL_S_MAX,
-} from '../limits.ts'
+import { DECODER_THREADS_MAX, FRAMES_AHEAD_MAX, SHORTFALL_RATIO_MAX, SHORTFALL_S_MAX } from '../limits.ts'
 import { type Planes, regionToRgb, turnRgb, untilTurned } from './colour.ts'
 import type { Source, SourceContext } from './source.ts'
 
@@ -98,6 +93,15 @@ interface Picture extends Disposable {
   readonly quarters: number
 }
 
+/** A full-size picture whose memory stays, so that JavaScript looks at it once only. */
+interface Canvas {
+  readonly av: AvFrame
+  readonly data: readonly Buffer[]
+  readonly strides: readonly number[]
+  /** Whose picture it has. */
+  holds: AvFrame | undefined
+}
+
 FFmpegLog.setLevel(AV_LOG_QUIET)
 
 /** FFmpeg's own warnings, as debug lines of ours. */
@@ -119,6 +123,7 @@ export class Video implements Source {
   readonly #signal: AbortSignal
   readonly #scaler = new SoftwareScaleContext()
   #smallMade: { readonly av: AvFrame; readonly data: Buffer } | undefined
+  #canvas: Canvas | undefined
   #media: Media | undefined
   #sequence = 0
   #working: Promise<void> = Promise.resolve()
@@ -167,6 +172,8 @@ export class Video implements Source {
     this.#media = undefined
     this.#smallMade?.av.free()
     this.#smallMade = undefined
+    this.#canvas?.av.free()
+    this.#canvas = undefined
     this.#scaler.freeContext()
   }
 
@@ -204,13 +211,14 @@ export class Video implements Source {
       const sequence = this.#sequence
       this.#sequence += 1
       const atSeconds = this.live ? performance.now() / 1000 : seconds
-      // Half a frame of tolerance: a limit equal to the source's own rate skips nothing.
-      if (atSeconds < dueSeconds - 0.25 / rateMax) {
+      // A quarter of an interval's tolerance: a limit equal to the source's own rate skips nothing.
+      if (rateMax < Infinity && atSeconds < dueSeconds - 0.25 / rateMax) {
         av.free()
         this.#context.events.skipped('rate', 1)
         return
       }
-      dueSeconds = Math.max(dueSeconds + 1 / rateMax, atSeconds)
+      // After a gap the schedule starts anew instead of catching up.
+      dueSeconds = (atSeconds > dueSeconds + 1 / rateMax ? atSeconds : dueSeconds) + 1 / rateMax
       if (inRealTime) {
         startMs ??= performance.now() - seconds * 1000
         const waitMs = startMs + seconds * 1000 - performance.now()
@@ -224,7 +232,7 @@ export class Video implements Source {
         [Symbol.dispose]: () => av.free(),
       })
     })
-    return this.live ? undefined : media.shortfall()
+    return this.#options.kind === 'file' ? media.shortfall() : undefined
   }
 
   /** Scales a picture to the detector's input. The picture belongs to the frame from here on. */
@@ -248,9 +256,7 @@ export class Video implements Source {
       await this.#scale(av, decoded)
       decoded.free()
     }
-    // Once a frame, and only where something is cut: each look at `data` makes three Buffers of megabytes, which
-    // V8 counts as its own and collects (a quarter of all time, measured, with one look a crop).
-    let planes: Planes | undefined
+    const planesOf = (it: AvFrame) => this.#planes(it)
     return {
       sequence,
       capturedAtMs,
@@ -258,15 +264,47 @@ export class Video implements Source {
       scaled: { data: turnRgb(rgb, unturned, quarters), ...fitted },
       async cut(left, top, width, height) {
         if (!av) throw new Error('the frame has been disposed of')
-        planes ??= planesOf(av)
+        const planes = planesOf(av)
         const region: Region = untilTurned({ left, top, width, height }, stored, quarters)
         return turnRgb(regionToRgb(planes, region), region, quarters)
       },
       [Symbol.dispose]() {
         av?.free()
         av = undefined
-        planes = undefined
       },
+    }
+  }
+
+  /**
+   * A frame's planes, to be read at once: they are those of a canvas that the next frame takes.
+   * FFmpeg's own memory could be looked at without a copy, but each look at a frame's `data` makes Buffers of 3 MB
+   * that V8 takes for its own, and collecting them cost 3 ms a frame; copying costs 0.4 ms, where there are faces.
+   */
+  #planes(av: AvFrame): Planes {
+    let canvas = this.#canvas
+    if (
+      !canvas ||
+      canvas.av.width !== av.width ||
+      canvas.av.height !== av.height ||
+      canvas.av.format !== av.format
+    ) {
+      canvas?.av.free()
+      const made = allocate(av, av.format as AVPixelFormat)
+      canvas = { av: made, data: made.data ?? [], strides: made.linesize, holds: undefined }
+      this.#canvas = canvas
+    }
+    if (canvas.holds !== av) {
+      const status = canvas.av.copy(av)
+      if (status < 0) throw new FFmpegError(status)
+      canvas.holds = av
+    }
+    return {
+      data: canvas.data,
+      strides: canvas.strides,
+      chromaShift: CHROMA_SHIFTS.get(av.format) ?? { x: 1, y: 1 },
+      interleaved: av.format === AV_PIX_FMT_NV12,
+      matrix: BT601.has(av.colorSpace) ? 'bt601' : BT2020.has(av.colorSpace) ? 'bt2020' : 'bt709',
+      fullRange: av.colorRange === AVCOL_RANGE_JPEG || FULL_RANGE.has(av.format),
     }
   }
 
@@ -312,18 +350,6 @@ const CHROMA_SHIFTS = new Map<number, Planes['chromaShift']>([
 const FULL_RANGE = new Set<number>([AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P, AV_PIX_FMT_YUVJ444P])
 const BT601 = new Set<number>([AVCOL_SPC_BT470BG, AVCOL_SPC_SMPTE170M])
 const BT2020 = new Set<number>([AVCOL_SPC_BT2020_NCL, AVCOL_SPC_BT2020_CL])
-
-/** A frame's planes; its format is one of CHROMA_SHIFTS. */
-function planesOf(av: AvFrame): Planes {
-  return {
-    data: av.data ?? [],
-    strides: av.linesize,
-    chromaShift: CHROMA_SHIFTS.get(av.format) ?? { x: 1, y: 1 },
-    interleaved: av.format === AV_PIX_FMT_NV12,
-    matrix: BT601.has(av.colorSpace) ? 'bt601' : BT2020.has(av.colorSpace) ? 'bt2020' : 'bt709',
-    fullRange: av.colorRange === AVCOL_RANGE_JPEG || FULL_RANGE.has(av.format),
-  }
-}
 
 /** One open input with its decoder. Whoever opens it reads it to the end and disposes of it. */
 class Media implements AsyncDisposable {
@@ -373,12 +399,7 @@ class Media implements AsyncDisposable {
         throw failure('SOURCE_UNREADABLE', `${name} is in a video format for which there is no decoder here.`)
       for (const [index, other] of format.streams.entries())
         if (index !== found.streamIndex && kind !== 'file') other.discard = AVDISCARD_ALL
-      return new Media(
-        options,
-        format,
-        await openDecoder(found.decoder, stream, options),
-        found.streamIndex,
-      )
+      return new Media(options, format, await openDecoder(found.decoder, stream, options), found.streamIndex)
     } catch (error) {
       await format.closeInput()
       throw error
@@ -421,9 +442,7 @@ class Media implements AsyncDisposable {
         }
         const time = frame.bestEffortTimestamp
         lastSeconds =
-          time > -(2n ** 62n)
-            ? secondsOf(time, timeBase) - this.#startSeconds
-            : lastSeconds + frameSeconds
+          time > -(2n ** 62n) ? secondsOf(time, timeBase) - this.#startSeconds : lastSeconds + frameSeconds
         delivered += 1
         await take(frame, lastSeconds)
       }
@@ -449,10 +468,7 @@ class Media implements AsyncDisposable {
               'SOURCE_UNREADABLE',
               `${name} cannot be read further (${why}); ${delivered} frames were played.`,
             )
-          : failure(
-              'SOURCE_UNAVAILABLE',
-              `${name} has stopped delivering (${why}). It will be opened again.`,
-            )
+          : failure('SOURCE_UNAVAILABLE', `${name} has stopped delivering (${why}). It will be opened again.`)
       }
       const base = bases[packet.streamIndex]
       if (base && packet.pts > -(2n ** 62n))

@@ -1,9 +1,4 @@
-import {
-  AV_CODEC_ID_MPEG4,
-  AV_PIX_FMT_YUV420P,
-  AVCOL_RANGE_MPEG,
-  AVCOL_SPC_BT709,
-} from 'node-av/constants'
+import { AV_CODEC_ID_MPEG4, AV_PIX_FMT_YUV420P, AVCOL_RANGE_MPEG, AVCOL_SPC_BT709 } from 'node-av/constants'
 import { Codec, CodecContext, FFmpegError, FormatContext, Frame, Packet, Rational } from 'node-av/lib'
 
 /**

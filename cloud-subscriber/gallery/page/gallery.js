@@ -22,6 +22,8 @@ const CHUNKS_A_GO_MAX = 12
 const ENTRIES_MAX = 50_000
 /** Scrolled further than this, the page holds still when faces arrive, and says that there are new ones. */
 const AT_TOP_PX = 240
+/** Tiles are added this far ahead of the page's end. */
+const AHEAD_PX = 600
 /** How far a small picture is enlarged in the viewer. */
 const ENLARGE_MAX = 4
 
@@ -210,6 +212,8 @@ let windowStart = 0
 let windowSize = TILES_STEP
 /** The newest entry shown when the visitor scrolled away; what is newer waits. */
 let holdAt
+/** How many wait. */
+let held = 0
 let newestShown
 
 const matches = (entry) =>
@@ -217,7 +221,7 @@ const matches = (entry) =>
   (span === undefined || (entry.filedAtMs >= span[0] && entry.filedAtMs < span[1]))
 
 /** Newest first; ids are UUIDv7 and settle ties. */
-const newestFirst = (a, b) => b.filedAtMs - a.filedAtMs || (a.id < b.id ? 1 : -1)
+const newestFirst = (a, b) => b.filedAtMs - a.filedAtMs || (a.id === b.id ? 0 : a.id < b.id ? 1 : -1)
 
 function collect() {
   const byId = new Map()
@@ -320,7 +324,7 @@ function sectionOf(day) {
 
 function render() {
   collect()
-  const held = holdAt === undefined ? 0 : view.filter((entry) => newestFirst(entry, holdAt) < 0).length
+  held = holdAt === undefined ? 0 : view.filter((entry) => newestFirst(entry, holdAt) < 0).length
   const from = held + windowStart
   const shown = view.slice(from, from + windowSize)
   const left = view.length - from - shown.length
@@ -460,11 +464,12 @@ async function poll(readHeadsToo = true) {
   clearTimeout(timer)
   try {
     if (readHeadsToo || !indexSeen) await readHeads()
-    await fill(windowStart + windowSize + 1)
+    await fill(held + windowStart + windowSize + 1)
     failures = 0
     page.state.title = ''
     render()
     sayHowItIs()
+    moreNearEnd()
   } catch (error) {
     failures += 1
     page.state.title = String(error)
@@ -477,7 +482,8 @@ async function poll(readHeadsToo = true) {
     again = false
     return poll(false)
   }
-  if (!document.hidden) timer = setTimeout(poll, Math.min(POLL_MS_MAX, POLL_MS * 2 ** Math.min(failures, 8)))
+  if (!document.hidden)
+    timer = setTimeout(() => void poll(), Math.min(POLL_MS_MAX, POLL_MS * 2 ** Math.min(failures, 8)))
 }
 
 document.addEventListener('visibilitychange', () => {
@@ -537,15 +543,11 @@ function showMore() {
   void poll(false)
 }
 page.more.addEventListener('click', showMore)
-// Near the end of the page more comes by itself, up to the bound; past it, and for a long search, a person decides.
-new IntersectionObserver(
-  (seen) => {
-    const more = view.length > windowStart + windowSize || page.more.textContent === 'Show more'
-    if (seen.some(({ isIntersecting }) => isIntersecting) && more && windowSize + TILES_STEP <= TILES_MAX)
-      showMore()
-  },
-  { rootMargin: '600px' },
-).observe(page.more)
+/** Near the end of the page more comes by itself, up to the bound; past it, and for a long search, a person decides. */
+function moreNearEnd() {
+  const more = view.length > held + windowStart + windowSize && windowSize + TILES_STEP <= TILES_MAX
+  if (more && page.more.getBoundingClientRect().top < innerHeight + AHEAD_PX) showMore()
+}
 
 for (const button of [page.newest, page.arrived])
   button.addEventListener('click', () => {
@@ -561,6 +563,7 @@ addEventListener(
       holdAt = undefined
       render()
     }
+    moreNearEnd()
   },
   { passive: true },
 )
@@ -624,7 +627,11 @@ function view1(entry) {
   const at = view.findIndex(({ id }) => id === entry.id)
   page['viewer-previous'].disabled = at <= 0
   page['viewer-next'].disabled = at < 0 || at >= view.length - 1
-  if (!page.viewer.open) page.viewer.showModal()
+  if (!page.viewer.open) {
+    page.viewer.showModal()
+    page.viewer.focus() // not its link, which on a small screen would scroll the face away
+  }
+  page.viewer.scrollTop = 0
 }
 
 page['viewer-image'].addEventListener('load', ({ target }) => {

@@ -1,0 +1,121 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { median, mosquitto, type Stack, sightline } from './stacks.ts'
+
+/**
+ * Edge publisher to stored file: 5,000 crops of 20 KB, from the first publish until the last file is there, by the
+ * files' own times. The same load generator on every line, the lines in turn, medians.
+ */
+const CROPS = 5000
+const BYTES = 20_000
+const WINDOW = 200
+const ROUNDS = 5
+const POLL_MS = 250
+const WAIT_MS_MAX = 120_000
+
+export interface TransportResult {
+  readonly perSecond: ReadonlyMap<string, number>
+  /** Sightline by Mosquitto with the script that acknowledges what it has written. */
+  readonly ratioWritten: number
+  /** Sightline by Mosquitto with the usual script, which acknowledges before it writes. */
+  readonly ratioReceived: number
+  readonly memoryPeaks: ReadonlyMap<string, number>
+}
+
+export async function benchTransport(rounds = ROUNDS): Promise<TransportResult> {
+  const lines = [
+    () => sightline({ subscriber: true }),
+    () => mosquitto('written', { subscriber: true }),
+    () => mosquitto('received', { subscriber: true }),
+  ]
+  const rates = new Map<string, number[]>()
+  const memoryPeaks = new Map<string, number>()
+  for (let round = 0; round < rounds; round += 1) {
+    for (const open of lines) {
+      await using stack = await open()
+      const perSecond = await measure(stack)
+      rates.set(stack.name, [...(rates.get(stack.name) ?? []), perSecond])
+      if (stack.name === 'Sightline')
+        for (const [name, bytes] of stack.memoryPeaks)
+          memoryPeaks.set(name, Math.max(bytes, memoryPeaks.get(name) ?? 0))
+      process.stdout.write(`  round ${round + 1}: ${stack.name}: ${perSecond.toFixed(0)} crops/s\n`)
+    }
+  }
+  const names = [...rates.keys()] as [string, string, string]
+  const medianOf = (name: string) => median(rates.get(name) ?? [])
+  // Ratios of neighbours in time, then the median: what else the machine does meanwhile cancels out.
+  const ratio = (rival: string) =>
+    median((rates.get(names[0]) ?? []).map((ours, at) => ours / (rates.get(rival)?.[at] ?? Number.NaN)))
+  return {
+    perSecond: new Map(names.map((name) => [name, medianOf(name)])),
+    ratioWritten: ratio(names[1]),
+    ratioReceived: ratio(names[2]),
+    memoryPeaks,
+  }
+}
+
+async function measure(stack: Stack): Promise<number> {
+  const load = spawn(
+    process.execPath,
+    [
+      fileURLToPath(new URL('./load.ts', import.meta.url)),
+      '--url',
+      stack.edgeUrl,
+      '--count',
+      String(CROPS),
+      '--bytes',
+      String(BYTES),
+      '--window',
+      String(WINDOW),
+    ],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  )
+  let answer = ''
+  load.stdout.on('data', (text: Buffer) => {
+    answer += text.toString()
+  })
+  const ended = once(load, 'exit')
+  const until = Date.now() + WAIT_MS_MAX
+  let files: string[] = []
+  while (files.length < CROPS) {
+    if (Date.now() > until) throw new Error(`${stack.name}: only ${files.length} of ${CROPS} crops arrived`)
+    await sleep(POLL_MS)
+    files = crops(stack.files)
+  }
+  await ended
+  const { startedAtMs } = JSON.parse(answer) as { startedAtMs: number }
+  const endedAtMs = Math.max(...files.map((file) => statSync(join(stack.files, file)).mtimeMs))
+  return (CROPS / (endedAtMs - startedAtMs)) * 1000
+}
+
+function crops(folder: string): string[] {
+  try {
+    return readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
+      (name) => name.endsWith('.jpg') && !name.startsWith('.'),
+    )
+  } catch {
+    return [] // not made yet
+  }
+}
+
+export function printTransport({ perSecond, ratioWritten, ratioReceived }: TransportResult): void {
+  process.stdout.write(
+    `\nTransport: edge publisher to stored file, ${CROPS} crops of ${BYTES / 1000} KB, ${ROUNDS} rounds in turn, medians\n`,
+  )
+  for (const [name, rate] of perSecond)
+    process.stdout.write(`  ${name.padEnd(48)} ${rate.toFixed(0).padStart(6)} crops/s\n`)
+  process.stdout.write(
+    `  Sightline (every hop on disk before it acknowledges) is ${ratioWritten.toFixed(2)} times Mosquitto whose script acknowledges what it has written (bar: 1.0),\n`,
+  )
+  process.stdout.write(
+    `  and ${ratioReceived.toFixed(2)} times Mosquitto whose script acknowledges before it writes and loses what it had not\n`,
+  )
+}
+
+if (import.meta.main) printTransport(await benchTransport(Number(process.argv[2] ?? ROUNDS)))

@@ -1,0 +1,242 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Aedes } from 'aedes'
+import sharp from 'sharp'
+import t, { type Test } from 'tap'
+import { Testcard } from '../../device/sources/testcard.ts'
+import { type CropMetadata, readCrop } from '../../wire/crop.ts'
+import { writeClip } from './clip.ts'
+
+const ROOT = join(import.meta.dirname, '..', '..')
+
+/** A broker that keeps every crop it is given. */
+async function openBroker(t: Test) {
+  const aedes = await Aedes.createBroker()
+  const crops: { topic: string; payload: Buffer; metadata: CropMetadata }[] = []
+  aedes.on('publish', (packet, client) => {
+    if (!client || !packet.topic.endsWith('/crop')) return
+    const reading = readCrop(packet.payload as Buffer)
+    if (!('crop' in reading)) throw new Error(`no crop: ${reading.fault} ${reading.detail}`)
+    crops.push({ topic: packet.topic, payload: packet.payload as Buffer, metadata: reading.crop })
+  })
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    aedes.handle(socket)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    aedes.close()
+    server.close()
+  })
+  return { url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`, crops }
+}
+
+interface Line {
+  readonly level: number
+  readonly msg: string
+  readonly code?: string
+  readonly url?: string
+}
+
+/** The agent as a program of its own. */
+function start(t: Test, settings: Record<string, unknown>) {
+  const env: NodeJS.ProcessEnv = { PATH: process.env.PATH, SIGHTLINE_HTTP__PORT: '0' }
+  for (const [key, value] of Object.entries(settings)) env[`SIGHTLINE_${key}`] = JSON.stringify(value)
+  const child: ChildProcess = spawn(process.execPath, ['device/main.ts'], {
+    cwd: ROOT,
+    env,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const lines: Line[] = []
+  let rest = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    const parts = (rest + text).split('\n')
+    rest = parts.pop() ?? ''
+    for (const part of parts) {
+      if (part.startsWith('{')) lines.push(JSON.parse(part) as Line)
+      else t.comment(part)
+    }
+  })
+  const exited = once(child, 'exit').then(([status]) => status as number | null)
+  const said = async (pattern: RegExp, ms = 15_000): Promise<Line | undefined> => {
+    const end = performance.now() + ms
+    while (performance.now() < end) {
+      const line = lines.find(({ msg }) => pattern.test(msg))
+      if (line) return line
+      await sleep(10)
+    }
+    return undefined
+  }
+  const get = async (path: string) => {
+    const url = (await said(/health and metrics/))?.url
+    const response = await fetch(`${url}${path}`)
+    return { status: response.status, text: await response.text() }
+  }
+  return { child, exited, lines, said, get }
+}
+
+const metric = (text: string, name: string) =>
+  text
+    .split('\n')
+    .filter((line) => line.startsWith(`sightline_${name}`))
+    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0)
+
+t.test(
+  'the test card runs until told to stop; every crop is a JPEG of a face, and the books balance',
+  async (t) => {
+    const broker = await openBroker(t)
+    const agent = start(t, { BROKER__URL: broker.url, SITE: 'lab', DEVICE: 'bench1' })
+    while (broker.crops.length < 30) await sleep(20)
+    const health = await agent.get('/healthz')
+    t.equal(health.status, 200, health.text)
+    t.match(JSON.parse(health.text), { ok: true, checks: { broker: 'connected', 'camera testcard': 'up' } })
+    const metrics = (await agent.get('/metrics')).text
+    const made = metric(metrics, 'crops_made_total')
+    t.ok(made >= 30)
+    t.equal(
+      made,
+      metric(metrics, 'crops_published_total') +
+        metric(metrics, 'crops_pending{') +
+        metric(metrics, 'crops_dropped_total'),
+    )
+    t.ok(metric(metrics, 'faces_detected_total') >= made)
+    t.ok(metric(metrics, 'detect_seconds_count') > 0)
+    t.equal(metric(metrics, 'source_up'), 1)
+    agent.child.kill('SIGTERM')
+    t.equal(await agent.exited, 0)
+    const ids = new Set(broker.crops.map(({ metadata }) => metadata.id))
+    t.equal(ids.size, broker.crops.length)
+    for (const { topic, payload, metadata } of broker.crops.slice(0, 20)) {
+      t.equal(topic, 'sightline/v1/lab/bench1/testcard/crop')
+      const { width, height, format } = await sharp(payload).metadata()
+      t.strictSame([format, width, height], ['jpeg', metadata.region[2], metadata.region[3]])
+      t.match(metadata, {
+        site: 'lab',
+        device: 'bench1',
+        camera: 'testcard',
+        clockSane: true,
+        frame: [1280, 720],
+      })
+      t.ok(Math.abs(metadata.capturedAtMs - Date.now()) < 60_000)
+    }
+  },
+)
+
+t.test('photos: every face of every photo, once, from the full-size picture', async (t) => {
+  const folder = t.testdir({ 'notes.txt': 'no photo' })
+  const signal = new AbortController().signal
+  const card = await Testcard.open(
+    {},
+    { input: { width: 256, height: 256 }, log: undefined as never, events: { skipped() {}, damaged() {} } },
+    signal,
+  )
+  let faces = 0
+  const { width, height } = card.frame(0)
+  for (const number of [100, 900, 1700]) {
+    const frame = card.frame(number)
+    await sharp(await frame.cut(0, 0, width, height), { raw: { width, height, channels: 3 } })
+      .png()
+      .toFile(join(folder, `${number}.png`))
+    faces += (frame.truth ?? []).filter(([x, , w]) => x > 60 && x + w < width - 60).length
+  }
+  const broker = await openBroker(t)
+  const agent = start(t, {
+    BROKER__URL: broker.url,
+    CAMERAS: [{ name: 'album', source: folder }],
+    EMIT__RATE_MAX: 1,
+  })
+  t.equal(await agent.exited, 0)
+  while (broker.crops.length < faces) await sleep(10)
+  t.ok(broker.crops.length >= faces && broker.crops.length <= faces + 6, `${broker.crops.length} of ${faces}`)
+  t.ok(await agent.said(/no picture that can be read/, 1))
+  // A crop's pixels are the photo's: the rest is JPEG.
+  for (const { payload, metadata } of broker.crops) {
+    const [left, top, w, h] = metadata.region
+    const seen = await sharp(payload).raw().toBuffer()
+    let best = Infinity
+    for (const number of [100, 900, 1700]) {
+      const truth = await card.frame(number).cut(left, top, w, h)
+      let sum = 0
+      for (let i = 0; i < truth.length; i += 1) sum += Math.abs((truth[i] as number) - (seen[i] as number))
+      best = Math.min(best, sum / truth.length)
+    }
+    t.ok(best < 4, `mean difference ${best}`)
+  }
+})
+
+t.test(
+  'a video that is cut off is played, published, and ends the agent with a status that says so',
+  async (t) => {
+    const folder = t.testdir()
+    await writeClip({ file: join(folder, 'a.mkv'), frames: 50 })
+    const bytes = readFileSync(join(folder, 'a.mkv'))
+    writeFileSync(join(folder, 'cut.mkv'), bytes.subarray(0, bytes.length / 2))
+    const broker = await openBroker(t)
+    const agent = start(t, {
+      BROKER__URL: broker.url,
+      CAMERAS: [{ name: 'file', source: join(folder, 'cut.mkv'), pace: 'asfast' }],
+    })
+    t.equal(await agent.exited, 65)
+    t.match(agent.lines.at(-1), { code: 'SOURCE_UNREADABLE', msg: /cut off/ })
+  },
+)
+
+t.test('a live source that is down is red, is tried again, and leaves the others alone', async (t) => {
+  const broker = await openBroker(t)
+  const agent = start(t, {
+    BROKER__URL: broker.url,
+    CAMERAS: [
+      { name: 'gone', source: 'rtsp://cam:secret@127.0.0.1:1/live' },
+      { name: 'card', source: 'testcard' },
+    ],
+  })
+  while (broker.crops.length < 5) await sleep(20)
+  await agent.said(/cannot be reached/)
+  const health = await agent.get('/healthz')
+  t.equal(health.status, 503)
+  t.match(JSON.parse(health.text), {
+    checks: { 'camera card': 'up', 'camera gone': /^down: .*cannot be reached/ },
+  })
+  t.notMatch(health.text, /secret/)
+  await sleep(1500)
+  t.ok(agent.lines.filter(({ msg }) => /cannot be reached/.test(msg)).length >= 2)
+  t.notMatch(JSON.stringify(agent.lines), /secret/)
+  agent.child.kill('SIGTERM')
+  t.equal(await agent.exited, 0)
+})
+
+t.test('without its broker the agent is red, waits, and says at the end what it lost', async (t) => {
+  const agent = start(t, {
+    BROKER__URL: 'mqtt://127.0.0.1:1',
+    DRAIN__DEADLINE: '2s',
+    CAMERAS: [{ name: 'card', source: 'testcard' }],
+  })
+  await agent.said(/cannot be reached/)
+  await agent.said(/camera opened/)
+  await sleep(500)
+  const health = await agent.get('/healthz')
+  t.equal(health.status, 503)
+  t.match(JSON.parse(health.text), { checks: { broker: /nothing listens/ } })
+  agent.child.kill('SIGTERM')
+  t.equal(await agent.exited, 75)
+  t.match(agent.lines.at(-1), { code: 'DRAIN_TIMEOUT', msg: /crops were lost/ })
+})
+
+t.test('what is wrong from the start ends the agent with its own status and a sentence', async (t) => {
+  const broker = await openBroker(t)
+  const cases = [
+    [66, 'SOURCE_NOT_FOUND', { CAMERAS: [{ name: 'a', source: '/nowhere.mp4' }], BROKER__URL: broker.url }],
+    [66, 'MODEL_NOT_FOUND', { DETECT__MODEL: '/nowhere.onnx', BROKER__URL: broker.url }],
+    [78, 'CONFIG_INVALID', { SIET: 'x' }],
+  ] as const
+  for (const [status, code, settings] of cases) {
+    const agent = start(t, settings)
+    t.equal(await agent.exited, status)
+    t.equal(agent.lines.at(-1)?.code, code)
+  }
+})

@@ -1,0 +1,87 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import sharp from 'sharp'
+import t from 'tap'
+import { deviceSchema } from '../../device/config.ts'
+import { openSource } from '../../device/sources/open.ts'
+import { loadConfig } from '../../lib/config.ts'
+import { openLog } from '../../lib/log.ts'
+
+const picture = (width: number, height: number, background: string) =>
+  sharp({ create: { width, height, channels: 3, background } })
+
+/** What a folder gives: the sizes of its frames, and how many files could not be read. */
+async function read(source: string, more: Record<string, unknown> = {}, frames = Infinity) {
+  const camera = loadConfig(deviceSchema, { overrides: { cameras: [{ name: 'c', source, ...more }] } })
+    .cameras[0]
+  const sizes: string[] = []
+  const pixels: string[] = []
+  let damaged = 0
+  const events = {
+    skipped: () => t.fail('photos are never skipped'),
+    damaged: () => {
+      damaged += 1
+    },
+  }
+  const context = { input: { width: 256, height: 256 }, events, log: openLog('test', 'silent') }
+  await using opened = await openSource(camera as never, context, new AbortController().signal)
+  for await (const frame of opened) {
+    sizes.push(`${frame.width}x${frame.height}`)
+    pixels.push([...(await frame.cut(frame.width - 2, 0, 1, 1))].join())
+    if (sizes.length >= frames) break
+  }
+  return { sizes, pixels, damaged, opened }
+}
+
+t.test('every photo of a folder and its subfolders is read once, whatever else lies there', async (t) => {
+  const dir = t.testdir({ sub: {}, 'c-notes.txt': 'no picture', '.hidden': 'x' })
+  await picture(300, 200, 'red').jpeg().toFile(join(dir, 'a.jpg'))
+  await picture(40, 30, 'blue').png().toFile(join(dir, 'b.png'))
+  await sharp({ create: { width: 20, height: 10, channels: 4, background: '#0000' } })
+    .png()
+    .toFile(join(dir, 'd-alpha.png'))
+  await picture(64, 48, 'lime')
+    .webp({ lossless: true })
+    .toFile(join(dir, 'sub', 'e.webp'))
+  await picture(50, 50, '#777')
+    .greyscale()
+    .jpeg()
+    .toFile(join(dir, 'sub', 'f-grey.jpg'))
+  const whole = await picture(600, 400, 'teal').jpeg().toBuffer()
+  writeFileSync(join(dir, 'b-cut.jpg'), whole.subarray(0, whole.length / 2))
+  const { sizes, damaged, pixels, opened } = await read(dir)
+  t.strictSame(sizes, ['300x200', '40x30', '20x10', '64x48', '50x50'])
+  t.equal(damaged, 2, 'the note and the photo that is cut off')
+  t.match(pixels[0], /^25[345],0,0$/)
+  t.equal(opened.live, false)
+  t.equal(opened.lossless, true)
+})
+
+t.test('a photo is turned upright as its EXIF says', async (t) => {
+  const dir = t.testdir()
+  const left = await picture(30, 40, 'red').png().toBuffer()
+  await picture(60, 40, 'blue')
+    .composite([{ input: left, left: 0, top: 0 }])
+    .withMetadata({ orientation: 6 })
+    .jpeg({ quality: 100 })
+    .toFile(join(dir, 'a.jpg'))
+  const { sizes, pixels } = await read(dir)
+  t.strictSame(sizes, ['40x60'])
+  t.match(pixels[0], /^25\d,\d,\d$/, 'what was left is now on top')
+})
+
+t.test('one photo is a source too, also without a name that says so', async (t) => {
+  const file = join(t.testdir(), 'photo')
+  await picture(80, 60, 'red').jpeg().toFile(file)
+  t.strictSame((await read(file)).sizes, ['80x60'])
+  t.strictSame((await read(file, { loop: true }, 3)).sizes, ['80x60', '80x60', '80x60'])
+})
+
+t.test('what cannot be read at all is an error that names it', async (t) => {
+  const dir = t.testdir({ empty: {}, texts: { 'a.txt': 'a' }, nothing: '' })
+  await t.rejects(read(join(dir, 'none')), { code: 'SOURCE_NOT_FOUND', message: /none does not exist/ })
+  await t.rejects(read(join(dir, 'empty')), { code: 'SOURCE_UNREADABLE', message: /is empty/ })
+  await t.rejects(read(join(dir, 'texts')), { code: 'SOURCE_UNREADABLE', message: /no picture/ })
+  await t.rejects(read(join(dir, 'nothing')), { code: 'SOURCE_UNREADABLE', message: /is empty/ })
+  await t.rejects(read(join(dir, 'texts', 'a.txt')), { code: 'SOURCE_UNREADABLE', message: /no video/ })
+})
