@@ -71,7 +71,7 @@ async function measure(stack: Stack, proxy: Proxy): Promise<number> {
   await sleep(500)
   if (seen > 0) throw new Error('crops passed a link that was down')
   const start = performance.now()
-  proxy.accept()
+  await proxy.accept()
   await Promise.race([
     done.promise,
     sleep(WAIT_MS_MAX, undefined, { ref: false }).then(() => {

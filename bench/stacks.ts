@@ -21,6 +21,11 @@ export interface Stack extends AsyncDisposable {
   readonly memoryPeaks: ReadonlyMap<string, number>
 }
 
+export interface SightlineStack extends Stack {
+  /** The subscriber's /metrics and gallery. */
+  readonly subscriberHttp: string
+}
+
 export interface StackOptions {
   /** The bridge connects here instead of to the cloud broker itself. */
   readonly linkTo?: (cloudPort: number) => Promise<number>
@@ -79,7 +84,7 @@ const CLI = fileURLToPath(new URL('../cli.ts', import.meta.url))
 const CONF = fileURLToPath(new URL('../conf/', import.meta.url))
 
 /** Sightline as it comes: the files in conf/, every acknowledgement after the disk. */
-export async function sightline({ linkTo, subscriber }: StackOptions): Promise<Stack> {
+export async function sightline({ linkTo, subscriber }: StackOptions): Promise<SightlineStack> {
   const running = new Running()
   const { folder } = running
   const [edgePort, cloudPort, edgeHttp, cloudHttp, subscriberHttp] = (await freePorts(5)) as [
@@ -137,6 +142,7 @@ export async function sightline({ linkTo, subscriber }: StackOptions): Promise<S
     edgeUrl: `mqtt://127.0.0.1:${edgePort}`,
     cloudUrl: `mqtt://127.0.0.1:${cloudPort}`,
     files: join(folder, 'bucket'),
+    subscriberHttp: `http://127.0.0.1:${subscriberHttp}`,
     memoryPeaks: running.memoryPeaks,
     [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
   }

@@ -105,8 +105,8 @@ export class Agent {
       }
     } finally {
       await frames.return?.()
-      await cropping
       await upcoming.then(({ value }) => value?.[Symbol.dispose]()).catch(() => {})
+      await cropping
     }
   }
 

@@ -56,6 +56,8 @@ const REFUSALS: Readonly<Record<number, string>> = {
 
 export class Publisher implements AsyncDisposable {
   readonly #options: PublisherOptions
+  /** The broker's address for people: without user and password. */
+  readonly #name: string
   /** Both in the order offered: a Map keeps it. */
   #waiting = new Map<number, Outgoing>()
   readonly #inFlight = new Map<number, Outgoing & { readonly sentAtMs: number }>()
@@ -72,6 +74,7 @@ export class Publisher implements AsyncDisposable {
 
   constructor(options: PublisherOptions) {
     this.#options = options
+    this.#name = options.url.replace(/\/\/[^@/]*@/, '//')
   }
 
   get pending(): number {
@@ -161,13 +164,13 @@ export class Publisher implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
-    const { log, url } = this.#options
+    const { log } = this.#options
     const signal = this.#stop.signal
     const backoff = new Backoff(this.#options.backoff)
     const complain = throttled((count) =>
       log.warn(
         { code: 'BROKER_UNREACHABLE', attempts: count, pending: this.pending, trouble: this.#trouble },
-        `${url} cannot be reached: ${this.#trouble}. Trying again; crops wait meanwhile.`,
+        `${this.#name} cannot be reached: ${this.#trouble}. Trying again; crops wait meanwhile.`,
       ),
     )
     let fruitless = 0
@@ -208,7 +211,7 @@ export class Publisher implements AsyncDisposable {
         why = reasonOf(error)
         const words = REFUSALS[(error as { code?: unknown }).code as number]
         if (words !== undefined && !counts.connected) {
-          refused = failure('BROKER_REFUSED', `The broker ${this.#options.url} refuses us: ${words}.`, error)
+          refused = failure('BROKER_REFUSED', `The broker ${this.#name} refuses us: ${words}.`, error)
         }
       })
       client.on('connect', () => {
@@ -217,10 +220,7 @@ export class Publisher implements AsyncDisposable {
         this.#client = client
         this.#counts = counts
         this.#trouble = undefined
-        this.#options.log.info(
-          { broker: this.#options.url, pending: this.pending },
-          'connected to the broker',
-        )
+        this.#options.log.info({ broker: this.#name, pending: this.pending }, 'connected to the broker')
         this.#sendStatus(client, 'online')
         this.#send()
         watch = setInterval(() => {

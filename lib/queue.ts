@@ -5,6 +5,7 @@ import { type Database, open as openLmdb, type RootDatabase } from 'lmdb'
 import { EntryIndex } from './entry-index.ts'
 import { failure, type SightlineError } from './errors.ts'
 import { FolderLock } from './lock.ts'
+import { checkStoreFile } from './store-file.ts'
 
 /**
  * The one durable store: every keeper's messages, until the next keeper has acknowledged them.
@@ -150,8 +151,10 @@ export class Store implements AsyncDisposable {
     }
     const lock = FolderLock.take(folder)
     try {
+      const path = join(folder, 'store.mdb')
+      checkStoreFile(path)
       const root = openLmdb<Uint8Array, string>({
-        path: join(folder, 'store.mdb'),
+        path,
         encoding: 'binary',
         maxDbs: 8,
         // put() then resolves when the commit is on disk, not when it is visible.
@@ -652,13 +655,19 @@ function encodeReference(atMs: number, { header, body }: Message, key = ''): Buf
   return reference
 }
 
-function decodeReference(value: Uint8Array): { atMs: number; bytes: number; key: string | undefined; header: Buffer } {
+function decodeReference(value: Uint8Array): {
+  atMs: number
+  bytes: number
+  key: string | undefined
+  header: Buffer
+} {
   const reference = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
   const keyEnd = REFERENCE_START_BYTES + reference.readUInt8(12)
   return {
     atMs: reference.readDoubleBE(0),
     bytes: reference.readUInt32BE(8),
-    key: keyEnd > REFERENCE_START_BYTES ? reference.toString('utf8', REFERENCE_START_BYTES, keyEnd) : undefined,
+    key:
+      keyEnd > REFERENCE_START_BYTES ? reference.toString('utf8', REFERENCE_START_BYTES, keyEnd) : undefined,
     header: reference.subarray(keyEnd),
   }
 }

@@ -70,7 +70,7 @@ export class S3Bucket implements Bucket {
     this.conditionalWrites = conditionalWrites
   }
 
-  /** Errors: BUCKET_NOT_FOUND, BUCKET_DENIED, BUCKET_UNREACHABLE, BUCKET_REFUSED, NAME_INVALID (the prefix). */
+  /** Errors: BUCKET_NOT_FOUND, BUCKET_DENIED, BUCKET_UNREACHABLE, BUCKET_REFUSED, NAME_INVALID (prefix), CONFIG_INVALID (endpoint). */
   static async open(options: S3Options, signal?: AbortSignal): Promise<S3Bucket> {
     const region = options.region ?? (options.endpoint === undefined ? undefined : 'us-east-1')
     const client = new S3Client({
@@ -91,7 +91,7 @@ export class S3Bucket implements Bucket {
         httpsAgent: { keepAlive: true, maxSockets: SOCKETS_MAX },
       },
     })
-    let place = placeOf(options, region ?? 'its region')
+    let place = placeOf(options, region ?? 'unknown')
     try {
       place = placeOf(options, await client.config.region())
       const conditionalWrites = await probe(client, options.bucket, place.prefix, signal)
@@ -193,7 +193,11 @@ interface Place {
 function placeOf(options: S3Options, region: string): Place {
   const prefix = options.prefix?.replace(/^\/+|\/+$/g, '') ?? ''
   if (prefix !== '') assertKey(prefix)
-  const store = new URL(options.endpoint ?? `https://s3.${region}.amazonaws.com`)
+  const address = options.endpoint ?? `https://s3.${region}.amazonaws.com`
+  // Not repeated: whoever writes a password into an address finds it in no log of ours.
+  if (!URL.canParse(address) || !/^https?:/.test(address))
+    throw failure('CONFIG_INVALID', '"bucket.endpoint" is no address such as https://minio.example:9000.')
+  const store = new URL(address)
   // Credentials in an address would end up in messages and links.
   store.username = ''
   store.password = ''
@@ -359,8 +363,8 @@ function s3Failure(error: unknown, description: string, { bucket, endpoint, pref
   if (name === 'NoSuchBucket' || name === 'InvalidBucketName')
     return failure(
       'BUCKET_NOT_FOUND',
-      `There is no bucket "${bucket}" at ${endpoint ?? 'AWS'} (${said}). ` +
-        'Create it there, or correct "bucket.name", "bucket.region" or "bucket.endpoint".',
+      `There is no bucket "${bucket}" at ${endpoint ? new URL(endpoint).host : 'AWS'} (${said}). ` +
+        'Create it there, or correct "bucket.bucket", "bucket.region" or "bucket.endpoint".',
       error,
     )
   if (error.message === 'Region is missing')

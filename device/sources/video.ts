@@ -522,7 +522,7 @@ async function openDecoder(
   codec.allocContext3(decoder)
   codec.parametersToContext(stream.codecpar)
   codec.pktTimebase = stream.timeBase
-  codec.threadCount = decoderThreads ?? Math.min(availableParallelism(), DECODER_THREADS_MAX)
+  codec.threadCount = decoderThreads ?? Math.min(availableParallelism() + 1, DECODER_THREADS_MAX)
   const status = await codec.open2(decoder, null)
   if (status >= 0) return codec
   codec.freeContext()

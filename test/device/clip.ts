@@ -1,4 +1,10 @@
-import { AV_CODEC_ID_MPEG4, AV_PIX_FMT_YUV420P, AVCOL_RANGE_MPEG, AVCOL_SPC_BT709 } from 'node-av/constants'
+import {
+  AV_CODEC_ID_MPEG4,
+  AV_PIX_FMT_YUV420P,
+  AV_PKT_DATA_DISPLAYMATRIX,
+  AVCOL_RANGE_MPEG,
+  AVCOL_SPC_BT709,
+} from 'node-av/constants'
 import { Codec, CodecContext, FFmpegError, FormatContext, Frame, Packet, Rational } from 'node-av/lib'
 
 /**
@@ -13,6 +19,8 @@ export interface ClipOptions {
   readonly width?: number
   readonly height?: number
   readonly framerate?: number
+  /** To be shown a quarter of a turn clockwise, as phones write it. */
+  readonly turned?: boolean
 }
 
 /** Limited-range BT.709 for RGB 255, 0, 0. */
@@ -43,6 +51,14 @@ export async function writeClip(options: ClipOptions): Promise<void> {
   check(stream.codecpar.fromContext(codec))
   stream.timeBase = codec.timeBase
   stream.avgFrameRate = codec.framerate
+  if (options.turned) {
+    // Display matrix of libavutil/display.h: three rows of three, 16.16 and 2.30 fixed point.
+    const matrix = Buffer.alloc(36)
+    matrix.writeInt32LE(1 << 16, 4)
+    matrix.writeInt32LE(-(1 << 16), 12)
+    matrix.writeInt32LE(1 << 30, 32)
+    stream.codecpar.addCodedSideData(AV_PKT_DATA_DISPLAYMATRIX, matrix)
+  }
   check(await format.openOutput())
   check(await format.writeHeader())
   using packet = new Packet()

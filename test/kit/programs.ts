@@ -123,7 +123,8 @@ export class Program {
       join(ROOT, MAIN[this.kind]),
       '--config',
       this.#file,
-    ] as [string, ...string[]]
+    ]
+    if (command === undefined) throw new TypeError('no command')
     const child = spawn(command, args, {
       cwd: ROOT,
       env: { ...env, ...this.#options.env },

@@ -41,7 +41,7 @@ interface State {
   break: () => void
 }
 
-export class Proxy implements AsyncDisposable {
+export class TcpProxy implements AsyncDisposable {
   readonly #options: ProxyOptions
   readonly #state: State
   readonly #connections = new Set<Connection>()
@@ -60,8 +60,8 @@ export class Proxy implements AsyncDisposable {
     }
   }
 
-  static async open(options: ProxyOptions): Promise<Proxy> {
-    const proxy = new Proxy(options)
+  static async open(options: ProxyOptions): Promise<TcpProxy> {
+    const proxy = new TcpProxy(options)
     await proxy.accept()
     return proxy
   }
@@ -141,7 +141,7 @@ export class Proxy implements AsyncDisposable {
    * @returns when it has happened
    */
   cutWhen(test: PacketTest): Promise<void> {
-    if (!this.#options.mqtt) throw new TypeError('Proxy.cutWhen: open the proxy with mqtt: true')
+    if (!this.#options.mqtt) throw new TypeError('TcpProxy.cutWhen: open the proxy with mqtt: true')
     return new Promise((resolve) => {
       this.#state.breaksAt = test
       this.#state.break = () => {
@@ -166,6 +166,8 @@ export class Proxy implements AsyncDisposable {
     this.cut()
   }
 }
+
+export { TcpProxy as Proxy }
 
 class Connection {
   readonly #client: Socket

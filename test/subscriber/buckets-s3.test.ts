@@ -264,3 +264,19 @@ t.test('addresses follow endpoint, style, prefix and publicUrl', async (t) => {
   t.equal(await urlOf({ prefix: 'x', publicUrl: 'https://cdn.example/' }), 'https://cdn.example/s/1.jpg')
   await t.rejects(urlOf({ prefix: '../x' }), { code: 'NAME_INVALID' })
 })
+
+t.test('an endpoint that is no address is refused without repeating it', async (t) => {
+  for (const endpoint of ['user:secret@minio:9000', 'minio', 'ftp://minio', 'http://']) {
+    const error = await failureOf(S3Bucket.open({ bucket: 'b', endpoint, publicRead: false }))
+    t.equal(error.code, 'CONFIG_INVALID', endpoint)
+    t.notMatch(error.message, 'secret')
+  }
+})
+
+t.test('credentials in an endpoint reach no description, address or message', async (t) => {
+  const store = await cannedStore(t, () => [404, 'NoSuchBucket'])
+  const endpoint = store.replace('//', '//someone:hidden@')
+  const error = await failureOf(S3Bucket.open({ bucket: 'b', endpoint, publicRead: false }))
+  t.equal(error.code, 'BUCKET_NOT_FOUND')
+  t.notMatch(error.message, /someone|hidden/)
+})

@@ -1,0 +1,39 @@
+import { parseArgs } from 'node:util'
+
+/**
+ * `npm run bench`: everything that has a bar, side by side with what people would use instead, as ratios of one run.
+ * `npm run bench -- transport backlog` runs some of them. Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
+ * the path) and, for the device, test clips (SIGHTLINE_TEST_DATA).
+ */
+const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
+  transport: async () => {
+    const { benchTransport, printTransport } = await import('./transport.ts')
+    printTransport(await benchTransport())
+  },
+  backlog: async () => {
+    const { benchBacklog, printBacklog } = await import('./backlog.ts')
+    printBacklog(await benchBacklog())
+  },
+  memory: async () => {
+    const { benchMemory, printMemory } = await import('./memory.ts')
+    printMemory(await benchMemory())
+  },
+  device: async () => {
+    const { benchDevice, printDevice } = await import('./device.ts')
+    const result = await benchDevice()
+    if (result) printDevice(result)
+    else
+      process.stdout.write(
+        '\nDevice: left out, for want of test clips: set SIGHTLINE_TEST_DATA to the folder that holds video/ and models/\n',
+      )
+  },
+}
+
+const { positionals } = parseArgs({ allowPositionals: true })
+for (const name of positionals.length > 0 ? positionals : Object.keys(BENCHES)) {
+  const bench = BENCHES[name]
+  if (!bench)
+    throw new Error(`There is no benchmark "${name}". There are: ${Object.keys(BENCHES).join(', ')}.`)
+  process.stdout.write(`\n${name} ...\n`)
+  await bench()
+}

@@ -1,0 +1,454 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { open as openLmdb } from 'lmdb'
+import t from 'tap'
+import { type Queue, type QueueBounds, Store } from '../../lib/queue.ts'
+import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
+import { seeded, until } from '../kit/wait.ts'
+
+const BOUNDLESS: QueueBounds = {
+  entriesMax: Infinity,
+  bytesMax: Infinity,
+  ageMsMax: Infinity,
+  whenFull: 'reject',
+}
+
+async function openStore(t: Test, folder = temporaryFolder(t)): Promise<Store> {
+  const store = await Store.open({ folder })
+  t.after(() => store[Symbol.asyncDispose]())
+  return store
+}
+
+const message = (body: string) => ({ header: Buffer.from(`header of ${body}`), body: Buffer.from(body) })
+const sized = (bytes: number) => ({ header: Buffer.alloc(0), body: Buffer.alloc(bytes) })
+
+/** The body; undefined where the entry is gone. */
+function text(queue: Queue, sequence: number | undefined): string | undefined {
+  const found = sequence === undefined ? undefined : queue.read(sequence)
+  return found?.body.toString()
+}
+
+function contents(queue: Queue): string[] {
+  const found: string[] = []
+  for (let at = queue.after(0); at !== undefined; at = queue.after(at)) found.push(String(text(queue, at)))
+  return found
+}
+
+t.test('messages leave in the order in which they were accepted, across a restart too', async (t) => {
+  const folder = temporaryFolder(t)
+  const first = await openStore(t, folder)
+  const names = Array.from({ length: 500 }, (_, n) => `m${n}`)
+  const queue = first.queue('q', BOUNDLESS)
+  await Promise.all(names.slice(0, 250).map((name) => first.accept(message(name), [queue])))
+  t.strictSame(contents(queue), names.slice(0, 250))
+  await first[Symbol.asyncDispose]()
+  const second = await openStore(t, folder)
+  const again = second.queue('q', BOUNDLESS)
+  await Promise.all(names.slice(250).map((name) => second.accept(message(name), [again])))
+  t.strictSame(contents(again), names)
+})
+
+t.test('header, body and key come back as they were given, from disk too', async (t) => {
+  const folder = temporaryFolder(t)
+  const store = await openStore(t, folder)
+  const given = [
+    { header: Buffer.from([0, 1, 2]), body: Buffer.alloc(100_000, 'x') },
+    { header: Buffer.alloc(0), body: Buffer.alloc(0) },
+    { header: Buffer.alloc(3000, 'h'), body: Buffer.from('b') },
+  ]
+  const queue = store.queue('q', BOUNDLESS)
+  for (const [n, one] of given.entries()) await store.accept(one, [queue], n === 1 ? undefined : `key ${n}`)
+  await store[Symbol.asyncDispose]()
+  const again = (await openStore(t, folder)).queue('q', BOUNDLESS)
+  let at = 0
+  for (const { header, body } of given) {
+    at = again.after(at) ?? 0
+    const found = again.read(at)
+    t.ok(found?.header.equals(header) && found.body.equals(body), `${header.length} and ${body.length} bytes`)
+  }
+  t.ok(again.has('key 0') && again.has('key 2') && !again.has('key 1'))
+})
+
+t.test('a message is not in the queue before it is on disk', async (t) => {
+  const store = await openStore(t)
+  const queue = store.queue('q', BOUNDLESS)
+  let told = 0
+  queue.onEntries = () => {
+    told += 1
+  }
+  const accepted = store.accept(message('a'), [queue])
+  t.equal(queue.size, 0)
+  t.equal(told, 0)
+  await accepted
+  t.equal(queue.size, 1)
+  t.equal(told, 1)
+})
+
+t.test('the books balance at every moment, through a random life with restarts', async (t) => {
+  const folder = temporaryFolder(t)
+  const random = seeded(42)
+  const pick = (count: number) => Math.floor(random() * count)
+  const bounds: Record<string, QueueBounds> = {
+    plain: BOUNDLESS,
+    ring: { ...BOUNDLESS, entriesMax: 20, whenFull: 'drop-oldest' },
+    strict: { ...BOUNDLESS, bytesMax: 4000 },
+  }
+  const accepted: Record<string, number> = { plain: 0, ring: 0, strict: 0 }
+  for (let life = 0; life < 5; life += 1) {
+    const store = await Store.open({ folder })
+    const queues = Object.entries(bounds).map(([name, bound]) => store.queue(name, bound))
+    const check = () => {
+      for (const queue of queues)
+        if (missing(queue.books) !== 0 || queue.bytes < 0)
+          t.fail(`${queue.name} is out of balance`, { books: queue.books })
+    }
+    for (const queue of queues)
+      t.match(queue.books, { accepted: accepted[queue.name] }, `${queue.name} remembers its books`)
+    for (let step = 0; step < 400; step += 1) {
+      const queue = queues[pick(3)] as Queue
+      const oldest = queue.after(0)
+      if (random() < 0.6) {
+        const wanted = queues.filter(() => random() < 0.6)
+        try {
+          const done = store.accept(sized(pick(200)), wanted)
+          check()
+          if (random() < 0.5) await done
+          for (const { name } of wanted) accepted[name] = (accepted[name] ?? 0) + 1
+        } catch (error) {
+          t.match(error, { code: 'QUEUE_FULL' })
+        }
+      } else if (oldest !== undefined) {
+        if (random() < 0.7) void queue.forwarded(oldest)
+        else void queue.drop(oldest, 'spilled')
+      }
+      check()
+    }
+    await store.committed()
+    check()
+    await store[Symbol.asyncDispose]()
+  }
+  const store = await openStore(t, folder)
+  let referred = 0
+  for (const name of Object.keys(bounds)) {
+    const queue = store.queue(name, bounds[name] as QueueBounds)
+    t.equal(missing(queue.books), 0)
+    t.equal(contents(queue).length, queue.size, 'every pending message can be read')
+    referred += queue.size
+  }
+  t.ok(referred > 0, 'the life left something to look at')
+})
+
+t.test('a body is on disk exactly as long as a queue refers to it', async (t) => {
+  const folder = temporaryFolder(t)
+  const store = await openStore(t, folder)
+  const [a, b, c] = ['a', 'b', 'c'].map((name) => store.queue(name, BOUNDLESS)) as [Queue, Queue, Queue]
+  await store.accept(message('shared'), [a, b, c])
+  const sequence = a.after(0) as number
+  await a.forwarded(sequence)
+  t.equal(text(b, sequence), 'shared')
+  t.equal(text(a, sequence), undefined, 'a queue that has released it does not see it any more')
+  await b.drop(sequence, 'spilled')
+  t.equal(text(c, sequence), 'shared')
+  await store[Symbol.asyncDispose]()
+  t.equal(bodies(folder), 1)
+
+  const again = await openStore(t, folder)
+  const last = again.queue('c', BOUNDLESS)
+  t.equal(text(last, sequence), 'shared')
+  await last.forwarded(sequence)
+  await again[Symbol.asyncDispose]()
+  t.equal(bodies(folder), 0, 'the last release frees it')
+})
+
+t.test('an entry that is released twice counts once', async (t) => {
+  const store = await openStore(t)
+  const queue = store.queue('q', BOUNDLESS)
+  await store.accept(message('x'), [queue])
+  const sequence = queue.after(0) as number
+  await Promise.all([queue.forwarded(sequence), queue.forwarded(sequence), queue.drop(sequence, 'spilled')])
+  t.strictSame(queue.books, { accepted: 1, forwarded: 1, pending: 0, dropped: {} })
+})
+
+t.test(
+  'a full queue that rejects says so at once, keeps what it has, and takes more after a release',
+  async (t) => {
+    const store = await openStore(t)
+    const queue = store.queue('q', { ...BOUNDLESS, entriesMax: 3 })
+    for (const name of ['a', 'b', 'c']) void store.accept(message(name), [queue])
+    t.throws(() => store.accept(message('d'), [queue]), { code: 'QUEUE_FULL', message: /"q" is full/ })
+    await store.committed()
+    t.strictSame(contents(queue), ['a', 'b', 'c'])
+    await queue.forwarded(queue.after(0) as number)
+    await store.accept(message('d'), [queue])
+    t.strictSame(contents(queue), ['b', 'c', 'd'])
+  },
+)
+
+t.test('a bound in bytes counts bodies, those being written included', async (t) => {
+  const store = await openStore(t)
+  const queue = store.queue('q', { ...BOUNDLESS, bytesMax: 250 })
+  const first = store.accept(sized(100), [queue])
+  const second = store.accept(sized(100), [queue])
+  t.throws(() => store.accept(sized(100), [queue]), { code: 'QUEUE_FULL' })
+  await Promise.all([first, second])
+  t.equal(queue.bytes, 200)
+  await store.accept(sized(50), [queue])
+  t.equal(queue.bytes, 250)
+})
+
+t.test('a full queue that drops the oldest counts each, and never drops what is in flight', async (t) => {
+  const store = await openStore(t)
+  const queue = store.queue('q', { ...BOUNDLESS, entriesMax: 3, whenFull: 'drop-oldest' })
+  for (const name of ['a', 'b', 'c']) await store.accept(message(name), [queue])
+  queue.hold(queue.after(0) as number)
+  await store.accept(message('d'), [queue])
+  t.strictSame(contents(queue), ['a', 'c', 'd'])
+  for (let at = queue.after(0); at !== undefined; at = queue.after(at)) queue.hold(at)
+  t.throws(() => store.accept(message('e'), [queue]), { code: 'QUEUE_FULL' })
+  queue.letGo(queue.after(0) as number)
+  await store.accept(message('e'), [queue])
+  t.strictSame(contents(queue), ['c', 'd', 'e'])
+  t.strictSame(queue.books, { accepted: 5, forwarded: 0, pending: 3, dropped: { 'dropped oldest': 2 } })
+})
+
+t.test(
+  'a message for two queues is taken by both or by none, and a refusal costs neither anything',
+  async (t) => {
+    const store = await openStore(t)
+    const ring = store.queue('ring', { ...BOUNDLESS, entriesMax: 2, whenFull: 'drop-oldest' })
+    const strict = store.queue('strict', { ...BOUNDLESS, entriesMax: 1 })
+    await store.accept(message('a'), [ring])
+    await store.accept(message('b'), [ring, strict])
+    t.throws(() => store.accept(message('c'), [ring, strict]), { code: 'QUEUE_FULL', message: /"strict"/ })
+    await store.committed()
+    t.strictSame(contents(ring), ['a', 'b'])
+    t.strictSame(contents(strict), ['b'])
+  },
+)
+
+t.test('entries expire by age, counted, those in flight excepted', async (t) => {
+  const store = await openStore(t)
+  const queue = store.queue('q', { ...BOUNDLESS, ageMsMax: 60_000 })
+  for (const name of ['a', 'b']) await store.accept(message(name), [queue])
+  queue.hold(queue.after(0) as number)
+  queue.expire(Date.now() + 30_000)
+  t.equal(queue.size, 2)
+  queue.expire(Date.now() + 61_000)
+  t.strictSame(contents(queue), ['a'])
+  t.strictSame(queue.books.dropped, { expired: 1 })
+})
+
+t.test('age is looked at without anybody asking', async (t) => {
+  const store = await openStore(t)
+  const queue = store.queue('q', { ...BOUNDLESS, ageMsMax: 1 })
+  await store.accept(message('a'), [queue])
+  await until('it expires', () => queue.size === 0, 3000)
+})
+
+t.test('keys tell what is pending or being written, across a restart too', async (t) => {
+  const folder = temporaryFolder(t)
+  const store = await openStore(t, folder)
+  const queue = store.queue('q', BOUNDLESS)
+  const writing = store.accept(message('x'), [queue], 'ключ')
+  t.ok(queue.has('ключ'))
+  await writing
+  await store[Symbol.asyncDispose]()
+  const again = (await openStore(t, folder)).queue('q', BOUNDLESS)
+  t.ok(again.has('ключ'))
+  t.notOk(again.has('another'))
+  await again.forwarded(again.after(0) as number)
+  t.notOk(again.has('ключ'))
+})
+
+t.test('a queue that is removed is gone with what it held, and one of its name begins anew', async (t) => {
+  const folder = temporaryFolder(t)
+  const store = await openStore(t, folder)
+  const other = store.queue('other', BOUNDLESS)
+  const queue = store.queue('q', BOUNDLESS)
+  await store.accept(message('shared'), [queue, other])
+  await store.accept(message('own'), [queue])
+  const late = store.accept(message('late'), [queue]) // on its way while the queue goes
+  const removed = store.removeQueue(queue)
+  const fresh = store.queue('q', BOUNDLESS)
+  await Promise.all([late, removed, store.accept(message('new'), [fresh])])
+  await store.committed()
+  t.strictSame(contents(fresh), ['new'])
+  await store[Symbol.asyncDispose]()
+  t.equal(bodies(folder), 2, 'shared and new; what nobody wants is freed')
+  const again = await openStore(t, folder)
+  t.strictSame(contents(again.queue('q', BOUNDLESS)), ['new'])
+  t.strictSame(contents(again.queue('other', BOUNDLESS)), ['shared'])
+  t.equal(again.queue('q', BOUNDLESS).books.accepted, 1)
+})
+
+t.test('small values are kept beside the queues, whatever their keys', async (t) => {
+  const folder = temporaryFolder(t)
+  const store = await openStore(t, folder)
+  const keys = ['', 'a', 'z', 'ключ', '\u{1f600} pi', '\uffff', '\u0001', 'a/b/c']
+  await Promise.all(keys.map((key) => store.put('table', key, Buffer.from(key))))
+  await Promise.all([store.put('table 2', 'x', Buffer.from('x')), store.put('tabl', 'x', Buffer.from('x'))])
+  await store[Symbol.asyncDispose]()
+  const again = await openStore(t, folder)
+  const found = [...again.entries('table')].map(({ key, value }) => [key, Buffer.from(value).toString()])
+  t.strictSame(new Map(found as [string, string][]), new Map(keys.map((key) => [key, key])))
+  await again.remove('table', '\u{1f600} pi')
+  t.equal(again.get('table', '\u{1f600} pi'), undefined)
+  t.equal(Buffer.from(again.get('table', 'ключ') ?? '').toString(), 'ключ')
+})
+
+t.test('what is written and removed in the same moment ends as asked for last', async (t) => {
+  const store = await openStore(t)
+  void store.put('table', 'key', Buffer.from('one'))
+  void store.remove('table', 'key')
+  await store.put('table', 'key', Buffer.from('two'))
+  t.equal(Buffer.from(store.get('table', 'key') ?? '').toString(), 'two')
+})
+
+t.test('a closed store takes nothing, and says so', async (t) => {
+  const store = await openStore(t)
+  const queue = store.queue('q', BOUNDLESS)
+  await store[Symbol.asyncDispose]()
+  await store[Symbol.asyncDispose]()
+  t.throws(() => store.accept(message('x'), [queue]), { code: 'STORE_IO' })
+  await t.rejects(store.put('table', 'key', Buffer.from('x')), { code: 'STORE_IO' })
+})
+
+// --- processes ------------------------------------------------------------------------------------------------
+
+function hold(t: Test, folder: string, mode: 'accept' | 'hold', ...under: string[]): Holder {
+  const file = join(import.meta.dirname, 'hold-store.ts')
+  const [command, ...args] = [...under, process.execPath, file, folder, mode]
+  const child = spawn(command as string, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.after(() => void child.kill('SIGKILL'))
+  const lines: string[] = []
+  createInterface({ input: child.stdout }).on('line', (line) => lines.push(line))
+  return { child, lines }
+}
+
+interface Holder {
+  readonly child: ChildProcess
+  readonly lines: string[]
+}
+
+async function kill({ child }: Holder): Promise<void> {
+  const closed = once(child, 'close')
+  child.kill('SIGKILL')
+  await closed
+}
+
+t.test(
+  'kill -9 while messages are accepted: every acknowledged one is there, once, and the books balance',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    let before = 0
+    for (let round = 0; round < 2; round += 1) {
+      const holder = hold(t, folder, 'accept')
+      await until('some are acknowledged', () => holder.lines.length > 300, 20_000)
+      await kill(holder)
+      const acknowledged = holder.lines.filter((line) => /^\d+$/.test(line)).map(Number)
+      const store = await openStore(t, folder)
+      const [first, second] = [store.queue('first', BOUNDLESS), store.queue('second', BOUNDLESS)]
+      const kept = contents(first).slice(before)
+      const expected = kept.map((_, n) => `message ${n}`)
+      t.strictSame(kept, expected, 'in order, none missing, none twice')
+      t.ok(kept.length >= Math.max(...acknowledged) + 1, `all ${acknowledged.length} acknowledged are there`)
+      t.equal(missing(first.books), 0)
+      t.equal(missing(second.books), 0)
+      t.ok(second.books.forwarded > 0, 'releases survive too')
+      before = first.size
+      await store[Symbol.asyncDispose]()
+    }
+  },
+)
+
+t.test('a second process is refused, and told who holds the store', async (t) => {
+  const folder = temporaryFolder(t)
+  const holder = hold(t, folder, 'hold')
+  await until('it is open', () => holder.lines.includes('open'), 20_000)
+  await t.rejects(Store.open({ folder }), {
+    code: 'STORE_LOCKED',
+    message: new RegExp(`in use by process ${holder.child.pid}\\b`),
+  })
+  await kill(holder)
+  await t.resolves(openStore(t, folder), 'the lock of a process that was killed does not hold')
+})
+
+t.test('a second store in the same process is refused too', async (t) => {
+  const folder = temporaryFolder(t)
+  const store = await openStore(t, folder)
+  await t.rejects(Store.open({ folder }), {
+    code: 'STORE_LOCKED',
+    message: new RegExp(`process ${process.pid}`),
+  })
+  await store[Symbol.asyncDispose]()
+  await t.resolves(openStore(t, folder))
+})
+
+t.test('a lock whose process number now belongs to another process does not hold', async (t) => {
+  const folder = temporaryFolder(t)
+  writeFileSync(join(folder, 'lock'), JSON.stringify({ pid: process.ppid, startedAt: 'another boot:1' }))
+  const store = await openStore(t, folder)
+  t.match(JSON.parse(readFileSync(join(folder, 'lock'), 'utf8')), { pid: process.pid })
+  await store[Symbol.asyncDispose]()
+  writeFileSync(join(folder, 'lock'), '{"pi') // torn by a power cut
+  await t.resolves(openStore(t, folder))
+})
+
+t.test('a store of a newer version is refused and left as it is', async (t) => {
+  const folder = temporaryFolder(t)
+  const store = await openStore(t, folder)
+  await store.accept(message('x'), [store.queue('q', BOUNDLESS)])
+  await store[Symbol.asyncDispose]()
+  const root = openLmdb({ path: join(folder, 'store.mdb'), encoding: 'binary', maxDbs: 8 })
+  await root.put('version', Buffer.from('2'))
+  await root.close()
+  await t.rejects(Store.open({ folder }), { code: 'STORE_NEWER' })
+  await t.rejects(Store.open({ folder }), { code: 'STORE_NEWER' }, 'and the lock is not left behind')
+  t.equal(bodies(folder), 1)
+})
+
+t.test('a file that is no store says so and is not touched', async (t) => {
+  for (const garbage of [Buffer.alloc(100_000, 'not a store '), Buffer.alloc(100), Buffer.alloc(50_000)]) {
+    const folder = temporaryFolder(t)
+    writeFileSync(join(folder, 'store.mdb'), garbage)
+    await t.rejects(Store.open({ folder }), { code: 'STORE_CORRUPT', message: new RegExp(folder) })
+    t.ok(readFileSync(join(folder, 'store.mdb')).equals(garbage))
+  }
+})
+
+t.test('a store that was cut short says so instead of ending the program', async (t) => {
+  const folder = temporaryFolder(t)
+  const store = await openStore(t, folder)
+  const queue = store.queue('q', BOUNDLESS)
+  await Promise.all(Array.from({ length: 300 }, () => store.accept(sized(5000), [queue])))
+  await store[Symbol.asyncDispose]()
+  truncateSync(join(folder, 'store.mdb'), 20 * 4096)
+  await t.rejects(Store.open({ folder }), { code: 'STORE_CORRUPT', message: new RegExp(folder) })
+})
+
+t.test('an empty file is a new store', async (t) => {
+  const folder = temporaryFolder(t)
+  writeFileSync(join(folder, 'store.mdb'), '')
+  await t.resolves(openStore(t, folder))
+})
+
+t.test('a folder that cannot be made says so', async (t) => {
+  const folder = temporaryFolder(t)
+  writeFileSync(join(folder, 'file'), '')
+  await t.rejects(Store.open({ folder: join(folder, 'file', 'store') }), { code: 'FOLDER_UNWRITABLE' })
+  mkdirSync(join(folder, 'lock-folder', 'lock'), { recursive: true })
+  await t.rejects(Store.open({ folder: join(folder, 'lock-folder') }), {
+    code: /FOLDER_UNWRITABLE|STORE_LOCKED/,
+  })
+})
+
+/** Counted past our own code. */
+function bodies(folder: string): number {
+  const root = openLmdb({ path: join(folder, 'store.mdb'), encoding: 'binary', maxDbs: 8, readOnly: true })
+  const count = root.openDB({ name: 'bodies', encoding: 'binary' }).getCount()
+  void root.close()
+  return count
+}
