@@ -57,9 +57,9 @@ export const subscriberSchema = z.strictObject({
       z.strictObject({
         type: z.literal('s3'),
         bucket: z.string().min(3).max(63),
-        region: z.string().min(1).default('us-east-1'),
+        region: z.string().min(1).optional(),
         endpoint: z.string().min(1).optional(),
-        forcePathStyle: z.boolean().default(false),
+        forcePathStyle: z.boolean().optional(),
         prefix: z.string().default(''),
         publicUrl: z.string().min(1).optional(),
         publicRead: z.boolean().default(false),

@@ -10,6 +10,8 @@ export interface InboxHeader {
   readonly device: string
   readonly camera: string
   readonly capturedAtMs: number
+  /** The time it is filed under. */
+  readonly filedAtMs: number
   readonly score: number
   readonly width: number
   readonly height: number
@@ -32,7 +34,8 @@ export function inboxHeader(crop: CropMetadata, receivedAtMs: number): InboxHead
     site: crop.site,
     device: crop.device,
     camera: crop.camera,
-    capturedAtMs: filedAtMs,
+    capturedAtMs: crop.capturedAtMs,
+    filedAtMs,
     score: crop.score,
     width: Math.round(crop.region[2]),
     height: Math.round(crop.region[3]),

@@ -10,9 +10,15 @@ import type { Bucket } from './buckets/bucket.ts'
 import { FolderBucket } from './buckets/folder.ts'
 import { S3Bucket } from './buckets/s3.ts'
 import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from './config.ts'
+import { IndexWriter } from './gallery/index-files.ts'
+import { publishGallery } from './gallery/publish.ts'
+import { galleryRoutes } from './gallery/serve.ts'
 import { Intake } from './intake.ts'
 import { RecentIds } from './recent-ids.ts'
 import { Storer } from './store.ts'
+
+/** Fine where a line on one machine lies, coarse up to an outage of hours. */
+const LATENCY_SECONDS = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 600, 3600]
 
 /** MQTT -> inbox -> bucket, and the gallery. @returns the exit status */
 export async function runSubscriber(options: RunOptions): Promise<number> {
@@ -43,7 +49,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       metrics,
       'subscriber_latency_seconds',
       'From capture to object',
-      [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600],
+      LATENCY_SECONDS,
     )
 
     await using bucket = await openBucket(config)
@@ -59,12 +65,18 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       whenFull: 'drop-oldest',
     })
     const recent = new RecentIds(store, config.inbox.recentIdsMax)
+    const { gallery } = config
+    if (gallery.enabled && config.bucket.type === 's3') await publishGallery(bucket, signal)
+    await using index = gallery.enabled
+      ? await IndexWriter.open({ bucket, writer: config.name, log })
+      : undefined
     await using storer = Storer.open({
       store,
       inbox,
       quarantine,
       recent,
       bucket,
+      index,
       writesMax: config.bucket.writesMax,
       log,
       events: {
@@ -112,16 +124,20 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     gauge(metrics, 'subscriber_up', 'Whether the broker is connected', [], (made) =>
       made.set(intake.connected ? 1 : 0),
     )
+    gauge(metrics, 'subscriber_waiting', 'Crops that are not in the bucket yet', [], (made) =>
+      made.set(storer.waiting),
+    )
     measureQueues(metrics, store)
     await using http = await HttpServer.open({
       ...config.http,
       metrics,
+      routes: gallery.enabled ? galleryRoutes(bucket) : undefined,
       health: () => ({
         ok: intake.connected && storer.fault === undefined && store.fault === undefined,
         checks: {
           broker: intake.connected ? 'connected' : `away (${intake.fault})`,
           bucket: storer.fault ?? 'ok',
-          inbox: store.fault ?? `${inbox.size} waiting`,
+          inbox: store.fault ?? `${storer.waiting} waiting`,
           quarantine: `${quarantine.size} messages`,
         },
       }),

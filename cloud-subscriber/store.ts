@@ -3,15 +3,23 @@ import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type ErrorCode, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import type { Message, Queue, Store } from '../lib/queue.ts'
-import type { Bucket } from './buckets/bucket.ts'
+import { type Bucket, CACHE_IMMUTABLE } from './buckets/bucket.ts'
 import { decodeEntry, encodeEntry, type InboxHeader } from './entry.ts'
+import type { IndexEntry } from './gallery/index-files.ts'
 import type { RecentIds } from './recent-ids.ts'
 
 /**
  * Inbox -> bucket, many at once. An entry leaves the inbox when the bucket has said that the object is there and
- * would survive a power cut. A bucket that is away is tried again, with backoff and for ever; an object that it
+ * would survive a power cut, and the gallery's index lists it. A bucket that is away is tried again, with backoff and for ever; an object that it
  * will not take goes to quarantine and does not block the others.
  */
+
+/** The part of the gallery's index writer that is needed here. */
+export interface Index {
+  /** @returns when the entry is listed */
+  add(entry: IndexEntry): Promise<void>
+  flush(): Promise<void>
+}
 
 export interface StorerOptions {
   readonly store: Store
@@ -19,6 +27,8 @@ export interface StorerOptions {
   readonly quarantine: Queue
   readonly recent: RecentIds
   readonly bucket: Bucket
+  /** Lists what was stored; absent where there is no gallery. */
+  readonly index: Index | undefined
   readonly writesMax: number
   readonly log: Log
   readonly events: {
@@ -28,9 +38,10 @@ export interface StorerOptions {
   }
 }
 
-const CROP_CACHE_CONTROL = 'public, max-age=31536000, immutable'
 /** What was written is flushed to disk together, at most so long after. */
 const SYNC_INTERVAL_MS = 100
+/** Written and not yet flushed and listed. */
+const WRITTEN_MAX = 10_000
 const REFUSALS_MAX = 5
 const RETRY_MS_MIN = 200
 const RETRY_MS_MAX = 30_000
@@ -41,8 +52,8 @@ export class Storer implements AsyncDisposable {
   readonly #active = new Map<number, Promise<void>>()
   readonly #refusals = new Map<number, number>()
   readonly #backoff = new Backoff({ delayMsMin: RETRY_MS_MIN, delayMsMax: RETRY_MS_MAX })
-  /** Written, to be released when the bucket has flushed them: sequence number to crop id. */
-  readonly #written = new Map<number, string>()
+  /** Written, by sequence number; released when the bucket has flushed them and the index lists them. */
+  readonly #written = new Map<number, { readonly id: string; readonly listed: Promise<void> | undefined }>()
   #cursor = 0
   #paused = false
   #stopping = false
@@ -72,9 +83,15 @@ export class Storer implements AsyncDisposable {
     return this.#fault?.message
   }
 
+  /** Crops that are not in the bucket yet. */
+  get waiting(): number {
+    return Math.max(0, this.#options.inbox.size - this.#written.size)
+  }
+
   #run(): void {
     const { inbox, writesMax } = this.#options
-    while (!this.#paused && !this.#stopping && !this.#abort.signal.aborted && this.#active.size < writesMax) {
+    if (this.#paused || this.#stopping || this.#abort.signal.aborted) return
+    while (this.#active.size < writesMax && this.#written.size < WRITTEN_MAX) {
       const sequence = inbox.after(this.#cursor)
       if (sequence === undefined) return
       this.#cursor = sequence
@@ -85,14 +102,16 @@ export class Storer implements AsyncDisposable {
   }
 
   async #write(sequence: number, message: Message): Promise<void> {
-    const { bucket, events } = this.#options
+    const { bucket, index, events } = this.#options
     const { header, payload } = decodeEntry<InboxHeader>(message)
     try {
       const outcome = await bucket.create(
-        { key: header.key, body: payload, contentType: 'image/jpeg', cacheControl: CROP_CACHE_CONTROL },
+        { key: header.key, body: payload, contentType: 'image/jpeg', cacheControl: CACHE_IMMUTABLE },
         this.#abort.signal,
       )
-      this.#written.set(sequence, header.id)
+      const listed = index?.add({ ...header, storedAtMs: Date.now() })
+      listed?.catch(() => {}) // #sync looks at it
+      this.#written.set(sequence, { id: header.id, listed })
       this.#active.delete(sequence)
       this.#refusals.delete(sequence)
       this.#fault = undefined
@@ -170,10 +189,12 @@ export class Storer implements AsyncDisposable {
   }
 
   async #sync(): Promise<void> {
-    const { bucket, inbox, recent } = this.#options
+    const { bucket, index, inbox, recent } = this.#options
     if (!this.#stopping) await sleep(SYNC_INTERVAL_MS)
     const written = [...this.#written]
     try {
+      if (this.#stopping) await index?.flush()
+      await Promise.all(written.map(([, { listed }]) => listed))
       await bucket.sync()
     } catch (error) {
       this.#fault = asFailure(error)
@@ -184,11 +205,12 @@ export class Storer implements AsyncDisposable {
       this.#startOver()
       return
     }
-    for (const [sequence, id] of written) {
+    for (const [sequence, { id }] of written) {
       this.#written.delete(sequence)
       recent.add(id)
       void inbox.forwarded(sequence)
     }
+    this.#run()
   }
 
   /** Lets the writes that are under way finish, and releases them. */

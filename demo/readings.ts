@@ -12,6 +12,8 @@ export interface Readings {
   readonly edge: QueueReadings
   readonly cloud: QueueReadings
   readonly inbox: QueueReadings
+  /** Crops in the inbox that are not in the bucket yet. */
+  readonly inboxWaiting: number
   readonly stored: number
   readonly alreadyThere: number
   readonly duplicates: number
@@ -115,6 +117,7 @@ export class Meter {
       edge: queue('edge', 'bridge/cloud'),
       cloud: queue('cloud', 'session/sightline-subscriber'),
       inbox: queue('subscriber', 'inbox'),
+      inboxWaiting: sum('subscriber', 'subscriber_waiting'),
       stored: sum('subscriber', 'subscriber_stored_total'),
       alreadyThere: sum('subscriber', 'subscriber_already_there_total'),
       duplicates: sum('subscriber', 'subscriber_duplicates_total'),

@@ -93,7 +93,7 @@ export function render(moment: Moment, columns: number): string[] {
       'stored',
       now.stored,
       rate(({ stored }) => stored),
-      waiting('inbox', now.inbox.pending),
+      waiting('inbox', now.inboxWaiting),
     ),
     '',
     `  ${dim('frame to object')}   ${p50 === undefined ? dim('nothing stored in the last seconds') : `half within ${bold(ms(p50))}, 99 of 100 within ${bold(ms(p99 ?? p50))}`}`,

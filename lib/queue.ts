@@ -125,7 +125,7 @@ export class Store implements AsyncDisposable {
   /** Nothing new is accepted; what was asked for is still written, until it has ended. */
   #closed = false
   #ended = false
-  readonly #expiry: NodeJS.Timeout
+  #expiry: NodeJS.Timeout | undefined
 
   private constructor(folder: string, lock: FolderLock, root: RootDatabase<Uint8Array, string>) {
     this.folder = folder
@@ -135,7 +135,6 @@ export class Store implements AsyncDisposable {
     this.#references = root.openDB('references', { encoding: 'binary' })
     this.#queueRecords = root.openDB('queues', { encoding: 'json' })
     this.#tables = root.openDB('tables', { encoding: 'binary' })
-    this.#expiry = setInterval(() => this.#expire(), EXPIRY_INTERVAL_MS).unref()
   }
 
   /** Errors: STORE_LOCKED, STORE_NEWER, STORE_CORRUPT, FOLDER_UNWRITABLE. */
@@ -150,15 +149,18 @@ export class Store implements AsyncDisposable {
       )
     }
     const lock = FolderLock.take(folder)
+    let root: RootDatabase<Uint8Array, string> | undefined
     try {
       const path = join(folder, 'store.mdb')
       checkStoreFile(path)
-      const root = openLmdb<Uint8Array, string>({
+      root = openLmdb<Uint8Array, string>({
         path,
         encoding: 'binary',
         maxDbs: 8,
         // put() then resolves when the commit is on disk, not when it is visible.
         overlappingSync: false,
+        // We gather transactions ourselves; lmdb's own gathering leaves a promise behind that nobody could catch.
+        eventTurnBatching: false,
         noMemInit: true,
         // Read transactions are renewed at each of our own commits.
         cache: false,
@@ -166,7 +168,6 @@ export class Store implements AsyncDisposable {
       const version = root.get('version')
       if (version === undefined) await root.put('version', Buffer.from(String(STORE_VERSION)))
       else if (Number(Buffer.from(version).toString()) > STORE_VERSION) {
-        await root.close()
         throw failure(
           'STORE_NEWER',
           `${folder} was written by a newer Sightline. Install that version again, or name another folder.`,
@@ -174,8 +175,10 @@ export class Store implements AsyncDisposable {
       }
       const store = new Store(folder, lock, root)
       store.#recover()
+      store.#expiry = setInterval(() => store.#expire(), EXPIRY_INTERVAL_MS).unref()
       return store
     } catch (error) {
+      await root?.close()
       lock[Symbol.dispose]()
       if (error instanceof Error && error.name === 'SightlineError') throw error
       throw failure(
@@ -412,7 +415,7 @@ export class Store implements AsyncDisposable {
         }
       })
     } catch (error) {
-      this.#fail(transaction, dirty, error)
+      this.#fail(transaction, dirty, await commitFault(error))
       return
     }
     this.#fault = undefined
@@ -676,6 +679,12 @@ const AFTER_EVERY_KEY = Buffer.from([0xff])
 
 const tableId = (table: string, key: TableKey) =>
   `${table} ${typeof key === 'string' ? key : Buffer.from(key).toString('latin1')}`
+
+/** lmdb says only that the commit failed, and why in a promise of its own, which rejects. */
+async function commitFault(error: unknown): Promise<unknown> {
+  const why = error instanceof Error && 'commitError' in error ? error.commitError : undefined
+  return (await Promise.resolve(why).catch((fault: unknown) => fault)) ?? error
+}
 
 function storeFailure(folder: string, error: unknown): SightlineError {
   const message = error instanceof Error ? error.message : String(error)

@@ -124,6 +124,8 @@ export class Video implements Source {
   readonly #scaler = new SoftwareScaleContext()
   #smallMade: { readonly av: AvFrame; readonly data: Buffer } | undefined
   #canvas: Canvas | undefined
+  /** Scaled pictures' memory that no frame has at the moment; never more than there were frames at once. */
+  readonly #slots: Uint8Array[] = []
   #media: Media | undefined
   #sequence = 0
   #working: Promise<void> = Promise.resolve()
@@ -245,8 +247,10 @@ export class Video implements Source {
     const unturned = quarters % 2 === 1 ? { width: fitted.height, height: fitted.width } : fitted
     const small = this.#small(unturned)
     await this.#scale(small.av, decoded)
-    // Copied out of FFmpeg's memory, which the next frame takes: 170 KB at 320x180, 20 us.
-    const rgb = new Uint8Array(small.data)
+    // Copied out of FFmpeg's memory, which the next frame takes: 170 KB at 320x180, 20 us. Into shared memory, so
+    // that it reaches the detector's thread without a further copy, and used again once the frame is done with.
+    const rgb = this.#slot(small.data.length)
+    rgb.set(small.data)
     let av: AvFrame | undefined = decoded
     if (!CHROMA_SHIFTS.has(decoded.format)) {
       // A format that is not converted here (10 bits, packed, grey): FFmpeg makes it 4:2:0 first.
@@ -257,6 +261,7 @@ export class Video implements Source {
       decoded.free()
     }
     const planesOf = (it: AvFrame) => this.#planes(it)
+    const slots = this.#slots
     return {
       sequence,
       capturedAtMs,
@@ -269,10 +274,17 @@ export class Video implements Source {
         return turnRgb(regionToRgb(planes, region), region, quarters)
       },
       [Symbol.dispose]() {
-        av?.free()
+        if (!av) return
+        av.free()
         av = undefined
+        slots.push(rgb)
       },
     }
+  }
+
+  #slot(bytes: number): Uint8Array {
+    const slot = this.#slots.pop()
+    return slot?.length === bytes ? slot : new Uint8Array(new SharedArrayBuffer(bytes))
   }
 
   /**
@@ -370,11 +382,16 @@ class Media implements AsyncDisposable {
     this.#format = format
     this.#codec = codec
     this.#streamIndex = stream
-    this.seconds = format.duration > 0n ? Number(format.duration) / 1e6 : undefined
+    const video = format.streams[stream]
+    const base = video?.timeBase
+    this.seconds =
+      video && base && video.duration > 0n
+        ? (Number(video.duration) * base.num) / base.den
+        : format.duration > 0n
+          ? Number(format.duration) / 1e6
+          : undefined
     this.#startSeconds = format.startTime > -(2n ** 62n) ? Number(format.startTime) / 1e6 : 0
-    this.quarters = quarterTurns(
-      format.streams[stream]?.codecpar.getCodedSideData(AV_PKT_DATA_DISPLAYMATRIX) ?? undefined,
-    )
+    this.quarters = quarterTurns(video?.codecpar.getCodedSideData(AV_PKT_DATA_DISPLAYMATRIX) ?? undefined)
   }
 
   static async open(options: VideoOptions, signal: AbortSignal): Promise<Media> {
@@ -397,8 +414,10 @@ class Media implements AsyncDisposable {
         throw failure('SOURCE_UNREADABLE', `${name} has no video in it. Give one that has.`)
       if (!found.decoder)
         throw failure('SOURCE_UNREADABLE', `${name} is in a video format for which there is no decoder here.`)
-      for (const [index, other] of format.streams.entries())
-        if (index !== found.streamIndex && kind !== 'file') other.discard = AVDISCARD_ALL
+      // Sound is read along only where the file's length is known for the whole alone.
+      if (kind !== 'file' || (stream.duration > 0n && stream.nbFrames > 0n))
+        for (const [index, other] of format.streams.entries())
+          if (index !== found.streamIndex) other.discard = AVDISCARD_ALL
       return new Media(options, format, await openDecoder(found.decoder, stream, options), found.streamIndex)
     } catch (error) {
       await format.closeInput()
@@ -429,23 +448,27 @@ class Media implements AsyncDisposable {
     let delivered = 0
     using packet = new Packet()
     packet.alloc()
-    const receive = async (): Promise<void> => {
-      for (;;) {
-        const frame = new AvFrame()
-        frame.alloc()
-        const status = await codec.receiveFrame(frame)
-        if (status < 0 || signal.aborted) {
-          frame.free()
-          if (status < 0 && status !== AVERROR_EAGAIN && status !== AVERROR_EOF) events.damaged('packet')
-          if (status === AVERROR_EAGAIN || status === AVERROR_EOF || signal.aborted) return
-          continue
-        }
-        const time = frame.bestEffortTimestamp
-        lastSeconds =
-          time > -(2n ** 62n) ? secondsOf(time, timeBase) - this.#startSeconds : lastSeconds + frameSeconds
-        delivered += 1
-        await take(frame, lastSeconds)
+    /** Takes one frame from the decoder. False where it has none: it wants a packet, or is at its end. */
+    const receive = async (): Promise<boolean> => {
+      const frame = new AvFrame()
+      frame.alloc()
+      const status = await codec.receiveFrame(frame)
+      if (status < 0 || signal.aborted) {
+        frame.free()
+        if (status === AVERROR_EAGAIN || status === AVERROR_EOF || signal.aborted) return false
+        events.damaged('packet')
+        return true
       }
+      const time = frame.bestEffortTimestamp
+      lastSeconds =
+        time > -(2n ** 62n) ? secondsOf(time, timeBase) - this.#startSeconds : lastSeconds + frameSeconds
+      delivered += 1
+      await take(frame, lastSeconds)
+      return true
+    }
+    const flush = async () => {
+      await codec.sendPacket(null)
+      while (await receive());
     }
     for (;;) {
       let status: number
@@ -460,8 +483,7 @@ class Media implements AsyncDisposable {
       }
       if (status === AVERROR_EOF) break
       if (status < 0) {
-        await codec.sendPacket(null)
-        await receive()
+        await flush()
         const why = new FFmpegError(status).message
         throw kind === 'file'
           ? failure(
@@ -482,17 +504,14 @@ class Media implements AsyncDisposable {
         continue
       }
       let sent = await codec.sendPacket(packet)
-      if (sent === AVERROR_EAGAIN) {
-        await receive()
-        sent = await codec.sendPacket(packet)
-      }
+      while (sent === AVERROR_EAGAIN && (await receive())) sent = await codec.sendPacket(packet)
       packet.unref()
       if (sent < 0) events.damaged('packet')
+      // One packet, one frame: asking once saves a thread's round trip a frame; more come with the next EAGAIN.
       await receive()
       if (signal.aborted) return
     }
-    await codec.sendPacket(null)
-    await receive()
+    await flush()
     if (delivered === 0 && !signal.aborted)
       throw failure('SOURCE_UNREADABLE', `${name} has no picture that can be decoded.`)
   }

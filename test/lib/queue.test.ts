@@ -1,8 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { open as openLmdb } from 'lmdb'
 import t from 'tap'
 import { type Queue, type QueueBounds, Store } from '../../lib/queue.ts'
@@ -321,7 +322,7 @@ t.test('a closed store takes nothing, and says so', async (t) => {
 function hold(t: Test, folder: string, mode: 'accept' | 'hold', ...under: string[]): Holder {
   const file = join(import.meta.dirname, 'hold-store.ts')
   const [command, ...args] = [...under, process.execPath, file, folder, mode]
-  const child = spawn(command as string, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(command as string, args, { stdio: ['ignore', 'pipe', 'ignore'] })
   t.after(() => void child.kill('SIGKILL'))
   const lines: string[] = []
   createInterface({ input: child.stdout }).on('line', (line) => lines.push(line))
@@ -361,6 +362,31 @@ t.test(
       before = first.size
       await store[Symbol.asyncDispose]()
     }
+  },
+)
+
+const prlimit = spawnSync('prlimit', ['--version']).error ? 'no prlimit on this system' : false
+
+t.test(
+  'a full disk refuses, keeps what was acknowledged, and takes more when there is room',
+  { skip: prlimit },
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const holder = hold(t, folder, 'accept', 'prlimit', '--fsize=1000000:50000000')
+    await until('it refuses', () => holder.lines.some((line) => line.startsWith('refused')), 20_000)
+    await sleep(300)
+    const before = holder.lines.length
+    t.notOk(/^\d+$/.test(holder.lines.at(-1) ?? ''), 'nothing is acknowledged while nothing can be written')
+    spawnSync('prlimit', ['--pid', String(holder.child.pid), '--fsize=50000000'])
+    await until('it takes more', () => holder.lines.slice(before).some((line) => /^\d+$/.test(line)), 10_000)
+    await kill(holder)
+    t.ok(holder.lines.every((line) => /^(open|\d+|refused (STORE_IO|DISK_FULL))$/.test(line)))
+    const acknowledged = holder.lines.filter((line) => /^\d+$/.test(line)).map((line) => `message ${line}`)
+    const store = await openStore(t, folder)
+    const kept = contents(store.queue('first', BOUNDLESS))
+    t.strictSame(kept.slice(0, acknowledged.length), acknowledged, 'what was refused is not there')
+    t.equal(missing(store.queue('first', BOUNDLESS).books), 0)
+    t.equal(missing(store.queue('second', BOUNDLESS).books), 0)
   },
 )
 
