@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { NODE_FLAGS, THREADS } from '../bin/runtime.js'
 import { anonymousMemoryBytes } from '../lib/metrics.ts'
 import { MqttLink } from '../lib/mqtt-link.ts'
 
@@ -34,8 +35,23 @@ export interface StackOptions {
 
 const MEMORY_INTERVAL_MS = 20
 
+/**
+ * Removed at the end of the whole run, not between rounds: for some time after many files were deleted, making new ones
+ * costs ext4 up to ten times as much, and whoever comes next would pay for it.
+ */
+const folders: string[] = []
+process.on('exit', () => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+})
+
+function newFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'sightline-bench-'))
+  folders.push(folder)
+  return folder
+}
+
 class Running implements AsyncDisposable {
-  readonly folder = mkdtempSync(join(tmpdir(), 'sightline-bench-'))
+  readonly folder = newFolder()
   readonly memoryPeaks = new Map<string, number>()
   readonly #children: ChildProcess[] = []
   readonly #timer: NodeJS.Timeout
@@ -47,7 +63,7 @@ class Running implements AsyncDisposable {
 
   start(name: string, command: string, args: readonly string[], env: Record<string, string> = {}): void {
     const child = spawn(command, args, {
-      env: { ...process.env, UV_THREADPOOL_SIZE: '8', ...env },
+      env: { ...process.env, UV_THREADPOOL_SIZE: String(THREADS), ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     child.stderr?.on('data', (text: Buffer) => {
@@ -76,7 +92,6 @@ class Running implements AsyncDisposable {
         clearTimeout(timer)
       }),
     )
-    rmSync(this.folder, { recursive: true, force: true })
   }
 }
 
@@ -99,7 +114,7 @@ export async function sightline({ linkTo, subscriber }: StackOptions): Promise<S
   running.start(
     'cloud broker',
     process.execPath,
-    [CLI, 'broker', '--config', join(CONF, 'cloud-broker.yaml')],
+    [...NODE_FLAGS, CLI, 'broker', '--config', join(CONF, 'cloud-broker.yaml')],
     {
       ...quiet,
       SIGHTLINE_LISTENERS__0__PORT: String(cloudPort),
@@ -110,7 +125,7 @@ export async function sightline({ linkTo, subscriber }: StackOptions): Promise<S
   running.start(
     'edge broker',
     process.execPath,
-    [CLI, 'broker', '--config', join(CONF, 'edge-broker.yaml')],
+    [...NODE_FLAGS, CLI, 'broker', '--config', join(CONF, 'edge-broker.yaml')],
     {
       ...quiet,
       SIGHTLINE_LISTENERS__0__PORT: String(edgePort),
@@ -124,7 +139,7 @@ export async function sightline({ linkTo, subscriber }: StackOptions): Promise<S
     running.start(
       'subscriber',
       process.execPath,
-      [CLI, 'subscriber', '--config', join(CONF, 'subscriber.yaml')],
+      [...NODE_FLAGS, CLI, 'subscriber', '--config', join(CONF, 'subscriber.yaml')],
       {
         ...quiet,
         SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${cloudPort}`,

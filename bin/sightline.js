@@ -3,27 +3,24 @@
 // project pins (npm package `node`), or on the system's own where that one is new enough.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import { NODE_FLAGS, NODE_MAJOR_MIN, THREADS } from './runtime.js'
 
-const MAJOR_MIN = 24
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP']
-/** libuv's threads: a camera that is being opened, and each write to disk, holds one. */
-const THREADS = Math.max(8, availableParallelism() + 4)
 
 const cli = fileURLToPath(new URL('../cli.ts', import.meta.url))
 const pinned = fileURLToPath(new URL('../node_modules/node/bin/node', import.meta.url))
-const own = Number(process.versions.node.split('.')[0]) >= MAJOR_MIN
+const own = Number(process.versions.node.split('.')[0]) >= NODE_MAJOR_MIN
 const runtime = own ? process.execPath : existsSync(pinned) ? pinned : undefined
 
 if (runtime === undefined) {
   process.stderr.write(
-    `RUNTIME_TOO_OLD: Sightline needs Node ${MAJOR_MIN} or newer; this is ${process.version}. Run "npm install" in its folder, which brings one along, or install Node ${MAJOR_MIN}.\n`,
+    `RUNTIME_TOO_OLD: Sightline needs Node ${NODE_MAJOR_MIN} or newer; this is ${process.version}. Run "npm install" in its folder, which brings one along, or install Node ${NODE_MAJOR_MIN}.\n`,
   )
   process.exit(69)
 }
 
-const child = spawn(runtime, [cli, ...process.argv.slice(2)], {
+const child = spawn(runtime, [...NODE_FLAGS, cli, ...process.argv.slice(2)], {
   stdio: 'inherit',
   env: { UV_THREADPOOL_SIZE: String(THREADS), ...process.env },
 })

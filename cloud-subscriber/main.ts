@@ -8,7 +8,6 @@ import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib
 import { cropFilter } from '../wire/topics.ts'
 import type { Bucket } from './buckets/bucket.ts'
 import { FolderBucket } from './buckets/folder.ts'
-import { S3Bucket } from './buckets/s3.ts'
 import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from './config.ts'
 import { IndexWriter } from './gallery/index-files.ts'
 import { publishGallery } from './gallery/publish.ts'
@@ -154,6 +153,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
 async function openBucket({ bucket, http }: SubscriberConfig): Promise<Bucket> {
   if (bucket.type === 'folder')
     return FolderBucket.open({ ...bucket, publicUrl: bucket.publicUrl ?? `http://${http.host}:${http.port}` })
+  const { S3Bucket } = await import('./buckets/s3.ts') // its SDK is large: only where it is used
   return S3Bucket.open(bucket)
 }
 

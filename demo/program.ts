@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createWriteStream } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { NODE_FLAGS, THREADS } from '../bin/runtime.js'
 import { failure, type SightlineError } from '../lib/errors.ts'
 
 const CLI = fileURLToPath(new URL('../cli.ts', import.meta.url))
@@ -46,8 +47,8 @@ export class Program implements AsyncDisposable {
 
   static start({ name, args, env, logFile }: ProgramOptions): Program {
     // A process group of its own: Ctrl-C reaches the demo alone, which stops the others in order.
-    const child = spawn(process.execPath, [CLI, ...args], {
-      env: { UV_THREADPOOL_SIZE: '8', ...process.env, ...env },
+    const child = spawn(process.execPath, [...NODE_FLAGS, CLI, ...args], {
+      env: { UV_THREADPOOL_SIZE: String(THREADS), ...process.env, ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,
     })

@@ -81,7 +81,7 @@ export class Agent {
   async #watch(camera: CameraConfig, source: Source, signal: AbortSignal, alive: () => void): Promise<void> {
     const { detector, meters, config } = this.#parts
     const rate = config.emit.rateMax
-    const limit = new RateLimit(source.lossless || rate === 'unlimited' ? Infinity : rate)
+    const limit = new RateLimit(rate === 'unlimited' ? Infinity : rate)
     const frames = source[Symbol.asyncIterator]()
     let upcoming = frames.next()
     let cropping: Promise<void> = Promise.resolve()
@@ -128,7 +128,7 @@ export class Agent {
       const box = toFrame(face.box, frame.scaled, frame)
       const region = cropRegion(box, config.crop.margin, frame)
       const small = Math.min(box[2], box[3]) < config.detect.sizeMin
-      if (region && !small && limit.take(performance.now()))
+      if (region && !small && (frame.atMs === undefined || limit.take(frame.atMs)))
         payloads.push(this.#encode(frame, region, this.#metadata(camera, frame, face, box, region)))
       else meters.facesPassedOver.inc({ camera, reason: !region ? 'outside' : small ? 'small' : 'rate' })
     }

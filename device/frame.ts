@@ -4,6 +4,11 @@ export interface Frame extends Disposable {
   readonly sequence: number
   /** Milliseconds since 1970. */
   readonly capturedAtMs: number
+  /**
+   * Milliseconds on the source's own clock, which rates are measured by: a video that is played as fast as possible
+   * gives the same crops as in real time. Undefined where there is no time between frames (photos).
+   */
+  readonly atMs: number | undefined
   /** Full size, pixels. */
   readonly width: number
   readonly height: number

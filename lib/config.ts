@@ -27,11 +27,12 @@ const SIZE_BYTES = {
 
 function unitType(kind: string, units: Readonly<Record<string, number>>, example: string) {
   const pattern = new RegExp(`^(\\d+(?:\\.\\d+)?)\\s*(${Object.keys(units).join('|')})$`)
-  return z.string().transform((text, context) => {
+  const wrong = (value: unknown) => `must be a ${kind} such as ${example}, not ${JSON.stringify(value)}`
+  return z.string({ error: ({ input }) => wrong(input) }).transform((text, context) => {
     const match = pattern.exec(text.trim())
     const unit = match?.[2] === undefined ? undefined : units[match[2]]
     if (!match || unit === undefined) {
-      context.addIssue({ code: 'custom', message: `must be a ${kind} such as ${example}, not "${text}"` })
+      context.addIssue({ code: 'custom', message: wrong(text) })
       return z.NEVER
     }
     return Math.round(Number(match[1]) * unit)
@@ -100,7 +101,7 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
     setAt(tree, key.split('.'), value, key)
     origins.set(key, 'command line')
   }
-  const result = schema.safeParse(tree)
+  const result = schema.safeParse(tree, { reportInput: true })
   if (result.success) return result.data
   const problems = result.error.issues.flatMap((issue) => {
     const keys =
@@ -139,16 +140,24 @@ function readVariable(name: string, text: string): unknown {
 
 const asMessage = (error: unknown) => (error instanceof Error ? error.message : String(error))
 
+/** Settings whose value is not repeated in an error. */
+const SECRET = /password|secret|token/i
+
 function describe(issue: z.core.$ZodIssue, key: string): string {
   switch (issue.code) {
     case 'unrecognized_keys':
       return `"${key}" is no setting of this program. Check the spelling against the commented file in conf/.`
     case 'invalid_type':
-      return issue.input === undefined ? `"${key}" is missing.` : `"${key}" ${lowerFirst(issue.message)}.`
+      if (issue.input === undefined) return `"${key}" is missing.`
+      if (issue.message.startsWith('must be ')) return `"${key}" ${issue.message}.`
+      if (SECRET.test(key)) return `"${key}" must be ${article(issue.expected)}. Put it in quotes.`
+      return `"${key}" must be ${article(issue.expected)}, not ${JSON.stringify(issue.input)}.`
     default:
       return `"${key}" ${lowerFirst(issue.message)}.`
   }
 }
+
+const article = (type: string) => (/^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`)
 
 const lowerFirst = (text: string) => text.charAt(0).toLowerCase() + text.slice(1).replace(/\.$/, '')
 

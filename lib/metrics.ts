@@ -20,12 +20,16 @@ export function openMetrics(program: string): Registry {
   const registry = new Registry()
   registry.setDefaultLabels({ program })
   const memory = new Gauge({
-    name: 'sightline_memory_anonymous_bytes',
-    help: 'Anonymous memory of this process (RssAnon)',
+    name: 'sightline_memory_bytes',
+    help: 'Memory of this process: anonymous (RssAnon, which bounds are about), JavaScript heap, buffers',
+    labelNames: ['kind'],
     registers: [registry],
     async collect() {
+      const { heapTotal, arrayBuffers } = process.memoryUsage()
+      memory.set({ kind: 'heap' }, heapTotal)
+      memory.set({ kind: 'buffers' }, arrayBuffers)
       const bytes = await anonymousMemoryBytes()
-      if (bytes !== undefined) memory.set(bytes)
+      if (bytes !== undefined) memory.set({ kind: 'anonymous' }, bytes)
     },
   })
   return registry

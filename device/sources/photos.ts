@@ -96,6 +96,7 @@ export class Photos implements Source {
     return {
       sequence,
       capturedAtMs: Date.now(),
+      atMs: undefined,
       width,
       height,
       scaled: { data: scaled, ...fitted },

@@ -291,6 +291,7 @@ export class Testcard implements Source {
     return {
       sequence,
       capturedAtMs: Date.now(),
+      atMs: (sequence * 1000) / CARD_FRAMERATE,
       ...scene.size,
       scaled: { data: scene.scaled(placements), ...scene.scaledSize },
       cut: async (left, top, width, height) => scene.cut(placements, left, top, width, height),

@@ -90,6 +90,7 @@ interface Picture extends Disposable {
   readonly av: AvFrame
   readonly sequence: number
   readonly capturedAtMs: number
+  readonly atMs: number
   readonly quarters: number
 }
 
@@ -230,6 +231,7 @@ export class Video implements Source {
         av,
         sequence,
         capturedAtMs: Date.now(),
+        atMs: atSeconds * 1000,
         quarters: media.quarters,
         [Symbol.dispose]: () => av.free(),
       })
@@ -238,7 +240,7 @@ export class Video implements Source {
   }
 
   /** Scales a picture to the detector's input. The picture belongs to the frame from here on. */
-  async #frame({ av: decoded, sequence, capturedAtMs, quarters }: Picture): Promise<Frame> {
+  async #frame({ av: decoded, sequence, capturedAtMs, atMs, quarters }: Picture): Promise<Frame> {
     const stored = { width: decoded.width, height: decoded.height }
     const size = quarters % 2 === 1 ? { width: stored.height, height: stored.width } : stored
     if (decoded.colorSpace === AVCOL_SPC_UNSPECIFIED)
@@ -265,6 +267,7 @@ export class Video implements Source {
     return {
       sequence,
       capturedAtMs,
+      atMs,
       ...size,
       scaled: { data: turnRgb(rgb, unturned, quarters), ...fitted },
       async cut(left, top, width, height) {

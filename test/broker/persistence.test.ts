@@ -8,11 +8,20 @@ import { Persistence } from '../../broker/persistence.ts'
 import { Sessions } from '../../broker/sessions.ts'
 import { Store } from '../../lib/queue.ts'
 
-const BOUNDS = { entriesMax: 1000, bytesMax: 1e6, ageMsMax: Number.POSITIVE_INFINITY, whenFull: 'reject' } as const
+const BOUNDS = {
+  entriesMax: 1000,
+  bytesMax: 1e6,
+  ageMsMax: Number.POSITIVE_INFINITY,
+  whenFull: 'reject',
+} as const
 
 async function openPersistence() {
   const store = await Store.open({ folder: mkdtempSync(join(tmpdir(), 'sightline-persistence-')) })
-  const persistence = new Persistence({ store, sessions: Sessions.open({ store, declared: [], bounds: BOUNDS, inFlightMax: 64 }), custody: false })
+  const persistence = new Persistence({
+    store,
+    sessions: Sessions.open({ store, declared: [], bounds: BOUNDS, inFlightMax: 64 }),
+    custody: false,
+  })
   const destroy = persistence.destroy.bind(persistence)
   persistence.destroy = async () => {
     await destroy()
@@ -27,13 +36,21 @@ function asNodeTest(name: string, body: (context: unknown) => Promise<void>): vo
     let planned: number | undefined
     let asserted = 0
     const counting = new Proxy(assert, {
-      get: (target, key) => (...args: unknown[]) => {
-        asserted += 1
-        Reflect.apply(Reflect.get(target, key), target, args)
-        tap.pass(String(args.at(-1)))
-      },
+      get:
+        (target, key) =>
+        (...args: unknown[]) => {
+          asserted += 1
+          Reflect.apply(Reflect.get(target, key), target, args)
+          tap.pass(String(args.at(-1)))
+        },
     })
-    await body({ plan: (count: number) => { planned = count }, assert: counting, diagnostic: () => {} })
+    await body({
+      plan: (count: number) => {
+        planned = count
+      },
+      assert: counting,
+      diagnostic: () => {},
+    })
     if (planned !== undefined) tap.equal(asserted, planned, 'as many assertions as planned')
     else tap.pass('no error')
   })

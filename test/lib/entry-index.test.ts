@@ -1,0 +1,54 @@
+import t from 'tap'
+import { EntryIndex } from '../../lib/entry-index.ts'
+import { seeded } from '../kit/wait.ts'
+
+for (const seed of [1, 2, 3]) {
+  t.test(`answers as a plain list would, whatever is asked of it (seed ${seed})`, async (t) => {
+    const random = seeded(seed)
+    const pick = (count: number) => Math.floor(random() * count)
+    const index = new EntryIndex()
+    let model: { sequence: number; bytes: number; atMs: number }[] = []
+    let last = 0
+    for (let step = 0; step < 6000; step += 1) {
+      // Grows and shrinks in turn, so that slots are used again and gaps are closed.
+      const growing = Math.floor(step / 1000) % 2 === 0
+      if (random() < (growing ? 0.7 : 0.3)) {
+        last += 1 + pick(3)
+        const entry = { sequence: last, bytes: pick(2 ** 32), atMs: 1.8e12 + step }
+        index.add(entry.sequence, entry.bytes, entry.atMs)
+        model.push(entry)
+      } else if (model.length > 0) {
+        const at = random() < 0.5 ? 0 : pick(model.length)
+        const { sequence, bytes } = model[at] as (typeof model)[number]
+        if (index.remove(sequence) !== bytes) t.fail(`remove(${sequence})`)
+        if (index.remove(sequence) !== undefined) t.fail(`remove(${sequence}) twice`)
+        model = model.toSpliced(at, 1)
+      }
+      const asked = pick(last + 3)
+      const entry = model.find(({ sequence }) => sequence === asked)
+      const next = model.find(({ sequence }) => sequence > asked)
+      const answers = [
+        index.size === model.length,
+        index.has(asked) === (entry !== undefined),
+        index.timeOf(asked) === entry?.atMs,
+        index.bytesOf(asked) === entry?.bytes,
+        index.after(asked) === next?.sequence,
+        index.after(0) === model[0]?.sequence,
+      ]
+      if (answers.includes(false)) t.fail(`step ${step}, ${asked}: ${answers.join(' ')}`)
+    }
+    const left: number[] = []
+    for (let at = index.after(0); at !== undefined; at = index.after(at)) left.push(at)
+    t.strictSame(
+      left,
+      model.map(({ sequence }) => sequence),
+    )
+  })
+}
+
+t.test('an empty index has nothing', async (t) => {
+  const index = new EntryIndex()
+  t.equal(index.after(0), undefined)
+  t.equal(index.remove(1), undefined)
+  t.equal(index.has(1), false)
+})

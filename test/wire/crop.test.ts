@@ -1,0 +1,167 @@
+import exifReader from 'exif-reader'
+import sharp from 'sharp'
+import t from 'tap'
+import { type CropMetadata, readCrop, writeCrop } from '../../wire/crop.ts'
+import { cropMetadata, tinyJpeg } from '../kit/crops.ts'
+import { seeded } from '../kit/wait.ts'
+
+const metadata = cropMetadata({
+  landmarks: [
+    [1.5, 2.25],
+    [3, 4],
+  ],
+})
+
+/** What any EXIF reader finds in the UserComment, behind its character code. */
+function commentOf(exif: Buffer | undefined): unknown {
+  const comment = exifReader(exif as Buffer).Photo?.UserComment
+  const bytes = Buffer.from(comment as unknown as Uint8Array)
+  t.equal(bytes.toString('latin1', 0, 8), 'ASCII\0\0\0')
+  return JSON.parse(bytes.toString('latin1', 8))
+}
+
+t.test('what is written is read back', async (t) => {
+  t.strictSame(readCrop(writeCrop(tinyJpeg, metadata)), { crop: metadata })
+  const withoutLandmarks = cropMetadata()
+  t.strictSame(readCrop(writeCrop(tinyJpeg, withoutLandmarks)), { crop: withoutLandmarks })
+})
+
+t.test('other programs see the same metadata, and the same picture', async (t) => {
+  const crop = writeCrop(tinyJpeg, metadata)
+  const seen = await sharp(crop).metadata()
+  t.strictSame(commentOf(seen.exif), { format: 'sightline', ...metadata })
+  t.match(seen, { format: 'jpeg', width: 16, height: 16 })
+  t.ok((await sharp(crop).raw().toBuffer()).equals(await sharp(tinyJpeg).raw().toBuffer()))
+})
+
+t.test('a crop that another program has written anew, metadata kept, still says what it is', async (t) => {
+  const crop = writeCrop(tinyJpeg, metadata)
+  const again = await sharp(crop).keepMetadata().jpeg().toBuffer()
+  t.strictSame(readCrop(again), { crop: metadata })
+})
+
+t.test('text beyond ASCII survives, and stays ASCII in the file', async (t) => {
+  const crop = writeCrop(tinyJpeg, { ...metadata, model: 'модель \u{1f600} é' })
+  t.match(readCrop(crop), { crop: { model: 'модель \u{1f600} é' } })
+  t.match(commentOf((await sharp(crop).metadata()).exif), { model: 'модель \u{1f600} é' })
+})
+
+t.test('EXIF that the picture had before does not hide ours', async (t) => {
+  const foreign = await sharp(tinyJpeg)
+    .withExif({ IFD0: { Artist: 'somebody' }, IFD2: { UserComment: 'hello' } })
+    .toBuffer()
+  t.strictSame(readCrop(writeCrop(foreign, metadata)), { crop: metadata })
+})
+
+t.test('writing says at once what cannot be written', async (t) => {
+  t.throws(() => writeCrop(Buffer.from('no picture'), metadata), TypeError)
+  t.throws(() => writeCrop(tinyJpeg, { ...metadata, model: 'x'.repeat(66_000) }), RangeError)
+})
+
+t.test('what is no crop is told apart', async (t) => {
+  const crop = writeCrop(tinyJpeg, metadata)
+  const write = (changed: object) => writeCrop(tinyJpeg, { ...metadata, ...changed } as CropMetadata)
+  const faults = {
+    'not a JPEG': [
+      Buffer.alloc(0),
+      Buffer.from([0xff, 0xd8]),
+      Buffer.from('hello, this is text'),
+      await sharp(tinyJpeg).png().toBuffer(),
+      Buffer.concat([crop.subarray(0, 2), Buffer.from('garbage after the start')]),
+      Buffer.concat([crop.subarray(0, 4), Buffer.from([0, 0]), crop.subarray(6)]),
+    ],
+    'truncated JPEG': [
+      crop.subarray(0, 100),
+      crop.subarray(0, crop.length - 2),
+      crop.subarray(0, crop.length - 100),
+      Buffer.from([0xff, 0xd8, 0xff, 0xe1]),
+    ],
+    'no metadata': [
+      tinyJpeg,
+      await sharp(tinyJpeg)
+        .withExif({ IFD0: { Artist: 'x' } })
+        .toBuffer(),
+    ],
+    'foreign metadata': [
+      await sharp(tinyJpeg)
+        .withExif({ IFD2: { UserComment: 'a comment of another program' } })
+        .toBuffer(),
+      write({ format: 'another' }),
+    ],
+    'metadata of a newer version': [write({ v: 2 }), write({ v: 99, id: 'whatever it means then' })],
+    'invalid metadata': [
+      write({ v: 0 }),
+      write({ v: '1' }),
+      write({ id: '../../etc/passwd' }),
+      write({ id: 'aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa' }),
+      write({ site: 'a/b' }),
+      write({ camera: '..' }),
+      write({ device: 'x'.repeat(64) }),
+      write({ capturedAtMs: -1 }),
+      write({ capturedAtMs: 8.64e15 }),
+      write({ capturedAtMs: 1.5 }),
+      write({ score: 1.1 }),
+      write({ score: null }),
+      write({ box: [1, 2, 3] }),
+      write({ frame: [0, 0] }),
+      write({ landmarks: Array.from({ length: 129 }, () => [0, 0]) }),
+    ],
+  }
+  for (const [fault, pictures] of Object.entries(faults))
+    for (const [n, picture] of pictures.entries()) {
+      const reading = readCrop(picture)
+      t.match(reading, { fault, detail: /./ }, `${fault} ${n}: ${JSON.stringify(reading)}`)
+    }
+})
+
+t.test('the order of bytes and the place in the file are the writer’s choice', async (t) => {
+  // The same entry, little-endian, as exiftool writes it.
+  const comment = Buffer.from(`ASCII\0\0\0${JSON.stringify({ format: 'sightline', ...metadata })}`, 'latin1')
+  const tiff = Buffer.alloc(44 + comment.length)
+  tiff.write('II*\0', 0, 'latin1')
+  tiff.writeUInt32LE(8, 4)
+  const entry = (at: number, tag: number, type: number, count: number, value: number) => {
+    tiff.writeUInt16LE(1, at)
+    tiff.writeUInt16LE(tag, at + 2)
+    tiff.writeUInt16LE(type, at + 4)
+    tiff.writeUInt32LE(count, at + 6)
+    tiff.writeUInt32LE(value, at + 10)
+  }
+  entry(8, 0x8769, 4, 1, 26)
+  entry(26, 0x9286, 7, comment.length, 44)
+  comment.copy(tiff, 44)
+  const length = 8 + tiff.length
+  const picture = Buffer.concat([
+    Buffer.from([0xff, 0xd8]),
+    Buffer.from([0xff, 0xfe, 0, 6]), // a comment segment first
+    Buffer.from('text'),
+    Buffer.from([0xff, 0xff, 0xe1, length >> 8, length & 0xff]), // with a fill byte
+    Buffer.from('Exif\0\0', 'latin1'),
+    tiff,
+    tinyJpeg.subarray(2),
+  ])
+  t.strictSame(readCrop(picture), { crop: metadata })
+})
+
+t.test('whatever the bytes, reading never throws and never takes long', async (t) => {
+  const random = seeded(7)
+  const pick = (count: number) => Math.floor(random() * count)
+  const crop = writeCrop(tinyJpeg, metadata)
+  const outcomes = new Map<string, number>()
+  for (let n = 0; n < 20_000; n += 1) {
+    let bytes = Buffer.from(crop)
+    for (let change = pick(6); change >= 0; change -= 1) {
+      // Headers are where a reader can go wrong: most changes go there.
+      const at = random() < 0.8 ? pick(Math.min(700, bytes.length)) : pick(bytes.length)
+      const kind = random()
+      if (kind < 0.6) bytes[at] = pick(256)
+      else if (kind < 0.8) bytes[at] = random() < 0.5 ? 0xff : 0
+      else if (kind < 0.9) bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + pick(8))])
+      else bytes = bytes.subarray(0, Math.max(1, at))
+    }
+    const reading = readCrop(bytes)
+    const outcome = 'crop' in reading ? 'crop' : reading.fault
+    outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
+  }
+  t.ok(outcomes.size >= 5, JSON.stringify(Object.fromEntries(outcomes)))
+})
