@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readMetrics } from '../demo/readings.ts'
-import { Proxy } from '../test/kit/proxy.ts'
+import { Proxy as LinkProxy } from '../test/kit/proxy.ts'
 import { publishCrops } from './load.ts'
 import { sightline } from './stacks.ts'
 
@@ -17,11 +17,11 @@ export const MEMORY_BYTES_MAX = { 'edge broker': 200e6, 'cloud broker': 200e6, s
 
 export async function benchMemory(): Promise<ReadonlyMap<string, number>> {
   await using proxies = new AsyncDisposableStack()
-  let proxy: Proxy | undefined
+  let proxy: LinkProxy | undefined
   await using stack = await sightline({
     subscriber: true,
     linkTo: async (port) => {
-      proxy = proxies.use(await Proxy.open({ host: '127.0.0.1', port }))
+      proxy = proxies.use(await LinkProxy.open({ host: '127.0.0.1', port }))
       return proxy.port
     },
   })

@@ -198,7 +198,6 @@ export async function mosquitto(
       `address 127.0.0.1:${linkPort}`,
       'topic sightline/# out 1',
       'cleansession false',
-      'restart_timeout 1',
     ]),
   ])
   if (subscriber) {

@@ -16,6 +16,8 @@ const MAIN = {
   subscriber: 'cloud-subscriber/main.ts',
   device: 'device/main.ts',
 } as const
+/** Starts take half as long with it. */
+const COMPILE_CACHE = join(ROOT, 'node_modules', '.cache', 'sightline-test')
 const READY_MS_MAX = 20_000
 const STOP_MS_MAX = 15_000
 
@@ -127,7 +129,7 @@ export class Program {
     if (command === undefined) throw new TypeError('no command')
     const child = spawn(command, args, {
       cwd: ROOT,
-      env: { ...env, ...this.#options.env },
+      env: { ...env, NODE_COMPILE_CACHE: COMPILE_CACHE, ...this.#options.env },
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     this.#child = child

@@ -1,0 +1,260 @@
+import { createServer } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { freePort } from '../kit/ports.ts'
+import { brokerConfig, Program, temporaryFolder } from '../kit/programs.ts'
+import { RawClient } from '../kit/raw-client.ts'
+import { until } from '../kit/wait.ts'
+
+const puback = ({ cmd }: { cmd?: string }) => cmd === 'puback'
+
+t.test('users', async (t) => {
+  const broker = await Program.start(
+    t,
+    'broker',
+    brokerConfig(t, {
+      users: [
+        { name: 'pi', password: 'secret', publish: ['home/pi/#'], subscribe: ['home/pi/#'] },
+        { name: 'cloud', password: 'other', publish: [], subscribe: ['#'] },
+      ],
+      queues: [{ clientId: 'keeper', topics: ['home/#'] }],
+    }),
+  )
+  const { port } = broker
+  const as = (username: string, password: string, clean = true) => ({
+    clean,
+    username,
+    password: Buffer.from(password),
+  })
+
+  await t.test('without the right password nobody comes in', async (t) => {
+    t.equal((await RawClient.open(t, port, 'a', as('pi', 'secret'))).returnCode, 0)
+    t.equal((await RawClient.open(t, port, 'b', as('pi', 'wrong'))).returnCode, 4)
+    t.equal((await RawClient.open(t, port, 'c', as('nobody', 'secret'))).returnCode, 4)
+    t.equal((await RawClient.open(t, port, 'd', { clean: true })).returnCode, 5)
+    await broker.line(({ msg }) => /refused connections/.test(msg ?? ''))
+    t.notMatch(JSON.stringify(broker.log), /secret|wrong/, 'no password in the log')
+  })
+
+  await t.test('a refused subscription gets 0x80, and the connection stays', async (t) => {
+    const client = await RawClient.open(t, port, 'subscriber', as('pi', 'secret', false))
+    client.send({
+      cmd: 'subscribe',
+      messageId: 5,
+      subscriptions: [
+        { topic: 'home/pi/a', qos: 1 },
+        { topic: 'home/#', qos: 1 },
+        { topic: 'home/pi/b', qos: 0 },
+      ],
+    })
+    t.match(await client.next(({ cmd }) => cmd === 'suback'), { messageId: 5, granted: [1, 0x80, 0] })
+    client.publish('home/pi/a', 'x')
+    await client.next(puback)
+    t.equal((await client.publishesReached(1)).length, 1)
+    await client.disconnect()
+    await broker.restart()
+    const again = await RawClient.open(t, port, 'subscriber', as('pi', 'secret', false))
+    t.equal(again.returnCode, 0, 'what was refused was not stored either')
+  })
+
+  await t.test('publishing elsewhere ends the connection, and nothing is kept', async (t) => {
+    const before = (await broker.books('session/keeper')).accepted
+    const client = await RawClient.open(t, port, 'thief', as('pi', 'secret'))
+    client.publish('home/another/crop', 'x')
+    await client.ended()
+    t.strictSame(client.received, [])
+    t.equal((await broker.books('session/keeper')).accepted, before)
+    const dying = await RawClient.open(t, port, 'dying', {
+      ...as('pi', 'secret'),
+      will: { topic: 'home/another/status', payload: Buffer.from('x'), qos: 1, retain: false },
+    })
+    await dying.cut()
+    await sleep(100)
+    t.equal((await broker.books('session/keeper')).accepted, before, 'a will is no way around it')
+  })
+
+  await t.test('nobody gets a queue’s messages by taking its client id', async (t) => {
+    const publisher = await RawClient.open(t, port, 'device', as('pi', 'secret'))
+    publisher.publish('home/pi/a', 'a face')
+    await publisher.next(puback)
+    const thief = await RawClient.open(t, port, 'keeper', as('pi', 'secret', false))
+    t.equal(thief.returnCode, 5)
+    await thief.ended()
+    t.strictSame(thief.received, [])
+    const keeper = await RawClient.open(t, port, 'keeper', as('cloud', 'other', false))
+    t.ok((await keeper.publishesReached(1)).some(({ payload }) => payload.toString() === 'a face'))
+  })
+})
+
+t.test('with one broker for anybody on this machine', async (t) => {
+  const broker = await Program.start(
+    t,
+    'broker',
+    brokerConfig(t, { limits: { slowReaderMax: '200KB', connectionsMax: 40, clientIdBytesMax: 30 } }),
+  )
+  const { port } = broker
+
+  await t.test(
+    'a reader that does not read holds up nobody, and a session loses nothing by it',
+    async (t) => {
+      const stuck: RawClient[] = []
+      for (const [clientId, clean, qos] of [
+        ['stuck-0', true, 0],
+        ['stuck-1', true, 1],
+        ['stuck-session', false, 1],
+      ] as const) {
+        const client = await RawClient.open(t, port, clientId, { clean })
+        await client.subscribe('flood', qos)
+        client.socket.pause()
+        stuck.push(client)
+      }
+      const reader = await RawClient.open(t, port, 'reader', { clean: true })
+      await reader.subscribe('flood', 0)
+      const publisher = await RawClient.open(t, port, 'publisher', { clean: true })
+      const count = 400
+      for (let n = 1; n <= count; n += 1)
+        publisher.publish('flood', Buffer.alloc(50_000, n), { messageId: n })
+      await until('all are acknowledged', () => publisher.received.length === count)
+      await reader.publishesReached(count)
+      t.strictSame(
+        reader.publishes.map(({ payload }) => payload[0]),
+        Array.from({ length: count }, (_, n) => (n + 1) & 0xff),
+      )
+      await broker.line(({ msg, clientId }) => clientId === 'stuck-1' && /does not keep up/.test(msg ?? ''))
+      const text = await (await fetch(`${broker.http}/metrics`)).text()
+      t.ok(Number(/broker_skipped_total\{[^}]*\} (\d+)/.exec(text)?.[1]) > 0, 'what was left out is counted')
+
+      const session = stuck[2] as RawClient
+      let came = 0
+      session.onPacket = (packet) => {
+        if (packet.cmd !== 'publish') return
+        came += 1
+        session.received.length = 0
+        session.send({ cmd: 'puback', messageId: packet.messageId as number })
+      }
+      for (const { messageId } of session.publishes)
+        session.send({ cmd: 'puback', messageId: messageId as number })
+      session.socket.resume()
+      await until('the session has them all', () => came === count)
+    },
+  )
+
+  await t.test('QoS 0 messages of a session that does not read do not pile up in memory', async (t) => {
+    const stuck = await RawClient.open(t, port, 'stuck-casual')
+    await stuck.subscribe('drops', 0)
+    stuck.socket.pause()
+    const publisher = await RawClient.open(t, port, 'publisher', { clean: true })
+    for (let n = 1; n <= 400; n += 1) publisher.publish('drops', Buffer.alloc(50_000), { messageId: n })
+    await until('all are acknowledged', () => publisher.received.length === 400)
+    stuck.socket.resume()
+    await sleep(300)
+    t.ok(stuck.publishes.length < 400, `${stuck.publishes.length} came`)
+    t.equal(stuck.closed, false)
+  })
+
+  await t.test('a retained message at QoS 2 reaches a session, whose connection stays', async (t) => {
+    const publisher = await RawClient.open(t, port, 'publisher', { clean: true })
+    publisher.publish('retained', 'x', { qos: 2, retain: true, messageId: 1 })
+    await publisher.next(({ cmd }) => cmd === 'pubrec')
+    publisher.send({ cmd: 'pubrel', messageId: 1 })
+    await publisher.next(({ cmd }) => cmd === 'pubcomp')
+    const session = await RawClient.open(t, port, 'retained-session')
+    await session.subscribe('retained', 2)
+    const [message] = await session.publishesReached(1)
+    t.match(message, { qos: 2, retain: true })
+    session.send({ cmd: 'pubrec', messageId: message?.messageId as number })
+    await session.next(({ cmd }) => cmd === 'pubrel')
+    session.send({ cmd: 'pubcomp', messageId: message?.messageId as number })
+    t.equal(await session.subscribe('x', 1), 1)
+    const casual = await RawClient.open(t, port, 'retained-casual')
+    await casual.subscribe('+', 0)
+    t.match(
+      (await casual.publishesReached(1))[0],
+      { qos: 0, retain: true },
+      'at most at the QoS that was granted',
+    )
+  })
+
+  await t.test('a client id over the limit is refused', async (t) => {
+    const client = await RawClient.open(t, port, 'x'.repeat(31), { clean: true })
+    await client.ended()
+    t.not(client.returnCode, 0)
+    t.equal((await RawClient.open(t, port, 'x'.repeat(30), { clean: true })).returnCode, 0)
+  })
+
+  await t.test('connections over the limit are closed, and there is room again when others go', async (t) => {
+    const clients = await Promise.all(
+      Array.from({ length: 40 }, (_, n) => RawClient.open(t, port, `crowd-${n}`, { clean: true })),
+    )
+    const refused = clients.filter(({ returnCode }) => returnCode === undefined)
+    t.ok(refused.length > 0 && refused.length < 40, `${refused.length} of 40 were closed`)
+    await Promise.all(clients.map((client) => client.cut()))
+    await until('there is room', async () => {
+      const client = await RawClient.open(t, port, 'late', { clean: true })
+      await client.cut()
+      return client.returnCode === 0
+    })
+  })
+
+  await t.test('told to stop, it lets go of its clients and ends with 0', async (t) => {
+    const client = await RawClient.open(t, port, 'client')
+    t.equal(await broker.stop(), 0)
+    await client.ended()
+  })
+})
+
+t.test('what cannot start says why, with an exit status of its own', async (t) => {
+  const port = await freePort()
+  const taken = createServer()
+  await new Promise<void>((resolve) => taken.listen(port, '127.0.0.1', resolve))
+  t.after(() => void taken.close())
+  const cases = [
+    { settings: { listeners: [{ port }] }, status: 69, says: new RegExp(`127.0.0.1:${port} is in use`) },
+    {
+      settings: { listeners: [{ host: '0.0.0.0', port: 0 }] },
+      status: 78,
+      says: /CONFIG_UNSAFE_LISTENER.*"users" is empty/,
+    },
+    {
+      settings: { http: { host: '0.0.0.0', port: 0 } },
+      status: 78,
+      says: /CONFIG_UNSAFE_LISTENER.*"http\.host"/,
+    },
+    { settings: { users: [{ name: 'pi' }] }, status: 78, says: /User "pi" has neither/ },
+    {
+      settings: {
+        listeners: [{ port: 1999 }],
+        bridges: [{ url: 'mqtt://127.0.0.1:1999', topics: [{ filter: '#' }] }],
+      },
+      status: 78,
+      says: /points at this broker itself/,
+    },
+    { settings: { quues: [] }, status: 78, says: /broker\.yaml:1: "quues" is no setting/ },
+    {
+      settings: { bridges: [{ url: 'http://x', topics: [{ filter: '#' }] }] },
+      status: 78,
+      says: /"http:\/\/x" is no broker address/,
+    },
+    {
+      settings: { queues: [1, 2].map(() => ({ clientId: 'a', topics: ['#'] })) },
+      status: 78,
+      says: /"a" stands twice under "queues"/,
+    },
+  ]
+  await Promise.all(
+    cases.map(async ({ settings, status, says }) => {
+      const result = await Program.run(t, 'broker', brokerConfig(t, settings))
+      t.equal(result.status, status, says.source)
+      t.match(result.text, says)
+      t.notMatch(result.text, /at .*\.ts:\d+/, 'a sentence, not a stack')
+    }),
+  )
+})
+
+t.test('two brokers on one store: the second says who holds it', async (t) => {
+  const folder = temporaryFolder(t)
+  const first = await Program.start(t, 'broker', brokerConfig(t, { store: { folder } }))
+  const second = await Program.run(t, 'broker', brokerConfig(t, { store: { folder } }))
+  t.equal(second.status, 75)
+  t.match(second.text, new RegExp(`in use by process ${first.pid}`))
+})
