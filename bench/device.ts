@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent } from '../device/agent.ts'
 import { deviceSchema } from '../device/config.ts'
 import { openDetectorThread } from '../device/detect/thread.ts'
+import { launchEnvironment } from '../device/launch.ts'
 import { openMeters } from '../device/meters.ts'
 import { openSource } from '../device/sources/open.ts'
 import { loadConfig } from '../lib/config.ts'
@@ -176,6 +177,7 @@ async function memoryPeak(clip: string, model: string): Promise<number | undefin
     stdio: 'ignore',
     env: {
       ...process.env,
+      ...launchEnvironment(1),
       SIGHTLINE_CAMERAS: JSON.stringify([{ name: 'clip', source: clip, pace: 'asfast', loop: true }]),
       SIGHTLINE_DETECT__MODEL: model,
       SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${port}`,

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { NODE_FLAGS, THREADS } from '../bin/runtime.js'
+import { ENVIRONMENT, NODE_FLAGS } from '../bin/runtime.js'
 import { anonymousMemoryBytes } from '../lib/metrics.ts'
 import { MqttLink } from '../lib/mqtt-link.ts'
 
@@ -63,7 +63,7 @@ class Running implements AsyncDisposable {
 
   start(name: string, command: string, args: readonly string[], env: Record<string, string> = {}): void {
     const child = spawn(command, args, {
-      env: { ...process.env, UV_THREADPOOL_SIZE: String(THREADS), ...env },
+      env: { ...process.env, ...ENVIRONMENT, ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     child.stderr?.on('data', (text: Buffer) => {

@@ -1,3 +1,3 @@
 export declare const NODE_MAJOR_MIN: number
 export declare const NODE_FLAGS: readonly string[]
-export declare const THREADS: number
+export declare const ENVIRONMENT: Readonly<Record<string, string>>

@@ -10,5 +10,12 @@ export const NODE_MAJOR_MIN = 24
  */
 export const NODE_FLAGS = ['--max-semi-space-size=2']
 
-/** libuv's threads: a camera that is being opened, and each write to disk, holds one. */
-export const THREADS = Math.max(8, availableParallelism() + 4)
+/**
+ * What must be in a program's environment before Node starts; later is too late, libuv and the C library have read it
+ * by then. What the user has set stays.
+ *
+ * UV_THREADPOOL_SIZE: a camera that is being opened, and each write to disk, holds one of libuv's threads.
+ * MALLOC_ARENA_MAX: glibc gives each thread a heap of its own, and buffers, libvips and FFmpeg leave holes in all of
+ * them. Measured: a third less anonymous memory in the brokers under load, a quarter less in the agent at 1080p.
+ */
+export const ENVIRONMENT = { UV_THREADPOOL_SIZE: String(Math.max(8, availableParallelism() + 4)), MALLOC_ARENA_MAX: '2' }

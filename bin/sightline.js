@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { NODE_FLAGS, NODE_MAJOR_MIN, THREADS } from './runtime.js'
+import { ENVIRONMENT, NODE_FLAGS, NODE_MAJOR_MIN } from './runtime.js'
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP']
 
@@ -22,7 +22,7 @@ if (runtime === undefined) {
 
 const child = spawn(runtime, [...NODE_FLAGS, cli, ...process.argv.slice(2)], {
   stdio: 'inherit',
-  env: { UV_THREADPOOL_SIZE: String(THREADS), ...process.env },
+  env: { ...ENVIRONMENT, ...process.env },
 })
 for (const signal of SIGNALS) process.on(signal, () => child.kill(signal))
 child.on('error', (error) => {

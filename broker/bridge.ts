@@ -42,7 +42,6 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
   readonly #pump: Pump
   readonly #abort = new AbortController()
   readonly #running: Promise<void>
-  readonly #warn: (count: number) => void
   #lastFault: SightlineError | undefined
   #link: MqttLink | undefined
   #lastProgressMs = Date.now()
@@ -55,8 +54,6 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
       return { matcher, from, to }
     })
     this.#pump = new Pump(options.queue, options.inFlightMax)
-    this.#warn = (count) =>
-      options.log.warn({ bridge: options.name, code: this.#lastFault?.code, count }, this.#lastFault?.message)
     this.#running = this.#run()
   }
 
@@ -108,7 +105,11 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     const { signal } = this.#abort
     const { log, name, link: linkOptions, reconnectMsMin, reconnectMsMax } = this.#options
     const backoff = new Backoff({ delayMsMin: reconnectMsMin, delayMsMax: reconnectMsMax })
-    const warn = throttled((count) => this.#warn(count), 10_000)
+    // By the time of the line there may be a connection again: what it says is what happened.
+    let warnedOf: SightlineError | undefined
+    const warn = throttled((count) =>
+      log.warn({ bridge: name, code: warnedOf?.code, count }, warnedOf?.message),
+    )
     while (!signal.aborted) {
       try {
         const link = await MqttLink.open(linkOptions, signal)
@@ -121,6 +122,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
       } catch (error) {
         if (signal.aborted) return
         this.#lastFault = asFailure(error)
+        warnedOf = this.#lastFault
         warn()
       }
       await backoff.wait(signal).catch(() => {})

@@ -21,11 +21,19 @@ const PAYLOAD_IS_STRING = 4
 const BRIDGED = 8
 const STAMPED = 16
 
-export function encodeMessage({ topic, payload, qos, payloadIsString, bridged, stamp }: StoredMessage): Message {
+export function encodeMessage({
+  topic,
+  payload,
+  qos,
+  payloadIsString,
+  bridged,
+  stamp,
+}: StoredMessage): Message {
   const idBytes = stamp ? Buffer.byteLength(stamp.brokerId) : 0
   const topicStart = 1 + (stamp ? 9 + idBytes : 0)
   const header = Buffer.allocUnsafe(topicStart + Buffer.byteLength(topic))
-  header[0] = qos | (payloadIsString ? PAYLOAD_IS_STRING : 0) | (bridged ? BRIDGED : 0) | (stamp ? STAMPED : 0)
+  header[0] =
+    qos | (payloadIsString ? PAYLOAD_IS_STRING : 0) | (bridged ? BRIDGED : 0) | (stamp ? STAMPED : 0)
   if (stamp) {
     header[1] = idBytes
     header.write(stamp.brokerId, 2)
@@ -37,7 +45,12 @@ export function encodeMessage({ topic, payload, qos, payloadIsString, bridged, s
 
 export function decodeMessage({ header, body: payload }: Message): StoredMessage {
   const flags = header[0] as number
-  const message = { payload, qos: (flags & 3) as 0 | 1 | 2, payloadIsString: (flags & PAYLOAD_IS_STRING) !== 0, bridged: (flags & BRIDGED) !== 0 }
+  const message = {
+    payload,
+    qos: (flags & 3) as 0 | 1 | 2,
+    payloadIsString: (flags & PAYLOAD_IS_STRING) !== 0,
+    bridged: (flags & BRIDGED) !== 0,
+  }
   if ((flags & STAMPED) === 0) return { ...message, topic: header.toString('utf8', 1) }
   const idEnd = 2 + (header[1] as number)
   const stamp = { brokerId: header.toString('utf8', 2, idEnd), counter: header.readDoubleBE(idEnd) }

@@ -117,10 +117,11 @@ export class BrokerServer implements AsyncDisposable {
             'refused a subscription: this user has no right to it',
           )
           Object.assign(subscription, { refused: true })
-          done(null, null) // answered with 0x80 in SUBACK [MQTT-3.9.3]; the connection stays
+          queueMicrotask(() => done(null, null)) // answered with 0x80 in SUBACK [MQTT-3.9.3]; the connection stays
           return
         }
-        done(null, subscription)
+        // Later: aedes stores all subscriptions of a packet with the first, and by then each must have been judged.
+        queueMicrotask(() => done(null, subscription))
       },
       authorizeForward: (client, packet) => this.#forward(client, packet),
     })
@@ -302,7 +303,7 @@ export class BrokerServer implements AsyncDisposable {
       }
     }
     if (!slow) return packet
-    if (packet.qos === 0) {
+    if (packet.qos === 0 || isCasual(client)) {
       events.skipped()
       return null
     }
@@ -346,4 +347,10 @@ export class BrokerServer implements AsyncDisposable {
     await Promise.all(closed)
     clearTimeout(timer)
   }
+}
+
+/** True for a reader that has asked for nothing above QoS 0. */
+function isCasual(client: Client): boolean {
+  const { subscriptions } = client as unknown as { subscriptions: Readonly<Record<string, { qos: number }>> }
+  return Object.values(subscriptions).every(({ qos }) => qos === 0)
 }

@@ -39,7 +39,6 @@ export interface IntakeOptions {
 /** The inbox is taken up again when it has emptied to this share of its bounds. */
 const ROOM_SHARE = 0.5
 const ROOM_INTERVAL_MS = 200
-const WARN_INTERVAL_MS = 10_000
 
 export class Intake implements AsyncDisposable {
   readonly #options: IntakeOptions
@@ -79,10 +78,9 @@ export class Intake implements AsyncDisposable {
     const { signal } = this.#abort
     const { log, link: linkOptions, reconnectMsMin, reconnectMsMax, filter } = this.#options
     const backoff = new Backoff({ delayMsMin: reconnectMsMin, delayMsMax: reconnectMsMax })
-    const warn = throttled(
-      (count) => log.warn({ code: this.#fault?.code, count }, this.#fault?.message),
-      WARN_INTERVAL_MS,
-    )
+    // By the time of the line there may be a connection again: what it says is what happened.
+    let warnedOf: SightlineError | undefined
+    const warn = throttled((count) => log.warn({ code: warnedOf?.code, count }, warnedOf?.message))
     while (!signal.aborted) {
       try {
         await this.#waitForRoom(signal)
@@ -105,6 +103,7 @@ export class Intake implements AsyncDisposable {
         this.#link = undefined
         if (signal.aborted) return
         this.#fault = asFailure(error)
+        warnedOf = this.#fault
         if (this.#fault.code === 'BROKER_REFUSED') this.#first.reject(this.#fault)
         warn()
       }

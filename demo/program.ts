@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createWriteStream } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { NODE_FLAGS, THREADS } from '../bin/runtime.js'
+import { ENVIRONMENT, NODE_FLAGS } from '../bin/runtime.js'
 import { failure, type SightlineError } from '../lib/errors.ts'
 
 const CLI = fileURLToPath(new URL('../cli.ts', import.meta.url))
@@ -48,7 +48,7 @@ export class Program implements AsyncDisposable {
   static start({ name, args, env, logFile }: ProgramOptions): Program {
     // A process group of its own: Ctrl-C reaches the demo alone, which stops the others in order.
     const child = spawn(process.execPath, [...NODE_FLAGS, CLI, ...args], {
-      env: { UV_THREADPOOL_SIZE: String(THREADS), ...process.env, ...env },
+      env: { ...ENVIRONMENT, ...process.env, ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,
     })

@@ -24,8 +24,7 @@ export interface DeviceOptions {
 
 /**
  * The capture agent as a program: reads its configuration, runs until its sources end or it is told to stop, drains.
- * The launcher should set UV_THREADPOOL_SIZE to cameras + 4 before Node starts: a source that is being opened holds
- * one of libuv's four threads.
+ * `launch.ts` has what should be in the environment before Node starts.
  * @returns the exit status
  */
 export async function runDevice(options: DeviceOptions): Promise<number> {
@@ -149,7 +148,7 @@ if (import.meta.main) {
   } catch (error) {
     const fault = failure(
       'USAGE',
-      `${asFailure(error).message}\nUsage: node device/main.ts [--config conf/device.yaml]`,
+      `${error instanceof Error ? error.message : String(error)}.\nUsage: node device/main.ts [--config conf/device.yaml]`,
     )
     process.stderr.write(`${fault.message}\n`)
     process.exitCode = fault.exitStatus

@@ -286,10 +286,12 @@ export class Store implements AsyncDisposable {
 
   /** What is on disk under this key. Writes under way are not seen. */
   get(table: string, key: TableKey): Uint8Array | undefined {
+    if (this.#ended) return undefined // LMDB ends the process of whoever reads from what is closed
     return this.#tables.get([table, key])
   }
 
   *entries(table: string): Generator<{ key: TableKey; value: Uint8Array }> {
+    if (this.#ended) return
     for (const { key, value } of this.#tables.getRange({
       start: [table] as never,
       end: [table, AFTER_EVERY_KEY],
@@ -306,7 +308,7 @@ export class Store implements AsyncDisposable {
   /** @internal */
   read(queue: Queue, sequence: number): Message | undefined {
     const fresh = this.#fresh.get(sequence)
-    if (fresh) return fresh
+    if (fresh || this.#ended) return fresh
     const reference = this.#references.getBinary([queue.record.id, sequence])
     const body = this.#bodies.getBinary(sequence)
     return reference && body && { header: decodeReference(reference).header, body: body as Buffer }

@@ -61,16 +61,13 @@ export function regionToRgb(planes: Planes, region: Region): Uint8Array {
   if (!planeY || !planeU || !planeV)
     throw new RangeError('a YUV picture has three planes, or two interleaved')
   const step = interleaved ? 2 : 1
-  const G = globalThis as unknown as { ring: Uint8ClampedArray[]; at: number }
-  G.ring ??= Array.from({ length: 40 }, () => new Uint8ClampedArray(1e6))
-  G.at = ((G.at ?? 0) + 1) % 40
-  const rgb = (G.ring[G.at] as Uint8ClampedArray).subarray(0, width * height * 3)
+  const rgb = new Uint8ClampedArray(width * height * 3)
   for (let y = 0, out = 0; y < height; y += 1) {
     const luma = (top + y) * (strides[0] as number) + left
     const chroma = ((top + y) >> chromaShift.y) * (strides[1] as number)
     out = rowToRgb(rgb, out, width, planeY, luma, planeU, planeV, chroma, left, chromaShift.x, step, tables)
   }
-  return new Uint8Array(rgb.buffer, 0, width * height * 3)
+  return new Uint8Array(rgb.buffer)
 }
 
 /** One row: apart, and with plain arguments, because it is the loop that counts. */

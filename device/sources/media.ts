@@ -1,0 +1,316 @@
+import { availableParallelism } from 'node:os'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  AV_PKT_DATA_DISPLAYMATRIX,
+  AV_PKT_FLAG_CORRUPT,
+  AVDISCARD_ALL,
+  AVERROR_EACCES,
+  AVERROR_EAGAIN,
+  AVERROR_EBUSY,
+  AVERROR_ENODEV,
+  AVERROR_ENOENT,
+  AVERROR_EOF,
+  AVERROR_HTTP_FORBIDDEN,
+  AVERROR_HTTP_NOT_FOUND,
+  AVERROR_HTTP_UNAUTHORIZED,
+  AVERROR_INVALIDDATA,
+  AVMEDIA_TYPE_VIDEO,
+} from 'node-av/constants'
+import {
+  Frame as AvFrame,
+  type Codec,
+  CodecContext,
+  Dictionary,
+  FFmpegError,
+  FormatContext,
+  InputFormat,
+  Packet,
+} from 'node-av/lib'
+import { failure, type SightlineError } from '../../lib/errors.ts'
+import type { Size } from '../crop.ts'
+import { DECODER_THREADS_MAX, SHORTFALL_RATIO_MAX, SHORTFALL_S_MAX } from '../limits.ts'
+import type { SourceContext } from './source.ts'
+
+export interface VideoOptions {
+  /** What FFmpeg opens: a path, an address or a device. */
+  readonly address: string
+  /** For people: the address without passwords. */
+  readonly name: string
+  readonly kind: 'file' | 'stream' | 'camera'
+  readonly pace: 'realtime' | 'asfast'
+  readonly loop: boolean
+  /** Frames a second; Infinity: all. */
+  readonly rateMax: number
+  /** How long opening or waiting for a frame may take, ms. */
+  readonly timeoutMs: number
+  readonly rtspTransport: 'tcp' | 'udp'
+  readonly size?: Size
+  readonly framerate?: number
+  readonly inputFormat?: string
+  readonly decoderThreads?: number
+}
+
+/** One open input with its decoder. Whoever opens it reads it to the end and disposes of it. */
+export class Media implements AsyncDisposable {
+  /** How long it says it is; undefined: it does not say. */
+  readonly seconds: number | undefined
+  /** By how many quarters of a turn, clockwise, it wants to be shown. */
+  readonly quarters: number
+  readonly #options: VideoOptions
+  readonly #format: FormatContext
+  readonly #codec: CodecContext
+  readonly #streamIndex: number
+  readonly #startSeconds: number
+  #endSeconds = 0
+  #lastCorrupt = false
+
+  private constructor(options: VideoOptions, format: FormatContext, codec: CodecContext, stream: number) {
+    this.#options = options
+    this.#format = format
+    this.#codec = codec
+    this.#streamIndex = stream
+    const video = format.streams[stream]
+    const base = video?.timeBase
+    this.seconds =
+      video && base && video.duration > 0n
+        ? (Number(video.duration) * base.num) / base.den
+        : format.duration > 0n
+          ? Number(format.duration) / 1e6
+          : undefined
+    this.#startSeconds = format.startTime > -(2n ** 62n) ? Number(format.startTime) / 1e6 : 0
+    this.quarters = quarterTurns(video?.codecpar.getCodedSideData(AV_PKT_DATA_DISPLAYMATRIX) ?? undefined)
+  }
+
+  static async open(options: VideoOptions, signal: AbortSignal): Promise<Media> {
+    const { address, name, kind, timeoutMs } = options
+    const format = new FormatContext()
+    format.allocContext()
+    using dictionary = Dictionary.fromObject(openOptions(options))
+    const v4l2 = kind === 'camera' ? InputFormat.findInputFormat('v4l2') : null
+    if (kind === 'camera' && !v4l2)
+      throw failure('SOURCE_UNAVAILABLE', `${name}: this system has no V4L2; cameras work on Linux only.`)
+    using _guard = interruptOn(format, signal, timeoutMs)
+    try {
+      const opened = await format.openInput(address, v4l2, dictionary)
+      if (opened < 0) throw openFailure(options, opened, signal)
+      const probed = await format.findStreamInfo()
+      if (probed < 0) throw openFailure(options, probed, signal)
+      const found = format.findBestStream(AVMEDIA_TYPE_VIDEO, -1, -1, true)
+      const stream = format.streams[found.streamIndex]
+      if (found.streamIndex < 0 || !stream)
+        throw failure('SOURCE_UNREADABLE', `${name} has no video in it. Give one that has.`)
+      if (!found.decoder)
+        throw failure('SOURCE_UNREADABLE', `${name} is in a video format for which there is no decoder here.`)
+      // Sound is read along only where the file's length is known for the whole alone.
+      if (kind !== 'file' || (stream.duration > 0n && stream.nbFrames > 0n))
+        for (const [index, other] of format.streams.entries())
+          if (index !== found.streamIndex) other.discard = AVDISCARD_ALL
+      return new Media(options, format, await openDecoder(found.decoder, stream, options), found.streamIndex)
+    } catch (error) {
+      await format.closeInput()
+      throw error
+    }
+  }
+
+  /**
+   * Decodes to the end, one frame at a time; `take` gets each with its time since the start, owns it, and holds up
+   * decoding until it resolves. Throws SOURCE_UNAVAILABLE or SOURCE_UNREADABLE where reading fails.
+   */
+  async decode(
+    signal: AbortSignal,
+    { events }: SourceContext,
+    take: (frame: AvFrame, seconds: number) => Promise<void>,
+  ): Promise<void> {
+    const { name, kind, timeoutMs } = this.#options
+    const format = this.#format
+    const codec = this.#codec
+    const stream = format.streams[this.#streamIndex]
+    if (!stream) return
+    const secondsOf = (time: bigint, { num, den }: { num: number; den: number }) => (Number(time) * num) / den
+    const timeBase = { num: stream.timeBase.num, den: stream.timeBase.den }
+    const bases = format.streams.map((it) => ({ num: it.timeBase.num, den: it.timeBase.den }))
+    const rate = stream.avgFrameRate
+    const frameSeconds = rate.num > 0 && rate.den > 0 ? rate.den / rate.num : 1 / 25
+    let lastSeconds = -frameSeconds
+    let delivered = 0
+    using packet = new Packet()
+    packet.alloc()
+    /** Takes one frame from the decoder. False where it has none: it wants a packet, or is at its end. */
+    const receive = async (): Promise<boolean> => {
+      const frame = new AvFrame()
+      frame.alloc()
+      const status = await codec.receiveFrame(frame)
+      if (status < 0 || signal.aborted) {
+        frame.free()
+        if (status === AVERROR_EAGAIN || status === AVERROR_EOF || signal.aborted) return false
+        events.damaged('packet')
+        return true
+      }
+      const time = frame.bestEffortTimestamp
+      lastSeconds =
+        time > -(2n ** 62n) ? secondsOf(time, timeBase) - this.#startSeconds : lastSeconds + frameSeconds
+      delivered += 1
+      await take(frame, lastSeconds)
+      return true
+    }
+    const flush = async () => {
+      await codec.sendPacket(null)
+      while (await receive());
+    }
+    for (;;) {
+      let status: number
+      {
+        using _guard = interruptOn(format, signal, kind === 'file' ? undefined : timeoutMs)
+        status = await format.readFrame(packet)
+      }
+      if (signal.aborted) return
+      if (status === AVERROR_EAGAIN) {
+        await sleep(5)
+        continue
+      }
+      if (status === AVERROR_EOF) break
+      if (status < 0) {
+        await flush()
+        const why = new FFmpegError(status).message
+        throw kind === 'file'
+          ? failure(
+              'SOURCE_UNREADABLE',
+              `${name} cannot be read further (${why}); ${delivered} frames were played.`,
+            )
+          : failure('SOURCE_UNAVAILABLE', `${name} has stopped delivering (${why}). It will be opened again.`)
+      }
+      const base = bases[packet.streamIndex]
+      if (base && packet.pts > -(2n ** 62n))
+        this.#endSeconds = Math.max(
+          this.#endSeconds,
+          secondsOf(packet.pts + packet.duration, base) - this.#startSeconds,
+        )
+      this.#lastCorrupt = (packet.flags & AV_PKT_FLAG_CORRUPT) !== 0
+      if (packet.streamIndex !== this.#streamIndex) {
+        packet.unref()
+        continue
+      }
+      let sent = await codec.sendPacket(packet)
+      while (sent === AVERROR_EAGAIN && (await receive())) sent = await codec.sendPacket(packet)
+      packet.unref()
+      if (sent < 0) events.damaged('packet')
+      // One packet, one frame: asking once saves a thread's round trip a frame; more come with the next EAGAIN.
+      await receive()
+      if (signal.aborted) return
+    }
+    await flush()
+    if (delivered === 0 && !signal.aborted)
+      throw failure('SOURCE_UNREADABLE', `${name} has no picture that can be decoded.`)
+  }
+
+  /** How the end came sooner than the file says, in words; undefined where it did not. */
+  shortfall(): string | undefined {
+    if (this.seconds !== undefined && this.#endSeconds > 0) {
+      const missing = this.seconds - this.#endSeconds
+      if (missing > Math.max(SHORTFALL_S_MAX, this.seconds * SHORTFALL_RATIO_MAX))
+        return `it says ${this.seconds.toFixed(1)} s and ends after ${this.#endSeconds.toFixed(1)} s`
+    }
+    return this.#lastCorrupt ? 'its last packet is incomplete' : undefined
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#codec.freeContext()
+    await this.#format.closeInput()
+  }
+}
+
+async function openDecoder(
+  decoder: Codec,
+  stream: NonNullable<FormatContext['streams'][number]>,
+  { name, decoderThreads }: VideoOptions,
+): Promise<CodecContext> {
+  const codec = new CodecContext()
+  codec.allocContext3(decoder)
+  codec.parametersToContext(stream.codecpar)
+  codec.pktTimebase = stream.timeBase
+  codec.threadCount = decoderThreads ?? Math.min(availableParallelism() + 1, DECODER_THREADS_MAX)
+  const status = await codec.open2(decoder, null)
+  if (status >= 0) return codec
+  codec.freeContext()
+  throw failure(
+    'SOURCE_UNREADABLE',
+    `${name}: its video decoder does not open (${new FFmpegError(status).message}).`,
+  )
+}
+
+/**
+ * Ends a blocking call of FFmpeg when the signal is aborted or after a time. Opening heeds it too: the call
+ * returns at once, with whatever code the protocol makes of it.
+ */
+function interruptOn(format: FormatContext, signal: AbortSignal, timeoutMs: number | undefined): Disposable {
+  const interrupt = () => format.interrupt()
+  // FFmpeg's own timeouts come first, with better words; this is for what they do not cover.
+  const timer = timeoutMs === undefined ? undefined : setTimeout(interrupt, timeoutMs * 1.25 + 250)
+  signal.addEventListener('abort', interrupt, { once: true })
+  if (signal.aborted) interrupt()
+  return {
+    [Symbol.dispose]() {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', interrupt)
+    },
+  }
+}
+
+/** FFmpeg takes unknown options in silence: these names are from its documentation of protocols and devices. */
+function openOptions(options: VideoOptions): Record<string, string> {
+  const { address, kind, timeoutMs, size, framerate, inputFormat } = options
+  const timeoutUs = String(timeoutMs * 1000)
+  if (kind === 'camera')
+    return {
+      ...(size && { video_size: `${size.width}x${size.height}` }),
+      ...(framerate !== undefined && { framerate: String(framerate) }),
+      ...(inputFormat !== undefined && { input_format: inputFormat }),
+    }
+  if (kind === 'file') return {}
+  if (/^rtsps?:/i.test(address)) return { rtsp_transport: options.rtspTransport, timeout: timeoutUs }
+  return { rw_timeout: timeoutUs }
+}
+
+/** What a failed open means, in a sentence that says what to do. */
+function openFailure({ name, kind }: VideoOptions, status: number, signal: AbortSignal): SightlineError {
+  const cause = new FFmpegError(status)
+  if (signal.aborted) return failure('SOURCE_UNAVAILABLE', `${name} was being opened when told to stop.`)
+  if (kind === 'file')
+    switch (status) {
+      case AVERROR_ENOENT:
+        return failure('SOURCE_NOT_FOUND', `${name} does not exist. Check the path under "cameras".`, cause)
+      case AVERROR_EACCES:
+        return failure('SOURCE_UNREADABLE', `${name} may not be read by this user.`, cause)
+      default:
+        return failure(
+          'SOURCE_UNREADABLE',
+          `${name} is no video that can be read, or it is cut off before its index (${cause.message}). Check that it plays elsewhere, and copy it again.`,
+          cause,
+        )
+    }
+  const said = new Map<number, string>([
+    [AVERROR_ENOENT, 'is not there. Check that the camera is plugged in and the name is right'],
+    [AVERROR_ENODEV, 'is no camera. Check the name'],
+    [AVERROR_EACCES, 'may not be used by this user. Add the user to the group "video"'],
+    [AVERROR_EBUSY, 'is in use by another program. Stop that program'],
+    [AVERROR_HTTP_UNAUTHORIZED, 'wants a user and a password: put them into the address'],
+    [AVERROR_HTTP_FORBIDDEN, 'refuses this user. Check user and password in the address'],
+    [AVERROR_HTTP_NOT_FOUND, 'has no such stream. Check the path in the address'],
+    [AVERROR_INVALIDDATA, 'gives no answer that makes sense, or none in time. Check the address'],
+  ]).get(status)
+  return failure(
+    'SOURCE_UNAVAILABLE',
+    said
+      ? `${name} ${said}.`
+      : `${name} cannot be reached (${cause.message}). Check the address, and that it is switched on.`,
+    cause,
+  )
+}
+
+/** The display matrix (libavutil/display.h): 3x3, 16.16 fixed point; the angle as av_display_rotation_get has it. */
+function quarterTurns(matrix: Buffer | undefined): number {
+  if (!matrix || matrix.length < 36) return 0
+  const [a, b] = [matrix.readInt32LE(0), matrix.readInt32LE(4)]
+  const degrees = (Math.atan2(b, a) * 180) / Math.PI
+  return ((Math.round(degrees / 90) % 4) + 4) % 4
+}
