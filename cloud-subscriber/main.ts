@@ -17,7 +17,9 @@ import { RecentIds } from './recent-ids.ts'
 import { Storer } from './store.ts'
 
 /** Fine where a line on one machine lies, coarse up to an outage of hours. */
-const LATENCY_SECONDS = [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 600, 3600]
+const LATENCY_SECONDS = [
+  0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 600, 3600,
+]
 
 /** MQTT -> inbox -> bucket, and the gallery. @returns the exit status */
 export async function runSubscriber(options: RunOptions): Promise<number> {

@@ -63,6 +63,7 @@ export const deviceSchema = z.strictObject({
   detect: z
     .strictObject({
       model: z.string().min(1).default('blazeface'),
+      modelFolder: z.string().min(1).default('data/models'),
       head: z.enum(['auto', ...(Object.keys(HEADS) as HeadName[])]).default('auto'),
       scoreMin: z.union([z.number().min(0).max(1), z.literal('auto')]).default('auto'),
       threads: z.union([z.number().int().min(1).max(64), z.literal('auto')]).default('auto'),

@@ -50,6 +50,7 @@ export async function runDevice(options: DeviceOptions): Promise<number> {
     await using publisher = new Publisher(await publisherOptions(config, meters, log))
     await using detector = await openDetectorThread({
       model: config.detect.model,
+      modelFolder: config.detect.modelFolder,
       head: config.detect.head,
       threads: auto(config.detect.threads),
       scoreMin: auto(config.detect.scoreMin),

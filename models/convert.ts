@@ -1,4 +1,5 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { mkdir, open, readdir, readFile, rename, unlink, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { failure, systemCode } from '../lib/errors.ts'
@@ -18,7 +19,8 @@ import { encodeOnnx, type OnnxConstant, type OnnxNode } from './onnx-file.ts'
  * stride): the height and the width of the ONNX input are free. `test/detect/convert.test.ts` compares its
  * outputs with TensorFlow.js's.
  *
- * The conversion takes about 35 ms and is done anew at each start: there is no file that could be torn or stale.
+ * The conversion takes about 35 ms. What it makes is kept beside the program's other data, under a name with its
+ * checksum: a torn or changed file is seen and made again.
  */
 
 /** The model's name in a crop's metadata. */
@@ -288,6 +290,50 @@ function padding(
   const total = kernel.map((size, axis) => Math.max(size - (strides[axis] as number), 0))
   const before = total.map((pixels) => Math.floor(pixels / 2))
   return [...before, ...total.map((pixels, axis) => pixels - (before[axis] as number))]
+}
+
+/** Raised when the conversion makes something else of the same source. */
+const CONVERSION = 'v1'
+const CHECKSUM_DIGITS = 16
+
+/**
+ * The default model out of a folder where it is kept; made and put there on first use.
+ * Errors: FOLDER_UNWRITABLE, MODEL_NOT_FOUND.
+ */
+export async function keptBlazeface(folder: string): Promise<Uint8Array> {
+  const kept = new RegExp(`^${BLAZEFACE}-${CONVERSION}-([0-9a-f]{${CHECKSUM_DIGITS}})\\.onnx$`)
+  for (const name of await readdir(folder).catch(() => [])) {
+    const wanted = kept.exec(name)?.[1]
+    if (wanted === undefined) continue
+    const bytes = await readFile(join(folder, name)).catch(() => new Uint8Array())
+    if (checksum(bytes) === wanted) return bytes
+  }
+  const bytes = await convertBlazeface()
+  const file = join(folder, `${BLAZEFACE}-${CONVERSION}-${checksum(bytes)}.onnx`)
+  const temporary = `${file}.${process.pid}`
+  try {
+    await mkdir(folder, { recursive: true })
+    const handle = await open(temporary, 'w')
+    try {
+      await handle.writeFile(bytes)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, file)
+  } catch (error) {
+    await unlink(temporary).catch(() => {}) // it may never have been made
+    throw failure(
+      'FOLDER_UNWRITABLE',
+      `The model cannot be kept in ${folder}. Give this user the right to write there, or name another folder under "detect.modelFolder".`,
+      error,
+    )
+  }
+  return bytes
+}
+
+function checksum(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex').slice(0, CHECKSUM_DIGITS)
 }
 
 if (import.meta.main) {

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { basename, extname } from 'node:path'
 import { failure, systemCode } from '../../lib/errors.ts'
-import { BLAZEFACE, convertBlazeface } from '../../models/convert.ts'
+import { BLAZEFACE, convertBlazeface, keptBlazeface } from '../../models/convert.ts'
 import { blazeface } from './blazeface.ts'
 import type { Detection, Detector, Picture } from './detector.ts'
 import type { Head, HeadKind, Size } from './head.ts'
@@ -16,6 +16,8 @@ export type HeadName = keyof typeof HEADS
 export interface DetectorOptions {
   /** `blazeface` (comes with Sightline) or the path of an ONNX file. */
   readonly model?: string
+  /** Where the model that comes with Sightline is kept once it is made; made anew each time where absent. */
+  readonly modelFolder?: string
   /** The family of models; `auto` recognises it from the model's inputs and outputs. */
   readonly head?: HeadName | 'auto'
   /** Threads of one inference. */
@@ -40,7 +42,10 @@ export async function openDetector(options: DetectorOptions = {}): Promise<Detec
   const threads = options.threads ?? THREADS_DEFAULT
   const own = wanted === MODEL_DEFAULT || wanted === BLAZEFACE
   const name = own ? BLAZEFACE : basename(wanted, extname(wanted))
-  const runtime = await openOnnx(own ? await convertBlazeface() : await readModel(wanted), wanted, threads)
+  const bytes = !own
+    ? await readModel(wanted)
+    : await (options.modelFolder ? keptBlazeface(options.modelFolder) : convertBlazeface())
+  const runtime = await openOnnx(bytes, wanted, threads)
   try {
     const head = recognise(runtime, options.head ?? 'auto', wanted)
     return new FaceDetector(name, runtime, head, inputSize(head, options.inputSize, wanted), options.scoreMin)

@@ -15,6 +15,8 @@ import type { Source, SourceContext } from './source.ts'
  */
 export const CARD_SIZE = { width: 1280, height: 720 } as const
 export const CARD_FRAMERATE = 12
+/** Of twelve tried, one whose faces BlazeFace finds in every frame (the others: 98 to 100 %). */
+const SEED_DEFAULT = 7
 
 /** Two rails: height of their middle, speed to the right in pixels a second, widths of the portraits. */
 const RAILS = [
@@ -262,7 +264,12 @@ export class Testcard implements Source {
     context: SourceContext,
     signal: AbortSignal,
   ): Promise<Testcard> {
-    return new Testcard(await Scene.draw(context.input, options.seed ?? 1), options, context, signal)
+    return new Testcard(
+      await Scene.draw(context.input, options.seed ?? SEED_DEFAULT),
+      options,
+      context,
+      signal,
+    )
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Frame, void> {

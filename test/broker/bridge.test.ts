@@ -60,7 +60,12 @@ async function line(t: Test, bridge: Record<string, unknown> = {}) {
 }
 
 t.test('over a bad link', async (t) => {
-  const { cloud, proxy, edge } = await line(t, { inFlightMax: 50 })
+  const whole = t
+  const { cloud, proxy, edge } = await line(t, {
+    inFlightMax: 50,
+    keepalive: '2s',
+    acknowledgeTimeout: '700ms',
+  })
   let sent = 0
   const reader = new Reader()
   await reader.connect(t, cloud.port)
@@ -122,7 +127,7 @@ t.test('over a bad link', async (t) => {
       await until('it is given up', () => proxy.connections === 0 || proxy.opened > opened)
       proxy.resume()
     })
-    await edge.line(({ msg }) => /has acknowledged nothing for 1500 ms/.test(msg ?? ''))
+    await edge.line(({ msg }) => /has acknowledged nothing for 700 ms/.test(msg ?? ''))
   })
 
   await t.test('a link that swallows everything without a word is given up and made anew', async (t) => {
@@ -149,7 +154,7 @@ t.test('over a bad link', async (t) => {
       await sleep(30)
       await cloud.kill()
       await cloud.start()
-      await reader.connect(t, cloud.port)
+      await reader.connect(whole, cloud.port)
     })
     proxy.latencyMs = 0
   })

@@ -1,10 +1,12 @@
+import { readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import '@tensorflow/tfjs-backend-cpu'
 import { loadGraphModel } from '@tensorflow/tfjs-converter'
 import { type Tensor, tensor4d } from '@tensorflow/tfjs-core'
 import t from 'tap'
 import { openOnnx } from '../../device/detect/onnx.ts'
-import { blazefaceTfjsFile, convertBlazeface } from '../../models/convert.ts'
+import { blazefaceTfjsFile, convertBlazeface, keptBlazeface } from '../../models/convert.ts'
 
 const TFJS_NAMES = {
   scores_16: 'Identity',
@@ -62,3 +64,22 @@ t.test('the converted BlazeFace gives what TensorFlow.js gives from the same fil
 t.test('converting twice gives the same bytes', async (t) => {
   t.ok(Buffer.from(await convertBlazeface()).equals(await convertBlazeface()))
 })
+
+t.test(
+  'the default model is made on first use, kept, and made again where the kept file is damaged',
+  async (t) => {
+    const folder = join(t.testdir(), 'models')
+    const made = await keptBlazeface(folder)
+    const [name] = readdirSync(folder) as [string]
+    t.equal(readdirSync(folder).length, 1, 'one file, and no temporary one')
+    t.ok(Buffer.from(made).equals(readFileSync(join(folder, name))))
+    const before = statSync(join(folder, name)).mtimeMs
+    t.ok(Buffer.from(await keptBlazeface(folder)).equals(Buffer.from(made)))
+    t.equal(statSync(join(folder, name)).mtimeMs, before, 'it is not made a second time')
+    truncateSync(join(folder, name), 1000)
+    t.ok(Buffer.from(await keptBlazeface(folder)).equals(Buffer.from(made)), 'a torn file is not taken')
+    t.equal(statSync(join(folder, name)).size, made.length)
+    writeFileSync(join(t.testdirName, 'file'), '')
+    await t.rejects(keptBlazeface(join(t.testdirName, 'file', 'models')), { code: 'FOLDER_UNWRITABLE' })
+  },
+)

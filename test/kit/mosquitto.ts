@@ -40,6 +40,8 @@ export class Mosquitto {
       'persistence true',
       `persistence_location ${folder}/`,
       'max_queued_messages 0',
+      // Started by root it would become another user, who may not write to the test's folder.
+      ...(process.getuid?.() === 0 ? ['user root'] : []),
     ]
     writeFileSync(file, [...settings, ...lines, ''].join('\n'))
     let child: ReturnType<typeof spawn> | undefined
