@@ -147,11 +147,8 @@ function parse<T>(command: string, args: () => T): T {
   try {
     return args()
   } catch (error) {
-    throw failure(
-      'USAGE',
-      `${asFailure(error).message.replace(/^Something unforeseen happened: /, '')} See sightline ${command} --help.`,
-      error,
-    )
+    const said = (error instanceof Error ? error.message : String(error)).replace(/\.?$/, '.')
+    throw failure('USAGE', `${said} See sightline ${command} --help.`, error)
   }
 }
 

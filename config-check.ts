@@ -30,19 +30,21 @@ export async function checkConfigFile(file: string, program?: string): Promise<s
 
 /** The program whose keys the file uses most. */
 function guess(file: string): string {
-  let keys: string[] = []
+  let tree: unknown
   try {
-    keys = Object.keys((parse(readFileSync(file, 'utf8')) as object | null) ?? {})
+    tree = parse(readFileSync(file, 'utf8')) ?? {}
   } catch {
-    // loadConfig says what is wrong with the file, and where
+    tree = undefined
   }
+  if (typeof tree !== 'object' || Array.isArray(tree)) return 'device' // loadConfig says what is wrong, and where
+  const keys = Object.keys(tree as object)
   const hits = Object.entries(PROGRAMS).map(([name, { schema }]) => ({
     name,
     count: keys.filter((key) => key in schema.shape).length,
   }))
   hits.sort((a, b) => b.count - a.count)
   const [best, second] = hits
-  if (keys.length > 0 && best && second && best.count === second.count) {
+  if (best && second && best.count === second.count) {
     throw failure(
       'USAGE',
       `${file} could belong to several programs. Say whose it is: --for device, --for broker or --for subscriber.`,

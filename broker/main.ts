@@ -3,7 +3,7 @@ import { QlobberTrue } from 'qlobber'
 import { loadConfig, readSecret } from '../lib/config.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
-import { counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
 import { Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { Access } from './access.ts'
@@ -26,6 +26,8 @@ export async function runBroker(options: RunOptions): Promise<number> {
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
     await using store = await Store.open({ folder: config.store.folder })
+    using farewell = new DisposableStack()
+    farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const sessions = Sessions.open({
       store,
       declared: config.queues.map((queue) => ({

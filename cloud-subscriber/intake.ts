@@ -121,8 +121,9 @@ export class Intake implements AsyncDisposable {
     const acknowledge = () => {
       while (waiting[0]?.kept) link.puback(waiting.shift()?.messageId as number)
     }
+    let leaving = false
     link.on('publish', (packet) => {
-      if (link.closed) return
+      if (link.closed || leaving) return
       let written: Promise<void>
       try {
         written = this.#keep(packet)
@@ -132,8 +133,8 @@ export class Intake implements AsyncDisposable {
           { code: fault.code },
           `${fault.message} Leaving the broker, which keeps what is not acknowledged.`,
         )
+        leaving = true // what is on its way to disk is still acknowledged, in `#run`
         ended.resolve(fault)
-        link.destroy(fault)
         return
       }
       if (packet.qos === 0) return

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { loadConfig, readSecret } from '../lib/config.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
-import { counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
 import { Store } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { cropFilter } from '../wire/topics.ts'
@@ -55,6 +55,8 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
 
     await using bucket = await openBucket(config)
     await using store = await Store.open({ folder: config.inbox.folder })
+    using farewell = new DisposableStack()
+    farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const inbox = store.queue('inbox', {
       ...config.inbox,
       ageMsMax: Number.POSITIVE_INFINITY,

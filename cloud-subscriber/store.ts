@@ -59,18 +59,24 @@ export class Storer implements AsyncDisposable {
   #stopping = false
   #syncing: Promise<void> | undefined
   #fault: SightlineError | undefined
-  readonly #warn: () => void
+  /** The bucket takes objects and cannot flush them. */
+  #syncFault: SightlineError | undefined
+  /** By the time of the line all may be well again: what it says is what happened. */
+  #warnedOf: SightlineError | undefined
+  readonly #warn: (fault: SightlineError) => void
 
   private constructor(options: StorerOptions) {
     this.#options = options
-    this.#warn = throttled(
-      (count) =>
-        options.log.error(
-          { code: this.#fault?.code, count, waiting: options.inbox.size },
-          this.#fault?.message,
-        ),
-      10_000,
+    const warn = throttled((count) =>
+      options.log.error(
+        { code: this.#warnedOf?.code, count, waiting: options.inbox.size },
+        this.#warnedOf?.message,
+      ),
     )
+    this.#warn = (fault) => {
+      this.#warnedOf = fault
+      warn()
+    }
     options.inbox.onEntries = () => this.#run()
     this.#run()
   }
@@ -80,7 +86,7 @@ export class Storer implements AsyncDisposable {
   }
 
   get fault(): string | undefined {
-    return this.#fault?.message
+    return (this.#syncFault ?? this.#fault)?.message
   }
 
   /** Crops that are not in the bucket yet. */
@@ -137,7 +143,7 @@ export class Storer implements AsyncDisposable {
       }
     }
     this.#fault = fault
-    this.#warn()
+    this.#warn(fault)
     if (this.#paused) return
     // One wait for all of them: the bucket is one thing.
     this.#paused = true
@@ -173,7 +179,7 @@ export class Storer implements AsyncDisposable {
       this.#refusals.delete(sequence)
     } catch (error) {
       this.#fault = asFailure(error)
-      this.#warn()
+      this.#warn(this.#fault)
       await sleep(RETRY_MS_MAX, undefined, { signal: this.#abort.signal }).catch(() => {})
     } finally {
       this.#active.delete(sequence)
@@ -196,9 +202,10 @@ export class Storer implements AsyncDisposable {
       if (this.#stopping) await index?.flush()
       await Promise.all(written.map(([, { listed }]) => listed))
       await bucket.sync()
+      this.#syncFault = undefined
     } catch (error) {
-      this.#fault = asFailure(error)
-      this.#warn()
+      this.#syncFault = asFailure(error)
+      this.#warn(this.#syncFault)
       await sleep(RETRY_MS_MIN)
       // Nothing written since the last flush is known to be there: it is written again (buckets/bucket.ts says why).
       this.#written.clear()

@@ -10,7 +10,7 @@ import { asFailure, failure } from '../lib/errors.ts'
 import { audit } from './books.ts'
 import { Link } from './link.ts'
 import { Program } from './program.ts'
-import { Meter, type Readings } from './readings.ts'
+import { Meter, type Readings, withLastWords } from './readings.ts'
 import { type Moment, render, renderLine, type Scene } from './view.ts'
 
 /**
@@ -36,6 +36,10 @@ const DRAIN_MS_MAX = 120_000
 /** Rates and latencies are over the readings of so many ticks. */
 const RATE_TICKS = 10
 const HISTORY_SECONDS = 30
+/** A terminal's Ctrl-C comes twice: from the terminal, and from the launcher that passes its own on. */
+const SAME_WISH_MS_MAX = 500
+
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 
 const CONF = fileURLToPath(new URL('../conf/', import.meta.url))
 
@@ -60,10 +64,8 @@ function parseFor(text: string): number {
 async function run(options: DemoOptions, data: string, forMs: number | undefined): Promise<number> {
   const live = process.stdout.isTTY === true && process.stdin.isTTY === true && forMs === undefined
   const say = (text: string) => process.stdout.write(`${text}\n`)
-  const stop = new AbortController()
-  const onSignal = () => stop.abort()
-  process.once('SIGTERM', onSignal)
-  process.once('SIGINT', onSignal)
+  using wishes = new Wishes()
+  const { stop, hurry } = wishes
   const [edgePort, cloudPort, ...httpPorts] = await freePorts(6)
   const galleryPort = (await isFree(GALLERY_PORT)) ? GALLERY_PORT : (httpPorts[3] as number)
   const [devicePort, edgeHttpPort, cloudHttpPort] = httpPorts as [number, number, number]
@@ -134,7 +136,7 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
   })
 
   const scene: Scene = {
-    source: options.source ?? 'testcard: drawn faces that cross the picture',
+    source: options.source,
     model: options.model ?? 'BlazeFace',
     gallery: `${url(galleryPort)}/`,
     data,
@@ -145,7 +147,7 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
   const readings: Readings[] = []
   const edgeHistory: number[] = []
   const moment = async (note?: string): Promise<Moment> => {
-    const now = await meter.read()
+    const now = withLastWords(await meter.read(), device.books)
     readings.push(now)
     if (readings.length > RATE_TICKS + 1) readings.shift()
     return {
@@ -160,62 +162,65 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
     }
   }
   using screen = live ? new Screen() : undefined
-  const keys = live
+  const draw = (present: Moment) =>
+    screen?.draw(render(present, process.stdout.columns ?? 80), process.stdout.rows ?? 24)
+  using _keys = live
     ? new Keys(
         () => (link.plugged ? link.unplug() : link.plug()),
-        () => stop.abort(),
+        () => wishes.end(),
       )
     : undefined
-  try {
-    let seconds = -1
-    while (!stop.signal.aborted) {
-      const present = await moment()
-      const second = Math.floor(present.elapsedMs / 1000)
-      if (second !== seconds) {
-        seconds = second
-        edgeHistory.push(present.now.edge.pending)
-        if (edgeHistory.length > HISTORY_SECONDS) edgeHistory.shift()
-        if (!live) say(renderLine(present))
-      }
-      screen?.draw(render(present, process.stdout.columns ?? 80))
-      const broken = keepers.find(({ exited }) => exited)
-      if (broken) throw broken.failure()
-      if (device.exited && device.exitCode !== 0) throw device.failure()
-      if (device.exited && !live) break
-      if (forMs !== undefined && present.elapsedMs >= forMs) break
-      await sleep(TICK_MS, undefined, { signal: stop.signal }).catch(() => {})
+  let seconds = -1
+  while (!stop.aborted) {
+    const ended = device.exited
+    const present = await moment()
+    const second = Math.floor(present.elapsedMs / 1000)
+    if (second !== seconds) {
+      seconds = second
+      edgeHistory.push(present.now.edge.pending)
+      if (edgeHistory.length > HISTORY_SECONDS) edgeHistory.shift()
+      if (!live) say(renderLine(present))
     }
-    // The end: the camera stops, the link is there, everything drains.
-    link.plug()
-    await device.stop()
-    const until = Date.now() + DRAIN_MS_MAX
-    for (;;) {
-      const present = await moment('Draining: waiting for the last crops to arrive ...')
-      screen?.draw(render(present, process.stdout.columns ?? 80))
-      const { edge, cloud, inbox } = present.now
-      if (edge.pending + cloud.pending + inbox.pending === 0 || Date.now() > until) break
-      await sleep(TICK_MS / 2)
-    }
-  } finally {
-    keys?.[Symbol.dispose]()
-    process.off('SIGTERM', onSignal)
-    process.off('SIGINT', onSignal)
+    draw(present)
+    const broken = keepers.find(({ exited }) => exited)
+    if (broken) throw broken.failure()
+    if (ended && device.exitCode !== 0) throw device.failure()
+    if (ended && !live) break
+    if (forMs !== undefined && present.elapsedMs >= forMs) break
+    const rest = TICK_MS - ((Date.now() - startedMs) % TICK_MS)
+    await sleep(rest, undefined, { signal: stop }).catch(() => {})
   }
-  const last = await meter.read()
+  // The end: the camera stops, the link is there, everything drains.
+  link.plug()
+  const deviceStopped = device.stop()
+  const until = Date.now() + DRAIN_MS_MAX
+  let last: Readings
+  for (;;) {
+    const ended = device.exited
+    const present = await moment('Waiting for the last crops to arrive ...')
+    draw(present)
+    last = present.now
+    const { edge, cloud, inbox } = last
+    if (ended && edge.pending + cloud.pending + inbox.pending === 0) break
+    if (hurry.aborted || Date.now() > until) break
+    await sleep(TICK_MS / 2, undefined, { signal: hurry }).catch(() => {})
+  }
+  await deviceStopped
   screen?.[Symbol.dispose]()
-  const { lines, faults } = audit(
-    first,
-    { ...last, waiting: 0 },
-    (await countObjects(join(data, 'bucket'))) - objectsBefore,
-  )
+  const objects = (await countObjects(join(data, 'bucket'))) - objectsBefore
+  const { lines, faults } = audit(first, last, objects)
   say('\nThe books:')
   for (const line of lines) say(`  ${line}`)
   if (faults.length > 0)
     throw failure(
       'BOOKS_UNBALANCED',
-      `The books do not balance: ${faults.join('; ')}. The programs' logs are in ${data}; run again with --data DIR to keep them.`,
+      `The books do not balance: ${faults.join('; ')}. ${
+        options.data === undefined
+          ? "Run again with --data DIR to keep the programs' logs."
+          : `The programs' logs are in ${data}.`
+      }`,
     )
-  say('They balance: nothing was lost.')
+  say('They balance: every crop that was published is in the bucket.')
   return 0
 }
 
@@ -266,15 +271,49 @@ class Screen implements Disposable {
     process.stdout.write('\u001b[?1049h\u001b[?25l')
   }
 
-  draw(lines: readonly string[]): void {
-    if (this.#open)
-      process.stdout.write(`\u001b[H${lines.map((line) => `${line}\u001b[K`).join('\n')}\u001b[J`)
+  draw(lines: readonly string[], rows: number): void {
+    if (!this.#open) return
+    const shown = lines.slice(0, rows).map((line) => `${line}\u001b[K`)
+    process.stdout.write(`\u001b[H${shown.join('\n')}\u001b[J`)
   }
 
   [Symbol.dispose](): void {
     if (!this.#open) return
     this.#open = false
     process.stdout.write('\u001b[?25h\u001b[?1049l')
+  }
+}
+
+/** What the person at the keyboard or a service manager wants: first that it ends, then that it ends at once. */
+class Wishes implements Disposable {
+  readonly #stop = new AbortController()
+  readonly #hurry = new AbortController()
+  readonly #onSignal = () => this.end()
+  #endedAtMs = 0
+
+  constructor() {
+    for (const signal of SIGNALS) process.on(signal, this.#onSignal)
+    process.stdout.on('error', this.#onSignal) // whoever read it has gone
+  }
+
+  get stop(): AbortSignal {
+    return this.#stop.signal
+  }
+
+  get hurry(): AbortSignal {
+    return this.#hurry.signal
+  }
+
+  end(): void {
+    const nowMs = performance.now()
+    if (!this.stop.aborted) this.#endedAtMs = nowMs
+    else if (nowMs - this.#endedAtMs > SAME_WISH_MS_MAX) this.#hurry.abort()
+    this.#stop.abort()
+  }
+
+  [Symbol.dispose](): void {
+    for (const signal of SIGNALS) process.off(signal, this.#onSignal)
+    process.stdout.off('error', this.#onSignal)
   }
 }
 

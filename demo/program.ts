@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createWriteStream } from 'node:fs'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { ENVIRONMENT, NODE_FLAGS } from '../bin/runtime.js'
@@ -9,6 +11,7 @@ const CLI = fileURLToPath(new URL('../cli.ts', import.meta.url))
 const READY_INTERVAL_MS = 100
 const STOP_MS_MAX = 15_000
 const LOG_LINES_KEPT = 50
+const LEVEL_FATAL = 60
 
 export interface ProgramOptions {
   readonly name: string
@@ -24,21 +27,30 @@ export class Program implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #ended: Promise<void>
   readonly #lines: string[] = []
+  #stopping: Promise<void> | undefined
   exitCode: number | undefined
+  /** What its log line "books" says, which it writes when it ends. */
+  books: Readonly<Record<string, unknown>> | undefined
 
   private constructor(name: string, child: ChildProcess, logFile: string) {
     this.name = name
     this.#child = child
     const log = createWriteStream(logFile, { flags: 'a' })
     log.on('error', () => {}) // a full disk must not end the demo; the lines are in memory
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
-      log.write(text)
-      this.#lines.push(...text.split('\n').filter((line) => line !== ''))
-      this.#lines.splice(0, Math.max(0, this.#lines.length - LOG_LINES_KEPT))
+    createInterface({ input: child.stderr as Readable }).on('line', (line) => {
+      log.write(`${line}\n`)
+      this.#lines.push(line)
+      if (this.#lines.length > LOG_LINES_KEPT) this.#lines.shift()
+      const said = parseLine(line)
+      if (said?.msg === 'books') this.books = said
     })
+    // Whatever ends the demo, even a fault of its own, takes its programs along.
+    const end = () => child.kill()
+    process.once('exit', end)
     this.#ended = new Promise((resolve) => {
       child.once('close', (code, signal) => {
         this.exitCode = code ?? (signal === null ? 1 : 128)
+        process.off('exit', end)
         log.end()
         resolve()
       })
@@ -48,7 +60,7 @@ export class Program implements AsyncDisposable {
   static start({ name, args, env, logFile }: ProgramOptions): Program {
     // A process group of its own: Ctrl-C reaches the demo alone, which stops the others in order.
     const child = spawn(process.execPath, [...NODE_FLAGS, CLI, ...args], {
-      env: { ...ENVIRONMENT, ...process.env, ...env },
+      env: { ...ENVIRONMENT, ...outerEnvironment(), ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,
     })
@@ -77,13 +89,11 @@ export class Program implements AsyncDisposable {
   /** Its own last words, as an error of ours. */
   failure(): SightlineError {
     for (const line of this.#lines.toReversed()) {
-      try {
-        const { level, code, msg } = JSON.parse(line) as { level: number; code?: string; msg: string }
-        if (level >= 60) return failure((code ?? 'UNEXPECTED') as never, `The ${this.name} ended: ${msg}`)
-      } catch {
-        const match = /^([A-Z_]+): (.*)$/.exec(line)
-        if (match) return failure(match[1] as never, `The ${this.name} ended: ${match[2]}`)
-      }
+      const said = parseLine(line)
+      const plain = /^([A-Z_]+): (.*)$/.exec(line)
+      if (said && said.level >= LEVEL_FATAL)
+        return failure((said.code ?? 'UNEXPECTED') as never, `The ${this.name} ended: ${said.msg}`)
+      if (plain) return failure(plain[1] as never, `The ${this.name} ended: ${plain[2]}`)
     }
     return failure(
       'UNEXPECTED',
@@ -92,7 +102,12 @@ export class Program implements AsyncDisposable {
   }
 
   /** Asks it to drain and end; ends it if it does not. */
-  async stop(): Promise<void> {
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  async #stop(): Promise<void> {
     if (this.exited) return
     this.#child.kill('SIGTERM')
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_MS_MAX)
@@ -103,4 +118,24 @@ export class Program implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
   }
+}
+
+interface LogLine {
+  readonly level: number
+  readonly msg?: string
+  readonly code?: string
+  readonly [key: string]: unknown
+}
+
+function parseLine(line: string): LogLine | undefined {
+  try {
+    return JSON.parse(line) as LogLine
+  } catch {
+    return undefined // not of the log: what Node itself or a library printed
+  }
+}
+
+/** Settings in the environment belong to one program; the demo starts four, each with its own. */
+function outerEnvironment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SIGHTLINE_')))
 }

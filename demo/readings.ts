@@ -80,14 +80,15 @@ export class Meter {
     this.#addresses = addresses
   }
 
+  /**
+   * One after the other in the direction of flow: what a keeper had handed on when it was asked, the next one has
+   * when its turn comes, so that a crop between two of them is never seen in neither.
+   */
   async read(): Promise<Readings> {
-    const names = Object.keys(this.#addresses) as (keyof MetricsAddresses)[]
-    await Promise.all(
-      names.map(async (name) => {
-        const samples = await readMetrics(this.#addresses[name])
-        if (samples) this.#last.set(name, samples)
-      }),
-    )
+    for (const name of ['device', 'edge', 'cloud', 'subscriber'] as const) {
+      const samples = await readMetrics(this.#addresses[name])
+      if (samples) this.#last.set(name, samples)
+    }
     const of = (program: keyof MetricsAddresses) => this.#last.get(program) ?? []
     const sum = (program: keyof MetricsAddresses, name: string) =>
       of(program).reduce((total, sample) => (sample.name === name ? total + sample.value : total), 0)
@@ -132,6 +133,27 @@ export class Meter {
           ]),
       ),
     }
+  }
+}
+
+/**
+ * With the agent's own last words, where it has ended: nobody answers at its address then, and what it did since the
+ * last reading would be missing.
+ */
+export function withLastWords(
+  readings: Readings,
+  books: Readonly<Record<string, unknown>> | undefined,
+): Readings {
+  if (!books) return readings
+  const count = (key: string) => (typeof books[key] === 'number' ? books[key] : 0)
+  return {
+    ...readings,
+    captured: count('captured'),
+    detected: count('detected'),
+    made: count('made'),
+    published: count('published'),
+    droppedByAgent: count('dropped'),
+    waiting: 0,
   }
 }
 

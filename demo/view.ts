@@ -1,8 +1,9 @@
-import { styleText } from 'node:util'
+import { stripVTControlCharacters, styleText } from 'node:util'
 import { latencyQuantile, type Readings } from './readings.ts'
 
 export interface Scene {
-  readonly source: string
+  /** As the user gave it; none: the testcard. */
+  readonly source: string | undefined
   readonly gallery: string
   readonly data: string
   readonly keepsData: boolean
@@ -30,22 +31,31 @@ const bold = (text: string) => styleText('bold', text)
 const good = (text: string) => styleText('green', text)
 const bad = (text: string) => styleText('yellow', text)
 
-/** The live view: lines of text for a terminal of so many columns. Pure. */
+/** Below it the view leaves out what can be done without. */
+const COLUMNS_WIDE = 80
+
+/** The live view: lines of text for a terminal of so many columns, none wider. Pure. */
 export function render(moment: Moment, columns: number): string[] {
   const { scene, now, before, plugged, note, sourceEnded } = moment
+  const wide = columns >= COLUMNS_WIDE
   const rate = (select: (readings: Readings) => number) => {
     if (!before || now.atMs <= before.atMs) return ''
     return `${((Math.max(0, select(now) - select(before)) / (now.atMs - before.atMs)) * 1000).toFixed(1)}/s`
   }
   const row = (name: string, ok: boolean, what: string, value: number, pace: string, rest: string) =>
-    `  ${ok ? good('●') : bad('●')} ${name.padEnd(13)} ${dim(what.padEnd(9))} ${bold(count(value).padStart(9))} ${dim(pace.padStart(9))}   ${rest}`
+    `  ${ok ? good('●') : bad('●')} ${name.padEnd(13)}${wide ? ` ${dim(what.padEnd(9))}` : ''} ${bold(count(value).padStart(9))} ${dim(pace.padStart(9))}   ${rest}`
   const waiting = (label: string, value: number) => `${dim(label)} ${value > 0 ? bold(count(value)) : '0'}`
+  const queued = `queued ${count(now.edge.pending)}  `
+  const history = moment.edgeHistory.slice(-Math.max(1, columns - (wide ? 51 : 41) - queued.length))
   const p50 = latencyQuantile(before, now, 0.5)
   const p99 = latencyQuantile(before, now, 0.99)
+  const tail = `  ·  ${scene.model}  ·  ${clock(moment.elapsedMs)}`
+  const source = scene.source ?? 'testcard: drawn faces that cross the picture'
+  const keys = `${bold('u')} ${plugged ? 'unplug the link' : 'plug the link in'}${wide ? ' to the cloud' : ''}     ${bold('q')} quit${wide ? ' and sum up the books' : ''}`
   const lines = [
     '',
-    `  ${bold('Sightline')}  ${dim('faces from camera to bucket, nothing lost on the way')}`,
-    `  ${dim(`${scene.source}  ·  ${scene.model}  ·  ${clock(moment.elapsedMs)}`)}`,
+    `  ${bold('Sightline')}  ${dim(`faces from camera to bucket${wide ? ', nothing lost on the way' : ''}`)}`,
+    `  ${dim(`${shorten(source, columns - 3 - tail.length)}${tail}`)}`,
     '',
     row(
       'camera',
@@ -53,7 +63,13 @@ export function render(moment: Moment, columns: number): string[] {
       'captured',
       now.captured,
       rate(({ captured }) => captured),
-      sourceEnded ? 'the source has ended' : now.skipped > 0 ? `${dim('skipped')} ${count(now.skipped)}` : '',
+      sourceEnded
+        ? wide
+          ? 'the source has ended'
+          : 'has ended'
+        : now.skipped > 0
+          ? `${dim('skipped')} ${count(now.skipped)}`
+          : '',
     ),
     row(
       'faces',
@@ -77,7 +93,7 @@ export function render(moment: Moment, columns: number): string[] {
       'handed on',
       now.edge.forwarded,
       rate(({ edge }) => edge.forwarded),
-      `${waiting('queued', now.edge.pending)}  ${sparkline(moment.edgeHistory)}`,
+      `${waiting('queued', now.edge.pending)}  ${sparkline(history)}`,
     ),
     row(
       'cloud broker',
@@ -96,15 +112,16 @@ export function render(moment: Moment, columns: number): string[] {
       waiting('inbox', now.inboxWaiting),
     ),
     '',
-    `  ${dim('frame to object')}   ${p50 === undefined ? dim('nothing stored in the last seconds') : `half within ${bold(ms(p50))}, 99 of 100 within ${bold(ms(p99 ?? p50))}`}`,
-    `  ${dim('link to cloud  ')}   ${plugged ? (now.linkUp ? good('connected') : bad('connecting again ...')) : bad('unplugged: crops wait at the edge, on disk')}`,
+    `  ${dim('frame to object')}   ${p50 === undefined ? dim('nothing stored in the last seconds') : `half within ${bold(ms(p50))}, 99 % within ${bold(ms(p99 ?? p50))}`}`,
+    `  ${dim('link to cloud  ')}   ${plugged ? (now.linkUp ? good('connected') : bad('connecting again ...')) : bad(`unplugged: crops wait at the edge${wide ? ', on disk' : ''}`)}`,
     '',
     `  ${dim('Gallery')}   ${bold(scene.gallery)}`,
-    `  ${dim('Data')}      ${scene.data}${scene.keepsData ? '' : dim('  (removed at the end; --data DIR keeps it)')}`,
+    `  ${dim('Data')}      ${scene.data}${scene.keepsData ? '' : dim(`  removed at the end${wide ? '; --data DIR keeps it' : ''}`)}`,
     '',
-    `  ${note ?? `${bold('u')} ${plugged ? 'unplug the link to the cloud' : 'plug the link in again'}     ${bold('q')} quit and sum up the books`}`,
-    `  ${dim('Next: sightline demo --source FILE, FOLDER, rtsp://... or /dev/video0')}`,
-    '',
+    `  ${note ?? keys}`,
+    scene.source === undefined
+      ? `  ${dim(`Next: sightline demo --source FILE${wide ? ', FOLDER, rtsp://... or /dev/video0' : ''}`)}`
+      : '',
   ]
   return lines.map((line) => clip(line, columns))
 }
@@ -113,7 +130,7 @@ export function render(moment: Moment, columns: number): string[] {
 export function renderLine({ elapsedMs, now, before, plugged }: Moment): string {
   const p50 = latencyQuantile(before, now, 0.5)
   return [
-    `${(elapsedMs / 1000).toFixed(0).padStart(4)} s`,
+    `${String(Math.floor(elapsedMs / 1000)).padStart(4)} s`,
     `captured ${now.captured}`,
     `detected ${now.detected}`,
     `published ${now.published}`,
@@ -143,8 +160,17 @@ function clock(elapsedMs: number): string {
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`
 }
 
+const ELLIPSIS = '…'
+
+/** The end of a long text tells more than its beginning: of a path, say. */
+function shorten(text: string, width: number): string {
+  return text.length <= width ? text : `${ELLIPSIS}${text.slice(text.length - Math.max(0, width - 1))}`
+}
+
 /** Cut to the terminal's width; escape sequences take no room. */
 function clip(line: string, columns: number): string {
+  const room = columns - 1
+  if (stripVTControlCharacters(line).length <= room) return line
   let width = 0
   let out = ''
   // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences start with one
@@ -153,8 +179,9 @@ function clip(line: string, columns: number): string {
       out += part
       continue
     }
-    const room = Math.max(0, columns - 1 - width)
-    out += part.slice(0, room)
+    const left = room - width
+    out +=
+      part.length < left || left <= 0 ? part.slice(0, Math.max(0, left)) : part.slice(0, left - 1) + ELLIPSIS
     width += part.length
   }
   return out

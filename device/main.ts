@@ -1,11 +1,10 @@
 import { readFile } from 'node:fs/promises'
-import { parseArgs } from 'node:util'
 import { loadConfig } from '../lib/config.ts'
-import { asFailure, failure } from '../lib/errors.ts'
+import { failure } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
-import { openMetrics } from '../lib/metrics.ts'
-import { runService } from '../lib/service.ts'
+import { openMetrics, total } from '../lib/metrics.ts'
+import { type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
 import { type DeviceConfig, deviceSchema } from './config.ts'
@@ -14,32 +13,16 @@ import { FAREWELL_MS_MAX } from './limits.ts'
 import { type Meters, openMeters } from './meters.ts'
 import { Publisher } from './publish.ts'
 
-export interface DeviceOptions {
-  /** Path of the configuration file; none: defaults and environment. */
-  readonly config?: string
-  readonly env?: NodeJS.ProcessEnv
-  /** Settings by path (`broker.url`); they win over file and environment. */
-  readonly overrides?: Readonly<Record<string, unknown>>
-}
-
 /**
  * The capture agent as a program: reads its configuration, runs until its sources end or it is told to stop, drains.
- * `launch.ts` has what should be in the environment before Node starts.
  * @returns the exit status
  */
-export async function runDevice(options: DeviceOptions): Promise<number> {
-  let config: DeviceConfig
-  try {
-    config = loadConfig(deviceSchema, {
-      file: options.config,
-      env: options.env ?? process.env,
-      overrides: options.overrides,
-    })
-  } catch (error) {
-    const fault = asFailure(error)
-    openLog('device', 'info').fatal({ code: fault.code }, fault.message)
-    return fault.exitStatus
-  }
+export async function runDevice(options: RunOptions): Promise<number> {
+  const config = loadConfig(deviceSchema, {
+    file: options.config,
+    env: process.env,
+    overrides: options.overrides,
+  })
   const log = openLog('device', config.log.level)
   return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const registry = openMetrics('device')
@@ -87,6 +70,7 @@ export async function runDevice(options: DeviceOptions): Promise<number> {
       failed = error
     })
     const lost = await publisher.drain(AbortSignal.any([refused.signal, late(signal, config)]))
+    log.info(await booksOf(meters), 'books')
     refused.signal.throwIfAborted()
     if (failed !== undefined) throw failed
     if (lost > 0)
@@ -95,6 +79,17 @@ export async function runDevice(options: DeviceOptions): Promise<number> {
         `${lost} crops were lost: ${config.broker.url} did not acknowledge them in time. Give it longer under drain.deadline.`,
       )
   })
+}
+
+/** What became of everything that was seen; `made = published + dropped` once nothing is pending. */
+async function booksOf(meters: Meters) {
+  return {
+    captured: await total(meters.framesCaptured),
+    detected: await total(meters.facesDetected),
+    made: await total(meters.cropsMade),
+    published: await total(meters.cropsPublished),
+    dropped: await total(meters.cropsDropped),
+  }
 }
 
 /** Aborted shortly before the deadline that starts when `signal` is aborted; never, where it is not. */
@@ -142,16 +137,4 @@ async function publisherOptions(config: DeviceConfig, meters: Meters, log: Retur
 
 const auto = (value: number | 'auto') => (value === 'auto' ? undefined : value)
 
-if (import.meta.main) {
-  try {
-    const { values } = parseArgs({ options: { config: { type: 'string' } } })
-    process.exitCode = await runDevice(values)
-  } catch (error) {
-    const fault = failure(
-      'USAGE',
-      `${error instanceof Error ? error.message : String(error)}.\nUsage: node device/main.ts [--config conf/device.yaml]`,
-    )
-    process.stderr.write(`${fault.message}\n`)
-    process.exitCode = fault.exitStatus
-  }
-}
+if (import.meta.main) process.exitCode = await runFromCommandLine(runDevice)

@@ -1,3 +1,4 @@
+import { styleText } from 'node:util'
 import pino from 'pino'
 
 export type Log = pino.Logger
@@ -15,6 +16,7 @@ const SECRET_KEYS = [
 
 /**
  * Structured logs, one JSON object a line, on standard error: standard output belongs to the program's answer.
+ * Where standard error is a terminal, lines for a person instead.
  * @param level `fatal | error | warn | info | debug | trace | silent`
  */
 export function openLog(program: string, level: string): Log {
@@ -26,8 +28,31 @@ export function openLog(program: string, level: string): Log {
       redact: { paths: SECRET_KEYS, censor: '***' },
       timestamp: pino.stdTimeFunctions.isoTime,
     },
-    pino.destination({ dest: 2, sync: true }),
+    process.stderr.isTTY
+      ? { write: (line: string) => process.stderr.write(readable(line, new Date())) }
+      : pino.destination({ dest: 2, sync: true }),
   )
+}
+
+const COLOURS = { fatal: 'red', error: 'red', warn: 'yellow', info: 'green' } as const
+
+/** A line of the log, for a person: when, how serious, what, and the rest as key=value. Pure. */
+export function readable(line: string, now: Date): string {
+  const { level, time, msg, code, program, name, ...rest } = JSON.parse(line) as Record<string, unknown>
+  const label = pino.levels.labels[Number(level)] ?? 'info'
+  const colour = COLOURS[label as keyof typeof COLOURS] ?? 'dim'
+  const clock = now.toTimeString().slice(0, 8)
+  const details = Object.entries(rest)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+  return [
+    styleText('dim', clock, { stream: process.stderr }),
+    styleText(colour, label.padEnd(5), { stream: process.stderr }),
+    code === undefined ? msg : `${code}: ${msg}`,
+    ...(details.length === 0 ? [] : [styleText('dim', details.join(' '), { stream: process.stderr })]),
+  ]
+    .join(' ')
+    .concat('\n')
 }
 
 /**

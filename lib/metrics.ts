@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { Queue, Store } from './queue.ts'
+import type { Books, Queue, Store } from './queue.ts'
 
 export type { Counter, Gauge, Histogram, Registry } from 'prom-client'
 
@@ -63,6 +63,16 @@ export function gauge<L extends string>(
 
 export function histogram(registry: Registry, name: string, help: string, buckets: number[]): Histogram {
   return new Histogram({ name: `sightline_${name}`, help, buckets, registers: [registry] })
+}
+
+/** What a counter counted, all labels together. */
+export async function total(counter: Counter): Promise<number> {
+  return (await counter.get()).values.reduce((sum, { value }) => sum + value, 0)
+}
+
+/** Every queue's books, for the line that a program writes when it ends. */
+export function booksOf(store: Store): Record<string, Books> {
+  return Object.fromEntries([...store.queues].map(([name, { books }]) => [name, books]))
 }
 
 /** Every queue's books and bounds. */

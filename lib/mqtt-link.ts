@@ -69,6 +69,7 @@ const CONNACK_V3: Readonly<Record<number, string>> = {
   5: 'this user is not allowed to connect',
 }
 const CONNACK_V5: Readonly<Record<number, string>> = {
+  1: 'it speaks MQTT 3.1.1 only; set "mqttVersion" to 4', // the code of MQTT 3.1.1, from a broker that knows no other
   132: 'it does not speak this version of MQTT',
   133: 'it does not accept this client id',
   134: 'the user name or the password is wrong',
@@ -92,6 +93,8 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   #closed = false
   #fault: SightlineError | undefined
   #connack: IConnackPacket | undefined
+  /** What came with CONNACK; undefined where nothing is held back. */
+  #held: Packet[] | undefined
   #subscribeId = 0
 
   private constructor(socket: Socket, options: LinkOptions) {
@@ -179,6 +182,8 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
 
   /** @returns the QoS that the broker granted. Errors: BROKER_REFUSED where it did not */
   async subscribe(filter: string, qos: QoS): Promise<number> {
+    if (this.#closed)
+      throw this.#fault ?? failure('BROKER_UNREACHABLE', `The connection to ${this.#options.url} was lost.`)
     this.#subscribeId = (this.#subscribeId % 65_535) + 1
     const answer = Promise.withResolvers<ISubackPacket>()
     this.#subscribing.set(this.#subscribeId, answer)
@@ -256,13 +261,22 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
       this.#end(failure('BROKER_PROTOCOL', `${url} sent something that is not MQTT.`, error)),
     )
     this.#parser.on('packet', (packet) => {
-      if (this.#closed) return
       if (packet.cmd === 'connack') this.#onConnack(packet, connack)
+      else if (this.#held) this.#held.push(packet)
       else this.#onPacket(packet)
     })
   }
 
+  /** Passes on what came with CONNACK, now that whoever opened the link has had its turn to listen. */
+  #start(): void {
+    const held = this.#held ?? []
+    this.#held = undefined
+    for (const packet of held) this.#onPacket(packet)
+    this.#socket.resume()
+  }
+
   #onConnack(packet: IConnackPacket, connack: PromiseWithResolvers<IConnackPacket>): void {
+    if (this.#closed) return
     const { url, protocol, username, clientId } = this.#options
     const code = (protocol === 5 ? packet.reasonCode : packet.returnCode) ?? 0
     if (code !== 0) {
@@ -277,10 +291,15 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
       return
     }
     this.#startKeepalive(packet.properties?.serverKeepAlive ?? this.#options.keepaliveS)
+    // A session's messages often come in the same read as CONNACK: nobody listens for them yet.
+    this.#held = []
+    this.#socket.pause()
+    setImmediate(() => this.#start())
     connack.resolve(packet)
   }
 
   #onPacket(packet: Packet): void {
+    if (this.#closed) return
     switch (packet.cmd) {
       case 'publish':
         this.emit('publish', packet)

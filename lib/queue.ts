@@ -229,7 +229,7 @@ export class Store implements AsyncDisposable {
       queue = new Queue(this, name, { id: this.#queueId, accepted: 0, forwarded: 0, dropped: {} })
       this.#queues.set(name, queue)
       this.#dirty.add(queue)
-      this.#schedule()
+      void this.#schedule()
     }
     queue.bounds = bounds
     return queue

@@ -8,6 +8,9 @@ export interface ServiceOptions {
   readonly drainMsMax: number
 }
 
+/** A terminal's Ctrl-C reaches the launcher and the program, and the launcher passes its own on: one wish, twice said. */
+const SAME_WISH_MS_MAX = 500
+
 /**
  * Runs a program until it ends by itself or is told to stop: the signal given to `main` is aborted by SIGTERM
  * or SIGINT, and `main` then drains and returns. A second signal, or a drain past its deadline, ends it at once.
@@ -20,11 +23,14 @@ export async function runService(
   const { log, drainMsMax } = options
   const controller = new AbortController()
   let deadline: NodeJS.Timeout | undefined
+  let toldAtMs = 0
   const stop = (name: NodeJS.Signals) => {
     if (controller.signal.aborted) {
+      if (performance.now() - toldAtMs < SAME_WISH_MS_MAX) return
       log.fatal({ signal: name }, 'told to stop a second time: ending now')
       process.exit(75)
     }
+    toldAtMs = performance.now()
     log.info({ signal: name, deadlineMs: drainMsMax }, 'draining')
     deadline = setTimeout(() => {
       log.fatal(

@@ -11,11 +11,36 @@ import { sharedData } from './kit/data.ts'
 
 /** What some tests need besides npm, and the variable that says where it is. */
 const EXTRAS = [
-  { name: 'photos, clips and models', variable: 'SIGHTLINE_TEST_DATA', on: () => sharedData('photos') !== undefined, how: 'the folder that holds photos/, video/ and models/' },
-  { name: 'an S3 server', variable: 'SIGHTLINE_TEST_S3', on: isSet, how: 'its address, such as http://127.0.0.1:7480 (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)' },
-  { name: 'Mosquitto 2', variable: 'SIGHTLINE_TEST_MOSQUITTO', on: isSet, how: 'the path of the program, such as /usr/sbin/mosquitto' },
-  { name: 'Chromium', variable: 'SIGHTLINE_TEST_CHROMIUM', on: isSet, how: 'the path of the program, such as /usr/bin/chromium' },
-  { name: 'FFmpeg, as a server of streams', variable: 'SIGHTLINE_TEST_FFMPEG', on: isSet, how: 'the path of the program, such as /usr/bin/ffmpeg' },
+  {
+    name: 'photos, clips and models',
+    variable: 'SIGHTLINE_TEST_DATA',
+    on: () => sharedData('photos') !== undefined,
+    how: 'the folder that holds photos/, video/ and models/',
+  },
+  {
+    name: 'an S3 server',
+    variable: 'SIGHTLINE_TEST_S3',
+    on: isSet,
+    how: 'its address, such as http://127.0.0.1:7480 (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)',
+  },
+  {
+    name: 'Mosquitto 2',
+    variable: 'SIGHTLINE_TEST_MOSQUITTO',
+    on: isSet,
+    how: 'the path of the program, such as /usr/sbin/mosquitto',
+  },
+  {
+    name: 'Chromium',
+    variable: 'SIGHTLINE_TEST_CHROMIUM',
+    on: isSet,
+    how: 'the path of the program, such as /usr/bin/chromium',
+  },
+  {
+    name: 'FFmpeg, as a server of streams',
+    variable: 'SIGHTLINE_TEST_FFMPEG',
+    on: isSet,
+    how: 'the path of the program, such as /usr/bin/ffmpeg',
+  },
 ] as const
 
 function isSet(variable: string): boolean {
@@ -26,14 +51,20 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const RESULTS = `${ROOT}.tap/results.tap`
 
 async function run(command: string, args: readonly string[]): Promise<number> {
-  const child = spawn(command, args, { cwd: ROOT, stdio: 'inherit', env: { UV_THREADPOOL_SIZE: '8', ...process.env } })
+  const child = spawn(command, args, {
+    cwd: ROOT,
+    stdio: 'inherit',
+    env: { UV_THREADPOOL_SIZE: '8', ...process.env },
+  })
   const [code] = (await once(child, 'exit')) as [number | null]
   return code ?? 1
 }
 
-const files = process.argv.length > 2 ? process.argv.slice(2) : globSync('test/**/*.test.ts', { cwd: ROOT }).sort()
+const files =
+  process.argv.length > 2 ? process.argv.slice(2) : globSync('test/**/*.test.ts', { cwd: ROOT }).sort()
 // tap makes its test class once, for the plugins that .taprc names.
-if (!existsSync(`${ROOT}.tap/plugins`) || !existsSync(`${ROOT}node_modules/@tapjs/test-built`)) await run('tap', ['build'])
+if (!existsSync(`${ROOT}.tap/plugins`) || !existsSync(`${ROOT}node_modules/@tapjs/test-built`))
+  await run('tap', ['build'])
 const started = performance.now()
 const code = await run('tap', ['--reporter=terse', `--output-file=${RESULTS}`, ...files])
 const seconds = (performance.now() - started) / 1000

@@ -474,7 +474,7 @@ function handled<T>(promise: Promise<T>): Promise<T> {
 
 function newGeneration(): PromiseWithResolvers<void> {
   const generation = Promise.withResolvers<void>()
-  handled(generation.promise)
+  void handled(generation.promise)
   return generation
 }
 

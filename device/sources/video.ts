@@ -2,35 +2,23 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import {
   AV_LOG_QUIET,
   AV_LOG_WARNING,
-  AV_PIX_FMT_NV12,
   AV_PIX_FMT_RGB24,
-  AV_PIX_FMT_YUV420P,
-  AV_PIX_FMT_YUV422P,
-  AV_PIX_FMT_YUV444P,
-  AV_PIX_FMT_YUVJ420P,
-  AV_PIX_FMT_YUVJ422P,
-  AV_PIX_FMT_YUVJ444P,
-  AVCOL_RANGE_JPEG,
-  AVCOL_RANGE_MPEG,
   AVCOL_SPC_BT470BG,
   AVCOL_SPC_BT709,
-  AVCOL_SPC_BT2020_CL,
-  AVCOL_SPC_BT2020_NCL,
-  AVCOL_SPC_SMPTE170M,
   AVCOL_SPC_UNSPECIFIED,
-  type AVPixelFormat,
   SWS_FAST_BILINEAR,
 } from 'node-av/constants'
-import { Frame as AvFrame, FFmpegError, Log as FFmpegLog, SoftwareScaleContext } from 'node-av/lib'
+import { type Frame as AvFrame, FFmpegError, Log as FFmpegLog, SoftwareScaleContext } from 'node-av/lib'
 import { failure } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
 import { fitInside, type Region, type Size } from '../crop.ts'
 import type { Frame } from '../frame.ts'
 import { Handover } from '../handover.ts'
 import { FRAMES_AHEAD_MAX } from '../limits.ts'
-import { type Planes, regionToRgb, turnRgb, untilTurned } from './colour.ts'
+import { allocate, Cutter, copyRows } from './cutter.ts'
 import { Media, type VideoOptions } from './media.ts'
 import type { Source, SourceContext } from './source.ts'
+import { turnRgb, untilTurned } from './turn.ts'
 
 /** A decoded picture on its way. */
 interface Picture extends Disposable {
@@ -41,13 +29,11 @@ interface Picture extends Disposable {
   readonly quarters: number
 }
 
-/** A full-size picture whose memory stays, so that JavaScript looks at it once only. */
-interface Canvas {
+/** Memory of FFmpeg's that is scaled into, looked at once: each look makes new Buffers. */
+interface Small {
   readonly av: AvFrame
-  readonly data: readonly Buffer[]
-  readonly strides: readonly number[]
-  /** Whose picture it has. */
-  holds: AvFrame | undefined
+  readonly data: Buffer[] | null
+  readonly linesize: readonly number[]
 }
 
 FFmpegLog.setLevel(AV_LOG_QUIET)
@@ -67,8 +53,8 @@ function routeFFmpegLog(log: Log): void {
  *   packets -> decoder (its own threads) -> handover -> scaled to the detector's size -> Frame
  *
  * Decoding runs ahead of whoever takes frames; scaling happens when a frame is taken, so a frame that is skipped
- * costs no scaling. A Frame holds FFmpeg's reference to the full-size picture, which is copied only where something
- * is cut from it, and only the regions that are cut are converted.
+ * costs no scaling. The full-size picture is never copied: a Frame holds FFmpeg's reference to it and converts only
+ * the regions that are cut.
  */
 export class Video implements Source {
   readonly name: string
@@ -79,8 +65,8 @@ export class Video implements Source {
   readonly #stop = new AbortController()
   readonly #signal: AbortSignal
   readonly #scaler = new SoftwareScaleContext()
-  #smallMade: { readonly av: AvFrame; readonly data: Buffer } | undefined
-  #canvas: Canvas | undefined
+  #smallMade: Small | undefined
+  readonly #cutter = new Cutter()
   /** Scaled pictures' memory that no frame has at the moment; never more than there were frames at once. */
   readonly #slots: Uint8Array[] = []
   #media: Media | undefined
@@ -132,8 +118,7 @@ export class Video implements Source {
     this.#media = undefined
     this.#smallMade?.av.free()
     this.#smallMade = undefined
-    this.#canvas?.av.free()
-    this.#canvas = undefined
+    this.#cutter[Symbol.dispose]()
     this.#scaler.freeContext()
   }
 
@@ -208,18 +193,9 @@ export class Video implements Source {
     await this.#scale(small.av, decoded)
     // Copied out of FFmpeg's memory, which the next frame takes: 170 KB at 320x180, 20 us. Into shared memory, so
     // that it reaches the detector's thread without a further copy, and used again once the frame is done with.
-    const rgb = this.#slot(small.data.length)
-    rgb.set(small.data)
+    const rgb = copyRows(small, { left: 0, top: 0, ...unturned }, this.#slot(unturned))
     let av: AvFrame | undefined = decoded
-    if (!CHROMA_SHIFTS.has(decoded.format)) {
-      // A format that is not converted here (10 bits, packed, grey): FFmpeg makes it 4:2:0 first.
-      av = allocate(stored, AV_PIX_FMT_YUV420P)
-      av.colorSpace = decoded.colorSpace
-      av.colorRange = AVCOL_RANGE_MPEG
-      await this.#scale(av, decoded)
-      decoded.free()
-    }
-    const planesOf = (it: AvFrame) => this.#planes(it)
+    const cutter = this.#cutter
     const slots = this.#slots
     return {
       sequence,
@@ -229,9 +205,8 @@ export class Video implements Source {
       scaled: { data: turnRgb(rgb, unturned, quarters), ...fitted },
       async cut(left, top, width, height) {
         if (!av) throw new Error('the frame has been disposed of')
-        const planes = planesOf(av)
         const region: Region = untilTurned({ left, top, width, height }, stored, quarters)
-        return turnRgb(regionToRgb(planes, region), region, quarters)
+        return turnRgb(cutter.cut(av, region), region, quarters)
       },
       [Symbol.dispose]() {
         if (!av) return
@@ -242,51 +217,19 @@ export class Video implements Source {
     }
   }
 
-  #slot(bytes: number): Uint8Array {
+  #slot({ width, height }: Size): Uint8Array {
+    const bytes = width * height * 3
     const slot = this.#slots.pop()
     return slot?.length === bytes ? slot : new Uint8Array(new SharedArrayBuffer(bytes))
   }
 
-  /**
-   * A frame's planes, to be read at once: they are those of a canvas that the next frame takes.
-   * FFmpeg's own memory could be looked at without a copy, but each look at a frame's `data` makes Buffers of 3 MB
-   * that V8 takes for its own, and collecting them cost 3 ms a frame; copying costs 0.4 ms, where there are faces.
-   */
-  #planes(av: AvFrame): Planes {
-    let canvas = this.#canvas
-    if (
-      !canvas ||
-      canvas.av.width !== av.width ||
-      canvas.av.height !== av.height ||
-      canvas.av.format !== av.format
-    ) {
-      canvas?.av.free()
-      const made = allocate(av, av.format as AVPixelFormat)
-      canvas = { av: made, data: made.data ?? [], strides: made.linesize, holds: undefined }
-      this.#canvas = canvas
-    }
-    if (canvas.holds !== av) {
-      const status = canvas.av.copy(av)
-      if (status < 0) throw new FFmpegError(status)
-      canvas.holds = av
-    }
-    return {
-      data: canvas.data,
-      strides: canvas.strides,
-      chromaShift: CHROMA_SHIFTS.get(av.format) ?? { x: 1, y: 1 },
-      interleaved: av.format === AV_PIX_FMT_NV12,
-      matrix: BT601.has(av.colorSpace) ? 'bt601' : BT2020.has(av.colorSpace) ? 'bt2020' : 'bt709',
-      fullRange: av.colorRange === AVCOL_RANGE_JPEG || FULL_RANGE.has(av.format),
-    }
-  }
-
   /** Where pictures are scaled to: one after the other, so one is enough. */
-  #small({ width, height }: Size): { readonly av: AvFrame; readonly data: Buffer } {
+  #small({ width, height }: Size): Small {
     const made = this.#smallMade
     if (made && made.av.width === width && made.av.height === height) return made
     made?.av.free()
     const av = allocate({ width, height }, AV_PIX_FMT_RGB24)
-    this.#smallMade = { av, data: av.data?.[0] as Buffer }
+    this.#smallMade = { av, data: av.data, linesize: av.linesize }
     return this.#smallMade
   }
 
@@ -299,26 +242,3 @@ export class Video implements Source {
     )
   }
 }
-
-function allocate({ width, height }: Size, format: AVPixelFormat): AvFrame {
-  const av = new AvFrame()
-  av.alloc()
-  av.width = width
-  av.height = height
-  av.format = format
-  av.getBuffer(1) // rows without padding
-  return av
-}
-
-const CHROMA_SHIFTS = new Map<number, Planes['chromaShift']>([
-  [AV_PIX_FMT_YUV420P, { x: 1, y: 1 }],
-  [AV_PIX_FMT_YUVJ420P, { x: 1, y: 1 }],
-  [AV_PIX_FMT_NV12, { x: 1, y: 1 }],
-  [AV_PIX_FMT_YUV422P, { x: 1, y: 0 }],
-  [AV_PIX_FMT_YUVJ422P, { x: 1, y: 0 }],
-  [AV_PIX_FMT_YUV444P, { x: 0, y: 0 }],
-  [AV_PIX_FMT_YUVJ444P, { x: 0, y: 0 }],
-])
-const FULL_RANGE = new Set<number>([AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P, AV_PIX_FMT_YUVJ444P])
-const BT601 = new Set<number>([AVCOL_SPC_BT470BG, AVCOL_SPC_SMPTE170M])
-const BT2020 = new Set<number>([AVCOL_SPC_BT2020_NCL, AVCOL_SPC_BT2020_CL])

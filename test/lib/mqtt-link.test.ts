@@ -143,6 +143,38 @@ t.test('a link that is answered stays', async (t) => {
   t.equal(link.closed, false)
 })
 
+t.test('messages that come in the same read as CONNACK are not missed', async (t) => {
+  const { url } = await fakeBroker(t, (packet, socket) => {
+    if (packet.cmd !== 'connect') return undefined
+    const publish = (messageId: number): Packet => ({
+      cmd: 'publish',
+      topic: 'a',
+      payload: 'x',
+      qos: 1,
+      messageId,
+      dup: false,
+      retain: false,
+    })
+    socket.write(Buffer.concat([connack(), publish(1), publish(2)].map((sent) => mqtt.generate(sent))))
+    return undefined
+  })
+  const link = await open(t, url)
+  const came: unknown[] = []
+  link.on('publish', ({ messageId }) => came.push(messageId))
+  await until('both are here', () => came.length === 2, 2000)
+  t.strictSame(came, [1, 2])
+})
+
+t.test('a link that is closed together with CONNACK does not leave a subscriber waiting', async (t) => {
+  const { url } = await fakeBroker(t, (packet, socket) => {
+    if (packet.cmd === 'connect') socket.end(mqtt.generate(connack()))
+    return undefined
+  })
+  const link = await open(t, url)
+  await t.rejects(link.subscribe('a', 1), { code: 'BROKER_UNREACHABLE' })
+  await t.rejects(link.subscribe('a', 1), { code: 'BROKER_UNREACHABLE' }, 'nor when it is closed already')
+})
+
 t.test('saying goodbye sends DISCONNECT after everything else', async (t) => {
   const { url, seen } = await fakeBroker(t, ({ cmd }) => (cmd === 'connect' ? connack() : undefined))
   const link = await open(t, url)

@@ -1,0 +1,234 @@
+import pino from 'pino'
+import t from 'tap'
+import type { Bucket, ObjectToStore } from '../../cloud-subscriber/buckets/bucket.ts'
+import { decodeEntry, encodeEntry, inboxHeader, type QuarantineHeader } from '../../cloud-subscriber/entry.ts'
+import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
+import { Storer } from '../../cloud-subscriber/store.ts'
+import { failure } from '../../lib/errors.ts'
+import { Store } from '../../lib/queue.ts'
+import { makeCrop } from '../kit/crops.ts'
+import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
+import { until } from '../kit/wait.ts'
+
+/** A bucket in memory that fails to order. What was written is safe from the next `sync` that resolves. */
+class FlakyBucket implements Bucket {
+  readonly description = 'flaky'
+  readonly written = new Map<string, Buffer>()
+  readonly safe = new Set<string>()
+  creates = 0
+  active = 0
+  activeMax = 0
+  /** Why the next writes of this key fail. */
+  onCreate: (key: string) => Error | undefined = () => undefined
+  onSync: () => Error | undefined = () => undefined
+  gate: Promise<void> = Promise.resolve()
+
+  async create({ key, body }: ObjectToStore): Promise<'stored' | 'already-there'> {
+    this.creates += 1
+    this.active += 1
+    this.activeMax = Math.max(this.activeMax, this.active)
+    try {
+      await this.gate
+      await new Promise((resolve) => setTimeout(resolve, 2))
+      const fault = this.onCreate(key)
+      if (fault) throw fault
+      if (this.written.has(key)) return 'already-there'
+      this.written.set(key, Buffer.from(body))
+      return 'stored'
+    } finally {
+      this.active -= 1
+    }
+  }
+
+  async sync(): Promise<void> {
+    const keys = [...this.written.keys()]
+    const fault = this.onSync()
+    if (fault) {
+      for (const key of keys) if (!this.safe.has(key)) this.written.delete(key) // the kernel dropped the pages
+      throw fault
+    }
+    for (const key of keys) this.safe.add(key)
+  }
+
+  async replace(): Promise<void> {}
+  async read(): Promise<undefined> {
+    return undefined
+  }
+  url(key: string): string {
+    return key
+  }
+  async [Symbol.asyncDispose](): Promise<void> {}
+}
+
+async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBucket(), writesMax = 8) {
+  const store = await Store.open({ folder })
+  const bounds = { entriesMax: 1e6, bytesMax: 1e9, ageMsMax: Infinity } as const
+  const inbox = store.queue('inbox', { ...bounds, whenFull: 'reject' })
+  const quarantine = store.queue('quarantine', { ...bounds, whenFull: 'drop-oldest' })
+  const recent = new RecentIds(store, 1000)
+  const counted = { stored: 0, alreadyThere: 0, failed: [] as string[] }
+  const storer = Storer.open({
+    store,
+    inbox,
+    quarantine,
+    recent,
+    bucket,
+    index: undefined,
+    writesMax,
+    log: pino({ level: 'silent' }),
+    events: {
+      stored: () => {
+        counted.stored += 1
+      },
+      alreadyThere: () => {
+        counted.alreadyThere += 1
+      },
+      failed: (code) => counted.failed.push(code),
+    },
+  })
+  let closing: Promise<void> | undefined
+  const close = () => {
+    closing ??= storer[Symbol.asyncDispose]().then(() => store[Symbol.asyncDispose]())
+    return closing
+  }
+  t.after(close)
+  const add = (count: number) =>
+    Promise.all(
+      Array.from({ length: count }, async () => {
+        const { metadata, payload } = makeCrop()
+        const header = inboxHeader(metadata, Date.now())
+        await store.accept(encodeEntry(header, payload), [inbox], header.id)
+        return { ...header, payload }
+      }),
+    )
+  return { store, inbox, quarantine, recent, bucket, storer, counted, add, close, folder }
+}
+
+t.test(
+  'crops go from the inbox to the bucket, so many at a time, and leave when they are safe',
+  async (t) => {
+    const { inbox, bucket, recent, counted, add } = await line(t)
+    const open = Promise.withResolvers<void>()
+    bucket.gate = open.promise
+    const made = await add(50)
+    t.equal(inbox.size, 50)
+    t.equal(bucket.active, 8)
+    open.resolve()
+    await until('the inbox is empty', () => inbox.size === 0)
+    t.equal(bucket.activeMax, 8)
+    t.equal(counted.stored, 50)
+    for (const { id, key, payload } of made)
+      if (!bucket.safe.has(key) || !bucket.written.get(key)?.equals(payload) || !recent.has(id)) t.fail(key)
+    t.strictSame(inbox.books, { accepted: 50, forwarded: 50, pending: 0, dropped: {} })
+  },
+)
+
+t.test('a crop leaves the inbox only when the bucket has flushed it', async (t) => {
+  const { inbox, bucket, add, storer } = await line(t)
+  let broken = true
+  bucket.onSync = () => (broken ? failure('DISK_FULL', 'The disk is full.') : undefined)
+  const [one] = await add(1)
+  await until('flushing has failed twice', () => bucket.creates >= 3)
+  t.equal(inbox.size, 1)
+  t.match(storer.fault, /disk is full/)
+  broken = false
+  await until('it has left', () => inbox.size === 0)
+  t.ok(bucket.safe.has(one?.key as string), 'written anew after the flush that failed')
+  t.equal(storer.fault, undefined)
+})
+
+t.test(
+  'a bucket that is away is tried again until it is back; nothing is lost, order is oldest first',
+  async (t) => {
+    const { inbox, bucket, counted, add, storer, close } = await line(t)
+    let away = true
+    const tried: string[] = []
+    bucket.onCreate = (key) => {
+      if (!away) tried.push(key)
+      return away ? failure('BUCKET_UNREACHABLE', 'The bucket is away.') : undefined
+    }
+    const made = await add(30)
+    await until('it has been tried again', () => bucket.creates > 20)
+    t.match(storer.fault, /bucket is away/)
+    t.ok(bucket.creates < 200, 'with pauses')
+    t.equal(inbox.size, 30)
+    away = false
+    await until('all are stored', () => inbox.size === 0)
+    t.strictSame(
+      tried,
+      made.map(({ key }) => key),
+    )
+    t.equal(storer.fault, undefined)
+    t.ok(counted.failed.every((code) => code === 'BUCKET_UNREACHABLE'))
+    away = true
+    await add(3)
+    await close()
+    t.pass('and closing does not wait for it')
+  },
+)
+
+t.test(
+  'an object that the bucket will not take goes to quarantine whole, and the others go on',
+  async (t) => {
+    const { inbox, quarantine, bucket, add } = await line(t)
+    let refused = ''
+    bucket.onCreate = (key) =>
+      key === refused ? failure('BUCKET_REFUSED', 'The bucket does not like it.') : undefined
+    bucket.gate = new Promise((resolve) => setTimeout(resolve, 100))
+    const made = await add(20)
+    const poison = made[5]
+    refused = poison?.key ?? ''
+    await until('the inbox is empty', () => inbox.size === 0)
+    t.equal(bucket.safe.size, 19)
+    t.strictSame(inbox.books, { accepted: 20, forwarded: 19, pending: 0, dropped: { quarantined: 1 } })
+    const message = quarantine.read(quarantine.after(0) ?? 0)
+    if (!message) throw new Error('quarantine is empty')
+    const { header, payload } = decodeEntry<QuarantineHeader>(message)
+    t.match(header, { topic: refused, reason: 'refused by the bucket', detail: /does not like it/ })
+    t.ok(payload.equals(poison?.payload as Buffer))
+  },
+)
+
+t.test(
+  'what was being written when it stopped goes on at the next start, without a second copy',
+  async (t) => {
+    const first = await line(t)
+    const never = Promise.withResolvers<void>()
+    first.bucket.onSync = () => failure('STORE_IO', 'no')
+    await first.add(20)
+    await until('some are written', () => first.bucket.creates >= 20)
+    first.bucket.gate = never.promise
+    setTimeout(() => never.resolve(), 50)
+    await first.close()
+    first.bucket.onSync = () => undefined
+    const second = await line(t, first.folder, first.bucket)
+    await until('the inbox is empty', () => second.inbox.size === 0)
+    t.equal(first.bucket.safe.size, 20)
+    t.strictSame(second.inbox.books, { accepted: 20, forwarded: 20, pending: 0, dropped: {} })
+    t.equal(missing(second.inbox.books), 0)
+  },
+)
+
+t.test('recent ids: the last so many are remembered, on disk, and no more', async (t) => {
+  const folder = temporaryFolder(t)
+  const id = (n: number) => `01935c5a-0000-7000-8000-${String(n).padStart(12, '0')}`
+  const store = await Store.open({ folder })
+  const recent = new RecentIds(store, 1000)
+  for (let n = 0; n < 1500; n += 1) {
+    recent.add(id(n))
+    if (n % 100 === 0) await store.committed()
+  }
+  await store[Symbol.asyncDispose]()
+  const again = await Store.open({ folder })
+  t.after(() => again[Symbol.asyncDispose]())
+  const later = new RecentIds(again, 1000)
+  t.strictSame(
+    [0, 499, 500, 1499, 1500].map((n) => later.has(id(n))),
+    [false, false, true, true, false],
+  )
+  later.add(id(2000))
+  await again.committed()
+  t.ok(later.has(id(2000)))
+  t.notOk(later.has(id(500)), 'the oldest made room')
+  t.equal([...again.entries('recent')].length, 1001, 'a thousand, and where it goes on')
+})
