@@ -14,14 +14,19 @@ interface Command {
 const CONFIG_HELP = (program: string, file: string) => `Usage: sightline ${program} [--config FILE]
 
 Options:
-  --config FILE   settings, YAML; every key is explained in ${file}, which holds the defaults
+  --config FILE   settings, YAML; ${file} holds the defaults and
+                  explains every key
   --help          this text
 
 Environment:
-  SIGHTLINE_...   a setting by its path: SIGHTLINE_HTTP__PORT=9200 sets "http.port"; it wins over the file
+  SIGHTLINE_...   a setting by its path: SIGHTLINE_HTTP__PORT=9200 sets
+                  "http.port"; it wins over the file
 
-SIGTERM or Ctrl-C drains and ends the program; what was accepted is on disk and goes on at the next start.
-Exit status: 0 ended well, 64 wrong usage, 69 something it needs is away, 77 not allowed, 78 wrong configuration.
+SIGTERM or Ctrl-C drains and ends the program; what was accepted is on disk and
+goes on at the next start.
+
+Exit status: 0 ended well, 64 wrong usage, 69 something it needs is away,
+77 not allowed, 78 wrong configuration.
 `
 
 function program(
@@ -43,24 +48,29 @@ function program(
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   demo: {
-    summary: 'the whole line on this machine: camera, two brokers, subscriber, gallery',
-    help: `Runs the whole line on this machine and shows it live: a capture agent, an edge broker, a cloud broker and a
-subscriber, four programs, each from its own file in conf/. Press u to unplug the link to the cloud and to plug it
-in again; nothing is lost.
+    summary: 'the whole line on this machine, from camera to gallery',
+    help: `Runs the whole line on this machine and shows it live: a capture agent, an edge
+broker, a cloud broker and a subscriber, four programs, each from its own file
+in conf/. Press u to unplug the link to the cloud and to plug it in again;
+nothing is lost.
 
 Usage: sightline demo [options]
 
 Options:
-  --source SOURCE   what to look at (default: testcard, a scene of drawn faces); a video, a photo, a folder of
-                    photos, rtsp://..., rtmp://..., http://..., or /dev/video0
+  --source SOURCE   what to look at (default: testcard, a scene of drawn faces):
+                    a video, a photo, a folder of photos, /dev/video0,
+                    rtsp://..., rtmp://... or http://...
   --model MODEL     blazeface, or the path of an ONNX file (YuNet, BlazeFace)
   --pace PACE       realtime or asfast, for files
   --loop            start again when the source ends
-  --for DURATION    end by itself after so long (20s, 5m), with a line a second instead of the live view
-  --data DIR        keep everything of the run in this folder (default: a temporary one, removed at the end)
+  --for DURATION    end by itself after so long (20s, 5m), with a line a second
+                    instead of the live view
+  --data DIR        keep everything of the run in this folder (default: a
+                    temporary one, removed at the end)
   --help            this text
 
-Without a terminal it prints a line a second. At the end it sums up the books; exit status 0 says that they balance.
+Without a terminal it prints a line a second, and ends when the source ends. At
+the end it sums up the books; exit status 0 says that they balance.
 `,
     async run(argv) {
       const { values } = parse('demo', () =>
@@ -83,21 +93,21 @@ Without a terminal it prints a line a second. At the end it sums up the books; e
   device: program(
     'device',
     'the capture agent: camera, face detection, crops',
-    'The capture agent: reads cameras, finds faces, and publishes each crop to the broker beside it.',
+    'The capture agent: reads cameras, finds faces, and publishes each crop to the\nbroker beside it.',
     'conf/device.yaml',
     async () => (await import('./device/main.ts')).runDevice,
   ),
   broker: program(
     'broker',
     'the MQTT broker, at the edge or in the cloud',
-    'The MQTT broker. At the edge it bridges to the cloud; what it has acknowledged is on its disk until the next\nkeeper has it.',
+    'The MQTT broker. At the edge it bridges to the cloud; what it has acknowledged\nis on its disk until the next keeper has it.',
     'conf/broker.yaml',
     async () => (await import('./broker/main.ts')).runBroker,
   ),
   subscriber: program(
     'subscriber',
     'writes each crop once to a bucket, and serves the gallery',
-    'The subscriber: takes crops from a broker and writes each one once to a bucket (S3 or a folder); gallery included.',
+    'The subscriber: takes crops from a broker and writes each one once to a bucket\n(S3 or a folder); gallery included.',
     'conf/subscriber.yaml',
     async () => (await import('./cloud-subscriber/main.ts')).runSubscriber,
   ),

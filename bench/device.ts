@@ -4,10 +4,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ENVIRONMENT, NODE_FLAGS } from '../bin/runtime.js'
 import { Agent } from '../device/agent.ts'
 import { deviceSchema } from '../device/config.ts'
 import { openDetectorThread } from '../device/detect/thread.ts'
-import { launchEnvironment } from '../device/launch.ts'
 import { openMeters } from '../device/meters.ts'
 import { openSource } from '../device/sources/open.ts'
 import { loadConfig } from '../lib/config.ts'
@@ -173,11 +173,11 @@ async function memoryPeak(clip: string, model: string): Promise<number | undefin
   await once(server, 'listening')
   const port = (server.address() as { port: number }).port
   const folder = await mkdtemp(join(tmpdir(), 'sightline-bench-'))
-  const child = spawn(process.execPath, ['device/main.ts'], {
+  const child = spawn(process.execPath, [...NODE_FLAGS, 'device/main.ts'], {
     stdio: 'ignore',
     env: {
       ...process.env,
-      ...launchEnvironment(1),
+      ...ENVIRONMENT,
       SIGHTLINE_CAMERAS: JSON.stringify([{ name: 'clip', source: clip, pace: 'asfast', loop: true }]),
       SIGHTLINE_DETECT__MODEL: model,
       SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${port}`,

@@ -46,12 +46,25 @@ const CONF = fileURLToPath(new URL('../conf/', import.meta.url))
 /** @returns 0 where the books balance */
 export async function runDemo(options: DemoOptions): Promise<number> {
   const forMs = options.for === undefined ? undefined : parseFor(options.for)
-  const data = resolve(options.data ?? mkdtempSync(join(tmpdir(), 'sightline-demo-')))
-  mkdirSync(data, { recursive: true })
+  const data = makeFolder(options.data)
   try {
     return await run(options, data, forMs)
   } finally {
     if (options.data === undefined) rmSync(data, { recursive: true, force: true })
+  }
+}
+
+function makeFolder(wanted: string | undefined): string {
+  try {
+    if (wanted === undefined) return mkdtempSync(join(tmpdir(), 'sightline-demo-'))
+    mkdirSync(wanted, { recursive: true })
+    return resolve(wanted)
+  } catch (error) {
+    throw failure(
+      'FOLDER_UNWRITABLE',
+      `Cannot make the folder ${wanted ?? `of this run in ${tmpdir()}`}. Name one that this user may write to with --data DIR.`,
+      error,
+    )
   }
 }
 
@@ -163,7 +176,7 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
   }
   using screen = live ? new Screen() : undefined
   const draw = (present: Moment) =>
-    screen?.draw(render(present, process.stdout.columns ?? 80), process.stdout.rows ?? 24)
+    screen?.draw(render(present, process.stdout.columns || 80), process.stdout.rows || 24)
   using _keys = live
     ? new Keys(
         () => (link.plugged ? link.unplug() : link.plug()),

@@ -33,6 +33,8 @@ const bad = (text: string) => styleText('yellow', text)
 
 /** Below it the view leaves out what can be done without. */
 const COLUMNS_WIDE = 80
+/** So that the curve beside it stays where it is. */
+const QUEUED_DIGITS = 5
 
 /** The live view: lines of text for a terminal of so many columns, none wider. Pure. */
 export function render(moment: Moment, columns: number): string[] {
@@ -45,13 +47,14 @@ export function render(moment: Moment, columns: number): string[] {
   const row = (name: string, ok: boolean, what: string, value: number, pace: string, rest: string) =>
     `  ${ok ? good('●') : bad('●')} ${name.padEnd(13)}${wide ? ` ${dim(what.padEnd(9))}` : ''} ${bold(count(value).padStart(9))} ${dim(pace.padStart(9))}   ${rest}`
   const waiting = (label: string, value: number) => `${dim(label)} ${value > 0 ? bold(count(value)) : '0'}`
-  const queued = `queued ${count(now.edge.pending)}  `
-  const history = moment.edgeHistory.slice(-Math.max(1, columns - (wide ? 51 : 41) - queued.length))
+  const queued = count(now.edge.pending).padEnd(QUEUED_DIGITS)
+  const history = moment.edgeHistory.slice(-Math.max(1, columns - (wide ? 60 : 50) - queued.length))
   const p50 = latencyQuantile(before, now, 0.5)
   const p99 = latencyQuantile(before, now, 0.99)
   const tail = `  ·  ${scene.model}  ·  ${clock(moment.elapsedMs)}`
-  const source = scene.source ?? 'testcard: drawn faces that cross the picture'
-  const keys = `${bold('u')} ${plugged ? 'unplug the link' : 'plug the link in'}${wide ? ' to the cloud' : ''}     ${bold('q')} quit${wide ? ' and sum up the books' : ''}`
+  const source = scene.source ?? `testcard${wide ? ': drawn faces that cross the picture' : ''}`
+  const plug = plugged ? `unplug the link${wide ? ' to the cloud' : ''}` : 'plug the link in again'
+  const keys = `${bold('u')} ${plug}     ${bold('q')} quit${wide ? ' and sum up the books' : ''}`
   const lines = [
     '',
     `  ${bold('Sightline')}  ${dim(`faces from camera to bucket${wide ? ', nothing lost on the way' : ''}`)}`,
@@ -93,7 +96,7 @@ export function render(moment: Moment, columns: number): string[] {
       'handed on',
       now.edge.forwarded,
       rate(({ edge }) => edge.forwarded),
-      `${waiting('queued', now.edge.pending)}  ${sparkline(history)}`,
+      `${dim('queued')} ${now.edge.pending > 0 ? bold(queued) : queued}  ${sparkline(history)}`,
     ),
     row(
       'cloud broker',

@@ -35,12 +35,6 @@ const EXTRAS = [
     on: isSet,
     how: 'the path of the program, such as /usr/bin/chromium',
   },
-  {
-    name: 'FFmpeg, as a server of streams',
-    variable: 'SIGHTLINE_TEST_FFMPEG',
-    on: isSet,
-    how: 'the path of the program, such as /usr/bin/ffmpeg',
-  },
 ] as const
 
 function isSet(variable: string): boolean {

@@ -129,37 +129,6 @@ t.test('with one broker', async (t) => {
     await second.disconnect()
   })
 
-  await t.test('message ids wrap without meeting one that is still out', async (t) => {
-    const reader = await RawClient.open(t, port, 'wrap')
-    await reader.subscribe('wrap', 1)
-    await publishAll(publisher, 'wrap', ['stuck'])
-    const [stuck] = await reader.publishesReached(1)
-    const held = stuck?.messageId as number
-    const taken = new Set<number>()
-    let count = 0
-    let clash = 0
-    reader.onPacket = (packet) => {
-      if (packet.cmd !== 'publish') return
-      const messageId = packet.messageId as number
-      if (messageId === held || messageId < 1 || messageId > 65_535 || Number(packet.payload) !== count)
-        clash += 1
-      taken.add(messageId)
-      count += 1
-      reader.received.length = 0
-      reader.send({ cmd: 'puback', messageId })
-    }
-    const total = 66_000
-    for (let from = 0; from < total; from += 2000) {
-      publisher.received.length = 0
-      for (let n = 0; n < 2000; n += 1) publisher.publish('wrap', String(from + n), { messageId: n + 1 })
-      await until('they are taken', () => publisher.received.length >= 2000, 20_000)
-    }
-    await until('all have come', () => count === total, 20_000)
-    t.equal(clash, 0)
-    t.equal(taken.size, 65_534, 'every id but the one that is out')
-    await reader.disconnect()
-  })
-
   await t.test(
     'a QoS 0 subscription of a session gets live messages, and nothing is kept for it',
     async (t) => {

@@ -59,10 +59,11 @@ function start(t: Test, settings: Record<string, unknown>) {
     rest = parts.pop() ?? ''
     for (const part of parts) {
       if (part.startsWith('{')) lines.push(JSON.parse(part) as Line)
+      else if (/^[A-Z_]+: /.test(part)) lines.push({ level: 60, code: part.split(':')[0], msg: part })
       else t.comment(part)
     }
   })
-  const exited = once(child, 'exit').then(([status]) => status as number | null)
+  const exited = once(child, 'close').then(([status]) => status as number | null)
   const said = async (pattern: RegExp, ms = 15_000): Promise<Line | undefined> => {
     const end = performance.now() + ms
     while (performance.now() < end) {

@@ -372,9 +372,9 @@ t.test(
   { skip: prlimit },
   async (t) => {
     const folder = temporaryFolder(t)
-    const holder = hold(t, folder, 'accept', 'prlimit', '--fsize=1000000:50000000')
+    const holder = hold(t, folder, 'accept', 'prlimit', '--fsize=400000:50000000')
     await until('it refuses', () => holder.lines.some((line) => line.startsWith('refused')), 20_000)
-    await sleep(300)
+    await sleep(100)
     const before = holder.lines.length
     t.notOk(/^\d+$/.test(holder.lines.at(-1) ?? ''), 'nothing is acknowledged while nothing can be written')
     spawnSync('prlimit', ['--pid', String(holder.child.pid), '--fsize=50000000'])

@@ -1,0 +1,167 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import sharp from 'sharp'
+import t from 'tap'
+import { portraitSvg } from '../../device/sources/portrait.ts'
+import { Sightline, sightline } from '../cli/sightline.ts'
+import { temporaryFolder } from '../kit/programs.ts'
+import { until } from '../kit/wait.ts'
+
+/** The demo end to end: five processes, from the testcard to the bucket. */
+
+const PROGRAMS = ['device', 'edge-broker', 'cloud-broker', 'subscriber'] as const
+
+const objectsIn = (data: string) =>
+  readdirSync(join(data, 'bucket'), { recursive: true, encoding: 'utf8' }).filter(
+    (name) => name.endsWith('.jpg') && !name.startsWith('.'),
+  ).length
+
+const logOf = (data: string, program: string) =>
+  readFileSync(join(data, `${program}.log`), 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as { msg: string; time: string; [key: string]: unknown })
+
+/** A folder of photos of nobody, with a face in each. */
+async function portraits(folder: string, count: number): Promise<string> {
+  const photos = join(folder, 'photos')
+  mkdirSync(photos)
+  for (let seed = 1; seed <= count; seed += 1)
+    await sharp({ create: { width: 640, height: 480, channels: 3, background: '#889' } })
+      .composite([{ input: Buffer.from(portraitSvg(seed, 220)) }])
+      .jpeg()
+      .toFile(join(photos, `${seed}.jpg`))
+  return photos
+}
+
+/** Processes whose environment names the folder: the demo's programs are told theirs that way. */
+function processesIn(folder: string): string[] {
+  return readdirSync('/proc').filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false
+    try {
+      return readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`_FOLDER=${folder}`)
+    } catch {
+      return false // gone meanwhile, or another user's
+    }
+  })
+}
+
+/** How many objects the books speak of, all lines having been looked at. */
+function bookedIn(t: { match(text: string, pattern: RegExp): unknown }, stdout: string): number {
+  t.match(stdout, /^The books:$/m)
+  t.match(stdout, /^ {2}agent +made \d+ = published \d+ \+ waiting 0 \+ dropped \d+$/m)
+  for (const keeper of ['edge broker', 'cloud broker', 'subscriber'])
+    t.match(
+      stdout,
+      new RegExp(`^ {2}${keeper} +accepted (\\d+) = forwarded \\1 \\+ pending 0 \\+ dropped 0$`, 'm'),
+    )
+  t.match(stdout, /^They balance: every crop that was published is in the bucket\.$/m)
+  return Number(/^ {2}bucket +(\d+) new objects$/m.exec(stdout)?.[1])
+}
+
+t.test('demo --for: ends by itself, the books balance, and the bucket holds what they say', async (t) => {
+  const data = join(temporaryFolder(t), 'kept')
+  const { status, stdout, stderr } = await sightline(t, ['demo', '--for', '4s', '--data', data])
+  t.match({ status, stderr }, { status: 0, stderr: '' })
+  const booked = bookedIn(t, stdout)
+  t.ok(booked > 10, `${booked} crops`)
+  t.equal(objectsIn(data), booked)
+  t.match(
+    stdout,
+    /^ +\d+ s {2}captured \d+ {2}detected \d+ {2}published \d+ {2}queued \d+ {2}stored \d+ {2}latency /m,
+  )
+
+  const books = PROGRAMS.map((program) => logOf(data, program).find(({ msg }) => msg === 'books'))
+  t.match(books[0], { made: booked, published: booked, dropped: 0 }, "the agent's last words")
+  const queues = [{ 'bridge/cloud': {} }, { 'session/sightline-subscriber': {} }, { inbox: {} }]
+  for (const [at, queue] of queues.entries())
+    for (const name of Object.keys(queue))
+      t.match(books[at + 1], { queues: { [name]: { accepted: booked, forwarded: booked, pending: 0 } } })
+  const ends = PROGRAMS.map(
+    (program) => logOf(data, program).find(({ msg }) => msg === 'draining')?.time ?? '',
+  )
+  t.strictSame(ends.toSorted(), ends, 'they end in the direction of flow')
+  t.strictSame(processesIn(data), [])
+})
+
+t.test('told to stop by SIGINT it drains, sums up, and leaves nothing behind', async (t) => {
+  const folder = temporaryFolder(t)
+  const demo = Sightline.start(t, ['demo'], { TMPDIR: folder })
+  await demo.until(() => / stored [1-9]/.test(demo.stdout), 30_000)
+  t.equal(readdirSync(folder).length, 1)
+  t.equal(processesIn(join(folder, readdirSync(folder)[0] as string)).length, PROGRAMS.length - 1)
+  demo.kill('SIGINT')
+  const { status, stdout, stderr } = await demo.end()
+  t.match({ status, stderr }, { status: 0, stderr: '' })
+  t.ok(bookedIn(t, stdout) > 0)
+  t.strictSame(processesIn(folder), [])
+  t.strictSame(readdirSync(folder), [], 'no temporary folder')
+})
+
+t.test('a folder of photos: it ends when the source does', async (t) => {
+  const folder = temporaryFolder(t)
+  const photos = await portraits(folder, 3)
+  const tmp = join(folder, 'tmp')
+  mkdirSync(tmp)
+  const { status, stdout, stderr } = await sightline(t, ['demo', '--source', photos], { TMPDIR: tmp })
+  t.match({ status, stderr }, { status: 0, stderr: '' })
+  t.equal(bookedIn(t, stdout), 3, 'one face in each')
+  t.strictSame(readdirSync(tmp), [])
+})
+
+t.test('a source that is none: the words and the status of the agent, and nothing left behind', async (t) => {
+  const folder = temporaryFolder(t)
+  const source = join(folder, 'missing.mp4')
+  const tmp = join(folder, 'tmp')
+  mkdirSync(tmp)
+  const { status, code, sentence } = await sightline(t, ['demo', '--source', source], {
+    TMPDIR: tmp,
+    SIGHTLINE_BROKER__URL: 'mqtt://settings.for.one.program:1', // the demo brings its own
+  })
+  t.match({ status, code }, { status: 66, code: 'SOURCE_NOT_FOUND' })
+  t.match(sentence, `The device ended: ${source} does not exist. Give the path of a video`)
+  t.strictSame(processesIn(folder), [])
+  t.strictSame(readdirSync(tmp), [])
+})
+
+/** Gives a program a terminal. */
+const SCRIPT = '/usr/bin/script'
+
+t.test(
+  'at a terminal: u unplugs and plugs, the view stays when the source ends, q sums up',
+  { skip: existsSync(SCRIPT) ? false : `no ${SCRIPT}` },
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const photos = await portraits(folder, 3)
+    const env = Object.entries(process.env).filter(([name]) => !/^(SIGHTLINE_|NODE_OPTIONS$|TAP)/.test(name))
+    const command = `stty cols 80 rows 24; exec '${process.execPath}' bin/sightline.js demo --source '${photos}'`
+    const terminal = spawn(SCRIPT, ['-qefc', command, '/dev/null'], {
+      cwd: join(import.meta.dirname, '..', '..'),
+      env: { ...Object.fromEntries(env), TERM: 'xterm', TMPDIR: folder },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    t.after(() => void terminal.kill())
+    let screen = ''
+    terminal.stdout.setEncoding('utf8').on('data', (text: string) => {
+      screen += text
+    })
+    const see = (what: RegExp) =>
+      until(`${what}`, () => what.test(screen.slice(screen.lastIndexOf('\u001b[H'))), 30_000)
+    await see(/the source has ended/)
+    await see(/connected/)
+    terminal.stdin.write('u')
+    await see(/unplugged: crops wait at the edge/)
+    terminal.stdin.write('u')
+    await see(/connected/)
+    terminal.stdin.write('q')
+    const [status] = await once(terminal, 'exit')
+    t.equal(status, 0)
+    const after = screen.slice(screen.lastIndexOf('\u001b[?1049l')).replaceAll('\r', '')
+    t.equal(bookedIn(t, after), 3, 'the books stand on the screen that was there before')
+    t.match(screen, '\u001b[?25h', 'the cursor is back')
+    t.strictSame(processesIn(folder), [])
+    t.strictSame(readdirSync(folder), ['photos'])
+  },
+)
