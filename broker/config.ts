@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { commonShape, duration, httpShape, port, size } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
-import { isLoopback } from '../lib/http.ts'
+import { isLoopback, refuseOpenHttp } from '../lib/http.ts'
 import { parseBrokerUrl } from '../lib/mqtt-link.ts'
 import { isName } from '../wire/names.ts'
 
@@ -102,12 +102,7 @@ export function checkBrokerConfig(config: BrokerConfig): void {
       )
     }
   }
-  if (!isLoopback(config.http.host)) {
-    throw failure(
-      'CONFIG_UNSAFE_LISTENER',
-      `"http.host" ${config.http.host} would show this program's metrics to other machines without asking who they are. Use 127.0.0.1, and a reverse proxy that authenticates.`,
-    )
-  }
+  refuseOpenHttp(config.http.host)
   const open = config.users.find(
     ({ password, passwordFile }) => password === undefined && passwordFile === undefined,
   )

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { commonShape, duration, httpShape, size } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
-import { isLoopback } from '../lib/http.ts'
+import { refuseOpenHttp } from '../lib/http.ts'
 import { isName } from '../wire/names.ts'
 import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 
@@ -78,12 +78,7 @@ const ENTRY_HEADER_BYTES_MAX = 200_000
 
 /** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
 export function checkSubscriberConfig(config: SubscriberConfig): void {
-  if (!isLoopback(config.http.host)) {
-    throw failure(
-      'CONFIG_UNSAFE_LISTENER',
-      `"http.host" ${config.http.host} would show faces to other machines without asking who they are. Use 127.0.0.1, and a reverse proxy that authenticates.`,
-    )
-  }
+  refuseOpenHttp(config.http.host)
   for (const [key, { bytesMax }] of Object.entries({ inbox: config.inbox, quarantine: config.quarantine })) {
     if (bytesMax < config.payloadMax + ENTRY_HEADER_BYTES_MAX) {
       throw failure(

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { commonShape, duration, httpShape, size } from '../lib/config.ts'
+import { refuseOpenHttp } from '../lib/http.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 import { HEADS, type HeadName } from './detect/open.ts'
@@ -118,3 +119,8 @@ export const deviceSchema = z.strictObject({
 
 export type DeviceConfig = z.output<typeof deviceSchema>
 export type CameraConfig = DeviceConfig['cameras'][number]
+
+/** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER. */
+export function checkDeviceConfig(config: DeviceConfig): void {
+  refuseOpenHttp(config.http.host)
+}

@@ -7,7 +7,7 @@ import { openMetrics, total } from '../lib/metrics.ts'
 import { type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
-import { type DeviceConfig, deviceSchema } from './config.ts'
+import { checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
 import { openDetectorThread } from './detect/thread.ts'
 import { FAREWELL_MS_MAX } from './limits.ts'
 import { type Meters, openMeters } from './meters.ts'
@@ -23,6 +23,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     env: process.env,
     overrides: options.overrides,
   })
+  checkDeviceConfig(config)
   const log = openLog('device', config.log.level)
   return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const registry = openMetrics('device')

@@ -21,7 +21,7 @@ export interface HttpOptions {
 const BODY_BYTES_MAX = 64 * 1024
 const CONNECTIONS_MAX = 512
 
-/** `/healthz` and `/metrics`, which every program serves. Errors: PORT_TAKEN, PORT_DENIED. */
+/** `/healthz` and `/metrics`, which every program serves. Errors: PORT_TAKEN, PORT_DENIED, CONFIG_UNSAFE_LISTENER. */
 export class HttpServer implements AsyncDisposable {
   readonly #app: FastifyInstance
   readonly url: string
@@ -32,6 +32,7 @@ export class HttpServer implements AsyncDisposable {
   }
 
   static async open(options: HttpOptions): Promise<HttpServer> {
+    refuseOpenHttp(options.host)
     const app = Fastify({
       bodyLimit: BODY_BYTES_MAX,
       connectionTimeout: 30_000,
@@ -90,6 +91,15 @@ export function listenFailure(error: unknown, host: string, port: number, key: s
     default:
       return error instanceof Error ? error : new Error(String(error))
   }
+}
+
+/** Pages and metrics are for this machine alone as long as nobody is asked who they are. Errors: CONFIG_UNSAFE_LISTENER. */
+export function refuseOpenHttp(host: string): void {
+  if (isLoopback(host)) return
+  throw failure(
+    'CONFIG_UNSAFE_LISTENER',
+    `"http.host" ${host} would show what this program serves to other machines without asking who they are. Use 127.0.0.1, and a reverse proxy that authenticates.`,
+  )
 }
 
 /** True for addresses that only this machine can reach. */
