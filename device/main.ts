@@ -18,6 +18,8 @@ import { Publisher } from './publish.ts'
  * @returns the exit status
  */
 export async function runDevice(options: RunOptions): Promise<number> {
+  // ONNX Runtime reports to Microsoft unless this is set by the time it is loaded. It must be this thread that sets it.
+  process.env.ORT_DISABLE_TELEMETRY ??= '1'
   const config = loadConfig(deviceSchema, {
     file: options.config,
     env: process.env,

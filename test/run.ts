@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { ENVIRONMENT } from '../bin/runtime.js'
 import { sharedData } from './kit/data.ts'
 
 /**
@@ -48,7 +49,7 @@ async function run(command: string, args: readonly string[]): Promise<number> {
   const child = spawn(command, args, {
     cwd: ROOT,
     stdio: 'inherit',
-    env: { UV_THREADPOOL_SIZE: '8', ...process.env },
+    env: { ...ENVIRONMENT, ...process.env },
   })
   const [code] = (await once(child, 'exit')) as [number | null]
   return code ?? 1

@@ -88,15 +88,17 @@ t.test('an address that other machines reach, without saying who may come', side
     status: 78,
     says: ['"listeners" opens 0.0.0.0:0', 'Name users, or listen on 127.0.0.1.'],
   })
-  const faces = configFile(
-    t,
-    subscriberConfig(t, 'mqtt://127.0.0.1:1', { http: { host: '0.0.0.0', port: 0 } }),
-  )
-  check(t, await sightline(t, ['subscriber', '--config', faces]), {
-    code: 'CONFIG_UNSAFE_LISTENER',
-    status: 78,
-    says: ['"http.host" 0.0.0.0', 'reverse proxy'],
-  })
+  const http = { http: { host: '0.0.0.0', port: 0 } }
+  for (const [program, config] of [
+    ['device', device(http)],
+    ['broker', brokerConfig(t, http)],
+    ['subscriber', subscriberConfig(t, 'mqtt://127.0.0.1:1', http)],
+  ] as const)
+    check(t, await sightline(t, [program, '--config', configFile(t, config)]), {
+      code: 'CONFIG_UNSAFE_LISTENER',
+      status: 78,
+      says: ['"http.host" 0.0.0.0', 'reverse proxy'],
+    })
 })
 
 t.test('config check', side, async (t) => {

@@ -61,43 +61,40 @@ function bookedIn(t: { match(text: string, pattern: RegExp): unknown }, stdout: 
   return Number(/^ {2}bucket +(\d+) new objects$/m.exec(stdout)?.[1])
 }
 
-t.test('demo --for: ends by itself, the books balance, and the bucket holds what they say', async (t) => {
+t.test('told to stop by SIGINT it drains, and the bucket holds what the books say', async (t) => {
   const data = join(temporaryFolder(t), 'kept')
-  const { status, stdout, stderr } = await sightline(t, ['demo', '--for', '4s', '--data', data])
+  const demo = Sightline.start(t, ['demo', '--data', data])
+  await demo.until(() => / stored [1-9]/.test(demo.stdout), 30_000)
+  t.ok(processesIn(data).length > 0)
+  demo.kill('SIGINT')
+  const { status, stdout, stderr } = await demo.end()
   t.match({ status, stderr }, { status: 0, stderr: '' })
   const booked = bookedIn(t, stdout)
-  t.ok(booked > 10, `${booked} crops`)
+  t.ok(booked > 0)
   t.equal(objectsIn(data), booked)
-  t.match(
-    stdout,
-    /^ +\d+ s {2}captured \d+ {2}detected \d+ {2}published \d+ {2}queued \d+ {2}stored \d+ {2}latency /m,
-  )
+  t.strictSame(processesIn(data), [])
 
   const books = PROGRAMS.map((program) => logOf(data, program).find(({ msg }) => msg === 'books'))
   t.match(books[0], { made: booked, published: booked, dropped: 0 }, "the agent's last words")
-  const queues = [{ 'bridge/cloud': {} }, { 'session/sightline-subscriber': {} }, { inbox: {} }]
-  for (const [at, queue] of queues.entries())
-    for (const name of Object.keys(queue))
-      t.match(books[at + 1], { queues: { [name]: { accepted: booked, forwarded: booked, pending: 0 } } })
+  for (const [at, queue] of ['bridge/cloud', 'session/sightline-subscriber', 'inbox'].entries())
+    t.match(books[at + 1], { queues: { [queue]: { accepted: booked, forwarded: booked, pending: 0 } } })
   const ends = PROGRAMS.map(
     (program) => logOf(data, program).find(({ msg }) => msg === 'draining')?.time ?? '',
   )
   t.strictSame(ends.toSorted(), ends, 'they end in the direction of flow')
-  t.strictSame(processesIn(data), [])
 })
 
-t.test('told to stop by SIGINT it drains, sums up, and leaves nothing behind', async (t) => {
+t.test('--for: it ends by itself, and leaves nothing behind', async (t) => {
   const folder = temporaryFolder(t)
-  const demo = Sightline.start(t, ['demo'], { TMPDIR: folder })
-  await demo.until(() => / stored [1-9]/.test(demo.stdout), 30_000)
-  t.equal(readdirSync(folder).length, 1)
-  t.equal(processesIn(join(folder, readdirSync(folder)[0] as string)).length, PROGRAMS.length - 1)
-  demo.kill('SIGINT')
-  const { status, stdout, stderr } = await demo.end()
+  const { status, stdout, stderr } = await sightline(t, ['demo', '--for', '1s'], { TMPDIR: folder })
   t.match({ status, stderr }, { status: 0, stderr: '' })
-  t.ok(bookedIn(t, stdout) > 0)
+  bookedIn(t, stdout)
+  t.match(
+    stdout,
+    /^ +1 s {2}captured \d+ {2}detected \d+ {2}published \d+ {2}queued \d+ {2}stored \d+ {2}latency /m,
+  )
   t.strictSame(processesIn(folder), [])
-  t.strictSame(readdirSync(folder), [], 'no temporary folder')
+  t.strictSame(readdirSync(folder), [], 'no temporary folder, and nothing of the libraries')
 })
 
 t.test('a folder of photos: it ends when the source does', async (t) => {

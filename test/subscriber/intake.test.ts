@@ -261,7 +261,7 @@ t.test('what cannot start, or cannot work, says why', async (t) => {
   const cases = [
     [run({}, { username: 'pi', password: 'wrong' }), 77, /user name or the password is wrong/],
     [run({}, { username: 'pi', password: 'right' }), 77, /does not let client .* subscribe to sightline/],
-    [run({ http: { host: '0.0.0.0', port: 0 } }), 78, /would show faces to other machines/],
+    [run({ http: { host: '0.0.0.0', port: 0 } }), 78, /CONFIG_UNSAFE_LISTENER: "http\.host"/],
     [run({}, { shareGroup: 'g' }), 78, /"broker\.shareGroup" needs MQTT 5/],
     [
       run({ payloadMax: '1GB', inbox: { bytesMax: '1GB' } }),
