@@ -7,11 +7,16 @@ import { isName } from '../wire/names.ts'
 
 const filter = () => z.string().min(1).max(1024)
 
-const bounds = (bytes: string, entries: number, age: string) => ({
+const bounds = (
+  bytes: string,
+  entries: number,
+  age: string,
+  whenFull: 'reject' | 'drop-oldest' = 'reject',
+) => ({
   bytesMax: size().prefault(bytes),
   entriesMax: z.number().int().positive().default(entries),
   ageMax: duration().prefault(age),
-  whenFull: z.enum(['reject', 'drop-oldest']).default('reject'),
+  whenFull: z.enum(['reject', 'drop-oldest']).default(whenFull),
 })
 
 const credentials = {
@@ -50,7 +55,8 @@ export const brokerSchema = z.strictObject({
     .default([]),
   sessions: z
     .strictObject({
-      ...bounds('1GB', 100_000, '7d'),
+      // A reader that nobody declared and that went away must not stop everyone who publishes.
+      ...bounds('1GB', 100_000, '7d', 'drop-oldest'),
       inFlightMax: z.number().int().min(1).max(10_000).default(64),
     })
     .prefault({}),
