@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { stripVTControlCharacters } from 'node:util'
 import { ENVIRONMENT } from '../bin/runtime.js'
 import { sharedData } from './kit/data.ts'
 
@@ -43,25 +44,33 @@ function isSet(variable: string): boolean {
 }
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const RESULTS = `${ROOT}.tap/results.tap`
 
-async function run(command: string, args: readonly string[]): Promise<number> {
-  const child = spawn(command, args, {
+/**
+ * Runs tap, passing on what it prints. Through a pipe: told to write its results to a file, it keeps the reasons of
+ * failures to itself. CI: otherwise it would write each state of its display below the last.
+ */
+async function tap(...args: string[]): Promise<{ code: number; text: string }> {
+  const child = spawn('tap', [process.stdout.isTTY ? '--color' : '--no-color', ...args], {
     cwd: ROOT,
-    stdio: 'inherit',
-    env: { ...ENVIRONMENT, ...process.env },
+    stdio: ['inherit', 'pipe', 'inherit'],
+    env: { ...ENVIRONMENT, CI: '1', ...process.env },
   })
-  const [code] = (await once(child, 'exit')) as [number | null]
-  return code ?? 1
+  let text = ''
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk
+    process.stdout.write(chunk)
+  })
+  const [code] = (await once(child, 'close')) as [number | null]
+  return { code: code ?? 1, text: stripVTControlCharacters(text) }
 }
 
 const files =
   process.argv.length > 2 ? process.argv.slice(2) : globSync('test/**/*.test.ts', { cwd: ROOT }).sort()
 // tap makes its test class once, for the plugins that .taprc names.
 if (!existsSync(`${ROOT}.tap/plugins`) || !existsSync(`${ROOT}node_modules/@tapjs/test-built`))
-  await run('tap', ['build'])
+  await tap('build')
 const started = performance.now()
-const code = await run('tap', ['--reporter=terse', `--output-file=${RESULTS}`, ...files])
+const { code, text } = await tap('--reporter=base', ...files)
 const seconds = (performance.now() - started) / 1000
 
 const left = EXTRAS.filter(({ variable, on }) => !on(variable))
@@ -69,9 +78,10 @@ if (left.length > 0) {
   process.stdout.write('\nLeft out, for want of:\n')
   for (const { name, variable, how } of left) process.stdout.write(`  ${name}: set ${variable} to ${how}\n`)
 }
-process.stdout.write(`\n${files.length} files in ${seconds.toFixed(0)} s\n`)
-const totals = /^# \{ total: .*\}$/m.exec(readFileSync(RESULTS, 'utf8'))?.[0] ?? ''
+const totals = /^# \{ total: .*\}$/m.exec(text)?.[0] ?? ''
 const count = (name: string) => Number(new RegExp(`${name}: (\\d+)`).exec(totals)?.[1] ?? 0)
+// A file that did not even start has no failed assertion.
 const failed = Math.max(count('fail'), code === 0 ? 0 : 1)
+process.stdout.write(`\n${files.length} files in ${seconds.toFixed(0)} s, ${count('skip')} tests left out\n`)
 process.stdout.write(`${count('pass')} passed, ${failed} failed\n`)
 process.exitCode = code

@@ -51,6 +51,7 @@ export class Sightline {
     })
   }
 
+  /** In a process group of its own, as a shell does it: `killGroup` reaches the launcher and what it runs. */
   static start(t: Test, args: readonly string[], env: Readonly<Record<string, string>> = {}): Sightline {
     const outer = Object.entries(process.env).filter(
       ([name]) => !/^(SIGHTLINE_|NODE_OPTIONS$|TAP)/.test(name),
@@ -59,6 +60,7 @@ export class Sightline {
       cwd: ROOT,
       env: { ...Object.fromEntries(outer), NODE_COMPILE_CACHE: COMPILE_CACHE, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
     })
     const program = new Sightline(child)
     t.after(async () => {
@@ -78,6 +80,11 @@ export class Sightline {
 
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal)
+  }
+
+  /** As a terminal does at Ctrl-C. */
+  killGroup(signal: NodeJS.Signals): void {
+    process.kill(-this.pid, signal)
   }
 
   /** The lines of its log so far. */
@@ -118,7 +125,7 @@ export class Sightline {
 
   /** Waits for its end; one that does not end is killed. */
   async end(): Promise<Outcome> {
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), RUN_MS_MAX)
+    const timer = setTimeout(() => this.killGroup('SIGKILL'), RUN_MS_MAX)
     await this.#ended
     clearTimeout(timer)
     const fatal = this.log.findLast(({ level }) => level >= 60)

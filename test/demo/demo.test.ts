@@ -11,6 +11,7 @@ import { until } from '../kit/wait.ts'
 
 /** The demo end to end: five processes, from the testcard to the bucket. */
 
+const LINUX = process.platform === 'linux'
 const PROGRAMS = ['device', 'edge-broker', 'cloud-broker', 'subscriber'] as const
 
 const objectsIn = (data: string) =>
@@ -38,6 +39,7 @@ async function portraits(folder: string, count: number): Promise<string> {
 
 /** Processes whose environment names the folder: the demo's programs are told theirs that way. */
 function processesIn(folder: string): string[] {
+  if (!LINUX) return [] // there it cannot be told
   return readdirSync('/proc').filter((pid) => {
     if (!/^\d+$/.test(pid)) return false
     try {
@@ -65,7 +67,7 @@ t.test('told to stop by SIGINT it drains, and the bucket holds what the books sa
   const data = join(temporaryFolder(t), 'kept')
   const demo = Sightline.start(t, ['demo', '--data', data])
   await demo.until(() => / stored [1-9]/.test(demo.stdout), 30_000)
-  t.ok(processesIn(data).length > 0)
+  if (LINUX) t.equal(processesIn(data).length, PROGRAMS.length - 1, 'all that have a folder')
   demo.kill('SIGINT')
   const { status, stdout, stderr } = await demo.end()
   t.match({ status, stderr }, { status: 0, stderr: '' })
@@ -128,7 +130,7 @@ const SCRIPT = '/usr/bin/script'
 
 t.test(
   'at a terminal: u unplugs and plugs, the view stays when the source ends, q sums up',
-  { skip: existsSync(SCRIPT) ? false : `no ${SCRIPT}` },
+  { skip: LINUX && existsSync(SCRIPT) ? false : `there is no ${SCRIPT} of Linux here` },
   async (t) => {
     const folder = temporaryFolder(t)
     const photos = await portraits(folder, 3)

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { stripVTControlCharacters } from 'node:util'
 import t from 'tap'
-import { throttled } from '../../lib/log.ts'
+import { readable, throttled } from '../../lib/log.ts'
 
 t.test('an event that repeats is a line at once and then a line an interval, with how often', async (t) => {
   const lines: number[] = []
@@ -15,4 +16,21 @@ t.test('an event that repeats is a line at once and then a line an interval, wit
   t.strictSame(lines, [1, 50], 'no line for nothing')
   event()
   t.strictSame(lines, [1, 50, 1])
+})
+
+t.test('at a terminal a line is for a person: when, how serious, what, and the rest', async (t) => {
+  const now = new Date(2026, 10, 20, 9, 8, 7)
+  const line = (fields: object) =>
+    stripVTControlCharacters(
+      readable(JSON.stringify({ level: 30, time: 'x', program: 'edge', name: 'edge', ...fields }), now),
+    )
+  t.equal(line({ msg: 'broker ready', waiting: 3 }), '09:08:07 info  broker ready waiting=3\n')
+  t.equal(
+    line({ level: 60, code: 'PORT_TAKEN', msg: 'It is in use.', cause: 'Error: no' }),
+    '09:08:07 fatal PORT_TAKEN: It is in use. cause=Error: no\n',
+  )
+  t.equal(
+    line({ msg: 'books', queues: { a: { accepted: 1 } } }),
+    '09:08:07 info  books queues={"a":{"accepted":1}}\n',
+  )
 })
