@@ -403,7 +403,7 @@ function s3Failure(error: unknown, description: string, { bucket, endpoint, pref
   )
     return failure(
       'BUCKET_UNREACHABLE',
-      `The ${description} does not answer as it should (${code ?? said}). Nothing is lost; it is tried again. ` +
+      `The ${description} does not answer as it should (${code ?? said}). What was accepted waits on disk until it does. ` +
         'If it stays so, check "bucket.endpoint" and the network.',
       error,
     )
