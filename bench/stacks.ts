@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -9,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { ENVIRONMENT, NODE_FLAGS } from '../bin/runtime.js'
 import { anonymousMemoryBytes } from '../lib/metrics.ts'
 import { MqttLink } from '../lib/mqtt-link.ts'
+import { freePort } from '../test/kit/ports.ts'
 
 /** The lines that are compared: edge broker, link, cloud broker, something that writes files. */
 export interface Stack extends AsyncDisposable {
@@ -263,15 +263,4 @@ async function connects(url: string): Promise<void> {
   }
 }
 
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, '127.0.0.1')
-      await once(server, 'listening')
-      return server
-    }),
-  )
-  const ports = servers.map((server) => (server.address() as { port: number }).port)
-  for (const server of servers) server.close()
-  return ports
-}
+const freePorts = (count: number) => Promise.all(Array.from({ length: count }, freePort))

@@ -1,21 +1,13 @@
 import type { Message } from '../lib/queue.ts'
 import type { CropMetadata } from '../wire/crop.ts'
 import { objectKey } from '../wire/object-key.ts'
+import type { IndexEntry } from './gallery/index-files.ts'
 
-/** A crop as it lies in the inbox, and a message as it lies in quarantine: a JSON header, and the payload as it came. */
-export interface InboxHeader {
-  readonly id: string
-  readonly key: string
-  readonly site: string
-  readonly device: string
-  readonly camera: string
-  readonly capturedAtMs: number
-  /** The time it is filed under. */
-  readonly filedAtMs: number
-  readonly score: number
-  readonly width: number
-  readonly height: number
-}
+/**
+ * A crop as it lies in the inbox, and a message as it lies in quarantine: a JSON header, and the payload as it came.
+ * The inbox's header is what the gallery's index will say of the crop, but for the time of storing.
+ */
+export type InboxHeader = Omit<IndexEntry, 'storedAtMs'>
 
 export interface QuarantineHeader {
   readonly topic: string
@@ -37,8 +29,8 @@ export function inboxHeader(crop: CropMetadata, receivedAtMs: number): InboxHead
     capturedAtMs: crop.capturedAtMs,
     filedAtMs,
     score: crop.score,
-    width: Math.round(crop.region[2]),
-    height: Math.round(crop.region[3]),
+    width: Math.round(crop.box[2]),
+    height: Math.round(crop.box[3]),
   }
 }
 
