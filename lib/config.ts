@@ -82,7 +82,14 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
       ? undefined
       : parseDocument(readText(options.file), { lineCounter: lines, prettyErrors: true })
   const syntax = document?.errors[0]
-  if (syntax) throw failure('CONFIG_SYNTAX', `${options.file}: ${syntax.message.trim()}`, syntax)
+  if (syntax) {
+    const [sentence] = syntax.message.split(/ at line \d+, column \d+/)
+    throw failure(
+      'CONFIG_SYNTAX',
+      `${options.file}:${lines.linePos(syntax.pos[0]).line}: ${sentence}.`,
+      syntax,
+    )
+  }
   const tree = toTree(document, options.file)
   if (!isPlainObject(tree)) {
     throw failure(

@@ -72,7 +72,7 @@ t.test('configuration', side, async (t) => {
   check(t, await sightline(t, ['broker', '--config', broken]), {
     code: 'CONFIG_SYNTAX',
     status: 78,
-    says: [broken, /line [23]/],
+    says: [broken, /:[23]: /],
   })
   check(t, await sightline(t, ['subscriber'], { SIGHTLINE_HTTP__PORT: 'eighty' }), {
     code: 'CONFIG_INVALID',
