@@ -1,6 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { QlobberTrue } from 'qlobber'
-import { loadConfig, readSecret } from '../lib/config.ts'
+import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
@@ -23,6 +22,8 @@ export async function runBroker(options: RunOptions): Promise<number> {
   })
   checkBrokerConfig(config)
   const log = openLog(config.name, config.log.level)
+  const bridgeClientId = ({ name, clientId }: { name: string; clientId?: string }) =>
+    clientId ?? `${BRIDGE_CLIENT_ID_PREFIX}${config.name}-${name}`
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
     await using store = await Store.open({ folder: config.store.folder })
@@ -46,7 +47,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
           name: bridge.name,
           link: {
             url: bridge.url,
-            clientId: bridge.clientId ?? `${BRIDGE_CLIENT_ID_PREFIX}${config.name}-${bridge.name}`,
+            clientId: bridgeClientId(bridge),
             protocol: 4,
             clean: true,
             packetBytesMax: config.limits.packetMax,
@@ -54,7 +55,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
             connectMsMax: bridge.connectTimeout,
             username: bridge.username,
             password: readSecret(`bridge "${bridge.name}"`, bridge),
-            ca: bridge.caFile === undefined ? undefined : readFileSync(bridge.caFile, 'utf8'),
+            ca: readNamedFile(bridge.caFile, 'bridges.caFile')?.toString(),
           },
           topics: bridge.topics,
           inFlightMax: bridge.inFlightMax,
@@ -100,11 +101,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       },
       log,
       events: { refused: (code) => refused.inc({ code }), skipped: () => skipped.inc() },
-      ownBridgeIds: new Set(
-        config.bridges.map(
-          ({ name, clientId }) => clientId ?? `${BRIDGE_CLIENT_ID_PREFIX}${config.name}-${name}`,
-        ),
-      ),
+      ownBridgeIds: new Set(config.bridges.map(bridgeClientId)),
     })
     gauge(metrics, 'broker_connections', 'Clients connected', [], (made) => made.set(server.connections))
     gauge(metrics, 'bridge_up', 'Whether a bridge is connected', ['bridge'], (made) => {

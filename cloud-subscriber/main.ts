@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs'
-import { loadConfig, readSecret } from '../lib/config.ts'
+import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
@@ -106,7 +105,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         connectMsMax: broker.connectTimeout,
         username: broker.username,
         password: readSecret('"broker"', broker),
-        ca: broker.caFile === undefined ? undefined : readFileSync(broker.caFile, 'utf8'),
+        ca: readNamedFile(broker.caFile, 'broker.caFile')?.toString(),
       },
       filter: broker.shareGroup === undefined ? filter : `$share/${broker.shareGroup}/${filter}`,
       topicPrefix: config.topicPrefix,

@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises'
-import { loadConfig } from '../lib/config.ts'
+import { loadConfig, readNamedFile } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
@@ -33,7 +32,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       entries: publisher.pending,
       bytes: publisher.pendingBytes,
     }))
-    await using publisher = new Publisher(await publisherOptions(config, meters, log))
+    await using publisher = new Publisher(publisherOptions(config, meters, log))
     await using detector = await openDetectorThread({
       model: config.detect.model,
       modelFolder: config.detect.modelFolder,
@@ -105,24 +104,18 @@ function late(signal: AbortSignal, config: DeviceConfig): AbortSignal {
   return controller.signal
 }
 
-async function publisherOptions(config: DeviceConfig, meters: Meters, log: ReturnType<typeof openLog>) {
+function publisherOptions(config: DeviceConfig, meters: Meters, log: ReturnType<typeof openLog>) {
   const { broker, site, device, topicPrefix, pending } = config
-  const secret = async (file: string | undefined, key: string): Promise<Buffer | undefined> => {
-    if (file === undefined) return undefined
-    return await readFile(file).catch((error: unknown) => {
-      throw failure('CONFIG_INVALID', `The file ${file}, named by ${key}, cannot be read.`, error)
-    })
-  }
-  const passwordFile = await secret(broker.passwordFile, 'broker.passwordFile')
+  const passwordFile = readNamedFile(broker.passwordFile, 'broker.passwordFile')
   return {
     url: broker.url,
     clientId: broker.clientId ?? `sightline-device-${site}-${device}`,
     username: broker.username,
     password: passwordFile?.toString('utf8').replace(/\r?\n$/, '') ?? broker.password,
     tls: {
-      ca: await secret(broker.caFile, 'broker.caFile'),
-      cert: await secret(broker.certFile, 'broker.certFile'),
-      key: await secret(broker.keyFile, 'broker.keyFile'),
+      ca: readNamedFile(broker.caFile, 'broker.caFile'),
+      cert: readNamedFile(broker.certFile, 'broker.certFile'),
+      key: readNamedFile(broker.keyFile, 'broker.keyFile'),
     },
     keepaliveMs: broker.keepalive,
     window: broker.window,

@@ -223,6 +223,16 @@ function lineOf(node: unknown, path: readonly PropertyKey[], lines: LineCounter)
   return offset === undefined ? '' : `:${lines.linePos(offset).line}`
 }
 
+/** A file that a configuration names under this key, such as a certificate. Errors: CONFIG_INVALID. */
+export function readNamedFile(file: string | undefined, key: string): Buffer | undefined {
+  if (file === undefined) return undefined
+  try {
+    return readFileSync(file)
+  } catch (error) {
+    throw failure('CONFIG_INVALID', `The file ${file}, named by ${key}, cannot be read.`, error)
+  }
+}
+
 /** A secret from the configuration or from its file (without the final newline). Errors: CONFIG_NOT_FOUND, CONFIG_INVALID. */
 export function readSecret(
   owner: string,
