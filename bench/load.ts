@@ -71,8 +71,6 @@ export async function publishCrops(
       const room = link.publish({
         topic,
         payload: crops[sent]?.payload as Buffer,
-        qos: 1,
-        retain: false,
         dup: false,
         messageId,
       })
@@ -87,8 +85,11 @@ export async function publishCrops(
     else fill()
   })
   const startedAtMs = performance.timeOrigin + performance.now()
+  const cpu0 = process.cpuUsage()
   fill()
   await done.promise
+  const cpu1 = process.cpuUsage(cpu0)
+  process.stderr.write(`load ${((cpu1.user + cpu1.system) / 1000 / count).toFixed(3)} sys ${(cpu1.system / 1000 / count).toFixed(3)} in ${(performance.timeOrigin + performance.now() - startedAtMs).toFixed(0)} ms\n`)
   return { startedAtMs, ms: performance.timeOrigin + performance.now() - startedAtMs }
 }
 

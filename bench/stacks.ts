@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { openSync, readFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -41,7 +41,7 @@ const MEMORY_INTERVAL_MS = 20
  */
 const folders: string[] = []
 process.on('exit', () => {
-  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+  if (!process.env.KEEP) for (const folder of folders) rmSync(folder, { recursive: true, force: true })
 })
 
 function newFolder(): string {
@@ -58,13 +58,13 @@ class Running implements AsyncDisposable {
   readonly #pids = new Map<string, number>()
 
   constructor() {
-    this.#timer = setInterval(() => void this.#watch(), MEMORY_INTERVAL_MS)
+    this.#timer = setInterval(() => void this.#watch(), 1000)
   }
 
   start(name: string, command: string, args: readonly string[], env: Record<string, string> = {}): void {
-    const child = spawn(command, args, {
-      env: { ...process.env, ...ENVIRONMENT, ...env },
-      stdio: ['ignore', 'ignore', 'pipe'],
+    const child = spawn(command, process.env.PROF && command === process.execPath ? [args[0], ...process.env.PROF.replaceAll("%n", name.replace(" ", "-")).split(" "), ...args.slice(1)] : args, {
+      env: { ...process.env, ...ENVIRONMENT, ...env},
+      stdio: ['ignore', process.env.PROF ? openSync('/tmp/out-' + name.replace(' ', '-'), 'w') : 'ignore', 'pipe'],
     })
     child.stderr?.on('data', (text: Buffer) => {
       if (process.env.SIGHTLINE_TEST_VERBOSE) process.stderr.write(text)
@@ -78,6 +78,15 @@ class Running implements AsyncDisposable {
       const bytes = await anonymousMemoryBytes(pid)
       if (bytes !== undefined) this.memoryPeaks.set(name, Math.max(bytes, this.memoryPeaks.get(name) ?? 0))
     }
+  }
+
+  cpu(): Record<string, number> {
+    const out: Record<string, number> = {}
+    for (const [name, pid] of this.#pids) {
+      const f = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ')
+      out[name] = (Number(f[11]) + Number(f[12])) * 10; out[name + " sys"] = Number(f[12]) * 10; out[name + " faults/1000"] = Number(f[7])
+    }
+    return out
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -159,6 +168,7 @@ export async function sightline({ linkTo, subscriber }: StackOptions): Promise<S
     files: join(folder, 'bucket'),
     subscriberHttp: `http://127.0.0.1:${subscriberHttp}`,
     memoryPeaks: running.memoryPeaks,
+    cpu: () => running.cpu(),
     [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
   }
 }
@@ -217,6 +227,7 @@ export async function mosquitto(
     cloudUrl: `mqtt://127.0.0.1:${cloudPort}`,
     files,
     memoryPeaks: running.memoryPeaks,
+    cpu: () => running.cpu(),
     [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
   }
 }

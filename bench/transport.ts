@@ -10,13 +10,13 @@ import { median, mosquitto, type Stack, sightline } from './stacks.ts'
  * Edge publisher to stored file: 5,000 crops of 20 KB, from the first publish until the last file is there, by the
  * files' own times. The same load generator on every line, the lines in turn, medians.
  */
-const CROPS = 5000
+const CROPS = Number(process.env.CROPS ?? 5000)
 /** Sent first and not counted: programs that run for months are compiled, those just started are not yet. */
 const WARM_UP_CROPS = 2000
 const BYTES = 20_000
 const WINDOW = 200
 const ROUNDS = 5
-const POLL_MS = 250
+const POLL_MS = 1000
 const WARM_UP_REST_MS = 1000
 const WAIT_MS_MAX = 120_000
 
@@ -29,7 +29,7 @@ export interface TransportResult {
   readonly memoryPeaks: ReadonlyMap<string, number>
 }
 
-export async function benchTransport(rounds = ROUNDS): Promise<TransportResult> {
+export async function benchTransport(rounds = Number(process.env.R ?? ROUNDS)): Promise<TransportResult> {
   const lines = [
     () => sightline({ subscriber: true }),
     () => mosquitto('written', { subscriber: true }),
@@ -38,7 +38,7 @@ export async function benchTransport(rounds = ROUNDS): Promise<TransportResult> 
   const rates = new Map<string, number[]>()
   const memoryPeaks = new Map<string, number>()
   for (let round = 0; round < rounds; round += 1) {
-    for (const open of lines) {
+    for (const open of process.env.ONLY ? lines.slice(0, 1) : lines) {
       await using stack = await open()
       const perSecond = await measure(stack)
       rates.set(stack.name, [...(rates.get(stack.name) ?? []), perSecond])
@@ -65,12 +65,15 @@ async function measure(stack: Stack): Promise<number> {
   await send(stack, WARM_UP_CROPS, WARM_UP_CROPS)
   await sleep(WARM_UP_REST_MS)
   const before = new Set(crops(stack.files))
+  const c0 = (stack as any).cpu()
   const startedAtMs = await send(stack, CROPS, WARM_UP_CROPS + CROPS)
   const endedAtMs = Math.max(
     ...crops(stack.files)
       .filter((file) => !before.has(file))
       .map((file) => statSync(join(stack.files, file)).mtimeMs),
   )
+  const c1 = (stack as any).cpu()
+  console.log(Object.entries(c1).map(([n, v]) => `${n} ${(((v as number) - c0[n]) / CROPS).toFixed(3)}`).join(', '))
   return (CROPS / (endedAtMs - startedAtMs)) * 1000
 }
 

@@ -94,7 +94,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
       setImmediate(() => this.#pump.reject(messageId, 'too large for the far broker'))
       return true
     }
-    return this.#link.publish({ topic: this.#mapped(topic), payload, qos: 1, retain: false, dup, messageId })
+    return this.#link.publish({ topic: this.#mapped(topic), payload, dup, messageId })
   }
 
   release(): boolean {

@@ -50,6 +50,7 @@ export const brokerSchema = z.strictObject({
         clientId: z.string().min(1).max(256),
         topics: z.array(filter()).min(1),
         ...bounds('20GB', 1_000_000, '30d'),
+        inFlightMax: z.number().int().min(1).max(10_000).default(500),
       }),
     )
     .default([]),

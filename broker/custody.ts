@@ -5,9 +5,9 @@ import type { MqttPacket, Persistence } from './persistence.ts'
 import type { Sessions } from './sessions.ts'
 
 /**
- * accept(packet): checks, then on disk in every queue that wants it. Who publishes is acknowledged after that and
- * not before. Messages are checked and written side by side (that is what lets them share a flush of the disk),
- * and let through in the order they came.
+ * accept(packet): checks, then into every queue that wants it. Who publishes is acknowledged when the message is safe
+ * (lib/queue.ts) and not before. Messages are checked and written side by side (that is what lets them share a flush
+ * of the disk); connection.ts acknowledges them in the order they came.
  */
 
 export interface Uplink {
@@ -39,9 +39,9 @@ export class Custody {
   }
 
   /**
-   * Takes custody of what a client published (or its will). Everything one packet leads to goes out in one
-   * transaction, and transactions end in the order they began: so do the promises.
-   * @returns when it is on disk; undefined where nothing had to be kept.
+   * Takes custody of what a client published (or its will). What one packet leads to beside its queues (retained,
+   * QoS 2) goes out in one transaction with it.
+   * @returns when it is safe; undefined where nothing had to be kept.
    *   Errors, thrown or rejected with: QUEUE_FULL, DISK_FULL, STORE_IO, NOT_ALLOWED, TOPIC_INVALID; then nothing was kept
    */
   accept(packet: MqttPacket, origin: Origin): Promise<void> | undefined {
@@ -72,11 +72,16 @@ export class Custody {
           `Nothing here keeps messages of ${topic}: no declared queue, session or bridge matches it. Declare one under "queues" or "bridges", or correct the topic.`,
         )
       }
-      if (qos === 2 && messageId !== undefined) written = persistence.incomingStorePacket(client, packet)
+      if (qos === 2 && messageId !== undefined) {
+        void persistence.incomingStorePacket(client, packet)
+        written = store.committed()
+      }
     }
-    if (retain) written = persistence.retain(packet)
-    // Nothing to keep, but acknowledged in turn with those that are being written [MQTT-4.6.0-2].
-    if (qos > 0) written ??= store.committed()
-    return written
+    if (retain) {
+      void persistence.retain(packet)
+      written = store.committed()
+    }
+    // Nothing to keep, but acknowledged in its turn [MQTT-4.6.0-2].
+    return qos > 0 ? (written ?? Promise.resolve()) : written
   }
 }

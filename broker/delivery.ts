@@ -1,5 +1,6 @@
 import type { Client } from 'aedes'
 import mqtt from 'mqtt-packet'
+import { writePublish } from '../lib/packets.ts'
 import type { StoredMessage } from './message.ts'
 import type { FarEnd, Pump } from './pump.ts'
 import type { Session, Sessions } from './sessions.ts'
@@ -36,8 +37,8 @@ export class Delivery implements FarEnd {
 
   publish({ topic, payload, qos }: StoredMessage, messageId: number, dup: boolean): boolean {
     const granted = Math.min(qos, this.#sessions.wanting(topic).get(this.#session) ?? 1) as 1 | 2
-    const packet = { cmd: 'publish', topic, payload, qos: granted, retain: false, dup, messageId } as const
     if (granted === 2) {
+      const packet = { cmd: 'publish', topic, payload, qos: granted, retain: false, dup, messageId } as const
       // Exactly once: the message id is on disk before the message goes out.
       const sequence = this.#pump.find(messageId) as number
       this.#pump.fly(sequence, { messageId, released: false, exactlyOnce: true })
@@ -47,7 +48,8 @@ export class Delivery implements FarEnd {
       )
       return true
     }
-    return this.#write(packet)
+    const { conn } = this.#client
+    return !conn.destroyed && writePublish(conn, { topic, payload, dup, messageId }, 4)
   }
 
   release(messageId: number): boolean {

@@ -35,6 +35,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
         clientId: queue.clientId,
         filters: queue.topics,
         bounds: toBounds(queue),
+        inFlightMax: queue.inFlightMax,
       })),
       bounds: toBounds(config.sessions),
       inFlightMax: config.sessions.inFlightMax,

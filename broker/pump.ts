@@ -13,6 +13,8 @@ import { decodeMessage, type StoredMessage } from './message.ts'
  */
 
 const MESSAGE_ID_MAX = 65_535
+/** A far end that acknowledges within this time spares the disk a message (lib/queue.ts). */
+const HAND_OVER_MS_MAX = 200
 
 export interface Flight {
   readonly messageId: number
@@ -53,6 +55,7 @@ export class Pump {
     this.#farEnd = farEnd
     this.#farEndWindow = windowMax
     this.queue.onEntries = () => this.run()
+    this.queue.handOverMsMax = HAND_OVER_MS_MAX
     this.#again = [...this.flights.keys()]
     this.run()
   }
@@ -62,6 +65,7 @@ export class Pump {
     if (this.#farEnd !== farEnd) return
     this.#farEnd = undefined
     this.queue.onEntries = undefined
+    this.queue.handOverMsMax = 0
     this.#again = []
     this.#lent.clear()
   }

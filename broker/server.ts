@@ -1,4 +1,4 @@
-import { createServer, type Server, type Socket } from 'node:net'
+import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net'
 import {
   Aedes,
   type AedesPublishPacket,
@@ -6,13 +6,15 @@ import {
   type Client,
   type PublishPacket,
 } from 'aedes'
-import { asFailure, failure } from '../lib/errors.ts'
+import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import { listenFailure } from '../lib/http.ts'
 import { type Log, throttled } from '../lib/log.ts'
+import { type Publish, READ_BUFFER } from '../lib/packets.ts'
 import type { Access } from './access.ts'
+import { Connection } from './connection.ts'
 import type { Custody } from './custody.ts'
 import { Delivery } from './delivery.ts'
-import { PacketGuard } from './packet-guard.ts'
+import { LiveReaders } from './live-readers.ts'
 import type { MqttPacket, Persistence } from './persistence.ts'
 import type { Sessions } from './sessions.ts'
 
@@ -52,8 +54,8 @@ export interface ServerOptions {
 /** Other brokers' bridges are known by their client id. */
 export const BRIDGE_CLIENT_ID_PREFIX = 'sightline-bridge-'
 
-/** How much a connection may have read ahead: so many messages share one transaction. */
-const READ_AHEAD_BYTES = 512 * 1024
+/** How much a connection may have accepted and not yet on disk: so much shares one transaction. */
+const UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
 const WILL_GRACE_MS = 3000
 const CLOSE_GRACE_MS = 500
 
@@ -62,7 +64,8 @@ export class BrokerServer implements AsyncDisposable {
   readonly #options: ServerOptions
   readonly #aedes: Aedes
   readonly #servers: Server[] = []
-  readonly #sockets = new Set<Socket>()
+  readonly #connections = new Map<Socket, Connection>()
+  readonly #live = new LiveReaders()
   readonly #userOf = new WeakMap<Client, string>()
   #willSweep: NodeJS.Timeout | undefined
 
@@ -122,6 +125,7 @@ export class BrokerServer implements AsyncDisposable {
         }
         // Later: aedes stores all subscriptions of a packet with the first, and by then each must have been judged.
         queueMicrotask(() => done(null, subscription))
+        if (client && subscription && !client.closed) this.#live.subscribed(client, subscription)
       },
       authorizeForward: (client, packet) => this.#forward(client, packet),
     })
@@ -131,7 +135,9 @@ export class BrokerServer implements AsyncDisposable {
         setImmediate(done, null, client)
       Object.assign(client, { waitForDrain })
     })
+    this.#aedes.on('unsubscribe', (filters, client) => this.#live.unsubscribed(client, filters))
     this.#aedes.on('clientReady', (client) => {
+      this.#connections.get(client.conn as Socket)?.ready(client)
       if (client.clean) return
       Delivery.start(client, sessions.ensure(client.id), sessions)
     })
@@ -170,7 +176,7 @@ export class BrokerServer implements AsyncDisposable {
 
   #listen(listener: Listener): Promise<Server> {
     const { promise, resolve, reject } = Promise.withResolvers<Server>()
-    const server = createServer({ noDelay: true, highWaterMark: READ_AHEAD_BYTES }, (socket) =>
+    const server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) =>
       this.#connect(socket),
     )
     server.maxConnections = this.#options.limits.connectionsMax
@@ -186,32 +192,52 @@ export class BrokerServer implements AsyncDisposable {
     return promise
   }
 
-  #connect(socket: Socket): void {
-    const { limits, log, events } = this.#options
-    this.#sockets.add(socket)
-    socket.once('close', () => this.#sockets.delete(socket))
-    const guard = new PacketGuard(limits.packetBytesMax)
-    const read = socket.read.bind(socket)
-    // aedes pulls with read(): what it is about to parse is looked at here first.
-    socket.read = (size?: number) => {
-      const chunk = read(size) as Buffer | null
-      const tooLarge = chunk ? guard.inspect(chunk) : 0
-      if (tooLarge === 0) return chunk
-      events.refused('PAYLOAD_TOO_LARGE')
-      log.warn(
-        {
-          clientId: (socket as { client?: Client }).client?.id,
-          from: socket.remoteAddress,
-          bytes: tooLarge,
-          bytesMax: limits.packetBytesMax,
-          code: 'PAYLOAD_TOO_LARGE',
+  #connect(accepted: Socket): void {
+    const { limits, log, events, sessions } = this.#options
+    const socket = readingInto(accepted, (bytes) => connection.receive(bytes))
+    const connection = new Connection({
+      socket,
+      packetBytesMax: limits.packetBytesMax,
+      unacknowledgedBytesMax: UNACKNOWLEDGED_BYTES_MAX,
+      handler: {
+        accept: (client, message) => this.#accept(client, message),
+        acknowledge: (client, messageId) =>
+          !client.clean && (sessions.get(client.id)?.acknowledge(messageId) ?? false),
+        refused: (_client, error) => this.#refused(error),
+        tooLarge: (client, bytes) => {
+          events.refused('PAYLOAD_TOO_LARGE')
+          log.warn(
+            {
+              clientId: client?.id,
+              from: socket.remoteAddress,
+              bytes,
+              bytesMax: limits.packetBytesMax,
+              code: 'PAYLOAD_TOO_LARGE',
+            },
+            'refused a packet over the limit and closed its connection',
+          )
         },
-        'refused a packet over the limit and closed its connection',
-      )
-      socket.destroy()
-      return null
-    }
+      },
+    })
+    this.#connections.set(socket, connection)
+    socket.once('close', () => {
+      this.#connections.delete(socket)
+      const { client } = socket as { client?: Client }
+      if (client) this.#live.gone(client)
+    })
     this.#aedes.handle(socket)
+  }
+
+  /** A message that only durable queues want goes past aedes, which would have nothing to do with it. */
+  #accept(client: Client, { topic, payload, messageId }: Publish): Promise<void> | undefined {
+    const { access, custody } = this.#options
+    // aedes has its own word on a topic that is none.
+    if (/[#+\0]/.test(topic) || this.#live.want(topic)) return undefined
+    if (!access.mayPublish(this.#userOf.get(client), topic)) return undefined
+    return custody.accept(
+      { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false, messageId },
+      originOf(client),
+    )
   }
 
   #checkConnect(packet: { clientId: string; clean?: boolean }) {
@@ -255,22 +281,25 @@ export class BrokerServer implements AsyncDisposable {
       done(new Error('not allowed to publish to this topic'))
       return
     }
-    const refuse = (error: unknown) => {
-      const fault = asFailure(error)
-      events.refused(fault.code)
-      this.#refusal(fault.code, fault.message)
-      done(fault) // MQTT 3.1.1 knows no refusal of a message: the connection ends, and the sender keeps it
-    }
+    const connection = this.#connections.get(client?.conn as Socket)
+    connection?.passedAedes()
+    // MQTT 3.1.1 knows no refusal of a message: the connection ends, and the sender keeps it.
+    const refuse = (error: unknown) => done(this.#refused(error))
     try {
-      const written = custody.accept(packet as MqttPacket, {
-        clientId,
-        isBridge: clientId.startsWith(BRIDGE_CLIENT_ID_PREFIX),
-      })
-      if (written) written.then(() => done(null), refuse)
-      else done(null)
+      const written = custody.accept(packet as MqttPacket, originOf(client))
+      if (!written) done(null)
+      else if (connection) connection.inTurn(written, () => done(null), refuse)
+      else written.then(() => done(null), refuse)
     } catch (error) {
       refuse(error)
     }
+  }
+
+  #refused(error: unknown): SightlineError {
+    const fault = asFailure(error)
+    this.#options.events.refused(fault.code)
+    this.#refusal(fault.code, fault.message)
+    return fault
   }
 
   readonly #refusals = new Map<string, () => void>()
@@ -342,12 +371,37 @@ export class BrokerServer implements AsyncDisposable {
     const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)))
     await new Promise<void>((resolve) => this.#aedes.close(resolve))
     const timer = setTimeout(() => {
-      for (const socket of this.#sockets) socket.destroy()
+      for (const socket of this.#connections.keys()) socket.destroy()
     }, CLOSE_GRACE_MS)
     await Promise.all(closed)
     clearTimeout(timer)
   }
 }
+
+/**
+ * An accepted connection as a socket that reads into READ_BUFFER. `onread` is for sockets that connect; a server's are
+ * made without asking for options, so that theirs is taken over by another one.
+ */
+function readingInto(accepted: Socket, receive: (bytes: Buffer) => boolean): Socket {
+  const { _handle: handle, _server: server } = accepted as Socket & { _handle: unknown; _server: unknown }
+  const socket = new Socket({
+    handle,
+    readable: true,
+    writable: true,
+    onread: {
+      buffer: READ_BUFFER,
+      callback: (bytes: number, buffer: Uint8Array) => receive(buffer.subarray(0, bytes) as Buffer),
+    },
+  } as SocketConstructorOpts)
+  Object.assign(accepted, { _handle: null })
+  Object.assign(socket, { server, _server: server })
+  return socket
+}
+
+const originOf = (client: Client | null) => ({
+  clientId: client?.id ?? '',
+  isBridge: client?.id.startsWith(BRIDGE_CLIENT_ID_PREFIX) ?? false,
+})
 
 /** True for a reader that has asked for nothing above QoS 0. */
 function isCasual(client: Client): boolean {

@@ -28,12 +28,13 @@ export interface DeclaredQueue {
   readonly clientId: string
   readonly filters: readonly string[]
   readonly bounds: QueueBounds
+  readonly inFlightMax: number
 }
 
 export interface SessionsOptions {
   readonly store: Store
   readonly declared: readonly DeclaredQueue[]
-  /** For sessions that nobody declared. */
+  /** For sessions that nobody declared: */
   readonly bounds: QueueBounds
   readonly inFlightMax: number
 }
@@ -59,6 +60,13 @@ export class Session {
     this.queue = queue
     this.pump = new Pump(queue, inFlightMax)
   }
+
+  /** Its client has a QoS 1 message. @returns false where it is more than that: QoS 2, or none of the pump's */
+  acknowledge(messageId: number): boolean {
+    const sequence = this.pump.find(messageId)
+    if (sequence === undefined || this.pump.flights.get(sequence)?.exactlyOnce) return false
+    return this.pump.acknowledge(messageId)
+  }
 }
 
 export class Sessions {
@@ -75,8 +83,8 @@ export class Sessions {
 
   static open(options: SessionsOptions): Sessions {
     const sessions = new Sessions(options)
-    for (const { clientId, filters, bounds } of options.declared) {
-      const session = sessions.#make(clientId, bounds, true)
+    for (const { clientId, filters, bounds, inFlightMax } of options.declared) {
+      const session = sessions.#make(clientId, bounds, inFlightMax, true)
       for (const topic of filters) sessions.#subscribe(session, { topic, qos: 1 })
     }
     for (const { key, value } of options.store.entries(TABLE_SUBSCRIPTIONS)) {
@@ -117,7 +125,7 @@ export class Sessions {
 
   /** The session of a client, made where there is none. */
   ensure(clientId: string): Session {
-    return this.#sessions.get(clientId) ?? this.#make(clientId, this.#options.bounds, false)
+    return this.#sessions.get(clientId) ?? this.#make(clientId, this.#options.bounds, this.#options.inFlightMax, false)
   }
 
   /** Sessions that want a message of this topic kept for them, with the highest QoS they asked for. */
@@ -176,24 +184,25 @@ export class Sessions {
 
   async saveFlight(session: Session, sequence: number): Promise<void> {
     const flight = session.pump.flights.get(sequence)
-    if (flight)
-      await this.#store.put(
-        TABLE_FLIGHTS,
-        flightKey(sequence, session.clientId),
-        Buffer.from(JSON.stringify(flight)),
-      )
+    if (!flight) return
+    void this.#store.put(
+      TABLE_FLIGHTS,
+      flightKey(sequence, session.clientId),
+      Buffer.from(JSON.stringify(flight)),
+    )
+    await this.#store.committed() // with the message it speaks of
   }
 
   forgetFlight(session: Session, sequence: number): Promise<void> {
     return this.#store.remove(TABLE_FLIGHTS, flightKey(sequence, session.clientId))
   }
 
-  #make(clientId: string, bounds: QueueBounds, declared: boolean): Session {
+  #make(clientId: string, bounds: QueueBounds, inFlightMax: number, declared: boolean): Session {
     const session = new Session(
       clientId,
       declared,
       this.#store.queue(SESSION_QUEUE + clientId, bounds),
-      this.#options.inFlightMax,
+      inFlightMax,
     )
     this.#sessions.set(clientId, session)
     return session

@@ -23,7 +23,7 @@ export const subscriberSchema = z.strictObject({
       mqttVersion: z.union([z.literal(4), z.literal(5)]).default(4),
       shareGroup: z.string().refine(isName, 'must be letters, digits, dash and underscore').optional(),
       sessionExpiry: duration().prefault('7d'),
-      inFlightMax: z.number().int().min(1).max(65_535).default(256),
+      inFlightMax: z.number().int().min(1).max(65_535).default(500),
       keepalive: duration().prefault('30s'),
       connectTimeout: duration().prefault('10s'),
       reconnectMin: duration().prefault('200ms'),
@@ -35,7 +35,7 @@ export const subscriberSchema = z.strictObject({
       folder: z.string().min(1).default('data/subscriber'),
       bytesMax: size().prefault('2GB'),
       entriesMax: z.number().int().positive().default(100_000),
-      recentIdsMax: z.number().int().min(1000).max(10_000_000).default(200_000),
+      recentIdsMax: z.number().int().min(1000).max(2_000_000).default(200_000),
     })
     .prefault({}),
   quarantine: z

@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { IPublishPacket } from 'mqtt-packet'
 import { Backoff } from '../lib/backoff.ts'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
-import { type LinkOptions, MqttLink } from '../lib/mqtt-link.ts'
+import { type LinkOptions, MqttLink, type ReceivedPublish } from '../lib/mqtt-link.ts'
 import type { Queue, Store } from '../lib/queue.ts'
 import { readCrop } from '../wire/crop.ts'
 import { parseCropTopic } from '../wire/topics.ts'
@@ -152,10 +151,10 @@ export class Intake implements AsyncDisposable {
   }
 
   /** @returns when the message is on disk. Errors: QUEUE_FULL, thrown; DISK_FULL, STORE_IO */
-  #keep({ topic, payload }: IPublishPacket): Promise<void> {
+  #keep({ topic, payload }: ReceivedPublish): Promise<void> {
     const { store, inbox, recent, events, topicPrefix, payloadBytesMax } = this.#options
     events.received()
-    const bytes = payload as Buffer
+    const bytes = payload
     const receivedAtMs = Date.now()
     if (bytes.length > payloadBytesMax) {
       // Too large to be kept whole beside the others: its beginning is, with the reason.

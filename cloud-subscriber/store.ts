@@ -212,9 +212,9 @@ export class Storer implements AsyncDisposable {
       this.#startOver()
       return
     }
-    for (const [sequence, { id }] of written) {
+    recent.add(written.map(([, { id }]) => id))
+    for (const [sequence] of written) {
       this.#written.delete(sequence)
-      recent.add(id)
       void inbox.forwarded(sequence)
     }
     this.#run()

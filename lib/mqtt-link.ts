@@ -3,16 +3,28 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import mqtt, {
   type IConnackPacket,
-  type IPublishPacket,
   type ISubackPacket,
   type Packet,
   type Parser,
   type QoS,
 } from 'mqtt-packet'
 import { failure, type SightlineError, systemCode } from './errors.ts'
+import {
+  carriesCrop,
+  PacketReader,
+  type PacketSink,
+  PUBACK,
+  type Publish,
+  PubackWriter,
+  READ_BUFFER,
+  readPuback,
+  readPublish,
+  writePublish,
+} from './packets.ts'
 
 /**
- * One connection to an MQTT broker, from CONNECT to its close, over mqtt-packet (the codec of MQTT.js and aedes).
+ * One connection to an MQTT broker, from CONNECT to its close, over mqtt-packet (the codec of MQTT.js and aedes) and,
+ * for what carries crops, packets.ts.
  *
  * It keeps no state of messages: the caller numbers what it publishes and acknowledges what it has received, when
  * it likes. That is what store-and-forward needs, and what MQTT.js does not offer: it acknowledges one message at
@@ -42,17 +54,16 @@ export interface LinkOptions {
   readonly ca?: string
 }
 
-export interface OutgoingPublish {
+export interface ReceivedPublish {
   readonly topic: string
   readonly payload: Buffer
   readonly qos: QoS
-  readonly retain: boolean
-  readonly dup: boolean
-  readonly messageId: number
+  /** Above QoS 0. */
+  readonly messageId?: number
 }
 
 export interface LinkEvents {
-  publish: [packet: IPublishPacket]
+  publish: [packet: ReceivedPublish]
   /** Reason codes of 0x80 and above mean that the broker did not take it (MQTT 5). */
   puback: [messageId: number, reasonCode: number]
   /** Room in the socket again, after a `publish` that returned false. */
@@ -86,6 +97,8 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   readonly #socket: Socket
   readonly #options: LinkOptions
   readonly #parser: Parser
+  readonly #reader: PacketReader
+  readonly #pubacks: PubackWriter
   readonly #subscribing = new Map<number, PromiseWithResolvers<ISubackPacket>>()
   #keepalive: NodeJS.Timeout | undefined
   #lastReceivedMs = Date.now()
@@ -94,7 +107,7 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   #fault: SightlineError | undefined
   #connack: IConnackPacket | undefined
   /** What came with CONNACK; undefined where nothing is held back. */
-  #held: Packet[] | undefined
+  #held: (() => void)[] | undefined
   #subscribeId = 0
 
   private constructor(socket: Socket, options: LinkOptions) {
@@ -102,6 +115,8 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     this.#socket = socket
     this.#options = options
     this.#parser = mqtt.parser({ protocolVersion: options.protocol })
+    this.#reader = new PacketReader(options.packetBytesMax)
+    this.#pubacks = new PubackWriter(socket)
   }
 
   /**
@@ -111,24 +126,34 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   static async open(options: LinkOptions, signal?: AbortSignal): Promise<MqttLink> {
     signal?.throwIfAborted()
     const url = parseBrokerUrl(options.url)
+    let link: MqttLink | undefined
+    const onread = {
+      buffer: READ_BUFFER,
+      callback: (bytes: number, buffer: Uint8Array) => {
+        if (link) link.#onBytes(buffer.subarray(0, bytes) as Buffer)
+        return true
+      },
+    }
     const socket = url.tls
       ? connectTls({
+          ...{ onread }, // documented, and not in the types
           host: url.host,
           port: url.port,
           // A server name is a name [RFC 6066, 3]; the certificate is compared with the host in either case.
           servername: isIP(url.host) ? undefined : url.host,
           ca: options.ca,
         })
-      : connectTcp({ host: url.host, port: url.port })
+      : connectTcp({ host: url.host, port: url.port, onread })
     socket.setNoDelay(true)
-    const link = new MqttLink(socket, options)
+    link = new MqttLink(socket, options)
+    const opened = link
     const connack = Promise.withResolvers<IConnackPacket>()
     const onAbort = () =>
-      link.#end(failure('BROKER_UNREACHABLE', `Connecting to ${options.url} was given up.`, signal?.reason))
+      opened.#end(failure('BROKER_UNREACHABLE', `Connecting to ${options.url} was given up.`, signal?.reason))
     signal?.addEventListener('abort', onAbort, { once: true })
     const timer = setTimeout(
       () =>
-        link.#end(
+        opened.#end(
           failure(
             'BROKER_UNREACHABLE',
             `${options.url} did not answer within ${options.connectMsMax} ms. Is a broker running there, and is the network up?`,
@@ -171,13 +196,17 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     return this.#closed
   }
 
-  /** @returns false when the socket is full: wait for `drain` before the next one */
-  publish(message: OutgoingPublish): boolean {
-    return this.#send({ cmd: 'publish', ...message })
+  /** At QoS 1. @returns false when the socket is full: wait for `drain` before the next one */
+  publish(message: Publish): boolean {
+    if (this.#closed) return false
+    this.#lastSentMs = Date.now()
+    return writePublish(this.#socket, message, this.#options.protocol)
   }
 
   puback(messageId: number): void {
-    this.#send({ cmd: 'puback', messageId })
+    if (this.#closed) return
+    this.#lastSentMs = Date.now()
+    this.#pubacks.write(messageId)
   }
 
   /** @returns the QoS that the broker granted. Errors: BROKER_REFUSED where it did not */
@@ -202,6 +231,7 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   /** Says goodbye (no will is published) and closes. What was not acknowledged stays with its keeper. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return
+    this.#pubacks.flush()
     this.#send({ cmd: 'disconnect' })
     const closed = new Promise<void>((resolve) => this.once('close', () => resolve()))
     this.#socket.end()
@@ -250,10 +280,6 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
           : {}),
       })
     })
-    socket.on('data', (chunk) => {
-      this.#lastReceivedMs = Date.now()
-      this.#parser.parse(chunk)
-    })
     socket.on('drain', () => this.emit('drain'))
     socket.on('error', (error) => this.#end(unreachable(url, error)))
     socket.on('close', () => this.#end(failure('BROKER_UNREACHABLE', `The connection to ${url} was lost.`)))
@@ -262,16 +288,53 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     )
     this.#parser.on('packet', (packet) => {
       if (packet.cmd === 'connack') this.#onConnack(packet, connack)
-      else if (this.#held) this.#held.push(packet)
-      else this.#onPacket(packet)
+      else this.#inTurn(() => this.#onPacket(packet))
     })
+  }
+
+  #onBytes(bytes: Buffer): void {
+    if (this.#closed) return
+    this.#lastReceivedMs = Date.now()
+    const tooLarge = this.#reader.read(bytes, this.#sink)
+    if (tooLarge > 0)
+      this.#end(
+        failure(
+          'BROKER_PROTOCOL',
+          `${this.#options.url} sent a packet of ${tooLarge} bytes; the limit is ${this.#options.packetBytesMax}. Raise "payloadMax", or let the broker refuse such messages.`,
+        ),
+      )
+  }
+
+  readonly #sink: PacketSink = {
+    wants: (first) => carriesCrop(first) || first === PUBACK,
+    packet: (packet, bodyAt) => {
+      if (!this.#onCrop(packet, bodyAt)) this.#parser.parse(packet)
+    },
+    rest: (bytes) => this.#parser.parse(Buffer.from(bytes)),
+  }
+
+  /** What carries crops, past the codec. @returns false where it is malformed */
+  #onCrop(packet: Buffer, bodyAt: number): boolean {
+    if (packet[0] === PUBACK) {
+      const puback = readPuback(packet, bodyAt)
+      if (puback) this.#inTurn(() => this.emit('puback', puback.messageId, puback.reasonCode))
+      return puback !== undefined
+    }
+    const publish = readPublish(packet, bodyAt, this.#options.protocol)
+    if (publish) this.#inTurn(() => this.emit('publish', { ...publish, qos: 1 }))
+    return publish !== undefined
+  }
+
+  #inTurn(pass: () => void): void {
+    if (this.#held) this.#held.push(pass)
+    else if (!this.#closed) pass()
   }
 
   /** Passes on what came with CONNACK, now that whoever opened the link has had its turn to listen. */
   #start(): void {
     const held = this.#held ?? []
     this.#held = undefined
-    for (const packet of held) this.#onPacket(packet)
+    for (const pass of held) if (!this.#closed) pass()
     this.#socket.resume()
   }
 
@@ -302,10 +365,12 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     if (this.#closed) return
     switch (packet.cmd) {
       case 'publish':
-        this.emit('publish', packet)
-        break
-      case 'puback':
-        this.emit('puback', packet.messageId as number, packet.reasonCode ?? 0)
+        this.emit('publish', {
+          topic: packet.topic,
+          payload: packet.payload as Buffer,
+          qos: packet.qos,
+          messageId: packet.messageId,
+        })
         break
       case 'suback':
         this.#subscribing.get(packet.messageId as number)?.resolve(packet)

@@ -13,13 +13,21 @@ import { checkStoreFile } from './store-file.ts'
  * One LMDB environment a program. `bodies` holds each message once under a sequence number; `references` says
  * which queues still want it; `queues` holds each queue's books. Invariants:
  *
- *   1. accept() resolves when the body, every reference and the books are on disk, in one transaction.
+ *   1. accept() resolves when the message is safe: body and references are on disk, in one transaction with the
+ *      books, for every queue whose next keeper has not acknowledged it by then.
  *   2. For every queue: accepted = forwarded + pending + the sum of dropped, in every transaction.
- *   3. A body is on disk exactly as long as a queue refers to it.
+ *   3. A body is on disk only as long as a queue refers to it.
  *   4. Sequence numbers rise, across restarts too: a queue's order is the order of acceptance.
  *
- * Changes are collected while a transaction is being written, and go out together in the next one (group commit):
- * the busier the store, the more messages share one flush of the disk.
+ * A message is in its queues, for their readers to take, from the moment it comes:
+ *
+ *     staged ──the readers were quicker──▶ gone, and never written
+ *        └──▶ being written ──▶ on disk ──released──▶ gone
+ *
+ * Nobody is told that it is safe before it is; but while the next keepers acknowledge promptly, writing it here too
+ * would only be work: that is most of what a broker does when its link is up. A queue whose reader is away, or has not
+ * acknowledged within `handOverMsMax`, is written at once. Changes are collected while a transaction is being written,
+ * and go out together in the next one (group commit): the busier the store, the more messages share one flush.
  */
 
 const STORE_VERSION = 1
@@ -28,6 +36,8 @@ const EXPIRY_INTERVAL_MS = 1000
 const RETRY_INTERVAL_MS = 1000
 const REFERENCE_START_BYTES = 13
 const FRESH_BYTES_MAX = 4 * 1024 * 1024
+/** More is not kept waiting for the next keepers. */
+const STAGED_BYTES_MAX = 8 * 1024 * 1024
 
 export interface QueueBounds {
   readonly entriesMax: number
@@ -80,14 +90,17 @@ export interface Message {
 }
 
 interface Acceptance {
+  readonly sequence: number
   readonly message: Message
-  readonly queues: readonly Queue[]
+  /** Those that want it still. */
+  queues: readonly Queue[]
   readonly key: string | undefined
   readonly atMs: number
+  readonly safe: PromiseWithResolvers<void>
 }
 
 interface Transaction {
-  readonly acceptances: Acceptance[]
+  readonly acceptances: readonly Acceptance[]
   /** Queue and sequence number of references to remove. */
   readonly releases: { queue: number; sequence: number; body: boolean }[]
   readonly table: Map<string, { table: string; key: TableKey; value: Uint8Array | undefined }>
@@ -95,9 +108,14 @@ interface Transaction {
 }
 
 function newTransaction(): Transaction {
-  const done = Promise.withResolvers<void>()
-  done.promise.catch(() => {}) // each caller sees the rejection through the promise it was given
-  return { acceptances: [], releases: [], table: new Map(), done }
+  return { acceptances: [], releases: [], table: new Map(), done: newPromise() }
+}
+
+/** Each caller sees its rejection through the promise it was given. */
+function newPromise(): PromiseWithResolvers<void> {
+  const promise = Promise.withResolvers<void>()
+  promise.promise.catch(() => {})
+  return promise
 }
 
 export class Store implements AsyncDisposable {
@@ -117,7 +135,17 @@ export class Store implements AsyncDisposable {
   #freshBytes = 0
   #sequence = 0
   #queueId = 0
+  /** By sequence number: accepted, and in no transaction yet. */
+  #staged = new Map<number, Acceptance>()
+  #stagedBytes = 0
+  /** In the transaction that is being written. */
+  #beingWritten: ReadonlyMap<number, Acceptance> = NONE
   #next = newTransaction()
+  /** What is staged goes out with the next transaction. */
+  #stagedIsDue = false
+  /** So do books that have changed since the last one. */
+  #booksAreDue = false
+  #handOver: NodeJS.Timeout | undefined
   #writing = false
   #scheduled = false
   /** Why the last transaction could not be written; nothing is accepted until one can. */
@@ -229,7 +257,7 @@ export class Store implements AsyncDisposable {
       queue = new Queue(this, name, { id: this.#queueId, accepted: 0, forwarded: 0, dropped: {} })
       this.#queues.set(name, queue)
       this.#dirty.add(queue)
-      void this.#schedule()
+      void this.#writeBooks()
     }
     queue.bounds = bounds
     return queue
@@ -251,29 +279,68 @@ export class Store implements AsyncDisposable {
     queue.removed = true
     this.#queues.delete(queue.name)
     this.#dirty.add(queue)
-    await this.#schedule()
+    await this.#writeBooks()
   }
 
   /**
    * Takes custody of a message for every queue given, all or none. Its bytes must not change from then on.
    * @param key tells entries apart in queues that look for duplicates (`Queue.has`)
-   * @returns when it is on disk.
+   * @returns when it is safe: on disk, or acknowledged by the next keepers.
    *   Throws QUEUE_FULL at once, rejects with DISK_FULL or STORE_IO later; in each case nothing was kept
    */
   accept(message: Message, queues: readonly Queue[], key?: string): Promise<void> {
     if (this.#closed) throw failure('STORE_IO', 'The store is closed.')
     if (this.#fault) throw this.#fault
+    if (queues.length === 0) return this.committed()
     const bytes = message.body.length
     const tooOld = queues.map((queue) => queue.roomFor(bytes)) // all of them may refuse before any drops
     queues.forEach((queue, at) => {
       for (const sequence of tooOld[at] ?? []) void queue.drop(sequence, 'dropped oldest')
-      queue.reserve(bytes, key)
     })
-    this.#next.acceptances.push({ message, queues, key, atMs: Date.now() })
+    const atMs = Date.now()
+    const mayWait = queues.every((queue) => queue.isPrompt(atMs))
+    this.#sequence += 1
+    const sequence = this.#sequence
+    const safe = newPromise()
+    this.#staged.set(sequence, { sequence, message, queues, key, atMs, safe })
+    this.#stagedBytes += bytes
+    if (queues.length > 1) this.#shared.set(sequence, queues.length)
+    for (const queue of queues) {
+      queue.add(sequence, bytes, atMs, key)
+      this.#dirty.add(queue)
+    }
+    if (mayWait && this.#stagedBytes <= STAGED_BYTES_MAX) this.#handOver ??= this.#writeLater(queues)
+    else this.#writeStaged()
+    for (const queue of queues) queue.onEntries?.()
+    return safe.promise
+  }
+
+  /** What is staged then, and was so all the time, is written. */
+  #writeLater(queues: readonly Queue[]): NodeJS.Timeout {
+    const msMax = Math.min(...queues.map((queue) => queue.handOverMsMax))
+    return setTimeout(() => {
+      this.#handOver = undefined
+      const [oldest] = this.#staged.values()
+      if (!oldest) return
+      if (Date.now() - oldest.atMs >= msMax / 2) this.#writeStaged()
+      else this.#handOver = this.#writeLater(oldest.queues)
+    }, msMax / 2)
+  }
+
+  #writeStaged(): void {
+    this.#stagedIsDue = true
+    void this.#schedule()
+  }
+
+  #writeBooks(): Promise<void> {
+    this.#booksAreDue = true
     return this.#schedule()
   }
 
-  /** Writes a small value beside the queues, in the same transaction as what is accepted with it. */
+  /**
+   * Writes a small value beside the queues. What says something of a message that was just accepted goes out in one
+   * transaction with it where `committed()` is called after both.
+   */
   put(table: string, key: TableKey, value: Uint8Array): Promise<void> {
     this.#next.table.set(tableId(table, key), { table, key, value })
     return this.#schedule()
@@ -300,15 +367,17 @@ export class Store implements AsyncDisposable {
     }
   }
 
-  /** Resolves when everything asked for so far is on disk. */
+  /** Writes what was accepted so far now. Resolves when that, and everything else asked for, is on disk. */
   committed(): Promise<void> {
+    this.#stagedIsDue = true
     return this.#schedule()
   }
 
   /** @internal */
   read(queue: Queue, sequence: number): Message | undefined {
-    const fresh = this.#fresh.get(sequence)
-    if (fresh || this.#ended) return fresh
+    const inMemory =
+      (this.#staged.get(sequence) ?? this.#beingWritten.get(sequence))?.message ?? this.#fresh.get(sequence)
+    if (inMemory || this.#ended) return inMemory
     const reference = this.#references.getBinary([queue.record.id, sequence])
     const body = this.#bodies.getBinary(sequence)
     return reference && body && { header: decodeReference(reference).header, body: body as Buffer }
@@ -331,12 +400,22 @@ export class Store implements AsyncDisposable {
       if (shared > 2) this.#shared.set(sequence, shared - 1)
       else this.#shared.delete(sequence)
     }
+    this.#dirty.add(queue)
+    const staged = this.#staged.get(sequence)
+    if (staged) {
+      if (shared !== undefined) staged.queues = staged.queues.filter((other) => other !== queue)
+      else {
+        this.#staged.delete(sequence)
+        this.#stagedBytes -= staged.message.body.length
+        staged.safe.resolve()
+      }
+      return RESOLVED
+    }
     if (shared === undefined) {
       this.#freshBytes -= this.#fresh.get(sequence)?.body.length ?? 0
       this.#fresh.delete(sequence)
     }
     this.#next.releases.push({ queue: queue.record.id, sequence, body: shared === undefined })
-    this.#dirty.add(queue)
     return this.#schedule()
   }
 
@@ -356,47 +435,56 @@ export class Store implements AsyncDisposable {
   async #writeAll(): Promise<void> {
     if (this.#writing) return
     this.#writing = true
+    let rested = false
     for (;;) {
-      const transaction = this.#next
-      if (
-        transaction.acceptances.length +
-          transaction.releases.length +
-          transaction.table.size +
-          this.#dirty.size ===
-        0
-      ) {
+      const { releases, table, done } = this.#next
+      const acceptances = this.#stagedIsDue ? [...this.#staged.values()] : []
+      const books = this.#stagedIsDue || this.#booksAreDue ? this.#dirty.size : 0
+      if (acceptances.length + releases.length + table.size + books === 0) {
         this.#next = newTransaction()
+        this.#stagedIsDue = false
+        this.#booksAreDue = false
         this.#writing = false
-        transaction.done.resolve()
+        done.resolve()
         return
       }
-      if (this.#fault && !this.#closed) await sleep(RETRY_INTERVAL_MS)
+      if (this.#fault && !this.#closed && !rested) {
+        await sleep(RETRY_INTERVAL_MS)
+        rested = true // and look again at what there is
+        continue
+      }
+      rested = false
       if (this.#ended) return
+      if (this.#stagedIsDue) {
+        this.#beingWritten = this.#staged
+        this.#staged = new Map()
+        this.#stagedBytes = 0
+        this.#stagedIsDue = false
+      }
+      this.#booksAreDue = false
       this.#next = newTransaction()
-      await this.#commit(transaction)
+      await this.#commit({ acceptances, releases, table, done })
+      this.#beingWritten = NONE
     }
   }
 
   async #commit(transaction: Transaction): Promise<void> {
     const dirty = new Set(this.#dirty)
     this.#dirty.clear()
-    const first = this.#sequence + 1
-    const accepted = new Map<Queue, number>()
-    for (const { queues } of transaction.acceptances) {
-      for (const queue of queues) {
-        accepted.set(queue, (accepted.get(queue) ?? 0) + 1)
-        dirty.add(queue)
-      }
-    }
+    // The books are those of what is on disk: what is staged still, is not in them yet.
+    const notYet = new Map<Queue, number>()
+    for (const { queues } of this.#staged.values())
+      for (const queue of queues) notYet.set(queue, (notYet.get(queue) ?? 0) + 1)
+    for (const queue of notYet.keys()) this.#dirty.add(queue)
+    const sequence = Buffer.from(String(this.#sequence))
     try {
       await this.#root.batch(() => {
-        for (const { message, queues, key, atMs } of transaction.acceptances) {
-          this.#sequence += 1
-          void this.#bodies.put(this.#sequence, message.body)
+        for (const { sequence, message, queues, key, atMs } of transaction.acceptances) {
+          void this.#bodies.put(sequence, message.body)
           const reference = encodeReference(atMs, message, key)
-          for (const queue of queues) void this.#references.put([queue.record.id, this.#sequence], reference)
+          for (const queue of queues) void this.#references.put([queue.record.id, sequence], reference)
         }
-        if (this.#sequence >= first) void this.#root.put('sequence', Buffer.from(String(this.#sequence)))
+        void this.#root.put('sequence', sequence)
         for (const { queue, sequence, body } of transaction.releases) {
           void this.#references.remove([queue, sequence])
           if (body) void this.#bodies.remove(sequence)
@@ -410,7 +498,7 @@ export class Store implements AsyncDisposable {
           if (!queue.removed)
             void this.#queueRecords.put(name, {
               ...record,
-              accepted: record.accepted + (accepted.get(queue) ?? 0),
+              accepted: record.accepted - (notYet.get(queue) ?? 0),
             })
           // Not where a new queue has the name by now.
           else if (!this.#queues.has(name)) void this.#queueRecords.remove(name)
@@ -421,32 +509,27 @@ export class Store implements AsyncDisposable {
       return
     }
     this.#fault = undefined
-    let sequence = first
-    const filled = new Set<Queue>()
-    for (const { message, queues, key, atMs } of transaction.acceptances) {
-      if (queues.length > 1) this.#shared.set(sequence, queues.length)
-      if (queues.length > 0) this.#keepFresh(sequence, message)
-      for (const queue of queues) {
-        queue.add(sequence, message.body.length, atMs, key)
-        if (queue.removed) void queue.drop(sequence, 'session discarded')
-        else filled.add(queue)
-      }
-      sequence += 1
+    for (const { sequence, message, queues, safe } of transaction.acceptances) {
+      if (queues.some((queue) => queue.holds(sequence))) this.#keepFresh(sequence, message)
+      safe.resolve()
     }
     transaction.done.resolve()
-    for (const queue of filled) queue.onEntries?.()
   }
 
   /** Nothing of the transaction is on disk: who waits for an acceptance hears so; releases are tried again. */
   #fail(transaction: Transaction, dirty: Set<Queue>, error: unknown): void {
     this.#fault = storeFailure(this.folder, error)
-    for (const { message, queues, key } of transaction.acceptances) {
-      for (const queue of queues) queue.unreserve(message.body.length, key)
-    }
     // What gathered meanwhile is refused too: room is made first, by what can be let go.
-    const { acceptances } = this.#next
-    for (const { message, queues, key } of acceptances)
-      for (const queue of queues) queue.unreserve(message.body.length, key)
+    const refused = [...transaction.acceptances, ...this.#staged.values()]
+    this.#staged = new Map()
+    this.#stagedBytes = 0
+    for (const { sequence, queues, safe } of refused) {
+      const wanted = queues.filter((queue) => queue.withdraw(sequence))
+      this.#shared.delete(sequence)
+      // Where every next keeper was quicker than the fault, it has arrived.
+      if (wanted.length > 0 || queues.length === 0) safe.reject(this.#fault)
+      else safe.resolve()
+    }
     const waiting = this.#next.done
     this.#next = {
       ...newTransaction(),
@@ -454,6 +537,7 @@ export class Store implements AsyncDisposable {
       table: new Map([...transaction.table, ...this.#next.table]),
     }
     for (const queue of dirty) this.#dirty.add(queue)
+    this.#booksAreDue = true // so that it is tried again, whatever else there is
     transaction.done.reject(this.#fault)
     waiting.reject(this.#fault)
   }
@@ -461,12 +545,16 @@ export class Store implements AsyncDisposable {
   #expire(): void {
     const now = Date.now()
     for (const queue of this.#queues.values()) queue.expire(now)
+    // What was handed over without being written is in the books all the same.
+    if (this.#dirty.size > 0) void this.#writeBooks()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     clearInterval(this.#expiry)
+    clearTimeout(this.#handOver)
+    this.#stagedIsDue = true
     // A disk that is full keeps what it has; there is nobody left to whom it would matter more.
     await this.#schedule().catch(() => {})
     this.#ended = true
@@ -488,16 +576,19 @@ export class Queue {
   bounds: QueueBounds = { entriesMax: Infinity, bytesMax: Infinity, ageMsMax: Infinity, whenFull: 'reject' }
   /** Called after entries were added; set by the queue's reader. */
   onEntries: (() => void) | undefined
+  /**
+   * Set by a reader who expects to release entries within this time: they are written only if it takes longer.
+   * 0: they are written as they come.
+   */
+  handOverMsMax = 0
   readonly #store: Store
   readonly #entries = new EntryIndex()
-  /** Keys of entries, those being written included, and back. */
+  /** Keys of entries, and back. */
   readonly #keys = new Set<string>()
   readonly #keyOf = new Map<number, string>()
   /** In flight to the next keeper: not dropped to make room. */
   readonly #held = new Set<number>()
   #bytes = 0
-  #reservedEntries = 0
-  #reservedBytes = 0
 
   /** @internal Use `Store.queue`. */
   constructor(store: Store, name: string, record: QueueRecord) {
@@ -540,7 +631,7 @@ export class Queue {
     return this.#entries.has(sequence) ? this.#store.read(this, sequence) : undefined
   }
 
-  /** True where an entry with this key is pending, or being written. */
+  /** True where an entry with this key is pending. */
   has(key: string): boolean {
     return this.#keys.has(key)
   }
@@ -570,8 +661,15 @@ export class Queue {
   }
 
   #release(sequence: number, reason: string | undefined): Promise<void> {
+    if (!this.#forget(sequence)) return RESOLVED
+    if (reason === undefined) this.record.forwarded += 1
+    else this.record.dropped[reason] = (this.record.dropped[reason] ?? 0) + 1
+    return this.#store.drop(this, sequence)
+  }
+
+  #forget(sequence: number): boolean {
     const bytes = this.#entries.remove(sequence)
-    if (bytes === undefined) return Promise.resolve()
+    if (bytes === undefined) return false
     this.#bytes -= bytes
     this.#held.delete(sequence)
     const key = this.#keyOf.get(sequence)
@@ -579,16 +677,14 @@ export class Queue {
       this.#keyOf.delete(sequence)
       this.#keys.delete(key)
     }
-    if (reason === undefined) this.record.forwarded += 1
-    else this.record.dropped[reason] = (this.record.dropped[reason] ?? 0) + 1
-    return this.#store.drop(this, sequence)
+    return true
   }
 
   /** @internal The entries to drop so that a message fits. Errors: QUEUE_FULL where that is not to be had. */
   roomFor(bytes: number): number[] {
     const { entriesMax, bytesMax, whenFull } = this.bounds
-    let entriesOver = this.#entries.size + this.#reservedEntries + 1 - entriesMax
-    let bytesOver = this.#bytes + this.#reservedBytes + bytes - bytesMax
+    let entriesOver = this.#entries.size + 1 - entriesMax
+    let bytesOver = this.#bytes + bytes - bytesMax
     const oldest: number[] = []
     if (whenFull === 'drop-oldest' && bytes <= bytesMax) {
       let at = this.#entries.after(0)
@@ -606,25 +702,27 @@ export class Queue {
     )
   }
 
-  /** @internal */
-  reserve(bytes: number, key: string | undefined): void {
-    this.#reservedEntries += 1
-    this.#reservedBytes += bytes
-    if (key !== undefined) this.#keys.add(key)
+  /** @internal Whether its reader has kept up with `handOverMsMax` so far. */
+  isPrompt(now: number): boolean {
+    return this.onEntries !== undefined && this.handOverMsMax > 0 && this.oldestAgeMs(now) < this.handOverMsMax
   }
 
   /** @internal */
-  unreserve(bytes: number, key: string | undefined): void {
-    this.#reservedEntries -= 1
-    this.#reservedBytes -= bytes
-    if (key !== undefined) this.#keys.delete(key)
+  holds(sequence: number): boolean {
+    return this.#entries.has(sequence)
   }
 
-  /** @internal A reserved entry is on disk. */
+  /** @internal */
   add(sequence: number, bytes: number, atMs: number, key: string | undefined): void {
-    this.unreserve(bytes, undefined)
     this.record.accepted += 1
     this.restore(sequence, bytes, atMs, key)
+  }
+
+  /** @internal An entry that could not be written was never accepted. @returns false where it has left already */
+  withdraw(sequence: number): boolean {
+    if (!this.#forget(sequence)) return false
+    this.record.accepted -= 1
+    return true
   }
 
   /** @internal */
@@ -677,6 +775,8 @@ function decodeReference(value: Uint8Array): {
   }
 }
 
+const RESOLVED = Promise.resolve()
+const NONE: ReadonlyMap<number, Acceptance> = new Map()
 const AFTER_EVERY_KEY = Buffer.from([0xff])
 
 const tableId = (table: string, key: TableKey) =>

@@ -29,13 +29,16 @@ export interface FolderThreadData {
   readonly writer: string
   /** False on file systems without hard links (FAT, some network mounts). */
   readonly links: boolean
+  /** Where most bodies lie. */
+  readonly shared: SharedArrayBuffer
 }
 export type FolderRequest =
   | {
       readonly n: number
       readonly kind: 'create' | 'replace'
       readonly path: string
-      readonly body: Uint8Array
+      /** Its place in the shared memory, or itself. */
+      readonly body: Uint8Array | { readonly at: number; readonly bytes: number }
     }
   | { readonly n: number; readonly kind: 'sync' }
 export interface FolderAnswer {
@@ -45,13 +48,13 @@ export interface FolderAnswer {
 }
 
 /** Descriptors kept open for the next sync; files beyond it are opened again by name. */
-const UNSYNCED_DESCRIPTORS_MAX = 256
+const UNSYNCED_DESCRIPTORS_MAX = 1024
 /** fsyncs at a time. The thread pool runs four; the rest wait in line with their descriptors. */
 const FSYNCS_MAX = 16
 /** Folders remembered as existing. A camera makes one an hour. */
 const FOLDERS_KNOWN_MAX = 4096
 
-const { root, incoming, writer, links } = workerData as FolderThreadData
+const { root, incoming, writer, links, shared } = workerData as FolderThreadData
 const port = parentPort
 if (!port) throw new Error('folder-thread.ts is started by folder.ts')
 
@@ -78,7 +81,11 @@ port.on('message', (batch: readonly FolderRequest[]) => {
     }
     try {
       const write = request.kind === 'create' ? create : replace
-      answers.push({ n: request.n, outcome: write(request.path, request.body) })
+      const { path, body } = request
+      answers.push({
+        n: request.n,
+        outcome: write(path, body instanceof Uint8Array ? body : new Uint8Array(shared, body.at, body.bytes)),
+      })
     } catch (error) {
       answers.push({ n: request.n, fault: asFault(error) })
     }

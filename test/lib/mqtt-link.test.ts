@@ -104,11 +104,11 @@ t.test('what is no MQTT ends the connection with BROKER_PROTOCOL', async (t) => 
   })
   const link = await open(t, url)
   const closed = new Promise((resolve) => link.once('close', resolve))
-  link.publish({ topic: 'a', payload: Buffer.alloc(0), qos: 1, retain: false, dup: false, messageId: 1 })
+  link.publish({ topic: 'a', payload: Buffer.alloc(0), dup: false, messageId: 1 })
   t.match(await closed, { code: 'BROKER_PROTOCOL' })
   t.equal(link.closed, true)
   t.equal(
-    link.publish({ topic: 'a', payload: Buffer.alloc(0), qos: 1, retain: false, dup: false, messageId: 2 }),
+    link.publish({ topic: 'a', payload: Buffer.alloc(0), dup: false, messageId: 2 }),
     false,
     'and nothing more is sent on it',
   )

@@ -1,0 +1,218 @@
+import type { Socket } from 'node:net'
+import type { Client } from 'aedes'
+import {
+  carriesCrop,
+  isPublish,
+  PacketReader,
+  type PacketSink,
+  PUBACK,
+  type Publish,
+  PubackWriter,
+  readPuback,
+  readPublish,
+} from '../lib/packets.ts'
+
+/**
+ * What stands between a client's socket and aedes. aedes pulls its bytes with `read()`; here they are looked at first:
+ *
+ *     socket ─▶ PacketReader ─┬─ a crop, an acknowledgement of one ─▶ taken at once, PUBACK from here
+ *                             └─ everything else ───────────────────▶ aedes, byte for byte
+ *
+ * What is taken here would only pass through aedes on its way to the gate: QoS 1, not retained, and wanted by nobody
+ * but durable queues. That is nearly all of the traffic, and aedes' handling of it was most of what a crop cost.
+ * The client sees no difference: messages are accepted in the order they came, and acknowledged in that order
+ * [MQTT-4.6.0-2], whichever way they went.
+ */
+
+export interface ConnectionOptions {
+  readonly socket: Socket
+  readonly packetBytesMax: number
+  /** Accepted and not yet acknowledged: the connection is read no further, bytes. */
+  readonly unacknowledgedBytesMax: number
+  readonly handler: ConnectionHandler
+}
+
+export interface ConnectionHandler {
+  /**
+   * Takes custody of a message, or leaves it to aedes.
+   * @returns when it is in custody; undefined where it is aedes' to deal with. Throws or rejects where it is refused
+   */
+  accept(client: Client, message: Publish): Promise<void> | undefined
+  /** @returns false where it is none of a queue's messages */
+  acknowledge(client: Client, messageId: number): boolean
+  /** The connection is closed after that. */
+  refused(client: Client, error: unknown): void
+  tooLarge(client: Client | undefined, bytes: number): void
+}
+
+/** Read and not yet asked for by aedes: the connection is read no further, bytes. */
+const FOR_AEDES_BYTES_MAX = 256 * 1024
+
+interface Turn {
+  done: boolean
+  readonly bytes: number
+  /** Of a message that was taken here and is to be acknowledged; else `finish` is called. */
+  readonly messageId: number
+  finish: (() => void) | undefined
+}
+
+/** aedes' own timer, which counts as alive only what went through it. Private; test/broker/server.test.ts holds it. */
+interface KeepaliveClient {
+  readonly _keepaliveTimer?: NodeJS.Timeout | null
+}
+
+export class Connection implements PacketSink {
+  readonly #options: ConnectionOptions
+  readonly #reader: PacketReader
+  readonly #pubacks: PubackWriter
+  /** Messages that wait for their acknowledgement, in the order they came. */
+  readonly #turns: Turn[] = []
+  #unacknowledgedBytes = 0
+  #client: Client | undefined
+  /** Messages that aedes has and that have not been through the gate yet: what follows must not overtake them. */
+  #withAedes = 0
+  #forAedes: Buffer[] = []
+  #forAedesBytes = 0
+  #held = false
+  /** A message was refused: none is taken any more, and the connection ends when those before it are acknowledged. */
+  #ending = false
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+    const { socket, packetBytesMax } = options
+    this.#reader = new PacketReader(packetBytesMax)
+    this.#pubacks = new PubackWriter(socket)
+    const read = socket.read.bind(socket)
+    socket.read = (size?: number) => {
+      if (size === 0 || this.#forAedes.length === 0) return read(size) // which also tells of the end
+      const bytes = Buffer.concat(this.#forAedes)
+      this.#forAedes = []
+      this.#forAedesBytes = 0
+      this.#goOn()
+      return bytes
+    }
+  }
+
+  /** What the socket has read. @returns false where it is to read no more for now */
+  receive(bytes: Buffer): boolean {
+    const { socket, handler } = this.#options
+    const tooLarge = this.#reader.read(bytes, this)
+    if (tooLarge > 0) {
+      handler.tooLarge(this.#client ?? (socket as { client?: Client }).client, tooLarge)
+      socket.destroy()
+      return false
+    }
+    if (this.#forAedes.length > 0) socket.emit('readable') // aedes comes for it when it is told to
+    this.#held =
+      this.#unacknowledgedBytes > this.#options.unacknowledgedBytesMax ||
+      this.#forAedesBytes > FOR_AEDES_BYTES_MAX
+    return !this.#held
+  }
+
+  /** Reads on, where it was held and half of what held it is done with. */
+  #goOn(): void {
+    if (
+      !this.#held ||
+      this.#unacknowledgedBytes > this.#options.unacknowledgedBytesMax / 2 ||
+      this.#forAedesBytes > FOR_AEDES_BYTES_MAX / 2
+    )
+      return
+    this.#held = false
+    this.#options.socket.resume()
+  }
+
+  /** aedes has answered its CONNECT. */
+  ready(client: Client): void {
+    this.#client = client
+  }
+
+  wants(first: number): boolean {
+    if (this.#client) {
+      if (first === PUBACK) return true
+      if (carriesCrop(first) && this.#withAedes === 0) return true
+    }
+    if (isPublish(first)) this.#withAedes += 1
+    return false
+  }
+
+  rest(bytes: Buffer): void {
+    this.#forAedes.push(Buffer.from(bytes))
+    this.#forAedesBytes += bytes.length
+  }
+
+  packet(packet: Buffer, bodyAt: number): void {
+    if (this.#options.socket.destroyed || this.#ending) return
+    if (this.#take(packet, bodyAt)) {
+      ;(this.#client as KeepaliveClient)._keepaliveTimer?.refresh()
+      return
+    }
+    if (packet[0] !== PUBACK) this.#withAedes += 1
+    this.#forAedes.push(packet)
+    this.#forAedesBytes += packet.length
+  }
+
+  #take(packet: Buffer, bodyAt: number): boolean {
+    const { handler } = this.#options
+    const client = this.#client as Client
+    if (packet[0] === PUBACK) {
+      const puback = readPuback(packet, bodyAt)
+      return puback !== undefined && handler.acknowledge(client, puback.messageId)
+    }
+    const message = readPublish(packet, bodyAt, 4)
+    if (!message) return false
+    const refuse = (error: unknown) => {
+      this.#options.socket.destroySoon() // MQTT 3.1.1 knows no refusal of a message: the sender keeps it
+      handler.refused(client, error)
+    }
+    let kept: Promise<void> | undefined
+    try {
+      kept = handler.accept(client, message)
+    } catch (error) {
+      this.#ending = true
+      kept = Promise.reject(error)
+    }
+    if (!kept) return false
+    const turn = { done: false, bytes: packet.length, messageId: message.messageId, finish: undefined }
+    this.#queueUp(kept, turn, refuse)
+    return true
+  }
+
+  /** A message has come through aedes to the gate, and what follows may be taken here again. */
+  passedAedes(): void {
+    this.#withAedes = Math.max(0, this.#withAedes - 1)
+  }
+
+  /** Lets a message of aedes' on in its turn. */
+  inTurn(kept: Promise<void>, finish: () => void, refuse: (error: unknown) => void): void {
+    this.#queueUp(kept, { done: false, bytes: 0, messageId: 0, finish }, refuse)
+  }
+
+  #queueUp(kept: Promise<void>, turn: Turn, refuse: (error: unknown) => void): void {
+    this.#turns.push(turn)
+    this.#unacknowledgedBytes += turn.bytes
+    const done = () => {
+      turn.done = true
+      if (this.#turns[0] === turn) this.#finishTurns()
+    }
+    kept.then(done, (error: unknown) => {
+      this.#ending = true
+      turn.finish = () => {
+        this.#turns.length = 0 // whoever comes behind it sends again too
+        refuse(error)
+      }
+      done()
+    })
+  }
+
+  #finishTurns(): void {
+    for (let turn = this.#turns[0]; turn?.done; turn = this.#turns[0]) {
+      this.#turns.shift()
+      this.#unacknowledgedBytes -= turn.bytes
+      if (turn.finish) {
+        this.#pubacks.flush()
+        turn.finish()
+      } else this.#pubacks.write(turn.messageId)
+    }
+    this.#goOn()
+  }
+}

@@ -1,0 +1,63 @@
+import type { Client } from 'aedes'
+import QlobberSub from 'qlobber/aedes/qlobber-sub.js'
+import { TOPIC_MATCHING } from './sessions.ts'
+
+/**
+ * Which topics aedes itself has to deliver: those that a connected client reads at QoS 0 or in a clean session. A
+ * persistent session's messages come from its queue (delivery.ts).
+ */
+
+/** Topics whose answer is remembered, so that asking costs one look-up a message. */
+const ANSWERS_MAX = 10_000
+
+export class LiveReaders {
+  readonly #trie = new QlobberSub(TOPIC_MATCHING)
+  readonly #filters = new Map<Client, Set<string>>()
+  readonly #answers = new Map<string, boolean>()
+  /** The trie tells clients apart by name, and one that is taken over leaves after its successor came. */
+  readonly #names = new Map<Client, string>()
+  #count = 0
+
+  subscribed(client: Client, { topic, qos }: { readonly topic: string; readonly qos: number }): void {
+    if (!client.clean && qos > 0) {
+      this.unsubscribed(client, [topic])
+      return
+    }
+    let filters = this.#filters.get(client)
+    if (!filters) {
+      filters = new Set()
+      this.#filters.set(client, filters)
+      this.#count += 1
+      this.#names.set(client, String(this.#count))
+    }
+    filters.add(topic)
+    this.#trie.add(topic, { clientId: this.#names.get(client) as string, topic, qos: 0 })
+    this.#answers.clear()
+  }
+
+  unsubscribed(client: Client, filters: readonly string[]): void {
+    const own = this.#filters.get(client)
+    for (const topic of filters) {
+      if (!own?.delete(topic)) continue
+      this.#trie.remove(topic, { clientId: this.#names.get(client) as string, topic })
+      this.#answers.clear()
+    }
+  }
+
+  gone(client: Client): void {
+    this.unsubscribed(client, [...(this.#filters.get(client) ?? [])])
+    this.#filters.delete(client)
+    this.#names.delete(client)
+  }
+
+  want(topic: string): boolean {
+    if (this.#filters.size === 0) return false
+    let answer = this.#answers.get(topic)
+    if (answer === undefined) {
+      answer = this.#trie.match(topic).length > 0
+      if (this.#answers.size >= ANSWERS_MAX) this.#answers.clear()
+      this.#answers.set(topic, answer)
+    }
+    return answer
+  }
+}
