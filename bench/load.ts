@@ -85,11 +85,8 @@ export async function publishCrops(
     else fill()
   })
   const startedAtMs = performance.timeOrigin + performance.now()
-  const cpu0 = process.cpuUsage()
   fill()
   await done.promise
-  const cpu1 = process.cpuUsage(cpu0)
-  process.stderr.write(`load ${((cpu1.user + cpu1.system) / 1000 / count).toFixed(3)} sys ${(cpu1.system / 1000 / count).toFixed(3)} in ${(performance.timeOrigin + performance.now() - startedAtMs).toFixed(0)} ms\n`)
   return { startedAtMs, ms: performance.timeOrigin + performance.now() - startedAtMs }
 }
 

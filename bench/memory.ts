@@ -20,6 +20,7 @@ export async function benchMemory(): Promise<ReadonlyMap<string, number>> {
   let proxy: LinkProxy | undefined
   await using stack = await sightline({
     subscriber: true,
+    watchMemory: true,
     linkTo: async (port) => {
       proxy = proxies.use(await LinkProxy.open({ host: '127.0.0.1', port }))
       return proxy.port

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { openSync, readFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -18,8 +18,10 @@ export interface Stack extends AsyncDisposable {
   readonly cloudUrl: string
   /** Where the crops end up as files. */
   readonly files: string
-  /** Peak anonymous memory since the start, bytes, by program. */
+  /** Peak anonymous memory since the start, bytes, by program; where it is watched. */
   readonly memoryPeaks: ReadonlyMap<string, number>
+  /** CPU time since the start, seconds, by program. */
+  cpuTimes(): ReadonlyMap<string, number>
 }
 
 export interface SightlineStack extends Stack {
@@ -31,6 +33,8 @@ export interface StackOptions {
   /** The bridge connects here instead of to the cloud broker itself. */
   readonly linkTo?: (cloudPort: number) => Promise<number>
   readonly subscriber: boolean
+  /** Looking costs CPU time that the programs then lack. */
+  readonly watchMemory?: boolean
 }
 
 const MEMORY_INTERVAL_MS = 20
@@ -41,7 +45,7 @@ const MEMORY_INTERVAL_MS = 20
  */
 const folders: string[] = []
 process.on('exit', () => {
-  if (!process.env.KEEP) for (const folder of folders) rmSync(folder, { recursive: true, force: true })
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
 })
 
 function newFolder(): string {
@@ -54,17 +58,17 @@ class Running implements AsyncDisposable {
   readonly folder = newFolder()
   readonly memoryPeaks = new Map<string, number>()
   readonly #children: ChildProcess[] = []
-  readonly #timer: NodeJS.Timeout
+  readonly #timer: NodeJS.Timeout | undefined
   readonly #pids = new Map<string, number>()
 
-  constructor() {
-    this.#timer = setInterval(() => void this.#watch(), 1000)
+  constructor(watchMemory = false) {
+    if (watchMemory) this.#timer = setInterval(() => void this.#watch(), MEMORY_INTERVAL_MS)
   }
 
   start(name: string, command: string, args: readonly string[], env: Record<string, string> = {}): void {
-    const child = spawn(command, process.env.PROF && command === process.execPath ? [args[0], ...process.env.PROF.replaceAll("%n", name.replace(" ", "-")).split(" "), ...args.slice(1)] : args, {
-      env: { ...process.env, ...ENVIRONMENT, ...env},
-      stdio: ['ignore', process.env.PROF ? openSync('/tmp/out-' + name.replace(' ', '-'), 'w') : 'ignore', 'pipe'],
+    const child = spawn(command, args, {
+      env: { ...process.env, ...ENVIRONMENT, ...env },
+      stdio: ['ignore', 'ignore', 'pipe'],
     })
     child.stderr?.on('data', (text: Buffer) => {
       if (process.env.SIGHTLINE_TEST_VERBOSE) process.stderr.write(text)
@@ -80,13 +84,8 @@ class Running implements AsyncDisposable {
     }
   }
 
-  cpu(): Record<string, number> {
-    const out: Record<string, number> = {}
-    for (const [name, pid] of this.#pids) {
-      const f = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ')
-      out[name] = (Number(f[11]) + Number(f[12])) * 10; out[name + " sys"] = Number(f[12]) * 10; out[name + " faults/1000"] = Number(f[7])
-    }
-    return out
+  cpuTimes(): Map<string, number> {
+    return new Map([...this.#pids].map(([name, pid]) => [name, cpuSeconds(pid)]))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -104,12 +103,22 @@ class Running implements AsyncDisposable {
   }
 }
 
+/** User and system time, all threads (proc(5), fields 14 and 15, in ticks of 10 ms). */
+function cpuSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+  return (Number(fields[11]) + Number(fields[12])) / 100
+}
+
 const CLI = fileURLToPath(new URL('../cli.ts', import.meta.url))
 const CONF = fileURLToPath(new URL('../conf/', import.meta.url))
 
 /** Sightline as it comes: the files in conf/, every acknowledgement after the disk. */
-export async function sightline({ linkTo, subscriber }: StackOptions): Promise<SightlineStack> {
-  const running = new Running()
+export async function sightline({
+  linkTo,
+  subscriber,
+  watchMemory,
+}: StackOptions): Promise<SightlineStack> {
+  const running = new Running(watchMemory)
   const { folder } = running
   const [edgePort, cloudPort, edgeHttp, cloudHttp, subscriberHttp] = (await freePorts(5)) as [
     number,
@@ -168,7 +177,7 @@ export async function sightline({ linkTo, subscriber }: StackOptions): Promise<S
     files: join(folder, 'bucket'),
     subscriberHttp: `http://127.0.0.1:${subscriberHttp}`,
     memoryPeaks: running.memoryPeaks,
-    cpu: () => running.cpu(),
+    cpuTimes: () => running.cpuTimes(),
     [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
   }
 }
@@ -227,7 +236,7 @@ export async function mosquitto(
     cloudUrl: `mqtt://127.0.0.1:${cloudPort}`,
     files,
     memoryPeaks: running.memoryPeaks,
-    cpu: () => running.cpu(),
+    cpuTimes: () => running.cpuTimes(),
     [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
   }
 }

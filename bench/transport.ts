@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,12 +10,13 @@ import { median, mosquitto, type Stack, sightline } from './stacks.ts'
  * Edge publisher to stored file: 5,000 crops of 20 KB, from the first publish until the last file is there, by the
  * files' own times. The same load generator on every line, the lines in turn, medians.
  */
-const CROPS = Number(process.env.CROPS ?? 5000)
+const CROPS = 5000
 /** Sent first and not counted: programs that run for months are compiled, those just started are not yet. */
 const WARM_UP_CROPS = 2000
 const BYTES = 20_000
 const WINDOW = 200
 const ROUNDS = 5
+/** Looking for files costs CPU time too; what is measured are their own times. */
 const POLL_MS = 1000
 const WARM_UP_REST_MS = 1000
 const WAIT_MS_MAX = 120_000
@@ -26,29 +27,33 @@ export interface TransportResult {
   readonly ratioWritten: number
   /** Sightline by Mosquitto with the usual script, which acknowledges before it writes. */
   readonly ratioReceived: number
-  readonly memoryPeaks: ReadonlyMap<string, number>
+  /** CPU time a crop, ms, medians; by line and program. */
+  readonly cpuMs: ReadonlyMap<string, ReadonlyMap<string, number>>
 }
 
-export async function benchTransport(rounds = Number(process.env.R ?? ROUNDS)): Promise<TransportResult> {
+export async function benchTransport(rounds = ROUNDS): Promise<TransportResult> {
   const lines = [
     () => sightline({ subscriber: true }),
     () => mosquitto('written', { subscriber: true }),
     () => mosquitto('received', { subscriber: true }),
   ]
   const rates = new Map<string, number[]>()
-  const memoryPeaks = new Map<string, number>()
+  const cpu = new Map<string, Map<string, number[]>>()
   for (let round = 0; round < rounds; round += 1) {
-    for (const open of process.env.ONLY ? lines.slice(0, 1) : lines) {
+    // Each line is the first one in turn.
+    const turn = lines.map((_, at) => lines[(at + round) % lines.length] as (typeof lines)[number])
+    for (const open of turn) {
+      execFileSync('sync') // what the line before has left to the system to write is not for this one to wait for
       await using stack = await open()
-      const perSecond = await measure(stack)
+      const { perSecond, cpuMs } = await measure(stack)
       rates.set(stack.name, [...(rates.get(stack.name) ?? []), perSecond])
-      if (stack.name === 'Sightline')
-        for (const [name, bytes] of stack.memoryPeaks)
-          memoryPeaks.set(name, Math.max(bytes, memoryPeaks.get(name) ?? 0))
+      const programs = cpu.get(stack.name) ?? new Map<string, number[]>()
+      cpu.set(stack.name, programs)
+      for (const [program, ms] of cpuMs) programs.set(program, [...(programs.get(program) ?? []), ms])
       process.stdout.write(`  round ${round + 1}: ${stack.name}: ${perSecond.toFixed(0)} crops/s\n`)
     }
   }
-  const names = [...rates.keys()] as [string, string, string]
+  const names = [...rates.keys()] as [string, string, string] // the first round has them in their order
   const medianOf = (name: string) => median(rates.get(name) ?? [])
   // Ratios of neighbours in time, then the median: what else the machine does meanwhile cancels out.
   const ratio = (rival: string) =>
@@ -57,24 +62,32 @@ export async function benchTransport(rounds = Number(process.env.R ?? ROUNDS)): 
     perSecond: new Map(names.map((name) => [name, medianOf(name)])),
     ratioWritten: ratio(names[1]),
     ratioReceived: ratio(names[2]),
-    memoryPeaks,
+    cpuMs: new Map(
+      [...cpu].map(([line, programs]) => [
+        line,
+        new Map([...programs].map(([program, values]) => [program, median(values)])),
+      ]),
+    ),
   }
 }
 
-async function measure(stack: Stack): Promise<number> {
+async function measure(
+  stack: Stack,
+): Promise<{ perSecond: number; cpuMs: ReadonlyMap<string, number> }> {
   await send(stack, WARM_UP_CROPS, WARM_UP_CROPS)
   await sleep(WARM_UP_REST_MS)
   const before = new Set(crops(stack.files))
-  const c0 = (stack as any).cpu()
+  const cpuBefore = stack.cpuTimes()
   const startedAtMs = await send(stack, CROPS, WARM_UP_CROPS + CROPS)
   const endedAtMs = Math.max(
     ...crops(stack.files)
       .filter((file) => !before.has(file))
       .map((file) => statSync(join(stack.files, file)).mtimeMs),
   )
-  const c1 = (stack as any).cpu()
-  console.log(Object.entries(c1).map(([n, v]) => `${n} ${(((v as number) - c0[n]) / CROPS).toFixed(3)}`).join(', '))
-  return (CROPS / (endedAtMs - startedAtMs)) * 1000
+  const cpuMs = [...stack.cpuTimes()].map(
+    ([program, seconds]) => [program, ((seconds - (cpuBefore.get(program) ?? 0)) * 1000) / CROPS] as const,
+  )
+  return { perSecond: (CROPS / (endedAtMs - startedAtMs)) * 1000, cpuMs: new Map(cpuMs) }
 }
 
 /** Publishes, and waits until so many files are there in all. @returns when the first was published, ms since 1970 */
@@ -119,12 +132,14 @@ function crops(folder: string): string[] {
   }
 }
 
-export function printTransport({ perSecond, ratioWritten, ratioReceived }: TransportResult): void {
+export function printTransport({ perSecond, ratioWritten, ratioReceived, cpuMs }: TransportResult): void {
   process.stdout.write(
     `\nTransport: edge publisher to stored file, ${CROPS} crops of ${BYTES / 1000} KB, after ${WARM_UP_CROPS} to warm up, rounds in turn, medians\n`,
   )
   for (const [name, rate] of perSecond)
-    process.stdout.write(`  ${name.padEnd(48)} ${rate.toFixed(0).padStart(6)} crops/s\n`)
+    process.stdout.write(
+      `  ${name.padEnd(48)} ${rate.toFixed(0).padStart(6)} crops/s; CPU a crop: ${[...(cpuMs.get(name) ?? [])].map(([program, ms]) => `${program} ${ms.toFixed(2)} ms`).join(', ')}\n`,
+    )
   process.stdout.write(
     `  Sightline (every hop on disk before it acknowledges) is ${ratioWritten.toFixed(2)} times Mosquitto whose script acknowledges what it has written (bar: 1.0),\n`,
   )
