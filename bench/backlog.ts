@@ -5,64 +5,78 @@ import { publishCrops } from './load.ts'
 import { median, mosquitto, type Stack, type StackOptions, sightline } from './stacks.ts'
 
 /**
- * A backlog at the edge that drains over a long link: 5,000 crops of 20 KB queue up while the link is down; then it
- * comes back, with a round trip of 100 ms. Timed from there until a subscriber of the cloud broker has them all.
+ * A backlog of 5,000 crops of 20 KB at the edge that drains over a link of 100 ms round trip, until a subscriber of the
+ * cloud broker has them all:
+ *
+ *   outage   they queue up while the link is down; timed from its return
+ *   burst    they come faster than the link takes them, which is up all the time; timed from the first publish
+ *
+ * Mosquitto's bridge runs at its defaults but for `max_queued_messages`, and once more at its defaults altogether, which
+ * keep 1,000 messages and drop the rest.
  */
 const CROPS = 5000
 const BYTES = 20_000
 const ROUND_TRIP_MS = 100
 const ROUNDS = 3
 const WAIT_MS_MAX = 120_000
+/** Nothing has come for so long: nothing will. */
+const QUIET_MS_MAX = 3000
+
+const CASES = ['outage', 'burst'] as const
+type Case = (typeof CASES)[number]
+
+interface Drained {
+  readonly count: number
+  /** Until the last one came. */
+  readonly seconds: number
+}
 
 export interface BacklogResult {
-  /** Seconds from the link's return to the last crop, and from the first crop to the last. Medians. */
-  readonly seconds: ReadonlyMap<string, { readonly all: number; readonly flowing: number }>
-  /** How many times faster Sightline is, from the link's return. */
-  readonly ratio: number
-  /** The same from the first crop on, so without the wait before the bridge connects again. */
-  readonly ratioFlowing: number
+  /** Seconds, medians, by case. */
+  readonly ours: Readonly<Record<Case, number>>
+  readonly theirs: Readonly<Record<Case, number>>
+  /** How many times faster Sightline is, medians of neighbours' ratios. */
+  readonly ratio: Readonly<Record<Case, number>>
+  /** How many of the crops came out of Mosquitto at its defaults, by case. */
+  readonly theirsByDefault: Readonly<Record<Case, number>>
 }
 
 export async function benchBacklog(rounds = ROUNDS): Promise<BacklogResult> {
-  const times = new Map<string, { all: number; flowing: number }[]>()
-  for (let round = 0; round < rounds; round += 1) {
-    for (const open of [sightline, (options: StackOptions) => mosquitto('received', options)]) {
-      await using proxies = new AsyncDisposableStack()
-      let proxy: LinkProxy | undefined
-      await using stack = await open({
-        subscriber: false,
-        linkTo: async (port) => {
-          proxy = proxies.use(await LinkProxy.open({ host: '127.0.0.1', port, latencyMs: ROUND_TRIP_MS / 2 }))
-          return proxy.port
-        },
-      })
-      const { first, all } = await measure(stack, proxy as LinkProxy)
-      const name = stack.name.replace(/ \+.*/, ', its own bridge')
-      times.set(name, [...(times.get(name) ?? []), { all, flowing: all - first }])
+  const rival = (queueByDefault: boolean) => (options: StackOptions) =>
+    mosquitto('received', { ...options, queueByDefault })
+  const ours = { outage: [] as number[], burst: [] as number[] }
+  const theirs = { outage: [] as number[], burst: [] as number[] }
+  const theirsByDefault = { outage: 0, burst: 0 }
+  for (const name of CASES) {
+    for (let round = 0; round < rounds; round += 1) {
+      ours[name].push((await run(name, sightline)).seconds)
+      theirs[name].push((await run(name, rival(false))).seconds)
       process.stdout.write(
-        `  round ${round + 1}: ${name}: first crop after ${first.toFixed(1)} s, all after ${all.toFixed(1)} s\n`,
+        `  ${name}, round ${round + 1}: Sightline ${ours[name].at(-1)?.toFixed(1)} s, Mosquitto's bridge ${theirs[name].at(-1)?.toFixed(1)} s\n`,
       )
     }
+    theirsByDefault[name] = (await run(name, rival(true))).count
   }
-  const [ours, theirs] = [...times.values()] as [
-    { all: number; flowing: number }[],
-    { all: number; flowing: number }[],
-  ]
-  const ratio = (part: 'all' | 'flowing') =>
-    median(theirs.map((their, at) => their[part] / (ours[at]?.[part] ?? Number.NaN)))
-  const medianOf = (values: readonly { all: number; flowing: number }[]) => ({
-    all: median(values.map(({ all }) => all)),
-    flowing: median(values.map(({ flowing }) => flowing)),
-  })
+  const each = <T>(value: (name: Case) => T) => ({ outage: value('outage'), burst: value('burst') })
   return {
-    seconds: new Map([...times].map(([name, values]) => [name, medianOf(values)])),
-    ratio: ratio('all'),
-    ratioFlowing: ratio('flowing'),
+    ours: each((name) => median(ours[name])),
+    theirs: each((name) => median(theirs[name])),
+    ratio: each((name) => median(theirs[name].map((their, at) => their / (ours[name][at] ?? Number.NaN)))),
+    theirsByDefault,
   }
 }
 
-/** @returns seconds from the link's return to the first crop and to the last */
-async function measure(stack: Stack, proxy: LinkProxy): Promise<{ first: number; all: number }> {
+async function run(name: Case, open: (options: StackOptions) => Promise<Stack>): Promise<Drained> {
+  await using proxies = new AsyncDisposableStack()
+  let proxy: LinkProxy | undefined
+  await using stack = await open({
+    subscriber: false,
+    linkTo: async (port) => {
+      proxy = proxies.use(await LinkProxy.open({ host: '127.0.0.1', port, latencyMs: ROUND_TRIP_MS / 2 }))
+      return proxy.port
+    },
+  })
+  const link = proxy as LinkProxy
   await using observer = await MqttLink.open({
     url: stack.cloudUrl,
     clientId: 'observer',
@@ -72,48 +86,61 @@ async function measure(stack: Stack, proxy: LinkProxy): Promise<{ first: number;
     keepaliveS: 60,
     connectMsMax: 5000,
   })
-  const done = Promise.withResolvers<void>()
+  const all = Promise.withResolvers<void>()
   let seen = 0
-  let firstAt = 0
+  let lastAt = performance.now()
   observer.on('publish', ({ messageId }) => {
     observer.puback(messageId as number)
     seen += 1
-    if (seen === 1) firstAt = performance.now()
-    if (seen === CROPS) done.resolve()
+    lastAt = performance.now()
+    if (seen === CROPS) all.resolve()
   })
   await observer.subscribe('sightline/#', 1)
-  proxy.refuse()
-  proxy.cut()
-  await sleep(500)
-  await publishCrops(stack.edgeUrl, CROPS, BYTES, 200)
-  await sleep(500)
-  if (seen > 0) throw new Error('crops passed a link that was down')
-  const start = performance.now()
-  await proxy.accept()
-  await Promise.race([
-    done.promise,
-    sleep(WAIT_MS_MAX, undefined, { ref: false }).then(() => {
-      throw new Error(`${stack.name}: only ${seen} of ${CROPS} crops arrived`)
-    }),
-  ])
-  return { first: (firstAt - start) / 1000, all: (performance.now() - start) / 1000 }
+  let start: number
+  if (name === 'outage') {
+    link.refuse()
+    link.cut()
+    await sleep(500)
+    await publishCrops(stack.edgeUrl, CROPS, BYTES, 200)
+    await sleep(500)
+    if (seen > 0) throw new Error('crops passed a link that was down')
+    start = performance.now()
+    await link.accept()
+  } else {
+    await publishCrops(stack.edgeUrl, 1, 200, 1) // once the first has come, the bridge is up
+    await until(() => seen === 1)
+    seen = 0
+    const { startedAtMs } = await publishCrops(stack.edgeUrl, CROPS, BYTES, 200)
+    start = startedAtMs - performance.timeOrigin
+  }
+  lastAt = performance.now()
+  const quiet = until(() => performance.now() - lastAt > QUIET_MS_MAX && (seen > 0 || name === 'burst'))
+  await Promise.race([all.promise, quiet])
+  return { count: seen, seconds: (lastAt - start) / 1000 }
 }
 
-export function printBacklog({ seconds, ratio, ratioFlowing }: BacklogResult): void {
-  process.stdout.write(
-    `\nBacklog: ${CROPS} crops of ${BYTES / 1000} KB drain over a link of ${ROUND_TRIP_MS} ms round trip, ${ROUNDS} rounds in turn, medians\n`,
+async function until(test: () => boolean): Promise<void> {
+  const end = Date.now() + WAIT_MS_MAX
+  while (!test()) {
+    if (Date.now() > end) throw new Error(`nothing has come within ${WAIT_MS_MAX / 1000} s`)
+    await sleep(50)
+  }
+}
+
+export function printBacklog({ ours, theirs, ratio, theirsByDefault }: BacklogResult): void {
+  const write = (line: string) => process.stdout.write(`${line}\n`)
+  write(
+    `\nBacklog: ${CROPS} crops of ${BYTES / 1000} KB drain over a link of ${ROUND_TRIP_MS} ms round trip, ${ROUNDS} rounds in turn, medians`,
   )
-  for (const [name, { all, flowing }] of seconds) {
-    process.stdout.write(
-      `  ${name.padEnd(36)} ${all.toFixed(1).padStart(6)} s from the link's return, ${flowing.toFixed(1)} s of it flowing\n`,
+  const what = { outage: "after an outage, from the link's return", burst: 'after a burst, the link being up' }
+  for (const name of CASES) {
+    write(
+      `  ${what[name].padEnd(42)} Sightline ${ours[name].toFixed(1)} s, Mosquitto's bridge ${theirs[name].toFixed(1)} s: ${ratio[name].toFixed(1)} times as fast (bar: 5)`,
+    )
+    write(
+      `  ${''.padEnd(42)} Mosquitto at its defaults altogether: ${theirsByDefault[name]} of ${CROPS} crops come out, the rest it drops`,
     )
   }
-  process.stdout.write(
-    `  Sightline is ${ratio.toFixed(1)} times as fast from the link's return (bar: 5), ${ratioFlowing.toFixed(2)} times once crops flow\n`,
-  )
-  process.stdout.write(
-    '  (Mosquitto at its defaults, but for max_queued_messages: by default it keeps 1,000 and drops the rest)\n',
-  )
 }
 
 if (import.meta.main) printBacklog(await benchBacklog(Number(process.argv[2] ?? ROUNDS)))

@@ -35,6 +35,8 @@ export interface StackOptions {
   readonly subscriber: boolean
   /** Looking costs CPU time that the programs then lack. */
   readonly watchMemory?: boolean
+  /** Mosquitto's queues at their default length, 1,000 messages; else without a limit. */
+  readonly queueByDefault?: boolean
 }
 
 const MEMORY_INTERVAL_MS = 20
@@ -189,13 +191,17 @@ export async function sightline({
  */
 export async function mosquitto(
   acknowledge: 'received' | 'written',
-  { linkTo, subscriber }: StackOptions,
+  { linkTo, subscriber, queueByDefault }: StackOptions,
 ): Promise<Stack> {
   const running = new Running()
   const { folder } = running
   const [edgePort, cloudPort] = (await freePorts(2)) as [number, number]
   const linkPort = (await linkTo?.(cloudPort)) ?? cloudPort
-  const common = ['allow_anonymous true', 'max_queued_messages 0', 'log_type error']
+  const common = [
+    'allow_anonymous true',
+    'log_type error',
+    ...(queueByDefault ? [] : ['max_queued_messages 0']),
+  ]
   const write = (name: string, lines: readonly string[]) => {
     const file = join(folder, name)
     writeFileSync(file, `${lines.join('\n')}\n`)

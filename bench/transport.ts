@@ -71,7 +71,7 @@ export async function benchTransport(rounds = ROUNDS): Promise<TransportResult> 
   }
 }
 
-async function measure(
+export async function measure(
   stack: Stack,
 ): Promise<{ perSecond: number; cpuMs: ReadonlyMap<string, number> }> {
   await send(stack, WARM_UP_CROPS, WARM_UP_CROPS)
