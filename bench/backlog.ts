@@ -132,7 +132,10 @@ export function printBacklog({ ours, theirs, ratio, theirsByDefault }: BacklogRe
   write(
     `\nBacklog: ${CROPS} crops of ${BYTES / 1000} KB drain over a link of ${ROUND_TRIP_MS} ms round trip, ${ROUNDS} rounds in turn, medians`,
   )
-  const what = { outage: "after an outage, from the link's return", burst: 'after a burst, the link being up' }
+  const what = {
+    outage: "after an outage, from the link's return",
+    burst: 'after a burst, the link being up',
+  }
   for (const name of CASES) {
     write(
       `  ${what[name].padEnd(42)} Sightline ${ours[name].toFixed(1)} s, Mosquitto's bridge ${theirs[name].toFixed(1)} s: ${ratio[name].toFixed(1)} times as fast (bar: 5)`,

@@ -115,11 +115,7 @@ const CLI = fileURLToPath(new URL('../cli.ts', import.meta.url))
 const CONF = fileURLToPath(new URL('../conf/', import.meta.url))
 
 /** Sightline as it comes: the files in conf/, every acknowledgement after the disk. */
-export async function sightline({
-  linkTo,
-  subscriber,
-  watchMemory,
-}: StackOptions): Promise<SightlineStack> {
+export async function sightline({ linkTo, subscriber, watchMemory }: StackOptions): Promise<SightlineStack> {
   const running = new Running(watchMemory)
   const { folder } = running
   const [edgePort, cloudPort, edgeHttp, cloudHttp, subscriberHttp] = (await freePorts(5)) as [

@@ -6,8 +6,8 @@ import {
   PacketReader,
   type PacketSink,
   PUBACK,
-  type Publish,
   PubackWriter,
+  type Publish,
   readPuback,
   readPublish,
 } from '../lib/packets.ts'

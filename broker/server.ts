@@ -176,9 +176,7 @@ export class BrokerServer implements AsyncDisposable {
 
   #listen(listener: Listener): Promise<Server> {
     const { promise, resolve, reject } = Promise.withResolvers<Server>()
-    const server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) =>
-      this.#connect(socket),
-    )
+    const server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => this.#connect(socket))
     server.maxConnections = this.#options.limits.connectionsMax
     const { log } = this.#options
     const failedToAccept = throttled((count) =>
@@ -284,14 +282,16 @@ export class BrokerServer implements AsyncDisposable {
     const connection = this.#connections.get(client?.conn as Socket)
     connection?.passedAedes()
     // MQTT 3.1.1 knows no refusal of a message: the connection ends, and the sender keeps it.
-    const refuse = (error: unknown) => done(this.#refused(error))
+    // Not before what aedes has acknowledged in this turn is written.
+    const refuse = (error: unknown) => void setImmediate(() => done(this.#refused(error)))
     try {
       const written = custody.accept(packet as MqttPacket, originOf(client))
       if (!written) done(null)
       else if (connection) connection.inTurn(written, () => done(null), refuse)
       else written.then(() => done(null), refuse)
     } catch (error) {
-      refuse(error)
+      if (connection) connection.inTurn(Promise.reject(error), () => {}, refuse)
+      else refuse(error)
     }
   }
 

@@ -125,7 +125,10 @@ export class Sessions {
 
   /** The session of a client, made where there is none. */
   ensure(clientId: string): Session {
-    return this.#sessions.get(clientId) ?? this.#make(clientId, this.#options.bounds, this.#options.inFlightMax, false)
+    return (
+      this.#sessions.get(clientId) ??
+      this.#make(clientId, this.#options.bounds, this.#options.inFlightMax, false)
+    )
   }
 
   /** Sessions that want a message of this topic kept for them, with the highest QoS they asked for. */

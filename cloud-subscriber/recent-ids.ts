@@ -117,7 +117,8 @@ class IdSet {
     const before = Buffer.from(this.#words.buffer, 0, this.#words.byteLength)
     this.#words = new Uint32Array(this.#words.length * 2)
     this.#size = 0
-    for (let at = 0; at < before.length; at += ID_BYTES) if (before.readUInt32LE(at) !== 0) this.add(before, at)
+    for (let at = 0; at < before.length; at += ID_BYTES)
+      if (before.readUInt32LE(at) !== 0) this.add(before, at)
   }
 }
 

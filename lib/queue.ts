@@ -704,7 +704,9 @@ export class Queue {
 
   /** @internal Whether its reader has kept up with `handOverMsMax` so far. */
   isPrompt(now: number): boolean {
-    return this.onEntries !== undefined && this.handOverMsMax > 0 && this.oldestAgeMs(now) < this.handOverMsMax
+    return (
+      this.onEntries !== undefined && this.handOverMsMax > 0 && this.oldestAgeMs(now) < this.handOverMsMax
+    )
   }
 
   /** @internal */

@@ -61,7 +61,12 @@ export class FolderBucket implements Bucket {
   #closing: Promise<void> | undefined
   #fault: Error | undefined
 
-  private constructor(path: string, publicUrl: string | undefined, thread: Worker, shared: SharedArrayBuffer) {
+  private constructor(
+    path: string,
+    publicUrl: string | undefined,
+    thread: Worker,
+    shared: SharedArrayBuffer,
+  ) {
     this.#shared = new Uint8Array(shared)
     this.#path = path
     this.#publicUrl = publicUrl

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -73,19 +73,113 @@ t.test('header, body and key come back as they were given, from disk too', async
   t.ok(again.has('key 0') && again.has('key 2') && !again.has('key 1'))
 })
 
-t.test('a message is not in the queue before it is on disk', async (t) => {
+t.test('readers have a message at once, its sender is told when it is on disk', async (t) => {
   const store = await openStore(t)
   const queue = store.queue('q', BOUNDLESS)
   let told = 0
   queue.onEntries = () => {
     told += 1
   }
-  const accepted = store.accept(message('a'), [queue])
-  t.equal(queue.size, 0)
-  t.equal(told, 0)
+  let safe = false
+  const accepted = store.accept(message('a'), [queue]).then(() => {
+    safe = true
+  })
+  t.equal(queue.read(queue.after(0) ?? 0)?.body.toString(), 'a')
+  t.equal(told, 1)
+  await Promise.resolve()
+  t.notOk(safe)
   await accepted
   t.equal(queue.size, 1)
-  t.equal(told, 1)
+})
+
+/** What a kill at this moment would leave behind. */
+async function asKilled(t: Test, { folder }: Store, name = 'q'): Promise<Queue> {
+  const copy = temporaryFolder(t)
+  cpSync(join(folder, 'store.mdb'), join(copy, 'store.mdb'))
+  return (await openStore(t, copy)).queue(name, BOUNDLESS)
+}
+
+/** A queue whose reader promises to be quick. */
+function prompt(queue: Queue, handOverMsMax: number): Queue {
+  queue.onEntries = () => {}
+  queue.handOverMsMax = handOverMsMax
+  return queue
+}
+
+t.test('what the next keeper acknowledges in time is safe, in the books, and never written', async (t) => {
+  const store = await openStore(t)
+  const queue = prompt(store.queue('q', BOUNDLESS), 60_000)
+  for (let n = 0; n < 500; n += 1) {
+    const accepted = store.accept(sized(20_000), [queue])
+    void queue.forwarded(queue.after(0) ?? 0)
+    await accepted
+  }
+  t.strictSame(queue.books, { accepted: 500, forwarded: 500, pending: 0, dropped: {} })
+  t.ok(statSync(join(store.folder, 'store.mdb')).size < 1e6, 'of 10 MB')
+  await until('the books are on disk', async () => (await asKilled(t, store)).books.forwarded === 500)
+})
+
+t.test('what it does not acknowledge in time is written, and its sender is told', async (t) => {
+  const store = await openStore(t)
+  const queue = prompt(store.queue('q', BOUNDLESS), 400)
+  const start = performance.now()
+  const accepted = [store.accept(message('a'), [queue]), store.accept(message('b'), [queue])]
+  t.equal((await asKilled(t, store)).size, 0, 'not yet')
+  void queue.forwarded(queue.after(0) ?? 0)
+  await accepted[0]
+  t.ok(performance.now() - start < 200, 'the first at once')
+  await accepted[1]
+  t.ok(performance.now() - start < 1000, 'the second soon')
+  const left = await asKilled(t, store)
+  t.strictSame(left.books, { accepted: 2, forwarded: 1, pending: 1, dropped: {} })
+  t.equal(left.read(left.after(0) ?? 0)?.body.toString(), 'b')
+})
+
+t.test('a queue that is behind, or whose reader is away, is written at once', async (t) => {
+  const store = await openStore(t)
+  const behind = prompt(store.queue('q', BOUNDLESS), 50)
+  await store.accept(message('a'), [behind])
+  await sleep(60)
+  const start = performance.now()
+  await store.accept(message('b'), [behind])
+  t.ok(performance.now() - start < 45)
+  t.equal((await asKilled(t, store)).size, 2)
+  const away = store.queue('away', BOUNDLESS)
+  const quick = prompt(store.queue('quick', BOUNDLESS), 60_000)
+  await store.accept(message('c'), [away, quick])
+  t.equal((await asKilled(t, store, 'away')).size, 1)
+  t.equal((await asKilled(t, store, 'quick')).size, 1, 'one transaction for all')
+})
+
+t.test('of several queues, those that still want a message have it on disk', async (t) => {
+  const store = await openStore(t)
+  const quick = prompt(store.queue('quick', BOUNDLESS), 200)
+  const slow = prompt(store.queue('slow', BOUNDLESS), 200)
+  const accepted = store.accept(message('a'), [quick, slow])
+  void quick.forwarded(quick.after(0) ?? 0)
+  await accepted
+  t.strictSame((await asKilled(t, store, 'quick')).books, {
+    accepted: 1,
+    forwarded: 1,
+    pending: 0,
+    dropped: {},
+  })
+  const left = await asKilled(t, store, 'slow')
+  t.strictSame(left.books, { accepted: 1, forwarded: 0, pending: 1, dropped: {} })
+  t.equal(left.read(left.after(0) ?? 0)?.body.toString(), 'a')
+  void slow.forwarded(slow.after(0) ?? 0)
+  await store.committed()
+  t.equal((await asKilled(t, store, 'slow')).size, 0)
+})
+
+t.test('a store that is closed writes what nobody has acknowledged', async (t) => {
+  const folder = temporaryFolder(t)
+  const store = await Store.open({ folder })
+  const queue = prompt(store.queue('q', BOUNDLESS), 60_000)
+  const accepted = store.accept(message('a'), [queue])
+  await store[Symbol.asyncDispose]()
+  await accepted
+  t.equal((await openStore(t, folder)).queue('q', BOUNDLESS).size, 1)
 })
 
 t.test('the books balance at every moment, through a random life with restarts', async (t) => {

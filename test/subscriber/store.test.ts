@@ -209,27 +209,30 @@ t.test(
   },
 )
 
-t.test('recent ids: at least half of so many are remembered, on disk, and no more than so many', async (t) => {
-  const folder = temporaryFolder(t)
-  const id = (n: number) => `01935c5a-0000-7000-8000-${String(n).padStart(12, '0')}`
-  const store = await Store.open({ folder })
-  const recent = new RecentIds(store, 1000)
-  for (let n = 0; n < 1500; n += 1) {
-    recent.add([id(n)])
-    if (n % 100 === 0) await store.committed()
-  }
-  await store[Symbol.asyncDispose]()
-  const again = await Store.open({ folder })
-  t.after(() => again[Symbol.asyncDispose]())
-  const later = new RecentIds(again, 1000)
-  t.strictSame(
-    [0, 499, 500, 1499, 1500].map((n) => later.has(id(n))),
-    [false, false, true, true, false],
-  )
-  later.add([id(2000), id(2001)])
-  await again.committed()
-  t.ok(later.has(id(2000)) && later.has(id(2001)))
-  t.ok(later.has(id(1000)), 'half of them at least')
-  t.notOk(later.has(id(500)), 'the oldest made room')
-  t.equal([...again.entries('recent ids')].length, 501, 'and on disk')
-})
+t.test(
+  'recent ids: at least half of so many are remembered, on disk, and no more than so many',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const id = (n: number) => `01935c5a-0000-7000-8000-${String(n).padStart(12, '0')}`
+    const store = await Store.open({ folder })
+    const recent = new RecentIds(store, 1000)
+    for (let n = 0; n < 1500; n += 1) {
+      recent.add([id(n)])
+      if (n % 100 === 0) await store.committed()
+    }
+    await store[Symbol.asyncDispose]()
+    const again = await Store.open({ folder })
+    t.after(() => again[Symbol.asyncDispose]())
+    const later = new RecentIds(again, 1000)
+    t.strictSame(
+      [0, 499, 500, 1499, 1500].map((n) => later.has(id(n))),
+      [false, false, true, true, false],
+    )
+    later.add([id(2000), id(2001)])
+    await again.committed()
+    t.ok(later.has(id(2000)) && later.has(id(2001)))
+    t.ok(later.has(id(1000)), 'half of them at least')
+    t.notOk(later.has(id(500)), 'the oldest made room')
+    t.equal([...again.entries('recent ids')].length, 501, 'and on disk')
+  },
+)
