@@ -166,7 +166,7 @@ t.test('messages wait in memory for a reader who is quick, and on disk for one w
   client.socket.write(publish(2))
   await reader.publishesReached(2)
   await client.next(({ cmd }) => cmd === 'puback') // the reader says nothing: it is on disk
-  broker.kill()
+  await broker.kill()
   await broker.restart()
   const again = await RawClient.open(t, broker.port, 'keeper')
   t.match((await again.publishesReached(1))[0], { payload: Buffer.from('2') })
