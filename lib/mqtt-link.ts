@@ -45,6 +45,7 @@ export interface LinkOptions {
   readonly sessionExpiryS?: number
   /** How many messages the broker may have out to us unacknowledged (MQTT 5; others send what they like). */
   readonly receiveMax?: number
+  /** Asked of the broker (MQTT 5). What comes all the same is passed on, for its receiver to judge. */
   readonly packetBytesMax: number
   readonly keepaliveS: number
   readonly connectMsMax: number
@@ -115,7 +116,7 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     this.#socket = socket
     this.#options = options
     this.#parser = mqtt.parser({ protocolVersion: options.protocol })
-    this.#reader = new PacketReader(options.packetBytesMax)
+    this.#reader = new PacketReader(PACKET_BYTES_MAX)
     this.#pubacks = new PubackWriter(socket)
   }
 
@@ -300,7 +301,7 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
       this.#end(
         failure(
           'BROKER_PROTOCOL',
-          `${this.#options.url} sent a packet of ${tooLarge} bytes; the limit is ${this.#options.packetBytesMax}. Raise "payloadMax", or let the broker refuse such messages.`,
+          `${this.#options.url} sent a packet of a length that MQTT does not know.`,
         ),
       )
   }
@@ -426,6 +427,8 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
 }
 
 const GOODBYE_MS_MAX = 1000
+/** What four digits of a remaining length can say (MQTT 3.1.1, 2.2.3). */
+const PACKET_BYTES_MAX = 268_435_455
 
 const disconnectReason = (code: number | undefined) =>
   code === 0x8e

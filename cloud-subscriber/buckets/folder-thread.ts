@@ -48,7 +48,7 @@ export interface FolderAnswer {
 }
 
 /** Descriptors kept open for the next sync; files beyond it are opened again by name. */
-const UNSYNCED_DESCRIPTORS_MAX = 1024
+const UNSYNCED_DESCRIPTORS_MAX = 512
 /** fsyncs at a time. The thread pool runs four; the rest wait in line with their descriptors. */
 const FSYNCS_MAX = 16
 /** Folders remembered as existing. A camera makes one an hour. */
