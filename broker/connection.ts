@@ -48,6 +48,9 @@ export interface ConnectionHandler {
 /** Read and not yet asked for by aedes: the connection is read no further, bytes. */
 const FOR_AEDES_BYTES_MAX = 256 * 1024
 
+/** What was acknowledged before a message is refused has this time to go out. */
+const FAREWELL_MS_MAX = 1000
+
 interface Turn {
   done: boolean
   readonly bytes: number
@@ -84,7 +87,9 @@ export class Connection implements PacketSink {
     this.#pubacks = new PubackWriter(socket)
     const read = socket.read.bind(socket)
     socket.read = (size?: number) => {
-      if (size === 0 || this.#forAedes.length === 0) return read(size) // which also tells of the end
+      if (this.#forAedes.length === 0) return this.#held ? null : read(size) // which reads on, and tells of the end
+      if (size === 0) return null // the end comes after what came before it
+      setImmediate(() => socket.read(0))
       const bytes = Buffer.concat(this.#forAedes)
       this.#forAedes = []
       this.#forAedesBytes = 0
@@ -161,7 +166,10 @@ export class Connection implements PacketSink {
     const message = readPublish(packet, bodyAt, 4)
     if (!message) return false
     const refuse = (error: unknown) => {
-      this.#options.socket.destroySoon() // MQTT 3.1.1 knows no refusal of a message: the sender keeps it
+      // MQTT 3.1.1 knows no refusal of a message: the connection ends, and the sender keeps it.
+      const { socket } = this.#options
+      socket.destroySoon()
+      setTimeout(() => socket.destroy(), FAREWELL_MS_MAX).unref() // where the client does not read
       handler.refused(client, error)
     }
     let kept: Promise<void> | undefined
@@ -183,8 +191,8 @@ export class Connection implements PacketSink {
   }
 
   /** Lets a message of aedes' on in its turn. */
-  inTurn(kept: Promise<void>, finish: () => void, refuse: (error: unknown) => void): void {
-    this.#queueUp(kept, { done: false, bytes: 0, messageId: 0, finish }, refuse)
+  inTurn(kept: Promise<void>, bytes: number, finish: () => void, refuse: (error: unknown) => void): void {
+    this.#queueUp(kept, { done: false, bytes, messageId: 0, finish }, refuse)
   }
 
   #queueUp(kept: Promise<void>, turn: Turn, refuse: (error: unknown) => void): void {

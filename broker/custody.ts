@@ -31,6 +31,9 @@ export interface Origin {
   readonly isBridge: boolean
 }
 
+/** What aedes takes too (`maxTopicLevels`): a message beyond it would stop the bridge that brings it to a broker. */
+const TOPIC_LEVELS_MAX = 100
+
 export class Custody {
   readonly #options: CustodyOptions
 
@@ -53,6 +56,8 @@ export class Custody {
         `A topic of ${Buffer.byteLength(topic)} bytes is over the limit of ${topicBytesMax}.`,
       )
     }
+    if (topic.split('/', TOPIC_LEVELS_MAX + 1).length > TOPIC_LEVELS_MAX)
+      throw failure('TOPIC_INVALID', `A topic of more than ${TOPIC_LEVELS_MAX} levels is over the limit.`)
     let written: Promise<void> | undefined
     if (qos > 0) {
       const client = { id: origin.clientId }

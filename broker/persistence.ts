@@ -46,6 +46,8 @@ export class Persistence {
   readonly #custody: boolean
   broker: { readonly id: string } | undefined
   readonly #incoming = new Set<string>()
+  /** Of these, those that aedes has not asked for yet. */
+  readonly #gated = new Set<string>()
 
   constructor({ store, sessions, custody }: PersistenceOptions) {
     this.#store = store
@@ -216,10 +218,12 @@ export class Persistence {
     const key = incomingKey(client, packet.messageId)
     if (this.#custody && this.#incoming.has(key)) return Promise.resolve()
     this.#incoming.add(key)
+    if (this.#custody) this.#gated.add(key)
     const written = this.#store.put(TABLE_INCOMING, key, packMessage(toStored(packet)))
     // Not accepted: when it is sent again, it is no duplicate.
     written.catch(() => {
       this.#incoming.delete(key)
+      this.#gated.delete(key)
       void this.#store.remove(TABLE_INCOMING, key)
     })
     return written
@@ -227,6 +231,8 @@ export class Persistence {
 
   async incomingGetPacket(client: ClientLike, packet: { messageId?: number }): Promise<object> {
     const key = incomingKey(client, packet.messageId)
+    // Through our gate, and for aedes, which looks after that, the first time.
+    if (this.#gated.delete(key)) throw new Error('no such packet')
     const body = this.#incoming.has(key) ? this.#store.get(TABLE_INCOMING, key) : undefined
     if (!body) throw new Error('no such packet')
     return toPacket(unpackMessage(body), packet.messageId)
@@ -234,6 +240,7 @@ export class Persistence {
 
   async incomingDelPacket(client: ClientLike, packet: { messageId?: number }): Promise<void> {
     const key = incomingKey(client, packet.messageId)
+    this.#gated.delete(key)
     if (!this.#incoming.delete(key)) throw new Error('no such packet')
     await this.#store.remove(TABLE_INCOMING, key)
   }
@@ -243,6 +250,7 @@ export class Persistence {
     for (const key of this.#incoming) {
       if (!key.startsWith(prefix)) continue
       this.#incoming.delete(key)
+      this.#gated.delete(key)
       void this.#store.remove(TABLE_INCOMING, key)
     }
     await this.#store.committed()

@@ -279,7 +279,8 @@ export class BrokerServer implements AsyncDisposable {
       done(new Error('not allowed to publish to this topic'))
       return
     }
-    const connection = this.#connections.get(client?.conn as Socket)
+    // A will comes when its connection is over.
+    const connection = client?.closed ? undefined : this.#connections.get(client?.conn as Socket)
     connection?.passedAedes()
     // MQTT 3.1.1 knows no refusal of a message: the connection ends, and the sender keeps it.
     // Not before what aedes has acknowledged in this turn is written.
@@ -287,10 +288,10 @@ export class BrokerServer implements AsyncDisposable {
     try {
       const written = custody.accept(packet as MqttPacket, originOf(client))
       if (!written) done(null)
-      else if (connection) connection.inTurn(written, () => done(null), refuse)
+      else if (connection) connection.inTurn(written, packet.payload.length, () => done(null), refuse)
       else written.then(() => done(null), refuse)
     } catch (error) {
-      if (connection) connection.inTurn(Promise.reject(error), () => {}, refuse)
+      if (connection) connection.inTurn(Promise.reject(error), 0, () => {}, refuse)
       else refuse(error)
     }
   }

@@ -299,10 +299,7 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     const tooLarge = this.#reader.read(bytes, this.#sink)
     if (tooLarge > 0)
       this.#end(
-        failure(
-          'BROKER_PROTOCOL',
-          `${this.#options.url} sent a packet of a length that MQTT does not know.`,
-        ),
+        failure('BROKER_PROTOCOL', `${this.#options.url} sent a packet of a length that MQTT does not know.`),
       )
   }
 

@@ -96,6 +96,8 @@ interface Acceptance {
   queues: readonly Queue[]
   readonly key: string | undefined
   readonly atMs: number
+  /** By a clock that nobody sets. */
+  readonly stagedAtMs: number
   readonly safe: PromiseWithResolvers<void>
 }
 
@@ -302,7 +304,7 @@ export class Store implements AsyncDisposable {
     this.#sequence += 1
     const sequence = this.#sequence
     const safe = newPromise()
-    this.#staged.set(sequence, { sequence, message, queues, key, atMs, safe })
+    this.#staged.set(sequence, { sequence, message, queues, key, atMs, stagedAtMs: performance.now(), safe })
     this.#stagedBytes += bytes
     if (queues.length > 1) this.#shared.set(sequence, queues.length)
     for (const queue of queues) {
@@ -322,7 +324,7 @@ export class Store implements AsyncDisposable {
       this.#handOver = undefined
       const [oldest] = this.#staged.values()
       if (!oldest) return
-      if (Date.now() - oldest.atMs >= msMax / 2) this.#writeStaged()
+      if (performance.now() - oldest.stagedAtMs >= msMax / 2) this.#writeStaged()
       else this.#handOver = this.#writeLater(oldest.queues)
     }, msMax / 2)
   }
@@ -704,9 +706,10 @@ export class Queue {
 
   /** @internal Whether its reader has kept up with `handOverMsMax` so far. */
   isPrompt(now: number): boolean {
-    return (
-      this.onEntries !== undefined && this.handOverMsMax > 0 && this.oldestAgeMs(now) < this.handOverMsMax
-    )
+    if (this.onEntries === undefined) return false
+    const first = this.#entries.after(0)
+    const age = first === undefined ? 0 : now - (this.#entries.timeOf(first) ?? now)
+    return age >= 0 && age < this.handOverMsMax // below 0: the clock was set back, and tells nothing
   }
 
   /** @internal */

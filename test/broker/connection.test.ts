@@ -141,6 +141,58 @@ t.test('with one broker', async (t) => {
     },
   )
 
+  await t.test('what comes before the end is dealt with before it', async (t) => {
+    const live = await RawClient.open(t, port, 'live', { clean: true })
+    await live.subscribe('live/#', 0)
+    const client = await RawClient.open(t, port, 'leaving', {
+      clean: true,
+      will: { topic: 'live/will', payload: Buffer.from('gone'), qos: 0, retain: false },
+    })
+    const payload = Buffer.alloc(5000, 'x')
+    const messages = Array.from({ length: 200 }, () => publish(1, 'live/x', { qos: 0, payload }))
+    client.socket.end(Buffer.concat([...messages, mqtt.generate({ cmd: 'disconnect' })]))
+    await client.ended()
+    await live.publishesReached(200)
+    await sleep(300)
+    t.equal(live.publishes.length, 200, 'and no will')
+  })
+
+  await t.test('what a connection waits for is bounded, whatever else it sends', async (t) => {
+    const client = await RawClient.open(t, port, 'chatty', { clean: true })
+    const payload = Buffer.alloc(90_000, 'x')
+    const count = 200
+    for (let id = 1; id <= count; id += 1)
+      client.socket.write(
+        Buffer.concat([publish(id, 'kept/flood', { payload }), mqtt.generate({ cmd: 'pingreq' })]),
+      )
+    await until('all are acknowledged', () => acknowledged(client).length === count)
+    t.equal(client.received.filter(({ cmd }) => cmd === 'pingresp').length, count)
+  })
+
+  await t.test('a topic that no broker would take does not reach the queue of a bridge', async (t) => {
+    const client = await RawClient.open(t, port, 'deep', { clean: true })
+    client.socket.write(publish(1, `kept/${'a/'.repeat(150)}z`))
+    await client.ended()
+    t.strictSame(acknowledged(client), [])
+    await broker.line(({ code }) => code === 'TOPIC_INVALID')
+  })
+
+  await t.test('who reads live gets messages at QoS 2 too, once', async (t) => {
+    const live = await RawClient.open(t, port, 'live', { clean: true })
+    await live.subscribe('kept/two', 1)
+    const client = await RawClient.open(t, port, 'twice', { clean: false })
+    const message = publish(5, 'kept/two', { qos: 2 })
+    client.socket.write(message)
+    await client.next(({ cmd }) => cmd === 'pubrec')
+    client.socket.write(publish(5, 'kept/two', { qos: 2, dup: true }))
+    await client.next(({ cmd }) => cmd === 'pubrec')
+    client.send({ cmd: 'pubrel', messageId: 5 })
+    await client.next(({ cmd }) => cmd === 'pubcomp')
+    await sleep(200)
+    t.equal(live.publishes.length, 1)
+    t.match(live.publishes[0], { payload: Buffer.from('5'), qos: 1 })
+  })
+
   await t.test('a half-closed connection is closed, and what it sent before is kept', async (t) => {
     const { accepted } = await broker.books('session/keeper')
     const client = await RawClient.open(t, port, 'half', { clean: true })

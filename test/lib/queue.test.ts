@@ -151,6 +151,21 @@ t.test('a queue that is behind, or whose reader is away, is written at once', as
   t.equal((await asKilled(t, store, 'quick')).size, 1, 'one transaction for all')
 })
 
+t.test('a clock that is set back delays nothing', async (t) => {
+  const store = await openStore(t)
+  const queue = prompt(store.queue('q', BOUNDLESS), 100)
+  const { now } = Date
+  const accepted = store.accept(message('a'), [queue])
+  Date.now = () => now() - 3_600_000
+  t.teardown(() => {
+    Date.now = now
+  })
+  const start = performance.now()
+  await accepted
+  await store.accept(message('b'), [queue])
+  t.ok(performance.now() - start < 500)
+})
+
 t.test('of several queues, those that still want a message have it on disk', async (t) => {
   const store = await openStore(t)
   const quick = prompt(store.queue('quick', BOUNDLESS), 200)
