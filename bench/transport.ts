@@ -11,8 +11,8 @@ import { median, mosquitto, type Stack, sightline } from './stacks.ts'
  * files' own times. The same load generator on every line, the lines in turn, medians.
  */
 const CROPS = 5000
-/** Sent first and not counted: programs that run for months are compiled, those just started are not yet. */
-const WARM_UP_CROPS = 2000
+/** Sent first and not counted: programs that run for months are compiled, those just started are for seconds yet. */
+const WARM_UP_CROPS = 6000
 const BYTES = 20_000
 const WINDOW = 200
 const ROUNDS = 5

@@ -160,7 +160,7 @@ export class FolderBucket implements Bucket {
     assertKey(object.key)
     signal?.throwIfAborted()
     if (this.#closing) throw failure('BUCKET_REFUSED', `The ${this.description} is closed.`)
-    const path = join(this.#path, object.key)
+    const path = `${this.#path}/${object.key}`
     const bytes = object.body.byteLength
     const at = this.#takeShared(bytes)
     if (at !== undefined) {
