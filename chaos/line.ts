@@ -1,0 +1,135 @@
+import { readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { storedKeys } from '../test/kit/bucket-folder.ts'
+import {
+  bridgeConfig,
+  brokerConfig,
+  missing,
+  Program,
+  subscriberConfig,
+  type Test,
+  temporaryFolder,
+} from '../test/kit/programs.ts'
+import { TcpProxy } from '../test/kit/proxy.ts'
+import { until } from '../test/kit/wait.ts'
+import { cropFilter, TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
+import { checksum, Publisher } from './publisher.ts'
+
+/** The whole line as real processes, with a link that can be made bad, and the proof that it has lost nothing. */
+
+const FILTER = cropFilter(TOPIC_PREFIX_DEFAULT)
+const SETTLE_MS_MAX = 60_000
+
+export const KEEPERS = ['edge', 'cloud', 'subscriber'] as const
+export type Keeper = (typeof KEEPERS)[number]
+
+export class Line implements AsyncDisposable {
+  readonly keepers: Readonly<Record<Keeper, Program>>
+  /** Between the edge broker and the cloud broker. */
+  readonly link: TcpProxy
+  readonly bucket: string
+  readonly #stack: AsyncDisposableStack
+
+  private constructor(
+    keepers: Readonly<Record<Keeper, Program>>,
+    link: TcpProxy,
+    bucket: string,
+    stack: AsyncDisposableStack,
+  ) {
+    this.keepers = keepers
+    this.link = link
+    this.bucket = bucket
+    this.#stack = stack
+  }
+
+  static async open(): Promise<Line> {
+    await using stack = new AsyncDisposableStack()
+    const own: Test = { after: (handler) => void stack.defer(handler) }
+    const bucket = temporaryFolder(own)
+    const cloud = await Program.start(
+      own,
+      'broker',
+      brokerConfig(own, {
+        name: 'cloud',
+        mustBeKept: [FILTER],
+        queues: [{ clientId: 'sightline-subscriber', topics: [FILTER] }],
+      }),
+    )
+    const link = stack.use(await TcpProxy.open({ host: '127.0.0.1', port: cloud.port, mqtt: true }))
+    const [edge, subscriber] = (await Promise.all([
+      Program.start(
+        own,
+        'broker',
+        brokerConfig(own, {
+          name: 'edge',
+          mustBeKept: [FILTER],
+          bridges: [bridgeConfig(link.url, { topics: [{ filter: FILTER }], acknowledgeTimeout: '4s' })],
+        }),
+      ),
+      Program.start(
+        own,
+        'subscriber',
+        subscriberConfig(own, cloud.url, { bucket: { type: 'folder', path: bucket } }),
+      ),
+    ])) as [Program, Program]
+    return new Line({ edge, cloud, subscriber }, link, bucket, stack.move())
+  }
+
+  publisher(count: number, perSecond: number, random: () => number): Publisher {
+    return new Publisher({ url: this.keepers.edge.url, count, perSecond, random })
+  }
+
+  /**
+   * Every crop that was acknowledged is in the bucket, whole and once, nothing else is; every keeper is well, has let go
+   * of all, and its books balance.
+   * @returns what is not so, in sentences; none where all is well
+   */
+  async faults({ acknowledged, count }: Publisher): Promise<string[]> {
+    const faults: string[] = []
+    const fault = (text: string) => void (faults.length < 20 && faults.push(text))
+    if (acknowledged.size < count) fault(`only ${acknowledged.size} of ${count} crops were acknowledged`)
+    const stored = () => storedKeys(this.bucket)
+    await until('all are stored', () => stored().length >= acknowledged.size, SETTLE_MS_MAX).catch(() =>
+      fault(`only ${stored().length} of ${acknowledged.size} acknowledged crops are in the bucket`),
+    )
+    await until(
+      'all is let go',
+      async () => (await this.#books()).every(({ books }) => books.pending === 0),
+      SETTLE_MS_MAX,
+    ).catch(() => fault('a keeper does not let go of what it has handed on'))
+    const seen = new Map<string, string>()
+    for (const key of stored()) {
+      const id = basename(key, '.jpg')
+      if (seen.has(id)) fault(`${id} is stored twice: ${seen.get(id)}, ${key}`)
+      seen.set(id, key)
+      const expected = acknowledged.get(id)
+      if (expected === undefined) fault(`${id} was stored and never acknowledged`)
+      else if (checksum(readFileSync(join(this.bucket, key))) !== expected)
+        fault(`${id} was changed on its way`)
+    }
+    for (const id of acknowledged.keys()) if (!seen.has(id)) fault(`${id} was acknowledged and is lost`)
+    for (const { name, books } of await this.#books()) {
+      if (missing(books) !== 0) fault(`the books of ${name} do not balance: ${JSON.stringify(books)}`)
+      if (Object.keys(books.dropped).length > 0) fault(`${name} dropped: ${JSON.stringify(books.dropped)}`)
+    }
+    for (const name of KEEPERS) {
+      const { ok, checks } = await this.keepers[name].health()
+      if (!ok) fault(`the ${name} is not well: ${JSON.stringify(checks)}`)
+    }
+    return faults
+  }
+
+  async #books() {
+    const { edge, cloud, subscriber } = this.keepers
+    return [
+      { name: 'the edge broker', books: await edge.books('bridge/cloud') },
+      { name: 'the cloud broker', books: await cloud.books('session/sightline-subscriber') },
+      { name: 'the inbox', books: await subscriber.books('inbox') },
+      { name: 'the quarantine', books: await subscriber.books('quarantine') },
+    ]
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack[Symbol.asyncDispose]()
+  }
+}

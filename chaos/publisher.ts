@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { noiseCrop } from '../bench/load.ts'
+import { MqttLink } from '../lib/mqtt-link.ts'
+import { cropTopic, TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
+
+/**
+ * A device as the broker sees it: crops at a steady pace, a window of them in flight, and on each new connection what
+ * was not acknowledged on the last one. It remembers what was acknowledged, and what each crop was.
+ */
+
+const WINDOW = 50
+const BYTES_MIN = 2_000
+const BYTES_MAX = 30_000
+const RECONNECT_MS = 50
+
+export class Publisher {
+  /** Checksum of each crop that was acknowledged, by id. */
+  readonly acknowledged = new Map<string, string>()
+  readonly count: number
+  /** How often a crop was sent once more. */
+  resent = 0
+  readonly #url: string
+  readonly #random: () => number
+  readonly #perSecond: number
+  readonly #topic = cropTopic(TOPIC_PREFIX_DEFAULT, { site: 'bench', device: 'load', camera: 'cam' })
+  /** Made and not acknowledged yet, oldest first. */
+  readonly #waiting = new Map<string, Buffer>()
+  #made = 0
+  #link: MqttLink | undefined
+  #started = 0
+
+  constructor(options: { url: string; count: number; perSecond: number; random: () => number }) {
+    this.#url = options.url
+    this.count = options.count
+    this.#perSecond = options.perSecond
+    this.#random = options.random
+  }
+
+  /** Resolves when every crop is acknowledged. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.#started = performance.now()
+    while (this.acknowledged.size < this.count && !signal.aborted) {
+      try {
+        await using link = await MqttLink.open({
+          url: this.#url,
+          clientId: 'device',
+          protocol: 4,
+          clean: true,
+          packetBytesMax: 1e6,
+          keepaliveS: 10,
+          connectMsMax: 2000,
+        })
+        this.#link = link
+        await this.#send(link, signal)
+      } catch {
+        // The broker is away: that is what this is about.
+      }
+      await sleep(RECONNECT_MS)
+    }
+  }
+
+  /** The device's plug is pulled: what it has sent may have arrived or not. */
+  cut(): void {
+    this.#link?.destroy()
+  }
+
+  async #send(link: MqttLink, signal: AbortSignal): Promise<void> {
+    const closed = new Promise<void>((resolve) => link.once('close', () => resolve()))
+    const flights = new Map<number, string>()
+    let again = [...this.#waiting.keys()]
+    this.resent += again.length
+    let lastId = 0
+    link.on('puback', (messageId) => {
+      const id = flights.get(messageId)
+      const payload = id === undefined ? undefined : this.#waiting.get(id)
+      if (id === undefined || !payload) return
+      flights.delete(messageId)
+      this.#waiting.delete(id)
+      this.acknowledged.set(id, checksum(payload))
+    })
+    while (!link.closed && !signal.aborted && this.acknowledged.size < this.count) {
+      const due = Math.min(
+        this.count,
+        Math.floor(((performance.now() - this.#started) / 1000) * this.#perSecond) + 1,
+      )
+      while (flights.size < WINDOW && (again.length > 0 || this.#made < due)) {
+        const id = again[0] ?? this.#make()
+        again = again.slice(1)
+        const payload = this.#waiting.get(id) as Buffer
+        lastId = (lastId % 65_535) + 1
+        flights.set(lastId, id)
+        link.publish({ topic: this.#topic, payload, messageId: lastId, dup: false })
+      }
+      await Promise.race([sleep(5), closed])
+    }
+  }
+
+  #make(): string {
+    this.#made += 1
+    const { id, payload } = noiseCrop(BYTES_MIN + Math.floor(this.#random() * (BYTES_MAX - BYTES_MIN)))
+    this.#waiting.set(id, payload)
+    return id
+  }
+}
+
+export const checksum = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
