@@ -258,6 +258,7 @@ t.test(
     const reader = new Reader()
     await reader.connect(t, cloud.port)
     await until('the five have crossed', () => reader.came.length === 5)
+    await until('and are let go', async () => (await edge.books('bridge/cloud')).pending === 0)
     await publishAll(t, edge.port, 'x', ['5'])
     await until('the sixth too', () => reader.came.length === 6)
     t.strictSame(reader.texts, numbered(6))
