@@ -337,6 +337,8 @@ t.test('messages that are no crop go to quarantine, whole, and block nobody', si
     'not a JPEG',
     'too large',
   ])
+  // What its queue holds comes before its subscription is confirmed.
+  await until('it has subscribed', async () => (await fetch(`${http}/healthz`)).ok)
   t.match(await (await fetch(`${http}/healthz`)).json(), { ok: true, checks: { quarantine: '5 messages' } })
   const lines = subscriber.log.filter(({ code }) => code === 'CROP_INVALID')
   t.equal(lines.length, 5)
