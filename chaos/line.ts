@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { storedKeys } from '../test/kit/bucket-folder.ts'
 import {
   bridgeConfig,
@@ -13,12 +14,13 @@ import {
 import { TcpProxy } from '../test/kit/proxy.ts'
 import { until } from '../test/kit/wait.ts'
 import { cropFilter, TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
-import { checksum, Publisher } from './publisher.ts'
+import { checksum, Publisher, type PublisherOptions } from './publisher.ts'
 
 /** The whole line as real processes, with a link that can be made bad, and the proof that it has lost nothing. */
 
 const FILTER = cropFilter(TOPIC_PREFIX_DEFAULT)
-const SETTLE_MS_MAX = 60_000
+const SETTLE_MS_MAX = 5 * 60_000
+const LOOK_INTERVAL_MS = 500
 
 export const KEEPERS = ['edge', 'cloud', 'subscriber'] as const
 export type Keeper = (typeof KEEPERS)[number]
@@ -75,8 +77,8 @@ export class Line implements AsyncDisposable {
     return new Line({ edge, cloud, subscriber }, link, bucket, stack.move())
   }
 
-  publisher(count: number, perSecond: number, random: () => number): Publisher {
-    return new Publisher({ url: this.keepers.edge.url, count, perSecond, random })
+  publisher(options: Omit<PublisherOptions, 'url'>): Publisher {
+    return new Publisher({ url: this.keepers.edge.url, ...options })
   }
 
   /**
@@ -89,13 +91,11 @@ export class Line implements AsyncDisposable {
     const fault = (text: string) => void (faults.length < 20 && faults.push(text))
     if (acknowledged.size < count) fault(`only ${acknowledged.size} of ${count} crops were acknowledged`)
     const stored = () => storedKeys(this.bucket)
-    await until('all are stored', () => stored().length >= acknowledged.size, SETTLE_MS_MAX).catch(() =>
+    await slowly('all are stored', () => stored().length >= acknowledged.size).catch(() =>
       fault(`only ${stored().length} of ${acknowledged.size} acknowledged crops are in the bucket`),
     )
-    await until(
-      'all is let go',
-      async () => (await this.#books()).every(({ books }) => books.pending === 0),
-      SETTLE_MS_MAX,
+    await slowly('all is let go', async () =>
+      (await this.#books()).every(({ books }) => books.pending === 0),
     ).catch(() => fault('a keeper does not let go of what it has handed on'))
     const seen = new Map<string, string>()
     for (const key of stored()) {
@@ -133,3 +133,15 @@ export class Line implements AsyncDisposable {
     await this.#stack[Symbol.asyncDispose]()
   }
 }
+
+/** Looking costs: a bucket of 100,000 files is long to list. */
+const slowly = (what: string, test: () => boolean | Promise<boolean>) =>
+  until(
+    what,
+    async () => {
+      if (await test()) return true
+      await sleep(LOOK_INTERVAL_MS)
+      return false
+    },
+    SETTLE_MS_MAX,
+  )

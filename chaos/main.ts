@@ -49,7 +49,7 @@ async function main(): Promise<number> {
   let acknowledged = 0
   const failed: string[] = []
   for (const [at, scenario] of chosen.entries()) {
-    const { count, faults, seconds, resent } = await run(scenario, scale, seed + at)
+    const { count, faults, seconds, resent } = await run(scenario, scale, values.short, seed + at)
     acknowledged += count
     process.stdout.write(
       `  ${faults.length === 0 ? 'ok  ' : 'FAIL'} ${scenario.name.padEnd(16)} ${String(count).padStart(6)} acknowledged, ${resent} sent again, ${seconds.toFixed(0)} s: ${scenario.what}\n`,
@@ -65,11 +65,16 @@ async function main(): Promise<number> {
   return failed.length === 0 ? 0 : 1
 }
 
-async function run(scenario: Scenario, scale: Scale, seed: number) {
+async function run(scenario: Scenario, scale: Scale, short: boolean, seed: number) {
   const random = seeded(seed)
   const start = performance.now()
   await using line = await Line.open()
-  const publisher = line.publisher(scale.crops, scale.perSecond, random)
+  const { backlog } = scenario
+  const publisher = line.publisher(
+    backlog
+      ? { count: short ? backlog.short : backlog.full, perSecond: 1e6, bytes: [1000, 3000], random }
+      : { count: scale.crops, perSecond: scale.perSecond, bytes: [2000, 30_000], random },
+  )
   const signal = AbortSignal.timeout(RUN_MS_MAX)
   const publishing = publisher.run(signal)
   const faults: string[] = []

@@ -10,19 +10,30 @@ import { cropTopic, TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
  */
 
 const WINDOW = 50
-const BYTES_MIN = 2_000
-const BYTES_MAX = 30_000
 const RECONNECT_MS = 50
+
+export interface PublisherOptions {
+  readonly url: string
+  readonly count: number
+  readonly perSecond: number
+  /** The size of a crop. */
+  readonly bytes: readonly [min: number, max: number]
+  readonly random: () => number
+}
 
 export class Publisher {
   /** Checksum of each crop that was acknowledged, by id. */
   readonly acknowledged = new Map<string, string>()
   readonly count: number
+  /** Resolves when every crop is acknowledged, or `run` has been given up. */
+  readonly done: Promise<void>
   /** How often a crop was sent once more. */
   resent = 0
   readonly #url: string
   readonly #random: () => number
   readonly #perSecond: number
+  readonly #bytes: readonly [min: number, max: number]
+  readonly #end = Promise.withResolvers<void>()
   readonly #topic = cropTopic(TOPIC_PREFIX_DEFAULT, { site: 'bench', device: 'load', camera: 'cam' })
   /** Made and not acknowledged yet, oldest first. */
   readonly #waiting = new Map<string, Buffer>()
@@ -30,7 +41,9 @@ export class Publisher {
   #link: MqttLink | undefined
   #started = 0
 
-  constructor(options: { url: string; count: number; perSecond: number; random: () => number }) {
+  constructor(options: PublisherOptions) {
+    this.done = this.#end.promise
+    this.#bytes = options.bytes
     this.#url = options.url
     this.count = options.count
     this.#perSecond = options.perSecond
@@ -40,6 +53,11 @@ export class Publisher {
   /** Resolves when every crop is acknowledged. */
   async run(signal: AbortSignal): Promise<void> {
     this.#started = performance.now()
+    await this.#run(signal)
+    this.#end.resolve()
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
     while (this.acknowledged.size < this.count && !signal.aborted) {
       try {
         await using link = await MqttLink.open({
@@ -98,7 +116,8 @@ export class Publisher {
 
   #make(): string {
     this.#made += 1
-    const { id, payload } = noiseCrop(BYTES_MIN + Math.floor(this.#random() * (BYTES_MAX - BYTES_MIN)))
+    const [min, max] = this.#bytes
+    const { id, payload } = noiseCrop(min + Math.floor(this.#random() * (max - min)))
     this.#waiting.set(id, payload)
     return id
   }

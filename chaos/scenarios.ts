@@ -13,6 +13,8 @@ export interface Scale {
 export interface Scenario {
   readonly name: string
   readonly what: string
+  /** So many crops instead, small ones and as fast as they are taken, in place of `Scale.crops`. */
+  readonly backlog?: { readonly full: number; readonly short: number }
   run(line: Line, publisher: Publisher, scale: Scale, random: () => number): Promise<void>
 }
 
@@ -84,7 +86,8 @@ export const SCENARIOS: readonly Scenario[] = [
   link('link-puback', 'the link is cut between PUBLISH and PUBACK', async ({ link }, random, { kills }) => {
     for (let n = 0; n < kills; n += 1) {
       await sleep(random() * CALM_MS_MAX)
-      link.cutWhen((packet, direction) => direction === 'down' && packet.cmd === 'puback')
+      const cut = link.cutWhen((packet, direction) => direction === 'down' && packet.cmd === 'puback')
+      await Promise.race([cut, sleep(2000)])
     }
   }),
   link('link-stall', 'the link stalls and goes on', async ({ link }, random, { kills }) => {
@@ -120,4 +123,25 @@ export const SCENARIOS: readonly Scenario[] = [
       link.latencyMs = 0
     },
   ),
+  {
+    name: 'outage',
+    what: 'the link is down while all the crops come, and then they drain',
+    backlog: { full: 100_000, short: 5000 },
+    async run({ link }, publisher) {
+      link.refuse()
+      link.cut()
+      await publisher.done
+      await link.accept()
+    },
+  },
+  {
+    name: 'subscriber-away',
+    what: 'all the crops wait in the cloud for a subscriber that is away',
+    backlog: { full: 100_000, short: 5000 },
+    async run({ keepers }, publisher) {
+      await keepers.subscriber.kill()
+      await publisher.done
+      await keepers.subscriber.start()
+    },
+  },
 ]
