@@ -31,6 +31,8 @@ import { checkStoreFile } from './store-file.ts'
  */
 
 const STORE_VERSION = 1
+/** Its name in a store's folder. */
+export const STORE_FILE = 'store.mdb'
 const EXPIRY_INTERVAL_MS = 1000
 /** A transaction that failed (a full disk) keeps its releases and tries them again after this. */
 const RETRY_INTERVAL_MS = 1000
@@ -70,7 +72,8 @@ export interface Books {
   readonly dropped: Readonly<Record<string, number>>
 }
 
-interface QueueRecord {
+/** @internal As it is on disk. */
+export interface QueueRecord {
   id: number
   accepted: number
   forwarded: number
@@ -181,7 +184,7 @@ export class Store implements AsyncDisposable {
     const lock = FolderLock.take(folder)
     let root: RootDatabase<Uint8Array, string> | undefined
     try {
-      const path = join(folder, 'store.mdb')
+      const path = join(folder, STORE_FILE)
       checkStoreFile(path)
       root = openLmdb<Uint8Array, string>({
         path,
@@ -763,7 +766,8 @@ function encodeReference(atMs: number, { header, body }: Message, key = ''): Buf
   return reference
 }
 
-function decodeReference(value: Uint8Array): {
+/** @internal */
+export function decodeReference(value: Uint8Array): {
   atMs: number
   bytes: number
   key: string | undefined

@@ -18,6 +18,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   broker: ['--config'],
   subscriber: ['--config'],
   config: ['--for'],
+  queue: ['--max', '--json'],
 }
 
 function checkWidth(t: { ok(value: boolean, message: string): void }, text: string): void {
