@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MqttLink } from '../lib/mqtt-link.ts'
 import { Proxy as LinkProxy } from '../test/kit/proxy.ts'
+import { until } from '../test/kit/wait.ts'
 import { publishCrops } from './load.ts'
 import { median, mosquitto, type Stack, type StackOptions, sightline } from './stacks.ts'
 
@@ -108,23 +109,16 @@ async function run(name: Case, open: (options: StackOptions) => Promise<Stack>):
     await link.accept()
   } else {
     await publishCrops(stack.edgeUrl, 1, 200, 1) // once the first has come, the bridge is up
-    await until(() => seen === 1)
+    await until('the bridge is up', () => seen === 1, WAIT_MS_MAX)
     seen = 0
     const { startedAtMs } = await publishCrops(stack.edgeUrl, CROPS, BYTES, 200)
     start = startedAtMs - performance.timeOrigin
   }
   lastAt = performance.now()
-  const quiet = until(() => performance.now() - lastAt > QUIET_MS_MAX && (seen > 0 || name === 'burst'))
+  const isQuiet = () => performance.now() - lastAt > QUIET_MS_MAX && (seen > 0 || name === 'burst')
+  const quiet = until('what is left has come', isQuiet, WAIT_MS_MAX)
   await Promise.race([all.promise, quiet])
   return { count: seen, seconds: (lastAt - start) / 1000 }
-}
-
-async function until(test: () => boolean): Promise<void> {
-  const end = Date.now() + WAIT_MS_MAX
-  while (!test()) {
-    if (Date.now() > end) throw new Error(`nothing has come within ${WAIT_MS_MAX / 1000} s`)
-    await sleep(50)
-  }
 }
 
 export function printBacklog({ ours, theirs, ratio, theirsByDefault }: BacklogResult): void {

@@ -114,7 +114,7 @@ function cpuSeconds(pid: number): number {
 const CLI = fileURLToPath(new URL('../cli.ts', import.meta.url))
 const CONF = fileURLToPath(new URL('../conf/', import.meta.url))
 
-/** Sightline as it comes: the files in conf/, every acknowledgement after the disk. */
+/** Sightline as it comes: the files in conf/; acknowledged is on disk, here or with the next keeper. */
 export async function sightline({ linkTo, subscriber, watchMemory }: StackOptions): Promise<SightlineStack> {
   const running = new Running(watchMemory)
   const { folder } = running

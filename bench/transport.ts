@@ -71,9 +71,7 @@ export async function benchTransport(rounds = ROUNDS): Promise<TransportResult> 
   }
 }
 
-export async function measure(
-  stack: Stack,
-): Promise<{ perSecond: number; cpuMs: ReadonlyMap<string, number> }> {
+async function measure(stack: Stack): Promise<{ perSecond: number; cpuMs: ReadonlyMap<string, number> }> {
   await send(stack, WARM_UP_CROPS, WARM_UP_CROPS)
   await sleep(WARM_UP_REST_MS)
   const before = new Set(crops(stack.files))
@@ -141,7 +139,7 @@ export function printTransport({ perSecond, ratioWritten, ratioReceived, cpuMs }
       `  ${name.padEnd(48)} ${rate.toFixed(0).padStart(6)} crops/s; CPU a crop: ${[...(cpuMs.get(name) ?? [])].map(([program, ms]) => `${program} ${ms.toFixed(2)} ms`).join(', ')}\n`,
     )
   process.stdout.write(
-    `  Sightline (every hop on disk before it acknowledges) is ${ratioWritten.toFixed(2)} times Mosquitto whose script acknowledges what it has written (bar: 1.0),\n`,
+    `  Sightline (on disk with one keeper before it is acknowledged) is ${ratioWritten.toFixed(2)} times Mosquitto whose script acknowledges what it has written (bar: 1.0),\n`,
   )
   process.stdout.write(
     `  and ${ratioReceived.toFixed(2)} times Mosquitto whose script acknowledges before it writes and loses what it had not\n`,

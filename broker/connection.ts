@@ -59,7 +59,7 @@ interface Turn {
   finish: (() => void) | undefined
 }
 
-/** aedes' own timer, which counts as alive only what went through it. Private; test/broker/server.test.ts holds it. */
+/** aedes' own timer, which counts as alive only what went through it. Private; test/broker/connection.test.ts holds it. */
 interface KeepaliveClient {
   readonly _keepaliveTimer?: NodeJS.Timeout | null
 }
