@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { parse } from 'yaml'
 import type { z } from 'zod'
-import { brokerSchema, checkBrokerConfig } from './broker/config.ts'
-import { checkSubscriberConfig, subscriberSchema } from './cloud-subscriber/config.ts'
-import { checkDeviceConfig, deviceSchema } from './device/config.ts'
-import { loadConfig } from './lib/config.ts'
-import { failure } from './lib/errors.ts'
+import { brokerSchema, checkBrokerConfig } from '../broker/config.ts'
+import { checkSubscriberConfig, subscriberSchema } from '../cloud-subscriber/config.ts'
+import { checkDeviceConfig, deviceSchema } from '../device/config.ts'
+import { loadConfig } from '../lib/config.ts'
+import { failure } from '../lib/errors.ts'
 
 const PROGRAMS: Readonly<Record<string, { schema: z.ZodObject; check?: (config: never) => void }>> = {
   device: { schema: deviceSchema, check: checkDeviceConfig },

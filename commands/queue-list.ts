@@ -1,6 +1,6 @@
-import { decodeMessage } from './broker/message.ts'
-import { failure } from './lib/errors.ts'
-import { type EntryView, type QueueView, StoreView } from './lib/store-view.ts'
+import { decodeMessage } from '../broker/message.ts'
+import { failure } from '../lib/errors.ts'
+import { type EntryView, type QueueView, StoreView } from '../lib/store-view.ts'
 
 /** `sightline queue stats|ls`: what a program's store holds on disk, also that of a stopped one. */
 

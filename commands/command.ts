@@ -1,0 +1,20 @@
+import { failure } from '../lib/errors.ts'
+
+/** What `sightline <name>` does. Light to load: `run` imports what it needs. */
+export interface Command {
+  /** A line of `sightline --help`. */
+  readonly summary: string
+  readonly help: string
+  /** @param argv what follows the command's name. @returns the exit status */
+  run(argv: string[]): Promise<number>
+}
+
+/** What `parseArgs` throws, said as usage. */
+export function parse<T>(command: string, args: () => T): T {
+  try {
+    return args()
+  } catch (error) {
+    const said = (error instanceof Error ? error.message : String(error)).replace(/\.?$/, '.')
+    throw failure('USAGE', `${said} See sightline ${command} --help.`, error)
+  }
+}
