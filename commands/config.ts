@@ -9,8 +9,8 @@ export const config: Command = {
 Usage: sightline config check FILE [--for device|broker|subscriber]
 
 Options:
---for PROGRAM   whose file it is; otherwise its keys tell
---help          this text
+  --for PROGRAM   whose file it is; otherwise its keys tell
+  --help          this text
 `,
   async run(argv) {
     const { values, positionals } = parse('config', () =>

@@ -11,17 +11,17 @@ nothing is lost.
 Usage: sightline demo [options]
 
 Options:
---source SOURCE   what to look at (default: testcard, a scene of drawn faces):
-                  a video, a photo, a folder of photos, /dev/video0,
-                  rtsp://..., rtmp://... or http://...
---model MODEL     blazeface, or the path of an ONNX file (YuNet, BlazeFace)
---pace PACE       realtime or asfast, for files
---loop            start again when the source ends
---for DURATION    end by itself after so long (20s, 5m), with a line a second
-                  instead of the live view
---data DIR        keep everything of the run in this folder (default: a
-                  temporary one, removed at the end)
---help            this text
+  --source SOURCE   what to look at (default: testcard, a scene of drawn faces):
+                    a video, a photo, a folder of photos, /dev/video0,
+                    rtsp://..., rtmp://... or http://...
+  --model MODEL     blazeface, or the path of an ONNX file (YuNet, BlazeFace)
+  --pace PACE       realtime or asfast, for files
+  --loop            start again when the source ends
+  --for DURATION    end by itself after so long (20s, 5m), with a line a second
+                    instead of the live view
+  --data DIR        keep everything of the run in this folder (default: a
+                    temporary one, removed at the end)
+  --help            this text
 
 Without a terminal it prints a line a second, and ends when the source ends. At
 the end it sums up the books; exit status 0 says that they balance.

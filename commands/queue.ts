@@ -8,16 +8,16 @@ export const queue: Command = {
 program runs or not. Nothing is changed.
 
 Usage: sightline queue stats FOLDER
-     sightline queue ls FOLDER QUEUE
+       sightline queue ls FOLDER QUEUE
 
 FOLDER is the one under "store" or "inbox" in the program's configuration.
 stats lists the queues with their books; ls lists a queue's entries, oldest
 first.
 
 Options:
---max N     entries that ls lists (default: 100)
---json      a line of JSON for each
---help      this text
+  --max N     entries that ls lists (default: 100)
+  --json      a line of JSON for each
+  --help      this text
 `,
   async run(argv) {
     const { values, positionals } = parse('queue', () =>
