@@ -1,16 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { KEEPERS, type Keeper, type Line } from './line.ts'
+import { KEEPERS, type Keeper, Line } from './line.ts'
 import type { Publisher } from './publisher.ts'
+import type { Trial, Verdict } from './trial.ts'
 
 /** What is done to a line while crops flow. */
 
-export interface Scale {
+const FULL: Scale = { crops: 10_000, kills: 50, perSecond: 200 }
+const SHORT: Scale = { crops: 1000, kills: 6, perSecond: 200 }
+const RUN_MS_MAX = 10 * 60_000
+
+interface Scale {
   readonly crops: number
   readonly kills: number
   readonly perSecond: number
 }
 
-export interface Scenario {
+interface Scenario {
   readonly name: string
   readonly what: string
   /** So many crops instead, small ones and as fast as they are taken, in place of `Scale.crops`. */
@@ -61,7 +66,7 @@ function link(
   return { name, what, run: (line, _publisher, scale, random) => act(line, random, scale) }
 }
 
-export const SCENARIOS: readonly Scenario[] = [
+const SCENARIOS: readonly Scenario[] = [
   kills('kill-edge', 'the edge broker is killed', () => ['edge']),
   kills('kill-cloud', 'the cloud broker is killed', () => ['cloud']),
   kills('kill-subscriber', 'the subscriber is killed', () => ['subscriber']),
@@ -145,3 +150,28 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
 ]
+
+export const LINE_TRIALS: readonly Trial[] = SCENARIOS.map((scenario) => ({
+  name: scenario.name,
+  what: scenario.what,
+  run: ({ short, random }) => run(scenario, short, random),
+}))
+
+async function run(scenario: Scenario, short: boolean, random: () => number): Promise<Verdict> {
+  const scale = short ? SHORT : FULL
+  await using line = await Line.open()
+  const { backlog } = scenario
+  const publisher = line.publisher(
+    backlog
+      ? { count: short ? backlog.short : backlog.full, perSecond: 1e6, bytes: [1000, 3000], random }
+      : { count: scale.crops, perSecond: scale.perSecond, bytes: [2000, 30_000], random },
+  )
+  const publishing = publisher.run(AbortSignal.timeout(RUN_MS_MAX))
+  await scenario.run(line, publisher, scale, random)
+  await publishing
+  return {
+    faults: await line.faults(publisher),
+    crops: publisher.acknowledged.size,
+    said: `${publisher.acknowledged.size} acknowledged, ${publisher.resent} sent again`,
+  }
+}
