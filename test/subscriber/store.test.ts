@@ -76,6 +76,7 @@ async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBuck
     quarantine,
     recent,
     bucket,
+    cacheControl: 'private',
     index: undefined,
     writesMax,
     log: pino({ level: 'silent' }),
