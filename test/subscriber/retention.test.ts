@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import pino from 'pino'
 import t, { type Test } from 'tap'
+import type { Bucket } from '../../cloud-subscriber/buckets/bucket.ts'
 import { FolderBucket } from '../../cloud-subscriber/buckets/folder.ts'
 import { checkSubscriberConfig, subscriberSchema } from '../../cloud-subscriber/config.ts'
 import { IndexWriter } from '../../cloud-subscriber/gallery/index-files.ts'
@@ -27,6 +28,22 @@ async function filled(t: Test) {
     put(objectKey({ ...place, ...at, id: newId() }, filedAtMs))
   return { bucket, path, put, crop }
 }
+/** The bucket's methods, for one that does some of them otherwise. */
+function bound(bucket: Bucket): Bucket {
+  return {
+    description: bucket.description,
+    create: bucket.create.bind(bucket),
+    replace: bucket.replace.bind(bucket),
+    read: bucket.read.bind(bucket),
+    list: bucket.list.bind(bucket),
+    folders: bucket.folders.bind(bucket),
+    remove: bucket.remove.bind(bucket),
+    sync: bucket.sync.bind(bucket),
+    url: bucket.url.bind(bucket),
+    [Symbol.asyncDispose]: async () => {},
+  }
+}
+
 const indexEntry = (filedAtMs: number) => {
   const id = newId()
   const key = objectKey({ ...place, id }, filedAtMs)
@@ -112,13 +129,12 @@ t.test(
 
 t.test('a bucket that fails is tried again and said, and the end does not wait for it', async (t) => {
   const { bucket } = await filled(t)
-  const away = Object.create(bucket, {
-    folders: {
-      value: () => {
-        throw failure('BUCKET_UNREACHABLE', 'it is away')
-      },
+  const away: Bucket = {
+    ...bound(bucket),
+    folders: () => {
+      throw failure('BUCKET_UNREACHABLE', 'it is away')
     },
-  }) as FolderBucket
+  }
   const retention = Retention.open({
     bucket: away,
     ageMsMax: 30 * DAY_MS,
@@ -138,14 +154,13 @@ t.test(
     await crop(Date.now())
     await crop(Date.now(), { site: 'gallery' })
     const asked: { sites: string[]; days: number | undefined }[] = []
-    const ruling = Object.create(bucket, {
-      expire: {
-        value: async (sites: ReadonlySet<string>, days: number | undefined) => {
-          asked.push({ sites: [...sites].sort(), days })
-          return true
-        },
+    const ruling: Bucket = {
+      ...bound(bucket),
+      expire: async (sites, days) => {
+        asked.push({ sites: [...sites].sort(), days })
+        return true
       },
-    }) as FolderBucket
+    }
     const options = { bucket: ruling, index: undefined, log, events: { expired: () => {} } }
     {
       await using retention = Retention.open({ ...options, ageMsMax: 1.5 * DAY_MS })
