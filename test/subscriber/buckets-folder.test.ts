@@ -140,7 +140,7 @@ t.test(
     await bucket.create(crop('s/d/c/1.jpg'))
     await bucket.remove(['s/d/c/1.jpg'])
     t.same(readdirSync(path), ['.incoming'])
-    const rounds = Array.from({ length: 400 }, (_, i) => i)
+    const rounds = Array.from({ length: 100 }, (_, i) => i)
     await Promise.all([
       ...rounds.map(async (i) => {
         await bucket.create(crop(`s/d/c/${i}.jpg`))
@@ -151,7 +151,7 @@ t.test(
       ),
     ])
     await Promise.all([bucket.sync(), other.sync()])
-    t.same(readdirSync(join(path, 's/d/c')), ['kept-399.jpg'])
+    t.same(readdirSync(join(path, 's/d/c')), ['kept-99.jpg'])
   },
 )
 
