@@ -4,10 +4,11 @@ import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
 import { queue } from './commands/queue.ts'
+import { users } from './commands/users.ts'
 import { asFailure, failure } from './lib/errors.ts'
 
 /** `sightline <command>`. */
-const COMMANDS: Readonly<Record<string, Command>> = { demo, device, broker, subscriber, config, queue }
+const COMMANDS: Readonly<Record<string, Command>> = { demo, device, broker, subscriber, config, queue, users }
 
 function usage(): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length))

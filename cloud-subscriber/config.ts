@@ -78,7 +78,7 @@ const ENTRY_HEADER_BYTES_MAX = 200_000
 
 /** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
 export function checkSubscriberConfig(config: SubscriberConfig): void {
-  refuseOpenHttp(config.http.host)
+  refuseOpenHttp(config.http)
   for (const [key, { bytesMax }] of Object.entries({ inbox: config.inbox, quarantine: config.quarantine })) {
     if (bytesMax < config.payloadMax + ENTRY_HEADER_BYTES_MAX) {
       throw failure(

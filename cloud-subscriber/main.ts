@@ -132,6 +132,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     measureQueues(metrics, store)
     await using http = await HttpServer.open({
       ...config.http,
+      log,
       metrics,
       routes: gallery.enabled ? galleryRoutes(bucket) : undefined,
       health: () => ({
