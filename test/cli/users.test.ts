@@ -10,6 +10,7 @@ import {
 } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
+import { users as command } from '../../commands/users.ts'
 import { addUser, listUsers, newUser, removeUser, setPassword } from '../../commands/users-file.ts'
 import { PasswordVerifier } from '../../lib/passwords.ts'
 import { readUsers } from '../../lib/users.ts'
@@ -60,27 +61,24 @@ t.test('from the command line: added, listed, changed, removed', async (t) => {
     /^door {2}device {2}password {2}publish sightline\/v1\/home\/door\/#$/m,
   )
   t.match(users(['remove', file, 'door']), { status: 0 })
-  t.match(users(['remove', file, 'door']), { status: 67, stderr: /USER_UNKNOWN: There is no user "door"/ })
 })
 
 t.test('what is wrong says so, and changes nothing', async (t) => {
   const file = join(temporaryFolder(t), 'users.yaml')
   writeFileSync(file, WRITTEN)
-  for (const [args, input, status, says] of [
-    [
-      ['add', file, 'x', '--role', 'device'],
-      'long enough',
-      64,
-      /--role is "device", which also needs its "site"/,
-    ],
-    [['add', file, 'x', '--role', 'viewer'], '', 64, /There is no password/],
-    [['add', file, 'x', '--role', 'viewer'], 'short', 64, /too short: it needs 8 characters/],
-    [['add', file, 'eye', '--role', 'viewer', '--generate'], '', 65, /"eye" is in .* already/],
-    [['passwd', file, 'eye', '--generate', '--no-password'], '', 64, /Give one of/],
-    [['list', file, '--generate'], '', 64, /takes no --generate/],
-    [['constructor', file, 'x'], '', 64, /Usage/],
+  for (const [args, code, message] of [
+    [['add', file, 'x', '--role', 'device'], 'USAGE', /--role is "device", which also needs its "site"/],
+    [['add', file, 'x', '--role', 'king'], 'USAGE', /--role must be one of device, bridge/],
+    [['add', file, 'eye', '--role', 'viewer', '--generate'], 'USER_EXISTS', /"eye" is in .* already/],
+    [['passwd', file, 'eye', '--generate', '--no-password'], 'USAGE', /Give one of/],
+    [['list', file, '--generate'], 'USAGE', /takes no --generate/],
+    [['constructor', file, 'x'], 'USAGE', /Usage/],
+    [['remove', file, 'nobody'], 'USER_UNKNOWN', /There is no user "nobody"/],
   ] as const)
-    t.match(users(args, input), { status, stderr: says, stdout: '' }, args.join(' '))
+    await t.rejects(command.run([...args]), { code, message }, args.join(' '))
+  const add = ['add', file, 'x', '--role', 'viewer']
+  t.match(users(add), { status: 64, stderr: /There is no password/, stdout: '' })
+  t.match(users(add, 'short\n'), { status: 64, stderr: /too short: it needs 8 characters/, stdout: '' })
   t.equal(readFileSync(file, 'utf8'), WRITTEN)
   t.strictSame(readdirSync(join(file, '..')), ['users.yaml'])
 })
