@@ -31,11 +31,15 @@ export class HttpUsers implements Disposable {
       validate: (name, password, request) => this.#validate(name, password, request.ip),
     })
     const login = app.basicAuth
+    const open = new WeakSet<FastifyRequest>()
     app.addHook('onRequest', function (request, reply, done) {
-      if (isOpen(request)) done()
-      else login.call(this, request, reply, done)
+      if (isOpen(request)) {
+        open.add(request)
+        done()
+      } else login.call(this, request, reply, done)
     })
-    app.addHook('onSend', async (_request, reply) => {
+    app.addHook('onSend', async (request, reply) => {
+      if (open.has(request)) return
       // What one person may see must not be kept by a proxy for the next (RFC 9111, 3.5).
       const caching = reply.getHeader('cache-control')
       reply.header(

@@ -19,7 +19,10 @@ export interface HttpListener {
 }
 
 export interface HttpOptions extends HttpListener {
-  readonly log: Log
+  /** Needed with a users file: what becomes wrong in it later is said there. */
+  readonly log?: Log
+  /** With a users file: what may be seen without a login, too. */
+  readonly allowed?: (request: FastifyRequest) => boolean
   /** 0 takes any free port. */
   readonly port: number
   readonly metrics: Registry
@@ -56,13 +59,17 @@ export class HttpServer implements AsyncDisposable {
     })
     app.server.maxConnections = CONNECTIONS_MAX
     using opened = new DisposableStack()
+    const { usersFile, log, allowed } = options
+    if (usersFile !== undefined && !log) throw new TypeError('a users file needs a log')
     const users =
-      options.usersFile === undefined
-        ? undefined
-        : opened.use(await HttpUsers.open(options.usersFile, options.log))
+      usersFile !== undefined && log ? opened.use(await HttpUsers.open(usersFile, log)) : undefined
     const isStranger = (request: FastifyRequest) =>
       users !== undefined && request.headers.authorization === undefined
-    await users?.guard(app, (request) => isStranger(request) && request.routeOptions.url === '/healthz')
+    await users?.guard(
+      app,
+      (request) =>
+        (isStranger(request) && request.routeOptions.url === '/healthz') || (allowed?.(request) ?? false),
+    )
     app.get('/healthz', (request, reply) => {
       const { ok, checks } = options.health()
       // A load balancer needs the one; the other tells of cameras and brokers.

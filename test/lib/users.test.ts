@@ -151,6 +151,17 @@ t.test('pages over HTTP', async (t) => {
     t.equal((await get(server, '/metrics', 'eye:looking')).headers.get('cache-control'), 'no-store')
   })
 
+  await t.test('what is allowed to everyone needs no login, and nothing beside it', async (t) => {
+    await using server = await open({
+      usersFile: file,
+      allowed: ({ url }: { url: string }) => url === '/face.jpg?link',
+    })
+    const face = await get(server, '/face.jpg?link')
+    t.match({ status: face.status, text: face.text }, { status: 200, text: 'x' })
+    t.equal(face.headers.get('cache-control'), 'public, max-age=9', 'what the route says of it stays')
+    t.equal((await get(server, '/face.jpg')).status, 401)
+  })
+
   await t.test('health without a login is a yes or no', async (t) => {
     await using server = await open({ usersFile: file })
     t.strictSame((await get(server, '/healthz')).text, '{"ok":true}')

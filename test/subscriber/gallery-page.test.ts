@@ -66,7 +66,6 @@ async function gallery(t: Test) {
   const http = await HttpServer.open({
     host: '127.0.0.1',
     port: 0,
-    log,
     metrics: new Registry(),
     health: () => ({ ok: true, checks: {} }),
     routes: galleryRoutes(bucket),

@@ -7,7 +7,6 @@ import { FolderBucket } from '../../cloud-subscriber/buckets/folder.ts'
 import { publishGallery } from '../../cloud-subscriber/gallery/publish.ts'
 import { galleryRoutes } from '../../cloud-subscriber/gallery/serve.ts'
 import { HttpServer } from '../../lib/http.ts'
-import { openLog } from '../../lib/log.ts'
 
 async function serve(t: Test) {
   const path = join(t.testdir({ 'secret.jpg': 'outside' }), 'crops')
@@ -22,7 +21,6 @@ async function serve(t: Test) {
   const http = await HttpServer.open({
     host: '127.0.0.1',
     port: 0,
-    log: openLog('test', 'silent'),
     metrics: new Registry(),
     health: () => ({ ok: true, checks: {} }),
     routes: galleryRoutes(bucket),
