@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { certs } from './commands/certs.ts'
 import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
@@ -7,7 +8,7 @@ import { queue } from './commands/queue.ts'
 import { asFailure, failure } from './lib/errors.ts'
 
 /** `sightline <command>`. */
-const COMMANDS: Readonly<Record<string, Command>> = { demo, device, broker, subscriber, config, queue }
+const COMMANDS: Readonly<Record<string, Command>> = { demo, device, broker, subscriber, config, queue, certs }
 
 function usage(): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length))
