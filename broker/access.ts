@@ -5,7 +5,8 @@ import { TOPIC_MATCHING } from './sessions.ts'
 /** Who may connect, publish and subscribe where. */
 export interface User {
   readonly name: string
-  readonly password: string
+  /** Without one a certificate alone opens. */
+  readonly password?: string
   /** Topic filters. */
   readonly publish: readonly string[]
   readonly subscribe: readonly string[]
@@ -18,7 +19,7 @@ export interface AccessOptions {
 }
 
 interface Rights {
-  readonly passwordHash: Buffer
+  readonly passwordHash: Buffer | undefined
   readonly publish: QlobberTrue
   readonly subscribe: ReadonlySet<string>
   readonly subscribeMatcher: QlobberTrue
@@ -32,7 +33,7 @@ export class Access {
     this.#anonymous = anonymous
     for (const { name, password, publish, subscribe } of users) {
       this.#rights.set(name, {
-        passwordHash: digest(password),
+        passwordHash: password === undefined ? undefined : digest(password),
         publish: matcher(publish),
         subscribe: new Set(subscribe),
         subscribeMatcher: matcher(subscribe),
@@ -46,7 +47,12 @@ export class Access {
     const rights = this.#rights.get(user)
     // Compared for unknown users too, so that time does not tell which names exist.
     const matches = timingSafeEqual(digest(password ?? ''), rights?.passwordHash ?? digest('\0'))
-    return rights !== undefined && matches
+    return rights?.passwordHash !== undefined && matches
+  }
+
+  /** @param name what a verified certificate says */
+  mayConnectByCertificate(name: string): boolean {
+    return this.#rights.has(name)
   }
 
   mayPublish(user: string | undefined, topic: string): boolean {

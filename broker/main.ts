@@ -1,8 +1,10 @@
 import { QlobberTrue } from 'qlobber'
-import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
+import { readClientFiles } from '../lib/certificates.ts'
+import { loadConfig, readSecret } from '../lib/config.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { Access } from './access.ts'
@@ -41,8 +43,10 @@ export async function runBroker(options: RunOptions): Promise<number> {
       inFlightMax: config.sessions.inFlightMax,
     })
     const persistence = new Persistence({ store, sessions, custody: true })
+    for (const bridge of config.bridges)
+      warnOfOpenPassword(log, { url: bridge.url, password: bridge.password ?? bridge.passwordFile })
     await using bridges = new AsyncDisposableStack()
-    const uplinks = config.bridges.map((bridge) =>
+    const uplinks = config.bridges.map((bridge, at) =>
       bridges.use(
         Bridge.open({
           name: bridge.name,
@@ -56,7 +60,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
             connectMsMax: bridge.connectTimeout,
             username: bridge.username,
             password: readSecret(`bridge "${bridge.name}"`, bridge),
-            ca: readNamedFile(bridge.caFile, 'bridges.caFile')?.toString(),
+            ...readClientFiles(bridge, `bridges.${at}`, log),
           },
           topics: bridge.topics,
           inFlightMax: bridge.inFlightMax,
@@ -79,7 +83,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       access: new Access({
         users: config.users.map((user) => ({
           ...user,
-          password: readSecret(`user "${user.name}"`, user) ?? '',
+          password: readSecret(`user "${user.name}"`, user),
         })),
         anonymous: config.users.length === 0,
       }),
@@ -111,6 +115,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
     measureQueues(metrics, store)
     await using http = await HttpServer.open({
       ...config.http,
+      log,
       metrics,
       health: () => ({
         ok: store.fault === undefined,

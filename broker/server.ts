@@ -1,4 +1,5 @@
 import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import {
   Aedes,
   type AedesPublishPacket,
@@ -6,6 +7,7 @@ import {
   type Client,
   type PublishPacket,
 } from 'aedes'
+import type { ServerFiles } from '../lib/certificates.ts'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import { listenFailure } from '../lib/http.ts'
 import { type Log, throttled } from '../lib/log.ts'
@@ -17,10 +19,12 @@ import { Delivery } from './delivery.ts'
 import { LiveReaders } from './live-readers.ts'
 import type { MqttPacket, Persistence } from './persistence.ts'
 import type { Sessions } from './sessions.ts'
+import { certificateNameOf, createTlsServer, readingTls } from './tls.ts'
 
 export interface Listener {
   readonly host: string
   readonly port: number
+  readonly tls?: ServerFiles
 }
 
 export interface ServerLimits {
@@ -59,12 +63,14 @@ const UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
 const WILL_GRACE_MS = 3000
 const CLOSE_GRACE_MS = 500
 
-/** aedes and its listeners. Errors at start: PORT_TAKEN, PORT_DENIED. */
+/** aedes and its listeners. Errors at start: PORT_TAKEN, PORT_DENIED, CONFIG_INVALID. */
 export class BrokerServer implements AsyncDisposable {
   readonly #options: ServerOptions
   readonly #aedes: Aedes
   readonly #servers: Server[] = []
   readonly #connections = new Map<Socket, Connection>()
+  /** TCP connections below TLS, also those whose handshake is not over. */
+  readonly #belowTls = new Set<Socket>()
   readonly #live = new LiveReaders()
   readonly #userOf = new WeakMap<Client, string>()
   #willSweep: NodeJS.Timeout | undefined
@@ -73,7 +79,10 @@ export class BrokerServer implements AsyncDisposable {
     this.#options = options
     const { access, log, events, sessions } = options
     const refusedConnections = throttled((count) =>
-      log.warn({ count }, 'refused connections: wrong user name or password, or none'),
+      log.warn(
+        { count },
+        'refused connections: wrong user name or password, or none, or a certificate whose name is no user',
+      ),
     )
     this.#aedes = new Aedes({
       // The id stays random for each start: with a fixed one, aedes would never publish the wills of the last run.
@@ -87,8 +96,14 @@ export class BrokerServer implements AsyncDisposable {
         done(fault ?? null, fault === undefined)
       },
       authenticate: (client, username, password, done) => {
-        const user = username === undefined || username === null ? undefined : String(username)
-        if (access.mayConnect(user, password as Buffer | undefined)) {
+        const given = username === undefined || username === null ? undefined : String(username)
+        const certificate = certificateNameOf(client.conn)
+        const user = certificate ?? given
+        const welcome =
+          certificate === undefined
+            ? access.mayConnect(user, password as Buffer | undefined)
+            : access.mayConnectByCertificate(certificate) && (given ?? certificate) === certificate
+        if (welcome) {
           const foreign = this.#foreignFilter(client, user)
           if (foreign !== undefined) {
             log.warn(
@@ -153,7 +168,8 @@ export class BrokerServer implements AsyncDisposable {
     const server = new BrokerServer(options)
     await server.#aedes.listen()
     try {
-      for (const listener of options.listeners) server.#servers.push(await server.#listen(listener))
+      for (const [at, listener] of options.listeners.entries())
+        server.#servers.push(await server.#listen(listener, `listeners.${at}.tls`))
     } catch (error) {
       await server[Symbol.asyncDispose]()
       throw error
@@ -174,11 +190,20 @@ export class BrokerServer implements AsyncDisposable {
     return this.#aedes.connectedClients
   }
 
-  #listen(listener: Listener): Promise<Server> {
+  #listen(listener: Listener, where: string): Promise<Server> {
     const { promise, resolve, reject } = Promise.withResolvers<Server>()
-    const server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => this.#connect(socket))
+    const { log, events } = this.#options
+    const connect = (socket: Socket) => this.#connect(socket)
+    const server = listener.tls
+      ? createTlsServer({ files: listener.tls, where, log, refused: () => events.refused('TLS'), connect })
+      : createServer({ noDelay: true, pauseOnConnect: true }, connect)
+    if (listener.tls) {
+      server.on('connection', (socket) => {
+        this.#belowTls.add(socket)
+        socket.once('close', () => this.#belowTls.delete(socket))
+      })
+    }
     server.maxConnections = this.#options.limits.connectionsMax
-    const { log } = this.#options
     const failedToAccept = throttled((count) =>
       log.error({ count, port: listener.port }, 'could not take a connection: out of file handles or memory'),
     )
@@ -192,7 +217,9 @@ export class BrokerServer implements AsyncDisposable {
 
   #connect(accepted: Socket): void {
     const { limits, log, events, sessions } = this.#options
-    const socket = readingInto(accepted, (bytes) => connection.receive(bytes))
+    const receive = (bytes: Buffer) => connection.receive(bytes)
+    const socket =
+      accepted instanceof TLSSocket ? readingTls(accepted, receive) : readingInto(accepted, receive)
     const connection = new Connection({
       socket,
       packetBytesMax: limits.packetBytesMax,
@@ -372,7 +399,7 @@ export class BrokerServer implements AsyncDisposable {
     const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)))
     await new Promise<void>((resolve) => this.#aedes.close(resolve))
     const timer = setTimeout(() => {
-      for (const socket of this.#connections.keys()) socket.destroy()
+      for (const socket of [...this.#connections.keys(), ...this.#belowTls]) socket.destroy()
     }, CLOSE_GRACE_MS)
     await Promise.all(closed)
     clearTimeout(timer)

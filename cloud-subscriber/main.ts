@@ -1,7 +1,9 @@
-import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
+import { readClientFiles } from '../lib/certificates.ts'
+import { loadConfig, readSecret } from '../lib/config.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { Store } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { cropFilter } from '../wire/topics.ts'
@@ -91,6 +93,8 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       },
     })
     const { broker } = config
+    const password = readSecret('"broker"', broker)
+    warnOfOpenPassword(log, { url: broker.url, password })
     const filter = cropFilter(config.topicPrefix)
     await using intake = Intake.open({
       link: {
@@ -104,8 +108,8 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         keepaliveS: Math.ceil(broker.keepalive / 1000),
         connectMsMax: broker.connectTimeout,
         username: broker.username,
-        password: readSecret('"broker"', broker),
-        ca: readNamedFile(broker.caFile, 'broker.caFile')?.toString(),
+        password,
+        ...readClientFiles(broker, 'broker', log),
       },
       filter: broker.shareGroup === undefined ? filter : `$share/${broker.shareGroup}/${filter}`,
       topicPrefix: config.topicPrefix,
@@ -132,6 +136,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     measureQueues(metrics, store)
     await using http = await HttpServer.open({
       ...config.http,
+      log,
       metrics,
       routes: gallery.enabled ? galleryRoutes(bucket) : undefined,
       health: () => ({
@@ -155,7 +160,10 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
 
 async function openBucket({ bucket, http }: SubscriberConfig): Promise<Bucket> {
   if (bucket.type === 'folder')
-    return FolderBucket.open({ ...bucket, publicUrl: bucket.publicUrl ?? `http://${http.host}:${http.port}` })
+    return FolderBucket.open({
+      ...bucket,
+      publicUrl: bucket.publicUrl ?? `${http.tls ? 'https' : 'http'}://${http.host}:${http.port}`,
+    })
   const { S3Bucket } = await import('./buckets/s3.ts') // its SDK is large: only where it is used
   return S3Bucket.open(bucket)
 }

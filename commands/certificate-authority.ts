@@ -261,7 +261,8 @@ function serial(): string {
 
 function alternativeName(host: string): JsonGeneralNames[number] {
   if (isIP(host) !== 0) return { type: 'ip', value: host }
-  const name = domainToASCII(host.replace(/^\*\./, ''))
+  const bare = host.replace(/^\*\./, '')
+  const name = /^[\p{L}\p{N}._-]+$/u.test(bare) ? domainToASCII(bare) : ''
   if (name.length === 0 || name.length > 253 || !/^[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(name))
     throw failure('USAGE', `"${host}" is no host name and no IP address. Write --host broker.local, say.`)
   return { type: 'dns', value: host.startsWith('*.') ? `*.${name}` : name }

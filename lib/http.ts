@@ -1,6 +1,9 @@
-import Fastify, { type FastifyInstance } from 'fastify'
+import type { Server as TlsServer } from 'node:tls'
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import type { Registry } from 'prom-client'
+import { keepRenewed, readServerFiles, type ServerFiles, TLS_HANDSHAKE_MS_MAX } from './certificates.ts'
 import { failure, systemCode } from './errors.ts'
+import { type Log, throttled } from './log.ts'
 
 export interface Health {
   readonly ok: boolean
@@ -12,6 +15,9 @@ export interface HttpOptions {
   readonly host: string
   /** 0 takes any free port. */
   readonly port: number
+  /** Absent: HTTP; given: HTTPS. */
+  readonly tls?: Omit<ServerFiles, 'clientCaFile'>
+  readonly log?: Log
   readonly metrics: Registry
   readonly health: () => Health
   /** More routes, for programs that serve more than their own state. */
@@ -20,8 +26,22 @@ export interface HttpOptions {
 
 const BODY_BYTES_MAX = 64 * 1024
 const CONNECTIONS_MAX = 512
+/** For how long a browser that has been here over HTTPS asks for nothing else of this host name: a month. */
+const HSTS_SECONDS = 30 * 86_400
 
-/** `/healthz` and `/metrics`, which every program serves. Errors: PORT_TAKEN, PORT_DENIED, CONFIG_UNSAFE_LISTENER. */
+/** Of every answer, errors included: nothing here may be run, framed, or read by another site's page. */
+const HEADERS = {
+  'content-security-policy':
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-resource-policy': 'same-origin',
+}
+
+/**
+ * `/healthz` and `/metrics`, which every program serves.
+ * Errors: PORT_TAKEN, PORT_DENIED, CONFIG_UNSAFE_LISTENER, CONFIG_INVALID (a certificate).
+ */
 export class HttpServer implements AsyncDisposable {
   readonly #app: FastifyInstance
   readonly url: string
@@ -33,13 +53,41 @@ export class HttpServer implements AsyncDisposable {
 
   static async open(options: HttpOptions): Promise<HttpServer> {
     refuseOpenHttp(options.host)
-    const app = Fastify({
+    const { tls, log } = options
+    const identity = tls ? readServerFiles(tls, 'http.tls') : undefined
+    const headers = {
+      ...HEADERS,
+      ...(tls ? { 'strict-transport-security': `max-age=${HSTS_SECONDS}` } : {}),
+    }
+    const app: FastifyInstance = Fastify({
       bodyLimit: BODY_BYTES_MAX,
       connectionTimeout: 30_000,
       requestTimeout: 30_000,
       forceCloseConnections: true,
+      // An address that is none gets past the hooks.
+      frameworkErrors: (_error, _request, reply) => notFound((reply as FastifyReply).headers(headers)),
+      clientErrorHandler: (_error, socket) => {
+        if (socket.writable) socket.write(rawAnswer('400 Bad Request', headers))
+        socket.destroy()
+      },
+      ...(identity ? { https: { ...identity.context, handshakeTimeout: TLS_HANDSHAKE_MS_MAX } } : {}),
     })
     app.server.maxConnections = CONNECTIONS_MAX
+    app.addHook('onRequest', async (_request, reply) => void reply.headers(headers))
+    app.setNotFoundHandler((_request, reply) => notFound(reply))
+    let unforeseen: unknown
+    const complain = throttled((count) =>
+      log?.error({ count, error: String(unforeseen) }, 'could not answer a request over HTTP'),
+    )
+    app.setErrorHandler((error: { statusCode?: number; code?: string; message: string }, _request, reply) => {
+      const status = error.statusCode ?? 500
+      if (status < 500) return reply.code(status).send({ code: error.code, message: error.message })
+      unforeseen = error
+      complain()
+      return reply
+        .code(status)
+        .send({ code: 'UNEXPECTED', message: 'Something unforeseen happened; the log says what.' })
+    })
     app.get('/healthz', (_request, reply) => {
       const health = options.health()
       return reply.code(health.ok ? 200 : 503).send({ ok: health.ok, checks: health.checks })
@@ -54,15 +102,33 @@ export class HttpServer implements AsyncDisposable {
       await app.close()
       throw listenFailure(error, options.host, options.port, 'http')
     }
+    if (tls && identity && log)
+      keepRenewed(app.server as unknown as TlsServer, tls, {
+        ...identity,
+        where: 'http.tls',
+        log,
+        context: undefined,
+      })
     const address = app.server.address()
     const port = typeof address === 'object' && address ? address.port : options.port
     const host = options.host.includes(':') ? `[${options.host}]` : options.host
-    return new HttpServer(app, `http://${host}:${port}`)
+    return new HttpServer(app, `${tls ? 'https' : 'http'}://${host}:${port}`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#app.close()
   }
+}
+
+/** What every address gets that leads nowhere; it repeats nothing of the request. */
+export function notFound(reply: FastifyReply): FastifyReply {
+  return reply.code(404).type('text/plain; charset=utf-8').send('There is nothing here.\n')
+}
+
+/** To what is not even HTTP. */
+function rawAnswer(status: string, headers: Readonly<Record<string, string>>): string {
+  const lines = Object.entries({ ...headers, 'content-length': '0', connection: 'close' })
+  return `HTTP/1.1 ${status}\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`
 }
 
 /** What a failed `listen` means, said so that a user knows which key to change. */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { asFailure } from '../../lib/errors.ts'
+import { notFound } from '../../lib/http.ts'
 import { type Bucket, CACHE_IMMUTABLE } from '../buckets/bucket.ts'
 import { isKey } from '../buckets/key.ts'
 import { INDEX_PREFIX } from './index-files.ts'
@@ -14,26 +15,20 @@ import { readPage } from './page.ts'
  * Served are the page's files, `*.jpg` and the index, and nothing else that may lie in the bucket. A key has no
  * dot in front of any part (buckets/key.ts), so no address leads out of the bucket.
  */
-const HEADERS = {
-  'content-security-policy':
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
-  'cross-origin-resource-policy': 'same-origin',
-}
+const PAGE_POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 /** Give it to HttpServer as `routes`. */
 export function galleryRoutes(bucket: Bucket): (app: FastifyInstance) => Promise<void> {
   return async (app) => {
     const page = await readPage()
-    const toGallery = (_request: FastifyRequest, reply: FastifyReply) =>
-      reply.headers(HEADERS).redirect('/gallery/', 302)
+    const toGallery = (_request: FastifyRequest, reply: FastifyReply) => reply.redirect('/gallery/', 302)
     app.get('/', toGallery)
     app.get('/gallery', toGallery)
     for (const { key, body, contentType, cacheControl } of page) {
       const serve = (request: FastifyRequest, reply: FastifyReply) =>
-        send(request, reply, body, contentType, cacheControl)
+        send(request, reply.header('content-security-policy', PAGE_POLICY), body, contentType, cacheControl)
       app.get(`/${key}`, serve)
       if (key === 'gallery/index.html') app.get('/gallery/', serve)
     }
@@ -46,7 +41,7 @@ export function galleryRoutes(bucket: Bucket): (app: FastifyInstance) => Promise
         body = await bucket.read(key)
       } catch (error) {
         const { code, message } = asFailure(error)
-        return reply.code(503).headers(HEADERS).header('retry-after', '5').send({ code, message })
+        return reply.code(503).header('retry-after', '5').send({ code, message })
       }
       return body ? send(request, reply, body, kind.contentType, kind.cacheControl) : notFound(reply)
     })
@@ -61,10 +56,6 @@ function kindOf(key: string): { contentType: string; cacheControl: string } | un
   return undefined
 }
 
-function notFound(reply: FastifyReply): FastifyReply {
-  return reply.code(404).headers(HEADERS).type('text/plain; charset=utf-8').send('There is nothing here.\n')
-}
-
 function send(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -73,7 +64,7 @@ function send(
   cacheControl: string,
 ): FastifyReply {
   const etag = `"${createHash('sha1').update(body).digest('base64url')}"`
-  reply.headers({ ...HEADERS, etag, 'cache-control': cacheControl })
+  reply.headers({ etag, 'cache-control': cacheControl })
   // RFC 9110, 13.1.2: a list of entity tags, weak ones compared as if strong, or `*`.
   const known = request.headers['if-none-match']?.split(',').map((tag) => tag.trim().replace(/^W\//, ''))
   if (known?.some((tag) => tag === etag || tag === '*')) return reply.code(304).send()
