@@ -10,6 +10,8 @@ import pino from 'pino'
 import t from 'tap'
 import { Connection } from '../../broker/connection.ts'
 import { certificateNameOf, createTlsServer, readingTls } from '../../broker/tls.ts'
+import { Publisher } from '../../device/publish.ts'
+import { type ClientFiles, readClientFiles } from '../../lib/certificates.ts'
 import type { Publish } from '../../lib/packets.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import { cropFilter, TOPIC_PREFIX_DEFAULT } from '../../wire/topics.ts'
@@ -56,6 +58,26 @@ const overTls = (
   clientId: string,
   settings = {},
 ) => RawClient.over(t, tlsTo(t, port, ca, pair), clientId, { clean: true, ...settings })
+
+/** The agent's own publisher. */
+function agent(t: Test, port: number, files: ClientFiles): Publisher {
+  const log = pino({ level: 'silent' })
+  const publisher = new Publisher({
+    url: `mqtts://127.0.0.1:${port}`,
+    clientId: 'pi',
+    tls: readClientFiles(files, 'broker', log),
+    keepaliveMs: 15_000,
+    window: 64,
+    payloadBytesMax: 1e6,
+    backoff: { delayMsMin: 20, delayMsMax: 100 },
+    pending: { bytesMax: 1e8, entriesMax: 1000 },
+    statusTopic: 'sightline/v1/home/pi/status',
+    log,
+    events: { acknowledged: () => {}, dropped: () => {} },
+  })
+  t.after(() => publisher[Symbol.asyncDispose]())
+  return publisher
+}
 
 t.test(
   'a connection over TLS is read no further while too much is unacknowledged, and loses nothing',
@@ -105,7 +127,7 @@ t.test(
     client.on('data', (data) => parser.parse(data))
     const bodies = Array.from({ length: COUNT }, (_, n) => Buffer.alloc(20_000 + n, n))
     for (const [n, body] of bodies.entries()) client.write(publish(n + 1, 'a/b', body))
-      await until('it is held', () => acceptedBytes > HELD_BYTES_MAX)
+    await until('it is held', () => acceptedBytes > HELD_BYTES_MAX)
     await sleep(150)
     t.ok(acceptedBytes < HELD_BYTES_MAX + 300_000, `${acceptedBytes} bytes were read, and then no more`)
     t.equal(ended, false)
@@ -179,11 +201,11 @@ t.test('from a camera to the bucket with certificates all the way', async (t) =>
 
   await t.test('200 crops, all in the bucket, whole and once', async (t) => {
     const crops = Array.from({ length: 200 }, () => makeCrop())
-    const device = await overTls(t, edge.port, edgeCa, camera, 'pi')
-    t.equal(device.returnCode, 0, 'no user name and no password')
-    for (const [n, { topic, payload }] of crops.entries())
-      device.publish(topic, payload, { messageId: n + 1 })
-    await until('all are acknowledged', () => device.received.length === crops.length)
+    const device = agent(t, edge.port, { caFile: edgeCa.caFile, ...camera })
+    device.run().catch((error: unknown) => t.error(error))
+    for (const { topic, payload, metadata } of crops)
+      device.offer({ camera: metadata.camera, topic, payload: Buffer.from(payload) })
+    await until('all are acknowledged', () => device.pending === 0)
     await until('all are stored', () => storedKeys(bucket).length >= crops.length, 20_000)
     t.strictSame(
       storedKeys(bucket),
@@ -262,6 +284,21 @@ t.test('from a camera to the bucket with certificates all the way', async (t) =>
     t.equal((await edge.books('bridge/cloud')).accepted, 200)
   })
 
+  await t.test('an agent that cannot come in says why', async (t) => {
+    const { certFile, keyFile } = await foreignCa.client('agent')
+    const fault = (files: ClientFiles) =>
+      agent(t, edge.port, files)
+        .run()
+        .catch((error: unknown) => error)
+    t.match(await fault({ ...camera, caFile: foreignCa.caFile }), {
+      code: 'BROKER_REFUSED',
+      message: /authority/,
+    })
+    const unknown = agent(t, edge.port, { caFile: edgeCa.caFile, certFile, keyFile })
+    unknown.run().catch((error: unknown) => t.error(error))
+    await until('it says so', () => /ended the connection/.test(unknown.trouble ?? ''))
+  })
+
   await t.test('told to stop, they end, also while someone is in the middle of a handshake', async (t) => {
     const idle = connectTcp(edge.port, '127.0.0.1').on('error', () => {})
     t.after(() => void idle.destroy())
@@ -299,11 +336,14 @@ t.test('listeners that would be open to others, or could let in nobody, do not s
     message: /"pi" has neither/,
   })
   const late = await edgeCa.server('late-server', { endedDaysAgo: 3 })
-  const { status, text } = await Program.run(
-    t,
-    'broker',
-    brokerConfig(t, { listeners: [{ port: 0, tls: late }] }),
-  )
-  t.equal(status, 78)
-  t.match(text, /CONFIG_INVALID.*late-server\.pem.*listeners\.0\.tls\.certFile, expired on/)
+  const options = {
+    where: 'listeners.0.tls',
+    log: pino({ level: 'silent' }),
+    refused: () => {},
+    connect: () => {},
+  }
+  t.throws(() => createTlsServer({ ...options, files: late }), {
+    code: 'CONFIG_INVALID',
+    message: /late-server\.pem, named by listeners\.0\.tls\.certFile, expired on/,
+  })
 })
