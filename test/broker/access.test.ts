@@ -75,3 +75,14 @@ t.test('a filter is granted where it can match nothing beyond the user’s own',
   for (const filter of ['#', '+/x', 'a/#', 'a']) t.ok(access.maySubscribe('all', filter), filter)
   t.notOk(access.maySubscribe('all', '$SYS/#'))
 })
+
+t.test('a user without a password comes in with a certificate alone', async (t) => {
+  const byCertificate = new Access({
+    users: [{ name: 'camera-1', publish: ['a/#'], subscribe: [] }],
+    anonymous: false,
+  })
+  t.ok(byCertificate.mayConnectByCertificate('camera-1'))
+  t.notOk(byCertificate.mayConnectByCertificate('camera-2'))
+  for (const password of [undefined, '', '\0', 'undefined'])
+    t.notOk(byCertificate.mayConnect('camera-1', password === undefined ? undefined : Buffer.from(password)))
+})
