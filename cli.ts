@@ -3,6 +3,7 @@ import { certs } from './commands/certs.ts'
 import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
+import { doctor } from './commands/doctor.ts'
 import { link } from './commands/link.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
 import { queue } from './commands/queue.ts'
@@ -16,6 +17,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   broker,
   subscriber,
   config,
+  doctor,
   queue,
   link,
   users,

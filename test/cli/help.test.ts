@@ -18,6 +18,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   broker: ['--config'],
   subscriber: ['--config'],
   config: ['--for'],
+  doctor: ['--config', '--json'],
   queue: ['--max', '--json'],
   link: ['--config', '--for'],
   users: [
