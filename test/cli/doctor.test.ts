@@ -13,14 +13,15 @@ const USERS = [
   { name: 'keeper', role: 'subscriber', password: 'to the bucket' },
 ]
 
-async function setUp(t: Test) {
-  const broker = await Program.start(t, 'broker', brokerConfig(t, { name: 'edge', users: USERS }))
+const broker = await Program.start(t, 'broker', brokerConfig(t, { name: 'edge', users: USERS }))
+
+function setUp(t: Test) {
   const folder = temporaryFolder(t)
   const secret = (name: string, text: string) => {
     writeFileSync(join(folder, name), `${text}\n`, { mode: 0o600 })
     return join(folder, name)
   }
-  return { broker, folder, secret }
+  return { folder, secret }
 }
 
 type Line = Finding & { readonly subject: string; readonly sum?: Readonly<Record<string, number>> }
@@ -33,7 +34,7 @@ function linesOf({ stdout }: Outcome): Line[] {
 }
 
 t.test('a set-up that works is said to, and is as it was afterwards', async (t) => {
-  const { broker, folder, secret } = await setUp(t)
+  const { folder, secret } = setUp(t)
   const bucket = join(folder, 'bucket')
   const files = [
     configFile(t, broker.config, 'edge.yaml'),
@@ -91,7 +92,7 @@ t.test('a set-up that works is said to, and is as it was afterwards', async (t) 
 })
 
 t.test('each fault is named, with what to do', async (t) => {
-  const { broker, folder, secret } = await setUp(t)
+  const { folder, secret } = setUp(t)
   const stranger = createServer().listen(0, '127.0.0.1')
   t.after(() => stranger.close())
   await new Promise((resolve) => stranger.once('listening', resolve))
