@@ -9,6 +9,7 @@ import { Access } from './access.ts'
 import { Bridge } from './bridge.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
 import { Custody } from './custody.ts'
+import { senderOf } from './message.ts'
 import { Persistence } from './persistence.ts'
 import { BRIDGE_CLIENT_ID_PREFIX, BrokerServer } from './server.ts'
 import { Sessions, TOPIC_MATCHING } from './sessions.ts'
@@ -26,7 +27,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
     clientId ?? `${BRIDGE_CLIENT_ID_PREFIX}${config.name}-${name}`
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
-    await using store = await Store.open({ folder: config.store.folder })
+    await using store = await Store.open({ folder: config.store.folder, senderOf })
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const sessions = Sessions.open({
