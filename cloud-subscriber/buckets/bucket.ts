@@ -7,6 +7,12 @@ export interface ObjectToStore {
   readonly cacheControl: string
 }
 
+export interface ListedObject {
+  readonly key: string
+  readonly modifiedAtMs: number
+  readonly bytes: number
+}
+
 /**
  * Where crops end up.
  * Errors: BUCKET_NOT_FOUND, BUCKET_DENIED, BUCKET_UNREACHABLE (worth another try), BUCKET_REFUSED; a folder also
@@ -22,8 +28,20 @@ export interface Bucket extends AsyncDisposable {
   /** The object's bytes, or undefined where there is none. */
   read(key: string, signal?: AbortSignal): Promise<Uint8Array | undefined>
   /**
-   * Resolves when everything that `create` and `replace` have resolved for (as stored or already there) before this
-   * call survives a power cut. When it rejects, create again what was created since the last sync that resolved:
+   * The objects whose key begins with a prefix: nothing (all), or a key, whole or cut off anywhere (`site/`). In the
+   * order of the keys where the store gives it. What has a key that we would not write is not shown, nor is what
+   * lies behind a symbolic link in a folder.
+   */
+  list(prefix: string, signal?: AbortSignal): AsyncIterable<ListedObject>
+  /** The names of the next level below a prefix that is empty or ends with a slash: `''` gives the sites (and `gallery`). */
+  folders(prefix: string, signal?: AbortSignal): AsyncIterable<string>
+  /**
+   * Deletes objects; one that is not there is no error. After a failure some of them may be gone: remove them all
+   * again. (In a bucket with versions the store keeps the old one until a rule of its own deletes that.)
+   */
+  remove(keys: readonly string[], signal?: AbortSignal): Promise<void>
+  /**
+   * Resolves when everything that `create`, `replace` and `remove` have resolved for before this call survives a power cut. When it rejects, create again what was created since the last sync that resolved:
    * after a failed fsync the kernel may have dropped the pages and call them clean, so what failed is taken away
    * and only writing it anew helps.
    */

@@ -1,8 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  DeleteObjectCommand,
+  DeleteObjectsCommand,
   GetBucketCorsCommand,
   GetBucketPolicyCommand,
   GetObjectCommand,
+  ListObjectsV2Command,
+  type ListObjectsV2CommandInput,
+  type ListObjectsV2CommandOutput,
   PutBucketCorsCommand,
   PutBucketPolicyCommand,
   PutObjectCommand,
@@ -11,8 +16,8 @@ import {
 } from '@aws-sdk/client-s3'
 import { Backoff } from '../../lib/backoff.ts'
 import { failure, systemCode } from '../../lib/errors.ts'
-import type { Bucket, ObjectToStore } from './bucket.ts'
-import { assertKey, objectUrl } from './key.ts'
+import type { Bucket, ListedObject, ObjectToStore } from './bucket.ts'
+import { assertKey, assertPrefix, isKey, objectUrl } from './key.ts'
 
 /** Credentials come from where every AWS program looks (environment, shared files, the machine's role), never from us. */
 export interface S3Options {
@@ -38,6 +43,10 @@ const SOCKETS_MAX = 64
 const ATTEMPTS_MAX = 4
 /** 409: two conditional writes of one key met. */
 const CONFLICTS_MAX = 5
+/** S3's own limit for one DeleteObjects. */
+const REMOVE_BATCH = 1000
+/** Where the store has no DeleteObjects. */
+const REMOVES_AT_ONCE = 8
 const CONFLICT_DELAY = { delayMsMin: 50, delayMsMax: 1_000 }
 
 /**
@@ -139,6 +148,85 @@ export class S3Bucket implements Bucket {
       if (error instanceof S3ServiceException && error.name === 'NoSuchKey') return undefined
       throw this.#failure(error, signal)
     }
+  }
+
+  async *list(prefix: string, signal?: AbortSignal): AsyncGenerator<ListedObject> {
+    assertPrefix(prefix)
+    for await (const { Contents = [] } of this.#pages({ Prefix: this.#prefix + prefix }, signal))
+      for (const { Key = '', LastModified, Size } of Contents) {
+        const key = Key.slice(this.#prefix.length)
+        if (isKey(key)) yield { key, modifiedAtMs: LastModified?.getTime() ?? 0, bytes: Size ?? 0 }
+      }
+  }
+
+  async *folders(prefix: string, signal?: AbortSignal): AsyncGenerator<string> {
+    assertPrefix(prefix)
+    const below = this.#prefix + prefix
+    for await (const { CommonPrefixes = [] } of this.#pages({ Prefix: below, Delimiter: '/' }, signal))
+      for (const { Prefix = '' } of CommonPrefixes) {
+        const name = Prefix.slice(below.length, -1)
+        if (isKey(name)) yield name
+      }
+  }
+
+  async remove(keys: readonly string[], signal?: AbortSignal): Promise<void> {
+    for (const key of keys) assertKey(key)
+    for (let at = 0; at < keys.length; at += REMOVE_BATCH) {
+      this.#assertOpen()
+      signal?.throwIfAborted()
+      try {
+        await this.#removeBatch(keys.slice(at, at + REMOVE_BATCH), signal)
+      } catch (error) {
+        throw this.#failure(error, signal)
+      }
+    }
+  }
+
+  async #removeBatch(keys: readonly string[], signal: AbortSignal | undefined): Promise<void> {
+    const Bucket = this.#options.bucket
+    try {
+      const Objects = keys.map((key) => ({ Key: this.#prefix + key }))
+      const { Errors = [] } = await this.#client.send(
+        new DeleteObjectsCommand({ Bucket, Delete: { Objects, Quiet: true } }),
+        { abortSignal: signal },
+      )
+      const fault = Errors.find(({ Code }) => Code !== 'NoSuchKey')
+      if (fault) throw Object.assign(new Error('DeleteObjects'), { name: fault.Code ?? 'InternalError' })
+    } catch (error) {
+      const status = statusOf(error)
+      // 400: a store that wants Content-MD5, which the SDK no longer sends.
+      if (status !== 501 && status !== 405 && status !== 400) throw error
+      const left = keys.values()
+      await Promise.all(
+        Array.from({ length: REMOVES_AT_ONCE }, async () => {
+          for (const key of left)
+            await this.#client.send(new DeleteObjectCommand({ Bucket, Key: this.#prefix + key }), {
+              abortSignal: signal,
+            })
+        }),
+      )
+    }
+  }
+
+  async *#pages(
+    input: Pick<ListObjectsV2CommandInput, 'Prefix' | 'Delimiter'>,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<ListObjectsV2CommandOutput> {
+    let ContinuationToken: string | undefined
+    do {
+      this.#assertOpen()
+      let page: ListObjectsV2CommandOutput
+      try {
+        page = await this.#client.send(
+          new ListObjectsV2Command({ Bucket: this.#options.bucket, ...input, ContinuationToken }),
+          { abortSignal: signal },
+        )
+      } catch (error) {
+        throw this.#failure(error, signal)
+      }
+      yield page
+      ContinuationToken = page.NextContinuationToken
+    } while (ContinuationToken !== undefined)
   }
 
   /** The store answers when it has the object: nothing is left to do. */
@@ -389,8 +477,8 @@ function s3Failure(error: unknown, description: string, { bucket, endpoint, pref
   if (DENIED.has(name) || status === 401 || status === 403)
     return failure(
       'BUCKET_DENIED',
-      `The ${description} denies access (${said}). Check the AWS credentials, and that they allow s3:PutObject and ` +
-        `s3:GetObject on ${bucket}/${prefix ? `${prefix}/` : ''}* and s3:ListBucket on ${bucket} ` +
+      `The ${description} denies access (${said}). Check the AWS credentials, and that they allow s3:PutObject, ` +
+        `s3:GetObject and s3:DeleteObject on ${bucket}/${prefix ? `${prefix}/` : ''}* and s3:ListBucket on ${bucket} ` +
         '(without the latter a store answers 403 for an object that is not there).',
       error,
     )

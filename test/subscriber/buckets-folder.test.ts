@@ -6,6 +6,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -110,6 +111,46 @@ t.test('a folder inside that was cleared away is made again', async (t) => {
   await bucket.sync()
   t.same(readdirSync(join(path, 's/d')), ['2.jpg'])
 })
+
+t.test('a list leaves out temporary files, links and names that are no keys', async (t) => {
+  const path = t.testdir({
+    elsewhere: { 'secret.jpg': 'x' },
+    crops: { s: { '1.jpg': 'x', 'a b.jpg': 'x', '.h.jpg': 'x' } },
+  })
+  symlinkSync(join(path, 'elsewhere'), join(path, 'crops/linked'))
+  symlinkSync(join(path, 'elsewhere/secret.jpg'), join(path, 'crops/s/2.jpg'))
+  await using bucket = await FolderBucket.open({ path: join(path, 'crops') })
+  writeFileSync(join(path, 'crops/.incoming/3.jpg'), 'x')
+  t.same(
+    (await Array.fromAsync(bucket.list(''))).map(({ key }) => key),
+    ['s/1.jpg'],
+  )
+  t.same(await Array.fromAsync(bucket.folders('')), ['s'])
+})
+
+t.test(
+  'folders that become empty go, also while another writer creates in them, and nothing fails',
+  async (t) => {
+    const path = t.testdir()
+    await using bucket = await FolderBucket.open({ path })
+    await using other = await FolderBucket.open({ path })
+    await bucket.create(crop('s/d/c/1.jpg'))
+    await bucket.remove(['s/d/c/1.jpg'])
+    t.same(readdirSync(path), ['.incoming'])
+    const rounds = Array.from({ length: 400 }, (_, i) => i)
+    await Promise.all([
+      ...rounds.map(async (i) => {
+        await bucket.create(crop(`s/d/c/${i}.jpg`))
+        await bucket.remove([`s/d/c/${i}.jpg`])
+      }),
+      ...rounds.map((i) =>
+        other.create(crop(`s/d/c/kept-${i}.jpg`)).then(() => other.remove([`s/d/c/kept-${i - 1}.jpg`])),
+      ),
+    ])
+    await Promise.all([bucket.sync(), other.sync()])
+    t.same(readdirSync(join(path, 's/d/c')), ['kept-399.jpg'])
+  },
+)
 
 t.test('what a power cut left of an object is written anew', async (t) => {
   const path = t.testdir({ 'empty.jpg': '', 'half.jpg': 'a fa', 'other.jpg': 'b' })

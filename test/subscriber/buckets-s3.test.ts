@@ -44,7 +44,11 @@ async function cannedStore(
       const [status, code] = answer(request)
       response.writeHead(status, { 'content-type': 'application/xml' })
       response.end(
-        status === 200 ? '' : `<Error><Code>${code}</Code><Message>testkey said so</Message></Error>`,
+        status === 200
+          ? code.startsWith('<')
+            ? code
+            : ''
+          : `<Error><Code>${code}</Code><Message>testkey said so</Message></Error>`,
       )
     })
   })
@@ -230,6 +234,58 @@ t.test('two conditional writes that meet (409) are tried again', async (t) => {
   await using bucket = await S3Bucket.open({ bucket: 'b', endpoint, publicRead: false })
   t.equal(await bucket.create(crop('s/1.jpg')), 'stored')
   t.equal(conflicts, -1)
+})
+
+t.test(
+  'a list goes on page by page, without the prefix, and leaves out keys that we would not write',
+  async (t) => {
+    const page = (names: string[], next?: string) =>
+      `<ListBucketResult>${names.map((name) => `<Contents><Key>p/${name}</Key><Size>1</Size></Contents>`).join('')}${
+        next ? `<NextContinuationToken>${next}</NextContinuationToken>` : ''
+      }</ListBucketResult>`
+    const endpoint = await cannedStore(t, ({ method, url }) => {
+      if (method === 'PUT') return [412, 'PreconditionFailed']
+      return [
+        200,
+        url?.includes('continuation-token=two') ? page(['s/3.jpg']) : page(['s/1.jpg', 's/../2.jpg'], 'two'),
+      ]
+    })
+    await using bucket = await S3Bucket.open({ bucket: 'b', endpoint, publicRead: false, prefix: 'p' })
+    const listed = await Array.fromAsync(bucket.list('s/'))
+    t.same(
+      listed.map(({ key }) => key),
+      ['s/1.jpg', 's/3.jpg'],
+    )
+  },
+)
+
+t.test('an object that the store will not delete is an error, whatever became of the others', async (t) => {
+  const endpoint = await cannedStore(t, ({ method }) =>
+    method === 'PUT'
+      ? [412, 'PreconditionFailed']
+      : [
+          200,
+          '<DeleteResult><Error><Key>s/1.jpg</Key><Code>NoSuchKey</Code></Error>' +
+            '<Error><Key>s/2.jpg</Key><Code>AccessDenied</Code></Error></DeleteResult>',
+        ],
+  )
+  await using bucket = await S3Bucket.open({ bucket: 'b', endpoint, publicRead: false })
+  const error = await failureOf(bucket.remove(['s/1.jpg', 's/2.jpg']))
+  t.equal(error.code, 'BUCKET_DENIED')
+  t.match(error.message, /s3:DeleteObject/)
+})
+
+t.test('a store that does not know DeleteObjects deletes one by one', async (t) => {
+  const deleted: string[] = []
+  const endpoint = await cannedStore(t, ({ method, url = '' }) => {
+    if (method === 'PUT') return [412, 'PreconditionFailed']
+    if (method === 'POST') return [501, 'NotImplemented']
+    deleted.push(url.replace(/\?.*/, ''))
+    return [204, '']
+  })
+  await using bucket = await S3Bucket.open({ bucket: 'b', endpoint, publicRead: false })
+  await bucket.remove(Array.from({ length: 20 }, (_, i) => `s/${i}.jpg`))
+  t.equal(new Set(deleted).size, 20)
 })
 
 t.test('a request under way ends when its signal is aborted', async (t) => {

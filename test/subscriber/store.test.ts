@@ -54,6 +54,9 @@ class FlakyBucket implements Bucket {
   async read(): Promise<undefined> {
     return undefined
   }
+  async *list(): AsyncGenerator<never> {}
+  async *folders(): AsyncGenerator<never> {}
+  async remove(): Promise<void> {}
   url(key: string): string {
     return key
   }
