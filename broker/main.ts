@@ -1,8 +1,10 @@
 import { QlobberTrue } from 'qlobber'
 import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
+import { ControlServer } from '../lib/control.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { Access } from './access.ts'
@@ -11,6 +13,7 @@ import { brokerSchema, checkBrokerConfig } from './config.ts'
 import { Custody } from './custody.ts'
 import { senderOf } from './message.ts'
 import { Persistence } from './persistence.ts'
+import { brokerQuarantine } from './quarantine.ts'
 import { BRIDGE_CLIENT_ID_PREFIX, BrokerServer } from './server.ts'
 import { Sessions, TOPIC_MATCHING } from './sessions.ts'
 
@@ -104,6 +107,13 @@ export async function runBroker(options: RunOptions): Promise<number> {
       log,
       events: { refused: (code) => refused.inc({ code }), skipped: () => skipped.inc() },
       ownBridgeIds: new Set(config.bridges.map(bridgeClientId)),
+    })
+    await using _control = await ControlServer.open({
+      folder: config.store.folder,
+      handlers: {
+        [QUARANTINE_COMMAND]: brokerQuarantine(store, new Set(config.bridges.map(({ name }) => name))),
+      },
+      log,
     })
     gauge(metrics, 'broker_connections', 'Clients connected', [], (made) => made.set(server.connections))
     gauge(metrics, 'bridge_up', 'Whether a bridge is connected', ['bridge'], (made) => {

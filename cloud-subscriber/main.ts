@@ -1,7 +1,9 @@
 import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
+import { ControlServer } from '../lib/control.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { cropFilter } from '../wire/topics.ts'
@@ -13,6 +15,7 @@ import { IndexWriter } from './gallery/index-files.ts'
 import { publishGallery } from './gallery/publish.ts'
 import { galleryRoutes } from './gallery/serve.ts'
 import { Intake } from './intake.ts'
+import { saveRules, subscriberQuarantine } from './quarantine.ts'
 import { RecentIds } from './recent-ids.ts'
 import { Storer } from './store.ts'
 
@@ -81,6 +84,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       bucket,
       index,
       writesMax: config.bucket.writesMax,
+      topicPrefix: config.topicPrefix,
       log,
       events: {
         stored: (header) => {
@@ -90,6 +94,15 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         alreadyThere: () => alreadyThere.inc(),
         failed: (code) => failed.inc({ code }),
       },
+    })
+    const rules = { topicPrefix: config.topicPrefix, payloadBytesMax: config.payloadMax }
+    await saveRules(store, rules)
+    await using _control = await ControlServer.open({
+      folder: config.inbox.folder,
+      handlers: {
+        [QUARANTINE_COMMAND]: subscriberQuarantine({ store, inbox, quarantine, recent }, rules),
+      },
+      log,
     })
     const { broker } = config
     const filter = cropFilter(config.topicPrefix)
@@ -109,8 +122,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         ca: readNamedFile(broker.caFile, 'broker.caFile')?.toString(),
       },
       filter: broker.shareGroup === undefined ? filter : `$share/${broker.shareGroup}/${filter}`,
-      topicPrefix: config.topicPrefix,
-      payloadBytesMax: config.payloadMax,
+      ...rules,
       reconnectMsMin: broker.reconnectMin,
       reconnectMsMax: broker.reconnectMax,
       store,

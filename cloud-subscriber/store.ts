@@ -3,6 +3,7 @@ import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type ErrorCode, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import type { Message, Queue, Store } from '../lib/queue.ts'
+import { cropTopic } from '../wire/topics.ts'
 import { type Bucket, CACHE_IMMUTABLE } from './buckets/bucket.ts'
 import { decodeEntry, encodeEntry, type InboxHeader } from './entry.ts'
 import type { IndexEntry } from './gallery/index-files.ts'
@@ -30,6 +31,7 @@ export interface StorerOptions {
   /** Lists what was stored; absent where there is no gallery. */
   readonly index: Index | undefined
   readonly writesMax: number
+  readonly topicPrefix: string
   readonly log: Log
   readonly events: {
     readonly stored: (header: InboxHeader) => void
@@ -162,10 +164,10 @@ export class Storer implements AsyncDisposable {
 
   /** It leaves the inbox when quarantine has it on disk. */
   async #quarantine(sequence: number, message: Message, fault: SightlineError): Promise<void> {
-    const { log, store, quarantine, inbox } = this.#options
+    const { log, store, quarantine, inbox, topicPrefix } = this.#options
     const { header, payload } = decodeEntry<InboxHeader>(message)
     const entry = {
-      topic: header.key,
+      topic: cropTopic(topicPrefix, header),
       receivedAtMs: Date.now(),
       reason: 'refused by the bucket',
       detail: fault.message,

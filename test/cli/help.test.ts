@@ -19,6 +19,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   subscriber: ['--config'],
   config: ['--for'],
   queue: ['--max', '--json'],
+  quarantine: ['--max', '--json', '--out', '--all'],
 }
 
 function checkWidth(t: { ok(value: boolean, message: string): void }, text: string): void {

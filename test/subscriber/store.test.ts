@@ -78,6 +78,7 @@ async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBuck
     bucket,
     index: undefined,
     writesMax,
+    topicPrefix: 'sightline/v1',
     log: pino({ level: 'silent' }),
     events: {
       stored: () => {
@@ -187,7 +188,11 @@ t.test(
     const message = quarantine.read(quarantine.after(0) ?? 0)
     if (!message) throw new Error('quarantine is empty')
     const { header, payload } = decodeEntry<QuarantineHeader>(message)
-    t.match(header, { topic: refused, reason: 'refused by the bucket', detail: /does not like it/ })
+    t.match(header, {
+      topic: 'sightline/v1/home/pi/door/crop',
+      reason: 'refused by the bucket',
+      detail: /does not like it/,
+    })
     t.ok(payload.equals(poison?.payload as Buffer))
   },
 )
