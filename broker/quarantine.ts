@@ -21,7 +21,7 @@ export function brokerQuarantine(store: Store, bridges?: ReadonlySet<string>): H
     if (!queue || bridges?.has(bridge) === false)
       throw failure('USAGE', `There is no bridge "${bridge}" any more that could take it.`)
     const { topic, qos } = JSON.parse(header.toString()) as SetAside
-    await store.accept(encodeMessage({ topic, payload: body, qos }), [queue])
+    await store.accept(encodeMessage({ topic, payload: body, qos }), [queue], { handedOn: true })
     await quarantine.forwarded(number)
     return { outcome: `to the queue ${queue.name}` }
   })

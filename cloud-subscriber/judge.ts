@@ -73,6 +73,9 @@ export function keepCrop(
   }
   return {
     duplicate: false,
-    written: store.accept(encodeEntry(inboxHeader(crop, receivedAtMs), payload), [inbox], crop.id),
+    written: store.accept(encodeEntry(inboxHeader(crop, receivedAtMs), payload), [inbox], {
+      key: crop.id,
+      handedOn: true,
+    }),
   }
 }
