@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
+import { forget } from './commands/forget.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
 import { quarantine } from './commands/quarantine.ts'
 import { queue } from './commands/queue.ts'
@@ -16,6 +17,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   config,
   queue,
   quarantine,
+  forget,
 }
 
 function usage(): string {

@@ -7,10 +7,12 @@ import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metr
 import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
+import { FORGET_COMMAND } from '../wire/forget.ts'
 import { Access } from './access.ts'
 import { Bridge } from './bridge.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
 import { Custody } from './custody.ts'
+import { brokerForget } from './forget.ts'
 import { senderOf } from './message.ts'
 import { Persistence } from './persistence.ts'
 import { brokerQuarantine } from './quarantine.ts'
@@ -114,6 +116,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       folder: config.store.folder,
       handlers: {
         [QUARANTINE_COMMAND]: brokerQuarantine(store, new Set(config.bridges.map(({ name }) => name))),
+        [FORGET_COMMAND]: brokerForget(store),
       },
       log,
     })

@@ -6,11 +6,13 @@ import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '
 import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
+import { FORGET_COMMAND } from '../wire/forget.ts'
 import { cropFilter } from '../wire/topics.ts'
 import type { Bucket } from './buckets/bucket.ts'
 import { FolderBucket } from './buckets/folder.ts'
 import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from './config.ts'
 import { senderOf } from './entry.ts'
+import { subscriberForget } from './forget.ts'
 import { IndexWriter } from './gallery/index-files.ts'
 import { publishGallery } from './gallery/publish.ts'
 import { galleryRoutes } from './gallery/serve.ts'
@@ -101,6 +103,17 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       folder: config.inbox.folder,
       handlers: {
         [QUARANTINE_COMMAND]: subscriberQuarantine({ store, inbox, quarantine, recent }, rules),
+        [FORGET_COMMAND]: subscriberForget({
+          store,
+          inbox,
+          quarantine,
+          recent,
+          bucket,
+          writer: config.name,
+          storer,
+          index,
+          log,
+        }),
       },
       log,
     })
@@ -166,7 +179,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
   })
 }
 
-async function openBucket({ bucket, http }: SubscriberConfig): Promise<Bucket> {
+export async function openBucket({ bucket, http }: SubscriberConfig): Promise<Bucket> {
   if (bucket.type === 'folder')
     return FolderBucket.open({ ...bucket, publicUrl: bucket.publicUrl ?? `http://${http.host}:${http.port}` })
   const { S3Bucket } = await import('./buckets/s3.ts') // its SDK is large: only where it is used

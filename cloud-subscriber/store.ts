@@ -95,6 +95,15 @@ export class Storer implements AsyncDisposable {
     return Math.max(0, this.#options.inbox.size - this.#written.size)
   }
 
+  /** Resolves when none of these entries is being written. Those that have left the inbox are not written again. */
+  async settled(sequences: ReadonlySet<number>): Promise<void> {
+    for (;;) {
+      const underWay = [...this.#active].filter(([sequence]) => sequences.has(sequence))
+      if (underWay.length === 0) return
+      await Promise.all(underWay.map(([, written]) => written))
+    }
+  }
+
   #run(): void {
     const { inbox, writesMax } = this.#options
     if (this.#paused || this.#stopping || this.#abort.signal.aborted) return
