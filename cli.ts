@@ -3,6 +3,7 @@ import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
 import { forget } from './commands/forget.ts'
+import { link } from './commands/link.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
 import { quarantine } from './commands/quarantine.ts'
 import { queue } from './commands/queue.ts'
@@ -18,6 +19,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   queue,
   quarantine,
   forget,
+  link,
 }
 
 function usage(): string {

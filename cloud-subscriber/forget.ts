@@ -10,10 +10,12 @@ import {
   selects,
   selectsMessage,
 } from '../wire/forget.ts'
-import { isName } from '../wire/names.ts'
-import { dayOf, objectKey, parseObjectKey } from '../wire/object-key.ts'
+import { mintedAtMs } from '../wire/id.ts'
+import { dayOf, parseObjectKey } from '../wire/object-key.ts'
 import type { Bucket } from './buckets/bucket.ts'
+import { cameras } from './cameras.ts'
 import { decodeEntry, type InboxHeader, type QuarantineHeader } from './entry.ts'
+import { keysWithId } from './find.ts'
 import { type IndexEntry, IndexWriter, readIndex, readWriters } from './gallery/index-files.ts'
 import type { RecentIds } from './recent-ids.ts'
 import type { Storer } from './store.ts'
@@ -40,7 +42,6 @@ export interface ForgetOptions {
 /** Objects removed, and ids remembered, in one go. */
 const BATCH = 1000
 const HOUR_MS = 3_600_000
-const DAY_MS = 24 * HOUR_MS
 
 export function subscriberForget(options: ForgetOptions): Handler {
   const { store, recent, bucket } = options
@@ -172,14 +173,8 @@ function daysOf(selection: Selection, keys: readonly string[]): string[] | undef
   if (selection.kind === 'day') return [selection.day]
   if (selection.kind !== 'id') return undefined
   if (keys.length > 0) return keys.flatMap((key) => parseObjectKey(key)?.day ?? [])
-  const madeAtMs = madeAt(selection.id)
-  return [madeAtMs - DAY_MS, madeAtMs, madeAtMs + DAY_MS].map(dayOf)
-}
-
-/** The time that a UUIDv7 has in it. */
-function madeAt(id: string): number {
-  const ms = Number.parseInt(id.replace('-', '').slice(0, 12), 16)
-  return Math.min(Math.max(ms, DAY_MS), Date.UTC(9999, 11, 30))
+  const mintedMs = mintedAtMs(selection.id)
+  return [mintedMs - HOUR_MS, mintedMs].map(dayOf)
 }
 
 /** The keys of the crops that are in the bucket. */
@@ -193,47 +188,11 @@ async function* keysOf(bucket: Bucket, selection: Selection, signal: AbortSignal
   if (selection.kind === 'device') yield* under(`${selection.site}/${selection.device}/`)
   else if (selection.kind === 'camera')
     yield* under(`${selection.site}/${selection.device}/${selection.camera}/`)
-  else {
-    const cameras = await Array.fromAsync(camerasOf(bucket, signal))
-    if (selection.kind === 'day')
-      for (const { site, device, camera } of cameras)
-        yield* under(`${site}/${device}/${camera}/${selection.day.replaceAll('-', '/')}/`)
-    else yield* withId(cameras, selection.id, under)
-  }
-}
-
-interface Camera {
-  readonly site: string
-  readonly device: string
-  readonly camera: string
-}
-
-/** Where it should be first; only a crop of a device without a clock is elsewhere. */
-async function* withId(
-  cameras: readonly Camera[],
-  id: string,
-  under: (prefix: string) => AsyncGenerator<string>,
-): AsyncGenerator<string> {
-  const madeAtMs = madeAt(id)
-  let found = false
-  for (const camera of cameras)
-    for (const atMs of [madeAtMs - HOUR_MS, madeAtMs, madeAtMs + HOUR_MS])
-      for await (const key of under(objectKey({ ...camera, id }, atMs))) {
-        found = true
-        yield key
-      }
-  if (!found) for (const { site, device, camera } of cameras) yield* under(`${site}/${device}/${camera}/`)
-}
-
-async function* camerasOf(bucket: Bucket, signal: AbortSignal): AsyncGenerator<Camera> {
-  for await (const site of bucket.folders('', signal)) {
-    if (!isName(site)) continue
-    for await (const device of bucket.folders(`${site}/`, signal)) {
-      if (!isName(device)) continue
-      for await (const camera of bucket.folders(`${site}/${device}/`, signal))
-        if (isName(camera)) yield { site, device, camera }
-    }
-  }
+  else if (selection.kind === 'id') {
+    for await (const key of keysWithId(bucket, selection.id, signal)) if (parseObjectKey(key)) yield key
+  } else
+    for await (const camera of cameras(bucket, signal))
+      yield* under(`${camera}${selection.day.replaceAll('-', '/')}/`)
 }
 
 async function* batched(keys: AsyncIterable<string> | Iterable<string>): AsyncGenerator<string[]> {

@@ -1,9 +1,9 @@
 import { createInterface } from 'node:readline/promises'
 import { type BrokerConfig, brokerSchema, checkBrokerConfig } from '../broker/config.ts'
 import { brokerForget } from '../broker/forget.ts'
+import { openBucket } from '../cloud-subscriber/buckets/open.ts'
 import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from '../cloud-subscriber/config.ts'
 import { subscriberForget } from '../cloud-subscriber/forget.ts'
-import { openBucket } from '../cloud-subscriber/main.ts'
 import { RecentIds } from '../cloud-subscriber/recent-ids.ts'
 import { loadConfig } from '../lib/config.ts'
 import type { Handler } from '../lib/control.ts'
@@ -144,7 +144,8 @@ function subscriberKeeper(file: string, config: SubscriberConfig): Keeper {
     s3: bucket.type === 's3',
     handlerOf: (store) =>
       async function* (args, signal) {
-        await using bucket = await openBucket(config)
+        // As private: a public one would have its policy written again.
+        await using bucket = await openBucket({ ...config, bucket: { ...config.bucket, publicRead: false } })
         yield* subscriberForget({
           store,
           inbox: store.queue('inbox', NO_BOUNDS),

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { readCrop } from './crop.ts'
+import { ID_PATTERN } from './id.ts'
 import { NAME_PATTERN } from './names.ts'
 import { dayOf } from './object-key.ts'
 
@@ -14,7 +15,7 @@ export const selectionSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('camera'), site: name, device: name, camera: name }),
   /** A day in UTC. */
   z.strictObject({ kind: z.literal('day'), day: z.iso.date() }),
-  z.strictObject({ kind: z.literal('id'), id: z.uuidv7().toLowerCase() }),
+  z.strictObject({ kind: z.literal('id'), id: z.string().toLowerCase().regex(ID_PATTERN) }),
 ])
 export type Selection = z.infer<typeof selectionSchema>
 

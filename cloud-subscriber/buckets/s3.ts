@@ -1,14 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  DeleteBucketLifecycleCommand,
   DeleteObjectCommand,
   DeleteObjectsCommand,
   GetBucketCorsCommand,
+  GetBucketLifecycleConfigurationCommand,
   GetBucketPolicyCommand,
   GetObjectCommand,
+  type LifecycleRule,
   ListObjectsV2Command,
   type ListObjectsV2CommandInput,
   type ListObjectsV2CommandOutput,
   PutBucketCorsCommand,
+  PutBucketLifecycleConfigurationCommand,
   PutBucketPolicyCommand,
   PutObjectCommand,
   S3Client,
@@ -16,7 +20,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { Backoff } from '../../lib/backoff.ts'
 import { failure, systemCode } from '../../lib/errors.ts'
-import type { Bucket, ListedObject, ObjectToStore } from './bucket.ts'
+import { type Bucket, CACHE_CROP_S, type ListedObject, type ObjectToStore } from './bucket.ts'
 import { assertKey, assertPrefix, isKey, objectUrl } from './key.ts'
 
 /** Credentials come from where every AWS program looks (environment, shared files, the machine's role), never from us. */
@@ -59,6 +63,10 @@ const MARK_TEXT =
 /** Names our part of the bucket policy and of the CORS rules; everyone else's stays. */
 const POLICY_SID = 'SightlinePublicRead'
 const CORS_ID = 'sightline-read'
+/** Lifecycle rules of ours: this and what they are for, `sightline-<prefix><site>`. */
+const LIFECYCLE_ID = 'sightline-'
+/** S3's own limit for a bucket. */
+const LIFECYCLE_RULES_MAX = 1000
 
 export class S3Bucket implements Bucket {
   readonly description: string
@@ -208,6 +216,57 @@ export class S3Bucket implements Bucket {
     }
   }
 
+  async expire(sites: ReadonlySet<string>, days: number | undefined, signal?: AbortSignal): Promise<boolean> {
+    this.#assertOpen()
+    const Bucket = this.#options.bucket
+    try {
+      const { Rules, TransitionDefaultMinimumObjectSize } = await this.#client
+        .send(new GetBucketLifecycleConfigurationCommand({ Bucket }), { abortSignal: signal })
+        .catch((error: unknown) => {
+          if (error instanceof S3ServiceException && error.name === 'NoSuchLifecycleConfiguration')
+            return { Rules: [], TransitionDefaultMinimumObjectSize: undefined }
+          throw error
+        })
+      const present = Rules ?? []
+      const ours = present.filter(
+        (rule) => rule.ID === lifecycleId(prefixOf(rule)) && this.#isSite(prefixOf(rule)),
+      )
+      const prefixes = new Set([
+        ...ours.map(prefixOf),
+        ...[...sites].map((site) => `${this.#prefix}${site}/`),
+      ])
+      const wanted =
+        days === undefined ? [] : [...prefixes].sort().map((prefix) => lifecycleRule(prefix, days))
+      if (
+        wanted.length === ours.length &&
+        wanted.every((rule) => ours.some((known) => isSameRule(known, rule)))
+      )
+        return true
+      const rules = [...present.filter((rule) => !ours.includes(rule)), ...wanted]
+      if (rules.length > LIFECYCLE_RULES_MAX) return false
+      await (rules.length === 0
+        ? this.#client.send(new DeleteBucketLifecycleCommand({ Bucket }), { abortSignal: signal })
+        : this.#client.send(
+            new PutBucketLifecycleConfigurationCommand({
+              Bucket,
+              LifecycleConfiguration: { Rules: rules },
+              TransitionDefaultMinimumObjectSize,
+            }),
+            { abortSignal: signal },
+          ))
+      return true
+    } catch (error) {
+      // Not built, not allowed, or not in the form that this store knows.
+      if ([400, 403, 405, 501].includes(statusOf(error) ?? 0)) return false
+      throw this.#failure(error, signal)
+    }
+  }
+
+  /** Whether a prefix of a rule is one that we make: our own and a single name. */
+  #isSite(prefix: string): boolean {
+    return prefix.startsWith(this.#prefix) && /^[^/]+\/$/.test(prefix.slice(this.#prefix.length))
+  }
+
   async *#pages(
     input: Pick<ListObjectsV2CommandInput, 'Prefix' | 'Delimiter'>,
     signal: AbortSignal | undefined,
@@ -236,6 +295,26 @@ export class S3Bucket implements Bucket {
 
   url(key: string): string {
     return objectUrl(this.#base, key)
+  }
+
+  async signedUrl(key: string, forS: number): Promise<string> {
+    assertKey(key)
+    this.#assertOpen()
+    const { getSignedUrl } = await import('@aws-sdk/s3-request-presigner')
+    try {
+      return await getSignedUrl(
+        this.#client,
+        new GetObjectCommand({
+          Bucket: this.#options.bucket,
+          Key: this.#prefix + key,
+          // No cache keeps it for longer than the link opens it.
+          ResponseCacheControl: `private, max-age=${Math.min(forS, CACHE_CROP_S)}`,
+        }),
+        { expiresIn: forS },
+      )
+    } catch (error) {
+      throw this.#failure(error, undefined)
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -416,6 +495,34 @@ async function allowPublicRead(
     const status = statusOf(error)
     if (status !== 501 && status !== 405 && status !== 400) throw error
   }
+}
+
+const lifecycleId = (prefix: string) => LIFECYCLE_ID + prefix.replace(/\/$/, '')
+
+function lifecycleRule(prefix: string, days: number): LifecycleRule {
+  return {
+    ID: lifecycleId(prefix),
+    Status: 'Enabled',
+    Filter: { Prefix: prefix },
+    Expiration: { Days: days },
+    // In a bucket with versions, deleting alone keeps the face.
+    NoncurrentVersionExpiration: { NoncurrentDays: 1 },
+  }
+}
+
+/** Stores that are not AWS may answer in the older form. */
+function prefixOf(rule: LifecycleRule): string {
+  return rule.Filter?.Prefix ?? rule.Prefix ?? ''
+}
+
+function isSameRule(a: LifecycleRule, b: LifecycleRule): boolean {
+  return (
+    a.ID === b.ID &&
+    a.Status === b.Status &&
+    prefixOf(a) === prefixOf(b) &&
+    a.Expiration?.Days === b.Expiration?.Days &&
+    a.NoncurrentVersionExpiration?.NoncurrentDays === b.NoncurrentVersionExpiration?.NoncurrentDays
+  )
 }
 
 function statusOf(error: unknown): number | undefined {

@@ -73,6 +73,7 @@ const DAYS_OPEN_MAX = 8
 const DEVICES_MAX = 2_000
 const RETRY_DELAY = { delayMsMin: 1_000, delayMsMax: 30_000 }
 
+const DAY_PATTERN = /^\d{4,6}-\d\d-\d\d$/
 const count = z.number().int().nonnegative()
 const daySchema = z.object({
   chunks: count,
@@ -90,7 +91,7 @@ const headSchema = z.object({
   aliveAtMs: z.number(),
   heartbeatMs: z.number(),
   stopped: z.boolean(),
-  days: z.record(z.string().regex(/^\d{4,6}-\d\d-\d\d$/), daySchema),
+  days: z.record(z.string().regex(DAY_PATTERN), daySchema),
   /** `site/device`, for the page's filter. */
   devices: z.array(z.string()),
 })
@@ -232,6 +233,30 @@ export class IndexWriter implements AsyncDisposable {
   unlist(device: string): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#devices.delete(device)) await this.#writeHead(false)
+    })
+  }
+
+  /**
+   * Takes the days that ended before a moment out of the head; `removeIndexDays` deletes their files.
+   * @returns how many there were
+   */
+  dropDays(endedBeforeMs: number): Promise<number> {
+    return this.#inTurn(async () => {
+      await this.#flush(false)
+      const ended = [...this.#days.keys()].filter((day) => endOf(day) <= endedBeforeMs)
+      if (ended.length === 0) return 0
+      const before = new Map(this.#days)
+      for (const day of ended) {
+        this.#days.delete(day)
+        this.#open.delete(day)
+      }
+      try {
+        await this.#writeHead(false)
+      } catch (error) {
+        for (const day of ended) this.#days.set(day, before.get(day) as Day)
+        throw error
+      }
+      return ended.length
     })
   }
 
@@ -454,6 +479,29 @@ export class IndexWriter implements AsyncDisposable {
 export async function readWriters(bucket: Bucket, log: Log): Promise<readonly string[]> {
   return (await readJson(bucket, WRITERS_KEY, writersSchema, log))?.writers.filter(isName) ?? []
 }
+
+/**
+ * Deletes the index files of days that ended before a moment, of every writer: one that never comes back leaves none
+ * for ever. (The page takes a file that is not there for one without entries.) Errors: those of the bucket.
+ */
+export async function removeIndexDays(
+  bucket: Bucket,
+  endedBeforeMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  for await (const writer of bucket.folders(`${INDEX_PREFIX}/`, signal))
+    for await (const day of bucket.folders(`${INDEX_PREFIX}/${writer}/`, signal)) {
+      if (!(endOf(day) <= endedBeforeMs)) continue
+      const files = await Array.fromAsync(bucket.list(`${INDEX_PREFIX}/${writer}/${day}/`, signal))
+      await bucket.remove(
+        files.map(({ key }) => key),
+        signal,
+      )
+    }
+}
+
+/** NaN for what is no day. */
+const endOf = (day: string) => (DAY_PATTERN.test(day) ? Date.parse(day) + 24 * 3_600_000 : Number.NaN)
 
 /** What one writer's index lists, in the bucket as it is now; of the days given, or of all. */
 export async function* readIndex(

@@ -21,6 +21,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   queue: ['--max', '--json'],
   quarantine: ['--max', '--json', '--out', '--all'],
   forget: ['--device', '--camera', '--day', '--id', '--config', '--dry-run', '--yes'],
+  link: ['--config', '--for'],
 }
 
 /** They take no value. */

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { type Bucket, CACHE_IMMUTABLE, CACHE_REVALIDATE } from '../../cloud-subscriber/buckets/bucket.ts'
+import { type Bucket, CACHE_REVALIDATE, cacheCrop } from '../../cloud-subscriber/buckets/bucket.ts'
 import { isKey } from '../../cloud-subscriber/buckets/key.ts'
 
 export interface BucketFactory {
@@ -39,7 +39,7 @@ const crop = (key: string, text = 'a face') => ({
   key,
   body: Buffer.from(text),
   contentType: 'image/jpeg',
-  cacheControl: CACHE_IMMUTABLE,
+  cacheControl: cacheCrop(false),
 })
 const index = (key: string, text: string) => ({
   key,
