@@ -178,6 +178,7 @@ function place(from: string, to: string, move: (from: string, to: string) => voi
 
 /** Files, and then every folder above them that became empty: rmdir leaves one alone that something came into. */
 function remove(paths: readonly string[]): 'removed' {
+  statSync(incoming) // where the whole bucket is gone (its disk unmounted), nothing was removed
   const folders = new Set<string>()
   for (const path of paths) {
     try {

@@ -183,8 +183,11 @@ export class FolderBucket implements Bucket {
         .sort()
     } catch (error) {
       const code = systemCode(error)
-      if (code === 'ENOENT' || code === 'ENOTDIR') return []
-      throw folderFailure(this.#path, error, 'read')
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw folderFailure(this.#path, error, 'read')
+      await stat(join(this.#path, INCOMING)).catch((gone: unknown) => {
+        throw folderFailure(this.#path, gone, 'write') // the whole bucket: that is not the same as empty
+      })
+      return []
     }
   }
 
