@@ -3,8 +3,10 @@ import { certs } from './commands/certs.ts'
 import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
+import { forget } from './commands/forget.ts'
 import { link } from './commands/link.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
+import { quarantine } from './commands/quarantine.ts'
 import { queue } from './commands/queue.ts'
 import { users } from './commands/users.ts'
 import { asFailure, failure } from './lib/errors.ts'
@@ -17,6 +19,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   subscriber,
   config,
   queue,
+  quarantine,
+  forget,
   link,
   users,
   certs,

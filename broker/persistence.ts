@@ -387,6 +387,34 @@ export class Persistence {
   }
 }
 
+/**
+ * Takes messages out of what lies beside the queues. The receipt of a QoS 2 message stays, without its payload: its
+ * sender may send it again, and it would be taken for a new one.
+ * @returns how many; on disk when it resolves
+ */
+export async function forgetKept(
+  store: Store,
+  matches: (message: StoredMessage) => boolean,
+  dryRun: boolean,
+): Promise<{ retained: number; receipts: number }> {
+  const found = (table: string) =>
+    [...store.entries(table)]
+      .map(({ key, value }) => ({ key: String(key), message: unpackMessage(value) }))
+      .filter(({ message }) => message.payload.length > 0 && matches(message))
+  const retained = found(TABLE_RETAINED)
+  const receipts = found(TABLE_INCOMING)
+  if (!dryRun) {
+    const written = [
+      ...retained.map(({ key }) => store.remove(TABLE_RETAINED, key)),
+      ...receipts.map(({ key, message }) =>
+        store.put(TABLE_INCOMING, key, packMessage({ ...message, payload: Buffer.alloc(0) })),
+      ),
+    ]
+    await Promise.all(written)
+  }
+  return { retained: retained.length, receipts: receipts.length }
+}
+
 function parseWill(value: Uint8Array): MqttPacket {
   const { payload, string, ...rest } = JSON.parse(Buffer.from(value).toString()) as MqttPacket & {
     payload: string

@@ -1,7 +1,7 @@
 import { decodeMessage } from '../broker/message.ts'
 import { failure } from '../lib/errors.ts'
 import { type EntryView, type QueueView, StoreView } from '../lib/store-view.ts'
-import { printable, table } from './table.ts'
+import { ago, printable, size, table } from './table.ts'
 
 /** `sightline queue stats|ls`: what a program's store holds on disk, also that of a stopped one. */
 
@@ -69,17 +69,4 @@ function row({ name, books, bytes, oldestAtMs }: QueueView, now: number): string
     String(books.forwarded),
     dropped.length === 0 ? '0' : dropped.join(', '),
   ]
-}
-
-function size(bytes: number): string {
-  if (bytes < 1000) return `${bytes} B`
-  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} KB`
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`
-}
-
-function ago(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1000))
-  if (seconds < 120) return `${seconds} s`
-  if (seconds < 7200) return `${Math.round(seconds / 60)} min`
-  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`
 }

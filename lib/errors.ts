@@ -58,6 +58,7 @@ const EXIT_STATUS_BY_CODE = {
   // running
   BOOKS_UNBALANCED: 70,
   DRAIN_TIMEOUT: 75,
+  PROGRAM_GONE: 75,
   RUNTIME_TOO_OLD: 69,
   UNEXPECTED: 70,
 } as const
@@ -88,6 +89,11 @@ export function asFailure(error: unknown): SightlineError {
   if (error instanceof SightlineError) return error
   const message = error instanceof Error ? error.message : String(error)
   return failure('UNEXPECTED', `Something unforeseen happened: ${message}`, error)
+}
+
+/** An error that another process told of, by its code and its sentence. */
+export function failureOf(code: string, message: string): SightlineError {
+  return failure(Object.hasOwn(EXIT_STATUS_BY_CODE, code) ? (code as ErrorCode) : 'UNEXPECTED', message)
 }
 
 /** The code of a system error (`EADDRINUSE`, `ENOENT`, ...), where there is one. */
