@@ -9,6 +9,7 @@ import { Access } from './access.ts'
 import { Bridge } from './bridge.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
 import { Custody } from './custody.ts'
+import { senderOf } from './message.ts'
 import { Persistence } from './persistence.ts'
 import { BRIDGE_CLIENT_ID_PREFIX, BrokerServer } from './server.ts'
 import { Sessions, TOPIC_MATCHING } from './sessions.ts'
@@ -26,7 +27,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
     clientId ?? `${BRIDGE_CLIENT_ID_PREFIX}${config.name}-${name}`
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
-    await using store = await Store.open({ folder: config.store.folder })
+    await using store = await Store.open({ folder: config.store.folder, senderOf })
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const sessions = Sessions.open({
@@ -49,7 +50,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
           link: {
             url: bridge.url,
             clientId: bridgeClientId(bridge),
-            protocol: 4,
+            protocol: bridge.mqttVersion,
             clean: true,
             packetBytesMax: config.limits.packetMax,
             keepaliveS: Math.ceil(bridge.keepalive / 1000),
@@ -63,7 +64,9 @@ export async function runBroker(options: RunOptions): Promise<number> {
           reconnectMsMin: bridge.reconnectMin,
           reconnectMsMax: bridge.reconnectMax,
           acknowledgeMsMax: bridge.acknowledgeTimeout,
+          store,
           queue: store.queue(`bridge/${bridge.name}`, toBounds(bridge)),
+          quarantine: store.queue(`quarantine/${bridge.name}`, toBounds(bridge.quarantine)),
           log,
         }),
       ),
@@ -119,9 +122,13 @@ export async function runBroker(options: RunOptions): Promise<number> {
           ...Object.fromEntries(
             uplinks.map((bridge) => [
               `bridge ${bridge.name}`,
-              bridge.connected
-                ? `connected, ${bridge.queue.size} waiting`
-                : `away (${bridge.fault}), ${bridge.queue.size} waiting`,
+              [
+                bridge.connected
+                  ? `connected, ${bridge.queue.size} waiting`
+                  : `away (${bridge.fault}), ${bridge.queue.size} waiting`,
+                ...(bridge.connected && bridge.fault !== undefined ? [bridge.fault] : []),
+                ...(bridge.quarantine.size > 0 ? [`${bridge.quarantine.size} in quarantine`] : []),
+              ].join('; '),
             ]),
           ),
         },

@@ -8,6 +8,7 @@ import { cropFilter } from '../wire/topics.ts'
 import type { Bucket } from './buckets/bucket.ts'
 import { FolderBucket } from './buckets/folder.ts'
 import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from './config.ts'
+import { senderOf } from './entry.ts'
 import { IndexWriter } from './gallery/index-files.ts'
 import { publishGallery } from './gallery/publish.ts'
 import { galleryRoutes } from './gallery/serve.ts'
@@ -53,7 +54,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     )
 
     await using bucket = await openBucket(config)
-    await using store = await Store.open({ folder: config.inbox.folder })
+    await using store = await Store.open({ folder: config.inbox.folder, senderOf })
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const inbox = store.queue('inbox', {

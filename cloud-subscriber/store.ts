@@ -54,7 +54,6 @@ export class Storer implements AsyncDisposable {
   readonly #backoff = new Backoff({ delayMsMin: RETRY_MS_MIN, delayMsMax: RETRY_MS_MAX })
   /** Written, by sequence number; released when the bucket has flushed them and the index lists them. */
   readonly #written = new Map<number, { readonly id: string; readonly listed: Promise<void> | undefined }>()
-  #cursor = 0
   #paused = false
   #stopping = false
   #syncing: Promise<void> | undefined
@@ -98,9 +97,8 @@ export class Storer implements AsyncDisposable {
     const { inbox, writesMax } = this.#options
     if (this.#paused || this.#stopping || this.#abort.signal.aborted) return
     while (this.#active.size < writesMax && this.#written.size < WRITTEN_MAX) {
-      const sequence = inbox.after(this.#cursor)
+      const sequence = inbox.take()
       if (sequence === undefined) return
-      this.#cursor = sequence
       if (this.#active.has(sequence) || this.#written.has(sequence)) continue
       const message = inbox.read(sequence)
       if (message) this.#active.set(sequence, this.#write(sequence, message))
@@ -156,9 +154,9 @@ export class Storer implements AsyncDisposable {
     )
   }
 
-  /** What is in the inbox and not under way is taken again, oldest first. */
+  /** What is in the inbox and not under way is taken again, each sender's oldest first. */
   #startOver(): void {
-    this.#cursor = 0
+    this.#options.inbox.rewind()
     this.#run()
   }
 

@@ -82,6 +82,11 @@ export interface QueueRecord {
 
 export interface StoreOptions {
   readonly folder: string
+  /**
+   * Whose message it is, by its header: a queue's senders share its room and its reader's turns fairly. Absent: all
+   * messages are one sender's.
+   */
+  readonly senderOf?: (header: Buffer) => string
 }
 
 type TableKey = string | Uint8Array
@@ -90,6 +95,16 @@ type TableKey = string | Uint8Array
 export interface Message {
   readonly header: Buffer
   readonly body: Buffer
+}
+
+export interface AcceptOptions {
+  /** Tells entries apart in queues that look for duplicates (`Queue.has`). */
+  readonly key?: string
+  /**
+   * It comes from a keeper, who shared its own room already: a sender may fill the queue. Refusing what is first in a
+   * keeper's line would make all behind it wait.
+   */
+  readonly handedOn?: boolean
 }
 
 interface Acceptance {
@@ -125,6 +140,7 @@ function newPromise(): PromiseWithResolvers<void> {
 
 export class Store implements AsyncDisposable {
   readonly folder: string
+  readonly #senderOf: (header: Buffer) => string
   readonly #lock: FolderLock
   readonly #root: RootDatabase<Uint8Array, string>
   readonly #bodies: Database<Uint8Array, number>
@@ -160,8 +176,13 @@ export class Store implements AsyncDisposable {
   #ended = false
   #expiry: NodeJS.Timeout | undefined
 
-  private constructor(folder: string, lock: FolderLock, root: RootDatabase<Uint8Array, string>) {
+  private constructor(
+    { folder, senderOf }: StoreOptions,
+    lock: FolderLock,
+    root: RootDatabase<Uint8Array, string>,
+  ) {
     this.folder = folder
+    this.#senderOf = senderOf ?? ONE_SENDER
     this.#lock = lock
     this.#root = root
     this.#bodies = root.openDB('bodies', { encoding: 'binary' })
@@ -171,7 +192,8 @@ export class Store implements AsyncDisposable {
   }
 
   /** Errors: STORE_LOCKED, STORE_NEWER, STORE_CORRUPT, FOLDER_UNWRITABLE. */
-  static async open({ folder }: StoreOptions): Promise<Store> {
+  static async open(options: StoreOptions): Promise<Store> {
+    const { folder } = options
     try {
       mkdirSync(folder, { recursive: true })
     } catch (error) {
@@ -206,7 +228,7 @@ export class Store implements AsyncDisposable {
           `${folder} was written by a newer Sightline. Install that version again, or name another folder.`,
         )
       }
-      const store = new Store(folder, lock, root)
+      const store = new Store(options, lock, root)
       store.#recover()
       store.#expiry = setInterval(() => store.#expire(), EXPIRY_INTERVAL_MS).unref()
       return store
@@ -240,8 +262,8 @@ export class Store implements AsyncDisposable {
         orphans.push([id, sequence]) // accepted for a session that was discarded in the same moment
         continue
       }
-      const { atMs, bytes, key: entryKey } = decodeReference(value)
-      queue.restore(sequence, bytes, atMs, entryKey)
+      const { atMs, bytes, key: entryKey, header } = decodeReference(value)
+      queue.restore(sequence, bytes, atMs, this.#senderOf(header), entryKey)
       references.set(sequence, (references.get(sequence) ?? 0) + 1)
       this.#sequence = Math.max(this.#sequence, sequence)
     }
@@ -289,16 +311,16 @@ export class Store implements AsyncDisposable {
 
   /**
    * Takes custody of a message for every queue given, all or none. Its bytes must not change from then on.
-   * @param key tells entries apart in queues that look for duplicates (`Queue.has`)
    * @returns when it is safe: on disk, or acknowledged by the next keepers.
    *   Throws QUEUE_FULL at once, rejects with DISK_FULL or STORE_IO later; in each case nothing was kept
    */
-  accept(message: Message, queues: readonly Queue[], key?: string): Promise<void> {
+  accept(message: Message, queues: readonly Queue[], { key, handedOn }: AcceptOptions = {}): Promise<void> {
     if (this.#closed) throw failure('STORE_IO', 'The store is closed.')
     if (this.#fault) throw this.#fault
     if (queues.length === 0) return this.committed()
     const bytes = message.body.length
-    const tooOld = queues.map((queue) => queue.roomFor(bytes)) // all of them may refuse before any drops
+    const sender = this.#senderOf(message.header)
+    const tooOld = queues.map((queue) => queue.roomFor(bytes, handedOn ? '' : sender)) // all of them may refuse before any drops
     queues.forEach((queue, at) => {
       for (const sequence of tooOld[at] ?? []) void queue.drop(sequence, 'dropped oldest')
     })
@@ -311,7 +333,7 @@ export class Store implements AsyncDisposable {
     this.#stagedBytes += bytes
     if (queues.length > 1) this.#shared.set(sequence, queues.length)
     for (const queue of queues) {
-      queue.add(sequence, bytes, atMs, key)
+      queue.add(sequence, bytes, atMs, sender, key)
       this.#dirty.add(queue)
     }
     if (mayWait && this.#stagedBytes <= STAGED_BYTES_MAX) this.#handOver ??= this.#writeLater(queues)
@@ -569,8 +591,9 @@ export class Store implements AsyncDisposable {
 }
 
 /**
- * A queue in the store: references to messages in order of acceptance. One reader at a time takes them from
- * the front, in any order it likes, and releases each when the next keeper has it.
+ * A queue in the store: references to messages in order of acceptance. One reader at a time takes them, and releases
+ * each when the next keeper has it. Those who send to it share its room, and its reader's turns: who sends much neither
+ * fills it for the others nor makes them wait.
  */
 export class Queue {
   readonly name: string
@@ -626,9 +649,19 @@ export class Queue {
     return first === undefined ? 0 : Math.max(0, now - (this.#entries.timeOf(first) ?? now))
   }
 
-  /** The sequence number of the first entry after the one given (0: the very first). */
+  /** The sequence number of the first entry after the one given (0: the very first), in the order of acceptance. */
   after(sequence: number): number | undefined {
     return this.#entries.after(sequence)
+  }
+
+  /** The next entry that was not taken yet: senders take turns, and each one's entries come in order. */
+  take(): number | undefined {
+    return this.#entries.take()
+  }
+
+  /** All entries count as not taken again. */
+  rewind(): void {
+    this.#entries.rewind()
   }
 
   /** An entry's message, or undefined where it has left the queue. Its bytes are to be read, not written. */
@@ -686,24 +719,58 @@ export class Queue {
   }
 
   /** @internal The entries to drop so that a message fits. Errors: QUEUE_FULL where that is not to be had. */
-  roomFor(bytes: number): number[] {
+  roomFor(bytes: number, sender: string): number[] {
     const { entriesMax, bytesMax, whenFull } = this.bounds
-    let entriesOver = this.#entries.size + 1 - entriesMax
-    let bytesOver = this.#bytes + bytes - bytesMax
+    const entriesOver = this.#entries.size + 1 - entriesMax
+    const bytesOver = this.#bytes + bytes - bytesMax
+    if (whenFull === 'drop-oldest' && bytes <= bytesMax) return this.#oldest(entriesOver, bytesOver)
+    if (entriesOver > 0 || bytesOver > 0)
+      throw failure(
+        'QUEUE_FULL',
+        `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes). Its reader is away or too slow; raise its bounds if there is room on the disk.`,
+      )
+    const lane = sender === '' ? undefined : this.#entries.lane(sender)
+    if (
+      lane &&
+      (lane.entries > SHARE * (entriesMax - this.#entries.size) ||
+        lane.bytes > SHARE * (bytesMax - this.#bytes))
+    )
+      throw failure(
+        'QUEUE_FULL',
+        `The queue "${this.name}" holds ${lane.entries} messages (${lane.bytes} bytes) of ${sender}, which is its share; the rest is kept free for others. Its reader is away or too slow; raise its bounds if there is room on the disk.`,
+      )
+    return []
+  }
+
+  /** Whoever has most in the queue makes room, oldest first. Errors: QUEUE_FULL where all of it is in flight. */
+  #oldest(entriesOver: number, bytesOver: number): number[] {
     const oldest: number[] = []
-    if (whenFull === 'drop-oldest' && bytes <= bytesMax) {
-      let at = this.#entries.after(0)
-      for (; at !== undefined && (entriesOver > 0 || bytesOver > 0); at = this.#entries.after(at)) {
-        if (this.#held.has(at)) continue
-        oldest.push(at)
-        entriesOver -= 1
-        bytesOver -= this.#entries.bytesOf(at) ?? 0
-      }
+    let [entries, bytes] = [entriesOver, bytesOver]
+    const largest =
+      entries > 0 || bytes > 0 ? this.#entries.largestLane(bytes > 0 ? 'bytes' : 'entries') : undefined
+    const drop = (sequence: number) => {
+      if (this.#held.has(sequence)) return
+      oldest.push(sequence)
+      entries -= 1
+      bytes -= this.#entries.bytesOf(sequence) ?? 0
     }
-    if (entriesOver <= 0 && bytesOver <= 0) return oldest
+    if (largest)
+      for (const sequence of this.#entries.ofLane(largest)) {
+        if (entries <= 0 && bytes <= 0) break
+        drop(sequence)
+      }
+    // Where that was not enough: a large message, or much in flight.
+    const already = new Set(oldest)
+    for (
+      let at = this.#entries.after(0);
+      at !== undefined && (entries > 0 || bytes > 0);
+      at = this.#entries.after(at)
+    )
+      if (!already.has(at)) drop(at)
+    if (entries <= 0 && bytes <= 0) return oldest
     throw failure(
       'QUEUE_FULL',
-      `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes). Its reader is away or too slow; raise its bounds if there is room on the disk.`,
+      `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes), and all of it is on its way. Try again.`,
     )
   }
 
@@ -721,9 +788,9 @@ export class Queue {
   }
 
   /** @internal */
-  add(sequence: number, bytes: number, atMs: number, key: string | undefined): void {
+  add(sequence: number, bytes: number, atMs: number, sender: string, key: string | undefined): void {
     this.record.accepted += 1
-    this.restore(sequence, bytes, atMs, key)
+    this.restore(sequence, bytes, atMs, sender, key)
   }
 
   /** @internal An entry that could not be written was never accepted. @returns false where it has left already */
@@ -734,8 +801,8 @@ export class Queue {
   }
 
   /** @internal */
-  restore(sequence: number, bytes: number, atMs: number, key: string | undefined): void {
-    this.#entries.add(sequence, bytes, atMs)
+  restore(sequence: number, bytes: number, atMs: number, sender: string, key: string | undefined): void {
+    this.#entries.add(sequence, bytes, atMs, sender)
     this.#bytes += bytes
     if (key !== undefined) {
       this.#keys.add(key)
@@ -783,6 +850,15 @@ export function decodeReference(value: Uint8Array): {
     header: reference.subarray(keyEnd),
   }
 }
+
+const ONE_SENDER = () => ''
+
+/**
+ * A sender may have so many times in a queue what is still free in it: one alone nine tenths of the queue, and however
+ * many there are, something is left for who has sent nothing yet (Choudhury and Hahne, Dynamic Queue Length Thresholds
+ * for Shared-Memory Packet Switches, 1998).
+ */
+const SHARE = 9
 
 const RESOLVED = Promise.resolve()
 const NONE: ReadonlyMap<number, Acceptance> = new Map()

@@ -61,7 +61,7 @@ t.test('header, body and key come back as they were given, from disk too', async
     { header: Buffer.alloc(3000, 'h'), body: Buffer.from('b') },
   ]
   const queue = store.queue('q', BOUNDLESS)
-  for (const [n, one] of given.entries()) await store.accept(one, [queue], n === 1 ? undefined : `key ${n}`)
+  for (const [n, one] of given.entries()) await store.accept(one, [queue], n === 1 ? {} : { key: `key ${n}` })
   await store[Symbol.asyncDispose]()
   const again = (await openStore(t, folder)).queue('q', BOUNDLESS)
   let at = 0
@@ -339,6 +339,71 @@ t.test(
   },
 )
 
+const senderOf = (header: Buffer) => header.toString()
+const from = (sender: string, bytes = 10) => ({ header: Buffer.from(sender), body: Buffer.alloc(bytes) })
+
+t.test('one sender cannot fill a queue for the others, after a restart either', async (t) => {
+  const folder = temporaryFolder(t)
+  const first = await Store.open({ folder, senderOf })
+  t.after(() => first[Symbol.asyncDispose]())
+  const bounds = { ...BOUNDLESS, entriesMax: 100 }
+  const fill = async (store: Store, sender: string) => {
+    for (let n = 0; n < 200; n += 1)
+      try {
+        await store.accept(from(sender), [store.queue('q', bounds)])
+      } catch (error) {
+        t.match(error, { code: 'QUEUE_FULL', message: /of noisy, which is its share/ })
+        return n
+      }
+    return t.fail('it took all of them')
+  }
+  t.equal(await fill(first, 'noisy'), 91)
+  await first[Symbol.asyncDispose]()
+  const second = await Store.open({ folder, senderOf })
+  t.after(() => second[Symbol.asyncDispose]())
+  t.equal(await fill(second, 'noisy'), 0)
+  for (const quiet of ['a', 'b', 'c', 'd']) await second.accept(from(quiet), [second.queue('q', bounds)])
+  t.match(second.queue('q', bounds).books, { accepted: 95, pending: 95 })
+})
+
+t.test('where room is made, whoever has most makes it', async (t) => {
+  const store = await Store.open({ folder: temporaryFolder(t), senderOf })
+  t.after(() => store[Symbol.asyncDispose]())
+  const queue = store.queue('q', { ...BOUNDLESS, entriesMax: 50, bytesMax: 5000, whenFull: 'drop-oldest' })
+  for (const quiet of ['a', 'b', 'c']) await store.accept(from(quiet), [queue])
+  for (let n = 0; n < 200; n += 1) await store.accept(from('noisy'), [queue])
+  const left = () => {
+    const senders: string[] = []
+    for (let at = queue.after(0); at !== undefined; at = queue.after(at))
+      senders.push(String(queue.read(at)?.header))
+    return senders
+  }
+  t.strictSame(left().slice(0, 3), ['a', 'b', 'c'])
+  t.equal(queue.size, 50)
+  await store.accept(from('large', 4990), [queue])
+  t.strictSame(left(), ['c', 'large'], 'and the others, where that is not enough')
+  t.strictSame(queue.books.dropped, { 'dropped oldest': 202 })
+})
+
+t.test('senders take turns, each in the order of acceptance, across a restart too', async (t) => {
+  const folder = temporaryFolder(t)
+  const first = await Store.open({ folder, senderOf })
+  t.after(() => first[Symbol.asyncDispose]())
+  for (let n = 0; n < 100; n += 1) void first.accept(from('noisy', 20_000), [first.queue('q', BOUNDLESS)])
+  await first.accept(from('quiet'), [first.queue('q', BOUNDLESS)])
+  await first[Symbol.asyncDispose]()
+  const store = await Store.open({ folder, senderOf })
+  t.after(() => store[Symbol.asyncDispose]())
+  const queue = store.queue('q', BOUNDLESS)
+  const taken: number[] = []
+  for (let at = queue.take(); at !== undefined; at = queue.take()) taken.push(at)
+  t.ok(taken.indexOf(101) < 6, `${taken.indexOf(101)} went first`)
+  t.strictSame(
+    taken.filter((at) => at !== 101),
+    Array.from({ length: 100 }, (_, n) => n + 1),
+  )
+})
+
 t.test('entries expire by age, counted, those in flight excepted', async (t) => {
   const store = await openStore(t)
   const queue = store.queue('q', { ...BOUNDLESS, ageMsMax: 60_000 })
@@ -362,7 +427,7 @@ t.test('keys tell what is pending or being written, across a restart too', async
   const folder = temporaryFolder(t)
   const store = await openStore(t, folder)
   const queue = store.queue('q', BOUNDLESS)
-  const writing = store.accept(message('x'), [queue], 'ключ')
+  const writing = store.accept(message('x'), [queue], { key: 'ключ' })
   t.ok(queue.has('ключ'))
   await writing
   await store[Symbol.asyncDispose]()
