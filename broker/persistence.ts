@@ -45,15 +45,25 @@ export class Persistence {
   readonly #sessions: Sessions
   readonly #custody: boolean
   broker: { readonly id: string } | undefined
-  readonly #incoming = new Set<string>()
+  /** Message ids by client: a client that ends must not be looked for among those of all others. */
+  readonly #incoming = new Map<string, Set<number>>()
   /** Of these, those that aedes has not asked for yet. */
   readonly #gated = new Set<string>()
+
+  /** By the packet's list of them. */
+  readonly #storing = new WeakMap<
+    readonly Subscription[],
+    { readonly clientId: string; readonly stored: Promise<void> }
+  >()
 
   constructor({ store, sessions, custody }: PersistenceOptions) {
     this.#store = store
     this.#sessions = sessions
     this.#custody = custody
-    for (const { key } of store.entries(TABLE_INCOMING)) this.#incoming.add(String(key))
+    for (const { key } of store.entries(TABLE_INCOMING)) {
+      const { clientId, messageId } = splitIncomingKey(String(key))
+      this.#noteIncoming(clientId, messageId)
+    }
   }
 
   // aedes looks at the constructor's name: this must be an async function
@@ -86,17 +96,17 @@ export class Persistence {
   }
 
   *#retained(patterns: readonly string[]): Generator<object> {
+    // All that have wildcards in one pass: one a pattern would stop everybody else for as long as there are patterns.
+    const matcher = new QlobberTrue(TOPIC_MATCHING)
+    const wild = patterns.filter((pattern) => /[#+]/.test(pattern))
+    for (const pattern of wild) matcher.add(pattern)
     for (const pattern of patterns) {
-      if (!/[#+]/.test(pattern)) {
-        const body = this.#store.get(TABLE_RETAINED, pattern)
-        if (body) yield this.#retainedPacket(body)
-        continue
-      }
-      const matcher = new QlobberTrue(TOPIC_MATCHING)
-      matcher.add(pattern)
-      for (const { key, value } of this.#store.entries(TABLE_RETAINED))
-        if (matcher.test(String(key))) yield this.#retainedPacket(value)
+      const body = wild.includes(pattern) ? undefined : this.#store.get(TABLE_RETAINED, pattern)
+      if (body) yield this.#retainedPacket(body)
     }
+    if (wild.length === 0) return
+    for (const { key, value } of this.#store.entries(TABLE_RETAINED))
+      if (matcher.test(String(key))) yield this.#retainedPacket(value)
   }
 
   #retainedPacket(body: Uint8Array): object {
@@ -110,11 +120,15 @@ export class Persistence {
     client: ClientLike,
     subscriptions: readonly (Subscription & { refused?: boolean })[],
   ): Promise<void> {
-    // aedes hands over all of a packet's subscriptions, those that were refused included
-    await this.#sessions.subscribe(
+    // aedes hands over all of a packet's subscriptions, those that were refused included, with each of them
+    const storing = this.#storing.get(subscriptions)
+    if (storing?.clientId === client.id) return storing.stored
+    const stored = this.#sessions.subscribe(
       client.id,
       subscriptions.filter(({ refused }) => !refused).map(plainSubscription),
     )
+    this.#storing.set(subscriptions, { clientId: client.id, stored })
+    await stored
   }
 
   async removeSubscriptions(client: ClientLike, filters: readonly string[]): Promise<void> {
@@ -211,19 +225,26 @@ export class Persistence {
 
   /** True where this QoS 2 message was accepted before and its sender has not released it yet [MQTT-4.3.3]. */
   hasIncoming(client: ClientLike, messageId: number | undefined): boolean {
-    return this.#incoming.has(incomingKey(client, messageId))
+    return this.#incoming.get(client.id)?.has(messageId ?? 0) ?? false
+  }
+
+  /** How many such messages there are of this client. */
+  incomingCount(client: ClientLike): number {
+    return this.#incoming.get(client.id)?.size ?? 0
   }
 
   incomingStorePacket(client: ClientLike, packet: MqttPacket): Promise<void> {
-    const key = incomingKey(client, packet.messageId)
-    if (this.#custody && this.#incoming.has(key)) return Promise.resolve()
-    this.#incoming.add(key)
+    const { messageId = 0 } = packet
+    if (this.#custody && this.hasIncoming(client, messageId)) return Promise.resolve()
+    const key = incomingKey(client, messageId)
+    this.#noteIncoming(client.id, messageId)
     if (this.#custody) this.#gated.add(key)
-    const written = this.#store.put(TABLE_INCOMING, key, packMessage(toStored(packet)))
+    // In our broker it lies in its queues, and what is asked for here is only whether it was there before.
+    const stored = this.#custody ? { ...packet, payload: Buffer.alloc(0) } : packet
+    const written = this.#store.put(TABLE_INCOMING, key, packMessage(toStored(stored)))
     // Not accepted: when it is sent again, it is no duplicate.
     written.catch(() => {
-      this.#incoming.delete(key)
-      this.#gated.delete(key)
+      this.#forgetIncoming(client.id, messageId)
       void this.#store.remove(TABLE_INCOMING, key)
     })
     return written
@@ -233,27 +254,36 @@ export class Persistence {
     const key = incomingKey(client, packet.messageId)
     // Through our gate, and for aedes, which looks after that, the first time.
     if (this.#gated.delete(key)) throw new Error('no such packet')
-    const body = this.#incoming.has(key) ? this.#store.get(TABLE_INCOMING, key) : undefined
+    const body = this.hasIncoming(client, packet.messageId) ? this.#store.get(TABLE_INCOMING, key) : undefined
     if (!body) throw new Error('no such packet')
     return toPacket(unpackMessage(body), packet.messageId)
   }
 
-  async incomingDelPacket(client: ClientLike, packet: { messageId?: number }): Promise<void> {
-    const key = incomingKey(client, packet.messageId)
-    this.#gated.delete(key)
-    if (!this.#incoming.delete(key)) throw new Error('no such packet')
-    await this.#store.remove(TABLE_INCOMING, key)
+  async incomingDelPacket(client: ClientLike, { messageId = 0 }: { messageId?: number }): Promise<void> {
+    if (!this.#forgetIncoming(client.id, messageId)) throw new Error('no such packet')
+    await this.#store.remove(TABLE_INCOMING, incomingKey(client, messageId))
   }
 
   async cleanIncoming(client: ClientLike): Promise<void> {
-    const prefix = incomingKey(client, undefined)
-    for (const key of this.#incoming) {
-      if (!key.startsWith(prefix)) continue
-      this.#incoming.delete(key)
-      this.#gated.delete(key)
-      void this.#store.remove(TABLE_INCOMING, key)
+    for (const messageId of this.#incoming.get(client.id) ?? []) {
+      this.#forgetIncoming(client.id, messageId)
+      void this.#store.remove(TABLE_INCOMING, incomingKey(client, messageId))
     }
     await this.#store.committed()
+  }
+
+  #noteIncoming(clientId: string, messageId: number): void {
+    const ids = this.#incoming.get(clientId)
+    if (ids) ids.add(messageId)
+    else this.#incoming.set(clientId, new Set([messageId]))
+  }
+
+  #forgetIncoming(clientId: string, messageId: number): boolean {
+    this.#gated.delete(incomingKey({ id: clientId }, messageId))
+    const ids = this.#incoming.get(clientId)
+    const known = ids?.delete(messageId) ?? false
+    if (ids?.size === 0) this.#incoming.delete(clientId)
+    return known
   }
 
   // --- wills --------------------------------------------------------------------------------------------------
@@ -357,3 +387,9 @@ function findStamp(queue: Queue, { brokerId, brokerCounter }: MqttPacket): numbe
 
 const incomingKey = ({ id }: ClientLike, messageId: number | undefined) =>
   `${id.length}:${id}:${messageId ?? ''}`
+
+function splitIncomingKey(key: string): { clientId: string; messageId: number } {
+  const idAt = key.indexOf(':') + 1
+  const idEnd = idAt + Number(key.slice(0, idAt - 1))
+  return { clientId: key.slice(idAt, idEnd), messageId: Number(key.slice(idEnd + 1)) }
+}

@@ -85,6 +85,7 @@ async function attack(kind: 'open' | 'users', { short, random }: TrialOptions): 
   const abandoned: Socket[] = []
   const lastSeeds: number[] = []
   let inputs = 0
+  let besieged = 0
   let conversations = 0
   let memoryEarlyMb = 0
   const start = performance.now()
@@ -111,6 +112,11 @@ async function attack(kind: 'open' | 'users', { short, random }: TrialOptions): 
           `${kind}, conversation ${seed - base} (seed ${seed}): ${fault}; ${hexIfShort(conversation.packets)}`,
         )
     }
+  }
+  for (const [name, packets] of Object.entries(sieges(kind))) {
+    const fault = await converse(port, { packets, cutBytes: 0, reads: true, end: 'answer' }, abandoned)
+    besieged += packets.length
+    if (fault !== undefined) faults.push(`${kind}, ${name}: ${fault}`)
   }
   await Promise.all(Array.from({ length: CONVERSATIONS_AT_ONCE }, attacker))
   const seconds = (performance.now() - start) / 1000
@@ -146,7 +152,7 @@ async function attack(kind: 'open' | 'users', { short, random }: TrialOptions): 
   return {
     faults,
     said:
-      `${kind}: ${inputs} packets in ${conversations} conversations, ${seconds.toFixed(0)} s, ` +
+      `${kind}: ${inputs} packets in ${conversations} conversations and ${besieged} in sieges, ${seconds.toFixed(0)} s, ` +
       `memory ${memoryEarlyMb.toFixed(0)} then ${after.memoryMb.toFixed(0)} MB, handles ${before.handles} then ${after.handles}, ` +
       `${good.latenciesMs.length} crops meanwhile, p50 ${percentile(good.latenciesMs, 0.5).toFixed(0)} p99 ${p99.toFixed(0)} ms, ${queues.length} queues`,
   }
@@ -176,12 +182,15 @@ async function converse(
   const socket = connect({ host: '127.0.0.1', port, noDelay: true })
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
   const answered = Promise.withResolvers<void>()
-  let tail = ''
-  socket.on('error', () => {}) // it is meant to be cut off
-  socket.on('data', (bytes) => {
-    tail = (tail + bytes.toString('latin1')).slice(-PINGRESP.length)
-    if (tail === PINGRESP) answered.resolve()
+  const parser = mqtt.parser({ protocolVersion: 4 })
+  let pings = packets.filter((packet) => packet.equals(PINGREQ)).length + 1
+  parser.on('packet', ({ cmd }) => {
+    if (cmd === 'pingresp') pings -= 1
+    if (pings === 0) answered.resolve()
   })
+  parser.on('error', () => {}) // what comes is ours to judge elsewhere
+  socket.on('error', () => {}) // it is meant to be cut off
+  socket.on('data', (bytes) => parser.parse(bytes))
   if (!reads) socket.pause()
   await new Promise<void>((resolve) => {
     socket.once('connect', resolve)
@@ -221,7 +230,6 @@ async function converse(
 }
 
 const PINGREQ = mqtt.generate({ cmd: 'pingreq' })
-const PINGRESP = mqtt.generate({ cmd: 'pingresp' }).toString('latin1')
 
 /** The conversation of this seed. */
 export function hostileConversation(seed: number, kind: 'open' | 'users'): Conversation {
@@ -250,6 +258,48 @@ export function hostileConversation(seed: number, kind: 'open' | 'users'): Conve
   return { packets, cutBytes: bytes > 20_000 ? 0 : cutBytes, reads: end === 'answer' || m.chance(0.9), end }
 }
 
+/** What takes many packets to do harm, and will not come about by chance. */
+function sieges(kind: 'open' | 'users'): Record<string, Buffer[]> {
+  const hello = (id: string) =>
+    packet(
+      0x10,
+      string('MQTT'),
+      Buffer.from([4, kind === 'users' ? 0xc0 : 0]),
+      u16(0),
+      string(id),
+      ...(kind === 'users' ? [string('guest'), string('g')] : []),
+    )
+  const many = (count: number, make: (n: number) => Buffer) =>
+    Array.from({ length: count }, (_, n) => make(n))
+  const subscribe = (n: number, ...filters: readonly string[]) =>
+    packet(0x82, u16(1 + n), ...filters.flatMap((filter) => [string(filter), Buffer.from([1])]))
+  return {
+    'retained messages that are never acknowledged': [
+      hello('siege-retained'),
+      ...many(500, (n) => packet(0x33, string(`guest/retained/${n}`), u16(1 + n), Buffer.from('x'))),
+      ...many(140, (n) => subscribe(n, 'guest/retained/+')),
+    ],
+    'the longest list of filters': [
+      hello('siege-filters'),
+      subscribe(1, ...many(12_000, (n) => Buffer.from(`guest/${n}`)).map(String)),
+    ],
+    'a thousand filters for retained messages that match nothing': [
+      hello('siege-matching'),
+      ...many(5, (n) => subscribe(n, ...many(190, (m) => Buffer.from(`guest/${n}/${m}/+`)).map(String))),
+    ],
+    'messages at QoS 2 that are never released': [
+      hello('siege-unreleased'),
+      ...many(3000, (n) => packet(0x34, string('guest/two'), u16(1 + n), Buffer.alloc(1000))),
+    ],
+    'filters without end': [
+      hello('siege-endless'),
+      ...many(300, (n) => subscribe(n, ...many(20, (m) => Buffer.from(`guest/${n}/${m}`)).map(String))),
+    ],
+    'a message of 15 MB in front of CONNECT': [packet(0x30, string('guest/x'), Buffer.alloc(15e6))],
+    'control packets of 15 MB': [hello('siege-large'), packet(0x82, Buffer.alloc(15e6))],
+  }
+}
+
 /** What else may knock at the port. */
 const FOREIGN: readonly Buffer[] = [
   Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'),
@@ -259,7 +309,14 @@ const FOREIGN: readonly Buffer[] = [
   Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff]),
   Buffer.alloc(3),
   Buffer.alloc(100_000, 0x30),
-  mqtt.generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 5, clientId: 'five', clean: true, keepalive: 9 }),
+  mqtt.generate({
+    cmd: 'connect',
+    protocolId: 'MQTT',
+    protocolVersion: 5,
+    clientId: 'five',
+    clean: true,
+    keepalive: 9,
+  }),
   mqtt.generate({
     cmd: 'connect',
     protocolId: 'MQTT',
@@ -269,8 +326,22 @@ const FOREIGN: readonly Buffer[] = [
     keepalive: 9,
     properties: { userProperties: { __proto__x: 'y', constructor: 'z' }, sessionExpiryInterval: 4294967295 },
   }),
-  mqtt.generate({ cmd: 'connect', protocolId: 'MQIsdp', protocolVersion: 3, clientId: 'three', clean: true, keepalive: 9 }),
-  mqtt.generate({ cmd: 'connect', protocolId: 'MQIsdp', protocolVersion: 3, clientId: 'x'.repeat(24), clean: true, keepalive: 9 }),
+  mqtt.generate({
+    cmd: 'connect',
+    protocolId: 'MQIsdp',
+    protocolVersion: 3,
+    clientId: 'three',
+    clean: true,
+    keepalive: 9,
+  }),
+  mqtt.generate({
+    cmd: 'connect',
+    protocolId: 'MQIsdp',
+    protocolVersion: 3,
+    clientId: 'x'.repeat(24),
+    clean: true,
+    keepalive: 9,
+  }),
 ]
 
 /** Of a hundred or so, so that sessions are taken up again, and taken over; and such as are no names. */
@@ -313,7 +384,9 @@ function hostileConnect(
     Buffer.from([harmless ? 4 : m.of([3, 4, 4, 4, 5, 131, 132, 133, m.pick(256)]), flags]),
     u16(m.of([0, 1, 60, 65_535])),
     string(session.id),
-    ...(flags & 4 ? [string(m.chance(0.5) ? topic(m, kind) : m.text()), string(m.chance(0.2) ? '' : m.noise(m.few(300)))] : []),
+    ...(flags & 4
+      ? [string(m.chance(0.5) ? topic(m, kind) : m.text()), string(m.chance(0.2) ? '' : m.noise(m.few(300)))]
+      : []),
     ...(flags & 0x80 ? [string(m.chance(0.9) ? 'guest' : m.text())] : []),
     ...(flags & 0x40 ? [string(m.chance(0.9) ? 'g' : m.text())] : []),
   )
@@ -356,13 +429,22 @@ function harmful(m: Mutator, kind: 'open' | 'users'): Buffer {
       packet(
         0x82,
         id,
-        ...Array.from({ length: m.few(1500) }, () => Buffer.concat([string(filter(m, kind).slice(0, 300)), Buffer.from([m.pick(3)])])),
+        ...Array.from({ length: m.few(1500) }, () =>
+          Buffer.concat([string(filter(m, kind).slice(0, 300)), Buffer.from([m.pick(3)])]),
+        ),
       ),
     () => packet(0xa2, id, ...Array.from({ length: m.few(30) }, () => string(filter(m, kind)))),
     () => packet(m.of([0x40, 0x50, 0x62, 0x70]), id),
     () => packet(m.of([0x40, 0x50, 0x62, 0x70]), id),
     () => PINGREQ,
-    () => m.of([PINGREQ, PINGREQ, PINGREQ, mqtt.generate({ cmd: 'disconnect' }), hostileConnect(m, kind, { id: clientId(m), clean: true })]),
+    () =>
+      m.of([
+        PINGREQ,
+        PINGREQ,
+        PINGREQ,
+        mqtt.generate({ cmd: 'disconnect' }),
+        hostileConnect(m, kind, { id: clientId(m), clean: true }),
+      ]),
   ])()
 }
 
@@ -380,7 +462,8 @@ function publish(m: Mutator, kind: 'open' | 'users'): Buffer {
 
 /** What no client may send. */
 function malformed(m: Mutator, kind: 'open' | 'users'): Buffer {
-  const valid = () => (m.chance(0.3) ? hostileConnect(m, kind, { id: clientId(m), clean: true }) : harmful(m, kind))
+  const valid = () =>
+    m.chance(0.3) ? hostileConnect(m, kind, { id: clientId(m), clean: true }) : harmful(m, kind)
   return m.of<() => Buffer>([
     () => m.bytes(valid(), [valid(), valid()], 40),
     () => m.bytes(valid(), [valid(), valid()], 40),
@@ -389,10 +472,13 @@ function malformed(m: Mutator, kind: 'open' | 'users'): Buffer {
     () => Buffer.from([m.pick(256), 0x80, 0x80, 0x80, m.of([0, 1, 0x7f, 0x80, 0xff])]),
     () => Buffer.from([m.pick(256), 0xff, 0xff, 0xff, 0x7f, ...m.noise(20)]), // promises 256 MB
     () => Buffer.concat([Buffer.from([m.of([0x30, 0x32, 0x82, 0x10]), 0x80, 0x80, 0x04]), m.noise(100)]), // 64 KB
-    () => packet(m.of([0x00, 0xf0, 0x20, 0x90, 0xb0, 0xd0, 0x36, 0x3f, 0x80, 0xa0, 0x60, 0x43, 0xc1]), m.noise(m.few(20))),
+    () =>
+      packet(
+        m.of([0x00, 0xf0, 0x20, 0x90, 0xb0, 0xd0, 0x36, 0x3f, 0x80, 0xa0, 0x60, 0x43, 0xc1]),
+        m.noise(m.few(20)),
+      ),
     () => packet(0x82, u16(1), m.noise(m.few(100))),
     () => packet(0x32, u16(m.edge(2)), m.noise(m.few(100))),
     () => valid().subarray(0, -1),
   ])()
 }
-

@@ -30,8 +30,7 @@ export async function settledState(pid: number): Promise<ProcessState> {
 export function unforeseen(program: Program): string[] {
   return program.log
     .filter(
-      ({ level, code }) =>
-        level === 0 || (level >= 50 && (code === undefined || code === 'UNEXPECTED')),
+      ({ level, code }) => level === 0 || (level >= 50 && (code === undefined || code === 'UNEXPECTED')),
     )
     .slice(0, 5)
     .map((line) => `the ${program.kind} said: ${JSON.stringify(line).slice(0, 500)}`)

@@ -63,7 +63,8 @@ export class WellBehaved implements AsyncDisposable {
     })
     for (const [name, link] of Object.entries({ device, subscriber }))
       link.once('close', (fault) => {
-        if (!pair.#stopped) pair.faults.push(`the well-behaved ${name} lost its connection: ${fault?.message}`)
+        if (!pair.#stopped)
+          pair.faults.push(`the well-behaved ${name} lost its connection: ${fault?.message}`)
       })
     await subscriber.subscribe(cropFilter(TOPIC_PREFIX_DEFAULT), 1)
     pair.#running = pair.#run()

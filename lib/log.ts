@@ -45,7 +45,10 @@ export function readable(line: string, now: Date): string {
   const clock = now.toTimeString().slice(0, 8)
   const details = Object.entries(rest)
     .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => `${key}=${typeof value === 'string' ? value.replaceAll('\n', '\\n') : JSON.stringify(value)}`)
+    .map(
+      ([key, value]) =>
+        `${key}=${typeof value === 'string' ? value.replaceAll('\n', '\\n') : JSON.stringify(value)}`,
+    )
   return [
     styleText('dim', clock, { stream: process.stderr }),
     styleText(colour, label.padEnd(5), { stream: process.stderr }),

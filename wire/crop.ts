@@ -123,7 +123,8 @@ export function readCrop(payload: Uint8Array): CropReading {
       continue
     }
     segments += 1
-    if (segments > SEGMENTS_MAX) return fault('not a JPEG', `more than ${SEGMENTS_MAX} segments before the scan`)
+    if (segments > SEGMENTS_MAX)
+      return fault('not a JPEG', `more than ${SEGMENTS_MAX} segments before the scan`)
     const length = jpeg.readUInt16BE(at + 2)
     if (length < 2) return fault('not a JPEG', `a segment of length ${length} at byte ${at}`)
     if (at + 2 + length > jpeg.length)

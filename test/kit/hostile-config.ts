@@ -70,15 +70,89 @@ export function hostileConfig(seed: number): HostileConfig {
 }
 
 const VALUES: readonly string[] = [
-  ...['', '~', 'null', 'true', 'yes', '0', '-1', '1.5', '1e999', '-.inf', '.nan', '0x1F', '0o17', '123456789012345678901'],
-  ...['10s', '1e3s', '-5s', '99999999999999999999d', '1.5MB', '9999999999999999999TB', `${'9'.repeat(400)}GB`, '10 cows'],
-  ...['[]', '{}', '[1, 2]', '{a: 1}', '[[[[]]]]', '{{a: b}: c}', '? [a]', '"\\0"', '"\\x1b[2J"', '"\\ud800"', "'", '"', '|', '>-'],
-  ...['*a', '&a', '&a [*a]', '&a {b: *a}', '!!binary aGVsbG8=', '!!js/function "x"', '!!set {a}', '!!omap [a: 1]', '!!timestamp 2001-01-01', '!<x> y'],
-  ...['mqtt://u:p@h:1', 'mqtt://', 'http://x', 'mqtt://[::1]:99999', '0.0.0.0', '::', '../../etc/passwd', '%s%n', '@{', '`', '%YAML 1.1'],
+  ...[
+    '',
+    '~',
+    'null',
+    'true',
+    'yes',
+    '0',
+    '-1',
+    '1.5',
+    '1e999',
+    '-.inf',
+    '.nan',
+    '0x1F',
+    '0o17',
+    '123456789012345678901',
+  ],
+  ...[
+    '10s',
+    '1e3s',
+    '-5s',
+    '99999999999999999999d',
+    '1.5MB',
+    '9999999999999999999TB',
+    `${'9'.repeat(400)}GB`,
+    '10 cows',
+  ],
+  ...[
+    '[]',
+    '{}',
+    '[1, 2]',
+    '{a: 1}',
+    '[[[[]]]]',
+    '{{a: b}: c}',
+    '? [a]',
+    '"\\0"',
+    '"\\x1b[2J"',
+    '"\\ud800"',
+    "'",
+    '"',
+    '|',
+    '>-',
+  ],
+  ...[
+    '*a',
+    '&a',
+    '&a [*a]',
+    '&a {b: *a}',
+    '!!binary aGVsbG8=',
+    '!!js/function "x"',
+    '!!set {a}',
+    '!!omap [a: 1]',
+    '!!timestamp 2001-01-01',
+    '!<x> y',
+  ],
+  ...[
+    'mqtt://u:p@h:1',
+    'mqtt://',
+    'http://x',
+    'mqtt://[::1]:99999',
+    '0.0.0.0',
+    '::',
+    '../../etc/passwd',
+    '%s%n',
+    '@{',
+    '`',
+    '%YAML 1.1',
+  ],
 ]
 
 const KEYS: readonly string[] = [
-  ...['__proto__', 'constructor', 'toString', 'hasOwnProperty', 'length', '<<', 'null', 'true', '1', '""', '"\\x1b]0;x\\x07"'],
+  ...[
+    '__proto__',
+    'constructor',
+    'toString',
+    'hasOwnProperty',
+    'length',
+    '<<',
+    'null',
+    'true',
+    '1',
+    '""',
+    '"\\x1b]0;x\\x07"',
+  ],
   ...['[a, b]', '{a: b}', '*a', '? ', '-', '"a.b"', 'password', 'x'.repeat(2000)],
 ]
 
@@ -98,7 +172,8 @@ function linesChanged(m: Mutator, text: string): string {
       () => `\t${line}`,
       () => ' '.repeat(m.pick(9)) + line.trimStart(),
       () => `- ${line}`,
-      () => `${line}\n${m.of(['---', '...', '%YAML 1.1\n---', '%TAG ! x:y', '# \0', '\ufeff', '\u2028', '\r'])}`,
+      () =>
+        `${line}\n${m.of(['---', '...', '%YAML 1.1\n---', '%TAG ! x:y', '# \0', '\ufeff', '\u2028', '\r'])}`,
     ])()
   }
   return (m.chance(0.05) ? '%YAML 1.1\n---\n' : '') + lines.join(m.chance(0.05) ? '\r\n' : '\n')
@@ -108,7 +183,8 @@ function linesChanged(m: Mutator, text: string): string {
 function bomb(m: Mutator): string {
   const depth = m.of([10, 200, 3000, 20_000])
   return m.of([
-    () => `a0: &a0 [x]\n${Array.from({ length: 30 }, (_, n) => `a${n + 1}: &a${n + 1} [${`*a${n},`.repeat(9)}]`).join('\n')}`,
+    () =>
+      `a0: &a0 [x]\n${Array.from({ length: 30 }, (_, n) => `a${n + 1}: &a${n + 1} [${`*a${n},`.repeat(9)}]`).join('\n')}`,
     () => `a: &a {x: &b [*a, *b]}\nname: *a`,
     () => `name: &a [*a, *a, *a]\nhttp: *a`,
     () => `x: ${'['.repeat(depth)}`,
@@ -134,9 +210,25 @@ function variable(m: Mutator, text: string): [string, string] {
   const keys = [...text.matchAll(/^\s*(?:# )?(?:- )?(\w+):/gm)].map(([, key]) => key as string)
   const part = () =>
     m.of([
-      () => m.of(keys).replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase(),
+      () =>
+        m
+          .of(keys)
+          .replace(/[A-Z]/g, (letter) => `_${letter}`)
+          .toUpperCase(),
       () => m.of(['0', '1', '-1', '99', '4294967294', '4294967295', '1e9', '0.5', '00']),
-      () => m.of(['LENGTH', 'CONSTRUCTOR', 'PROTOTYPE', '_PROTO_', '__PROTO__', 'TO_STRING', 'MAP', '', 'x.y', ' ']),
+      () =>
+        m.of([
+          'LENGTH',
+          'CONSTRUCTOR',
+          'PROTOTYPE',
+          '_PROTO_',
+          '__PROTO__',
+          'TO_STRING',
+          'MAP',
+          '',
+          'x.y',
+          ' ',
+        ]),
     ])()
   const name = `SIGHTLINE_${Array.from({ length: 1 + m.few(3) }, part).join('__')}`
   const value = m.of([() => m.of(VALUES), () => m.text(), () => bomb(m)])()
@@ -178,7 +270,8 @@ function load({ program, yaml, env }: HostileConfig, folder: string): LoadOutcom
       if (error.message.length > SENTENCE_CHARACTERS_MAX)
         broken = `a sentence of ${error.message.length} characters`
       // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what is looked for
-      if (/[\0-\x09\x0b-\x1f\x7f]/.test(error.message)) broken = `control characters in ${JSON.stringify(error.message.slice(0, 300))}`
+      if (/[\0-\x09\x0b-\x1f\x7f]/.test(error.message))
+        broken = `control characters in ${JSON.stringify(error.message.slice(0, 300))}`
     } else {
       kind = 'another error'
       broken = `it threw ${error instanceof Error ? error.stack?.split('\n').slice(0, 3).join(' ') : error}`

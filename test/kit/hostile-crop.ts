@@ -47,8 +47,7 @@ function metadataWith(m: Mutator): Record<string, unknown> {
 function value(m: Mutator): unknown {
   return m.of<() => unknown>([
     () => m.text(),
-    () =>
-      m.of([0, -0, -1, 0.5, 1e308, -1e308, 2 ** 53, 2 ** 53 + 2, 253_402_300_799_999, 8.64e15, 5e-324]),
+    () => m.of([0, -0, -1, 0.5, 1e308, -1e308, 2 ** 53, 2 ** 53 + 2, 253_402_300_799_999, 8.64e15, 5e-324]),
     () => m.of([null, true, false, {}, [], [[]], [[1, 2, 3]]]),
     () => Array.from({ length: m.of([1, 2, 3, 4, 5, 128, 129, 3000]) }, () => m.edge(2)),
     () => Array.from({ length: m.of([1, 128, 129]) }, () => [m.edge(2), m.edge(4)]),
@@ -74,7 +73,8 @@ function hostileJson(m: Mutator): string {
     () => front(`"capturedAtMs":1e${m.pick(999)}`),
     () => `${valid.slice(0, -1)},"score":${'9'.repeat(m.few(400))}.${'9'.repeat(m.few(400))}}`,
     () => `${valid.slice(0, -1)},"site":"\\ud800","model":"\\udfff\\u0000\\u001b[2J"}`,
-    () => `${valid.slice(0, -1)},"v":${m.of(['2', '1.5', '"1"', '1e400', '-0', '[1]', '99999999999999999999'])}}`,
+    () =>
+      `${valid.slice(0, -1)},"v":${m.of(['2', '1.5', '"1"', '1e400', '-0', '[1]', '99999999999999999999'])}}`,
     () => `\ufeff${valid}`,
     () => valid.slice(0, m.pick(valid.length)),
     () => m.of(['null', '1', '"sightline"', '[]', '{}', '{"format":"sightline"}', '']),
@@ -89,8 +89,10 @@ function withComment(m: Mutator, json: Buffer): Buffer {
   const big = m.chance(0.5)
   const tiff = Buffer.alloc(44 + comment.length)
   tiff.write(big ? 'MM\0*' : 'II*\0', 0, 'latin1')
-  const u16 = (at: number, number: number) => void (big ? tiff.writeUInt16BE(number, at) : tiff.writeUInt16LE(number, at))
-  const u32 = (at: number, number: number) => void (big ? tiff.writeUInt32BE(number, at) : tiff.writeUInt32LE(number, at))
+  const u16 = (at: number, number: number) =>
+    void (big ? tiff.writeUInt16BE(number, at) : tiff.writeUInt16LE(number, at))
+  const u32 = (at: number, number: number) =>
+    void (big ? tiff.writeUInt32BE(number, at) : tiff.writeUInt32LE(number, at))
   const lie = (bytes: 2 | 4, truth: number) => (m.chance(0.03) ? m.edge(bytes) : truth)
   u32(4, lie(4, 8))
   for (const [at, tag, type, count, target] of [
@@ -194,6 +196,7 @@ function wrongWith(crop: CropMetadata): string | undefined {
   const name = [crop.site, crop.device, crop.camera].find((text) => !isName(text))
   if (name !== undefined) return `a name that is none: ${JSON.stringify(name)}`
   const key = objectKey(crop, crop.capturedAtMs)
-  if (!/^([\w-]+\/){3}\d{4}\/\d\d\/\d\d\/\d\d\/[0-9a-f-]{36}\.jpg$/.test(key)) return `the key ${JSON.stringify(key)}`
+  if (!/^([\w-]+\/){3}\d{4}\/\d\d\/\d\d\/\d\d\/[0-9a-f-]{36}\.jpg$/.test(key))
+    return `the key ${JSON.stringify(key)}`
   return undefined
 }

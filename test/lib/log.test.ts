@@ -37,7 +37,12 @@ t.test('at a terminal a line is for a person: when, how serious, what, and the r
 
 t.test('what came from outside gives a terminal no orders', async (t) => {
   const text = readable(
-    JSON.stringify({ level: 40, msg: 'refused a\x1b[2J', clientId: 'x\x07\x9b1m\u202e\nfaked line', n: ['\x7f'] }),
+    JSON.stringify({
+      level: 40,
+      msg: 'refused a\x1b[2J',
+      clientId: 'x\x07\x9b1m\u202e\nfaked line',
+      n: ['\x7f'],
+    }),
     new Date(2026, 10, 20, 9, 8, 7),
   )
   t.equal(
