@@ -1,7 +1,15 @@
 import { Readable } from 'node:stream'
 import { QlobberTrue } from 'qlobber'
-import type { Queue, Store } from '../lib/queue.ts'
-import { decodeMessage, encodeMessage, packMessage, type StoredMessage, unpackMessage } from './message.ts'
+import { failure } from '../lib/errors.ts'
+import { type Queue, SHARE, type Store } from '../lib/queue.ts'
+import {
+  decodeMessage,
+  encodeMessage,
+  packMessage,
+  type StoredMessage,
+  senderOfTopic,
+  unpackMessage,
+} from './message.ts'
 import { type Session, type Sessions, type Subscription, TOPIC_MATCHING } from './sessions.ts'
 
 /**
@@ -17,6 +25,12 @@ export interface PersistenceOptions {
   readonly store: Store
   readonly sessions: Sessions
   readonly custody: boolean
+  readonly retained: RetainedBounds
+}
+
+export interface RetainedBounds {
+  readonly entriesMax: number
+  readonly bytesMax: number
 }
 
 interface ClientLike {
@@ -36,6 +50,10 @@ export interface MqttPacket {
   clientId?: string
 }
 
+/** A client's QoS 2 messages that it has not released yet. */
+const INCOMING_MAX = 1000
+const INCOMING_BYTES_MAX = 64 * 1024 * 1024
+
 const TABLE_RETAINED = 'retained'
 const TABLE_WILLS = 'wills'
 const TABLE_INCOMING = 'incoming'
@@ -45,25 +63,30 @@ export class Persistence {
   readonly #sessions: Sessions
   readonly #custody: boolean
   broker: { readonly id: string } | undefined
-  /** Message ids by client: a client that ends must not be looked for among those of all others. */
-  readonly #incoming = new Map<string, Set<number>>()
+  /** QoS 2 messages that their senders have not released, with their bytes, and what each client has of them. */
+  readonly #incoming = new Map<string, number>()
+  readonly #incomingOf = new Map<string, { entries: number; bytes: number }>()
+  /** Retained: bytes by topic, and what each sender has of them. */
+  readonly #retainedBytes = new Map<string, number>()
+  readonly #retainedOf = new Map<string, { entries: number; bytes: number }>()
+  #retainedBytesSum = 0
+  readonly #retainedBounds: RetainedBounds
   /** Of these, those that aedes has not asked for yet. */
   readonly #gated = new Set<string>()
 
-  /** By the packet's list of them. */
+  /** Subscriptions on their way to disk, by the packet's list of them. */
   readonly #storing = new WeakMap<
     readonly Subscription[],
     { readonly clientId: string; readonly stored: Promise<void> }
   >()
 
-  constructor({ store, sessions, custody }: PersistenceOptions) {
+  constructor({ store, sessions, custody, retained }: PersistenceOptions) {
     this.#store = store
     this.#sessions = sessions
     this.#custody = custody
-    for (const { key } of store.entries(TABLE_INCOMING)) {
-      const { clientId, messageId } = splitIncomingKey(String(key))
-      this.#noteIncoming(clientId, messageId)
-    }
+    this.#retainedBounds = retained
+    for (const { key, value } of store.entries(TABLE_INCOMING)) this.#count(String(key), value.length)
+    for (const { key, value } of store.entries(TABLE_RETAINED)) this.#countRetained(String(key), value.length)
   }
 
   // aedes looks at the constructor's name: this must be an async function
@@ -81,10 +104,52 @@ export class Persistence {
     if (!this.#custody) await this.retain(packet)
   }
 
-  /** The last message of a topic, kept for those who subscribe later; an empty one clears it [MQTT-3.3.1-10]. */
+  /**
+   * The last message of a topic, kept for those who subscribe later; an empty one clears it [MQTT-3.3.1-10].
+   * Errors: RETAINED_FULL, thrown, where it does not fit; what was retained under the topic stays then.
+   */
   retain(packet: MqttPacket): Promise<void> {
-    if (packet.payload.length === 0) return this.#store.remove(TABLE_RETAINED, packet.topic)
-    return this.#store.put(TABLE_RETAINED, packet.topic, packMessage(toStored(packet)))
+    const { topic } = packet
+    if (packet.payload.length === 0) {
+      this.#countRetained(topic, undefined)
+      return this.#store.remove(TABLE_RETAINED, topic)
+    }
+    const value = packMessage(toStored(packet))
+    this.#assertRetainedRoom(topic, value.length)
+    this.#countRetained(topic, value.length)
+    return this.#store.put(TABLE_RETAINED, topic, value)
+  }
+
+  #assertRetainedRoom(topic: string, bytes: number): void {
+    const { entriesMax, bytesMax } = this.#retainedBounds
+    const before = this.#retainedBytes.get(topic)
+    const entriesFree = entriesMax - this.#retainedBytes.size
+    const bytesFree = bytesMax - this.#retainedBytesSum + (before ?? 0)
+    const own = this.#retainedOf.get(senderOfTopic(topic))
+    // The same share as in a queue (lib/queue.ts), for the same reason.
+    const isFull =
+      bytes > bytesFree ||
+      (before === undefined &&
+        (entriesFree < 1 || (own !== undefined && own.entries > SHARE * entriesFree))) ||
+      (own !== undefined && own.bytes > SHARE * bytesFree)
+    if (isFull)
+      throw failure(
+        'RETAINED_FULL',
+        `A message of ${topic} was passed on and not retained: ${this.#retainedBytes.size} messages (${this.#retainedBytesSum} bytes) are retained, ${own?.entries ?? 0} of them of the same sender. Clear some with empty messages, or raise "retained".`,
+      )
+  }
+
+  #countRetained(topic: string, bytes: number | undefined): void {
+    const before = this.#retainedBytes.get(topic)
+    if (bytes === undefined) this.#retainedBytes.delete(topic)
+    else this.#retainedBytes.set(topic, bytes)
+    this.#retainedBytesSum += (bytes ?? 0) - (before ?? 0)
+    addTo(
+      this.#retainedOf,
+      senderOfTopic(topic),
+      (bytes === undefined ? 0 : 1) - (before === undefined ? 0 : 1),
+      (bytes ?? 0) - (before ?? 0),
+    )
   }
 
   createRetainedStream(pattern: string): Readable {
@@ -118,14 +183,15 @@ export class Persistence {
 
   async addSubscriptions(
     client: ClientLike,
-    subscriptions: readonly (Subscription & { refused?: boolean })[],
+    subscriptions: readonly (Subscription & { allowed?: boolean })[],
   ): Promise<void> {
-    // aedes hands over all of a packet's subscriptions, those that were refused included, with each of them
+    // aedes hands over all of a packet's subscriptions with each of them: those that were refused, and those that it finds
+    // malformed after this one, included.
     const storing = this.#storing.get(subscriptions)
     if (storing?.clientId === client.id) return storing.stored
     const stored = this.#sessions.subscribe(
       client.id,
-      subscriptions.filter(({ refused }) => !refused).map(plainSubscription),
+      subscriptions.filter(({ allowed }) => allowed || !this.#custody).map(plainSubscription),
     )
     this.#storing.set(subscriptions, { clientId: client.id, stored })
     await stored
@@ -225,26 +291,30 @@ export class Persistence {
 
   /** True where this QoS 2 message was accepted before and its sender has not released it yet [MQTT-4.3.3]. */
   hasIncoming(client: ClientLike, messageId: number | undefined): boolean {
-    return this.#incoming.get(client.id)?.has(messageId ?? 0) ?? false
+    return this.#incoming.has(incomingKey(client, messageId))
   }
 
-  /** How many such messages there are of this client. */
-  incomingCount(client: ClientLike): number {
-    return this.#incoming.get(client.id)?.size ?? 0
+  /** Errors: QUEUE_FULL, thrown, where the client has released none of many. */
+  assertIncomingRoom({ id }: ClientLike): void {
+    const own = this.#incomingOf.get(id)
+    if (own && (own.entries >= INCOMING_MAX || own.bytes >= INCOMING_BYTES_MAX))
+      throw failure(
+        'QUEUE_FULL',
+        `Client "${id}" has ${own.entries} messages at QoS 2 (${own.bytes} bytes) that it has not released. It must send PUBREL before it sends more.`,
+      )
   }
 
   incomingStorePacket(client: ClientLike, packet: MqttPacket): Promise<void> {
-    const { messageId = 0 } = packet
-    if (this.#custody && this.hasIncoming(client, messageId)) return Promise.resolve()
-    const key = incomingKey(client, messageId)
-    this.#noteIncoming(client.id, messageId)
+    const key = incomingKey(client, packet.messageId)
+    if (this.#custody && this.#incoming.has(key)) return Promise.resolve()
+    const value = packMessage(toStored(packet))
+    this.#count(key, value.length)
     if (this.#custody) this.#gated.add(key)
-    // In our broker it lies in its queues, and what is asked for here is only whether it was there before.
-    const stored = this.#custody ? { ...packet, payload: Buffer.alloc(0) } : packet
-    const written = this.#store.put(TABLE_INCOMING, key, packMessage(toStored(stored)))
+    const written = this.#store.put(TABLE_INCOMING, key, value)
     // Not accepted: when it is sent again, it is no duplicate.
     written.catch(() => {
-      this.#forgetIncoming(client.id, messageId)
+      this.#uncount(key)
+      this.#gated.delete(key)
       void this.#store.remove(TABLE_INCOMING, key)
     })
     return written
@@ -259,31 +329,37 @@ export class Persistence {
     return toPacket(unpackMessage(body), packet.messageId)
   }
 
-  async incomingDelPacket(client: ClientLike, { messageId = 0 }: { messageId?: number }): Promise<void> {
-    if (!this.#forgetIncoming(client.id, messageId)) throw new Error('no such packet')
-    await this.#store.remove(TABLE_INCOMING, incomingKey(client, messageId))
+  async incomingDelPacket(client: ClientLike, packet: { messageId?: number }): Promise<void> {
+    const key = incomingKey(client, packet.messageId)
+    this.#gated.delete(key)
+    if (!this.#uncount(key)) throw new Error('no such packet')
+    await this.#store.remove(TABLE_INCOMING, key)
   }
 
   async cleanIncoming(client: ClientLike): Promise<void> {
-    for (const messageId of this.#incoming.get(client.id) ?? []) {
-      this.#forgetIncoming(client.id, messageId)
-      void this.#store.remove(TABLE_INCOMING, incomingKey(client, messageId))
+    if (!this.#incomingOf.has(client.id)) return
+    const prefix = incomingKey(client, undefined)
+    for (const key of this.#incoming.keys()) {
+      if (!key.startsWith(prefix)) continue
+      this.#uncount(key)
+      this.#gated.delete(key)
+      void this.#store.remove(TABLE_INCOMING, key)
     }
     await this.#store.committed()
   }
 
-  #noteIncoming(clientId: string, messageId: number): void {
-    const ids = this.#incoming.get(clientId)
-    if (ids) ids.add(messageId)
-    else this.#incoming.set(clientId, new Set([messageId]))
+  #count(key: string, bytes: number): void {
+    this.#uncount(key)
+    this.#incoming.set(key, bytes)
+    addTo(this.#incomingOf, clientOf(key), 1, bytes)
   }
 
-  #forgetIncoming(clientId: string, messageId: number): boolean {
-    this.#gated.delete(incomingKey({ id: clientId }, messageId))
-    const ids = this.#incoming.get(clientId)
-    const known = ids?.delete(messageId) ?? false
-    if (ids?.size === 0) this.#incoming.delete(clientId)
-    return known
+  #uncount(key: string): boolean {
+    const bytes = this.#incoming.get(key)
+    if (bytes === undefined) return false
+    this.#incoming.delete(key)
+    addTo(this.#incomingOf, clientOf(key), -1, -bytes)
+    return true
   }
 
   // --- wills --------------------------------------------------------------------------------------------------
@@ -385,11 +461,24 @@ function findStamp(queue: Queue, { brokerId, brokerCounter }: MqttPacket): numbe
   return undefined
 }
 
+function addTo(
+  sums: Map<string, { entries: number; bytes: number }>,
+  name: string,
+  entries: number,
+  bytes: number,
+): void {
+  const sum = sums.get(name) ?? { entries: 0, bytes: 0 }
+  sum.entries += entries
+  sum.bytes += bytes
+  if (sum.entries > 0) sums.set(name, sum)
+  else sums.delete(name)
+}
+
+/** `5:abcde17` is of `abcde`. */
+function clientOf(key: string): string {
+  const at = key.indexOf(':')
+  return key.slice(at + 1, at + 1 + Number(key.slice(0, at)))
+}
+
 const incomingKey = ({ id }: ClientLike, messageId: number | undefined) =>
   `${id.length}:${id}:${messageId ?? ''}`
-
-function splitIncomingKey(key: string): { clientId: string; messageId: number } {
-  const idAt = key.indexOf(':') + 1
-  const idEnd = idAt + Number(key.slice(0, idAt - 1))
-  return { clientId: key.slice(idAt, idEnd), messageId: Number(key.slice(idEnd + 1)) }
-}

@@ -28,6 +28,15 @@ export interface Listener {
 
 export interface ServerLimits {
   readonly connectionsMax: number
+  readonly connectionsPerAddressMax: number
+  /** From the connection to its CONNECT, ms. */
+  readonly connectMsMax: number
+  /** Of one connection; what comes faster is read later. */
+  readonly packetsPerSecondMax: number
+  readonly bytesPerSecondMax: number
+  /** Persistent sessions that nobody declared. */
+  readonly sessionsMax: number
+  readonly subscriptionsPerSessionMax: number
   readonly packetBytesMax: number
   readonly clientIdBytesMax: number
   readonly topicBytesMax: number
@@ -59,12 +68,12 @@ export const BRIDGE_CLIENT_ID_PREFIX = 'sightline-bridge-'
 
 /** How much a connection may have accepted and not yet on disk: so much shares one transaction. */
 const UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
-/** Of one client. Each is matched with every message, and a session's are written anew with each SUBSCRIBE. */
-const SUBSCRIPTIONS_MAX = 1000
 /** Retained messages above QoS 0 that a persistent session was sent and has not acknowledged. */
 const RETAINED_IN_FLIGHT_MAX = 30_000
 const IDENTIFIER_REJECTED = mqtt.generate({ cmd: 'connack', returnCode: 2, sessionPresent: false })
 const WILL_GRACE_MS = 3000
+/** A client without keepalive that is gone is found out all the same. */
+const TCP_KEEPALIVE_MS = 60_000
 const CLOSE_GRACE_MS = 500
 
 /** aedes and its listeners. Errors at start: PORT_TAKEN, PORT_DENIED. */
@@ -73,11 +82,12 @@ export class BrokerServer implements AsyncDisposable {
   readonly #aedes: Aedes
   readonly #servers: Server[] = []
   readonly #connections = new Map<Socket, Connection>()
+  readonly #perAddress = new Map<string, number>()
   readonly #live = new LiveReaders()
   readonly #userOf = new WeakMap<Client, string>()
   /** Bridges that asked to be told of refusals, and where (refusals.ts). */
   readonly #refusalsTopics = new WeakMap<Client, string>()
-  /** What each client is subscribed to, or was just now allowed to. */
+  /** What each client is subscribed to, or was allowed to just now: all of a packet's are judged before one is stored. */
   readonly #filters = new WeakMap<Client, Set<string>>()
   #willSweep: NodeJS.Timeout | undefined
 
@@ -93,6 +103,7 @@ export class BrokerServer implements AsyncDisposable {
       queueLimit: 1000,
       // Our own guard against slow readers replaces aedes' wait for drain.
       drainTimeout: 0,
+      connectTimeout: options.limits.connectMsMax,
       preConnect: (client, packet, done) => {
         const fault = this.#checkConnect(packet)
         if (fault) {
@@ -139,14 +150,14 @@ export class BrokerServer implements AsyncDisposable {
         const refusal = client && this.#subscriptionFault(client, subscription.topic)
         if (refusal !== undefined) {
           this.#warn(
-            refusal,
-            { clientId: client?.id, filter: subscription.topic },
-            `refused a subscription: ${refusal}`,
+            refusal.code,
+            { clientId: client?.id, filter: subscription.topic, code: refusal.code },
+            refusal.message,
           )
-          Object.assign(subscription, { refused: true })
           queueMicrotask(() => done(null, null)) // answered with 0x80 in SUBACK [MQTT-3.9.3]; the connection stays
           return
         }
+        Object.assign(subscription, { allowed: true }) // what else the packet holds is not stored (persistence.ts)
         // Later: aedes stores all subscriptions of a packet with the first, and by then each must have been judged.
         queueMicrotask(() => done(null, subscription))
         if (client && subscription && !client.closed) this.#live.subscribed(client, subscription)
@@ -220,11 +231,26 @@ export class BrokerServer implements AsyncDisposable {
 
   #connect(accepted: Socket): void {
     const { limits, events, sessions } = this.#options
+    const address = accepted.remoteAddress ?? ''
+    const count = (this.#perAddress.get(address) ?? 0) + 1
+    if (count > limits.connectionsPerAddressMax) {
+      accepted.destroy()
+      events.refused('TOO_MANY')
+      this.#refusal(
+        'TOO_MANY',
+        `Refused connections beyond the ${limits.connectionsPerAddressMax} that one address may have; raise "limits.connectionsPerAddressMax" where many clients share one.`,
+      )
+      return
+    }
+    this.#perAddress.set(address, count)
+    accepted.setKeepAlive(true, TCP_KEEPALIVE_MS)
     const socket = readingInto(accepted, (bytes) => connection.receive(bytes))
     const connection = new Connection({
       socket,
       packetBytesMax: limits.packetBytesMax,
       unacknowledgedBytesMax: UNACKNOWLEDGED_BYTES_MAX,
+      packetsPerSecondMax: limits.packetsPerSecondMax,
+      bytesPerSecondMax: limits.bytesPerSecondMax,
       handler: {
         accept: (client, message) => this.#accept(client, message),
         acknowledge: (client, messageId) =>
@@ -244,6 +270,9 @@ export class BrokerServer implements AsyncDisposable {
     this.#connections.set(socket, connection)
     socket.once('close', () => {
       this.#connections.delete(socket)
+      const left = (this.#perAddress.get(address) ?? 1) - 1
+      if (left > 0) this.#perAddress.set(address, left)
+      else this.#perAddress.delete(address)
       const { client } = socket as { client?: Client }
       if (client) this.#live.gone(client)
     })
@@ -262,17 +291,22 @@ export class BrokerServer implements AsyncDisposable {
     )
   }
 
-  #subscriptionFault(client: Client, filter: string): string | undefined {
+  #subscriptionFault(client: Client, filter: string): SightlineError | undefined {
     const { access, limits } = this.#options
-    if (Buffer.byteLength(filter) > limits.topicBytesMax || !isText(filter)) return 'its filter is none'
-    if (!access.maySubscribe(this.#userOf.get(client), filter)) return 'this user has no right to it'
+    if (Buffer.byteLength(filter) > limits.topicBytesMax || !isText(filter))
+      return failure('TOPIC_INVALID', 'Refused a subscription: its filter is too long, or no text.')
+    if (!access.maySubscribe(this.#userOf.get(client), filter))
+      return failure('NOT_ALLOWED', 'Refused a subscription: this user has no right to it.')
     let filters = this.#filters.get(client)
     if (!filters) {
       filters = new Set()
       this.#filters.set(client, filters)
     }
-    if (filters.size >= SUBSCRIPTIONS_MAX && !filters.has(filter))
-      return `this client has ${SUBSCRIPTIONS_MAX} already`
+    if (filters.size >= limits.subscriptionsPerSessionMax && !filters.has(filter))
+      return failure(
+        'TOO_MANY',
+        `Refused a subscription beyond the ${limits.subscriptionsPerSessionMax} that one client may have.`,
+      )
     filters.add(filter)
     return undefined
   }
@@ -316,6 +350,11 @@ export class BrokerServer implements AsyncDisposable {
       return failure(
         'NOT_ALLOWED',
         `Client "${packet.clientId}" has a declared queue here and asks for a clean session, which would discard it. Connect it with clean session off.`,
+      )
+    if (!packet.clean && !sessions.get(packet.clientId) && sessions.undeclared >= limits.sessionsMax)
+      return failure(
+        'TOO_MANY',
+        `Client "${packet.clientId}" asks for a session that outlives its connection, and there are ${sessions.undeclared} already. Let clients that need none connect with clean session on, or raise "sessions.countMax".`,
       )
     return undefined
   }

@@ -13,6 +13,8 @@ export const TOPIC_MATCHING = {
   wildcard_some: '#',
   separator: '/',
   match_empty_levels: true,
+  // It throws beyond it. No topic or filter that is let in has so many levels: this is the second lock.
+  max_words: 1100,
 } as const
 
 export interface Subscription {
@@ -117,6 +119,11 @@ export class Sessions {
 
   get size(): number {
     return this.#sessions.size
+  }
+
+  /** Those that came by themselves, and are limited. */
+  get undeclared(): number {
+    return this.#sessions.size - this.#options.declared.length
   }
 
   get subscriptionCount(): number {

@@ -23,8 +23,10 @@ const ABANDONED_MAX = 60
 /** Within it a broker has answered, or closed. */
 const ANSWER_MS_MAX = 10_000
 const CROPS_PER_SECOND = 40
-/** A crop's way while all this goes on: on two slow cores that others use too. */
+/** A crop's way while all this goes on, at least; and as a multiple of what it is in peace (the machine may be busy). */
 const LATENCY_P99_MS_MAX = 1000
+const LATENCY_GROWTH_MAX = 20
+const PEACE_MS = 3000
 /** What a broker's anonymous memory may grow from the first tenth to the end, MB. */
 const MEMORY_GROWTH_MB_MAX = 100
 const HANDLES_GROWTH_MAX = 3
@@ -64,6 +66,7 @@ async function attack(kind: 'open' | 'users', { short, random }: TrialOptions): 
       { clientId: 'small', topics: ['small/#', 'guest/small/#'], entriesMax: 10, whenFull: 'reject' },
     ],
     sessions: { entriesMax: 1000, bytesMax: '5MB' },
+    limits: { connectionsPerAddressMax: 500 },
     ...(kind === 'users' ? { users: Object.values(USERS) } : {}),
   })
   const broker = await Program.start(own, 'broker', config)
@@ -77,7 +80,8 @@ async function attack(kind: 'open' | 'users', { short, random }: TrialOptions): 
         : {},
     ),
   )
-  await sleep(500)
+  await sleep(PEACE_MS)
+  const peaceMs = percentile(good.latenciesMs.splice(0), 0.99)
   const before = processState(pid)
   const faults: string[] = []
   const inputsMax = (short ? SHORT_INPUTS : FULL_INPUTS) / 2
@@ -87,7 +91,8 @@ async function attack(kind: 'open' | 'users', { short, random }: TrialOptions): 
   let inputs = 0
   let besieged = 0
   let conversations = 0
-  let memoryEarlyMb = 0
+  /** At each tenth. */
+  const memoryMb: number[] = []
   const start = performance.now()
   const alive = () => {
     try {
@@ -105,7 +110,7 @@ async function attack(kind: 'open' | 'users', { short, random }: TrialOptions): 
       if (lastSeeds.length > LAST_SEEDS) lastSeeds.shift()
       const conversation = hostileConversation(seed, kind)
       inputs += conversation.packets.length
-      if (inputs > inputsMax / 10 && memoryEarlyMb === 0) memoryEarlyMb = processState(pid).memoryMb
+      if (inputs > (inputsMax / 10) * (memoryMb.length + 1)) memoryMb.push(processState(pid).memoryMb)
       const fault = await converse(port, conversation, abandoned)
       if (fault !== undefined && alive())
         faults.push(
@@ -133,7 +138,9 @@ async function attack(kind: 'open' | 'users', { short, random }: TrialOptions): 
   faults.push(...good.faults)
   const after = await settledState(pid)
   const p99 = percentile(good.latenciesMs, 0.99)
-  if (!(p99 <= LATENCY_P99_MS_MAX)) faults.push(`crops took up to ${p99.toFixed(0)} ms (p99)`)
+  if (!(p99 <= Math.max(LATENCY_P99_MS_MAX, LATENCY_GROWTH_MAX * peaceMs)))
+    faults.push(`crops took up to ${p99.toFixed(0)} ms (p99), and ${peaceMs.toFixed(0)} ms in peace`)
+  const memoryEarlyMb = memoryMb[0] ?? 0
   if (after.memoryMb - memoryEarlyMb > MEMORY_GROWTH_MB_MAX)
     faults.push(`memory grew from ${memoryEarlyMb.toFixed(0)} to ${after.memoryMb.toFixed(0)} MB`)
   if (after.handles > before.handles + HANDLES_GROWTH_MAX)
@@ -153,8 +160,8 @@ async function attack(kind: 'open' | 'users', { short, random }: TrialOptions): 
     faults,
     said:
       `${kind}: ${inputs} packets in ${conversations} conversations and ${besieged} in sieges, ${seconds.toFixed(0)} s, ` +
-      `memory ${memoryEarlyMb.toFixed(0)} then ${after.memoryMb.toFixed(0)} MB, handles ${before.handles} then ${after.handles}, ` +
-      `${good.latenciesMs.length} crops meanwhile, p50 ${percentile(good.latenciesMs, 0.5).toFixed(0)} p99 ${p99.toFixed(0)} ms, ${queues.length} queues`,
+      `memory ${memoryMb.map((mb) => mb.toFixed(0)).join(' ')} then ${after.memoryMb.toFixed(0)} MB, handles ${before.handles} then ${after.handles}, ` +
+      `${good.latenciesMs.length} crops meanwhile, p50 ${percentile(good.latenciesMs, 0.5).toFixed(0)} p99 ${p99.toFixed(0)} ms (${peaceMs.toFixed(0)} in peace), ${queues.length} queues`,
   }
 }
 

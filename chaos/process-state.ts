@@ -32,6 +32,6 @@ export function unforeseen(program: Program): string[] {
     .filter(
       ({ level, code }) => level === 0 || (level >= 50 && (code === undefined || code === 'UNEXPECTED')),
     )
-    .slice(0, 5)
-    .map((line) => `the ${program.kind} said: ${JSON.stringify(line).slice(0, 500)}`)
+    .slice(0, 15)
+    .map((line) => `the ${program.kind} said: ${JSON.stringify(line).slice(0, 300)}`)
 }
