@@ -21,7 +21,10 @@ const PATIENCE_MS = 1500
 /** Requests that stay unfinished the whole time. */
 const ABANDONED_MAX = 100
 const VISIT_EVERY_MS = 50
+/** A visit meanwhile, at least; and as a multiple of what it is in peace (the machine may be busy). */
 const VISIT_P99_MS_MAX = 1000
+const VISIT_GROWTH_MAX = 20
+const VISITS_IN_PEACE = 20
 const MEMORY_GROWTH_MB_MAX = 60
 const HANDLES_GROWTH_MAX = 3
 const POLICY = /^content-security-policy: default-src 'none'/im
@@ -43,7 +46,13 @@ export const HOSTILE_HTTP: Trial = {
     )
     const { pid, http } = subscriber
     const port = Number(new URL(http).port)
-    await visit(http, key)
+    const peace: number[] = []
+    for (let n = 0; n < VISITS_IN_PEACE; n += 1) {
+      const began = performance.now()
+      await visit(http, key)
+      peace.push(performance.now() - began)
+    }
+    const peaceMs = percentile(peace.slice(1), 0.99)
     const before = processState(pid)
     const inputsMax = short ? SHORT_INPUTS : FULL_INPUTS
     const base = Math.floor(random() * 2 ** 31)
@@ -96,7 +105,8 @@ export const HOSTILE_HTTP: Trial = {
     const after = await settledState(pid)
     if (subscriber.pid !== pid) faults.push('the subscriber was started again')
     const p99 = percentile(visits, 0.99)
-    if (!(p99 <= VISIT_P99_MS_MAX)) faults.push(`visitors waited up to ${p99.toFixed(0)} ms (p99)`)
+    if (!(p99 <= Math.max(VISIT_P99_MS_MAX, VISIT_GROWTH_MAX * peaceMs)))
+      faults.push(`visitors waited up to ${p99.toFixed(0)} ms (p99), and ${peaceMs.toFixed(0)} ms in peace`)
     if (after.memoryMb - memoryEarlyMb > MEMORY_GROWTH_MB_MAX)
       faults.push(`memory grew from ${memoryEarlyMb.toFixed(0)} to ${after.memoryMb.toFixed(0)} MB`)
     if (after.handles > before.handles + HANDLES_GROWTH_MAX)
@@ -107,7 +117,7 @@ export const HOSTILE_HTTP: Trial = {
       said:
         `${inputs} requests in ${seconds.toFixed(0)} s, ${JSON.stringify(Object.fromEntries([...statuses].sort()))}, ` +
         `memory ${memoryEarlyMb.toFixed(0)} then ${after.memoryMb.toFixed(0)} MB, handles ${before.handles} then ${after.handles}, ` +
-        `${visits.length} visits meanwhile, p50 ${percentile(visits, 0.5).toFixed(0)} p99 ${p99.toFixed(0)} ms`,
+        `${visits.length} visits meanwhile, p50 ${percentile(visits, 0.5).toFixed(0)} p99 ${p99.toFixed(0)} ms (${peaceMs.toFixed(0)} in peace)`,
     }
   },
 }
@@ -172,12 +182,16 @@ function judgeAnswer(answer: string, secret: string, statuses: Map<string, numbe
   if (answer.includes(secret)) return 'a secret came out'
   let wrong: string | undefined
   const heads = [...answer.matchAll(/^HTTP\/1\.[01] (\d{3}) [^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n/gm)]
-  for (const [, status = '', headers = ''] of heads) {
+  heads.forEach((head, at) => {
+    const [{ length }, status = '', headers = ''] = head
+    const body = answer.slice(head.index + length, heads[at + 1]?.index)
+    const isEmpty = body === '' || body === '0\r\n\r\n' // the second is how chunks end
     statuses.set(status, (statuses.get(status) ?? 0) + 1)
     if (status.startsWith('5')) wrong ??= `the status ${status}`
-    if (status !== '100' && !POLICY.test(headers)) wrong ??= `${status} without the policy`
+    // Node itself says no to a request without a host, and to what it cannot expect, with nothing but the status.
+    if ((!isEmpty || /^[23]/.test(status)) && !POLICY.test(headers)) wrong ??= `${status} without the policy`
     if (/^x-injected:/im.test(headers)) wrong ??= 'a header of the request’s own making'
-  }
+  })
   if (heads.length === 0) statuses.set('none', (statuses.get('none') ?? 0) + 1)
   return wrong
 }
@@ -266,8 +280,8 @@ const HEADERS: readonly string[] = [
 /** The bytes of one request, or of some that pretend to be one. */
 function hostileRequest(m: Mutator, key: string): Buffer {
   const make = () => {
-    const headers = Array.from({ length: m.few(5) }, () => m.of(HEADERS))
-    if (m.chance(0.85)) headers.unshift('Host: x')
+    const headers = Array.from({ length: m.chance(0.6) ? 0 : m.few(5) }, () => m.of(HEADERS))
+    if (m.chance(0.95)) headers.unshift('Host: x')
     if (m.chance(0.7)) headers.push('Connection: close')
     const version = m.chance(0.9)
       ? 'HTTP/1.1'
