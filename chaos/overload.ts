@@ -185,7 +185,7 @@ async function manyDevices({ short, random }: TrialOptions): Promise<Verdict> {
         url: edge.url,
         device: `cam-${n}`,
         count,
-        perSecond: short ? 0.2 : 0.25,
+        perSecond: short ? 0.07 : 0.25,
         bytes: [5000, 15_000],
         random,
       }),
