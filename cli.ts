@@ -5,10 +5,20 @@ import { demo } from './commands/demo.ts'
 import { link } from './commands/link.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
 import { queue } from './commands/queue.ts'
+import { users } from './commands/users.ts'
 import { asFailure, failure } from './lib/errors.ts'
 
 /** `sightline <command>`. */
-const COMMANDS: Readonly<Record<string, Command>> = { demo, device, broker, subscriber, config, queue, link }
+const COMMANDS: Readonly<Record<string, Command>> = {
+  demo,
+  device,
+  broker,
+  subscriber,
+  config,
+  queue,
+  link,
+  users,
+}
 
 function usage(): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length))

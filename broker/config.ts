@@ -4,6 +4,7 @@ import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http.ts'
 import { parseBrokerUrl } from '../lib/mqtt-link.ts'
 import { isName } from '../wire/names.ts'
+import { checkUser, userShape } from '../wire/users.ts'
 
 const filter = () => z.string().min(1).max(1024)
 
@@ -34,15 +35,16 @@ export const brokerSchema = z.strictObject({
     .prefault([{}]),
   users: z
     .array(
-      z.strictObject({
-        name: z.string().min(1).max(200),
-        password: z.string().min(1).optional(),
-        passwordFile: z.string().min(1).optional(),
-        publish: z.array(filter()).default([]),
-        subscribe: z.array(filter()).default([]),
-      }),
+      z
+        .strictObject({
+          ...userShape,
+          password: z.string().min(1).optional(),
+          passwordFile: z.string().min(1).optional(),
+        })
+        .superRefine(checkUser),
     )
     .default([]),
+  usersFile: z.string().min(1).optional(),
   store: z.strictObject({ folder: z.string().min(1).default('data/broker') }).prefault({}),
   queues: z
     .array(
@@ -117,14 +119,14 @@ export type BrokerConfig = z.output<typeof brokerSchema>
 /** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
 export function checkBrokerConfig(config: BrokerConfig): void {
   for (const { host, port } of config.listeners) {
-    if (!isLoopback(host) && config.users.length === 0) {
+    if (!isLoopback(host) && config.users.length === 0 && config.usersFile === undefined) {
       throw failure(
         'CONFIG_UNSAFE_LISTENER',
-        `"listeners" opens ${host}:${port} to other machines, and "users" is empty: anyone who reaches it could read and write everything. Name users, or listen on 127.0.0.1.`,
+        `"listeners" opens ${host}:${port} to other machines, and "users" is empty and no "usersFile" named: anyone who reaches it could read and write everything. Name users, or listen on 127.0.0.1.`,
       )
     }
   }
-  refuseOpenHttp(config.http.host)
+  refuseOpenHttp(config.http)
   const open = config.users.find(
     ({ password, passwordFile }) => password === undefined && passwordFile === undefined,
   )

@@ -5,7 +5,6 @@ import { openLog, throttled } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
 import { Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
-import { Access } from './access.ts'
 import { Bridge } from './bridge.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
 import { Custody } from './custody.ts'
@@ -13,6 +12,7 @@ import { senderOf } from './message.ts'
 import { Persistence } from './persistence.ts'
 import { BRIDGE_CLIENT_ID_PREFIX, BrokerServer } from './server.ts'
 import { Sessions, TOPIC_MATCHING } from './sessions.ts'
+import { Users } from './users.ts'
 
 /** The broker, at the edge or in the cloud: the configuration makes the difference. @returns the exit status */
 export async function runBroker(options: RunOptions): Promise<number> {
@@ -88,15 +88,10 @@ export async function runBroker(options: RunOptions): Promise<number> {
       lastNotRetained = message
       notRetained()
     }
+    using users = await Users.open(config, log)
     await using server = await BrokerServer.open({
       listeners: config.listeners,
-      access: new Access({
-        users: config.users.map((user) => ({
-          ...user,
-          password: readSecret(`user "${user.name}"`, user) ?? '',
-        })),
-        anonymous: config.users.length === 0,
-      }),
+      access: users.access,
       custody: new Custody({
         store,
         sessions,
@@ -128,6 +123,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       events: { refused: (code) => refused.inc({ code }), skipped: () => skipped.inc() },
       ownBridgeIds: new Set(config.bridges.map(bridgeClientId)),
     })
+    users.onGone = (names) => server.disconnect(names)
     gauge(metrics, 'broker_connections', 'Clients connected', [], (made) => made.set(server.connections))
     gauge(metrics, 'bridge_up', 'Whether a bridge is connected', ['bridge'], (made) => {
       for (const bridge of uplinks) made.set({ bridge: bridge.name }, bridge.connected ? 1 : 0)
@@ -135,6 +131,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
     measureQueues(metrics, store)
     await using http = await HttpServer.open({
       ...config.http,
+      log,
       metrics,
       health: () => ({
         ok: store.fault === undefined,

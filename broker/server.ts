@@ -97,6 +97,12 @@ export class BrokerServer implements AsyncDisposable {
     const refusedConnections = throttled((count) =>
       log.warn({ count }, 'refused connections: wrong user name or password, or none'),
     )
+    const busy = throttled((count) =>
+      log.warn(
+        { count },
+        'put off connections: too many logins at once, or too many failures from an address',
+      ),
+    )
     this.#aedes = new Aedes({
       // The id stays random for each start: with a fixed one, aedes would never publish the wills of the last run.
       persistence: options.persistence as never,
@@ -113,9 +119,16 @@ export class BrokerServer implements AsyncDisposable {
         }
         done(fault ?? null, fault === undefined)
       },
-      authenticate: (client, username, password, done) => {
-        const user = username === undefined || username === null ? undefined : String(username)
-        if (access.mayConnect(user, password as Buffer | undefined)) {
+      authenticate: async (client, username, password, done) => {
+        const name = username === undefined || username === null ? undefined : String(username)
+        const answer = await access.authenticate({
+          username: name,
+          password: password as Buffer | undefined,
+          certificateName: undefined,
+          address: (client.conn as Socket).remoteAddress ?? '',
+        })
+        if ('user' in answer) {
+          const { user } = answer
           const foreign = this.#foreignFilter(client, user)
           if (foreign !== undefined) {
             this.#warn(
@@ -134,10 +147,12 @@ export class BrokerServer implements AsyncDisposable {
           done(null, true)
           return
         }
-        refusedConnections()
-        events.refused('BROKER_REFUSED')
-        const error = new Error('bad user name or password') as AuthenticateError
-        error.returnCode = user === undefined ? 5 : 4
+        const later = answer.refused === 'busy'
+        if (later) busy()
+        else refusedConnections()
+        events.refused(later ? 'BROKER_BUSY' : 'BROKER_REFUSED')
+        const error = new Error(later ? 'try again later' : 'bad user name or password') as AuthenticateError
+        error.returnCode = later ? 3 : name === undefined ? 5 : 4
         done(error, false)
       },
       authorizePublish: (client, packet, done) => this.#gate(client, packet, done),
@@ -211,6 +226,14 @@ export class BrokerServer implements AsyncDisposable {
 
   get connections(): number {
     return this.#aedes.connectedClients
+  }
+
+  /** Ends the connections of these users. */
+  disconnect(users: ReadonlySet<string>): void {
+    for (const socket of this.#connections.keys()) {
+      const { client } = socket as { client?: Client }
+      if (client && users.has(this.#userOf.get(client) ?? '')) socket.destroy()
+    }
   }
 
   #listen(listener: Listener): Promise<Server> {

@@ -82,7 +82,7 @@ const ENTRY_HEADER_BYTES_MAX = 200_000
 
 /** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
 export function checkSubscriberConfig(config: SubscriberConfig): void {
-  refuseOpenHttp(config.http.host)
+  refuseOpenHttp(config.http)
   if (config.retention.ageMax < DAY_MS)
     throw failure(
       'CONFIG_INVALID',

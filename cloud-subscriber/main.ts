@@ -153,6 +153,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     }
     await using http = await HttpServer.open({
       ...config.http,
+      log,
       metrics,
       allowed: gallery.enabled ? allowedWithoutLogin(access) : undefined,
       routes: gallery.enabled ? galleryRoutes(bucket, access) : undefined,

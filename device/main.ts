@@ -53,6 +53,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     })
     await using server = await HttpServer.open({
       ...config.http,
+      log,
       metrics: registry,
       health: () => ({
         ok:

@@ -78,7 +78,11 @@ export const commonShape = {
 /** `/healthz` and `/metrics`. */
 export const httpShape = (portDefault: number) =>
   z
-    .strictObject({ host: z.string().min(1).default('127.0.0.1'), port: port().default(portDefault) })
+    .strictObject({
+      host: z.string().min(1).default('127.0.0.1'),
+      port: port().default(portDefault),
+      usersFile: z.string().min(1).optional(),
+    })
     .prefault({})
 
 export interface LoadOptions {

@@ -1,6 +1,8 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import type { Registry } from 'prom-client'
 import { failure, systemCode } from './errors.ts'
+import { HttpUsers } from './http-users.ts'
+import type { Log } from './log.ts'
 
 export interface Health {
   readonly ok: boolean
@@ -8,8 +10,17 @@ export interface Health {
   readonly checks: Readonly<Record<string, string>>
 }
 
-export interface HttpOptions {
+/** What decides whether others than this machine may reach it. */
+export interface HttpListener {
   readonly host: string
+  /** Whose viewers and admins may look; without it everybody who reaches the listener. */
+  readonly usersFile?: string
+  readonly tls?: unknown
+}
+
+export interface HttpOptions extends HttpListener {
+  /** Needed with a users file: what becomes wrong in it later is said there. */
+  readonly log?: Log
   /** 0 takes any free port. */
   readonly port: number
   readonly metrics: Registry
@@ -23,18 +34,23 @@ export interface HttpOptions {
 const BODY_BYTES_MAX = 64 * 1024
 const CONNECTIONS_MAX = 512
 
-/** `/healthz` and `/metrics`, which every program serves. Errors: PORT_TAKEN, PORT_DENIED, CONFIG_UNSAFE_LISTENER. */
+/**
+ * `/healthz` and `/metrics`, which every program serves.
+ * Errors: PORT_TAKEN, PORT_DENIED, CONFIG_UNSAFE_LISTENER, and those of a users file.
+ */
 export class HttpServer implements AsyncDisposable {
   readonly #app: FastifyInstance
+  readonly #users: HttpUsers | undefined
   readonly url: string
 
-  private constructor(app: FastifyInstance, url: string) {
+  private constructor(app: FastifyInstance, users: HttpUsers | undefined, url: string) {
     this.#app = app
+    this.#users = users
     this.url = url
   }
 
   static async open(options: HttpOptions): Promise<HttpServer> {
-    refuseOpenHttp(options.host)
+    refuseOpenHttp(options)
     const app = Fastify({
       bodyLimit: BODY_BYTES_MAX,
       connectionTimeout: 30_000,
@@ -42,9 +58,22 @@ export class HttpServer implements AsyncDisposable {
       forceCloseConnections: true,
     })
     app.server.maxConnections = CONNECTIONS_MAX
-    app.get('/healthz', (_request, reply) => {
-      const health = options.health()
-      return reply.code(health.ok ? 200 : 503).send({ ok: health.ok, checks: health.checks })
+    using opened = new DisposableStack()
+    const { usersFile, log, allowed } = options
+    if (usersFile !== undefined && !log) throw new TypeError('a users file needs a log')
+    const users =
+      usersFile !== undefined && log ? opened.use(await HttpUsers.open(usersFile, log)) : undefined
+    const isStranger = (request: FastifyRequest) =>
+      users !== undefined && request.headers.authorization === undefined
+    await users?.guard(
+      app,
+      (request) =>
+        (isStranger(request) && request.routeOptions.url === '/healthz') || (allowed?.(request) ?? false),
+    )
+    app.get('/healthz', (request, reply) => {
+      const { ok, checks } = options.health()
+      // A load balancer needs the one; the other tells of cameras and brokers.
+      return reply.code(ok ? 200 : 503).send(isStranger(request) ? { ok } : { ok, checks })
     })
     app.get('/metrics', async (_request, reply) => {
       return reply.type(options.metrics.contentType).send(await options.metrics.metrics())
@@ -59,10 +88,12 @@ export class HttpServer implements AsyncDisposable {
     const address = app.server.address()
     const port = typeof address === 'object' && address ? address.port : options.port
     const host = options.host.includes(':') ? `[${options.host}]` : options.host
-    return new HttpServer(app, `http://${host}:${port}`)
+    opened.move()
+    return new HttpServer(app, users, `http://${host}:${port}`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#users?.[Symbol.dispose]()
     await this.#app.close()
   }
 }
@@ -95,12 +126,19 @@ export function listenFailure(error: unknown, host: string, port: number, key: s
   }
 }
 
-/** Pages and metrics are for this machine alone as long as nobody is asked who they are. Errors: CONFIG_UNSAFE_LISTENER. */
-export function refuseOpenHttp(host: string): void {
-  if (isLoopback(host)) return
+/**
+ * Pages and metrics are for this machine alone, as long as nobody is asked who they are, on a line that nobody else
+ * reads. Errors: CONFIG_UNSAFE_LISTENER.
+ */
+export function refuseOpenHttp({ host, usersFile, tls }: HttpListener): void {
+  if (isLoopback(host) || (usersFile !== undefined && tls !== undefined)) return
+  const why =
+    usersFile === undefined
+      ? 'would show what this program serves to other machines without asking who they are'
+      : 'would send passwords and faces over the network in plain text, since there is no "http.tls"'
   throw failure(
     'CONFIG_UNSAFE_LISTENER',
-    `"http.host" ${host} would show what this program serves to other machines without asking who they are. Use 127.0.0.1, and a reverse proxy that authenticates.`,
+    `"http.host" ${host} ${why}. Use 127.0.0.1 and a reverse proxy that authenticates, or give both "http.usersFile" and "http.tls".`,
   )
 }
 

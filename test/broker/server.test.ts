@@ -1,7 +1,10 @@
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { cheapHash } from '../kit/passwords.ts'
 import { freePort } from '../kit/ports.ts'
 import { brokerConfig, Program, temporaryFolder } from '../kit/programs.ts'
 import { RawClient } from '../kit/raw-client.ts'
@@ -10,6 +13,11 @@ import { until } from '../kit/wait.ts'
 const puback = ({ cmd }: { cmd?: string }) => cmd === 'puback'
 
 t.test('users', async (t) => {
+  const usersFile = join(temporaryFolder(t), 'users.yaml')
+  const write = (...users: object[]) => writeFileSync(usersFile, JSON.stringify({ users }))
+  const camera = { name: 'camera', role: 'device', site: 'home', password: cheapHash('filming') }
+  const cloud2 = { name: 'cloud-2', role: 'subscriber', password: cheapHash('reading') }
+  write(camera, cloud2)
   const broker = await Program.start(
     t,
     'broker',
@@ -18,6 +26,7 @@ t.test('users', async (t) => {
         { name: 'pi', password: 'hunter2', publish: ['home/pi/#'], subscribe: ['home/pi/#'] },
         { name: 'cloud', password: 'other', publish: [], subscribe: ['#'] },
       ],
+      usersFile,
       queues: [{ clientId: 'keeper', topics: ['home/#'] }],
     }),
   )
@@ -154,6 +163,51 @@ t.test('users', async (t) => {
     t.strictSame(thief.received, [])
     const keeper = await RawClient.open(t, port, 'keeper', as('cloud', 'other', false))
     t.ok((await keeper.publishesReached(1)).some(({ payload }) => payload.toString() === 'a face'))
+  })
+
+  await t.test('a users file is followed: who is removed is sent away, the others stay', async (t) => {
+    const device = await RawClient.open(t, port, 'a-device', as('camera', 'filming'))
+    const reader = await RawClient.open(t, port, 'a-reader', as('cloud-2', 'reading'))
+    const inline = await RawClient.open(t, port, 'an-inline', as('pi', 'hunter2'))
+    t.strictSame([device.returnCode, reader.returnCode, inline.returnCode], [0, 0, 0])
+    t.equal(await reader.subscribe('sightline/v1/+/+/+/crop', 1), 1)
+    device.publish('sightline/v1/home/camera/door/crop', 'a face')
+    await device.next(puback)
+    t.equal((await reader.publishesReached(1)).length, 1)
+    t.equal(await device.subscribe('sightline/v1/home/camera/#', 1), 0x80)
+    const liar = await RawClient.open(t, port, 'a-liar', as('camera', 'filming'))
+    liar.publish('sightline/v1/home/another/door/crop', 'x')
+    await liar.ended()
+
+    const lines = broker.log.length
+    write({ ...camera, role: 'king' })
+    const complaint = await broker.line(({ level }) => level === 50, 10_000, lines)
+    t.match(complaint, { code: 'CONFIG_INVALID', msg: /users\.yaml:1: "users\.0\.role"/ })
+    t.equal(device.closed, false, 'a broken file sends nobody away')
+
+    write(cloud2, { name: 'new', role: 'admin', password: cheapHash('ruling') })
+    await device.ended()
+    t.equal((await RawClient.open(t, port, 'a-device', as('camera', 'filming'))).returnCode, 4)
+    t.equal((await RawClient.open(t, port, 'new', as('new', 'ruling'))).returnCode, 0)
+    t.strictSame([reader.closed, inline.closed], [false, false])
+
+    write({ ...cloud2, password: cheapHash('another') })
+    await reader.ended()
+    t.equal((await RawClient.open(t, port, 'a-reader', as('cloud-2', 'reading'))).returnCode, 4)
+    t.equal((await RawClient.open(t, port, 'a-reader', as('cloud-2', 'another'))).returnCode, 0)
+  })
+
+  await t.test('who guesses is put off for a while, and told to come later, not to give up', async (t) => {
+    let code: number | undefined
+    for (let n = 0; n < 12 && code !== 3; n += 1)
+      code = (await RawClient.open(t, port, 'guesser', as('pi', `guess ${n}`))).returnCode
+    t.equal(code, 3)
+    t.equal(
+      (await RawClient.open(t, port, 'pi', as('pi', 'hunter2'))).returnCode,
+      3,
+      'or guessing would be free',
+    )
+    await broker.line(({ msg }) => /put off connections/.test(msg ?? ''))
   })
 })
 
@@ -370,7 +424,12 @@ t.test('what cannot start says why, with an exit status of its own', async (t) =
       status: 78,
       says: /CONFIG_UNSAFE_LISTENER.*"http\.host"/,
     },
-    { settings: { users: [{ name: 'pi' }] }, status: 78, says: /User "pi" has neither/ },
+    {
+      settings: { users: [{ name: 'pi', role: 'admin' }] },
+      status: 78,
+      says: /User "pi" has neither/,
+    },
+    { settings: { usersFile: '/nowhere/users' }, status: 66, says: /There is no users file/ },
     {
       settings: {
         listeners: [{ port: 1999 }],

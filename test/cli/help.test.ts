@@ -20,6 +20,17 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   config: ['--for'],
   queue: ['--max', '--json'],
   link: ['--config', '--for'],
+  users: [
+    '--role',
+    '--site',
+    '--device',
+    '--publish',
+    '--subscribe',
+    '--password-file',
+    '--generate',
+    '--no-password',
+    '--json',
+  ],
 }
 
 function checkWidth(t: { ok(value: boolean, message: string): void }, text: string): void {
@@ -41,7 +52,7 @@ for (const [command, options] of Object.entries(OPTIONS)) {
     const { status, stdout, stderr } = await sightline(t, [command, '--help'])
     t.match({ status, stderr }, { status: 0, stderr: '' })
     t.match(stdout, `Usage: sightline ${command}`)
-    const named = [...stdout.matchAll(/^ {2}(--[a-z]+)/gm)].map(([, option]) => option)
+    const named = [...stdout.matchAll(/^ {2}(--[a-z-]+)/gm)].map(([, option]) => option)
     t.strictSame(named, [...options, '--help'])
     checkWidth(t, stdout)
   })
