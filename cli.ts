@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { certs } from './commands/certs.ts'
 import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
@@ -18,6 +19,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   queue,
   link,
   users,
+  certs,
 }
 
 function usage(): string {

@@ -1,8 +1,10 @@
 import { QlobberTrue } from 'qlobber'
-import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
+import { readClientFiles } from '../lib/certificates.ts'
+import { loadConfig, readSecret } from '../lib/config.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog, throttled } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { Bridge } from './bridge.ts'
@@ -47,8 +49,10 @@ export async function runBroker(options: RunOptions): Promise<number> {
       custody: true,
       retained: config.retained,
     })
+    for (const bridge of config.bridges)
+      warnOfOpenPassword(log, { url: bridge.url, password: bridge.password ?? bridge.passwordFile })
     await using bridges = new AsyncDisposableStack()
-    const uplinks = config.bridges.map((bridge) =>
+    const uplinks = config.bridges.map((bridge, at) =>
       bridges.use(
         Bridge.open({
           name: bridge.name,
@@ -62,7 +66,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
             connectMsMax: bridge.connectTimeout,
             username: bridge.username,
             password: readSecret(`bridge "${bridge.name}"`, bridge),
-            ca: readNamedFile(bridge.caFile, 'bridges.caFile')?.toString(),
+            ...readClientFiles(bridge, `bridges.${at}`, log),
           },
           topics: bridge.topics,
           inFlightMax: bridge.inFlightMax,

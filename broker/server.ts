@@ -1,4 +1,5 @@
 import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import {
   Aedes,
   type AedesPublishPacket,
@@ -7,6 +8,7 @@ import {
   type PublishPacket,
 } from 'aedes'
 import mqtt from 'mqtt-packet'
+import type { ServerFiles } from '../lib/certificates.ts'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import { listenFailure } from '../lib/http.ts'
 import { type Log, throttled } from '../lib/log.ts'
@@ -20,10 +22,12 @@ import type { MqttPacket, Persistence } from './persistence.ts'
 import { encodeNotice, isFinal, isRefusalsTopic } from './refusals.ts'
 import type { Sessions } from './sessions.ts'
 import { isText } from './text.ts'
+import { certificateNameOf, createTlsServer, readingTls } from './tls.ts'
 
 export interface Listener {
   readonly host: string
   readonly port: number
+  readonly tls?: ServerFiles
 }
 
 export interface ServerLimits {
@@ -76,13 +80,15 @@ const WILL_GRACE_MS = 3000
 const TCP_KEEPALIVE_MS = 60_000
 const CLOSE_GRACE_MS = 500
 
-/** aedes and its listeners. Errors at start: PORT_TAKEN, PORT_DENIED. */
+/** aedes and its listeners. Errors at start: PORT_TAKEN, PORT_DENIED, CONFIG_INVALID. */
 export class BrokerServer implements AsyncDisposable {
   readonly #options: ServerOptions
   readonly #aedes: Aedes
   readonly #servers: Server[] = []
   readonly #connections = new Map<Socket, Connection>()
   readonly #perAddress = new Map<string, number>()
+  /** TCP connections below TLS, also those whose handshake is not over. */
+  readonly #belowTls = new Set<Socket>()
   readonly #live = new LiveReaders()
   readonly #userOf = new WeakMap<Client, string>()
   /** Bridges that asked to be told of refusals, and where (refusals.ts). */
@@ -95,7 +101,10 @@ export class BrokerServer implements AsyncDisposable {
     this.#options = options
     const { access, log, events, sessions } = options
     const refusedConnections = throttled((count) =>
-      log.warn({ count }, 'refused connections: wrong user name or password, or none'),
+      log.warn(
+        { count },
+        'refused connections: wrong user name or password, or none, or a certificate whose name is no user',
+      ),
     )
     const busy = throttled((count) =>
       log.warn(
@@ -124,7 +133,7 @@ export class BrokerServer implements AsyncDisposable {
         const answer = await access.authenticate({
           username: name,
           password: password as Buffer | undefined,
-          certificateName: undefined,
+          certificateName: certificateNameOf(client.conn),
           address: (client.conn as Socket).remoteAddress ?? '',
         })
         if ('user' in answer) {
@@ -207,7 +216,8 @@ export class BrokerServer implements AsyncDisposable {
     const server = new BrokerServer(options)
     await server.#aedes.listen()
     try {
-      for (const listener of options.listeners) server.#servers.push(await server.#listen(listener))
+      for (const [at, listener] of options.listeners.entries())
+        server.#servers.push(await server.#listen(listener, `listeners.${at}.tls`))
     } catch (error) {
       await server[Symbol.asyncDispose]()
       throw error
@@ -236,11 +246,20 @@ export class BrokerServer implements AsyncDisposable {
     }
   }
 
-  #listen(listener: Listener): Promise<Server> {
+  #listen(listener: Listener, where: string): Promise<Server> {
     const { promise, resolve, reject } = Promise.withResolvers<Server>()
-    const server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => this.#connect(socket))
+    const { log, events } = this.#options
+    const connect = (socket: Socket) => this.#connect(socket)
+    const server = listener.tls
+      ? createTlsServer({ files: listener.tls, where, log, refused: () => events.refused('TLS'), connect })
+      : createServer({ noDelay: true, pauseOnConnect: true }, connect)
+    if (listener.tls) {
+      server.on('connection', (socket) => {
+        this.#belowTls.add(socket)
+        socket.once('close', () => this.#belowTls.delete(socket))
+      })
+    }
     server.maxConnections = this.#options.limits.connectionsMax
-    const { log } = this.#options
     const failedToAccept = throttled((count) =>
       log.error({ count, port: listener.port }, 'could not take a connection: out of file handles or memory'),
     )
@@ -267,7 +286,9 @@ export class BrokerServer implements AsyncDisposable {
     }
     this.#perAddress.set(address, count)
     accepted.setKeepAlive(true, TCP_KEEPALIVE_MS)
-    const socket = readingInto(accepted, (bytes) => connection.receive(bytes))
+    const receive = (bytes: Buffer) => connection.receive(bytes)
+    const socket =
+      accepted instanceof TLSSocket ? readingTls(accepted, receive) : readingInto(accepted, receive)
     const connection = new Connection({
       socket,
       packetBytesMax: limits.packetBytesMax,
@@ -537,7 +558,7 @@ export class BrokerServer implements AsyncDisposable {
     const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)))
     await new Promise<void>((resolve) => this.#aedes.close(resolve))
     const timer = setTimeout(() => {
-      for (const socket of this.#connections.keys()) socket.destroy()
+      for (const socket of [...this.#connections.keys(), ...this.#belowTls]) socket.destroy()
     }, CLOSE_GRACE_MS)
     await Promise.all(closed)
     clearTimeout(timer)

@@ -20,6 +20,8 @@ export const subscriberSchema = z.strictObject({
       password: z.string().min(1).optional(),
       passwordFile: z.string().min(1).optional(),
       caFile: z.string().min(1).optional(),
+      certFile: z.string().min(1).optional(),
+      keyFile: z.string().min(1).optional(),
       mqttVersion: z.union([z.literal(4), z.literal(5)]).default(4),
       shareGroup: z.string().refine(isName, 'must be letters, digits, dash and underscore').optional(),
       sessionExpiry: duration().prefault('7d'),

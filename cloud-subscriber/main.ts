@@ -1,7 +1,9 @@
-import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
+import { readClientFiles } from '../lib/certificates.ts'
+import { loadConfig, readSecret } from '../lib/config.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { Store } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { cropFilter } from '../wire/topics.ts'
@@ -108,6 +110,8 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       },
     })
     const { broker } = config
+    const password = readSecret('"broker"', broker)
+    warnOfOpenPassword(log, { url: broker.url, password })
     const filter = cropFilter(config.topicPrefix)
     await using intake = Intake.open({
       link: {
@@ -121,8 +125,8 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         keepaliveS: Math.ceil(broker.keepalive / 1000),
         connectMsMax: broker.connectTimeout,
         username: broker.username,
-        password: readSecret('"broker"', broker),
-        ca: readNamedFile(broker.caFile, 'broker.caFile')?.toString(),
+        password,
+        ...readClientFiles(broker, 'broker', log),
       },
       filter: broker.shareGroup === undefined ? filter : `$share/${broker.shareGroup}/${filter}`,
       topicPrefix: config.topicPrefix,

@@ -75,6 +75,14 @@ export const commonShape = {
   drain: z.strictObject({ deadline: duration().prefault('10s') }).prefault({}),
 }
 
+const certificateShape = { certFile: z.string().min(1), keyFile: z.string().min(1) }
+
+/** A listener's certificate and key, PEM files. */
+export const tlsShape = () => z.strictObject(certificateShape)
+/** The same for one that can ask clients for a certificate of theirs. */
+export const mutualTlsShape = () =>
+  z.strictObject({ ...certificateShape, clientCaFile: z.string().min(1).optional() })
+
 /** `/healthz` and `/metrics`. */
 export const httpShape = (portDefault: number) =>
   z
@@ -82,6 +90,7 @@ export const httpShape = (portDefault: number) =>
       host: z.string().min(1).default('127.0.0.1'),
       port: port().default(portDefault),
       usersFile: z.string().min(1).optional(),
+      tls: tlsShape().optional(),
     })
     .prefault({})
 
@@ -307,6 +316,8 @@ function lineOf(node: unknown, path: readonly PropertyKey[], lines: LineCounter)
 }
 
 /** A file that a configuration names under this key, such as a certificate. Errors: CONFIG_INVALID. */
+export function readNamedFile(file: string, key: string): Buffer
+export function readNamedFile(file: string | undefined, key: string): Buffer | undefined
 export function readNamedFile(file: string | undefined, key: string): Buffer | undefined {
   if (file === undefined) return undefined
   try {

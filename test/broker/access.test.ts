@@ -197,3 +197,12 @@ t.test('a filter is granted where it can match nothing beyond the user’s own',
   for (const filter of ['#', '+/x', 'a/#', 'a']) t.ok(access.maySubscribe('all', filter), filter)
   t.notOk(access.maySubscribe('all', '$SYS/#'))
 })
+
+t.test('a user without a password comes in with a certificate alone', async (t) => {
+  const accounts = [accountOf({ name: 'camera-1', publish: ['a/#'], subscribe: [] }, undefined)]
+  const byCertificate = new Access({ accounts, anonymous: false })
+  t.strictSame(await login(byCertificate, undefined, undefined, 'camera-1'), { user: 'camera-1' })
+  t.strictSame(await login(byCertificate, undefined, undefined, 'camera-2'), { refused: 'denied' })
+  for (const password of [undefined, '', '\0', 'undefined'])
+    t.strictSame(await login(byCertificate, 'camera-1', password), { refused: 'denied' })
+})

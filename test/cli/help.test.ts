@@ -31,6 +31,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
     '--no-password',
     '--json',
   ],
+  certs: ['--name', '--host', '--days'],
 }
 
 function checkWidth(t: { ok(value: boolean, message: string): void }, text: string): void {
