@@ -295,7 +295,7 @@ function hostileRequest(m: Mutator, key: string): Buffer {
           '{"__proto__":{}}',
         ])
       : ''
-    const line = `${m.of(METHODS)} ${target(m, key)} ${version}`
+    const line = `${m.chance(0.7) ? 'GET' : m.of(METHODS)} ${target(m, key)} ${version}`
     return Buffer.from(`${line}\r\n${headers.map((header) => `${header}\r\n`).join('')}\r\n${body}`, 'latin1')
   }
   return m.of<() => Buffer>([

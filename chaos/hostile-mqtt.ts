@@ -374,6 +374,7 @@ function packet(first: number, ...body: readonly Buffer[]): Buffer {
   return Buffer.concat([Buffer.from([first, ...length]), content])
 }
 
+/** The login is nearly always the right one: a broker that is tired of wrong ones looks at nothing else. */
 function hostileConnect(
   m: Mutator,
   kind: 'open' | 'users',
@@ -394,8 +395,8 @@ function hostileConnect(
     ...(flags & 4
       ? [string(m.chance(0.5) ? topic(m, kind) : m.text()), string(m.chance(0.2) ? '' : m.noise(m.few(300)))]
       : []),
-    ...(flags & 0x80 ? [string(m.chance(0.9) ? 'guest' : m.text())] : []),
-    ...(flags & 0x40 ? [string(m.chance(0.9) ? 'g' : m.text())] : []),
+    ...(flags & 0x80 ? [string(m.chance(0.995) ? 'guest' : m.text())] : []),
+    ...(flags & 0x40 ? [string(m.chance(0.998) ? 'g' : m.text())] : []),
   )
 }
 
