@@ -74,6 +74,12 @@ export class Persistence {
   /** Of these, those that aedes has not asked for yet. */
   readonly #gated = new Set<string>()
 
+  /** Subscriptions on their way to disk, by the packet's list of them. */
+  readonly #storing = new WeakMap<
+    readonly Subscription[],
+    { readonly clientId: string; readonly stored: Promise<void> }
+  >()
+
   constructor({ store, sessions, custody, retained }: PersistenceOptions) {
     this.#store = store
     this.#sessions = sessions
@@ -155,17 +161,17 @@ export class Persistence {
   }
 
   *#retained(patterns: readonly string[]): Generator<object> {
+    // All that have wildcards in one pass: one a pattern would stop everybody else for as long as there are patterns.
+    const matcher = new QlobberTrue(TOPIC_MATCHING)
+    const wild = patterns.filter((pattern) => /[#+]/.test(pattern))
+    for (const pattern of wild) matcher.add(pattern)
     for (const pattern of patterns) {
-      if (!/[#+]/.test(pattern)) {
-        const body = this.#store.get(TABLE_RETAINED, pattern)
-        if (body) yield this.#retainedPacket(body)
-        continue
-      }
-      const matcher = new QlobberTrue(TOPIC_MATCHING)
-      matcher.add(pattern)
-      for (const { key, value } of this.#store.entries(TABLE_RETAINED))
-        if (matcher.test(String(key))) yield this.#retainedPacket(value)
+      const body = wild.includes(pattern) ? undefined : this.#store.get(TABLE_RETAINED, pattern)
+      if (body) yield this.#retainedPacket(body)
     }
+    if (wild.length === 0) return
+    for (const { key, value } of this.#store.entries(TABLE_RETAINED))
+      if (matcher.test(String(key))) yield this.#retainedPacket(value)
   }
 
   #retainedPacket(body: Uint8Array): object {
@@ -177,13 +183,18 @@ export class Persistence {
 
   async addSubscriptions(
     client: ClientLike,
-    subscriptions: readonly (Subscription & { refused?: boolean })[],
+    subscriptions: readonly (Subscription & { allowed?: boolean })[],
   ): Promise<void> {
-    // aedes hands over all of a packet's subscriptions, those that were refused included
-    await this.#sessions.subscribe(
+    // aedes hands over all of a packet's subscriptions with each of them: those that were refused, and those that it finds
+    // malformed after this one, included.
+    const storing = this.#storing.get(subscriptions)
+    if (storing?.clientId === client.id) return storing.stored
+    const stored = this.#sessions.subscribe(
       client.id,
-      subscriptions.filter(({ refused }) => !refused).map(plainSubscription),
+      subscriptions.filter(({ allowed }) => allowed || !this.#custody).map(plainSubscription),
     )
+    this.#storing.set(subscriptions, { clientId: client.id, stored })
+    await stored
   }
 
   async removeSubscriptions(client: ClientLike, filters: readonly string[]): Promise<void> {
@@ -313,7 +324,7 @@ export class Persistence {
     const key = incomingKey(client, packet.messageId)
     // Through our gate, and for aedes, which looks after that, the first time.
     if (this.#gated.delete(key)) throw new Error('no such packet')
-    const body = this.#incoming.has(key) ? this.#store.get(TABLE_INCOMING, key) : undefined
+    const body = this.hasIncoming(client, packet.messageId) ? this.#store.get(TABLE_INCOMING, key) : undefined
     if (!body) throw new Error('no such packet')
     return toPacket(unpackMessage(body), packet.messageId)
   }
@@ -326,6 +337,7 @@ export class Persistence {
   }
 
   async cleanIncoming(client: ClientLike): Promise<void> {
+    if (!this.#incomingOf.has(client.id)) return
     const prefix = incomingKey(client, undefined)
     for (const key of this.#incoming.keys()) {
       if (!key.startsWith(prefix)) continue

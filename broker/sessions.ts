@@ -13,6 +13,8 @@ export const TOPIC_MATCHING = {
   wildcard_some: '#',
   separator: '/',
   match_empty_levels: true,
+  // It throws beyond it. No topic or filter that is let in has so many levels: this is the second lock.
+  max_words: 1100,
 } as const
 
 export interface Subscription {

@@ -70,13 +70,24 @@ export class SightlineError extends Error {
   readonly code: ErrorCode
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options)
+    super(printable(message), options)
     this.code = code
   }
 
   get exitStatus(): number {
     return EXIT_STATUS_BY_CODE[this.code]
   }
+}
+
+/**
+ * Without what a terminal would take for an order, or a reader for another text than it is: control characters (line
+ * ends stay) and marks that turn the direction of writing. For whatever holds names from outside.
+ */
+export function printable(text: string): string {
+  return text.replace(
+    /[^\P{Cc}\n]|[\u2028-\u202e\u2066-\u2069]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }
 
 /** The same as `new SightlineError(...)`, short enough for the line that finds the fault. */

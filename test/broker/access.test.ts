@@ -163,6 +163,7 @@ t.test('a user publishes where the filters say, and nowhere else', async (t) => 
     t.notOk(access.mayPublish('pi', topic), topic)
   t.notOk(access.mayPublish('all', '$SYS/broker'))
   t.notOk(access.mayPublish('nobody', 'x'))
+  t.notOk(access.mayPublish('pi', 'a/'.repeat(500)), 'and a deep one is no reason to throw')
   t.notOk(access.mayPublish(undefined, 'x'))
 })
 

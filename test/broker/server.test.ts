@@ -67,6 +67,76 @@ t.test('users', async (t) => {
     t.equal(again.returnCode, 0, 'what was refused was not stored either')
   })
 
+  await t.test(
+    'what is no topic, no filter or no client id ends one connection, and not the broker',
+    async (t) => {
+      const before = (await broker.books('session/keeper')).accepted
+      const { pid } = broker
+      const deep = `home/pi/${'a/'.repeat(150)}`
+      for (const topic of [deep, 'home/pi/\0', 'home/pi/\x1b[2J', 'home/pi/\ufffd', 'home/pi/+', '']) {
+        for (const settings of [{}, { qos: 2 }, { qos: 0 }, { retain: true }] as const) {
+          const client = await RawClient.open(t, port, 'deep', as('pi', 'hunter2'))
+          client.publish(topic, 'x', settings)
+          await client.ended()
+          t.strictSame(client.received, [])
+        }
+        const will = { topic, payload: Buffer.from('x'), qos: 1, retain: false } as const
+        const willing = await RawClient.open(t, port, 'willing', { ...as('pi', 'hunter2'), will }).catch(
+          () => undefined,
+        )
+        t.equal(willing?.returnCode, undefined)
+      }
+      // A filter that is malformed behind one that is good: the session must not have it when it is taken up again.
+      const filters = await RawClient.open(t, port, 'filters', as('pi', 'hunter2', false))
+      const subscriptions = ['home/pi/a', deep, 'home/#/x'].map((topic) => ({ topic, qos: 1 }) as const)
+      filters.send({ cmd: 'subscribe', messageId: 1, subscriptions })
+      await filters.ended()
+      const again = await RawClient.open(t, port, 'filters', as('pi', 'hunter2', false))
+      t.equal(again.returnCode, 0)
+      t.equal(await again.subscribe('home/pi/\x07', 1), 0x80)
+      await again.disconnect()
+      for (const id of ['a\0', 'a\x1b[2J', '\x9b'])
+        t.equal((await RawClient.open(t, port, id, as('pi', 'hunter2'))).returnCode, 2)
+      t.strictSame([broker.pid, (await broker.books('session/keeper')).accepted], [pid, before])
+    },
+  )
+
+  await t.test('a client without an id gets no session that nobody could take up', async (t) => {
+    const socket = connect(port, '127.0.0.1', () =>
+      socket.write(Buffer.from('100c00044d5154540400003c0000', 'hex')),
+    )
+    const [bytes] = (await once(socket, 'data')) as [Buffer]
+    t.equal(bytes.toString('hex'), '20020002', 'identifier rejected [MQTT-3.1.3-8]')
+  })
+
+  await t.test('a will at QoS 3, which would end its readers’ connections, is refused', async (t) => {
+    const connack: Buffer[] = []
+    const socket = connect(port, '127.0.0.1', () =>
+      socket.write(
+        Buffer.from('102000044d51545404de003c00016100017800017900027069000768756e74657232', 'hex'),
+      ),
+    )
+    socket.on('data', (bytes) => connack.push(bytes))
+    await once(socket, 'close')
+    t.strictSame(connack, [])
+    await broker.line(({ msg }) => /A will at QoS 3/.test(msg ?? ''))
+  })
+
+  await t.test(
+    'a long list of filters is granted as far as the limit goes, and one without end is not read',
+    async (t) => {
+      const client = await RawClient.open(t, port, 'lists', as('cloud', 'other', false))
+      const list = (count: number) =>
+        Array.from({ length: count }, (_, n) => ({ topic: `x/${n}`, qos: 1 }) as const)
+      client.send({ cmd: 'subscribe', messageId: 1, subscriptions: list(1200) })
+      const suback = (await client.next(({ cmd }) => cmd === 'suback')) as { granted: number[] }
+      t.equal(suback.granted.filter((granted) => granted === 1).length, 1000)
+      client.send({ cmd: 'subscribe', messageId: 2, subscriptions: list(20_000) })
+      await client.ended()
+      await broker.line(({ code }) => code === 'PAYLOAD_TOO_LARGE')
+    },
+  )
+
   await t.test('publishing elsewhere ends the connection, and nothing is kept', async (t) => {
     const before = (await broker.books('session/keeper')).accepted
     const client = await RawClient.open(t, port, 'thief', as('pi', 'hunter2'))
