@@ -15,7 +15,7 @@ const access = new Access({
         publish: ['v1/home/pi/#'],
         subscribe: ['v1/home/pi/commands', 'v1/home/+/status', 'v1/home/pi/logs/#'],
       },
-      'secret',
+      cheapHash('secret'),
     ),
     user({ name: 'all', publish: ['#'], subscribe: ['#'] }, 'x'),
     device('camera'),

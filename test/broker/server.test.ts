@@ -200,10 +200,10 @@ t.test('users', async (t) => {
   await t.test('who guesses is put off for a while, and told to come later, not to give up', async (t) => {
     let code: number | undefined
     for (let n = 0; n < 12 && code !== 3; n += 1)
-      code = (await RawClient.open(t, port, 'guesser', as('pi', `guess ${n}`))).returnCode
+      code = (await RawClient.open(t, port, 'guesser', as('cloud-2', `guess ${n}`))).returnCode
     t.equal(code, 3)
     t.equal(
-      (await RawClient.open(t, port, 'pi', as('pi', 'hunter2'))).returnCode,
+      (await RawClient.open(t, port, 'right', as('cloud-2', 'another'))).returnCode,
       3,
       'or guessing would be free',
     )
