@@ -70,7 +70,7 @@ const CHUNKS_READ_BACK = 4
 /** Days with a chunk in memory; late crops of more days cost a read each time. */
 const DAYS_OPEN_MAX = 8
 const DEVICES_MAX = 2_000
-const RETRY_DELAY = { delayMsMin: 1_000, delayMsMax: 30_000 }
+const RETRY_DELAY = { delayMsMin: 1_000, delayMsMax: 5_000 }
 
 const count = z.number().int().nonnegative()
 const daySchema = z.object({
