@@ -81,6 +81,9 @@ export const brokerSchema = z.strictObject({
         reconnectMin: duration().prefault('200ms'),
         reconnectMax: duration().prefault('30s'),
         ...bounds('20GB', 1_000_000, '30d'),
+        // Full, it refuses: what stands in the queue then stays there, and nothing is lost.
+        quarantine: z.strictObject(bounds('1GB', 10_000, '30d')).prefault({}),
+        mqttVersion: z.union([z.literal(4), z.literal(5)]).default(4),
       }),
     )
     .default([]),

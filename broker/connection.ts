@@ -40,8 +40,10 @@ export interface ConnectionHandler {
   accept(client: Client, message: Publish): Promise<void> | undefined
   /** @returns false where it is none of a queue's messages */
   acknowledge(client: Client, messageId: number): boolean
-  /** The connection is closed after that. */
-  refused(client: Client, error: unknown): void
+  /** True where the client has asked to be told of such a refusal: it is then told, and the connection goes on. */
+  canTell(client: Client, error: unknown): boolean
+  /** In its turn, in place of the acknowledgement. Where it cannot be told, the connection is closed after that. */
+  refused(client: Client, error: unknown, messageId: number): void
   tooLarge(client: Client | undefined, bytes: number): void
 }
 
@@ -166,17 +168,18 @@ export class Connection implements PacketSink {
     const message = readPublish(packet, bodyAt, 4)
     if (!message) return false
     const refuse = (error: unknown) => {
+      handler.refused(client, error, message.messageId)
+      if (handler.canTell(client, error)) return
       // MQTT 3.1.1 knows no refusal of a message: the connection ends, and the sender keeps it.
       const { socket } = this.#options
       socket.destroySoon()
       setTimeout(() => socket.destroy(), FAREWELL_MS_MAX).unref() // where the client does not read
-      handler.refused(client, error)
     }
     let kept: Promise<void> | undefined
     try {
       kept = handler.accept(client, message)
     } catch (error) {
-      this.#ending = true
+      this.#ending = !handler.canTell(client, error)
       kept = Promise.reject(error)
     }
     if (!kept) return false
@@ -203,9 +206,11 @@ export class Connection implements PacketSink {
       if (this.#turns[0] === turn) this.#finishTurns()
     }
     kept.then(done, (error: unknown) => {
-      this.#ending = true
+      const goesOn =
+        turn.messageId > 0 && this.#options.handler.canTell(this.#client as Client, error) && !this.#ending
+      if (!goesOn) this.#ending = true
       turn.finish = () => {
-        this.#turns.length = 0 // whoever comes behind it sends again too
+        if (!goesOn) this.#turns.length = 0 // whoever comes behind it sends again too
         refuse(error)
       }
       done()

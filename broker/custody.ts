@@ -45,7 +45,7 @@ export class Custody {
    * Takes custody of what a client published (or its will). What one packet leads to beside its queues (retained,
    * QoS 2) goes out in one transaction with it.
    * @returns when it is safe; undefined where nothing had to be kept.
-   *   Errors, thrown or rejected with: QUEUE_FULL, DISK_FULL, STORE_IO, NOT_ALLOWED, TOPIC_INVALID; then nothing was kept
+   *   Errors, thrown or rejected with: QUEUE_FULL, QUEUE_MISSING, DISK_FULL, STORE_IO, TOPIC_INVALID; then nothing was kept
    */
   accept(packet: MqttPacket, origin: Origin): Promise<void> | undefined {
     const { store, sessions, persistence, uplinks, mustBeKept, topicBytesMax } = this.#options
@@ -70,10 +70,11 @@ export class Custody {
         written = store.accept(
           encodeMessage({ topic, payload: packet.payload as Buffer, qos, bridged: origin.isBridge }),
           queues,
+          { handedOn: origin.isBridge },
         )
       } else if (mustBeKept(topic)) {
         throw failure(
-          'NOT_ALLOWED',
+          'QUEUE_MISSING',
           `Nothing here keeps messages of ${topic}: no declared queue, session or bridge matches it. Declare one under "queues" or "bridges", or correct the topic.`,
         )
       }

@@ -50,7 +50,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
           link: {
             url: bridge.url,
             clientId: bridgeClientId(bridge),
-            protocol: 4,
+            protocol: bridge.mqttVersion,
             clean: true,
             packetBytesMax: config.limits.packetMax,
             keepaliveS: Math.ceil(bridge.keepalive / 1000),
@@ -64,7 +64,9 @@ export async function runBroker(options: RunOptions): Promise<number> {
           reconnectMsMin: bridge.reconnectMin,
           reconnectMsMax: bridge.reconnectMax,
           acknowledgeMsMax: bridge.acknowledgeTimeout,
+          store,
           queue: store.queue(`bridge/${bridge.name}`, toBounds(bridge)),
+          quarantine: store.queue(`quarantine/${bridge.name}`, toBounds(bridge.quarantine)),
           log,
         }),
       ),
@@ -120,9 +122,13 @@ export async function runBroker(options: RunOptions): Promise<number> {
           ...Object.fromEntries(
             uplinks.map((bridge) => [
               `bridge ${bridge.name}`,
-              bridge.connected
-                ? `connected, ${bridge.queue.size} waiting`
-                : `away (${bridge.fault}), ${bridge.queue.size} waiting`,
+              [
+                bridge.connected
+                  ? `connected, ${bridge.queue.size} waiting`
+                  : `away (${bridge.fault}), ${bridge.queue.size} waiting`,
+                ...(bridge.connected && bridge.fault !== undefined ? [bridge.fault] : []),
+                ...(bridge.quarantine.size > 0 ? [`${bridge.quarantine.size} in quarantine`] : []),
+              ].join('; '),
             ]),
           ),
         },

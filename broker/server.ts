@@ -6,6 +6,7 @@ import {
   type Client,
   type PublishPacket,
 } from 'aedes'
+import mqtt from 'mqtt-packet'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import { listenFailure } from '../lib/http.ts'
 import { type Log, throttled } from '../lib/log.ts'
@@ -16,6 +17,7 @@ import type { Custody } from './custody.ts'
 import { Delivery } from './delivery.ts'
 import { LiveReaders } from './live-readers.ts'
 import type { MqttPacket, Persistence } from './persistence.ts'
+import { encodeNotice, isFinal, isRefusalsTopic } from './refusals.ts'
 import type { Sessions } from './sessions.ts'
 
 export interface Listener {
@@ -67,6 +69,8 @@ export class BrokerServer implements AsyncDisposable {
   readonly #connections = new Map<Socket, Connection>()
   readonly #live = new LiveReaders()
   readonly #userOf = new WeakMap<Client, string>()
+  /** Bridges that asked to be told of refusals, and where (refusals.ts). */
+  readonly #refusalsTopics = new WeakMap<Client, string>()
   #willSweep: NodeJS.Timeout | undefined
 
   private constructor(options: ServerOptions) {
@@ -114,6 +118,11 @@ export class BrokerServer implements AsyncDisposable {
       },
       authorizePublish: (client, packet, done) => this.#gate(client, packet, done),
       authorizeSubscribe: (client, subscription, done) => {
+        if (client?.clean && isRefusalsTopic(subscription.topic)) {
+          queueMicrotask(() => done(null, subscription))
+          this.#tellRefusals(client, subscription.topic)
+          return
+        }
         if (client && !access.maySubscribe(this.#userOf.get(client), subscription.topic)) {
           log.warn(
             { clientId: client.id, filter: subscription.topic },
@@ -201,7 +210,8 @@ export class BrokerServer implements AsyncDisposable {
         accept: (client, message) => this.#accept(client, message),
         acknowledge: (client, messageId) =>
           !client.clean && (sessions.get(client.id)?.acknowledge(messageId) ?? false),
-        refused: (_client, error) => this.#refused(error),
+        canTell: (client, error) => this.#refusalsTopics.has(client) && isFinal(asFailure(error)),
+        refused: (client, error, messageId) => this.#tell(client, this.#refused(error), messageId),
         tooLarge: (client, bytes) => {
           events.refused('PAYLOAD_TOO_LARGE')
           log.warn(
@@ -230,8 +240,9 @@ export class BrokerServer implements AsyncDisposable {
   #accept(client: Client, { topic, payload, messageId }: Publish): Promise<void> | undefined {
     const { access, custody } = this.#options
     // aedes has its own word on a topic that is none.
-    if (/[#+\0]/.test(topic) || this.#live.want(topic)) return undefined
-    if (!access.mayPublish(this.#userOf.get(client), topic)) return undefined
+    if (/[#+\0]/.test(topic)) return undefined
+    if (!access.mayPublish(this.#userOf.get(client), topic)) throw notAllowed(topic)
+    if (this.#live.want(topic)) return undefined
     return custody.accept(
       { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false, messageId },
       originOf(client),
@@ -268,15 +279,9 @@ export class BrokerServer implements AsyncDisposable {
 
   /** Before aedes acknowledges: on disk, or not at all. */
   #gate(client: Client | null, packet: PublishPacket, done: (error?: Error | null) => void): void {
-    const { access, custody, events, log } = this.#options
-    const clientId = client?.id ?? ''
+    const { access, custody } = this.#options
     if (client && !access.mayPublish(this.#userOf.get(client), packet.topic)) {
-      events.refused('NOT_ALLOWED')
-      log.warn(
-        { clientId, topic: packet.topic, code: 'NOT_ALLOWED' },
-        'refused a message: this user may not publish to this topic',
-      )
-      done(new Error('not allowed to publish to this topic'))
+      done(this.#refused(notAllowed(packet.topic)))
       return
     }
     // A will comes when its connection is over.
@@ -294,6 +299,22 @@ export class BrokerServer implements AsyncDisposable {
       if (connection) connection.inTurn(Promise.reject(error), 0, () => {}, refuse)
       else refuse(error)
     }
+  }
+
+  #tellRefusals(client: Client, topic: string): void {
+    this.#refusalsTopics.set(client, topic)
+    // Before SUBACK, so that the bridge knows it before its first message.
+    this.#notice(client, encodeNotice({ v: 1, packetBytesMax: this.#options.limits.packetBytesMax }))
+  }
+
+  #tell(client: Client, { code, message }: SightlineError, messageId: number): void {
+    this.#notice(client, encodeNotice({ v: 1, messageId, code, message }))
+  }
+
+  #notice(client: Client, payload: Buffer): void {
+    const topic = this.#refusalsTopics.get(client)
+    if (topic === undefined || client.conn.destroyed) return
+    mqtt.writeToStream({ cmd: 'publish', topic, payload, qos: 0, dup: false, retain: false }, client.conn)
   }
 
   #refused(error: unknown): SightlineError {
@@ -403,6 +424,12 @@ const originOf = (client: Client | null) => ({
   clientId: client?.id ?? '',
   isBridge: client?.id.startsWith(BRIDGE_CLIENT_ID_PREFIX) ?? false,
 })
+
+const notAllowed = (topic: string) =>
+  failure(
+    'NOT_ALLOWED',
+    `This user may not publish to ${topic}. Give it that right under "users", or correct the topic.`,
+  )
 
 /** True for a reader that has asked for nothing above QoS 0. */
 function isCasual(client: Client): boolean {

@@ -188,7 +188,10 @@ export class Intake implements AsyncDisposable {
       events.duplicate()
       return store.committed() // the first one may still be on its way to disk
     }
-    return store.accept(encodeEntry(inboxHeader(crop, receivedAtMs), bytes), [inbox], crop.id)
+    return store.accept(encodeEntry(inboxHeader(crop, receivedAtMs), bytes), [inbox], {
+      key: crop.id,
+      handedOn: true,
+    })
   }
 
   #quarantine(

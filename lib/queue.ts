@@ -103,6 +103,16 @@ export interface Message {
   readonly body: Buffer
 }
 
+export interface AcceptOptions {
+  /** Tells entries apart in queues that look for duplicates (`Queue.has`). */
+  readonly key?: string
+  /**
+   * It comes from a keeper, who shared its own room already: a sender may fill the queue. Refusing what is first in a
+   * keeper's line would make all behind it wait.
+   */
+  readonly handedOn?: boolean
+}
+
 interface Acceptance {
   readonly sequence: number
   readonly message: Message
@@ -330,17 +340,16 @@ export class Store implements AsyncDisposable {
 
   /**
    * Takes custody of a message for every queue given, all or none. Its bytes must not change from then on.
-   * @param key tells entries apart in queues that look for duplicates (`Queue.has`)
    * @returns when it is safe: on disk, or acknowledged by the next keepers.
    *   Throws QUEUE_FULL at once, rejects with DISK_FULL or STORE_IO later; in each case nothing was kept
    */
-  accept(message: Message, queues: readonly Queue[], key?: string): Promise<void> {
+  accept(message: Message, queues: readonly Queue[], { key, handedOn }: AcceptOptions = {}): Promise<void> {
     if (this.#closed) throw failure('STORE_IO', 'The store is closed.')
     if (this.#fault) throw this.#fault
     if (queues.length === 0) return this.committed()
     const bytes = message.body.length
     const sender = this.#senderOf(message.header)
-    const tooOld = queues.map((queue) => queue.roomFor(bytes, sender)) // all of them may refuse before any drops
+    const tooOld = queues.map((queue) => queue.roomFor(bytes, handedOn ? '' : sender)) // all of them may refuse before any drops
     queues.forEach((queue, at) => {
       for (const sequence of tooOld[at] ?? []) void queue.drop(sequence, 'dropped oldest')
     })

@@ -64,7 +64,7 @@ t.test('header, body and key come back as they were given, from disk too', async
     { header: Buffer.alloc(3000, 'h'), body: Buffer.from('b') },
   ]
   const queue = store.queue('q', BOUNDLESS)
-  for (const [n, one] of given.entries()) await store.accept(one, [queue], n === 1 ? undefined : `key ${n}`)
+  for (const [n, one] of given.entries()) await store.accept(one, [queue], n === 1 ? {} : { key: `key ${n}` })
   await store[Symbol.asyncDispose]()
   const again = (await openStore(t, folder)).queue('q', BOUNDLESS)
   let at = 0
@@ -430,7 +430,7 @@ t.test('keys tell what is pending or being written, across a restart too', async
   const folder = temporaryFolder(t)
   const store = await openStore(t, folder)
   const queue = store.queue('q', BOUNDLESS)
-  const writing = store.accept(message('x'), [queue], 'ключ')
+  const writing = store.accept(message('x'), [queue], { key: 'ключ' })
   t.ok(queue.has('ключ'))
   await writing
   await store[Symbol.asyncDispose]()

@@ -97,7 +97,7 @@ async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBuck
       Array.from({ length: count }, async () => {
         const { metadata, payload } = makeCrop()
         const header = inboxHeader(metadata, Date.now())
-        await store.accept(encodeEntry(header, payload), [inbox], header.id)
+        await store.accept(encodeEntry(header, payload), [inbox], { key: header.id })
         return { ...header, payload }
       }),
     )
