@@ -1,4 +1,11 @@
-import { Agent, createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http'
+import {
+  Agent,
+  createServer,
+  type IncomingMessage,
+  request,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
@@ -81,7 +88,8 @@ export class S3Proxy implements AsyncDisposable {
       return
     }
     if (typeof fault === 'object' && 'status' in fault) {
-      const error = 'page' in fault ? fault.page : `<Error><Code>${fault.code}</Code><Message>m</Message></Error>`
+      const error =
+        'page' in fault ? fault.page : `<Error><Code>${fault.code}</Code><Message>m</Message></Error>`
       to.writeHead(fault.status, { 'content-type': 'page' in fault ? 'text/html' : 'application/xml' })
       to.end(error)
       return
