@@ -56,7 +56,7 @@ export class DiskRoom {
     const free = bytesFree(this.#folder)
     if (free >= bytes + BYTES_FREE_MIN) return true
     const file = inFile()
-    return file.free >= FREE_IN_FILE_FACTOR * bytes + BYTES_FREE_MIN && free + file.atEnd >= bytes
+    return file.free >= FREE_IN_FILE_FACTOR * bytes + 2 * RESERVE_BYTES && free + file.atEnd >= bytes
   }
 
   /** For what leaves, and for what is small. */
@@ -73,7 +73,7 @@ export class DiskRoom {
     const free = bytesFree(this.#folder)
     if (whole && free >= 2 * BYTES_FREE_MIN) return true
     const file = inFile()
-    return file.free >= 2 * BYTES_FREE_MIN && free + file.atEnd >= BYTES_FREE_MIN / 2
+    return file.free >= BYTES_FREE_MIN / 2 && free + file.atEnd >= BYTES_FREE_MIN / 2
   }
 
   /** Makes the reserve where it is missing. @returns whether it is there; tried once a second at most */
