@@ -16,9 +16,8 @@ import type { Trial, TrialOptions, Verdict } from './trial.ts'
  * hands on what it has, starts on a full disk too, and goes on by itself when there is room.
  */
 
-const FULL = { crops: 3000, perSecond: 150, holdMs: 10_000 }
-const SHORT = { crops: 500, perSecond: 150, holdMs: 1500 }
-const DISK_BYTES = 512 * 1024 * 1024
+const FULL = { crops: 3000, perSecond: 150, holdMs: 10_000, diskBytes: 384 * 1024 * 1024 }
+const SHORT = { crops: 500, perSecond: 150, holdMs: 1500, diskBytes: 96 * 1024 * 1024 }
 /** What a keeper's disk has left for crops that wait. */
 const BACKLOG_BYTES = 10 * 1024 * 1024
 const CROP_BYTES = [30_000, 60_000] as const
@@ -98,10 +97,10 @@ async function run(
   place: (disk: SmallDisk) => Parameters<typeof Line.open>[0],
   play: (scene: Scene) => Promise<void>,
 ): Promise<Verdict> {
-  const opened = SmallDisk.open(DISK_BYTES)
+  const { crops, perSecond, holdMs, diskBytes } = short ? SHORT : FULL
+  const opened = SmallDisk.open(diskBytes)
   if (typeof opened === 'string') return { faults: [], said: '', leftOut: opened }
   using disk = opened
-  const { crops, perSecond, holdMs } = short ? SHORT : FULL
   await using line = await Line.open(place(disk))
   const publisher = line.publisher({ count: crops, perSecond, bytes: CROP_BYTES, random })
   const publishing = publisher.run(AbortSignal.timeout(RUN_MS_MAX))
