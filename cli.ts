@@ -2,12 +2,13 @@ import { readFileSync } from 'node:fs'
 import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
+import { link } from './commands/link.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
 import { queue } from './commands/queue.ts'
 import { asFailure, failure } from './lib/errors.ts'
 
 /** `sightline <command>`. */
-const COMMANDS: Readonly<Record<string, Command>> = { demo, device, broker, subscriber, config, queue }
+const COMMANDS: Readonly<Record<string, Command>> = { demo, device, broker, subscriber, config, queue, link }
 
 function usage(): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length))

@@ -59,6 +59,14 @@ export const brokerSchema = z.strictObject({
       // A reader that nobody declared and that went away must not stop everyone who publishes.
       ...bounds('1GB', 100_000, '7d', 'drop-oldest'),
       inFlightMax: z.number().int().min(1).max(10_000).default(64),
+      countMax: z.number().int().positive().default(10_000),
+      subscriptionsMax: z.number().int().positive().default(1000),
+    })
+    .prefault({}),
+  retained: z
+    .strictObject({
+      entriesMax: z.number().int().positive().default(20_000),
+      bytesMax: size().prefault('100MB'),
     })
     .prefault({}),
   bridges: z
@@ -91,6 +99,10 @@ export const brokerSchema = z.strictObject({
   limits: z
     .strictObject({
       connectionsMax: z.number().int().positive().default(2000),
+      connectionsPerAddressMax: z.number().int().positive().default(1000),
+      connectTimeout: duration().prefault('10s'),
+      packetsPerSecondMax: z.number().int().positive().default(10_000),
+      bytesPerSecondMax: size().prefault('200MB'),
       packetMax: size().prefault('16MB'),
       clientIdBytesMax: z.number().int().min(23).max(1024).default(256),
       topicBytesMax: z.number().int().min(64).max(1024).default(512),

@@ -29,6 +29,9 @@ export interface ConnectionOptions {
   readonly packetBytesMax: number
   /** Accepted and not yet acknowledged: the connection is read no further, bytes. */
   readonly unacknowledgedBytesMax: number
+  /** What comes faster is read later. A burst of one second's worth is let through. */
+  readonly packetsPerSecondMax: number
+  readonly bytesPerSecondMax: number
   readonly handler: ConnectionHandler
 }
 
@@ -49,6 +52,9 @@ export interface ConnectionHandler {
 
 /** Read and not yet asked for by aedes: the connection is read no further, bytes. */
 const FOR_AEDES_BYTES_MAX = 256 * 1024
+
+/** Read of a client that has not been let in yet: the connection is read no further, bytes. */
+const HANDSHAKE_BYTES_MAX = 1024 * 1024
 
 /** What was acknowledged before a message is refused has this time to go out. */
 const FAREWELL_MS_MAX = 1000
@@ -79,6 +85,10 @@ export class Connection implements PacketSink {
   #forAedes: Buffer[] = []
   #forAedesBytes = 0
   #held = false
+  #handshakeBytes = 0
+  readonly #packetRate: Rate
+  readonly #byteRate: Rate
+  #rateTimer: NodeJS.Timeout | undefined
   /** A message was refused: none is taken any more, and the connection ends when those before it are acknowledged. */
   #ending = false
 
@@ -87,6 +97,9 @@ export class Connection implements PacketSink {
     const { socket, packetBytesMax } = options
     this.#reader = new PacketReader(packetBytesMax)
     this.#pubacks = new PubackWriter(socket)
+    this.#packetRate = new Rate(options.packetsPerSecondMax)
+    this.#byteRate = new Rate(options.bytesPerSecondMax)
+    socket.once('close', () => clearTimeout(this.#rateTimer))
     const read = socket.read.bind(socket)
     socket.read = (size?: number) => {
       if (this.#forAedes.length === 0) return this.#held ? null : read(size) // which reads on, and tells of the end
@@ -110,16 +123,31 @@ export class Connection implements PacketSink {
       return false
     }
     if (this.#forAedes.length > 0) socket.emit('readable') // aedes comes for it when it is told to
+    this.#byteRate.spend(bytes.length)
+    if (!this.#client) this.#handshakeBytes += bytes.length
+    const waitMs = Math.max(this.#packetRate.waitMs, this.#byteRate.waitMs)
+    if (waitMs > 0) this.#readLater(waitMs)
     this.#held =
+      waitMs > 0 ||
       this.#unacknowledgedBytes > this.#options.unacknowledgedBytesMax ||
-      this.#forAedesBytes > FOR_AEDES_BYTES_MAX
+      this.#forAedesBytes > FOR_AEDES_BYTES_MAX ||
+      (!this.#client && this.#handshakeBytes > HANDSHAKE_BYTES_MAX)
     return !this.#held
+  }
+
+  #readLater(ms: number): void {
+    this.#rateTimer ??= setTimeout(() => {
+      this.#rateTimer = undefined
+      this.#goOn()
+    }, ms)
   }
 
   /** Reads on, where it was held and half of what held it is done with. */
   #goOn(): void {
     if (
       !this.#held ||
+      this.#rateTimer !== undefined ||
+      (!this.#client && this.#handshakeBytes > HANDSHAKE_BYTES_MAX) ||
       this.#unacknowledgedBytes > this.#options.unacknowledgedBytesMax / 2 ||
       this.#forAedesBytes > FOR_AEDES_BYTES_MAX / 2
     )
@@ -131,9 +159,11 @@ export class Connection implements PacketSink {
   /** aedes has answered its CONNECT. */
   ready(client: Client): void {
     this.#client = client
+    this.#goOn()
   }
 
   wants(first: number): boolean {
+    this.#packetRate.spend(1)
     if (this.#client) {
       if (first === PUBACK) return true
       if (carriesCrop(first) && this.#withAedes === 0) return true
@@ -227,5 +257,29 @@ export class Connection implements PacketSink {
       } else this.#pubacks.write(turn.messageId)
     }
     this.#goOn()
+  }
+}
+
+/** So much a second; what was not used in one second is lost. */
+class Rate {
+  readonly #perSecondMax: number
+  #left: number
+  #atMs = performance.now()
+
+  constructor(perSecondMax: number) {
+    this.#perSecondMax = perSecondMax
+    this.#left = perSecondMax
+  }
+
+  spend(amount: number): void {
+    this.#left -= amount
+  }
+
+  /** Until the next may be spent. */
+  get waitMs(): number {
+    const now = performance.now()
+    this.#left = Math.min(this.#perSecondMax, this.#left + ((now - this.#atMs) / 1000) * this.#perSecondMax)
+    this.#atMs = now
+    return this.#left >= 0 ? 0 : Math.ceil((-this.#left / this.#perSecondMax) * 1000)
   }
 }

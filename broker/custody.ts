@@ -1,4 +1,4 @@
-import { failure } from '../lib/errors.ts'
+import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import type { Queue, Store } from '../lib/queue.ts'
 import { encodeMessage } from './message.ts'
 import type { MqttPacket, Persistence } from './persistence.ts'
@@ -23,6 +23,7 @@ export interface CustodyOptions {
   /** A QoS 1 message of such a topic that no queue wants is refused, not acknowledged and kept nowhere. */
   readonly mustBeKept: (topic: string) => boolean
   readonly topicBytesMax: number
+  readonly notRetained: (fault: SightlineError) => void
 }
 
 export interface Origin {
@@ -63,6 +64,7 @@ export class Custody {
       const client = { id: origin.clientId }
       // A QoS 2 message sent again is in its queues already [MQTT-4.3.3-2], or on its way there.
       if (qos === 2 && persistence.hasIncoming(client, messageId)) return store.committed()
+      if (qos === 2) persistence.assertIncomingRoom(client)
       const queues: Queue[] = []
       for (const session of sessions.wanting(topic).keys()) queues.push(session.queue)
       if (!origin.isBridge) for (const uplink of uplinks) if (uplink.wants(topic)) queues.push(uplink.queue)
@@ -83,11 +85,20 @@ export class Custody {
         written = store.committed()
       }
     }
-    if (retain) {
-      void persistence.retain(packet)
-      written = store.committed()
-    }
+    if (retain) written = this.#retain(packet) ?? written
     // Nothing to keep, but acknowledged in its turn [MQTT-4.6.0-2].
     return qos > 0 ? (written ?? Promise.resolve()) : written
+  }
+
+  /** What does not fit is not retained, and is delivered all the same. */
+  #retain(packet: MqttPacket): Promise<void> | undefined {
+    const { persistence, store, notRetained } = this.#options
+    try {
+      void persistence.retain(packet)
+    } catch (error) {
+      notRetained(asFailure(error))
+      return undefined
+    }
+    return store.committed()
   }
 }

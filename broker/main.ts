@@ -1,7 +1,7 @@
 import { QlobberTrue } from 'qlobber'
 import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
 import { HttpServer } from '../lib/http.ts'
-import { openLog } from '../lib/log.ts'
+import { openLog, throttled } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
 import { Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
@@ -41,7 +41,12 @@ export async function runBroker(options: RunOptions): Promise<number> {
       bounds: toBounds(config.sessions),
       inFlightMax: config.sessions.inFlightMax,
     })
-    const persistence = new Persistence({ store, sessions, custody: true })
+    const persistence = new Persistence({
+      store,
+      sessions,
+      custody: true,
+      retained: config.retained,
+    })
     await using bridges = new AsyncDisposableStack()
     const uplinks = config.bridges.map((bridge) =>
       bridges.use(
@@ -77,6 +82,12 @@ export async function runBroker(options: RunOptions): Promise<number> {
       'broker_skipped_total',
       'Live QoS 0 messages that a slow reader did not get',
     )
+    let lastNotRetained = ''
+    const notRetained = throttled((count) => log.warn({ code: 'RETAINED_FULL', count }, lastNotRetained))
+    const warnNotRetained = (message: string) => {
+      lastNotRetained = message
+      notRetained()
+    }
     await using server = await BrokerServer.open({
       listeners: config.listeners,
       access: new Access({
@@ -93,11 +104,21 @@ export async function runBroker(options: RunOptions): Promise<number> {
         uplinks,
         mustBeKept: anyOf(config.mustBeKept),
         topicBytesMax: config.limits.topicBytesMax,
+        notRetained: ({ code, message }) => {
+          refused.inc({ code })
+          warnNotRetained(message)
+        },
       }),
       persistence,
       sessions,
       limits: {
         connectionsMax: config.limits.connectionsMax,
+        connectionsPerAddressMax: config.limits.connectionsPerAddressMax,
+        connectMsMax: config.limits.connectTimeout,
+        packetsPerSecondMax: config.limits.packetsPerSecondMax,
+        bytesPerSecondMax: config.limits.bytesPerSecondMax,
+        sessionsMax: config.sessions.countMax,
+        subscriptionsPerSessionMax: config.sessions.subscriptionsMax,
         packetBytesMax: config.limits.packetMax,
         clientIdBytesMax: config.limits.clientIdBytesMax,
         topicBytesMax: config.limits.topicBytesMax,

@@ -61,6 +61,8 @@ export function senderOf(header: Buffer): string {
   return ''
 }
 
+export const senderOfTopic = (topic: string) => senderOf(Buffer.from(`\0${topic}`))
+
 const SLASH = 0x2f
 
 export function decodeMessage({ header, body: payload }: Message): StoredMessage {

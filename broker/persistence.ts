@@ -1,7 +1,15 @@
 import { Readable } from 'node:stream'
 import { QlobberTrue } from 'qlobber'
-import type { Queue, Store } from '../lib/queue.ts'
-import { decodeMessage, encodeMessage, packMessage, type StoredMessage, unpackMessage } from './message.ts'
+import { failure } from '../lib/errors.ts'
+import { type Queue, SHARE, type Store } from '../lib/queue.ts'
+import {
+  decodeMessage,
+  encodeMessage,
+  packMessage,
+  type StoredMessage,
+  senderOfTopic,
+  unpackMessage,
+} from './message.ts'
 import { type Session, type Sessions, type Subscription, TOPIC_MATCHING } from './sessions.ts'
 
 /**
@@ -17,6 +25,12 @@ export interface PersistenceOptions {
   readonly store: Store
   readonly sessions: Sessions
   readonly custody: boolean
+  readonly retained: RetainedBounds
+}
+
+export interface RetainedBounds {
+  readonly entriesMax: number
+  readonly bytesMax: number
 }
 
 interface ClientLike {
@@ -36,6 +50,10 @@ export interface MqttPacket {
   clientId?: string
 }
 
+/** A client's QoS 2 messages that it has not released yet. */
+const INCOMING_MAX = 1000
+const INCOMING_BYTES_MAX = 64 * 1024 * 1024
+
 const TABLE_RETAINED = 'retained'
 const TABLE_WILLS = 'wills'
 const TABLE_INCOMING = 'incoming'
@@ -45,15 +63,24 @@ export class Persistence {
   readonly #sessions: Sessions
   readonly #custody: boolean
   broker: { readonly id: string } | undefined
-  readonly #incoming = new Set<string>()
+  /** QoS 2 messages that their senders have not released, with their bytes, and what each client has of them. */
+  readonly #incoming = new Map<string, number>()
+  readonly #incomingOf = new Map<string, { entries: number; bytes: number }>()
+  /** Retained: bytes by topic, and what each sender has of them. */
+  readonly #retainedBytes = new Map<string, number>()
+  readonly #retainedOf = new Map<string, { entries: number; bytes: number }>()
+  #retainedBytesSum = 0
+  readonly #retainedBounds: RetainedBounds
   /** Of these, those that aedes has not asked for yet. */
   readonly #gated = new Set<string>()
 
-  constructor({ store, sessions, custody }: PersistenceOptions) {
+  constructor({ store, sessions, custody, retained }: PersistenceOptions) {
     this.#store = store
     this.#sessions = sessions
     this.#custody = custody
-    for (const { key } of store.entries(TABLE_INCOMING)) this.#incoming.add(String(key))
+    this.#retainedBounds = retained
+    for (const { key, value } of store.entries(TABLE_INCOMING)) this.#count(String(key), value.length)
+    for (const { key, value } of store.entries(TABLE_RETAINED)) this.#countRetained(String(key), value.length)
   }
 
   // aedes looks at the constructor's name: this must be an async function
@@ -71,10 +98,52 @@ export class Persistence {
     if (!this.#custody) await this.retain(packet)
   }
 
-  /** The last message of a topic, kept for those who subscribe later; an empty one clears it [MQTT-3.3.1-10]. */
+  /**
+   * The last message of a topic, kept for those who subscribe later; an empty one clears it [MQTT-3.3.1-10].
+   * Errors: RETAINED_FULL, thrown, where it does not fit; what was retained under the topic stays then.
+   */
   retain(packet: MqttPacket): Promise<void> {
-    if (packet.payload.length === 0) return this.#store.remove(TABLE_RETAINED, packet.topic)
-    return this.#store.put(TABLE_RETAINED, packet.topic, packMessage(toStored(packet)))
+    const { topic } = packet
+    if (packet.payload.length === 0) {
+      this.#countRetained(topic, undefined)
+      return this.#store.remove(TABLE_RETAINED, topic)
+    }
+    const value = packMessage(toStored(packet))
+    this.#assertRetainedRoom(topic, value.length)
+    this.#countRetained(topic, value.length)
+    return this.#store.put(TABLE_RETAINED, topic, value)
+  }
+
+  #assertRetainedRoom(topic: string, bytes: number): void {
+    const { entriesMax, bytesMax } = this.#retainedBounds
+    const before = this.#retainedBytes.get(topic)
+    const entriesFree = entriesMax - this.#retainedBytes.size
+    const bytesFree = bytesMax - this.#retainedBytesSum + (before ?? 0)
+    const own = this.#retainedOf.get(senderOfTopic(topic))
+    // The same share as in a queue (lib/queue.ts), for the same reason.
+    const isFull =
+      bytes > bytesFree ||
+      (before === undefined &&
+        (entriesFree < 1 || (own !== undefined && own.entries > SHARE * entriesFree))) ||
+      (own !== undefined && own.bytes > SHARE * bytesFree)
+    if (isFull)
+      throw failure(
+        'RETAINED_FULL',
+        `A message of ${topic} was passed on and not retained: ${this.#retainedBytes.size} messages (${this.#retainedBytesSum} bytes) are retained, ${own?.entries ?? 0} of them of the same sender. Clear some with empty messages, or raise "retained".`,
+      )
+  }
+
+  #countRetained(topic: string, bytes: number | undefined): void {
+    const before = this.#retainedBytes.get(topic)
+    if (bytes === undefined) this.#retainedBytes.delete(topic)
+    else this.#retainedBytes.set(topic, bytes)
+    this.#retainedBytesSum += (bytes ?? 0) - (before ?? 0)
+    addTo(
+      this.#retainedOf,
+      senderOfTopic(topic),
+      (bytes === undefined ? 0 : 1) - (before === undefined ? 0 : 1),
+      (bytes ?? 0) - (before ?? 0),
+    )
   }
 
   createRetainedStream(pattern: string): Readable {
@@ -214,15 +283,26 @@ export class Persistence {
     return this.#incoming.has(incomingKey(client, messageId))
   }
 
+  /** Errors: QUEUE_FULL, thrown, where the client has released none of many. */
+  assertIncomingRoom({ id }: ClientLike): void {
+    const own = this.#incomingOf.get(id)
+    if (own && (own.entries >= INCOMING_MAX || own.bytes >= INCOMING_BYTES_MAX))
+      throw failure(
+        'QUEUE_FULL',
+        `Client "${id}" has ${own.entries} messages at QoS 2 (${own.bytes} bytes) that it has not released. It must send PUBREL before it sends more.`,
+      )
+  }
+
   incomingStorePacket(client: ClientLike, packet: MqttPacket): Promise<void> {
     const key = incomingKey(client, packet.messageId)
     if (this.#custody && this.#incoming.has(key)) return Promise.resolve()
-    this.#incoming.add(key)
+    const value = packMessage(toStored(packet))
+    this.#count(key, value.length)
     if (this.#custody) this.#gated.add(key)
-    const written = this.#store.put(TABLE_INCOMING, key, packMessage(toStored(packet)))
+    const written = this.#store.put(TABLE_INCOMING, key, value)
     // Not accepted: when it is sent again, it is no duplicate.
     written.catch(() => {
-      this.#incoming.delete(key)
+      this.#uncount(key)
       this.#gated.delete(key)
       void this.#store.remove(TABLE_INCOMING, key)
     })
@@ -241,19 +321,33 @@ export class Persistence {
   async incomingDelPacket(client: ClientLike, packet: { messageId?: number }): Promise<void> {
     const key = incomingKey(client, packet.messageId)
     this.#gated.delete(key)
-    if (!this.#incoming.delete(key)) throw new Error('no such packet')
+    if (!this.#uncount(key)) throw new Error('no such packet')
     await this.#store.remove(TABLE_INCOMING, key)
   }
 
   async cleanIncoming(client: ClientLike): Promise<void> {
     const prefix = incomingKey(client, undefined)
-    for (const key of this.#incoming) {
+    for (const key of this.#incoming.keys()) {
       if (!key.startsWith(prefix)) continue
-      this.#incoming.delete(key)
+      this.#uncount(key)
       this.#gated.delete(key)
       void this.#store.remove(TABLE_INCOMING, key)
     }
     await this.#store.committed()
+  }
+
+  #count(key: string, bytes: number): void {
+    this.#uncount(key)
+    this.#incoming.set(key, bytes)
+    addTo(this.#incomingOf, clientOf(key), 1, bytes)
+  }
+
+  #uncount(key: string): boolean {
+    const bytes = this.#incoming.get(key)
+    if (bytes === undefined) return false
+    this.#incoming.delete(key)
+    addTo(this.#incomingOf, clientOf(key), -1, -bytes)
+    return true
   }
 
   // --- wills --------------------------------------------------------------------------------------------------
@@ -353,6 +447,25 @@ function findStamp(queue: Queue, { brokerId, brokerCounter }: MqttPacket): numbe
     if (stamp?.brokerId === brokerId && stamp.counter === brokerCounter) return at
   }
   return undefined
+}
+
+function addTo(
+  sums: Map<string, { entries: number; bytes: number }>,
+  name: string,
+  entries: number,
+  bytes: number,
+): void {
+  const sum = sums.get(name) ?? { entries: 0, bytes: 0 }
+  sum.entries += entries
+  sum.bytes += bytes
+  if (sum.entries > 0) sums.set(name, sum)
+  else sums.delete(name)
+}
+
+/** `5:abcde17` is of `abcde`. */
+function clientOf(key: string): string {
+  const at = key.indexOf(':')
+  return key.slice(at + 1, at + 1 + Number(key.slice(0, at)))
 }
 
 const incomingKey = ({ id }: ClientLike, messageId: number | undefined) =>

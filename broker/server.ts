@@ -27,6 +27,15 @@ export interface Listener {
 
 export interface ServerLimits {
   readonly connectionsMax: number
+  readonly connectionsPerAddressMax: number
+  /** From the connection to its CONNECT, ms. */
+  readonly connectMsMax: number
+  /** Of one connection; what comes faster is read later. */
+  readonly packetsPerSecondMax: number
+  readonly bytesPerSecondMax: number
+  /** Persistent sessions that nobody declared. */
+  readonly sessionsMax: number
+  readonly subscriptionsPerSessionMax: number
   readonly packetBytesMax: number
   readonly clientIdBytesMax: number
   readonly topicBytesMax: number
@@ -59,6 +68,8 @@ export const BRIDGE_CLIENT_ID_PREFIX = 'sightline-bridge-'
 /** How much a connection may have accepted and not yet on disk: so much shares one transaction. */
 const UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
 const WILL_GRACE_MS = 3000
+/** A client without keepalive that is gone is found out all the same. */
+const TCP_KEEPALIVE_MS = 60_000
 const CLOSE_GRACE_MS = 500
 
 /** aedes and its listeners. Errors at start: PORT_TAKEN, PORT_DENIED. */
@@ -67,6 +78,7 @@ export class BrokerServer implements AsyncDisposable {
   readonly #aedes: Aedes
   readonly #servers: Server[] = []
   readonly #connections = new Map<Socket, Connection>()
+  readonly #perAddress = new Map<string, number>()
   readonly #live = new LiveReaders()
   readonly #userOf = new WeakMap<Client, string>()
   /** Bridges that asked to be told of refusals, and where (refusals.ts). */
@@ -85,6 +97,7 @@ export class BrokerServer implements AsyncDisposable {
       queueLimit: 1000,
       // Our own guard against slow readers replaces aedes' wait for drain.
       drainTimeout: 0,
+      connectTimeout: options.limits.connectMsMax,
       preConnect: (_client, packet, done) => {
         const fault = this.#checkConnect(packet)
         if (fault) log.warn({ clientId: packet.clientId, code: fault.code }, fault.message)
@@ -130,6 +143,11 @@ export class BrokerServer implements AsyncDisposable {
           )
           Object.assign(subscription, { refused: true })
           queueMicrotask(() => done(null, null)) // answered with 0x80 in SUBACK [MQTT-3.9.3]; the connection stays
+          return
+        }
+        if (client && !this.#mayAddSubscription(client, subscription.topic)) {
+          Object.assign(subscription, { refused: true })
+          queueMicrotask(() => done(null, null))
           return
         }
         // Later: aedes stores all subscriptions of a packet with the first, and by then each must have been judged.
@@ -201,17 +219,35 @@ export class BrokerServer implements AsyncDisposable {
 
   #connect(accepted: Socket): void {
     const { limits, log, events, sessions } = this.#options
+    const address = accepted.remoteAddress ?? ''
+    const count = (this.#perAddress.get(address) ?? 0) + 1
+    if (count > limits.connectionsPerAddressMax) {
+      accepted.destroy()
+      events.refused('TOO_MANY')
+      this.#refusal(
+        'TOO_MANY',
+        `Refused connections beyond the ${limits.connectionsPerAddressMax} that one address may have; raise "limits.connectionsPerAddressMax" where many clients share one.`,
+      )
+      return
+    }
+    this.#perAddress.set(address, count)
+    accepted.setKeepAlive(true, TCP_KEEPALIVE_MS)
     const socket = readingInto(accepted, (bytes) => connection.receive(bytes))
     const connection = new Connection({
       socket,
       packetBytesMax: limits.packetBytesMax,
       unacknowledgedBytesMax: UNACKNOWLEDGED_BYTES_MAX,
+      packetsPerSecondMax: limits.packetsPerSecondMax,
+      bytesPerSecondMax: limits.bytesPerSecondMax,
       handler: {
         accept: (client, message) => this.#accept(client, message),
         acknowledge: (client, messageId) =>
           !client.clean && (sessions.get(client.id)?.acknowledge(messageId) ?? false),
         canTell: (client, error) => this.#refusalsTopics.has(client) && isFinal(asFailure(error)),
-        refused: (client, error, messageId) => this.#tell(client, this.#refused(error), messageId),
+        refused: (client, error, messageId) => {
+          const fault = this.#refused(error)
+          if (isFinal(fault)) this.#tell(client, fault, messageId)
+        },
         tooLarge: (client, bytes) => {
           events.refused('PAYLOAD_TOO_LARGE')
           log.warn(
@@ -230,6 +266,9 @@ export class BrokerServer implements AsyncDisposable {
     this.#connections.set(socket, connection)
     socket.once('close', () => {
       this.#connections.delete(socket)
+      const left = (this.#perAddress.get(address) ?? 1) - 1
+      if (left > 0) this.#perAddress.set(address, left)
+      else this.#perAddress.delete(address)
       const { client } = socket as { client?: Client }
       if (client) this.#live.gone(client)
     })
@@ -266,6 +305,11 @@ export class BrokerServer implements AsyncDisposable {
         'NOT_ALLOWED',
         `Client "${packet.clientId}" has a declared queue here and asks for a clean session, which would discard it. Connect it with clean session off.`,
       )
+    if (!packet.clean && !sessions.get(packet.clientId) && sessions.undeclared >= limits.sessionsMax)
+      return failure(
+        'TOO_MANY',
+        `Client "${packet.clientId}" asks for a session that outlives its connection, and there are ${sessions.undeclared} already. Let clients that need none connect with clean session on, or raise "sessions.countMax".`,
+      )
     return undefined
   }
 
@@ -299,6 +343,18 @@ export class BrokerServer implements AsyncDisposable {
       if (connection) connection.inTurn(Promise.reject(error), 0, () => {}, refuse)
       else refuse(error)
     }
+  }
+
+  #mayAddSubscription(client: Client, filter: string): boolean {
+    const { limits, log } = this.#options
+    const { subscriptions } = client as unknown as { subscriptions: Readonly<Record<string, unknown>> }
+    if (Object.hasOwn(subscriptions, filter)) return true
+    if (Object.keys(subscriptions).length < limits.subscriptionsPerSessionMax) return true
+    log.warn(
+      { clientId: client.id, code: 'TOO_MANY' },
+      `refused a subscription beyond the ${limits.subscriptionsPerSessionMax} that one client may have`,
+    )
+    return false
   }
 
   #tellRefusals(client: Client, topic: string): void {

@@ -119,6 +119,11 @@ export class Sessions {
     return this.#sessions.size
   }
 
+  /** Those that came by themselves, and are limited. */
+  get undeclared(): number {
+    return this.#sessions.size - this.#options.declared.length
+  }
+
   get subscriptionCount(): number {
     return this.#trie.subscriptionsCount
   }

@@ -8,6 +8,8 @@ import { emptyS3Bucket, makeS3Bucket, s3Client } from '../test/kit/s3.ts'
 export interface LineBucket {
   /** The subscriber's `bucket`. */
   readonly config: object
+  /** Where it is a folder. */
+  readonly path?: string
   /** Of the crops. */
   keys(): Promise<string[]>
   read(key: string): Promise<Uint8Array>
@@ -15,19 +17,19 @@ export interface LineBucket {
 
 export class FolderBucketView implements LineBucket {
   readonly config: object
-  readonly #path: string
+  readonly path: string
 
   constructor(path: string) {
     this.config = { type: 'folder', path }
-    this.#path = path
+    this.path = path
   }
 
   async keys(): Promise<string[]> {
-    return storedKeys(this.#path)
+    return storedKeys(this.path)
   }
 
   async read(key: string): Promise<Uint8Array> {
-    return readFileSync(join(this.#path, key))
+    return readFileSync(join(this.path, key))
   }
 }
 

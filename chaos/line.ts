@@ -26,14 +26,22 @@ const WELL_MS_MAX = 15_000
 export const KEEPERS = ['edge', 'cloud', 'subscriber'] as const
 export type Keeper = (typeof KEEPERS)[number]
 
+/** Settings beside those of the line itself. */
 export interface LineOptions {
   /** Default: a folder. */
   readonly bucket?: LineBucket
   /** Where keepers have their stores; default: a temporary folder for each. */
   readonly stores?: Partial<Readonly<Record<Keeper, string>>>
-  /** More settings of a keeper. */
-  readonly settings?: Partial<Readonly<Record<Keeper, object>>>
+  readonly edge?: Readonly<Record<string, unknown>>
+  readonly cloud?: Readonly<Record<string, unknown>>
+  readonly subscriber?: Readonly<Record<string, unknown>>
+  readonly bridge?: Readonly<Record<string, unknown>>
+  /** `bytesMax` in each `latencyMs` is what goes through. */
+  readonly link?: { readonly latencyMs: number; readonly bytesMax: number }
 }
+
+/** What was published, by one or by several. */
+export type Published = Pick<Publisher, 'acknowledged' | 'count'>
 
 export class Line implements AsyncDisposable {
   readonly keepers: Readonly<Record<Keeper, Program>>
@@ -54,7 +62,15 @@ export class Line implements AsyncDisposable {
     this.#stack = stack
   }
 
-  static async open({ bucket: given, stores = {}, settings = {} }: LineOptions = {}): Promise<Line> {
+  static async open({
+    bucket: given,
+    stores = {},
+    edge: edgeSettings,
+    cloud: cloudSettings,
+    subscriber: subscriberSettings,
+    bridge,
+    link: pace,
+  }: LineOptions = {}): Promise<Line> {
     await using stack = new AsyncDisposableStack()
     const own: Test = { after: (handler) => void stack.defer(handler) }
     const bucket = given ?? new FolderBucketView(temporaryFolder(own))
@@ -67,10 +83,10 @@ export class Line implements AsyncDisposable {
         store: folder('cloud'),
         mustBeKept: [FILTER],
         queues: [{ clientId: 'sightline-subscriber', topics: [FILTER] }],
-        ...settings.cloud,
+        ...cloudSettings,
       }),
     )
-    const link = stack.use(await TcpProxy.open({ host: '127.0.0.1', port: cloud.port, mqtt: true }))
+    const link = stack.use(await TcpProxy.open({ host: '127.0.0.1', port: cloud.port, mqtt: true, ...pace }))
     const [edge, subscriber] = (await Promise.all([
       Program.start(
         own,
@@ -79,8 +95,10 @@ export class Line implements AsyncDisposable {
           name: 'edge',
           store: folder('edge'),
           mustBeKept: [FILTER],
-          bridges: [bridgeConfig(link.url, { topics: [{ filter: FILTER }], acknowledgeTimeout: '4s' })],
-          ...settings.edge,
+          bridges: [
+            bridgeConfig(link.url, { topics: [{ filter: FILTER }], acknowledgeTimeout: '4s', ...bridge }),
+          ],
+          ...edgeSettings,
         }),
       ),
       Program.start(
@@ -89,7 +107,7 @@ export class Line implements AsyncDisposable {
         subscriberConfig(own, cloud.url, {
           bucket: bucket.config,
           inbox: folder('subscriber'),
-          ...settings.subscriber,
+          ...subscriberSettings,
         }),
       ),
     ])) as [Program, Program]
@@ -105,7 +123,7 @@ export class Line implements AsyncDisposable {
    * of all, and its books balance.
    * @returns what is not so, in sentences; none where all is well
    */
-  async faults({ acknowledged, count }: Publisher): Promise<string[]> {
+  async faults({ acknowledged, count }: Published, { isOverloaded = false } = {}): Promise<string[]> {
     const faults: string[] = []
     const fault = (text: string) => void (faults.length < 20 && faults.push(text))
     if (acknowledged.size < count) fault(`only ${acknowledged.size} of ${count} crops were acknowledged`)
@@ -133,7 +151,8 @@ export class Line implements AsyncDisposable {
     for (const id of acknowledged.keys()) if (!seen.has(id)) fault(`${id} was acknowledged and is lost`)
     for (const { name, books } of await this.#books()) {
       if (missing(books) !== 0) fault(`the books of ${name} do not balance: ${JSON.stringify(books)}`)
-      if (Object.keys(books.dropped).length > 0) fault(`${name} dropped: ${JSON.stringify(books.dropped)}`)
+      if (Object.keys(books.dropped).length > 0 && !isOverloaded)
+        fault(`${name} dropped: ${JSON.stringify(books.dropped)}`)
     }
     for (const name of KEEPERS) {
       // A moment, for who has just become so.

@@ -114,7 +114,7 @@ async function run({ phases }: Outage, { short, random }: TrialOptions): Promise
   await using s3 = await S3Proxy.open(s3Endpoint)
   const config = { endpoint: s3.url, region: 'us-east-1', requestTimeout: REQUEST_TIMEOUT }
   await using bucket = await S3BucketView.make(config)
-  await using line = await Line.open({ bucket, settings: { subscriber: { gallery: { enabled: true } } } })
+  await using line = await Line.open({ bucket, subscriber: { gallery: { enabled: true } } })
   const { subscriber } = line.keepers
   const faults: string[] = []
   let stored = 0

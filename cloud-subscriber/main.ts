@@ -5,15 +5,17 @@ import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '
 import { Store } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { cropFilter } from '../wire/topics.ts'
-import type { Bucket } from './buckets/bucket.ts'
-import { FolderBucket } from './buckets/folder.ts'
-import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from './config.ts'
+import { cacheCrop } from './buckets/bucket.ts'
+import { openBucket } from './buckets/open.ts'
+import { checkSubscriberConfig, subscriberSchema } from './config.ts'
 import { senderOf } from './entry.ts'
 import { IndexWriter } from './gallery/index-files.ts'
 import { publishGallery } from './gallery/publish.ts'
-import { galleryRoutes } from './gallery/serve.ts'
+import { allowedWithoutLogin, galleryRoutes } from './gallery/serve.ts'
 import { Intake } from './intake.ts'
+import { SignedLinks } from './links.ts'
 import { RecentIds } from './recent-ids.ts'
+import { Retention } from './retention.ts'
 import { Storer } from './store.ts'
 
 /** Fine where a line on one machine lies, coarse up to an outage of hours. */
@@ -46,6 +48,11 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     const failed = counter(metrics, 'subscriber_failed_total', 'Writes that failed and are tried again', [
       'code',
     ])
+    const expired = counter(
+      metrics,
+      'subscriber_expired_total',
+      'Crops that this program deleted because of their age; a store deletes by its own rule and tells nobody',
+    )
     const latency = histogram(
       metrics,
       'subscriber_latency_seconds',
@@ -73,6 +80,13 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     await using index = gallery.enabled
       ? await IndexWriter.open({ bucket, writer: config.name, log })
       : undefined
+    await using retention = Retention.open({
+      bucket,
+      ageMsMax: config.retention.ageMax,
+      index,
+      log,
+      events: { expired: (crops) => expired.inc(crops) },
+    })
     await using storer = Storer.open({
       store,
       inbox,
@@ -80,11 +94,13 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       recent,
       bucket,
       index,
+      cacheControl: cacheCrop(config.bucket.publicRead),
       writesMax: config.bucket.writesMax,
       log,
       events: {
         stored: (header) => {
           stored.inc()
+          retention.seen(header.site)
           latency.observe(Math.max(0, Date.now() - header.capturedAtMs) / 1000)
         },
         alreadyThere: () => alreadyThere.inc(),
@@ -131,10 +147,15 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       made.set(storer.waiting),
     )
     measureQueues(metrics, store)
+    const access = {
+      publicRead: config.bucket.publicRead,
+      links: config.bucket.type === 'folder' ? SignedLinks.open(config.inbox.folder) : undefined,
+    }
     await using http = await HttpServer.open({
       ...config.http,
       metrics,
-      routes: gallery.enabled ? galleryRoutes(bucket) : undefined,
+      allowed: gallery.enabled ? allowedWithoutLogin(access) : undefined,
+      routes: gallery.enabled ? galleryRoutes(bucket, access) : undefined,
       health: () => ({
         ok: intake.connected && storer.fault === undefined && store.fault === undefined,
         checks: {
@@ -142,6 +163,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
           bucket: storer.fault ?? 'ok',
           inbox: store.fault ?? `${storer.waiting} waiting`,
           quarantine: `${quarantine.size} messages`,
+          retention: retention.fault ?? 'ok',
         },
       }),
     })
@@ -152,13 +174,6 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     // Wrong credentials at the start end the program; a broker that is away does not.
     await Promise.race([intake.subscribed.then(() => aborted(signal)), aborted(signal)])
   })
-}
-
-async function openBucket({ bucket, http }: SubscriberConfig): Promise<Bucket> {
-  if (bucket.type === 'folder')
-    return FolderBucket.open({ ...bucket, publicUrl: bucket.publicUrl ?? `http://${http.host}:${http.port}` })
-  const { S3Bucket } = await import('./buckets/s3.ts') // its SDK is large: only where it is used
-  return S3Bucket.open(bucket)
 }
 
 if (import.meta.main) process.exitCode = await runFromCommandLine(runSubscriber)

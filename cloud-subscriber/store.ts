@@ -3,7 +3,7 @@ import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type ErrorCode, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import type { Message, Queue, Store } from '../lib/queue.ts'
-import { type Bucket, CACHE_IMMUTABLE } from './buckets/bucket.ts'
+import type { Bucket } from './buckets/bucket.ts'
 import { decodeEntry, encodeEntry, type InboxHeader } from './entry.ts'
 import type { IndexEntry } from './gallery/index-files.ts'
 import type { RecentIds } from './recent-ids.ts'
@@ -30,6 +30,8 @@ export interface StorerOptions {
   readonly bucket: Bucket
   /** Lists what was stored; absent where there is no gallery. */
   readonly index: Index | undefined
+  /** Of the crops. */
+  readonly cacheControl: string
   readonly writesMax: number
   readonly log: Log
   readonly events: {
@@ -133,7 +135,12 @@ export class Storer implements AsyncDisposable {
     const { header, payload } = decodeEntry<InboxHeader>(message)
     try {
       const outcome = await bucket.create(
-        { key: header.key, body: payload, contentType: 'image/jpeg', cacheControl: CACHE_IMMUTABLE },
+        {
+          key: header.key,
+          body: payload,
+          contentType: 'image/jpeg',
+          cacheControl: this.#options.cacheControl,
+        },
         this.#abort.signal,
       )
       const listed = index?.add({ ...header, storedAtMs: Date.now() })

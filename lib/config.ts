@@ -25,10 +25,17 @@ const SIZE_BYTES = {
   TiB: 1024 ** 4,
 } as const
 
-function unitType(kind: string, units: Readonly<Record<string, number>>, example: string) {
+function unitType(
+  kind: string,
+  units: Readonly<Record<string, number>>,
+  example: string,
+  words: Readonly<Record<string, number>> = {},
+) {
   const pattern = new RegExp(`^(\\d+(?:\\.\\d+)?)\\s*(${Object.keys(units).join('|')})$`)
   const wrong = (value: unknown) => `must be a ${kind} such as ${example}, not ${JSON.stringify(value)}`
   return z.string({ error: ({ input }) => wrong(input) }).transform((text, context) => {
+    const word = words[text.trim()]
+    if (word !== undefined) return word
     const match = pattern.exec(text.trim())
     const unit = match?.[2] === undefined ? undefined : units[match[2]]
     if (!match || unit === undefined) {
@@ -41,6 +48,9 @@ function unitType(kind: string, units: Readonly<Record<string, number>>, example
 
 /** A duration with its unit (`500ms`, `10s`, `5m`, `12h`, `7d`); parses to milliseconds. */
 export const duration = () => unitType('duration', DURATION_MS, '10s, 5m or 7d')
+/** A duration, or `forever`, which parses to Infinity. */
+export const durationOrForever = () =>
+  unitType('duration', DURATION_MS, '12h or 30d, or forever', { forever: Number.POSITIVE_INFINITY })
 /** A size with its unit (`64KB`, `200MB`, `2GB`, `1GiB`); parses to bytes. */
 export const size = () => unitType('size', SIZE_BYTES, '64KB, 200MB or 2GB')
 /** A TCP port; 0 takes any free one. */

@@ -1,4 +1,4 @@
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import type { Registry } from 'prom-client'
 import { failure, systemCode } from './errors.ts'
 
@@ -14,6 +14,8 @@ export interface HttpOptions {
   readonly port: number
   readonly metrics: Registry
   readonly health: () => Health
+  /** What needs no login where there are users: a public page, an address that carries a good signature. */
+  readonly allowed?: (request: FastifyRequest) => boolean
   /** More routes, for programs that serve more than their own state. */
   readonly routes?: (app: FastifyInstance) => void | Promise<void>
 }

@@ -939,7 +939,7 @@ const ONE_SENDER = () => ''
  * many there are, something is left for who has sent nothing yet (Choudhury and Hahne, Dynamic Queue Length Thresholds
  * for Shared-Memory Packet Switches, 1998).
  */
-const SHARE = 9
+export const SHARE = 9
 
 const RESOLVED = Promise.resolve()
 const NONE: ReadonlyMap<number, Acceptance> = new Map()

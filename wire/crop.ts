@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { ID_PATTERN } from './id.ts'
 import { NAME_PATTERN } from './names.ts'
 
 /**
@@ -15,7 +16,7 @@ const name = z.string().regex(NAME_PATTERN)
 export const cropMetadataSchema = z.object({
   v: z.literal(CROP_VERSION),
   /** UUIDv7, minted at capture. */
-  id: z.string().regex(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/),
+  id: z.string().regex(ID_PATTERN),
   site: name,
   device: name,
   camera: name,

@@ -1,9 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  DeleteBucketLifecycleCommand,
+  DeleteObjectCommand,
+  DeleteObjectsCommand,
   GetBucketCorsCommand,
+  GetBucketLifecycleConfigurationCommand,
   GetBucketPolicyCommand,
   GetObjectCommand,
+  type LifecycleRule,
+  ListObjectsV2Command,
+  type ListObjectsV2CommandInput,
+  type ListObjectsV2CommandOutput,
   PutBucketCorsCommand,
+  PutBucketLifecycleConfigurationCommand,
   PutBucketPolicyCommand,
   PutObjectCommand,
   S3Client,
@@ -11,8 +20,8 @@ import {
 } from '@aws-sdk/client-s3'
 import { Backoff } from '../../lib/backoff.ts'
 import { failure, systemCode } from '../../lib/errors.ts'
-import type { Bucket, ObjectToStore } from './bucket.ts'
-import { assertKey, objectUrl } from './key.ts'
+import { type Bucket, CACHE_CROP_S, type ListedObject, type ObjectToStore } from './bucket.ts'
+import { assertKey, assertPrefix, isKey, objectUrl } from './key.ts'
 
 /** Credentials come from where every AWS program looks (environment, shared files, the machine's role), never from us. */
 export interface S3Options {
@@ -40,6 +49,10 @@ const SOCKETS_MAX = 64
 const ATTEMPTS_MAX = 4
 /** 409: two conditional writes of one key met. */
 const CONFLICTS_MAX = 5
+/** S3's own limit for one DeleteObjects. */
+const REMOVE_BATCH = 1000
+/** Where the store has no DeleteObjects. */
+const REMOVES_AT_ONCE = 8
 const CONFLICT_DELAY = { delayMsMin: 50, delayMsMax: 1_000 }
 
 /**
@@ -52,6 +65,10 @@ const MARK_TEXT =
 /** Names our part of the bucket policy and of the CORS rules; everyone else's stays. */
 const POLICY_SID = 'SightlinePublicRead'
 const CORS_ID = 'sightline-read'
+/** Lifecycle rules of ours: this and what they are for, `sightline-<prefix><site>`. */
+const LIFECYCLE_ID = 'sightline-'
+/** S3's own limit for a bucket. */
+const LIFECYCLE_RULES_MAX = 1000
 
 export class S3Bucket implements Bucket {
   readonly description: string
@@ -144,6 +161,136 @@ export class S3Bucket implements Bucket {
     }
   }
 
+  async *list(prefix: string, signal?: AbortSignal): AsyncGenerator<ListedObject> {
+    assertPrefix(prefix)
+    for await (const { Contents = [] } of this.#pages({ Prefix: this.#prefix + prefix }, signal))
+      for (const { Key = '', LastModified, Size } of Contents) {
+        const key = Key.slice(this.#prefix.length)
+        if (isKey(key)) yield { key, modifiedAtMs: LastModified?.getTime() ?? 0, bytes: Size ?? 0 }
+      }
+  }
+
+  async *folders(prefix: string, signal?: AbortSignal): AsyncGenerator<string> {
+    assertPrefix(prefix)
+    const below = this.#prefix + prefix
+    for await (const { CommonPrefixes = [] } of this.#pages({ Prefix: below, Delimiter: '/' }, signal))
+      for (const { Prefix = '' } of CommonPrefixes) {
+        const name = Prefix.slice(below.length, -1)
+        if (isKey(name)) yield name
+      }
+  }
+
+  async remove(keys: readonly string[], signal?: AbortSignal): Promise<void> {
+    for (const key of keys) assertKey(key)
+    for (let at = 0; at < keys.length; at += REMOVE_BATCH) {
+      this.#assertOpen()
+      signal?.throwIfAborted()
+      try {
+        await this.#removeBatch(keys.slice(at, at + REMOVE_BATCH), signal)
+      } catch (error) {
+        throw this.#failure(error, signal)
+      }
+    }
+  }
+
+  async #removeBatch(keys: readonly string[], signal: AbortSignal | undefined): Promise<void> {
+    const Bucket = this.#options.bucket
+    try {
+      const Objects = keys.map((key) => ({ Key: this.#prefix + key }))
+      const { Errors = [] } = await this.#client.send(
+        new DeleteObjectsCommand({ Bucket, Delete: { Objects, Quiet: true } }),
+        { abortSignal: signal },
+      )
+      const fault = Errors.find(({ Code }) => Code !== 'NoSuchKey')
+      if (fault) throw Object.assign(new Error('DeleteObjects'), { name: fault.Code ?? 'InternalError' })
+    } catch (error) {
+      const status = statusOf(error)
+      // 400: a store that wants Content-MD5, which the SDK no longer sends.
+      if (status !== 501 && status !== 405 && status !== 400) throw error
+      const left = keys.values()
+      await Promise.all(
+        Array.from({ length: REMOVES_AT_ONCE }, async () => {
+          for (const key of left)
+            await this.#client.send(new DeleteObjectCommand({ Bucket, Key: this.#prefix + key }), {
+              abortSignal: signal,
+            })
+        }),
+      )
+    }
+  }
+
+  async expire(sites: ReadonlySet<string>, days: number | undefined, signal?: AbortSignal): Promise<boolean> {
+    this.#assertOpen()
+    const Bucket = this.#options.bucket
+    try {
+      const { Rules, TransitionDefaultMinimumObjectSize } = await this.#client
+        .send(new GetBucketLifecycleConfigurationCommand({ Bucket }), { abortSignal: signal })
+        .catch((error: unknown) => {
+          if (error instanceof S3ServiceException && error.name === 'NoSuchLifecycleConfiguration')
+            return { Rules: [], TransitionDefaultMinimumObjectSize: undefined }
+          throw error
+        })
+      const present = Rules ?? []
+      const ours = present.filter(
+        (rule) => rule.ID === lifecycleId(prefixOf(rule)) && this.#isSite(prefixOf(rule)),
+      )
+      const prefixes = new Set([
+        ...ours.map(prefixOf),
+        ...[...sites].map((site) => `${this.#prefix}${site}/`),
+      ])
+      const wanted =
+        days === undefined ? [] : [...prefixes].sort().map((prefix) => lifecycleRule(prefix, days))
+      if (
+        wanted.length === ours.length &&
+        wanted.every((rule) => ours.some((known) => isSameRule(known, rule)))
+      )
+        return true
+      const rules = [...present.filter((rule) => !ours.includes(rule)), ...wanted]
+      if (rules.length > LIFECYCLE_RULES_MAX) return false
+      await (rules.length === 0
+        ? this.#client.send(new DeleteBucketLifecycleCommand({ Bucket }), { abortSignal: signal })
+        : this.#client.send(
+            new PutBucketLifecycleConfigurationCommand({
+              Bucket,
+              LifecycleConfiguration: { Rules: rules },
+              TransitionDefaultMinimumObjectSize,
+            }),
+            { abortSignal: signal },
+          ))
+      return true
+    } catch (error) {
+      // Not built, not allowed, or not in the form that this store knows.
+      if ([400, 403, 405, 501].includes(statusOf(error) ?? 0)) return false
+      throw this.#failure(error, signal)
+    }
+  }
+
+  /** Whether a prefix of a rule is one that we make: our own and a single name. */
+  #isSite(prefix: string): boolean {
+    return prefix.startsWith(this.#prefix) && /^[^/]+\/$/.test(prefix.slice(this.#prefix.length))
+  }
+
+  async *#pages(
+    input: Pick<ListObjectsV2CommandInput, 'Prefix' | 'Delimiter'>,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<ListObjectsV2CommandOutput> {
+    let ContinuationToken: string | undefined
+    do {
+      this.#assertOpen()
+      let page: ListObjectsV2CommandOutput
+      try {
+        page = await this.#client.send(
+          new ListObjectsV2Command({ Bucket: this.#options.bucket, ...input, ContinuationToken }),
+          { abortSignal: signal },
+        )
+      } catch (error) {
+        throw this.#failure(error, signal)
+      }
+      yield page
+      ContinuationToken = page.NextContinuationToken
+    } while (ContinuationToken !== undefined)
+  }
+
   /** The store answers when it has the object: nothing is left to do. */
   async sync(): Promise<void> {
     this.#assertOpen()
@@ -151,6 +298,26 @@ export class S3Bucket implements Bucket {
 
   url(key: string): string {
     return objectUrl(this.#base, key)
+  }
+
+  async signedUrl(key: string, forS: number): Promise<string> {
+    assertKey(key)
+    this.#assertOpen()
+    const { getSignedUrl } = await import('@aws-sdk/s3-request-presigner')
+    try {
+      return await getSignedUrl(
+        this.#client,
+        new GetObjectCommand({
+          Bucket: this.#options.bucket,
+          Key: this.#prefix + key,
+          // No cache keeps it for longer than the link opens it.
+          ResponseCacheControl: `private, max-age=${Math.min(forS, CACHE_CROP_S)}`,
+        }),
+        { expiresIn: forS },
+      )
+    } catch (error) {
+      throw this.#failure(error, undefined)
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -340,6 +507,34 @@ async function allowPublicRead(
   }
 }
 
+const lifecycleId = (prefix: string) => LIFECYCLE_ID + prefix.replace(/\/$/, '')
+
+function lifecycleRule(prefix: string, days: number): LifecycleRule {
+  return {
+    ID: lifecycleId(prefix),
+    Status: 'Enabled',
+    Filter: { Prefix: prefix },
+    Expiration: { Days: days },
+    // In a bucket with versions, deleting alone keeps the face.
+    NoncurrentVersionExpiration: { NoncurrentDays: 1 },
+  }
+}
+
+/** Stores that are not AWS may answer in the older form. */
+function prefixOf(rule: LifecycleRule): string {
+  return rule.Filter?.Prefix ?? rule.Prefix ?? ''
+}
+
+function isSameRule(a: LifecycleRule, b: LifecycleRule): boolean {
+  return (
+    a.ID === b.ID &&
+    a.Status === b.Status &&
+    prefixOf(a) === prefixOf(b) &&
+    a.Expiration?.Days === b.Expiration?.Days &&
+    a.NoncurrentVersionExpiration?.NoncurrentDays === b.NoncurrentVersionExpiration?.NoncurrentDays
+  )
+}
+
 /** Of an answer that a store gave; undefined where it was none of a store's, whatever its status. */
 function statusOf(error: unknown): number | undefined {
   return error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined
@@ -422,8 +617,8 @@ function s3Failure(error: unknown, description: string, { bucket, endpoint, pref
   if (DENIED.has(name) || status === 401 || status === 403)
     return failure(
       'BUCKET_DENIED',
-      `The ${description} denies access (${said}). Check the AWS credentials, and that they allow s3:PutObject and ` +
-        `s3:GetObject on ${bucket}/${prefix ? `${prefix}/` : ''}* and s3:ListBucket on ${bucket} ` +
+      `The ${description} denies access (${said}). Check the AWS credentials, and that they allow s3:PutObject, ` +
+        `s3:GetObject and s3:DeleteObject on ${bucket}/${prefix ? `${prefix}/` : ''}* and s3:ListBucket on ${bucket} ` +
         '(without the latter a store answers 403 for an object that is not there).',
       error,
     )

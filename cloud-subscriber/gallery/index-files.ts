@@ -72,6 +72,7 @@ const DAYS_OPEN_MAX = 8
 const DEVICES_MAX = 2_000
 const RETRY_DELAY = { delayMsMin: 1_000, delayMsMax: 5_000 }
 
+const DAY_PATTERN = /^\d{4,6}-\d\d-\d\d$/
 const count = z.number().int().nonnegative()
 const daySchema = z.object({
   chunks: count,
@@ -89,7 +90,7 @@ const headSchema = z.object({
   aliveAtMs: z.number(),
   heartbeatMs: z.number(),
   stopped: z.boolean(),
-  days: z.record(z.string().regex(/^\d{4,6}-\d\d-\d\d$/), daySchema),
+  days: z.record(z.string().regex(DAY_PATTERN), daySchema),
   /** `site/device`, for the page's filter. */
   devices: z.array(z.string()),
 })
@@ -224,6 +225,30 @@ export class IndexWriter implements AsyncDisposable {
       }
       if (removed > 0) await this.#writeHead(false)
       return removed
+    })
+  }
+
+  /**
+   * Takes the days that ended before a moment out of the head; `removeIndexDays` deletes their files.
+   * @returns how many there were
+   */
+  dropDays(endedBeforeMs: number): Promise<number> {
+    return this.#inTurn(async () => {
+      await this.#flush(false)
+      const ended = [...this.#days.keys()].filter((day) => endOf(day) <= endedBeforeMs)
+      if (ended.length === 0) return 0
+      const before = new Map(this.#days)
+      for (const day of ended) {
+        this.#days.delete(day)
+        this.#open.delete(day)
+      }
+      try {
+        await this.#writeHead(false)
+      } catch (error) {
+        for (const day of ended) this.#days.set(day, before.get(day) as Day)
+        throw error
+      }
+      return ended.length
     })
   }
 
@@ -442,6 +467,29 @@ export class IndexWriter implements AsyncDisposable {
     }
   }
 }
+
+/**
+ * Deletes the index files of days that ended before a moment, of every writer: one that never comes back leaves none
+ * for ever. (The page takes a file that is not there for one without entries.) Errors: those of the bucket.
+ */
+export async function removeIndexDays(
+  bucket: Bucket,
+  endedBeforeMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  for await (const writer of bucket.folders(`${INDEX_PREFIX}/`, signal))
+    for await (const day of bucket.folders(`${INDEX_PREFIX}/${writer}/`, signal)) {
+      if (!(endOf(day) <= endedBeforeMs)) continue
+      const files = await Array.fromAsync(bucket.list(`${INDEX_PREFIX}/${writer}/${day}/`, signal))
+      await bucket.remove(
+        files.map(({ key }) => key),
+        signal,
+      )
+    }
+}
+
+/** NaN for what is no day. */
+const endOf = (day: string) => (DAY_PATTERN.test(day) ? Date.parse(day) + 24 * 3_600_000 : Number.NaN)
 
 const headKey = (writer: string) => `${INDEX_PREFIX}/${writer}/head.json`
 

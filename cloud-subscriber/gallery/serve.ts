@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { asFailure } from '../../lib/errors.ts'
-import { type Bucket, CACHE_IMMUTABLE } from '../buckets/bucket.ts'
+import { type Bucket, CACHE_CROP_S, CACHE_REVALIDATE, cacheCrop } from '../buckets/bucket.ts'
 import { isKey } from '../buckets/key.ts'
+import type { LinkQuery, SignedLinks } from '../links.ts'
 import { INDEX_PREFIX } from './index-files.ts'
 import { readPage } from './page.ts'
 
@@ -22,9 +23,36 @@ const HEADERS = {
   'referrer-policy': 'no-referrer',
   'cross-origin-resource-policy': 'same-origin',
 }
+/** What `galleryRoutes` answers without the bucket: the page, its files, and the ways to it. */
+const PAGE_PATH = /^\/(gallery(\/([a-z]+\.(html|css|js|svg))?)?)?$/
+
+export interface GalleryOptions {
+  /** Everyone may see crops and gallery. */
+  readonly publicRead: boolean
+  /** Opens single crops; none where the store has links of its own. */
+  readonly links: SignedLinks | undefined
+}
+
+/** Give it to HttpServer as `allowed`: crops and gallery of a public bucket, and a crop by a link (also one that has expired: the route says so). */
+export function allowedWithoutLogin({
+  publicRead,
+  links,
+}: GalleryOptions): (request: FastifyRequest) => boolean {
+  return ({ url, query }) => {
+    const path = url.replace(/\?.*/s, '')
+    const key = path.slice(1)
+    if (publicRead && (PAGE_PATH.test(path) || kindOf(key))) return true
+    if (!links || !isCrop(key)) return false
+    const { is } = links.check(key, query as LinkQuery, Date.now())
+    return is === 'valid' || is === 'expired'
+  }
+}
 
 /** Give it to HttpServer as `routes`. */
-export function galleryRoutes(bucket: Bucket): (app: FastifyInstance) => Promise<void> {
+export function galleryRoutes(
+  bucket: Bucket,
+  { publicRead, links }: GalleryOptions,
+): (app: FastifyInstance) => Promise<void> {
   return async (app) => {
     const page = await readPage()
     const toGallery = (_request: FastifyRequest, reply: FastifyReply) =>
@@ -37,10 +65,20 @@ export function galleryRoutes(bucket: Bucket): (app: FastifyInstance) => Promise
       app.get(`/${key}`, serve)
       if (key === 'gallery/index.html') app.get('/gallery/', serve)
     }
-    app.get<{ Params: { '*': string } }>('/*', async (request, reply) => {
+    app.get<{ Params: { '*': string }; Querystring: LinkQuery }>('/*', async (request, reply) => {
       const key = request.params['*']
       const kind = kindOf(key)
       if (!kind) return notFound(reply)
+      let { cacheControl } = kind
+      if (isCrop(key)) {
+        const link = links?.check(key, request.query, Date.now()) ?? { is: 'none' }
+        if (link.is === 'expired') return refused(reply, 'This link has expired.')
+        if (link.is === 'wrong') return refused(reply, 'This link is not valid.')
+        cacheControl =
+          link.is === 'valid'
+            ? `private, max-age=${Math.min(link.leftS, CACHE_CROP_S)}`
+            : cacheCrop(publicRead)
+      }
       let body: Uint8Array | undefined
       try {
         body = await bucket.read(key)
@@ -48,17 +86,31 @@ export function galleryRoutes(bucket: Bucket): (app: FastifyInstance) => Promise
         const { code, message } = asFailure(error)
         return reply.code(503).headers(HEADERS).header('retry-after', '5').send({ code, message })
       }
-      return body ? send(request, reply, body, kind.contentType, kind.cacheControl) : notFound(reply)
+      return body ? send(request, reply, body, kind.contentType, cacheControl) : notFound(reply)
     })
   }
 }
 
 function kindOf(key: string): { contentType: string; cacheControl: string } | undefined {
   if (!isKey(key)) return undefined
-  if (key.endsWith('.jpg')) return { contentType: 'image/jpeg', cacheControl: CACHE_IMMUTABLE }
+  if (isCrop(key)) return { contentType: 'image/jpeg', cacheControl: cacheCrop(false) }
   if (key.startsWith(`${INDEX_PREFIX}/`) && key.endsWith('.json'))
-    return { contentType: 'application/json', cacheControl: 'no-cache' }
+    return { contentType: 'application/json', cacheControl: CACHE_REVALIDATE }
   return undefined
+}
+
+function isCrop(key: string): boolean {
+  return isKey(key) && key.endsWith('.jpg')
+}
+
+function refused(reply: FastifyReply, sentence: string): FastifyReply {
+  return reply
+    .code(403)
+    .headers({ ...HEADERS, 'cache-control': 'no-store' })
+    .type('text/html; charset=utf-8')
+    .send(
+      `<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Sightline</title>\n<p>${sentence}</p>\n</html>\n`,
+    )
 }
 
 function notFound(reply: FastifyReply): FastifyReply {

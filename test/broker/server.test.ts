@@ -1,4 +1,5 @@
-import { createServer } from 'node:net'
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { freePort } from '../kit/ports.ts'
@@ -200,6 +201,85 @@ t.test('with one broker for anybody on this machine', async (t) => {
     const client = await RawClient.open(t, port, 'client')
     t.equal(await broker.stop(), 0)
     await client.ended()
+  })
+})
+
+t.test('with tight limits', async (t) => {
+  const broker = await Program.start(
+    t,
+    'broker',
+    brokerConfig(t, {
+      sessions: { countMax: 3, subscriptionsMax: 2 },
+      retained: { entriesMax: 40, bytesMax: '10KB' },
+      limits: { connectionsPerAddressMax: 12, connectTimeout: '300ms', packetsPerSecondMax: 200 },
+    }),
+  )
+  const { port } = broker
+
+  await t.test('who connects and says nothing, or half of it, is let go in time', async (t) => {
+    const begin = Date.now()
+    const silent = connect(port, '127.0.0.1')
+    const half = connect(port, '127.0.0.1', () => half.write(Buffer.from([0x10, 0x20, 0, 4])))
+    await Promise.all([once(silent, 'close'), once(half, 'close')])
+    t.ok(Date.now() - begin < 3000)
+  })
+
+  await t.test('an address has so many connections and no more', async (t) => {
+    const clients = await Promise.all(
+      Array.from({ length: 12 }, (_, n) => RawClient.open(t, port, `many-${n}`, { clean: true })),
+    )
+    const refused = connect(port, '127.0.0.1')
+    await once(refused, 'close')
+    await broker.line(({ code }) => code === 'TOO_MANY')
+    await clients[0]?.disconnect()
+    await until('there is room', async () => {
+      const again = await RawClient.open(t, port, 'again', { clean: true }).catch(() => undefined)
+      await again?.disconnect()
+      return again !== undefined
+    })
+    for (const client of clients.slice(1)) await client.disconnect()
+  })
+
+  await t.test('who sends faster than it may is read later, and loses nothing', async (t) => {
+    const client = await RawClient.open(t, port, 'fast', { clean: true })
+    const begin = Date.now()
+    for (let n = 1; n <= 500; n += 1) client.publish('x', `${n}`, { messageId: n })
+    await until('all are acknowledged', () => client.received.length === 500)
+    const seconds = (Date.now() - begin) / 1000
+    t.ok(seconds > 1.2 && seconds < 8, `500 at 200 a second took ${seconds} s`)
+    await client.disconnect()
+  })
+
+  await t.test('sessions and subscriptions over the limit are refused, clean clients are not', async (t) => {
+    for (const id of ['s1', 's2', 's3']) await (await RawClient.open(t, port, id)).disconnect()
+    await t.rejects(RawClient.open(t, port, 's4'))
+    await broker.line(({ code, msg }) => code === 'TOO_MANY' && /"s4" asks for a session/.test(msg ?? ''))
+    const known = await RawClient.open(t, port, 's1')
+    t.strictSame([await known.subscribe('a', 1), await known.subscribe('b', 0)], [1, 0])
+    t.equal(await known.subscribe('c', 0), 0x80)
+    t.equal(await known.subscribe('a', 0), 0, 'changing one is not one more')
+    t.equal((await RawClient.open(t, port, 'clean', { clean: true })).returnCode, 0)
+  })
+
+  await t.test('a flood of retained messages is passed on, and leaves room for others', async (t) => {
+    const reader = await RawClient.open(t, port, 'reader', { clean: true })
+    await reader.subscribe('#', 0)
+    const noisy = await RawClient.open(t, port, 'noisy', { clean: true })
+    for (let n = 1; n <= 60; n += 1)
+      noisy.publish(`sightline/v1/home/noisy/${n}`, 'x', { messageId: n, retain: true })
+    await until('all are acknowledged', () => noisy.received.length === 60)
+    const quiet = await RawClient.open(t, port, 'quiet', { clean: true })
+    quiet.publish('sightline/v1/home/quiet/status', 'here', { retain: true })
+    await quiet.next(puback)
+    quiet.publish('sightline/v1/home/quiet/large', 'x'.repeat(11_000), { messageId: 2, retain: true })
+    await quiet.next(puback)
+    await broker.line(({ code, msg }) => code === 'RETAINED_FULL' && /quiet\/large/.test(msg ?? ''))
+    t.equal((await reader.publishesReached(62)).length, 62, 'passed on, all of them')
+    const later = await RawClient.open(t, port, 'later', { clean: true })
+    await later.subscribe('sightline/#', 0)
+    const retained = await later.publishesReached(38)
+    t.equal(retained.length, 38)
+    t.ok(retained.some(({ topic }) => topic === 'sightline/v1/home/quiet/status'))
   })
 })
 

@@ -19,6 +19,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   subscriber: ['--config'],
   config: ['--for'],
   queue: ['--max', '--json'],
+  link: ['--config', '--for'],
 }
 
 function checkWidth(t: { ok(value: boolean, message: string): void }, text: string): void {

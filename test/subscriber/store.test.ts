@@ -54,6 +54,9 @@ class FlakyBucket implements Bucket {
   async read(): Promise<undefined> {
     return undefined
   }
+  async *list(): AsyncGenerator<never> {}
+  async *folders(): AsyncGenerator<never> {}
+  async remove(): Promise<void> {}
   url(key: string): string {
     return key
   }
@@ -73,6 +76,7 @@ async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBuck
     quarantine,
     recent,
     bucket,
+    cacheControl: 'private',
     index: undefined,
     writesMax,
     log: pino({ level: 'silent' }),
