@@ -300,7 +300,10 @@ export class BrokerServer implements AsyncDisposable {
         acknowledge: (client, messageId) =>
           !client.clean && (sessions.get(client.id)?.acknowledge(messageId) ?? false),
         canTell: (client, error) => this.#refusalsTopics.has(client) && isFinal(asFailure(error)),
-        refused: (client, error, messageId) => this.#tell(client, this.#refused(error), messageId),
+        refused: (client, error, messageId) => {
+          const fault = this.#refused(error)
+          if (isFinal(fault)) this.#tell(client, fault, messageId)
+        },
         tooLarge: (client, bytes, bytesMax) => {
           events.refused('PAYLOAD_TOO_LARGE')
           this.#warn(

@@ -176,7 +176,9 @@ export class Intake implements AsyncDisposable {
   }
 
   async #waitForRoom(signal: AbortSignal): Promise<void> {
-    const { inbox } = this.#options
+    const { inbox, store } = this.#options
+    // Each time it came back the broker would send what it cannot keep (a full disk) once more.
+    while (store.fault !== undefined) await sleep(ROOM_INTERVAL_MS, undefined, { signal })
     const full = () =>
       inbox.size > inbox.bounds.entriesMax * ROOM_SHARE || inbox.bytes > inbox.bounds.bytesMax * ROOM_SHARE
     if (this.#fault?.code !== 'QUEUE_FULL') return

@@ -71,7 +71,7 @@ const CHUNKS_READ_BACK = 4
 /** Days with a chunk in memory; late crops of more days cost a read each time. */
 const DAYS_OPEN_MAX = 8
 const DEVICES_MAX = 2_000
-const RETRY_DELAY = { delayMsMin: 1_000, delayMsMax: 30_000 }
+const RETRY_DELAY = { delayMsMin: 1_000, delayMsMax: 5_000 }
 
 const DAY_PATTERN = /^\d{4,6}-\d\d-\d\d$/
 const count = z.number().int().nonnegative()

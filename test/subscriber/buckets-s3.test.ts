@@ -44,7 +44,10 @@ async function cannedStore(
   const server = createServer((request, response) => {
     request.resume().on('end', () => {
       const [status, code] = answer(request)
-      response.writeHead(status, { 'content-type': 'application/xml' })
+      response.writeHead(status, {
+        'content-type': 'application/xml',
+        ...(status === 200 ? { etag: '"1"' } : {}),
+      })
       response.end(
         status === 200
           ? code.startsWith('<')
