@@ -2,7 +2,7 @@ import { failure } from '../lib/errors.ts'
 import type { Queue, Store } from '../lib/queue.ts'
 import { encodeMessage } from './message.ts'
 import type { MqttPacket, Persistence } from './persistence.ts'
-import type { Sessions } from './sessions.ts'
+import { type Sessions, UNSPEAKABLE } from './sessions.ts'
 
 /**
  * accept(packet): checks, then into every queue that wants it. Who publishes is acknowledged when the message is safe
@@ -58,13 +58,16 @@ export class Custody {
     }
     if (topic.split('/', TOPIC_LEVELS_MAX + 1).length > TOPIC_LEVELS_MAX)
       throw failure('TOPIC_INVALID', `A topic of more than ${TOPIC_LEVELS_MAX} levels is over the limit.`)
+    if (UNSPEAKABLE.test(topic))
+      throw failure('TOPIC_INVALID', 'A topic holds a null character, or bytes that are no UTF-8.')
     let written: Promise<void> | undefined
     if (qos > 0) {
       const client = { id: origin.clientId }
       // A QoS 2 message sent again is in its queues already [MQTT-4.3.3-2], or on its way there.
       if (qos === 2 && persistence.hasIncoming(client, messageId)) return store.committed()
       const queues: Queue[] = []
-      for (const session of sessions.wanting(topic).keys()) queues.push(session.queue)
+      for (const session of sessions.wanting(topic).keys())
+        if (!session.noLocal || session.clientId !== origin.clientId) queues.push(session.queue)
       if (!origin.isBridge) for (const uplink of uplinks) if (uplink.wants(topic)) queues.push(uplink.queue)
       if (queues.length > 0) {
         written = store.accept(

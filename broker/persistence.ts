@@ -36,6 +36,9 @@ export interface MqttPacket {
   clientId?: string
 }
 
+/** Stands for a session that has no subscriptions: aedes believes only in those that have some [MQTT-3.2.2-2]. */
+export const NO_SUBSCRIPTION: Subscription = { topic: 'none', qos: 0 }
+
 const TABLE_RETAINED = 'retained'
 const TABLE_WILLS = 'wills'
 const TABLE_INCOMING = 'incoming'
@@ -122,7 +125,9 @@ export class Persistence {
   }
 
   async subscriptionsByClient(client: ClientLike): Promise<Subscription[]> {
-    return [...(this.#sessions.get(client.id)?.subscriptions.values() ?? [])]
+    const session = this.#sessions.get(client.id)
+    if (this.#custody && session?.subscriptions.size === 0) return [NO_SUBSCRIPTION]
+    return [...(session?.subscriptions.values() ?? [])]
   }
 
   async subscriptionsByTopic(topic: string) {

@@ -6,6 +6,7 @@ import {
   type Client,
   type PublishPacket,
 } from 'aedes'
+import mqtt from 'mqtt-packet'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import { listenFailure } from '../lib/http.ts'
 import { type Log, throttled } from '../lib/log.ts'
@@ -15,8 +16,8 @@ import { Connection } from './connection.ts'
 import type { Custody } from './custody.ts'
 import { Delivery } from './delivery.ts'
 import { LiveReaders } from './live-readers.ts'
-import type { MqttPacket, Persistence } from './persistence.ts'
-import type { Sessions } from './sessions.ts'
+import { type MqttPacket, NO_SUBSCRIPTION, type Persistence } from './persistence.ts'
+import { isTopicFilter, type Sessions, UNSPEAKABLE } from './sessions.ts'
 
 export interface Listener {
   readonly host: string
@@ -59,6 +60,12 @@ const UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
 const WILL_GRACE_MS = 3000
 const CLOSE_GRACE_MS = 500
 
+/** aedes' own, private; test/interop/clients.test.ts holds what is done with them. */
+interface LiveClient {
+  readonly subscriptions: Readonly<Record<string, { qos: number }>>
+  readonly deliver0: (packet: AedesPublishPacket, done: () => void) => void
+}
+
 /** aedes and its listeners. Errors at start: PORT_TAKEN, PORT_DENIED. */
 export class BrokerServer implements AsyncDisposable {
   readonly #options: ServerOptions
@@ -81,10 +88,16 @@ export class BrokerServer implements AsyncDisposable {
       queueLimit: 1000,
       // Our own guard against slow readers replaces aedes' wait for drain.
       drainTimeout: 0,
-      preConnect: (_client, packet, done) => {
+      preConnect: (client, packet, done) => {
         const fault = this.#checkConnect(packet)
-        if (fault) log.warn({ clientId: packet.clientId, code: fault.code }, fault.message)
-        done(fault ?? null, fault === undefined)
+        if (!fault) {
+          done(null, true)
+          return
+        }
+        log.warn({ clientId: packet.clientId, code: fault.code }, fault.message)
+        // "identifier rejected" [MQTT-3.1.3-9]; aedes would close without a word.
+        mqtt.writeToStream({ cmd: 'connack', returnCode: 2, sessionPresent: false }, client.conn)
+        setImmediate(() => done(fault, false))
       },
       authenticate: (client, username, password, done) => {
         const user = username === undefined || username === null ? undefined : String(username)
@@ -114,6 +127,14 @@ export class BrokerServer implements AsyncDisposable {
       },
       authorizePublish: (client, packet, done) => this.#gate(client, packet, done),
       authorizeSubscribe: (client, subscription, done) => {
+        if ((subscription as object) === NO_SUBSCRIPTION) {
+          done(null, null)
+          return
+        }
+        if (!isTopicFilter(subscription.topic)) {
+          done(new Error('malformed topic filter'))
+          return
+        }
         if (client && !access.maySubscribe(this.#userOf.get(client), subscription.topic)) {
           log.warn(
             { clientId: client.id, filter: subscription.topic },
@@ -134,6 +155,12 @@ export class BrokerServer implements AsyncDisposable {
       const waitForDrain = (done: (error: Error | null, client: Client) => void) =>
         setImmediate(done, null, client)
       Object.assign(client, { waitForDrain })
+      if (client.clean) this.#deliverAtHighestQos(client)
+    })
+    this.#aedes.on('subscribe', (subscriptions, client) => {
+      // aedes lowers a message to the QoS of the subscription that bears its very topic; #forward knows all of them.
+      const made = (client as unknown as LiveClient).subscriptions
+      if (client.clean) for (const { topic } of subscriptions) if (made[topic]) made[topic].qos = 2
     })
     this.#aedes.on('unsubscribe', (filters, client) => this.#live.unsubscribed(client, filters))
     this.#aedes.on('clientReady', (client) => {
@@ -238,8 +265,27 @@ export class BrokerServer implements AsyncDisposable {
     )
   }
 
-  #checkConnect(packet: { clientId: string; clean?: boolean }) {
+  /**
+   * Overlapping subscriptions of a clean session bring one copy, by the one that aedes comes to first: one at QoS 0
+   * leaves it to those that ask for more [MQTT-3.3.5-1].
+   */
+  #deliverAtHighestQos(client: Client): void {
+    const { deliver0 } = client as unknown as LiveClient
+    const deliverLast: LiveClient['deliver0'] = (packet, done) => {
+      if (packet.qos > 0 && this.#live.granted(client, packet.topic) > 0) setImmediate(done)
+      else deliver0(packet, done)
+    }
+    Object.assign(client, { deliver0: deliverLast })
+  }
+
+  #checkConnect(packet: { clientId: string; clean?: boolean; protocolVersion?: number }) {
     const { limits, ownBridgeIds, sessions } = this.#options
+    if (packet.protocolVersion === 5) return undefined // aedes refuses it as such, with 1
+    if ((packet.clientId === '' && !packet.clean) || UNSPEAKABLE.test(packet.clientId))
+      return failure(
+        'NAME_INVALID',
+        'A client without a client id asks for a persistent session, or its id is no text. Give it an id.',
+      )
     if (Buffer.byteLength(packet.clientId) > limits.clientIdBytesMax)
       return failure(
         'NAME_INVALID',
@@ -319,6 +365,10 @@ export class BrokerServer implements AsyncDisposable {
   #forward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
     const { sessions, limits, events, log } = this.#options
     const slow = client.conn.writableLength > limits.slowReaderBytesMax
+    if (packet.qos > 0 && client.clean) {
+      const granted = this.#live.granted(client, packet.topic)
+      if (granted < packet.qos) packet = { ...packet, qos: granted }
+    }
     if (packet.qos > 0 && !client.clean) {
       const session = sessions.get(client.id)
       const granted = session && sessions.wanting(packet.topic).get(session)
@@ -333,7 +383,7 @@ export class BrokerServer implements AsyncDisposable {
       }
     }
     if (!slow) return packet
-    if (packet.qos === 0 || isCasual(client)) {
+    if (packet.qos === 0) {
       events.skipped()
       return null
     }
@@ -403,9 +453,3 @@ const originOf = (client: Client | null) => ({
   clientId: client?.id ?? '',
   isBridge: client?.id.startsWith(BRIDGE_CLIENT_ID_PREFIX) ?? false,
 })
-
-/** True for a reader that has asked for nothing above QoS 0. */
-function isCasual(client: Client): boolean {
-  const { subscriptions } = client as unknown as { subscriptions: Readonly<Record<string, { qos: number }>> }
-  return Object.values(subscriptions).every(({ qos }) => qos === 0)
-}

@@ -15,6 +15,18 @@ export const TOPIC_MATCHING = {
   match_empty_levels: true,
 } as const
 
+/** `#` stands alone in the last level, `+` alone in its level [MQTT-4.7.1-2, MQTT-4.7.1-3]; no NUL [MQTT-4.7.3-2]. */
+export function isTopicFilter(filter: string): boolean {
+  const levels = filter.split('/')
+  const inPlace = (level: string, at: number) =>
+    level === '+' || (level === '#' && at === levels.length - 1) || !/[#+]/.test(level)
+  return filter !== '' && !UNSPEAKABLE.test(filter) && levels.every(inPlace)
+}
+
+/** NUL [MQTT-1.5.3-2], and what a decoder puts for bytes that are no UTF-8 [MQTT-1.5.3-1]: in no name or topic. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: it is what is looked for
+export const UNSPEAKABLE = /[\0\ufffd]/
+
 export interface Subscription {
   readonly topic: string
   readonly qos: 0 | 1 | 2
@@ -59,6 +71,11 @@ export class Session {
     this.declared = declared
     this.queue = queue
     this.pump = new Pump(queue, inFlightMax)
+  }
+
+  /** Its client, a bridge of another broker's, gets its own messages back from no queue. */
+  get noLocal(): boolean {
+    return this.subscriptions.values().some(({ nl }) => nl === true)
   }
 
   /** Its client has a QoS 1 message. @returns false where it is more than that: QoS 2, or none of the pump's */
