@@ -24,7 +24,6 @@ export function isTopicFilter(filter: string): boolean {
 }
 
 /** NUL [MQTT-1.5.3-2], and what a decoder puts for bytes that are no UTF-8 [MQTT-1.5.3-1]: in no name or topic. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: it is what is looked for
 export const UNSPEAKABLE = /[\0\ufffd]/
 
 export interface Subscription {

@@ -20,9 +20,10 @@ def tell(name, event, **what):
         sys.stdout.flush()
 
 
-def connect(name, port, id="", clean=True, protocol=4, keepalive=60, username=None, password=None, will=None):
-    five = protocol == 5
-    client = mqtt.Client(id, protocol=protocol, **({} if five else {"clean_session": clean}))
+def connect(name, port, id="", clean=True, protocol=4, keepalive=60, username=None, password=None, will=None,
+            reconnect=False):
+    session = {} if protocol == 5 else {"clean_session": clean}
+    client = mqtt.Client(id, protocol=protocol, reconnect_on_failure=reconnect, **session)
     client.reconnect_delay_set(0.05, 0.2)
     if username is not None:
         client.username_pw_set(username, password)
@@ -66,7 +67,6 @@ def fall_silent(name):
 
 def die(name):
     """As a process that is killed: its connection ends without DISCONNECT, and it does not come back."""
-    clients[name]._reconnect_on_failure = False
     clients[name].socket().shutdown(socket.SHUT_RDWR)
 
 

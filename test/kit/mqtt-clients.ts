@@ -130,6 +130,8 @@ export interface PahoOptions extends Partial<Login> {
   readonly clean?: boolean
   readonly protocol?: 3 | 4 | 5
   readonly keepalive?: number
+  /** Comes back by itself after a lost connection. */
+  readonly reconnect?: boolean
   readonly will?: { topic: string; payload: string; qos?: 0 | 1 | 2; retain?: boolean }
 }
 
