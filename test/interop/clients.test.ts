@@ -69,6 +69,28 @@ t.test('mosquitto_pub and mosquitto_sub', { skip: skipWithoutClients }, async (t
       await sub.end()
     })
 
+  await t.test('a retained message is set, replaced, flagged, and cleared by an empty one', async (t) => {
+    const live = await MosquittoSub.start(t, [...as(), '-t', 'still/a', '-q', '1'])
+    for (const text of ['one', 'two']) await publish('still/a', text, '-r', '-q', '1')
+    await publish('still/b', 'three', '-r')
+    const shown = ['-F', '%r %q %t %p', '-q', '1']
+    t.strictSame((await subscribe('-t', 'still/+', '-C', '2', ...shown)).texts.sort(), [
+      '1 0 still/b three',
+      '1 1 still/a two',
+    ])
+    await publish('still/a', '', '-r')
+    t.strictSame(
+      (await subscribe('-t', 'still/#', '-C', '1', ...shown)).texts,
+      ['1 0 still/b three'],
+      'a is gone',
+    )
+    t.match(
+      live.came.slice(0, 2),
+      [{ retain: false }, { retain: false }],
+      'who was there gets it as any other',
+    )
+  })
+
   await t.test(
     'what came while a session was away comes once and in order, also after kill -9',
     async (t) => {
@@ -78,6 +100,8 @@ t.test('mosquitto_pub and mosquitto_sub', { skip: skipWithoutClients }, async (t
         t.equal((await publishLines(`away/${qos}`, numbered(100), '-q', qos)).status, 0)
       }
       await restart()
+      const retained = ['-t', 'still/b', '-C', '1', '-F', '%r %p']
+      t.strictSame((await subscribe(...retained)).texts, ['1 three'], 'and what was retained is retained')
       for (const qos of ['1', '2']) {
         await publishLines(`away/${qos}`, numbered(50, 100), '-q', qos)
         const session = ['-c', '-i', `away-${qos}`, '-t', `away/${qos}`, '-q', qos]
@@ -97,30 +121,6 @@ t.test('mosquitto_pub and mosquitto_sub', { skip: skipWithoutClients }, async (t
     t.strictSame((await subscribe('-c', '-i', 'forgetful', '-t', 'forget/#', '-q', '1', '-C', '1')).texts, [
       'nothing else',
     ])
-  })
-
-  await t.test('a retained message is set, replaced, flagged, and cleared by an empty one', async (t) => {
-    const live = await MosquittoSub.start(t, [...as(), '-t', 'still/a', '-q', '1'])
-    for (const text of ['one', 'two']) await publish('still/a', text, '-r', '-q', '1')
-    await publish('still/b', 'three', '-r')
-    const shown = ['-F', '%r %q %t %p', '-q', '1']
-    t.strictSame((await subscribe('-t', 'still/+', '-C', '2', ...shown)).texts.sort(), [
-      '1 0 still/b three',
-      '1 1 still/a two',
-    ])
-    await restart()
-    t.strictSame((await subscribe('-t', 'still/a', '-C', '1', ...shown)).texts, ['1 1 still/a two'])
-    await publish('still/a', '', '-r')
-    t.strictSame(
-      (await subscribe('-t', 'still/#', '-C', '1', ...shown)).texts,
-      ['1 0 still/b three'],
-      'a is gone',
-    )
-    t.match(
-      live.came.slice(0, 2),
-      [{ retain: false }, { retain: false }],
-      'who was there gets it as any other',
-    )
   })
 
   await t.test('a will is published when its client dies, and not when it says goodbye', async (t) => {
