@@ -60,7 +60,7 @@ const UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
 const WILL_GRACE_MS = 3000
 const CLOSE_GRACE_MS = 500
 
-/** aedes' own, private; test/interop/clients.test.ts holds what is done with them. */
+/** aedes' own, private; test/broker/server.test.ts holds what is done with them. */
 interface LiveClient {
   readonly subscriptions: Readonly<Record<string, { qos: number }>>
   readonly deliver0: (packet: AedesPublishPacket, done: () => void) => void
