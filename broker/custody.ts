@@ -75,7 +75,8 @@ export class Custody {
       if (qos === 2 && persistence.hasIncoming(client, messageId)) return store.committed()
       if (qos === 2) persistence.assertIncomingRoom(client)
       const queues: Queue[] = []
-      for (const session of sessions.wanting(topic).keys()) queues.push(session.queue)
+      for (const session of sessions.wanting(topic).keys())
+        if (session.clientId !== origin.clientId || !session.noLocal) queues.push(session.queue)
       if (!origin.isBridge) for (const uplink of uplinks) if (uplink.wants(topic)) queues.push(uplink.queue)
       if (queues.length > 0) {
         written = store.accept(

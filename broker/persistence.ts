@@ -50,6 +50,8 @@ export interface MqttPacket {
   clientId?: string
 }
 
+/** Stands for a session that has no subscriptions: aedes believes only in those that have some [MQTT-3.2.2-2]. */
+export const NO_SUBSCRIPTION: Subscription = { topic: 'none', qos: 0 }
 /** A client's QoS 2 messages that it has not released yet. */
 const INCOMING_MAX = 1000
 const INCOMING_BYTES_MAX = 64 * 1024 * 1024
@@ -202,7 +204,9 @@ export class Persistence {
   }
 
   async subscriptionsByClient(client: ClientLike): Promise<Subscription[]> {
-    return [...(this.#sessions.get(client.id)?.subscriptions.values() ?? [])]
+    const session = this.#sessions.get(client.id)
+    if (this.#custody && session?.subscriptions.size === 0) return [NO_SUBSCRIPTION]
+    return [...(session?.subscriptions.values() ?? [])]
   }
 
   async subscriptionsByTopic(topic: string) {

@@ -9,7 +9,7 @@ import {
 } from 'aedes'
 import mqtt from 'mqtt-packet'
 import type { ServerFiles } from '../lib/certificates.ts'
-import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
+import { asFailure, type ErrorCode, failure, type SightlineError } from '../lib/errors.ts'
 import { listenFailure } from '../lib/http.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import { type Publish, READ_BUFFER } from '../lib/packets.ts'
@@ -18,9 +18,9 @@ import { Connection } from './connection.ts'
 import type { Custody } from './custody.ts'
 import { Delivery } from './delivery.ts'
 import { LiveReaders } from './live-readers.ts'
-import type { MqttPacket, Persistence } from './persistence.ts'
+import { type MqttPacket, NO_SUBSCRIPTION, type Persistence } from './persistence.ts'
 import { encodeNotice, isFinal, isRefusalsTopic } from './refusals.ts'
-import type { Sessions } from './sessions.ts'
+import { isTopicFilter, type Sessions } from './sessions.ts'
 import { isText } from './text.ts'
 import { certificateNameOf, createTlsServer, readingTls } from './tls.ts'
 
@@ -74,11 +74,18 @@ export const BRIDGE_CLIENT_ID_PREFIX = 'sightline-bridge-'
 const UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
 /** Retained messages above QoS 0 that a persistent session was sent and has not acknowledged. */
 const RETAINED_IN_FLIGHT_MAX = 30_000
-const IDENTIFIER_REJECTED = mqtt.generate({ cmd: 'connack', returnCode: 2, sessionPresent: false })
+/** Identifier rejected [MQTT-3.1.3-8, -9], server unavailable; what is malformed gets no answer. */
+const CONNACK_CODES: Partial<Record<ErrorCode, number>> = { NAME_INVALID: 2, NOT_ALLOWED: 2, TOO_MANY: 3 }
 const WILL_GRACE_MS = 3000
 /** A client without keepalive that is gone is found out all the same. */
 const TCP_KEEPALIVE_MS = 60_000
 const CLOSE_GRACE_MS = 500
+
+/** aedes' own, private; test/broker/server.test.ts holds what is done with them. */
+interface LiveClient {
+  readonly subscriptions: Readonly<Record<string, { qos: number }>>
+  readonly deliver0: (packet: AedesPublishPacket, done: () => void) => void
+}
 
 /** aedes and its listeners. Errors at start: PORT_TAKEN, PORT_DENIED, CONFIG_INVALID. */
 export class BrokerServer implements AsyncDisposable {
@@ -121,12 +128,16 @@ export class BrokerServer implements AsyncDisposable {
       connectTimeout: options.limits.connectMsMax,
       preConnect: (client, packet, done) => {
         const fault = this.#checkConnect(packet)
-        if (fault) {
-          this.#warn(fault.code, { clientId: packet.clientId, code: fault.code }, fault.message)
-          // [MQTT-3.1.3-8] [MQTT-3.1.3-9]
-          if (fault.code === 'NAME_INVALID') client.conn.write(IDENTIFIER_REJECTED)
+        if (!fault) {
+          done(null, true)
+          return
         }
-        done(fault ?? null, fault === undefined)
+        this.#warn(fault.code, { clientId: packet.clientId, code: fault.code }, fault.message)
+        // aedes would close without a word.
+        const returnCode = CONNACK_CODES[fault.code]
+        if (returnCode !== undefined)
+          mqtt.writeToStream({ cmd: 'connack', returnCode, sessionPresent: false }, client.conn)
+        setImmediate(() => done(fault, false))
       },
       authenticate: async (client, username, password, done) => {
         const name = username === undefined || username === null ? undefined : String(username)
@@ -166,9 +177,17 @@ export class BrokerServer implements AsyncDisposable {
       },
       authorizePublish: (client, packet, done) => this.#gate(client, packet, done),
       authorizeSubscribe: (client, subscription, done) => {
+        if ((subscription as object) === NO_SUBSCRIPTION) {
+          done(null, null)
+          return
+        }
         if (client?.clean && isRefusalsTopic(subscription.topic)) {
           queueMicrotask(() => done(null, subscription))
           this.#tellRefusals(client, subscription.topic)
+          return
+        }
+        if (!isTopicFilter(subscription.topic)) {
+          done(new Error('malformed topic filter'))
           return
         }
         const refusal = client && this.#subscriptionFault(client, subscription.topic)
@@ -193,6 +212,12 @@ export class BrokerServer implements AsyncDisposable {
       const waitForDrain = (done: (error: Error | null, client: Client) => void) =>
         setImmediate(done, null, client)
       Object.assign(client, { waitForDrain })
+      if (client.clean) this.#deliverAtHighestQos(client)
+    })
+    this.#aedes.on('subscribe', (subscriptions, client) => {
+      // aedes lowers a message to the QoS of the subscription that bears its very topic; #forward knows all of them.
+      const made = (client as unknown as LiveClient).subscriptions
+      if (client.clean) for (const { topic } of subscriptions) if (made[topic]) made[topic].qos = 2
     })
     this.#aedes.on('unsubscribe', (filters, client) => {
       this.#live.unsubscribed(client, filters)
@@ -338,6 +363,19 @@ export class BrokerServer implements AsyncDisposable {
     )
   }
 
+  /**
+   * Overlapping subscriptions of a clean session bring one copy, by the one that aedes comes to first: one at QoS 0
+   * leaves it to those that ask for more [MQTT-3.3.5-1].
+   */
+  #deliverAtHighestQos(client: Client): void {
+    const { deliver0 } = client as unknown as LiveClient
+    const deliverLast: LiveClient['deliver0'] = (packet, done) => {
+      if (packet.qos > 0 && this.#live.granted(client, packet.topic) > 0) setImmediate(done)
+      else deliver0(packet, done)
+    }
+    Object.assign(client, { deliver0: deliverLast })
+  }
+
   #subscriptionFault(client: Client, filter: string): SightlineError | undefined {
     const { access, limits } = this.#options
     if (Buffer.byteLength(filter) > limits.topicBytesMax || !isText(filter))
@@ -358,8 +396,14 @@ export class BrokerServer implements AsyncDisposable {
     return undefined
   }
 
-  #checkConnect(packet: { clientId: string; clean?: boolean; will?: { topic: string; qos?: number } }) {
+  #checkConnect(packet: {
+    clientId: string
+    clean?: boolean
+    protocolVersion?: number
+    will?: { topic: string; qos?: number }
+  }) {
     const { limits, ownBridgeIds, sessions, custody } = this.#options
+    if (packet.protocolVersion === 5) return undefined // aedes refuses it as such, with 1
     if (!isText(packet.clientId))
       return failure(
         'NAME_INVALID',
@@ -498,6 +542,10 @@ export class BrokerServer implements AsyncDisposable {
   #forward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
     const { sessions, limits, events } = this.#options
     const slow = client.conn.writableLength > limits.slowReaderBytesMax
+    if (packet.qos > 0 && client.clean) {
+      const granted = this.#live.granted(client, packet.topic)
+      if (granted < packet.qos) packet = { ...packet, qos: granted }
+    }
     if (packet.qos > 0 && !client.clean) {
       const session = sessions.get(client.id)
       const granted = session && sessions.wanting(packet.topic).get(session)
@@ -521,7 +569,7 @@ export class BrokerServer implements AsyncDisposable {
       }
     }
     if (!slow) return packet
-    if (packet.qos === 0 || isCasual(client)) {
+    if (packet.qos === 0) {
       events.skipped()
       return null
     }
@@ -598,9 +646,3 @@ const notAllowed = (topic: string) =>
     'NOT_ALLOWED',
     `This user may not publish to ${topic}. Give it that right under "users", or correct the topic.`,
   )
-
-/** True for a reader that has asked for nothing above QoS 0. */
-function isCasual(client: Client): boolean {
-  const { subscriptions } = client as unknown as { subscriptions: Readonly<Record<string, { qos: number }>> }
-  return Object.values(subscriptions).every(({ qos }) => qos === 0)
-}

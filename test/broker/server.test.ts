@@ -303,8 +303,64 @@ t.test('with one broker for anybody on this machine', async (t) => {
   await t.test('a client id over the limit is refused', async (t) => {
     const client = await RawClient.open(t, port, 'x'.repeat(31), { clean: true })
     await client.ended()
-    t.not(client.returnCode, 0)
+    t.equal(client.returnCode, 2, 'identifier rejected')
     t.equal((await RawClient.open(t, port, 'x'.repeat(30), { clean: true })).returnCode, 0)
+    t.equal((await RawClient.open(t, port, 'x\0', { clean: true })).returnCode, 2)
+    const nameless = connect({ host: '127.0.0.1', port })
+    nameless.write(Buffer.from('100c00044d5154540400003c0000', 'hex')) // no id, and not a clean session
+    const [answer] = (await once(nameless, 'data')) as [Buffer]
+    await once(nameless, 'close')
+    t.equal(answer.toString('hex'), '20020002')
+  })
+
+  await t.test('a session without subscriptions is a session', async (t) => {
+    await (await RawClient.open(t, port, 'no-subscriptions')).disconnect()
+    t.equal((await RawClient.open(t, port, 'no-subscriptions')).sessionPresent, true)
+    t.equal((await RawClient.open(t, port, 'no-subscriptions', { clean: true })).sessionPresent, false)
+  })
+
+  await t.test('who reads live gets one copy, at the highest QoS that it was granted', async (t) => {
+    const publisher = await RawClient.open(t, port, 'publisher', { clean: true })
+    const publish = async (topic: string, retain: boolean) => {
+      publisher.publish(topic, 'x', { qos: 2, messageId: 1, retain })
+      await publisher.next(({ cmd }) => cmd === 'pubrec')
+      publisher.send({ cmd: 'pubrel', messageId: 1 })
+      await publisher.next(({ cmd }) => cmd === 'pubcomp')
+    }
+    await publish('granted/retained', true)
+    for (const filters of [
+      { 'granted/#': 0 },
+      { 'granted/#': 1 },
+      { 'granted/x': 0, 'granted/#': 1, '+/x': 0 },
+      { 'granted/#': 0, 'granted/+': 2, 'granted/x': 1 },
+    ]) {
+      const reader = await RawClient.open(t, port, 'granted', { clean: true })
+      for (const [filter, qos] of Object.entries(filters)) await reader.subscribe(filter, qos as 0 | 1 | 2)
+      await publish('granted/x', false)
+      await publish('granted/end', false)
+      const highest = Math.max(...Object.values(filters))
+      await until('the end has come', () => reader.publishes.some(({ topic }) => topic === 'granted/end'))
+      t.strictSame(
+        reader.publishes.filter(({ topic }) => topic === 'granted/x').map(({ qos }) => qos),
+        [highest],
+        JSON.stringify(filters),
+      )
+      const retained = reader.publishes.filter(({ retain }) => retain)
+      t.ok(retained.length > 0 && retained.every(({ qos }) => qos <= highest))
+      await reader.disconnect()
+    }
+  })
+
+  await t.test('a topic or filter that is none ends the connection', async (t) => {
+    const open = () => RawClient.open(t, port, 'malformed', { clean: true })
+    for (const filter of ['a#', '+a', 'a+/b', '#/a', 'a\0'])
+      await t.rejects((await open()).subscribe(filter, 1), /closed the connection/, filter)
+    for (const topic of ['610062', '61ff62', '612b62']) {
+      const client = await open()
+      client.socket.write(Buffer.from(`32080003${topic}000178`, 'hex'))
+      await client.ended()
+      t.strictSame(client.received, [], topic)
+    }
   })
 
   await t.test('connections over the limit are closed, and there is room again when others go', async (t) => {
@@ -376,7 +432,7 @@ t.test('with tight limits', async (t) => {
 
   await t.test('sessions and subscriptions over the limit are refused, clean clients are not', async (t) => {
     for (const id of ['s1', 's2', 's3']) await (await RawClient.open(t, port, id)).disconnect()
-    await t.rejects(RawClient.open(t, port, 's4'))
+    t.equal((await RawClient.open(t, port, 's4')).returnCode, 3)
     await broker.line(({ code, msg }) => code === 'TOO_MANY' && /"s4" asks for a session/.test(msg ?? ''))
     const known = await RawClient.open(t, port, 's1')
     t.strictSame([await known.subscribe('a', 1), await known.subscribe('b', 0)], [1, 0])
