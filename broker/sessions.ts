@@ -1,7 +1,6 @@
 import QlobberSub, { type SubscriptionMatch } from 'qlobber/aedes/qlobber-sub.js'
 import type { Queue, QueueBounds, Store } from '../lib/queue.ts'
 import { Pump } from './pump.ts'
-import { isText } from './text.ts'
 
 /**
  * Persistent sessions: who subscribed to what, and the queue of each. A declared queue is a session that exists
@@ -23,7 +22,7 @@ export function isTopicFilter(filter: string): boolean {
   const levels = filter.split('/')
   const inPlace = (level: string, at: number) =>
     level === '+' || (level === '#' && at === levels.length - 1) || !/[#+]/.test(level)
-  return filter !== '' && isText(filter) && levels.every(inPlace)
+  return !/^$|[\0\ufffd]/.test(filter) && levels.every(inPlace)
 }
 
 export interface Subscription {
