@@ -17,6 +17,7 @@ export class LiveReaders {
   /** The trie tells clients apart by name, and one that is taken over leaves after its successor came. */
   readonly #names = new Map<Client, string>()
   #count = 0
+  #filterCount = 0
 
   subscribed(client: Client, { topic, qos }: { readonly topic: string; readonly qos: number }): void {
     if (!client.clean && qos > 0) {
@@ -30,6 +31,7 @@ export class LiveReaders {
       this.#count += 1
       this.#names.set(client, String(this.#count))
     }
+    if (!filters.has(topic)) this.#filterCount += 1
     filters.add(topic)
     this.#trie.add(topic, { clientId: this.#names.get(client) as string, topic, qos: 0 })
     this.#answers.clear()
@@ -39,9 +41,14 @@ export class LiveReaders {
     const own = this.#filters.get(client)
     for (const topic of filters) {
       if (!own?.delete(topic)) continue
+      this.#filterCount -= 1
       this.#trie.remove(topic, { clientId: this.#names.get(client) as string, topic })
       this.#answers.clear()
     }
+  }
+
+  get filterCount(): number {
+    return this.#filterCount
   }
 
   gone(client: Client): void {
