@@ -18,6 +18,7 @@ export class LiveReaders {
   /** The trie tells clients apart by name, and one that is taken over leaves after its successor came. */
   readonly #names = new Map<Client, string>()
   #count = 0
+  #filterCount = 0
 
   subscribed(client: Client, { topic, qos }: { readonly topic: string; readonly qos: 0 | 1 | 2 }): void {
     if (!client.clean && qos > 0) {
@@ -31,6 +32,7 @@ export class LiveReaders {
       this.#count += 1
       this.#names.set(client, String(this.#count))
     }
+    if (!filters.has(topic)) this.#filterCount += 1
     filters.add(topic)
     this.#trie.add(topic, { clientId: this.#names.get(client) as string, topic, qos })
     this.#answers.clear()
@@ -40,9 +42,14 @@ export class LiveReaders {
     const own = this.#filters.get(client)
     for (const topic of filters) {
       if (!own?.delete(topic)) continue
+      this.#filterCount -= 1
       this.#trie.remove(topic, { clientId: this.#names.get(client) as string, topic })
       this.#answers.clear()
     }
+  }
+
+  get filterCount(): number {
+    return this.#filterCount
   }
 
   gone(client: Client): void {

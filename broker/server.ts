@@ -72,6 +72,8 @@ export const BRIDGE_CLIENT_ID_PREFIX = 'sightline-bridge-'
 
 /** How much a connection may have accepted and not yet on disk: so much shares one transaction. */
 const UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
+/** Of all clients and sessions together: 150 MB, at 3 KB for each (measured). */
+const SUBSCRIPTIONS_MAX = 50_000
 /** Retained messages above QoS 0 that a persistent session was sent and has not acknowledged. */
 const RETAINED_IN_FLIGHT_MAX = 30_000
 /** Identifier rejected [MQTT-3.1.3-8, -9], server unavailable; what is malformed gets no answer. */
@@ -377,7 +379,7 @@ export class BrokerServer implements AsyncDisposable {
   }
 
   #subscriptionFault(client: Client, filter: string): SightlineError | undefined {
-    const { access, limits } = this.#options
+    const { access, limits, sessions } = this.#options
     if (Buffer.byteLength(filter) > limits.topicBytesMax || !isText(filter))
       return failure('TOPIC_INVALID', 'Refused a subscription: its filter is too long, or no text.')
     if (!access.maySubscribe(this.#userOf.get(client), filter))
@@ -391,6 +393,12 @@ export class BrokerServer implements AsyncDisposable {
       return failure(
         'TOO_MANY',
         `Refused a subscription beyond the ${limits.subscriptionsPerSessionMax} that one client may have.`,
+      )
+    const known = !client.clean && sessions.get(client.id)?.subscriptions.has(filter)
+    if (!known && sessions.subscriptionCount + this.#live.filterCount >= SUBSCRIPTIONS_MAX)
+      return failure(
+        'TOO_MANY',
+        `Refused a subscription: there are ${SUBSCRIPTIONS_MAX} of all clients together, more than this broker keeps.`,
       )
     filters.add(filter)
     return undefined

@@ -65,7 +65,8 @@ async function attack(kind: 'open' | 'users', { short, random }: TrialOptions): 
       { clientId: SUBSCRIBER, topics: [cropFilter(TOPIC_PREFIX_DEFAULT)] },
       { clientId: 'small', topics: ['small/#', 'guest/small/#'], entriesMax: 10, whenFull: 'reject' },
     ],
-    sessions: { entriesMax: 1000, bytesMax: '5MB' },
+    // Few, so that memory which grows is memory that leaks.
+    sessions: { entriesMax: 200, bytesMax: '5MB', subscriptionsMax: 50 },
     limits: { connectionsPerAddressMax: 500 },
     ...(kind === 'users' ? { users: Object.values(USERS) } : {}),
   })
