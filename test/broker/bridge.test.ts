@@ -299,7 +299,10 @@ t.test('what the far broker will never take is set aside, whole, and the rest fl
     cloudConfig(t, {
       users,
       limits: { packetMax: '100KB' },
-      queues: [{ clientId: 'reader', topics: ['#'] }],
+      queues: [
+        { clientId: 'reader', topics: ['#'] },
+        { clientId: 'away', topics: ['home/full'], entriesMax: 2 },
+      ],
     }),
   )
   const bridge = bridgeConfig(cloud.url, { username: 'edge', password: 'e' })
@@ -324,6 +327,11 @@ t.test('what the far broker will never take is set aside, whole, and the rest fl
   t.match(await edge.books('quarantine/cloud'), { accepted: 4, pending: 4 })
   t.match((await edge.health()).checks['bridge cloud'], /^connected, 0 waiting; 4 in quarantine$/)
   t.equal(edge.log.filter(({ msg }) => msg === 'bridge connected').length, 1, 'over one connection')
+  for (let n = 0; n < 5; n += 1) device.publish('home/full', `${n}`, { messageId: 200 + n })
+  await cloud.line(({ code }) => code === 'QUEUE_FULL')
+  await until('it has come back', () => edge.log.filter(({ msg }) => msg === 'bridge connected').length > 2)
+  t.match(await edge.books('quarantine/cloud'), { accepted: 4 }, 'a queue that is full passes')
+  t.equal((await edge.books('bridge/cloud')).pending, 3)
   const reader = await RawClient.open(t, cloud.port, 'reader', {
     username: 'reader',
     password: Buffer.from('r'),

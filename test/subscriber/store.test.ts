@@ -159,9 +159,12 @@ t.test(
       return away ? failure('BUCKET_UNREACHABLE', 'The bucket is away.') : undefined
     }
     const made = await add(30)
-    await until('it has been tried again', () => bucket.creates > 20)
+    await until('all that were under way have failed', () => bucket.creates >= 8 && bucket.active === 0)
+    bucket.activeMax = 0
+    await until('it has been tried again', () => bucket.creates > 10)
+    t.equal(bucket.activeMax, 1, 'by one write at a time')
     t.match(storer.fault, /bucket is away/)
-    t.ok(bucket.creates < 200, 'with pauses')
+    t.ok(bucket.creates < 20, 'with pauses')
     t.equal(inbox.size, 30)
     away = false
     await until('all are stored', () => inbox.size === 0)
@@ -221,6 +224,23 @@ t.test('what is forgotten on its way to the bucket does not stay there', async (
   await storer[Symbol.asyncDispose]()
   t.strictSame(inbox.books, { accepted: 20, forwarded: 0, pending: 0, dropped: { forgotten: 20 } })
   for (const { id } of made) t.ok(recent.has(id))
+})
+
+t.test('a bucket that refuses every object is at fault itself: nothing goes to quarantine', async (t) => {
+  const { inbox, quarantine, bucket, counted, storer, add } = await line(t)
+  let refuses = true
+  bucket.onCreate = () => (refuses ? failure('BUCKET_REFUSED', 'It refuses all.') : undefined)
+  await add(3)
+  await until(
+    'it was tried more often than an object may be refused',
+    () => counted.failed.length > 18,
+    20_000,
+  )
+  t.match(storer.fault, /refuses all/)
+  refuses = false
+  await until('all are stored', () => inbox.size === 0)
+  t.equal(quarantine.size, 0)
+  t.strictSame(inbox.books, { accepted: 3, forwarded: 3, pending: 0, dropped: {} })
 })
 
 t.test(
