@@ -4,8 +4,10 @@ import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
 import { doctor } from './commands/doctor.ts'
+import { forget } from './commands/forget.ts'
 import { link } from './commands/link.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
+import { quarantine } from './commands/quarantine.ts'
 import { queue } from './commands/queue.ts'
 import { users } from './commands/users.ts'
 import { asFailure, failure } from './lib/errors.ts'
@@ -19,6 +21,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   config,
   doctor,
   queue,
+  quarantine,
+  forget,
   link,
   users,
   certs,

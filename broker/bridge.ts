@@ -154,9 +154,14 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     const notice = decodeNotice(payload)
     if (!notice) return
     this.#lastProgressMs = Date.now()
-    if ('packetBytesMax' in notice) this.#packetBytesMax = notice.packetBytesMax
-    else
-      this.#setAside(notice.messageId, REASONS[notice.code] ?? 'refused', `${notice.code}: ${notice.message}`)
+    if ('packetBytesMax' in notice) {
+      this.#packetBytesMax = notice.packetBytesMax
+      return
+    }
+    const { messageId, code, message } = notice
+    const reason = REASONS[code]
+    // Any other refusal passes (a full disk, a full queue): the connection ends, and the message comes again.
+    if (reason !== undefined) this.#setAside(messageId, reason, `${code}: ${message}`)
   }
 
   /** MQTT 5. Some refusals pass: then the message waits for the next connection, with what is behind it. */

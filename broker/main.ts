@@ -1,17 +1,22 @@
 import { QlobberTrue } from 'qlobber'
 import { readClientFiles } from '../lib/certificates.ts'
 import { loadConfig, readSecret } from '../lib/config.ts'
+import { ControlServer } from '../lib/control.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog, throttled } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
 import { warnOfOpenPassword } from '../lib/open-password.ts'
+import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
+import { FORGET_COMMAND } from '../wire/forget.ts'
 import { Bridge } from './bridge.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
 import { Custody } from './custody.ts'
+import { brokerForget } from './forget.ts'
 import { senderOf } from './message.ts'
 import { Persistence } from './persistence.ts'
+import { brokerQuarantine } from './quarantine.ts'
 import { BRIDGE_CLIENT_ID_PREFIX, BrokerServer } from './server.ts'
 import { Sessions, TOPIC_MATCHING } from './sessions.ts'
 import { Users } from './users.ts'
@@ -128,6 +133,14 @@ export async function runBroker(options: RunOptions): Promise<number> {
       ownBridgeIds: new Set(config.bridges.map(bridgeClientId)),
     })
     users.onGone = (names) => server.disconnect(names)
+    await using _control = await ControlServer.open({
+      folder: config.store.folder,
+      handlers: {
+        [QUARANTINE_COMMAND]: brokerQuarantine(store, new Set(config.bridges.map(({ name }) => name))),
+        [FORGET_COMMAND]: brokerForget(store),
+      },
+      log,
+    })
     gauge(metrics, 'broker_connections', 'Clients connected', [], (made) => made.set(server.connections))
     gauge(metrics, 'bridge_up', 'Whether a bridge is connected', ['bridge'], (made) => {
       for (const bridge of uplinks) made.set({ bridge: bridge.name }, bridge.connected ? 1 : 0)

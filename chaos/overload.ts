@@ -7,6 +7,7 @@ import type { Program, Test } from '../test/kit/programs.ts'
 import { RawClient } from '../test/kit/raw-client.ts'
 import { until } from '../test/kit/wait.ts'
 import { Line, type Published } from './line.ts'
+import type { LineBucket } from './line-bucket.ts'
 import { Publisher } from './publisher.ts'
 import type { Trial, TrialOptions, Verdict } from './trial.ts'
 
@@ -63,7 +64,7 @@ function anonymousBytes({ pid }: Program): number {
 }
 
 /** The longest time from a crop's making to its being in the bucket, ms. An id is a UUIDv7: its first 48 bits tell. */
-function servedMsMax(bucket: string, { acknowledged }: Published): number {
+function servedMsMax({ path: bucket = '' }: LineBucket, { acknowledged }: Published): number {
   let longest = 0
   for (const key of storedKeys(bucket)) {
     const id = basename(key, '.jpg')

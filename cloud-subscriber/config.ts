@@ -68,6 +68,7 @@ export const subscriberSchema = z.strictObject({
         publicUrl: z.string().min(1).optional(),
         publicRead: z.boolean().default(false),
         writesMax: z.number().int().min(1).max(256).default(32),
+        requestTimeout: duration().prefault('20s'),
       }),
     ])
     .prefault({ type: 'folder' }),

@@ -1,21 +1,26 @@
 import { readClientFiles } from '../lib/certificates.ts'
 import { loadConfig, readSecret } from '../lib/config.ts'
+import { ControlServer } from '../lib/control.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
 import { warnOfOpenPassword } from '../lib/open-password.ts'
+import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
+import { FORGET_COMMAND } from '../wire/forget.ts'
 import { cropFilter } from '../wire/topics.ts'
 import { cacheCrop } from './buckets/bucket.ts'
 import { openBucket } from './buckets/open.ts'
 import { checkSubscriberConfig, subscriberSchema } from './config.ts'
 import { senderOf } from './entry.ts'
+import { subscriberForget } from './forget.ts'
 import { IndexWriter } from './gallery/index-files.ts'
 import { publishGallery } from './gallery/publish.ts'
 import { allowedWithoutLogin, galleryRoutes } from './gallery/serve.ts'
 import { Intake } from './intake.ts'
 import { SignedLinks } from './links.ts'
+import { saveRules, subscriberQuarantine } from './quarantine.ts'
 import { RecentIds } from './recent-ids.ts'
 import { Retention } from './retention.ts'
 import { Storer } from './store.ts'
@@ -98,6 +103,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       index,
       cacheControl: cacheCrop(config.bucket.publicRead),
       writesMax: config.bucket.writesMax,
+      topicPrefix: config.topicPrefix,
       log,
       events: {
         stored: (header) => {
@@ -108,6 +114,26 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         alreadyThere: () => alreadyThere.inc(),
         failed: (code) => failed.inc({ code }),
       },
+    })
+    const rules = { topicPrefix: config.topicPrefix, payloadBytesMax: config.payloadMax }
+    await saveRules(store, rules)
+    await using _control = await ControlServer.open({
+      folder: config.inbox.folder,
+      handlers: {
+        [QUARANTINE_COMMAND]: subscriberQuarantine({ store, inbox, quarantine, recent }, rules),
+        [FORGET_COMMAND]: subscriberForget({
+          store,
+          inbox,
+          quarantine,
+          recent,
+          bucket,
+          writer: config.name,
+          storer,
+          index,
+          log,
+        }),
+      },
+      log,
     })
     const { broker } = config
     const password = readSecret('"broker"', broker)
@@ -129,8 +155,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         ...readClientFiles(broker, 'broker', log),
       },
       filter: broker.shareGroup === undefined ? filter : `$share/${broker.shareGroup}/${filter}`,
-      topicPrefix: config.topicPrefix,
-      payloadBytesMax: config.payloadMax,
+      ...rules,
       reconnectMsMin: broker.reconnectMin,
       reconnectMsMax: broker.reconnectMax,
       store,

@@ -1,9 +1,9 @@
-/** Text for a terminal. */
+/** What commands print: columns, sizes and times for people. */
 
-/** A name from elsewhere must not drive the terminal. */
+/** A name from the wire must not drive the terminal. */
 export const printable = (text: string) => text.replace(/\p{Cc}/gu, '\ufffd')
 
-/** Columns under their headings; the first and the last to the left, those between, which are numbers, to the right. */
+/** Columns as wide as they need be; the first and the last from the left, those between from the right. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((cells) => cells[at]?.length ?? 0)))
   return rows

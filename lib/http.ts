@@ -95,6 +95,7 @@ export class HttpServer implements AsyncDisposable {
     )
     app.setErrorHandler((error: { statusCode?: number; code?: string; message: string }, _request, reply) => {
       const status = error.statusCode ?? 500
+      reply.headers(headers) // a method that there is not gets past the hooks too
       if (status < 500) return reply.code(status).send({ code: error.code, message: error.message })
       unforeseen = error
       complain()

@@ -23,12 +23,12 @@ export class FailedLogins {
       const failures = this.#failures.get(key)
       return failures !== undefined && failures.count >= countMax && nowMs < failures.endMs
     }
-    return reached(network, FAILURES_PER_ADDRESS_MAX) || reached(`${network} ${name}`, FAILURES_MAX)
+    return reached(network, FAILURES_PER_ADDRESS_MAX) || reached(atAddress(network, name), FAILURES_MAX)
   }
 
   add(address: string, name: string, nowMs = Date.now()): void {
     const network = networkOf(address)
-    for (const key of [network, `${network} ${name}`]) this.#count(key, nowMs)
+    for (const key of [network, atAddress(network, name)]) this.#count(key, nowMs)
   }
 
   #count(key: string, nowMs: number): void {
@@ -43,6 +43,9 @@ export class FailedLogins {
     this.#failures.set(key, { count: 1, endMs: nowMs + FAILURES_WINDOW_MS })
   }
 }
+
+/** As sent, a name may have 64 KB; no user's has more than this. */
+const atAddress = (network: string, name: string) => `${network} ${name.slice(0, 200)}`
 
 /** Who has one IPv6 address has all of its /64. */
 function networkOf(address: string): string {

@@ -1,9 +1,10 @@
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Database, open as openLmdb, type RootDatabase } from 'lmdb'
+import { bytesFree, DiskRoom, type FileRoom, isDiskFull, RESERVE_BYTES } from './disk-room.ts'
 import { EntryIndex } from './entry-index.ts'
-import { failure, type SightlineError } from './errors.ts'
+import { failure, SightlineError } from './errors.ts'
 import { FolderLock } from './lock.ts'
 import { checkStoreFile } from './store-file.ts'
 
@@ -36,6 +37,11 @@ export const STORE_FILE = 'store.mdb'
 const EXPIRY_INTERVAL_MS = 1000
 /** A transaction that failed (a full disk) keeps its releases and tries them again after this. */
 const RETRY_INTERVAL_MS = 1000
+/** So many leave with one transaction while the disk is full: each needs pages for what it changes. */
+const RELEASES_MAX_WHEN_FULL = 32
+const PAGE_BYTES = 4096
+/** Copied by any transaction: the way down to what it changes, in every table, and the list of free pages. */
+const PAGES_A_TRANSACTION = 64
 const REFERENCE_START_BYTES = 13
 const FRESH_BYTES_MAX = 4 * 1024 * 1024
 /** More is not kept waiting for the next keepers. */
@@ -119,10 +125,19 @@ interface Acceptance {
   readonly safe: PromiseWithResolvers<void>
 }
 
+interface Release {
+  readonly queue: number
+  readonly sequence: number
+  /** Nobody else wants the body. */
+  readonly body: boolean
+  /** Why it was dropped; undefined where the next keeper has it. */
+  readonly reason: string | undefined
+}
+
 interface Transaction {
   readonly acceptances: readonly Acceptance[]
   /** Queue and sequence number of references to remove. */
-  readonly releases: { queue: number; sequence: number; body: boolean }[]
+  readonly releases: Release[]
   readonly table: Map<string, { table: string; key: TableKey; value: Uint8Array | undefined }>
   readonly done: PromiseWithResolvers<void>
 }
@@ -142,6 +157,7 @@ export class Store implements AsyncDisposable {
   readonly folder: string
   readonly #senderOf: (header: Buffer) => string
   readonly #lock: FolderLock
+  readonly #room: DiskRoom
   readonly #root: RootDatabase<Uint8Array, string>
   readonly #bodies: Database<Uint8Array, number>
   readonly #references: Database<Uint8Array, [number, number]>
@@ -170,7 +186,7 @@ export class Store implements AsyncDisposable {
   #writing = false
   #scheduled = false
   /** Why the last transaction could not be written; nothing is accepted until one can. */
-  #fault: Error | undefined
+  #fault: SightlineError | undefined
   /** Nothing new is accepted; what was asked for is still written, until it has ended. */
   #closed = false
   #ended = false
@@ -180,33 +196,38 @@ export class Store implements AsyncDisposable {
     { folder, senderOf }: StoreOptions,
     lock: FolderLock,
     root: RootDatabase<Uint8Array, string>,
+    room: DiskRoom,
   ) {
     this.folder = folder
     this.#senderOf = senderOf ?? ONE_SENDER
     this.#lock = lock
     this.#root = root
+    this.#room = room
     this.#bodies = root.openDB('bodies', { encoding: 'binary' })
     this.#references = root.openDB('references', { encoding: 'binary' })
     this.#queueRecords = root.openDB('queues', { encoding: 'json' })
     this.#tables = root.openDB('tables', { encoding: 'binary' })
   }
 
-  /** Errors: STORE_LOCKED, STORE_NEWER, STORE_CORRUPT, FOLDER_UNWRITABLE. */
+  /** Errors: STORE_LOCKED, STORE_NEWER, STORE_CORRUPT, FOLDER_UNWRITABLE, DISK_FULL (where there is none yet). */
   static async open(options: StoreOptions): Promise<Store> {
     const { folder } = options
     try {
       mkdirSync(folder, { recursive: true })
     } catch (error) {
+      if (isDiskFull(error)) throw diskFull(folder, error)
       throw failure(
         'FOLDER_UNWRITABLE',
         `Cannot create the folder ${folder}. Give this user the right to write there, or name another folder.`,
         error,
       )
     }
-    const lock = FolderLock.take(folder)
+    const path = join(folder, STORE_FILE)
+    const room = new DiskRoom(folder, path)
+    const lock = lockFolder(folder, room)
     let root: RootDatabase<Uint8Array, string> | undefined
     try {
-      const path = join(folder, STORE_FILE)
+      makeRoomToOpen(folder, path, room)
       checkStoreFile(path)
       root = openLmdb<Uint8Array, string>({
         path,
@@ -228,14 +249,17 @@ export class Store implements AsyncDisposable {
           `${folder} was written by a newer Sightline. Install that version again, or name another folder.`,
         )
       }
-      const store = new Store(options, lock, root)
+      const store = new Store(options, lock, root, room)
+      room.make()
       store.#recover()
+      store.#lookForRoom()
       store.#expiry = setInterval(() => store.#expire(), EXPIRY_INTERVAL_MS).unref()
       return store
     } catch (error) {
       await root?.close()
       lock[Symbol.dispose]()
       if (error instanceof Error && error.name === 'SightlineError') throw error
+      if (isDiskFull(error)) throw diskFull(folder, error)
       throw failure(
         'STORE_CORRUPT',
         `The store in ${folder} cannot be opened. Move the folder away to start with an empty one; what it holds can be looked at later.`,
@@ -269,7 +293,12 @@ export class Store implements AsyncDisposable {
     }
     for (const [sequence, count] of references) if (count > 1) this.#shared.set(sequence, count)
     for (const [queue, sequence] of orphans) {
-      this.#next.releases.push({ queue, sequence, body: !references.has(sequence) })
+      this.#next.releases.push({
+        queue,
+        sequence,
+        body: !references.has(sequence),
+        reason: 'session discarded',
+      })
       void this.#schedule()
     }
     const last = this.#root.get('sequence')
@@ -421,7 +450,7 @@ export class Store implements AsyncDisposable {
   }
 
   /** @internal */
-  drop(queue: Queue, sequence: number): Promise<void> {
+  drop(queue: Queue, sequence: number, reason: string | undefined): Promise<void> {
     const shared = this.#shared.get(sequence)
     if (shared !== undefined) {
       if (shared > 2) this.#shared.set(sequence, shared - 1)
@@ -442,7 +471,7 @@ export class Store implements AsyncDisposable {
       this.#freshBytes -= this.#fresh.get(sequence)?.body.length ?? 0
       this.#fresh.delete(sequence)
     }
-    this.#next.releases.push({ queue: queue.record.id, sequence, body: shared === undefined })
+    this.#next.releases.push({ queue: queue.record.id, sequence, body: shared === undefined, reason })
     return this.#schedule()
   }
 
@@ -462,7 +491,7 @@ export class Store implements AsyncDisposable {
   async #writeAll(): Promise<void> {
     if (this.#writing) return
     this.#writing = true
-    let rested = false
+    let failed = false
     for (;;) {
       const { releases, table, done } = this.#next
       const acceptances = this.#stagedIsDue ? [...this.#staged.values()] : []
@@ -475,13 +504,20 @@ export class Store implements AsyncDisposable {
         done.resolve()
         return
       }
-      if (this.#fault && !this.#closed && !rested) {
+      if (failed && !this.#closed) {
         await sleep(RETRY_INTERVAL_MS)
-        rested = true // and look again at what there is
+        failed = false // and look again at what there is
         continue
       }
-      rested = false
       if (this.#ended) return
+      const whole = { acceptances, releases, table, done }
+      if (releases.length > 0 && (this.#fault || !this.#hasRoomFor(whole))) {
+        // First what makes room, and little at a time: all of it together might need more pages than there are.
+        this.#next = { ...this.#next, releases: releases.slice(RELEASES_MAX_WHEN_FULL) }
+        const some = { ...newTransaction(), releases: releases.slice(0, RELEASES_MAX_WHEN_FULL) }
+        failed = !(await this.#commit(some))
+        continue
+      }
       if (this.#stagedIsDue) {
         this.#beingWritten = this.#staged
         this.#staged = new Map()
@@ -490,19 +526,29 @@ export class Store implements AsyncDisposable {
       }
       this.#booksAreDue = false
       this.#next = newTransaction()
-      await this.#commit({ acceptances, releases, table, done })
+      failed = !(await this.#commit(whole))
       this.#beingWritten = NONE
     }
   }
 
-  async #commit(transaction: Transaction): Promise<void> {
+  /** @returns whether what is left to be written can be tried at once */
+  async #commit(transaction: Transaction): Promise<boolean> {
     const dirty = new Set(this.#dirty)
+    const { acceptances, table } = transaction
+    const mayUseReserve = acceptances.length + table.size === 0
+    if (
+      !this.#hasRoomFor(transaction) &&
+      !(mayUseReserve && this.#room.useReserve(this.#roomInFile().atEnd) && this.#hasRoomFor(transaction))
+    ) {
+      this.#fail(transaction, dirty, diskFull(this.folder))
+      return acceptances.length > 0
+    }
     this.#dirty.clear()
     // The books are those of what is on disk: what is staged still, is not in them yet.
     const notYet = new Map<Queue, number>()
     for (const { queues } of this.#staged.values())
       for (const queue of queues) notYet.set(queue, (notYet.get(queue) ?? 0) + 1)
-    for (const queue of notYet.keys()) this.#dirty.add(queue)
+    for (const queue of this.#next.releases.length > 0 ? dirty : notYet.keys()) this.#dirty.add(queue)
     const sequence = Buffer.from(String(this.#sequence))
     try {
       await this.#root.batch(() => {
@@ -522,30 +568,64 @@ export class Store implements AsyncDisposable {
         }
         for (const queue of dirty) {
           const { name, record } = queue
-          if (!queue.removed)
-            void this.#queueRecords.put(name, {
-              ...record,
-              accepted: record.accepted - (notYet.get(queue) ?? 0),
-            })
+          if (!queue.removed) {
+            const accepted = record.accepted - (notYet.get(queue) ?? 0)
+            void this.#queueRecords.put(name, withoutReleases({ ...record, accepted }, this.#next.releases))
+          }
           // Not where a new queue has the name by now.
           else if (!this.#queues.has(name)) void this.#queueRecords.remove(name)
         }
       })
     } catch (error) {
-      this.#fail(transaction, dirty, await commitFault(error))
-      return
+      const fault = storeFailure(this.folder, await commitFault(error))
+      this.#fail(transaction, dirty, fault)
+      return fault.code === 'DISK_FULL' && this.#room.giveUp() // a quota, say, which is not seen beforehand
     }
-    this.#fault = undefined
+    this.#lookForRoom()
     for (const { sequence, message, queues, safe } of transaction.acceptances) {
       if (queues.some((queue) => queue.holds(sequence))) this.#keepFresh(sequence, message)
       safe.resolve()
     }
     transaction.done.resolve()
+    return true
+  }
+
+  #hasRoomFor({ acceptances, releases, table }: Transaction): boolean {
+    let bytes = PAGE_BYTES * (PAGES_A_TRANSACTION + releases.length)
+    for (const { message, queues } of acceptances)
+      bytes += message.body.length + 2 * PAGE_BYTES + queues.length * (message.header.length + PAGE_BYTES / 8)
+    for (const { value } of table.values()) bytes += (value?.length ?? 0) + PAGE_BYTES
+    const inFile = () => this.#roomInFile()
+    return acceptances.length > 0
+      ? this.#room.forMessages(bytes, inFile)
+      : this.#room.forReleases(bytes, inFile)
+  }
+
+  /** The fault is over when what could be written can be written for a while. */
+  #lookForRoom(): void {
+    if (!this.#fault && this.#room.whole) return
+    const enough = this.#room.forMore(() => this.#roomInFile())
+    this.#fault = enough ? undefined : diskFull(this.folder)
+  }
+
+  #roomInFile(): FileRoom {
+    const tables = [this.#bodies, this.#references, this.#queueRecords, this.#tables]
+    const stats = tables.map((table) => table.getStats() as PageStats)
+    const { root, free, lastPageNumber, pageSize } = stats[0] as PageStats
+    const used = [...stats, root, free].reduce(
+      (pages, of) => pages + of.treeBranchPageCount + of.treeLeafPageCount + of.overflowPages,
+      META_PAGES,
+    )
+    const end = (lastPageNumber + 1) * pageSize
+    return {
+      free: end - used * pageSize,
+      atEnd: Math.max(0, statSync(join(this.folder, STORE_FILE)).size - end),
+    }
   }
 
   /** Nothing of the transaction is on disk: who waits for an acceptance hears so; releases are tried again. */
-  #fail(transaction: Transaction, dirty: Set<Queue>, error: unknown): void {
-    this.#fault = storeFailure(this.folder, error)
+  #fail(transaction: Transaction, dirty: Set<Queue>, fault: SightlineError): void {
+    this.#fault = fault
     // What gathered meanwhile is refused too: room is made first, by what can be let go.
     const refused = [...transaction.acceptances, ...this.#staged.values()]
     this.#staged = new Map()
@@ -554,7 +634,7 @@ export class Store implements AsyncDisposable {
       const wanted = queues.filter((queue) => queue.withdraw(sequence))
       this.#shared.delete(sequence)
       // Where every next keeper was quicker than the fault, it has arrived.
-      if (wanted.length > 0 || queues.length === 0) safe.reject(this.#fault)
+      if (wanted.length > 0 || queues.length === 0) safe.reject(fault)
       else safe.resolve()
     }
     const waiting = this.#next.done
@@ -565,8 +645,8 @@ export class Store implements AsyncDisposable {
     }
     for (const queue of dirty) this.#dirty.add(queue)
     this.#booksAreDue = true // so that it is tried again, whatever else there is
-    transaction.done.reject(this.#fault)
-    waiting.reject(this.#fault)
+    transaction.done.reject(fault)
+    waiting.reject(fault)
   }
 
   #expire(): void {
@@ -574,6 +654,7 @@ export class Store implements AsyncDisposable {
     for (const queue of this.#queues.values()) queue.expire(now)
     // What was handed over without being written is in the books all the same.
     if (this.#dirty.size > 0) void this.#writeBooks()
+    if (this.#fault && !this.#writing) this.#lookForRoom()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -702,7 +783,7 @@ export class Queue {
     if (!this.#forget(sequence)) return RESOLVED
     if (reason === undefined) this.record.forwarded += 1
     else this.record.dropped[reason] = (this.record.dropped[reason] ?? 0) + 1
-    return this.#store.drop(this, sequence)
+    return this.#store.drop(this, sequence, reason)
   }
 
   #forget(sequence: number): boolean {
@@ -873,14 +954,60 @@ async function commitFault(error: unknown): Promise<unknown> {
   return (await Promise.resolve(why).catch((fault: unknown) => fault)) ?? error
 }
 
+/** A queue's books before these releases. */
+function withoutReleases(record: QueueRecord, releases: readonly Release[]): QueueRecord {
+  const before = { ...record, dropped: { ...record.dropped } }
+  for (const { queue, reason } of releases) {
+    if (queue !== record.id) continue
+    if (reason === undefined) before.forwarded -= 1
+    else before.dropped[reason] = (before.dropped[reason] ?? 0) - 1
+  }
+  return before
+}
+
+/** What LMDB says of a database or of the whole file, as far as it is used here. */
+interface PageCounts {
+  readonly treeBranchPageCount: number
+  readonly treeLeafPageCount: number
+  readonly overflowPages: number
+}
+interface PageStats extends PageCounts {
+  readonly pageSize: number
+  readonly lastPageNumber: number
+  readonly root: PageCounts
+  readonly free: PageCounts
+}
+const META_PAGES = 2
+
+/** The lock takes a block of the disk, and the reserve may be all that is left of it. */
+function lockFolder(folder: string, room: DiskRoom): FolderLock {
+  try {
+    return FolderLock.take(folder)
+  } catch (error) {
+    if (!(error instanceof SightlineError) || error.code !== 'DISK_FULL' || !room.giveUp()) throw error
+    return FolderLock.take(folder)
+  }
+}
+
+/** LMDB maps its lock file into memory: where the disk has no block for it, the program would end with SIGBUS. */
+function makeRoomToOpen(folder: string, path: string, room: DiskRoom): void {
+  if (bytesFree(folder) >= RESERVE_BYTES || room.giveUp() || existsSync(path)) return
+  throw diskFull(folder)
+}
+
+function diskFull(folder: string, cause?: unknown): SightlineError {
+  return failure(
+    'DISK_FULL',
+    `The disk that holds ${folder} is full. Make room; what was accepted is safe, and senders keep the rest.`,
+    cause,
+  )
+}
+
 function storeFailure(folder: string, error: unknown): SightlineError {
   const message = error instanceof Error ? error.message : String(error)
-  if (/no space|ENOSPC|MDB_MAP_FULL/i.test(message)) {
-    return failure(
-      'DISK_FULL',
-      `The disk that holds ${folder} is full. Make room; what was accepted is safe, and senders keep the rest.`,
-      error,
-    )
-  }
+  // Where a part of a write still fits, LMDB says EIO.
+  const cutShort = /input\/output error/i.test(message) && bytesFree(folder) < BYTES_FREE_WHEN_FULL
+  if (cutShort || /no space|ENOSPC|quota|MDB_MAP_FULL/i.test(message)) return diskFull(folder, error)
   return failure('STORE_IO', `Cannot write to the store in ${folder}: ${message}`, error)
 }
+const BYTES_FREE_WHEN_FULL = 64 * 1024

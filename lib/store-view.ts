@@ -27,25 +27,32 @@ export interface EntryView {
   readonly header: Buffer
 }
 
+/** Errors: STORE_NOT_FOUND. */
+export function assertStore(folder: string): void {
+  if (existsSync(join(folder, STORE_FILE))) return
+  throw failure(
+    'STORE_NOT_FOUND',
+    `There is no store in ${folder}. Name the folder that the program's configuration has under "store" or "inbox".`,
+  )
+}
+
 export class StoreView implements AsyncDisposable {
   readonly #root: RootDatabase<Uint8Array, string>
   readonly #references: Database<Uint8Array, [number, number]>
+  readonly #bodies: Database<Uint8Array, number>
   readonly #records: Database<QueueRecord, string>
 
   private constructor(root: RootDatabase<Uint8Array, string>) {
     this.#root = root
     this.#references = root.openDB('references', { encoding: 'binary' })
+    this.#bodies = root.openDB('bodies', { encoding: 'binary' })
     this.#records = root.openDB('queues', { encoding: 'json' })
   }
 
   /** Errors: STORE_NOT_FOUND, STORE_CORRUPT. */
   static open(folder: string): StoreView {
+    assertStore(folder)
     const path = join(folder, STORE_FILE)
-    if (!existsSync(path))
-      throw failure(
-        'STORE_NOT_FOUND',
-        `There is no store in ${folder}. Name the folder that the program's configuration has under "store" or "inbox".`,
-      )
     try {
       checkStoreFile(path)
       return new StoreView(
@@ -54,6 +61,11 @@ export class StoreView implements AsyncDisposable {
     } catch (error) {
       throw failure('STORE_CORRUPT', `The store in ${folder} cannot be read.`, error)
     }
+  }
+
+  /** Of the queues. */
+  names(): string[] {
+    return [...this.#records.getKeys({})]
   }
 
   queues(): QueueView[] {
@@ -75,6 +87,12 @@ export class StoreView implements AsyncDisposable {
   entries(name: string): Iterable<EntryView> | undefined {
     const record = this.#records.get(name)
     return record && this.#entries(record)
+  }
+
+  /** A message's payload as it came; undefined where it has left the store. */
+  body(sequence: number): Buffer | undefined {
+    const body = this.#bodies.getBinary(sequence)
+    return body && Buffer.from(body)
   }
 
   *#entries({ id }: QueueRecord): Generator<EntryView> {

@@ -38,6 +38,8 @@ export interface S3Options {
   readonly publicUrl?: string
   /** Lets anyone read crops and gallery, but not list them, and other sites' pages fetch them (CORS). */
   readonly publicRead: boolean
+  /** How long one request may take, its answer included, ms. Default: 20 s. */
+  readonly requestTimeout?: number
 }
 
 const CONNECTION_MS_MAX = 5_000
@@ -104,7 +106,7 @@ export class S3Bucket implements Bucket {
       responseChecksumValidation: 'WHEN_REQUIRED',
       requestHandler: {
         connectionTimeout: CONNECTION_MS_MAX,
-        requestTimeout: REQUEST_MS_MAX,
+        requestTimeout: options.requestTimeout ?? REQUEST_MS_MAX,
         throwOnRequestTimeout: true,
         httpAgent: { keepAlive: true, maxSockets: SOCKETS_MAX },
         httpsAgent: { keepAlive: true, maxSockets: SOCKETS_MAX },
@@ -113,7 +115,7 @@ export class S3Bucket implements Bucket {
     let place = placeOf(options, region ?? 'unknown')
     try {
       place = placeOf(options, await client.config.region())
-      const conditionalWrites = await probe(client, options.bucket, place.prefix, signal)
+      const conditionalWrites = await probe(client, options.bucket, place, signal)
       if (options.publicRead) await allowPublicRead(client, options, place, signal)
       return new S3Bucket(client, options, place, conditionalWrites)
     } catch (error) {
@@ -153,6 +155,7 @@ export class S3Bucket implements Bucket {
         new GetObjectCommand({ Bucket: this.#options.bucket, Key: this.#prefix + key }),
         { abortSignal: signal },
       )
+      this.#assertStore(answer)
       return await answer.Body?.transformToByteArray()
     } catch (error) {
       if (error instanceof S3ServiceException && error.name === 'NoSuchKey') return undefined
@@ -347,7 +350,7 @@ export class S3Bucket implements Bucket {
     assertKey(object.key)
     this.#assertOpen()
     signal?.throwIfAborted()
-    await this.#client.send(
+    const answer = await this.#client.send(
       new PutObjectCommand({
         Bucket: this.#options.bucket,
         Key: this.#prefix + object.key,
@@ -358,6 +361,11 @@ export class S3Bucket implements Bucket {
       }),
       { abortSignal: signal },
     )
+    this.#assertStore(answer)
+  }
+
+  #assertStore(answer: Answer): void {
+    assertStore(answer, this.description)
   }
 
   #assertOpen(): void {
@@ -411,11 +419,11 @@ function placeOf(options: S3Options, region: string): Place {
 async function probe(
   client: S3Client,
   bucket: string,
-  prefix: string,
+  { prefix, description }: Place,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const mark = (conditional: boolean) =>
-    client.send(
+  const mark = async (conditional: boolean) => {
+    const answer = await client.send(
       new PutObjectCommand({
         Bucket: bucket,
         Key: prefix + MARK,
@@ -425,6 +433,8 @@ async function probe(
       }),
       { abortSignal: signal },
     )
+    assertStore(answer, description)
+  }
   for (let attempt = 0; attempt < CONFLICTS_MAX; attempt += 1) {
     try {
       await mark(true)
@@ -546,8 +556,31 @@ function isSameRule(a: LifecycleRule, b: LifecycleRule): boolean {
   )
 }
 
+/** Of an answer that a store gave; undefined where it was none of a store's, whatever its status. */
 function statusOf(error: unknown): number | undefined {
   return error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined
+}
+
+/** Of any answer: that of a proxy in between, say. */
+function httpStatusOf(error: Error): number | undefined {
+  return (error as Partial<S3ServiceException>).$metadata?.httpStatusCode
+}
+
+interface Answer {
+  readonly ETag?: string
+}
+
+/**
+ * A store says what it has stored or read: with its ETag. Who answers 200 without one is none (a login page, a proxy's
+ * page of apology), and what was written is nowhere.
+ */
+function assertStore({ ETag }: Answer, description: string): void {
+  if (ETag) return
+  throw failure(
+    'BUCKET_UNREACHABLE',
+    `What answers for the ${description} is no S3 store (200 without an ETag): a proxy or a login page, perhaps. ` +
+      'What was accepted waits on disk until the store itself answers. Check "bucket.endpoint" and the network.',
+  )
 }
 
 const DENIED = new Set([
@@ -574,7 +607,7 @@ const UNREACHABLE = new Set([
 function s3Failure(error: unknown, description: string, { bucket, endpoint, prefix }: S3Options): Error {
   if (!(error instanceof Error) || error.name === 'SightlineError') return error as Error
   const name = error.name
-  const status = statusOf(error)
+  const status = httpStatusOf(error)
   const said = status === undefined ? name : `${name}, ${status}`
   if (name === 'NoSuchBucket' || name === 'InvalidBucketName')
     return failure(
@@ -610,24 +643,25 @@ function s3Failure(error: unknown, description: string, { bucket, endpoint, pref
         '(without the latter a store answers 403 for an object that is not there).',
       error,
     )
+  if (name === 'PermanentRedirect')
+    return failure(
+      'BUCKET_REFUSED',
+      `The bucket "${bucket}" is in another region. Set "bucket.region" to it.`,
+      error,
+    )
   const code = systemCode(error) ?? systemCode(error.cause)
-  if (
-    UNREACHABLE.has(name) ||
-    code !== undefined ||
-    status === 429 ||
-    (status !== undefined && status >= 500 && status !== 501)
-  )
+  // A refusal is a store's answer about this very object. Everything else passes: a store that is busy (409, 429, 503),
+  // one that is moving (307), a proxy's page that nobody can read.
+  if (UNREACHABLE.has(name) || code !== undefined || (status !== undefined && !isRefusal(statusOf(error))))
     return failure(
       'BUCKET_UNREACHABLE',
       `The ${description} does not answer as it should (${code ?? said}). What was accepted waits on disk until it does. ` +
         'If it stays so, check "bucket.endpoint" and the network.',
       error,
     )
-  if (name === 'PermanentRedirect' || status === 301)
-    return failure(
-      'BUCKET_REFUSED',
-      `The bucket "${bucket}" is in another region. Set "bucket.region" to it.`,
-      error,
-    )
   return failure('BUCKET_REFUSED', `The ${description} refused: ${said}.`, error)
 }
+
+const isRefusal = (status: number | undefined) =>
+  status === 501 ||
+  (status !== undefined && status >= 400 && status < 500 && status !== 409 && status !== 429)

@@ -54,7 +54,7 @@ async function checkContents(what: string, folder: string): Promise<Finding[]> {
           warn(
             what,
             `${pending} in ${queue} (${size(bytes)}${oldest})`,
-            `See why: sightline queue ls ${folder} ${queue}`,
+            `See why, and send it again or drop it: sightline quarantine list ${folder}`,
           ),
         )
       else waiting.push(`${pending} in ${queue} (${size(bytes)}${oldest})`)

@@ -150,6 +150,11 @@ export class Program {
     return this.#child?.pid as number
   }
 
+  /** Of the last run that ended by itself; null while it runs, or where a signal ended it. */
+  get exitStatus(): number | null {
+    return this.#child?.exitCode ?? null
+  }
+
   /** The broker's first listener. */
   get port(): number {
     return (this.config.listeners as { port: number }[])[0]?.port as number

@@ -36,7 +36,8 @@ export class RawClient {
     t: Test,
     port: number,
     clientId: string,
-    settings: Partial<IConnectPacket> = {},
+    // bridgeMode: what brokers of other kinds say where they bridge; mqtt-packet's types do not know it
+    settings: Partial<IConnectPacket> & { readonly bridgeMode?: boolean } = {},
   ): Promise<RawClient> {
     return RawClient.over(t, connect({ host: '127.0.0.1', port, noDelay: true }), clientId, settings)
   }

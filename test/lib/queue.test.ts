@@ -6,8 +6,11 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { open as openLmdb } from 'lmdb'
 import t from 'tap'
+import { RESERVE_BYTES } from '../../lib/disk-room.ts'
 import { type Queue, type QueueBounds, Store } from '../../lib/queue.ts'
+import { StoreView } from '../../lib/store-view.ts'
 import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
+import { SmallDisk } from '../kit/small-disk.ts'
 import { seeded, until } from '../kit/wait.ts'
 
 const BOUNDLESS: QueueBounds = {
@@ -546,6 +549,7 @@ t.test(
   { skip: prlimit },
   async (t) => {
     const folder = temporaryFolder(t)
+    writeFileSync(join(folder, 'reserve'), Buffer.alloc(RESERVE_BYTES)) // over the limit that follows
     const holder = hold(t, folder, 'accept', 'prlimit', '--fsize=400000:50000000')
     await until('it refuses', () => holder.lines.some((line) => line.startsWith('refused')), 20_000)
     await sleep(100)
@@ -563,6 +567,58 @@ t.test(
     t.equal(missing(store.queue('second', BOUNDLESS).books), 0)
   },
 )
+
+const disk = SmallDisk.open(48 * 1024 * 1024)
+t.teardown(() => typeof disk !== 'string' && disk[Symbol.dispose]())
+
+t.test(
+  'on a disk full to the last byte a queue drains, across a restart too, and takes more when there is room',
+  { skip: typeof disk === 'string' ? disk : false },
+  async (t) => {
+    if (typeof disk === 'string') return
+    const folder = join(disk.path, 'store')
+    const first = await Store.open({ folder })
+    const queue = first.queue('q', BOUNDLESS)
+    for (let n = 0; n < 10; n += 1)
+      await Promise.all(Array.from({ length: 50 }, () => first.accept(sized(2000), [queue])))
+    disk.fill()
+    await t.rejects(first.accept(sized(2000), [queue]), { code: 'DISK_FULL' })
+    t.match(first.fault, /disk that holds .* is full/)
+    for (let n = 0; n < 250; n += 1) void queue.forwarded(queue.after(0) as number).catch(() => {})
+    await until('half of it is gone, from the disk too', async () => {
+      await using view = StoreView.open(folder)
+      return view.queues()[0]?.books.pending === 250
+    })
+    disk.fill()
+    await first[Symbol.asyncDispose]()
+
+    const second = await openStore(t, folder)
+    const again = second.queue('q', BOUNDLESS)
+    t.strictSame(again.books, { accepted: 500, forwarded: 250, pending: 250, dropped: {} })
+    t.throws(() => second.accept(sized(2000), [again]), { code: 'DISK_FULL' })
+    disk.fill()
+    again.clear('spilled')
+    await until('all of it is gone', async () => {
+      await using view = StoreView.open(folder)
+      const { accepted, forwarded, pending, dropped } = view.queues()[0]?.books ?? {}
+      return accepted === 500 && forwarded === 250 && pending === 0 && dropped?.spilled === 250
+    })
+    t.ok(second.fault)
+    disk.makeRoom()
+    await until('it takes messages', () => second.fault === undefined)
+    await second.accept(sized(2000), [again])
+    t.strictSame(again.books, { accepted: 501, forwarded: 250, pending: 1, dropped: { spilled: 250 } })
+  },
+)
+
+t.test('a new store on a full disk says so', { skip: typeof disk === 'string' ? disk : false }, async (t) => {
+  if (typeof disk === 'string') return
+  disk.fill()
+  for (const folder of ['full', 'full'])
+    await t.rejects(Store.open({ folder: join(disk.path, folder) }), { code: 'DISK_FULL' })
+  disk.makeRoom()
+  await openStore(t, join(disk.path, 'full'))
+})
 
 t.test('a second process is refused, and told who holds the store', async (t) => {
   const folder = temporaryFolder(t)

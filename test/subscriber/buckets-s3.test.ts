@@ -44,7 +44,10 @@ async function cannedStore(
   const server = createServer((request, response) => {
     request.resume().on('end', () => {
       const [status, code] = answer(request)
-      response.writeHead(status, { 'content-type': 'application/xml' })
+      response.writeHead(status, {
+        'content-type': 'application/xml',
+        ...(status === 200 ? { etag: '"1"' } : {}),
+      })
       response.end(
         status === 200
           ? code.startsWith('<')
@@ -52,6 +55,18 @@ async function cannedStore(
             : ''
           : `<Error><Code>${code}</Code><Message>testkey said so</Message></Error>`,
       )
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => new Promise((resolve) => server.close(resolve).closeAllConnections()))
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+/** One that answers just so. */
+async function rawStore(t: Test, answer: () => [number, string, object]) {
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => {
+      const [status, body, headers] = answer()
+      response.writeHead(status, { 'content-type': 'text/html', ...headers }).end(body)
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -386,6 +401,26 @@ t.test('a store that does not know DeleteObjects deletes one by one', async (t) 
   await bucket.remove(Array.from({ length: 20 }, (_, i) => `s/${i}.jpg`))
   t.equal(new Set(deleted).size, 20)
 })
+
+for (const [what, status, body] of [
+  ['is busy (409)', 409, '<Error><Code>OperationAborted</Code><Message>m</Message></Error>'],
+  ['is moving (307)', 307, ''],
+  ['stands behind a proxy that answers for it (502)', 502, '<html><h1>Bad gateway & sorry</html>'],
+  ['is answered for with nonsense (400)', 400, '\u0000{{{'],
+  ['is answered for by a login page (200)', 200, '<html>Log in</html>'],
+] as const)
+  t.test(`a store that ${what} is worth another try, and has stored nothing`, async (t) => {
+    const answers: [number, string, object] = [412, '<Error><Code>PreconditionFailed</Code></Error>', {}]
+    const endpoint = await rawStore(t, () => answers)
+    await using bucket = await S3Bucket.open({ bucket: 'b', endpoint, publicRead: false })
+    answers.splice(0, 3, status, body, {})
+    const attempts = [
+      () => bucket.create(crop('s/1.jpg')),
+      () => bucket.replace(crop('s/1.jpg')),
+      () => bucket.read('s/1.jpg'),
+    ]
+    for (const attempt of attempts) t.equal((await failureOf(attempt())).code, 'BUCKET_UNREACHABLE')
+  })
 
 t.test('a request under way ends when its signal is aborted', async (t) => {
   const hanging = createServer(() => {})
