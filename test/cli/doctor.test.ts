@@ -13,15 +13,14 @@ const USERS = [
   { name: 'keeper', role: 'subscriber', password: 'to the bucket' },
 ]
 
-const broker = await Program.start(t, 'broker', brokerConfig(t, { name: 'edge', users: USERS }))
-
-function setUp(t: Test) {
+async function setUp(t: Test) {
+  const broker = await Program.start(t, 'broker', brokerConfig(t, { name: 'edge', users: USERS }))
   const folder = temporaryFolder(t)
   const secret = (name: string, text: string) => {
     writeFileSync(join(folder, name), `${text}\n`, { mode: 0o600 })
     return join(folder, name)
   }
-  return { folder, secret }
+  return { broker, folder, secret }
 }
 
 type Line = Finding & { readonly subject: string; readonly sum?: Readonly<Record<string, number>> }
@@ -34,7 +33,7 @@ function linesOf({ stdout }: Outcome): Line[] {
 }
 
 t.test('a set-up that works is said to, and is as it was afterwards', async (t) => {
-  const { folder, secret } = setUp(t)
+  const { broker, folder, secret } = await setUp(t)
   const bucket = join(folder, 'bucket')
   const files = [
     configFile(t, broker.config, 'edge.yaml'),
@@ -92,7 +91,7 @@ t.test('a set-up that works is said to, and is as it was afterwards', async (t) 
 })
 
 t.test('each fault is named, with what to do', async (t) => {
-  const { folder, secret } = setUp(t)
+  const { broker, folder, secret } = await setUp(t)
   const stranger = createServer().listen(0, '127.0.0.1')
   t.after(() => stranger.close())
   await new Promise((resolve) => stranger.once('listening', resolve))
