@@ -16,6 +16,8 @@ import { type Finding, failed, ok, skip, timed } from './finding.ts'
 export const BROKER_MS_MAX = 25_000
 const CONNECT_MS_MAX = 10_000
 const ANSWER_MS_MAX = 10_000
+const ROUND_TRIPS = 5
+const ROUND_TRIP_MS_MAX = 1000
 
 interface Remote {
   readonly url: string
@@ -88,7 +90,6 @@ async function tryBroker(
   const user = username === undefined ? '' : ` as "${username}"`
   try {
     const { host, port } = parseBrokerUrl(url)
-    const roundTripMs = await roundTrip(host, port)
     const options: LinkOptions = {
       url,
       clientId: ownId(),
@@ -104,6 +105,7 @@ async function tryBroker(
     const { value: opened, ms } = await timed(() => MqttLink.open(options, signal))
     await using link = opened
     const used = await use(link)
+    const roundTripMs = await roundTrip(host, port)
     const times = [
       ...(roundTripMs === undefined ? [] : [`round trip ${roundTripMs} ms`]),
       `CONNACK after ${ms} ms`,
@@ -121,18 +123,25 @@ async function tryBroker(
   }
 }
 
-/** What opening a TCP connection takes, ms: one round trip. Undefined where there is none: connecting says why. */
+/**
+ * What opening a TCP connection takes, ms: one round trip. The least of some, since other checks keep this thread busy.
+ * Undefined where none opens: a proxy that counts connections, perhaps.
+ */
 async function roundTrip(host: string, port: number): Promise<number | undefined> {
-  const socket = connect({ host, port, timeout: CONNECT_MS_MAX })
-  try {
-    const startMs = performance.now()
-    await once(socket, 'connect', { signal: AbortSignal.timeout(CONNECT_MS_MAX) })
-    return Math.round((performance.now() - startMs) * 10) / 10
-  } catch {
-    return undefined
-  } finally {
-    socket.destroy()
+  let least: number | undefined
+  for (let attempt = 0; attempt < ROUND_TRIPS; attempt += 1) {
+    const socket = connect({ host, port })
+    try {
+      const startMs = performance.now()
+      await once(socket, 'connect', { signal: AbortSignal.timeout(ROUND_TRIP_MS_MAX) })
+      least = Math.min(least ?? Number.POSITIVE_INFINITY, performance.now() - startMs)
+    } catch {
+      break
+    } finally {
+      socket.destroy()
+    }
   }
+  return least === undefined ? undefined : Math.round(least * 10) / 10
 }
 
 const ownId = () => `doctor-${randomBytes(5).toString('hex')}`

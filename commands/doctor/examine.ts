@@ -39,10 +39,7 @@ export async function examine(
 ): Promise<number> {
   // ONNX Runtime reports to Microsoft unless this is set by the time it is loaded.
   process.env.ORT_DISABLE_TELEMETRY ??= '1'
-  const run = ({ title, checks }: Subject) => ({ title, outcomes: checks.map(runCheck) })
-  const ownMachine = run(machine(env, files))
-  await Promise.all(ownMachine.outcomes) // loading packages stops everything else here: times would be wrong
-  const started = [ownMachine, ...subjectsOf(files, env).map(run)]
+  const started = start([machine(env, files), ...subjectsOf(files, env)])
   const all: Finding[] = []
   let isLate = false
   for (const { title, outcomes } of started) {
@@ -61,6 +58,17 @@ export async function examine(
   // What hangs in a system call would keep the process alive for as long as it likes.
   if (isLate) process.exit(status)
   return status
+}
+
+function start(subjects: readonly Subject[]) {
+  const light = new Map(
+    subjects.flatMap(({ checks }) => checks.filter((it) => !it.isHeavy)).map((it) => [it, runCheck(it)]),
+  )
+  const quiet = Promise.all(light.values())
+  return subjects.map(({ title, checks }) => ({
+    title,
+    outcomes: checks.map((it) => light.get(it) ?? quiet.then(() => runCheck(it))),
+  }))
 }
 
 function machine(env: NodeJS.ProcessEnv, files: readonly string[]): Subject {
@@ -130,7 +138,7 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
         (await import('./stores.ts')).checkStore({ folder: store.folder, key: 'store.folder', bytesMax })
       return [
         ...common,
-        { what: `store ${store.folder}`, msMax: STORE_MS_MAX, run: check },
+        { what: `store ${store.folder}`, msMax: STORE_MS_MAX, isHeavy: true, run: check },
         ...bridges.map((bridge) => ({
           what: `bridge ${bridge.name}`,
           msMax: BROKER_MS_MAX,
@@ -146,9 +154,9 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
         (await import('./stores.ts')).checkStore({ folder: inbox.folder, key: 'inbox.folder', bytesMax })
       return [
         ...common,
-        { what: `store ${inbox.folder}`, msMax: STORE_MS_MAX, run: check },
+        { what: `store ${inbox.folder}`, msMax: STORE_MS_MAX, isHeavy: true, run: check },
         { what: 'broker', msMax: BROKER_MS_MAX, run: (signal) => checkSubscriberBroker(config, signal) },
-        { what: 'bucket', msMax: BUCKET_MS_MAX, run: (signal) => checkBucket(config, signal) },
+        { what: 'bucket', msMax: BUCKET_MS_MAX, isHeavy: true, run: (signal) => checkBucket(config, signal) },
       ]
     }
     case 'device': {
@@ -159,11 +167,13 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
         {
           what: 'model',
           msMax: MODEL_MS_MAX,
+          isHeavy: true,
           run: async (signal) => (await import('./model.ts')).checkModel(config, signal),
         },
         ...config.cameras.map((camera) => ({
           what: `camera ${camera.name}`,
           msMax: 2 * camera.timeout + CAMERA_MORE_MS,
+          isHeavy: true,
           run: async (signal: AbortSignal) =>
             (await import('./sources.ts')).checkCamera(camera, await running, signal),
         })),

@@ -17,6 +17,8 @@ export interface Check {
   readonly what: string
   /** What has not answered by then is given up. */
   readonly msMax: number
+  /** It keeps this thread busy: it comes after the others, whose times would be wrong. */
+  readonly isHeavy?: boolean
   run(signal: AbortSignal): Promise<readonly Finding[]>
 }
 

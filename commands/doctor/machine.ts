@@ -23,6 +23,7 @@ export function machineChecks(): Check[] {
     ...PACKAGES.map(({ name, of, load }) => ({
       what: name,
       msMax: 30_000,
+      isHeavy: true,
       run: async () => [await packageLoads(name, of, load)],
     })),
     { what: 'clock', msMax: 5000, run: async (signal) => [clock(Date.now()), await timeService(signal)] },
