@@ -5,7 +5,17 @@ import { type Database, open as openLmdb, type RootDatabase } from 'lmdb'
 import { EntryIndex } from './entry-index.ts'
 import { failure, type SightlineError } from './errors.ts'
 import { FolderLock } from './lock.ts'
-import { checkStoreFile } from './store-file.ts'
+import {
+  decodeReference,
+  encodeReference,
+  isBody,
+  openValue,
+  type QueueRecord,
+  STORE_VERSION,
+  sealRecord,
+  sealValue,
+} from './store-format.ts'
+import { type Prepared, prepareStore, type Salvage } from './store-salvage.ts'
 
 /**
  * The one durable store: every keeper's messages, until the next keeper has acknowledged them.
@@ -30,13 +40,11 @@ import { checkStoreFile } from './store-file.ts'
  * and go out together in the next one (group commit): the busier the store, the more messages share one flush.
  */
 
-const STORE_VERSION = 1
 /** Its name in a store's folder. */
 export const STORE_FILE = 'store.mdb'
 const EXPIRY_INTERVAL_MS = 1000
 /** A transaction that failed (a full disk) keeps its releases and tries them again after this. */
 const RETRY_INTERVAL_MS = 1000
-const REFERENCE_START_BYTES = 13
 const FRESH_BYTES_MAX = 4 * 1024 * 1024
 /** More is not kept waiting for the next keepers. */
 const STAGED_BYTES_MAX = 8 * 1024 * 1024
@@ -70,14 +78,6 @@ export interface Books {
   readonly forwarded: number
   readonly pending: number
   readonly dropped: Readonly<Record<string, number>>
-}
-
-/** @internal As it is on disk. */
-export interface QueueRecord {
-  id: number
-  accepted: number
-  forwarded: number
-  dropped: Record<string, number>
 }
 
 export interface StoreOptions {
@@ -125,6 +125,12 @@ function newPromise(): PromiseWithResolvers<void> {
 
 export class Store implements AsyncDisposable {
   readonly folder: string
+  /** What was found when the store's file was damaged; as long as the damaged file is still there. */
+  readonly salvage: Salvage | undefined
+  /** Called where an entry cannot be read and is dropped, as "unreadable". */
+  onUnreadable: ((queue: Queue) => void) | undefined
+  /** The file as it was when it was opened. */
+  readonly #before: Prepared
   readonly #lock: FolderLock
   readonly #root: RootDatabase<Uint8Array, string>
   readonly #bodies: Database<Uint8Array, number>
@@ -160,8 +166,15 @@ export class Store implements AsyncDisposable {
   #ended = false
   #expiry: NodeJS.Timeout | undefined
 
-  private constructor(folder: string, lock: FolderLock, root: RootDatabase<Uint8Array, string>) {
+  private constructor(
+    folder: string,
+    lock: FolderLock,
+    root: RootDatabase<Uint8Array, string>,
+    before: Prepared,
+  ) {
     this.folder = folder
+    this.salvage = before.salvage
+    this.#before = before
     this.#lock = lock
     this.#root = root
     this.#bodies = root.openDB('bodies', { encoding: 'binary' })
@@ -183,9 +196,10 @@ export class Store implements AsyncDisposable {
     }
     const lock = FolderLock.take(folder)
     let root: RootDatabase<Uint8Array, string> | undefined
+    let before: Prepared | undefined
     try {
       const path = join(folder, STORE_FILE)
-      checkStoreFile(path)
+      before = await prepareStore(path)
       root = openLmdb<Uint8Array, string>({
         path,
         encoding: 'binary',
@@ -200,18 +214,14 @@ export class Store implements AsyncDisposable {
       })
       const version = root.get('version')
       if (version === undefined) await root.put('version', Buffer.from(String(STORE_VERSION)))
-      else if (Number(Buffer.from(version).toString()) > STORE_VERSION) {
-        throw failure(
-          'STORE_NEWER',
-          `${folder} was written by a newer Sightline. Install that version again, or name another folder.`,
-        )
-      }
-      const store = new Store(folder, lock, root)
+      const store = new Store(folder, lock, root, before)
+      if (version !== undefined && Number(Buffer.from(version).toString()) === 1) await store.#migrate()
       store.#recover()
       store.#expiry = setInterval(() => store.#expire(), EXPIRY_INTERVAL_MS).unref()
       return store
     } catch (error) {
       await root?.close()
+      before?.[Symbol.dispose]()
       lock[Symbol.dispose]()
       if (error instanceof Error && error.name === 'SightlineError') throw error
       throw failure(
@@ -220,6 +230,19 @@ export class Store implements AsyncDisposable {
         error,
       )
     }
+  }
+
+  /** From version 1, which had no checksums. References stay as they are: those after `sealedFrom` have one. */
+  async #migrate(): Promise<void> {
+    const records = [...this.#queueRecords.getRange({})]
+    const values = [...this.#tables.getRange({})]
+    const last = Number(Buffer.from(this.#root.get('sequence') ?? '0').toString())
+    await this.#root.batch(() => {
+      for (const { key, value } of records) void this.#queueRecords.put(key, sealRecord(key, value))
+      for (const { key, value } of values) void this.#tables.put(key, sealValue(value))
+      void this.#root.put('sealedFrom', Buffer.from(String(last + 1)))
+      void this.#root.put('version', Buffer.from(String(STORE_VERSION)))
+    })
   }
 
   /** What the disk says: queues with their books, entries, shared bodies, the highest sequence number. */
@@ -237,7 +260,7 @@ export class Store implements AsyncDisposable {
       const [id, sequence] = key
       const queue = byId.get(id)
       if (!queue) {
-        orphans.push([id, sequence]) // accepted for a session that was discarded in the same moment
+        orphans.push([id, sequence]) // of version 1: accepted for a session that was discarded in the same moment
         continue
       }
       const { atMs, bytes, key: entryKey } = decodeReference(value)
@@ -359,7 +382,8 @@ export class Store implements AsyncDisposable {
   /** What is on disk under this key. Writes under way are not seen. */
   get(table: string, key: TableKey): Uint8Array | undefined {
     if (this.#ended) return undefined // LMDB ends the process of whoever reads from what is closed
-    return this.#tables.get([table, key])
+    const sealed = this.#tables.get([table, key])
+    return sealed && openValue(sealed)
   }
 
   *entries(table: string): Generator<{ key: TableKey; value: Uint8Array }> {
@@ -368,7 +392,8 @@ export class Store implements AsyncDisposable {
       start: [table] as never,
       end: [table, AFTER_EVERY_KEY],
     })) {
-      yield { key: key[1], value }
+      const opened = openValue(value)
+      if (opened) yield { key: key[1], value: opened }
     }
   }
 
@@ -385,7 +410,11 @@ export class Store implements AsyncDisposable {
     if (inMemory || this.#ended) return inMemory
     const reference = this.#references.getBinary([queue.record.id, sequence])
     const body = this.#bodies.getBinary(sequence)
-    return reference && body && { header: decodeReference(reference).header, body: body as Buffer }
+    const found = reference && decodeReference(reference)
+    if (found && body && isBody(body, found)) return { header: found.header, body: body as Buffer }
+    void queue.drop(sequence, 'unreadable')
+    this.onUnreadable?.(queue)
+    return undefined
   }
 
   #keepFresh(sequence: number, message: Message): void {
@@ -420,7 +449,9 @@ export class Store implements AsyncDisposable {
       this.#freshBytes -= this.#fresh.get(sequence)?.body.length ?? 0
       this.#fresh.delete(sequence)
     }
-    this.#next.releases.push({ queue: queue.record.id, sequence, body: shared === undefined })
+    // A body whose pages are damaged stays where it is: LMDB would free whatever they say.
+    const body = shared === undefined && this.#before.mayFree(sequence)
+    this.#next.releases.push({ queue: queue.record.id, sequence, body })
     return this.#schedule()
   }
 
@@ -485,9 +516,11 @@ export class Store implements AsyncDisposable {
     try {
       await this.#root.batch(() => {
         for (const { sequence, message, queues, key, atMs } of transaction.acceptances) {
+          const wanting = queues.filter(({ removed }) => !removed) // a session was discarded in the same moment
+          if (wanting.length === 0) continue
           void this.#bodies.put(sequence, message.body)
-          const reference = encodeReference(atMs, message, key)
-          for (const queue of queues) void this.#references.put([queue.record.id, sequence], reference)
+          const reference = encodeReference(sequence, atMs, message, key)
+          for (const queue of wanting) void this.#references.put([queue.record.id, sequence], reference)
         }
         void this.#root.put('sequence', sequence)
         for (const { queue, sequence, body } of transaction.releases) {
@@ -496,15 +529,15 @@ export class Store implements AsyncDisposable {
         }
         for (const { table, key, value } of transaction.table.values()) {
           if (value === undefined) void this.#tables.remove([table, key])
-          else void this.#tables.put([table, key], value)
+          else void this.#tables.put([table, key], sealValue(value))
         }
         for (const queue of dirty) {
           const { name, record } = queue
           if (!queue.removed)
-            void this.#queueRecords.put(name, {
-              ...record,
-              accepted: record.accepted - (notYet.get(queue) ?? 0),
-            })
+            void this.#queueRecords.put(
+              name,
+              sealRecord(name, { ...record, accepted: record.accepted - (notYet.get(queue) ?? 0) }),
+            )
           // Not where a new queue has the name by now.
           else if (!this.#queues.has(name)) void this.#queueRecords.remove(name)
         }
@@ -564,6 +597,7 @@ export class Store implements AsyncDisposable {
     await this.#schedule().catch(() => {})
     this.#ended = true
     await this.#root.close()
+    this.#before[Symbol.dispose]()
     this.#lock[Symbol.dispose]()
   }
 }
@@ -751,36 +785,6 @@ export class Queue {
       if (now - since <= this.bounds.ageMsMax) return
       if (!this.#held.has(at)) void this.drop(at, 'expired')
     }
-  }
-}
-
-/** 8 bytes time, 4 bytes size of the body, 1 byte length of the key, the key, the header. */
-function encodeReference(atMs: number, { header, body }: Message, key = ''): Buffer {
-  const keyBytes = Buffer.byteLength(key)
-  const reference = Buffer.allocUnsafe(REFERENCE_START_BYTES + keyBytes + header.length)
-  reference.writeDoubleBE(atMs, 0)
-  reference.writeUInt32BE(body.length, 8)
-  reference.writeUInt8(keyBytes, 12)
-  reference.write(key, REFERENCE_START_BYTES)
-  header.copy(reference, REFERENCE_START_BYTES + keyBytes)
-  return reference
-}
-
-/** @internal */
-export function decodeReference(value: Uint8Array): {
-  atMs: number
-  bytes: number
-  key: string | undefined
-  header: Buffer
-} {
-  const reference = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-  const keyEnd = REFERENCE_START_BYTES + reference.readUInt8(12)
-  return {
-    atMs: reference.readDoubleBE(0),
-    bytes: reference.readUInt32BE(8),
-    key:
-      keyEnd > REFERENCE_START_BYTES ? reference.toString('utf8', REFERENCE_START_BYTES, keyEnd) : undefined,
-    header: reference.subarray(keyEnd),
   }
 }
 
