@@ -129,15 +129,17 @@ const FAULTS_MAX = 20
 export class LmdbFile implements Disposable {
   readonly #file: number
   readonly pageBytes: number
-  /** Whole ones. */
+  /** Those that are not there to their end, end in zeros. */
   readonly pageCount: number
+  readonly #size: number
   readonly #cache = new Map<number, Buffer>()
   readonly #starts: Uint16Array
 
   private constructor(file: number, pageBytes: number, size: number) {
     this.#file = file
     this.pageBytes = pageBytes
-    this.pageCount = Math.floor(size / pageBytes)
+    this.#size = size
+    this.pageCount = Math.ceil(size / pageBytes)
     this.#starts = new Uint16Array(pageBytes)
   }
 
@@ -195,15 +197,13 @@ export class LmdbFile implements Disposable {
 
   #read(number: number): Buffer | undefined {
     if (!(number < this.pageCount)) return undefined
-    const page = Buffer.allocUnsafe(this.pageBytes)
-    return readSync(this.#file, page, 0, this.pageBytes, number * this.pageBytes) === this.pageBytes
-      ? page
-      : undefined
+    const page = Buffer.alloc(this.pageBytes)
+    return readSync(this.#file, page, 0, this.pageBytes, number * this.pageBytes) > 0 ? page : undefined
   }
 
   /** Bytes of the file; fewer where it is too short. */
   bytes(at: number, length: number): Buffer {
-    const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(length, this.pageCount * this.pageBytes - at)))
+    const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(length, this.#size - at)))
     return bytes.subarray(0, readSync(this.#file, bytes, 0, bytes.length, at))
   }
 
@@ -220,8 +220,9 @@ export class LmdbFile implements Disposable {
         first < this.pageCount ? readSync(this.#file, buffer, 0, wanted, first * this.pageBytes) : 0
       for (const number of together) {
         const at = (number - first) * this.pageBytes
-        const page = at + this.pageBytes <= read ? buffer.subarray(at, at + this.pageBytes) : undefined
-        yield { number, page }
+        const end = at + this.pageBytes
+        if (end > read) buffer.fill(0, Math.max(at, read), end)
+        yield { number, page: at < read ? buffer.subarray(at, end) : undefined }
       }
     }.bind(this)
     for (const number of numbers) {
@@ -457,19 +458,17 @@ export class LmdbFile implements Disposable {
    * @returns where each begins
    */
   *possibleNodes(page: Buffer): Generator<number> {
-    const lower = page.readUInt16LE(20)
     const end = this.pageBytes - PAGE_HEADER_BYTES
-    // Where its own bound cannot be true, the list of nodes goes on until one of them cannot be.
-    const count = lower > 0 && lower < end ? lower >>> 1 : end >>> 1
-    for (let n = 0; n < count; n += 1) {
+    // Not as many as the page says, but as many as there can be before the first node.
+    let first = end
+    for (let n = 0; 2 * n + 2 <= first; n += 1) {
       const start = page.readUInt16LE(PAGE_HEADER_BYTES + 2 * n)
-      if (start & 1 || start < 2 * (n + 1) || start + NODE_HEADER_BYTES > end) {
-        if (count === end >>> 1) return
-        continue
-      }
+      if (start & 1 || start < 2 * n + 2 || start + NODE_HEADER_BYTES > end) continue
       const at = PAGE_HEADER_BYTES + start
-      const keyBytes = page.readUInt16LE(at + 6)
-      if (keyBytes > 0 && keyBytes <= KEY_BYTES_MAX && start + nodeBytes(page, at, LEAF) <= end) yield at
+      const key = page.readUInt16LE(at + 6)
+      if (key === 0 || key > KEY_BYTES_MAX || start + nodeBytes(page, at, LEAF) > end) continue
+      first = Math.min(first, start)
+      yield at
     }
   }
 }

@@ -48,6 +48,8 @@ export const placeOf = (page: number, at: number) => page * 65_536 + at
 export interface Contents extends Root {
   readonly snapshot: Snapshot
   readonly findings: Findings
+  /** Set where there may be a newer state, of which not enough could be read: which pages are free in that one. */
+  newer?: Uint8Array
   readonly records: ReadonlyMap<string, QueueRecord>
   /** Those that are as they were written, with where they lie. */
   readonly references: { readonly queues: number[]; readonly sequences: number[]; readonly places: number[] }

@@ -130,7 +130,6 @@ export async function prepareStore(path: string): Promise<Prepared> {
   if (!file) throw new Error('no store: nothing in the file looks like one')
   try {
     const contents = best(file)
-    if (!contents) throw new Error('no store: none of its trees can be found')
     if (contents.version > STORE_VERSION)
       throw failure(
         'STORE_NEWER',
@@ -184,37 +183,51 @@ function putInPlace(path: string, fresh: string): void {
   closeSync(folder)
 }
 
-/** The newest state that is sound; else the newest one of which the main tree can be read. */
-function best(file: LmdbFile): Contents | undefined {
+/** The newest state of which the main tree can be read; an empty one where there is none. */
+function best(file: LmdbFile): Contents {
   const named = file.snapshots()
   const newest = named[0] && readContents(file, named[0])
-  if (newest && named.length === 2 && newest.findings.faultCount === 0) return newest
-  const known = named.length === 2 ? (named[0]?.transaction ?? 0) : 0
-  const found: Contents[] = []
-  const lost = named.length === 2 ? [] : lostSnapshots(file).slice(0, LOST_SNAPSHOTS_MAX)
-  for (const snapshot of [...lost.filter(({ transaction }) => transaction > known), ...named]) {
+  if (newest && named.length === 2 && isReadable(newest)) return newest
+  // The newest one may be named by a page that is lost, and one that nothing names may never have been completed.
+  const known = named[0]?.transaction ?? 0
+  const unnamed = mainTrees(file).filter(({ transaction }) => named.length < 2 && transaction > known)
+  let rest: Contents | undefined
+  for (const snapshot of [...unnamed.slice(0, UNNAMED_MAX), ...named]) {
     const contents = readContents(file, snapshot)
-    if (contents.findings.faultCount === 0) return damaged(contents, newest)
-    found.push(contents)
+    const isNamed = named.includes(snapshot)
+    const isSound = contents.findings.faultCount === 0
+    if (!isSound && !isReadable(contents)) continue
+    if (!isSound && !isNamed) {
+      rest ??= contents
+      continue
+    }
+    if (isNamed) contents.newer = newest?.findings.pages ?? new Uint8Array(0)
+    contents.findings.note(ROOT, 0, 'a page that says where everything is cannot be read')
+    return contents
   }
-  const readable = found.find(({ trees }) => trees.size > 0)
-  return readable && damaged(readable, newest)
-}
-
-/** One that nothing names may have been under way when the program ended: there are not many of those. */
-const LOST_SNAPSHOTS_MAX = 4
-
-/** A sound state that is not the one which the file names is no sound file. */
-function damaged(contents: Contents, newest: Contents | undefined): Contents {
-  const { findings } = contents
-  if (newest && newest.snapshot !== contents.snapshot)
-    for (const { tree, page, why } of newest.findings.faults) findings.note(tree, page, why)
-  if (findings.faultCount === 0) findings.note(ROOT, 0, 'a page that says where everything is cannot be read')
+  if (rest) return rest
+  const nothing = { transaction: Number.MAX_SAFE_INTEGER, lastPage: file.pageCount - 1, free: undefined }
+  const contents = readContents(file, { ...nothing, main: EMPTY_TREE })
+  for (const tree of [ROOT, ...TREES]) contents.findings.add(tree, 0, 'it cannot be found')
   return contents
 }
 
+/** Those that were under way when the program ended are not many. */
+const UNNAMED_MAX = 4
+const EMPTY_TREE: Tree = {
+  flags: 0,
+  depth: 0,
+  branchPages: 0,
+  leafPages: 0,
+  overflowPages: 0,
+  entries: 0,
+  root: undefined,
+}
+
+const isReadable = ({ trees, findings }: Contents) => trees.size > 0 || findings.faultCount === 0
+
 /** Main trees of one page, which they all are, found without a meta page: newest first. */
-function lostSnapshots(file: LmdbFile): Snapshot[] {
+function mainTrees(file: LmdbFile): Snapshot[] {
   const found: Snapshot[] = []
   for (const { page, number } of file.pages(range(2, file.pageCount))) {
     if (!page || page.readUInt16LE(18) !== LEAF || read64(page, 0) !== number) continue
@@ -243,7 +256,7 @@ interface Candidate {
   readonly queue: number
   readonly sequence: number
   readonly place: number
-  /** In a damaged page of the tree 2, in one that nothing refers to 1, in one that is free 0. */
+  /** In a page of a newer state 3, in a damaged page of the tree 2, in one that nothing refers to 1, in one that is free 0. */
   readonly rank: number
   readonly transaction: number
 }
@@ -306,7 +319,8 @@ class Salvager {
   /** Every page that no tree has. */
   async #scan(): Promise<void> {
     const { findings } = this.#contents
-    const isFreeKnown = this.#contents.snapshot.free !== undefined && !findings.lost.has(FREE_TREE)
+    const { snapshot, newer } = this.#contents
+    const isFreeKnown = snapshot.free !== undefined && !findings.lost.has(FREE_TREE)
     let looked = 0
     for (const { page, number } of this.#file.pages(range(2, this.#file.pageCount))) {
       if (findings.pages[number] === USED) continue
@@ -315,8 +329,9 @@ class Salvager {
       if (!page) continue
       const damaged = findings.damaged.has(number)
       if (damaged || (page.readUInt16LE(18) === LEAF && read64(page, 0) === number)) {
-        const rank = damaged ? 2 : isFreeKnown && findings.pages[number] !== FREE ? 1 : 0
-        const transaction = damaged ? this.#contents.snapshot.transaction : read64(page, 8)
+        const transaction = damaged ? snapshot.transaction : read64(page, 8)
+        const isNewer = newer !== undefined && transaction > snapshot.transaction
+        const rank = isNewer ? 3 : damaged ? 2 : isFreeKnown && findings.pages[number] === FREE ? 0 : 1
         for (const at of this.#file.possibleNodes(page)) this.#lookAt(page, number, at, rank, transaction)
       } else if (page.readUInt16LE(18) === OVERFLOW && read64(page, 0) === number)
         this.#runs.push({ first: number, pages: page.readUInt32LE(20), transaction: read64(page, 8) })
@@ -329,12 +344,10 @@ class Salvager {
     if (flags > BIG) return
     const key = keyOf(page, at)
     const place = placeOf(number, at)
+    const mayMiss = (tree: string) => rank === 3 || findings.mayMiss(tree, key)
     const pair = readPair(page, at)
     if (pair) {
-      if (
-        findings.mayMiss('references', key) &&
-        isReference(this.#value(page, at), pair.sequence, sealedFrom)
-      )
+      if (mayMiss('references') && isReference(this.#value(page, at), pair.sequence, sealedFrom))
         this.#candidates.push({ ...pair, place, rank, transaction })
       return
     }
@@ -350,7 +363,7 @@ class Salvager {
     if (key.indexOf(0) > 0) {
       const id = key.toString('latin1')
       if (
-        findings.mayMiss('tables', key) &&
+        mayMiss('tables') &&
         isNewer(this.#oldTables.get(id)) &&
         isTableEntry(this.#file, page, at, version)
       )
@@ -360,9 +373,9 @@ class Salvager {
     const name = nameOf(page, at)
     if (name === undefined || flags === BIG) return
     const value = this.#value(page, at).toString('latin1')
-    if (name === 'sequence' && /^\d{1,16}$/.test(value) && transaction <= this.#contents.snapshot.transaction)
+    if (name === 'sequence' && /^\d{1,16}$/.test(value))
       this.#sequence = Math.max(this.#sequence, Number(value))
-    if (!findings.mayMiss('queues', key) || !isNewer(this.#oldRecords.get(name))) return
+    if (!mayMiss('queues') || !isNewer(this.#oldRecords.get(name))) return
     const record = openRecord(name, this.#value(page, at).toString(), version !== 1)
     if (record) this.#oldRecords.set(name, { record, transaction, rank })
   }
@@ -393,6 +406,8 @@ class Salvager {
           entriesLost += missing
         } else record.accepted -= missing
       }
+      if (records.size === 0 && this.#contents.trees.size === 0 && this.#file.snapshots().length === 0)
+        throw new Error('no store: nothing in the file is of one')
       const salvage: Salvage = {
         movedTo,
         atMs,
@@ -414,16 +429,19 @@ class Salvager {
     const { records: sound, references } = this.#contents
     const records = new Map([...sound].map(([name, record]) => [name, copyOf(record)]))
     const booksLost: string[] = []
-    const ids = new Set([...records.values()].map(({ id }) => id))
+    const ids = new Map([...records].map(([name, { id }]) => [id, name]))
     const take = (name: string, record: QueueRecord) => {
-      if (records.has(name) || ids.has(record.id)) return
       records.set(name, copyOf(record))
-      ids.add(record.id)
+      ids.set(record.id, name)
       booksLost.push(name)
     }
-    for (const [name, { record }] of this.#oldRecords) take(name, record)
+    for (const [name, { record, rank }] of this.#oldRecords) {
+      const known = records.get(name)
+      if (!known && !ids.has(record.id)) take(name, record)
+      else if (rank === 3 && known?.id === record.id) records.set(name, copyOf(record))
+    }
     for (const id of new Set([...references.queues, ...this.#candidates.map(({ queue }) => queue)]))
-      take(`salvaged/${id}`, { id, accepted: 0, forwarded: 0, dropped: {} })
+      if (!ids.has(id)) take(unknownName(id), { id, accepted: 0, forwarded: 0, dropped: {} })
     return { records, booksLost }
   }
 
@@ -432,7 +450,7 @@ class Salvager {
     records: ReadonlyMap<string, QueueRecord>,
     counts: Counts,
   ): Promise<void> {
-    const { references, bodies, findings } = this.#contents
+    const { references, bodies, findings, newer } = this.#contents
     const room = new Map([...records.values()].map((record) => [record.id, pendingOf(record)]))
     const boundless = new Set<number>()
     for (const [name, { id }] of records) if (!this.#contents.records.has(name)) boundless.add(id)
@@ -441,12 +459,16 @@ class Salvager {
     const missing: Entry[] = []
     const taken = new Set<string>()
     for (const n of order) {
-      const entry = this.#entry(
-        references.queues[n] as number,
-        references.sequences[n] as number,
-        references.places[n] as number,
-      )
-      if (this.#candidates.length > 0) taken.add(`${entry.queue} ${entry.sequence}`)
+      const queue = references.queues[n] as number
+      const sequence = references.sequences[n] as number
+      const place = references.places[n] as number
+      if (newer?.[Math.floor(place / 65_536)] === FREE) {
+        // The newer state has another page in its place, without what was released.
+        this.#candidates.push({ queue, sequence, place, rank: 1, transaction: 0 })
+        continue
+      }
+      const entry = this.#entry(queue, sequence, place)
+      if (newer || this.#candidates.length > 0) taken.add(`${entry.queue} ${entry.sequence}`)
       room.set(entry.queue, (room.get(entry.queue) ?? 0) - 1)
       this.#sequence = Math.max(this.#sequence, entry.sequence)
       const body = this.#body(entry)
@@ -464,28 +486,34 @@ class Salvager {
     for (const { queue, sequence, place, rank } of this.#candidates) {
       const id = `${queue} ${sequence}`
       const isBounded = !boundless.has(queue)
-      if (taken.has(id) || (isBounded && (room.get(queue) ?? 0) <= 0)) continue
+      if (taken.has(id) || (rank < 3 && isBounded && (room.get(queue) ?? 0) <= 0)) continue
       // Where the body is gone from a tree that has all it should have, the entry was released.
-      if (bodies.find(sequence) < 0 && !findings.mayMiss('bodies', numberKey(sequence))) continue
+      if (rank < 3 && bodies.find(sequence) < 0 && !findings.mayMiss('bodies', numberKey(sequence))) continue
       if (rank === 0 && !isBounded && bodies.find(sequence) < 0) continue
       const entry = this.#entry(queue, sequence, place)
       const body = this.#body(entry)
+      if (!body && rank === 0) continue
+      taken.add(id)
+      const isCertain = rank > 1
+      if (body || isCertain) room.set(queue, (room.get(queue) ?? 0) - 1)
       if (!body) {
-        if (rank > 0) missing.push(entry)
+        missing.push({ ...entry, isCertain })
         continue
       }
-      taken.add(id)
-      room.set(queue, (room.get(queue) ?? 0) - 1)
       this.#sequence = Math.max(this.#sequence, sequence)
       counts.addRead(queue)
       await target.add(entry, body)
     }
     for (const { entry, body } of this.#fromLostRuns(missing)) {
-      if (!entry.found) counts.addRead(entry.queue)
-      entry.found = true
+      if (entry.isFound) continue
+      const left = room.get(entry.queue) ?? 0
+      if (!entry.isCertain && !boundless.has(entry.queue) && left <= 0) continue
+      if (!entry.isCertain) room.set(entry.queue, left - 1)
+      entry.isFound = true
+      counts.addRead(entry.queue)
       await target.add(entry, body)
     }
-    for (const { found, queue } of missing) if (!found) counts.addLost(queue)
+    for (const { isFound, isCertain, queue } of missing) if (isCertain && !isFound) counts.addLost(queue)
     await target.flush()
   }
 
@@ -495,7 +523,8 @@ class Salvager {
       queue,
       sequence,
       reference: decodeReference(this.#file.value(page, place % 65_536)),
-      found: false,
+      isFound: false,
+      isCertain: true,
     }
   }
 
@@ -575,11 +604,16 @@ class Salvager {
   }
 }
 
+/** Of a queue that has entries, and whose record is gone. */
+const unknownName = (id: number) => `salvaged/${id}`
+
 interface Entry {
   readonly queue: number
   readonly sequence: number
   readonly reference: Reference
-  found: boolean
+  isFound: boolean
+  /** It was in its queue; else it may have been released long ago. */
+  readonly isCertain: boolean
 }
 
 class Counts {
