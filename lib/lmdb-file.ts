@@ -204,6 +204,7 @@ export class LmdbFile implements Disposable {
   /** Bytes of the file; fewer where it is too short. */
   bytes(at: number, length: number): Buffer {
     const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(length, this.#size - at)))
+    if (bytes.length === 0) return bytes
     return bytes.subarray(0, readSync(this.#file, bytes, 0, bytes.length, at))
   }
 

@@ -137,6 +137,9 @@ export class Store implements AsyncDisposable {
   readonly #references: Database<Uint8Array, [number, number]>
   readonly #queueRecords: Database<QueueRecord, string>
   readonly #tables: Database<Uint8Array, [string, TableKey]>
+  readonly #names: Database<Uint8Array, number>
+  /** Ids of queues whose name is on disk. */
+  readonly #named = new Set<number>()
   readonly #queues = new Map<string, Queue>()
   /** How many queues refer to a body, where it is more than one. */
   readonly #shared = new Map<number, number>()
@@ -181,6 +184,7 @@ export class Store implements AsyncDisposable {
     this.#references = root.openDB('references', { encoding: 'binary' })
     this.#queueRecords = root.openDB('queues', { encoding: 'json' })
     this.#tables = root.openDB('tables', { encoding: 'binary' })
+    this.#names = root.openDB('names', { encoding: 'binary' })
   }
 
   /** Errors: STORE_LOCKED, STORE_NEWER, STORE_CORRUPT, FOLDER_UNWRITABLE. */
@@ -238,7 +242,10 @@ export class Store implements AsyncDisposable {
     const values = [...this.#tables.getRange({})]
     const last = Number(Buffer.from(this.#root.get('sequence') ?? '0').toString())
     await this.#root.batch(() => {
-      for (const { key, value } of records) void this.#queueRecords.put(key, sealRecord(key, value))
+      for (const { key, value } of records) {
+        void this.#queueRecords.put(key, sealRecord(key, value))
+        void this.#names.put(value.id, sealValue(Buffer.from(key)))
+      }
       for (const { key, value } of values) void this.#tables.put(key, sealValue(value))
       void this.#root.put('sealedFrom', Buffer.from(String(last + 1)))
       void this.#root.put('version', Buffer.from(String(STORE_VERSION)))
@@ -254,6 +261,7 @@ export class Store implements AsyncDisposable {
       byId.set(record.id, queue)
       this.#queueId = Math.max(this.#queueId, record.id)
     }
+    for (const id of this.#names.getKeys({})) this.#named.add(id)
     const references = new Map<number, number>()
     const orphans: [number, number][] = []
     for (const { key, value } of this.#references.getRange({})) {
@@ -533,6 +541,8 @@ export class Store implements AsyncDisposable {
         }
         for (const queue of dirty) {
           const { name, record } = queue
+          if (queue.removed) void this.#names.remove(record.id)
+          else if (!this.#named.has(record.id)) void this.#names.put(record.id, sealValue(Buffer.from(name)))
           if (!queue.removed)
             void this.#queueRecords.put(
               name,
@@ -547,6 +557,10 @@ export class Store implements AsyncDisposable {
       return
     }
     this.#fault = undefined
+    for (const { record, removed } of dirty) {
+      if (removed) this.#named.delete(record.id)
+      else this.#named.add(record.id)
+    }
     for (const { sequence, message, queues, safe } of transaction.acceptances) {
       if (queues.some((queue) => queue.holds(sequence))) this.#keepFresh(sequence, message)
       safe.resolve()

@@ -36,7 +36,7 @@ import {
  * their own are not read, so that a store of 20 GB is looked at in seconds; their checksums are for whoever reads them.
  */
 
-export const TREES = ['bodies', 'references', 'queues', 'tables'] as const
+export const TREES = ['bodies', 'references', 'queues', 'tables', 'names'] as const
 export type TreeName = (typeof TREES)[number]
 /** The main tree. */
 export const ROOT = 'the root'
@@ -51,6 +51,8 @@ export interface Contents extends Root {
   /** Set where there may be a newer state, of which not enough could be read: which pages are free in that one. */
   newer?: Uint8Array
   readonly records: ReadonlyMap<string, QueueRecord>
+  /** By id. */
+  readonly names: ReadonlyMap<number, string>
   /** Those that are as they were written, with where they lie. */
   readonly references: { readonly queues: number[]; readonly sequences: number[]; readonly places: number[] }
   readonly bodies: Bodies
@@ -108,10 +110,11 @@ export function readContents(file: LmdbFile, snapshot: Snapshot): Contents {
   const root = readRoot(file, snapshot, findings)
   const bodies = readBodies(file, snapshot, root.trees.get('bodies'), findings)
   const records = readRecords(file, snapshot, root, findings)
+  const names = readNames(file, snapshot, root, findings)
   const references = readReferences(file, snapshot, root, findings)
   const tables = readTables(file, snapshot, root, findings)
   file.freePages(snapshot, findings)
-  const contents = { ...root, snapshot, findings, records, references, bodies, tables }
+  const contents = { ...root, snapshot, findings, records, names, references, bodies, tables }
   crossCheck(contents)
   return contents
 }
@@ -161,11 +164,11 @@ function readRoot(file: LmdbFile, snapshot: Snapshot, findings: Findings): Root 
     return 0
   }
   const full = [...trees.values()].some(({ root }) => root !== undefined)
-  if (full && TREES.some((name) => !trees.has(name)))
-    findings.add(ROOT, snapshot.main.root ?? 0, 'a tree is missing')
   // A store without a version is one that was being made.
   if (full && !values.has('version')) findings.add(ROOT, snapshot.main.root ?? 0, 'the version is missing')
   const version = number('version', full ? 0 : STORE_VERSION)
+  if (full && TREES.some((name) => !trees.has(name) && (name !== 'names' || version !== 1)))
+    findings.add(ROOT, snapshot.main.root ?? 0, 'a tree is missing')
   return {
     trees,
     version,
@@ -194,8 +197,8 @@ function readBodies(file: LmdbFile, snapshot: Snapshot, tree: Tree | undefined, 
       const sequence = readNumber(page, keyAt(at), bytes)
       const flags = nodeFlags(page, at)
       if (sequence === 0 || numberBytes(sequence) !== bytes || flags > BIG) {
-        findings.add('bodies', number, 'a body has no sequence number', rangeAt(page, at))
-        continue
+        addForeign('bodies', number, findings)
+        break
       }
       const run = flags === BIG ? runAt(page, at) : undefined
       if (run && file.run(snapshot, 'bodies', page, at, findings, false)) overflowPages += run.pages
@@ -237,11 +240,13 @@ function readReferences(file: LmdbFile, snapshot: Snapshot, root: Root, findings
       const at = nodeAt(page, n)
       const key = readPair(page, at)
       const flags = nodeFlags(page, at)
-      if (flags === BIG) {
-        const run = file.run(snapshot, 'references', page, at, findings, true)
-        overflowPages += run?.pages ?? 0
+      if (!key || flags > BIG) {
+        addForeign('references', number, findings)
+        break
       }
-      if (!key || flags > BIG || !isReference(file.value(page, at), key.sequence, root.sealedFrom)) {
+      if (flags === BIG)
+        overflowPages += file.run(snapshot, 'references', page, at, findings, true)?.pages ?? 0
+      if (!isReference(file.value(page, at), key.sequence, root.sealedFrom)) {
         findings.add('references', number, 'a reference is not as it was written', rangeAt(page, at))
         continue
       }
@@ -278,11 +283,15 @@ function readRecords(
       if (nodeFlags(page, at) === BIG)
         overflowPages += file.run(snapshot, 'queues', page, at, findings, true)?.pages ?? 0
       const name = nameOf(page, at)
+      if (name === undefined) {
+        addForeign('queues', number, findings)
+        break
+      }
       const record =
-        nodeFlags(page, at) > BIG || name === undefined
+        nodeFlags(page, at) > BIG
           ? undefined
           : openRecord(name, file.value(page, at).toString(), version !== 1)
-      if (name !== undefined && record && !ids.has(record.id)) {
+      if (record && !ids.has(record.id)) {
         records.set(name, record)
         ids.add(record.id)
       } else findings.add('queues', number, "a queue's books are not as they were written", rangeAt(page, at))
@@ -290,6 +299,29 @@ function readRecords(
   }
   checkOverflow('queues', tree, overflowPages, findings)
   return records
+}
+
+function readNames(
+  file: LmdbFile,
+  snapshot: Snapshot,
+  { trees }: Root,
+  findings: Findings,
+): Map<number, string> {
+  const names = new Map<number, string>()
+  const tree = trees.get('names')
+  let overflowPages = 0
+  for (const { page, number } of leavesOf(file, snapshot, 'names', tree, findings)) {
+    for (const at of nodesOf(page)) {
+      if (nodeFlags(page, at) === BIG)
+        overflowPages += file.run(snapshot, 'names', page, at, findings, true)?.pages ?? 0
+      const id = readNumber(page, keyAt(at), keySize(page, at))
+      const name = nodeFlags(page, at) > BIG ? undefined : openValue(file.value(page, at))
+      if (id > 0 && name) names.set(id, Buffer.from(name).toString())
+      else findings.add('names', number, "a queue's name is not as it was written", rangeAt(page, at))
+    }
+  }
+  checkOverflow('names', tree, overflowPages, findings)
+  return names
 }
 
 /** A string as a key; undefined where it is none. lmdb puts 27 before one that begins with a control character. */
@@ -340,6 +372,12 @@ function checkOverflow(name: string, tree: Tree | undefined, count: number, find
     findings.add(name, tree.root ?? 0, `${count} pages of long values where ${tree.overflowPages} should be`)
 }
 
+/** A page that is sound, and of another tree: any keys may be missing, and whose it is will be seen. */
+function addForeign(tree: TreeName, number: number, findings: Findings): void {
+  findings.pages[number] = 0
+  findings.add(tree, number, 'it is of another tree')
+}
+
 /** The one key of a node. */
 function rangeAt(page: Buffer, at: number) {
   const low = Buffer.from(keyOf(page, at))
@@ -347,7 +385,8 @@ function rangeAt(page: Buffer, at: number) {
 }
 
 /** What is sound by itself, and cannot be true together: an old page in the place of a new one. */
-function crossCheck({ records, references, bodies, sequence, version, findings }: Contents): void {
+function crossCheck(contents: Contents): void {
+  const { records, names, references, bodies, sequence, version, findings } = contents
   const pending = new Map<number, number>()
   const referred = new Uint8Array(bodies.sequences.length)
   let missing = 0
@@ -371,6 +410,7 @@ function crossCheck({ records, references, bodies, sequence, version, findings }
   if (unwanted > 0) add('references', `${unwanted} bodies have no reference`)
   if (highest > sequence) add(ROOT, `message ${highest} came after the last one, ${sequence}`)
   for (const [name, record] of records) {
+    if (version !== 1 && names.get(record.id) !== name) add('names', `${JSON.stringify(name)} is missing`)
     const count = pending.get(record.id) ?? 0
     pending.delete(record.id)
     if (count !== pendingOf(record))

@@ -7,6 +7,8 @@ import { crc32 } from 'node:zlib'
  *   bodies      sequence number: the body
  *   references  queue id, sequence number: see encodeReference
  *   queues      name: JSON of a QueueRecord, with its checksum as "seal"
+ *   names       queue id: its name, 4 bytes checksum; seldom written, where the books always are: if a page with
+ *               books is lost, it is known still whose entries those are
  *   tables      table, key: the value, 4 bytes checksum
  *   (root)      version, sequence; sealedFrom: older references (of version 1) have no checksum
  */

@@ -55,6 +55,7 @@ import {
   numberBytes,
   numberKey,
   openRecord,
+  openValue,
   pendingOf,
   type QueueRecord,
   type Reference,
@@ -232,7 +233,7 @@ function mainTrees(file: LmdbFile): Snapshot[] {
   for (const { page, number } of file.pages(range(2, file.pageCount))) {
     if (!page || page.readUInt16LE(18) !== LEAF || read64(page, 0) !== number) continue
     const trees = [...file.possibleNodes(page)].filter((at) => nodeFlags(page, at) === SUBTREE)
-    if (trees.length < TREES.length) continue
+    if (trees.length < TREES.length - 1) continue // version 1 had no names
     const main: Tree = {
       flags: 0,
       depth: 1,
@@ -273,6 +274,8 @@ class Salvager {
   readonly #bodyPlaces = new Map<number, number[]>()
   readonly #runs: Run[] = []
   readonly #oldRecords = new Map<string, { record: QueueRecord; transaction: number; rank: number }>()
+  /** Of queues, by id. */
+  readonly #oldNames = new Map<number, string>()
   readonly #oldTables = new Map<string, { place: number; transaction: number; rank: number }>()
   #sequence: number
 
@@ -353,6 +356,9 @@ class Salvager {
     }
     const sequence = readNumber(page, keyAt(at), keySize(page, at))
     if (sequence > 0 && numberBytes(sequence) === key.length) {
+      // A queue's name has a number as key too, and a checksum.
+      const name = valueBytes(page, at) < this.#file.pageBytes && openValue(this.#value(page, at))
+      if (name) this.#oldNames.set(sequence, Buffer.from(name).toString())
       const places = this.#bodyPlaces.get(sequence)
       if (places) places.push(place)
       else this.#bodyPlaces.set(sequence, [place])
@@ -441,8 +447,13 @@ class Salvager {
       else if (rank === 3 && known?.id === record.id) records.set(name, copyOf(record))
     }
     for (const id of new Set([...references.queues, ...this.#candidates.map(({ queue }) => queue)]))
-      if (!ids.has(id)) take(unknownName(id), { id, accepted: 0, forwarded: 0, dropped: {} })
+      if (!ids.has(id)) take(this.#nameOf(id, records), { id, accepted: 0, forwarded: 0, dropped: {} })
     return { records, booksLost }
+  }
+
+  #nameOf(id: number, records: ReadonlyMap<string, unknown>): string {
+    const known = this.#contents.names.get(id) ?? this.#oldNames.get(id)
+    return known !== undefined && !records.has(known) ? known : `salvaged/${id}`
   }
 
   async #copyEntries(
@@ -451,12 +462,15 @@ class Salvager {
     counts: Counts,
   ): Promise<void> {
     const { references, bodies, findings, newer } = this.#contents
-    const room = new Map([...records.values()].map((record) => [record.id, pendingOf(record)]))
+    const pending = new Map([...records.values()].map((record) => [record.id, pendingOf(record)]))
+    const room = new Map(pending)
+    const unread = (queue: number) => (pending.get(queue) ?? 0) - counts.read(queue)
     const boundless = new Set<number>()
     for (const [name, { id }] of records) if (!this.#contents.records.has(name)) boundless.add(id)
     const order = references.sequences.map((_, n) => n)
     order.sort((a, b) => (references.sequences[a] as number) - (references.sequences[b] as number))
     const missing: Entry[] = []
+    const referred = new Set(newer || this.#candidates.length > 0 ? references.sequences : [])
     const taken = new Set<string>()
     for (const n of order) {
       const queue = references.queues[n] as number
@@ -486,10 +500,13 @@ class Salvager {
     for (const { queue, sequence, place, rank } of this.#candidates) {
       const id = `${queue} ${sequence}`
       const isBounded = !boundless.has(queue)
-      if (taken.has(id) || (rank < 3 && isBounded && (room.get(queue) ?? 0) <= 0)) continue
+      const isCurrent = bodies.find(sequence) >= 0
+      // One whose body is where it belongs, and nobody else's, goes before those that have none.
+      const left = (isCurrent && !referred.has(sequence) ? unread(queue) : room.get(queue)) ?? 0
+      if (taken.has(id) || (rank < 3 && isBounded && left <= 0)) continue
       // Where the body is gone from a tree that has all it should have, the entry was released.
-      if (rank < 3 && bodies.find(sequence) < 0 && !findings.mayMiss('bodies', numberKey(sequence))) continue
-      if (rank === 0 && !isBounded && bodies.find(sequence) < 0) continue
+      if (rank < 3 && !isCurrent && !findings.mayMiss('bodies', numberKey(sequence))) continue
+      if (rank === 0 && !isBounded && !isCurrent) continue
       const entry = this.#entry(queue, sequence, place)
       const body = this.#body(entry)
       if (!body && rank === 0) continue
@@ -604,9 +621,6 @@ class Salvager {
   }
 }
 
-/** Of a queue that has entries, and whose record is gone. */
-const unknownName = (id: number) => `salvaged/${id}`
-
 interface Entry {
   readonly queue: number
   readonly sequence: number
@@ -646,6 +660,7 @@ class Target {
   readonly #references
   readonly #queues
   readonly #tables
+  readonly #names
   #last = 0
   #batch: (() => void)[] = []
   #bytes = 0
@@ -662,6 +677,7 @@ class Target {
     this.#bodies = this.#root.openDB<Uint8Array, number>('bodies', { encoding: 'binary' })
     this.#references = this.#root.openDB<Uint8Array, [number, number]>('references', { encoding: 'binary' })
     this.#queues = this.#root.openDB<unknown, string>('queues', { encoding: 'json' })
+    this.#names = this.#root.openDB<Uint8Array, number>('names', { encoding: 'binary' })
     this.#tables = this.#root.openDB<Uint8Array, Uint8Array>('tables', {
       encoding: 'binary',
       keyEncoding: 'binary',
@@ -701,7 +717,10 @@ class Target {
 
   async finish(records: ReadonlyMap<string, QueueRecord>, sequence: number, salvage: Salvage): Promise<void> {
     this.#batch.push(() => {
-      for (const [name, record] of records) this.#queues.putSync(name, sealRecord(name, record))
+      for (const [name, record] of records) {
+        this.#queues.putSync(name, sealRecord(name, record))
+        this.#names.putSync(record.id, sealValue(Buffer.from(name)))
+      }
       this.#root.putSync('sequence', Buffer.from(String(sequence)))
       this.#root.putSync('version', Buffer.from(String(STORE_VERSION)))
       this.#root.putSync('salvage', Buffer.from(JSON.stringify(salvage)))
