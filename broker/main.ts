@@ -5,6 +5,7 @@ import { openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
 import { Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
+import { reportDamage, storeHealth } from '../lib/store-report.ts'
 import { Access } from './access.ts'
 import { Bridge } from './bridge.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
@@ -27,6 +28,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
     await using store = await Store.open({ folder: config.store.folder })
+    reportDamage(log, store)
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const sessions = Sessions.open({
@@ -115,7 +117,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       health: () => ({
         ok: store.fault === undefined,
         checks: {
-          store: store.fault ?? 'ok',
+          store: storeHealth(store),
           ...Object.fromEntries(
             uplinks.map((bridge) => [
               `bridge ${bridge.name}`,

@@ -4,6 +4,7 @@ import { openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
 import { Store } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
+import { reportDamage, storeHealth } from '../lib/store-report.ts'
 import { cropFilter } from '../wire/topics.ts'
 import type { Bucket } from './buckets/bucket.ts'
 import { FolderBucket } from './buckets/folder.ts'
@@ -54,6 +55,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
 
     await using bucket = await openBucket(config)
     await using store = await Store.open({ folder: config.inbox.folder })
+    reportDamage(log, store)
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const inbox = store.queue('inbox', {
@@ -139,7 +141,8 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         checks: {
           broker: intake.connected ? 'connected' : `away (${intake.fault})`,
           bucket: storer.fault ?? 'ok',
-          inbox: store.fault ?? `${storer.waiting} waiting`,
+          inbox: `${storer.waiting} waiting`,
+          store: storeHealth(store),
           quarantine: `${quarantine.size} messages`,
         },
       }),

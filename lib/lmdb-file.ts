@@ -262,12 +262,16 @@ export class LmdbFile implements Disposable {
       return
     }
     const counts = { branchPages: 0, leafPages: 0, entries: 0 }
-    let level: Place[] = [
-      { number: tree.root, ordinal: 0, low: undefined, high: undefined, transaction: snapshot.transaction },
-    ]
+    const top: Parent = {
+      page: undefined,
+      low: undefined,
+      high: undefined,
+      transaction: snapshot.transaction,
+    }
+    let level: Level = { numbers: [tree.root], parents: [top], parentOf: [0], nodeOf: [0] }
     const order = { memcmp: name !== FREE_TREE, keysMin: name === FREE_TREE ? 1 : 2 }
     for (let depth = 1; depth < tree.depth; depth += 1) {
-      const children: Place[][] = []
+      const branches: { page: Buffer; place: Place }[] = []
       for (const { place, page } of this.#level(snapshot, name, level, findings, false)) {
         const why = this.#pageFault(page, place, BRANCH, order)
         if (why !== undefined) {
@@ -275,9 +279,9 @@ export class LmdbFile implements Disposable {
           continue
         }
         counts.branchPages += 1
-        children[place.ordinal] = childrenOf(Buffer.from(page), place)
+        branches.push({ page: Buffer.from(page), place })
       }
-      level = children.flat().map((place, ordinal) => ({ ...place, ordinal }))
+      level = below(branches.sort((a, b) => a.place.ordinal - b.place.ordinal))
     }
     for (const { place, page } of this.#level(snapshot, name, level, findings, inOrder)) {
       const why = this.#pageFault(page, place, LEAF, order)
@@ -299,19 +303,21 @@ export class LmdbFile implements Disposable {
   *#level(
     snapshot: Snapshot,
     name: string,
-    level: readonly Place[],
+    level: Level,
     findings: Findings,
     inOrder: boolean,
   ): Generator<{ place: Place; page: Buffer }> {
-    const byNumber = inOrder ? level : level.toSorted((a, b) => a.number - b.number)
-    const places = byNumber.filter((place) => {
-      const why = this.#claim(snapshot, place.number, 1, findings)
-      if (why !== undefined) findings.add(name, place.number, why, rangeOf(place))
-      return why === undefined
+    const { numbers } = level
+    const claimed: number[] = []
+    numbers.forEach((number, ordinal) => {
+      const why = this.#claim(snapshot, number, 1, findings)
+      if (why === undefined) claimed.push(ordinal)
+      else findings.add(name, number, why, rangeOf(placeAt(level, ordinal)))
     })
+    const order = inOrder ? claimed : sortedBy(claimed, numbers)
     let at = 0
-    for (const { page } of this.pages(places.map((place) => place.number))) {
-      const place = places[at] as Place
+    for (const { page } of this.pages(pick(numbers, order))) {
+      const place = placeAt(level, order[at] as number)
       at += 1
       if (page) yield { place, page }
       else this.#lose(name, place, 'the file ends before it', findings)
@@ -476,11 +482,29 @@ export class LmdbFile implements Disposable {
 
 interface Place {
   readonly number: number
+  /** Among the pages of its level, in key order. */
   readonly ordinal: number
   /** The keys below it are at least this one, and below that one. */
   readonly low: Key | undefined
   readonly high: Key | undefined
   /** Of the page that refers to it. */
+  readonly transaction: number
+}
+
+/** The pages of a tree at one depth, in key order: numbers only, since there may be many. */
+interface Level {
+  readonly numbers: number[]
+  readonly parents: Parent[]
+  /** Which of the parents refers to it, and with which of its nodes. */
+  readonly parentOf: number[]
+  readonly nodeOf: number[]
+}
+
+interface Parent {
+  /** undefined for what refers to the root. */
+  readonly page: Buffer | undefined
+  readonly low: Key | undefined
+  readonly high: Key | undefined
   readonly transaction: number
 }
 
@@ -560,23 +584,51 @@ function nodeBytes(page: Buffer, at: number, pageFlags: number): number {
   return value > 65_536 ? Infinity : (NODE_HEADER_BYTES + key + value + 1) & ~1
 }
 
-function childrenOf(page: Buffer, parent: Place): Place[] {
-  const count = nodeCount(page)
-  const transaction = read64(page, 8)
-  const keys = Array.from({ length: count }, (_, n): Key => {
-    const at = nodeAt(page, n)
-    return { page, at: keyAt(at), bytes: keySize(page, at) }
-  })
-  return keys.map((key, n) => {
-    const at = nodeAt(page, n)
-    return {
-      number: page.readUInt32LE(at) + page.readUInt16LE(at + 4) * 0x1_0000_0000,
-      ordinal: n,
-      low: n === 0 ? parent.low : key,
-      high: n === count - 1 ? parent.high : keys[n + 1],
-      transaction,
+function below(branches: readonly { page: Buffer; place: Place }[]): Level {
+  const level: Level = { numbers: [], parents: [], parentOf: [], nodeOf: [] }
+  for (const { page, place } of branches) {
+    const parent = level.parents.push({ page, ...place, transaction: read64(page, 8) }) - 1
+    const count = nodeCount(page)
+    for (let n = 0; n < count; n += 1) {
+      const at = nodeAt(page, n)
+      level.numbers.push(page.readUInt32LE(at) + page.readUInt16LE(at + 4) * 0x1_0000_0000)
+      level.parentOf.push(parent)
+      level.nodeOf.push(n)
     }
-  })
+  }
+  return level
+}
+
+function placeAt(level: Level, ordinal: number): Place {
+  const { page, low, high, transaction } = level.parents[level.parentOf[ordinal] as number] as Parent
+  const number = level.numbers[ordinal] as number
+  const n = level.nodeOf[ordinal] as number
+  if (!page) return { number, ordinal, low, high, transaction }
+  const isLast = n === nodeCount(page) - 1
+  return {
+    number,
+    ordinal,
+    low: n === 0 ? low : nodeKey(page, n),
+    high: isLast ? high : nodeKey(page, n + 1),
+    transaction,
+  }
+}
+
+function nodeKey(page: Buffer, n: number): Key {
+  const at = nodeAt(page, n)
+  return { page, at: keyAt(at), bytes: keySize(page, at) }
+}
+
+/** Indices, in the order of what they stand for. Sorted as plain numbers, which is ten times quicker than comparing. */
+export function sortedBy(indices: readonly number[], values: ArrayLike<number>): Float64Array {
+  const most = indices.reduce((high, index) => Math.max(high, index), 0) + 1
+  const both = Float64Array.from(indices, (index) => (values[index] as number) * most + index).sort()
+  if ((both.at(-1) ?? 0) <= Number.MAX_SAFE_INTEGER) return both.map((one) => one % most)
+  return Float64Array.from(indices.toSorted((a, b) => (values[a] as number) - (values[b] as number)))
+}
+
+function* pick(numbers: readonly number[], at: Iterable<number>): Generator<number> {
+  for (const n of at) yield numbers[n] as number
 }
 
 const keyCopy = (key: Key | undefined) => key && Buffer.from(key.page.subarray(key.at, key.at + key.bytes))

@@ -129,6 +129,8 @@ export class Store implements AsyncDisposable {
   readonly salvage: Salvage | undefined
   /** Called where an entry cannot be read and is dropped, as "unreadable". */
   onUnreadable: ((queue: Queue) => void) | undefined
+  /** How many there were since the start. */
+  unreadable = 0
   /** The file as it was when it was opened. */
   readonly #before: Prepared
   readonly #lock: FolderLock
@@ -421,6 +423,7 @@ export class Store implements AsyncDisposable {
     const found = reference && decodeReference(reference)
     if (found && body && isBody(body, found)) return { header: found.header, body: body as Buffer }
     void queue.drop(sequence, 'unreadable')
+    this.unreadable += 1
     this.onUnreadable?.(queue)
     return undefined
   }

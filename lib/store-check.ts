@@ -14,6 +14,7 @@ import {
   runAt,
   type Snapshot,
   SUBTREE,
+  sortedBy,
   type Tree,
   valueAt,
   valueBytes,
@@ -54,28 +55,74 @@ export interface Contents extends Root {
   /** By id. */
   readonly names: ReadonlyMap<number, string>
   /** Those that are as they were written, with where they lie. */
-  readonly references: { readonly queues: number[]; readonly sequences: number[]; readonly places: number[] }
+  readonly references: Readonly<Record<(typeof REFERENCE_COLUMNS)[number], Float64Array>>
   readonly bodies: Bodies
   /** Where the sound ones lie. */
   readonly tables: readonly number[]
+}
+
+/** So many rows of numbers, in pieces that may come in any order. */
+class Columns<Name extends string> {
+  readonly columns: Record<Name, Float64Array>
+  readonly #names: readonly Name[]
+  readonly #ordinals: number[] = []
+  readonly #starts: number[] = []
+  count = 0
+
+  constructor(names: readonly Name[], countMax: number) {
+    this.#names = names
+    this.columns = Object.fromEntries(names.map((name) => [name, new Float64Array(countMax)])) as Record<
+      Name,
+      Float64Array
+    >
+  }
+
+  /** What is added from now on is the piece with this place in the order. */
+  begin(ordinal: number): void {
+    this.#ordinals.push(ordinal)
+    this.#starts.push(this.count)
+  }
+
+  /** @returns the columns, all pieces in order */
+  finish(): Record<Name, Float64Array> {
+    const ordinals = this.#ordinals
+    const starts = [...this.#starts, this.count]
+    const isOrdered = ordinals.every((ordinal, n) => n === 0 || ordinal > (ordinals[n - 1] as number))
+    const order = isOrdered ? [] : sortedBy([...ordinals.keys()], ordinals)
+    const finish = (from: Float64Array): Float64Array => {
+      if (isOrdered) return from.subarray(0, this.count)
+      const sorted = new Float64Array(this.count)
+      let to = 0
+      for (const piece of order) {
+        const end = starts[piece + 1] as number
+        for (let at = starts[piece] as number; at < end; at += 1) {
+          sorted[to] = from[at] as number
+          to += 1
+        }
+      }
+      return sorted
+    }
+    return Object.fromEntries(this.#names.map((name) => [name, finish(this.columns[name])])) as Record<
+      Name,
+      Float64Array
+    >
+  }
 }
 
 /** The bodies in a store, by sequence number, and the pages of those that have some of their own. */
 export class Bodies {
   readonly sequences: Float64Array
   readonly places: Float64Array
-  readonly sizes: Uint32Array
-  readonly firstPages: Float64Array
-  readonly pageCounts: Uint32Array
-  readonly transactions: Float64Array
+  readonly #firstPages: Float64Array
+  readonly #pageCounts: Float64Array
+  readonly #transactions: Float64Array
 
-  constructor(count: number) {
-    this.sequences = new Float64Array(count)
-    this.places = new Float64Array(count)
-    this.sizes = new Uint32Array(count)
-    this.firstPages = new Float64Array(count)
-    this.pageCounts = new Uint32Array(count)
-    this.transactions = new Float64Array(count)
+  constructor(rows: Record<(typeof BODY_COLUMNS)[number], Float64Array>) {
+    this.sequences = rows.sequences
+    this.places = rows.places
+    this.#firstPages = rows.firstPages
+    this.#pageCounts = rows.pageCounts
+    this.#transactions = rows.transactions
   }
 
   /** @returns -1 where there is none */
@@ -93,15 +140,25 @@ export class Bodies {
 
   /** undefined where it lies among others. */
   run(at: number): Run | undefined {
-    const first = this.firstPages[at] as number
+    const first = this.#firstPages[at] as number
     return first === 0
       ? undefined
       : {
           first,
-          pages: this.pageCounts[at] as number,
-          transaction: this.transactions[at] as number,
+          pages: this.#pageCounts[at] as number,
+          transaction: this.#transactions[at] as number,
         }
   }
+}
+
+const BODY_COLUMNS = ['sequences', 'places', 'firstPages', 'pageCounts', 'transactions'] as const
+const REFERENCE_COLUMNS = ['queues', 'sequences', 'places'] as const
+/** The smallest node and its slot. */
+const NODE_BYTES_MIN = 12
+
+/** What a tree says of itself, where that can be. */
+function entriesMax(file: LmdbFile, tree: Tree | undefined): number {
+  return tree ? Math.min(tree.entries, file.pageCount * Math.floor(file.pageBytes / NODE_BYTES_MIN)) : 0
 }
 
 /** Reads the state that a snapshot names, as far as it is sound. What is not is in its findings. */
@@ -180,93 +237,83 @@ function readRoot(file: LmdbFile, snapshot: Snapshot, findings: Findings): Root 
 
 function readBodies(file: LmdbFile, snapshot: Snapshot, tree: Tree | undefined, findings: Findings): Bodies {
   // In the order of the file first: where the pieces belong is known when all are there.
-  const sequences: number[] = []
-  const places: number[] = []
-  const sizes: number[] = []
-  const firstPages: number[] = []
-  const pageCounts: number[] = []
-  const transactions: number[] = []
-  const pieces: { ordinal: number; from: number; to: number }[] = []
+  const rows = new Columns(BODY_COLUMNS, entriesMax(file, tree))
+  const { sequences, places, firstPages, pageCounts, transactions } = rows.columns
   let overflowPages = 0
   for (const { page, number, ordinal } of leavesOf(file, snapshot, 'bodies', tree, findings)) {
-    const from = sequences.length
+    rows.begin(ordinal)
     const count = nodeCount(page)
     for (let n = 0; n < count; n += 1) {
       const at = nodeAt(page, n)
       const bytes = keySize(page, at)
       const sequence = readNumber(page, keyAt(at), bytes)
       const flags = nodeFlags(page, at)
-      if (sequence === 0 || numberBytes(sequence) !== bytes || flags > BIG) {
+      if (sequence === 0 || numberBytes(sequence) !== bytes || flags > BIG || rows.count === places.length) {
         addForeign('bodies', number, findings)
         break
       }
-      const run = flags === BIG ? runAt(page, at) : undefined
-      if (run && file.run(snapshot, 'bodies', page, at, findings, false)) overflowPages += run.pages
-      sequences.push(sequence)
-      places.push(placeOf(number, at))
-      sizes.push(valueBytes(page, at))
-      firstPages.push(run?.first ?? 0)
-      pageCounts.push(run?.pages ?? 0)
-      transactions.push(run?.transaction ?? 0)
+      const row = rows.count
+      if (flags === BIG) {
+        const run = runAt(page, at)
+        if (file.run(snapshot, 'bodies', page, at, findings, false)) overflowPages += run.pages
+        firstPages[row] = run.first
+        pageCounts[row] = run.pages
+        transactions[row] = run.transaction
+      }
+      sequences[row] = sequence
+      places[row] = placeOf(number, at)
+      rows.count += 1
     }
-    pieces.push({ ordinal, from, to: sequences.length })
   }
   checkOverflow('bodies', tree, overflowPages, findings)
-  const bodies = new Bodies(sequences.length)
-  let to = 0
-  for (const piece of pieces.sort((a, b) => a.ordinal - b.ordinal)) {
-    for (let from = piece.from; from < piece.to; from += 1) {
-      bodies.sequences[to] = sequences[from] as number
-      bodies.places[to] = places[from] as number
-      bodies.sizes[to] = sizes[from] as number
-      bodies.firstPages[to] = firstPages[from] as number
-      bodies.pageCounts[to] = pageCounts[from] as number
-      bodies.transactions[to] = transactions[from] as number
-      to += 1
-    }
-  }
-  return bodies
+  return new Bodies(rows.finish())
 }
 
 function readReferences(file: LmdbFile, snapshot: Snapshot, root: Root, findings: Findings) {
-  const queues: number[] = []
-  const sequences: number[] = []
-  const places: number[] = []
   const tree = root.trees.get('references')
+  const rows = new Columns(REFERENCE_COLUMNS, entriesMax(file, tree))
+  const { queues, sequences, places } = rows.columns
   let overflowPages = 0
-  for (const { page, number } of leavesOf(file, snapshot, 'references', tree, findings)) {
+  for (const { page, number, ordinal } of leavesOf(file, snapshot, 'references', tree, findings)) {
+    rows.begin(ordinal)
     const count = nodeCount(page)
     for (let n = 0; n < count; n += 1) {
       const at = nodeAt(page, n)
-      const key = readPair(page, at)
+      const start = keyAt(at)
+      const isPair = isPairAt(page, at)
+      const queue = isPair ? readNumber(page, start, 9) : 0
+      const sequence = isPair ? readNumber(page, start + 10, 9) : 0
       const flags = nodeFlags(page, at)
-      if (!key || flags > BIG) {
+      if (queue === 0 || sequence === 0 || flags > BIG || rows.count === places.length) {
         addForeign('references', number, findings)
         break
       }
       if (flags === BIG)
         overflowPages += file.run(snapshot, 'references', page, at, findings, true)?.pages ?? 0
-      if (!isReference(file.value(page, at), key.sequence, root.sealedFrom)) {
+      if (!isReference(file.value(page, at), sequence, root.sealedFrom)) {
         findings.add('references', number, 'a reference is not as it was written', rangeAt(page, at))
         continue
       }
-      queues.push(key.queue)
-      sequences.push(key.sequence)
-      places.push(placeOf(number, at))
+      queues[rows.count] = queue
+      sequences[rows.count] = sequence
+      places[rows.count] = placeOf(number, at)
+      rows.count += 1
     }
   }
   checkOverflow('references', tree, overflowPages, findings)
-  return { queues, sequences, places }
+  return rows.finish()
 }
 
 /** The key of a reference. */
 export function readPair(page: Buffer, at: number): { queue: number; sequence: number } | undefined {
   const start = keyAt(at)
-  if (keySize(page, at) !== PAIR_BYTES || page[start + 9] !== 0) return undefined
+  if (!isPairAt(page, at)) return undefined
   const queue = readNumber(page, start, 9)
   const sequence = readNumber(page, start + 10, 9)
   return queue && sequence ? { queue, sequence } : undefined
 }
+
+const isPairAt = (page: Buffer, at: number) => keySize(page, at) === PAIR_BYTES && page[keyAt(at) + 9] === 0
 
 function readRecords(
   file: LmdbFile,

@@ -32,6 +32,7 @@ import {
   runAt,
   type Snapshot,
   SUBTREE,
+  sortedBy,
   type Tree,
   USED,
   valueAt,
@@ -467,8 +468,7 @@ class Salvager {
     const unread = (queue: number) => (pending.get(queue) ?? 0) - counts.read(queue)
     const boundless = new Set<number>()
     for (const [name, { id }] of records) if (!this.#contents.records.has(name)) boundless.add(id)
-    const order = references.sequences.map((_, n) => n)
-    order.sort((a, b) => (references.sequences[a] as number) - (references.sequences[b] as number))
+    const order = sortedBy([...references.sequences.keys()], references.sequences)
     const missing: Entry[] = []
     const referred = new Set(newer || this.#candidates.length > 0 ? references.sequences : [])
     const taken = new Set<string>()

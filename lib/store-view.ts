@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Database, open as openLmdb, type RootDatabase } from 'lmdb'
 import { asFailure, failure } from './errors.ts'
-import { LmdbFile } from './lmdb-file.ts'
+import { LmdbFile, sortedBy } from './lmdb-file.ts'
 import { isHeld } from './lock.ts'
 import { type Books, STORE_FILE } from './queue.ts'
 import { type Contents, readContents } from './store-check.ts'
@@ -125,8 +125,7 @@ export class StoreView implements AsyncDisposable {
 
 function fromFile(file: LmdbFile, { records, references, sealedFrom }: Contents): Source {
   const { queues, sequences, places } = references
-  const order = sequences.map((_, n) => n)
-  order.sort((a, b) => (sequences[a] as number) - (sequences[b] as number))
+  const order = sortedBy([...sequences.keys()], sequences)
   return {
     *records() {
       for (const [name, record] of records) yield { name, record }
