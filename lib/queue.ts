@@ -420,8 +420,9 @@ export class Store implements AsyncDisposable {
     if (inMemory || this.#ended) return inMemory
     const reference = this.#references.getBinary([queue.record.id, sequence])
     const body = this.#bodies.getBinary(sequence)
-    const found = reference && decodeReference(reference)
-    if (found && body && isBody(body, found)) return { header: found.header, body: body as Buffer }
+    if (!reference || !body) return undefined
+    const found = decodeReference(reference)
+    if (isBody(body, found)) return { header: found.header, body: body as Buffer }
     void queue.drop(sequence, 'unreadable')
     this.unreadable += 1
     this.onUnreadable?.(queue)

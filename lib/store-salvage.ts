@@ -131,7 +131,7 @@ export async function prepareStore(path: string): Promise<Prepared> {
   const file = LmdbFile.open(path)
   if (!file) throw new Error('no store: nothing in the file looks like one')
   try {
-    const contents = best(file)
+    const contents = readNewest(file)
     if (contents.version > STORE_VERSION)
       throw failure(
         'STORE_NEWER',
@@ -186,7 +186,7 @@ function putInPlace(path: string, fresh: string): void {
 }
 
 /** The newest state of which the main tree can be read; an empty one where there is none. */
-function best(file: LmdbFile): Contents {
+export function readNewest(file: LmdbFile): Contents {
   const named = file.snapshots()
   const newest = named[0] && readContents(file, named[0])
   if (newest && named.length === 2 && isReadable(newest)) return newest
@@ -278,9 +278,11 @@ class Salvager {
   /** Of queues, by id. */
   readonly #oldNames = new Map<number, string>()
   readonly #oldTables = new Map<string, { place: number; transaction: number; rank: number }>()
+  readonly #isFreeKnown: boolean
   #sequence: number
 
   constructor(path: string, file: LmdbFile, contents: Contents) {
+    this.#isFreeKnown = contents.snapshot.free !== undefined && !contents.findings.lost.has(FREE_TREE)
     this.#path = path
     this.#file = file
     this.#contents = contents
@@ -324,20 +326,23 @@ class Salvager {
   async #scan(): Promise<void> {
     const { findings } = this.#contents
     const { snapshot, newer } = this.#contents
-    const isFreeKnown = snapshot.free !== undefined && !findings.lost.has(FREE_TREE)
     let looked = 0
     for (const { page, number } of this.#file.pages(range(2, this.#file.pageCount))) {
       if (findings.pages[number] === USED) continue
       looked += 1
       if (looked % 10_000 === 0) await breathe()
       if (!page) continue
+      // It may be another page that was written to the wrong place.
+      const self = read64(page, 0)
       const damaged = findings.damaged.has(number)
-      if (damaged || (page.readUInt16LE(18) === LEAF && read64(page, 0) === number)) {
-        const transaction = damaged ? snapshot.transaction : read64(page, 8)
+      if (damaged || page.readUInt16LE(18) === LEAF) {
+        const isItself = damaged && self === number
+        const transaction = isItself ? snapshot.transaction : read64(page, 8)
         const isNewer = newer !== undefined && transaction > snapshot.transaction
-        const rank = isNewer ? 3 : damaged ? 2 : isFreeKnown && findings.pages[number] === FREE ? 0 : 1
+        const isFree = this.#isFreeKnown && findings.pages[self] === FREE
+        const rank = isNewer ? 3 : isItself ? 2 : isFree ? 0 : 1
         for (const at of this.#file.possibleNodes(page)) this.#lookAt(page, number, at, rank, transaction)
-      } else if (page.readUInt16LE(18) === OVERFLOW && read64(page, 0) === number)
+      } else if (page.readUInt16LE(18) === OVERFLOW && self === number)
         this.#runs.push({ first: number, pages: page.readUInt32LE(20), transaction: read64(page, 8) })
     }
   }
@@ -348,7 +353,9 @@ class Salvager {
     if (flags > BIG) return
     const key = keyOf(page, at)
     const place = placeOf(number, at)
-    const mayMiss = (tree: string) => rank === 3 || findings.mayMiss(tree, key)
+    // What is in use according to the list of free pages has fallen out of a tree, whatever its keys.
+    const isInUse = rank >= 2 || (rank === 1 && this.#isFreeKnown)
+    const mayMiss = (tree: string) => isInUse || findings.mayMiss(tree, key)
     const pair = readPair(page, at)
     if (pair) {
       if (mayMiss('references') && isReference(this.#value(page, at), pair.sequence, sealedFrom))
@@ -503,10 +510,13 @@ class Salvager {
       const isCurrent = bodies.find(sequence) >= 0
       // One whose body is where it belongs, and nobody else's, goes before those that have none.
       const left = (isCurrent && !referred.has(sequence) ? unread(queue) : room.get(queue)) ?? 0
-      if (taken.has(id) || (rank < 3 && isBounded && left <= 0)) continue
+      const isInUse = rank >= 2 || (rank === 1 && this.#isFreeKnown)
+      if (taken.has(id) || (!isInUse && isBounded && left <= 0)) continue
       // Where the body is gone from a tree that has all it should have, the entry was released.
-      if (rank < 3 && !isCurrent && !findings.mayMiss('bodies', numberKey(sequence))) continue
+      if (!isInUse && !isCurrent && !findings.mayMiss('bodies', numberKey(sequence))) continue
       if (rank === 0 && !isBounded && !isCurrent) continue
+      // Of one that is in another queue still, an old page says nothing.
+      if (rank === 0 && isCurrent && referred.has(sequence)) continue
       const entry = this.#entry(queue, sequence, place)
       const body = this.#body(entry)
       if (!body && rank === 0) continue

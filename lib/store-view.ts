@@ -5,9 +5,9 @@ import { asFailure, failure } from './errors.ts'
 import { LmdbFile, sortedBy } from './lmdb-file.ts'
 import { isHeld } from './lock.ts'
 import { type Books, STORE_FILE } from './queue.ts'
-import { type Contents, readContents } from './store-check.ts'
+import type { Contents } from './store-check.ts'
 import { decodeReference, isReference, type QueueRecord, STORE_VERSION } from './store-format.ts'
-import { describeFault } from './store-salvage.ts'
+import { describeFault, readNewest } from './store-salvage.ts'
 
 /**
  * What is on disk in a store, for people: of a program that runs or of one that is stopped. Read only, without the
@@ -68,15 +68,15 @@ export class StoreView implements AsyncDisposable {
     try {
       for (let attempt = 1; ; attempt += 1) {
         const file = LmdbFile.open(path)
-        const [snapshot] = file?.snapshots() ?? []
-        if (!file || !snapshot) throw new Error('nothing in the file says where its entries are')
-        const contents = readContents(file, snapshot)
+        if (!file) throw new Error('nothing in the file looks like a store')
+        const before = file.snapshots()[0]?.transaction
+        const contents = readNewest(file)
         if (contents.version > STORE_VERSION)
           throw failure(
             'STORE_NEWER',
             `${folder} was written by a newer Sightline. Look at it with that version.`,
           )
-        const isUnchanged = file.snapshots()[0]?.transaction === snapshot.transaction
+        const isUnchanged = file.snapshots()[0]?.transaction === before
         if (contents.findings.faultCount === 0 || isUnchanged)
           return new StoreView(fromFile(file, contents), contents)
         file[Symbol.dispose]()
