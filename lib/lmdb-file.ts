@@ -462,11 +462,12 @@ export class LmdbFile implements Disposable {
 
   /**
    * The nodes of a page that may be damaged, as far as they lie within it: what they hold has to be judged otherwise.
-   * @returns where each begins
+   * @returns where each begins, and whether it is one of those that the page says it has; another one may be a node
+   *   that was removed, or the page may be wrong
    */
-  *possibleNodes(page: Buffer): Generator<number> {
+  *possibleNodes(page: Buffer): Generator<{ at: number; isListed: boolean }> {
     const end = this.pageBytes - PAGE_HEADER_BYTES
-    // Not as many as the page says, but as many as there can be before the first node.
+    const lower = page.readUInt16LE(20)
     let first = end
     for (let n = 0; 2 * n + 2 <= first; n += 1) {
       const start = page.readUInt16LE(PAGE_HEADER_BYTES + 2 * n)
@@ -475,7 +476,7 @@ export class LmdbFile implements Disposable {
       const key = page.readUInt16LE(at + 6)
       if (key === 0 || key > KEY_BYTES_MAX || start + nodeBytes(page, at, LEAF) > end) continue
       first = Math.min(first, start)
-      yield at
+      yield { at, isListed: 2 * n + 2 <= lower }
     }
   }
 }

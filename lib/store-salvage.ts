@@ -233,7 +233,8 @@ function mainTrees(file: LmdbFile): Snapshot[] {
   const found: Snapshot[] = []
   for (const { page, number } of file.pages(range(2, file.pageCount))) {
     if (!page || page.readUInt16LE(18) !== LEAF || read64(page, 0) !== number) continue
-    const trees = [...file.possibleNodes(page)].filter((at) => nodeFlags(page, at) === SUBTREE)
+    const nodes = [...file.possibleNodes(page)].filter(({ isListed }) => isListed).map(({ at }) => at)
+    const trees = nodes.filter((at) => nodeFlags(page, at) === SUBTREE)
     if (trees.length < TREES.length - 1) continue // version 1 had no names
     const main: Tree = {
       flags: 0,
@@ -341,7 +342,8 @@ class Salvager {
         const isNewer = newer !== undefined && transaction > snapshot.transaction
         const isFree = this.#isFreeKnown && findings.pages[self] === FREE
         const rank = isNewer ? 3 : isItself ? 2 : isFree ? 0 : 1
-        for (const at of this.#file.possibleNodes(page)) this.#lookAt(page, number, at, rank, transaction)
+        for (const { at, isListed } of this.#file.possibleNodes(page))
+          this.#lookAt(page, number, at, isListed ? rank : 0, transaction)
       } else if (page.readUInt16LE(18) === OVERFLOW && self === number)
         this.#runs.push({ first: number, pages: page.readUInt32LE(20), transaction: read64(page, 8) })
     }
