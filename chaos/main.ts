@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { seeded } from '../test/kit/wait.ts'
+import { DAMAGE_TRIALS } from './damage.ts'
 import { LINE_TRIALS } from './scenarios.ts'
 import type { Trial, Verdict } from './trial.ts'
 
@@ -8,7 +9,7 @@ import type { Trial, Verdict } from './trial.ts'
  * was acknowledged is in the bucket, whole and once, and the books of every keeper balance. Loopback only, bounded,
  * seeded. Ends with one line, and 0 only where nothing was found.
  */
-const TRIALS: readonly Trial[] = [...LINE_TRIALS]
+const TRIALS: readonly Trial[] = [...LINE_TRIALS, ...DAMAGE_TRIALS]
 
 const HELP = `npm run chaos [-- --short] [-- --seed N] [-- TRIAL ...]
 
