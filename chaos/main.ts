@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { seeded } from '../test/kit/wait.ts'
+import { DAMAGE_TRIALS } from './damage.ts'
 import { HOSTILE_TRIALS } from './hostile.ts'
 import { OVERLOAD_TRIALS } from './overload.ts'
 import { LINE_TRIALS } from './scenarios.ts'

@@ -657,7 +657,7 @@ export class Store implements AsyncDisposable {
   }
 
   #roomInFile(): FileRoom {
-    const tables = [this.#bodies, this.#references, this.#queueRecords, this.#tables]
+    const tables = [this.#bodies, this.#references, this.#queueRecords, this.#tables, this.#names]
     const stats = tables.map((table) => table.getStats() as PageStats)
     const { root, free, lastPageNumber, pageSize } = stats[0] as PageStats
     const used = [...stats, root, free].reduce(
