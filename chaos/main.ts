@@ -12,7 +12,13 @@ import type { Trial, Verdict } from './trial.ts'
  * was acknowledged is in the bucket, whole and once, and the books of every keeper balance. Loopback only, bounded,
  * seeded. Ends with one line, and 0 only where nothing was found.
  */
-const TRIALS: readonly Trial[] = [...LINE_TRIALS, ...OVERLOAD_TRIALS, ...STORAGE_TRIALS, ...HOSTILE_TRIALS]
+const TRIALS: readonly Trial[] = [
+  ...LINE_TRIALS,
+  ...OVERLOAD_TRIALS,
+  ...STORAGE_TRIALS,
+  ...DAMAGE_TRIALS,
+  ...HOSTILE_TRIALS,
+]
 
 const HELP = `npm run chaos [-- --short] [-- --seed N] [-- TRIAL ...]
 
