@@ -47,11 +47,17 @@ export interface ConnectionHandler {
   canTell(client: Client, error: unknown): boolean
   /** In its turn, in place of the acknowledgement. Where it cannot be told, the connection is closed after that. */
   refused(client: Client, error: unknown, messageId: number): void
-  tooLarge(client: Client | undefined, bytes: number): void
+  tooLarge(client: Client | undefined, bytes: number, bytesMax: number): void
 }
 
 /** Read and not yet asked for by aedes: the connection is read no further, bytes. */
 const FOR_AEDES_BYTES_MAX = 256 * 1024
+
+/**
+ * Packets that are no messages, and whatever comes before CONNECT: the largest is a CONNECT with a will. aedes gathers a
+ * packet before it looks at it, and a megabyte of filters takes it longer than anyone can wait.
+ */
+const CONTROL_BYTES_MAX = 128 * 1024
 
 /** Read of a client that has not been let in yet: the connection is read no further, bytes. */
 const HANDSHAKE_BYTES_MAX = 1024 * 1024
@@ -80,6 +86,8 @@ export class Connection implements PacketSink {
   readonly #turns: Turn[] = []
   #unacknowledgedBytes = 0
   #client: Client | undefined
+  /** That have begun. */
+  #packets = 0
   /** Messages that aedes has and that have not been through the gate yet: what follows must not overtake them. */
   #withAedes = 0
   #forAedes: Buffer[] = []
@@ -95,7 +103,10 @@ export class Connection implements PacketSink {
   constructor(options: ConnectionOptions) {
     this.#options = options
     const { socket, packetBytesMax } = options
-    this.#reader = new PacketReader(packetBytesMax)
+    const controlBytesMax = Math.min(packetBytesMax, CONTROL_BYTES_MAX)
+    this.#reader = new PacketReader((first) =>
+      isPublish(first) && this.#packets > 1 ? packetBytesMax : controlBytesMax,
+    )
     this.#pubacks = new PubackWriter(socket)
     this.#packetRate = new Rate(options.packetsPerSecondMax)
     this.#byteRate = new Rate(options.bytesPerSecondMax)
@@ -118,7 +129,8 @@ export class Connection implements PacketSink {
     const { socket, handler } = this.#options
     const tooLarge = this.#reader.read(bytes, this)
     if (tooLarge > 0) {
-      handler.tooLarge(this.#client ?? (socket as { client?: Client }).client, tooLarge)
+      const client = this.#client ?? (socket as { client?: Client }).client
+      handler.tooLarge(client, tooLarge, this.#reader.bytesMax)
       socket.destroy()
       return false
     }
@@ -163,6 +175,7 @@ export class Connection implements PacketSink {
   }
 
   wants(first: number): boolean {
+    this.#packets += 1
     this.#packetRate.spend(1)
     if (this.#client) {
       if (first === PUBACK) return true

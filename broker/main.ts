@@ -1,18 +1,26 @@
 import { QlobberTrue } from 'qlobber'
-import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
+import { readClientFiles } from '../lib/certificates.ts'
+import { loadConfig, readSecret } from '../lib/config.ts'
+import { ControlServer } from '../lib/control.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog, throttled } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { warnOfOpenPassword } from '../lib/open-password.ts'
+import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
-import { Access } from './access.ts'
+import { reportDamage, storeHealth } from '../lib/store-report.ts'
+import { FORGET_COMMAND } from '../wire/forget.ts'
 import { Bridge } from './bridge.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
 import { Custody } from './custody.ts'
+import { brokerForget } from './forget.ts'
 import { senderOf } from './message.ts'
 import { Persistence } from './persistence.ts'
+import { brokerQuarantine } from './quarantine.ts'
 import { BRIDGE_CLIENT_ID_PREFIX, BrokerServer } from './server.ts'
 import { Sessions, TOPIC_MATCHING } from './sessions.ts'
+import { Users } from './users.ts'
 
 /** The broker, at the edge or in the cloud: the configuration makes the difference. @returns the exit status */
 export async function runBroker(options: RunOptions): Promise<number> {
@@ -28,6 +36,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
     await using store = await Store.open({ folder: config.store.folder, senderOf })
+    reportDamage(log, store)
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const sessions = Sessions.open({
@@ -47,8 +56,10 @@ export async function runBroker(options: RunOptions): Promise<number> {
       custody: true,
       retained: config.retained,
     })
+    for (const bridge of config.bridges)
+      warnOfOpenPassword(log, { url: bridge.url, password: bridge.password ?? bridge.passwordFile })
     await using bridges = new AsyncDisposableStack()
-    const uplinks = config.bridges.map((bridge) =>
+    const uplinks = config.bridges.map((bridge, at) =>
       bridges.use(
         Bridge.open({
           name: bridge.name,
@@ -62,7 +73,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
             connectMsMax: bridge.connectTimeout,
             username: bridge.username,
             password: readSecret(`bridge "${bridge.name}"`, bridge),
-            ca: readNamedFile(bridge.caFile, 'bridges.caFile')?.toString(),
+            ...readClientFiles(bridge, `bridges.${at}`, log),
           },
           topics: bridge.topics,
           inFlightMax: bridge.inFlightMax,
@@ -88,15 +99,10 @@ export async function runBroker(options: RunOptions): Promise<number> {
       lastNotRetained = message
       notRetained()
     }
+    using users = await Users.open(config, log)
     await using server = await BrokerServer.open({
       listeners: config.listeners,
-      access: new Access({
-        users: config.users.map((user) => ({
-          ...user,
-          password: readSecret(`user "${user.name}"`, user) ?? '',
-        })),
-        anonymous: config.users.length === 0,
-      }),
+      access: users.access,
       custody: new Custody({
         store,
         sessions,
@@ -128,6 +134,15 @@ export async function runBroker(options: RunOptions): Promise<number> {
       events: { refused: (code) => refused.inc({ code }), skipped: () => skipped.inc() },
       ownBridgeIds: new Set(config.bridges.map(bridgeClientId)),
     })
+    users.onGone = (names) => server.disconnect(names)
+    await using _control = await ControlServer.open({
+      folder: config.store.folder,
+      handlers: {
+        [QUARANTINE_COMMAND]: brokerQuarantine(store, new Set(config.bridges.map(({ name }) => name))),
+        [FORGET_COMMAND]: brokerForget(store),
+      },
+      log,
+    })
     gauge(metrics, 'broker_connections', 'Clients connected', [], (made) => made.set(server.connections))
     gauge(metrics, 'bridge_up', 'Whether a bridge is connected', ['bridge'], (made) => {
       for (const bridge of uplinks) made.set({ bridge: bridge.name }, bridge.connected ? 1 : 0)
@@ -135,11 +150,12 @@ export async function runBroker(options: RunOptions): Promise<number> {
     measureQueues(metrics, store)
     await using http = await HttpServer.open({
       ...config.http,
+      log,
       metrics,
       health: () => ({
         ok: store.fault === undefined,
         checks: {
-          store: store.fault ?? 'ok',
+          store: storeHealth(store),
           ...Object.fromEntries(
             uplinks.map((bridge) => [
               `bridge ${bridge.name}`,

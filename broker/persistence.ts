@@ -50,6 +50,8 @@ export interface MqttPacket {
   clientId?: string
 }
 
+/** Stands for a session that has no subscriptions: aedes believes only in those that have some [MQTT-3.2.2-2]. */
+export const NO_SUBSCRIPTION: Subscription = { topic: 'none', qos: 0 }
 /** A client's QoS 2 messages that it has not released yet. */
 const INCOMING_MAX = 1000
 const INCOMING_BYTES_MAX = 64 * 1024 * 1024
@@ -73,6 +75,12 @@ export class Persistence {
   readonly #retainedBounds: RetainedBounds
   /** Of these, those that aedes has not asked for yet. */
   readonly #gated = new Set<string>()
+
+  /** Subscriptions on their way to disk, by the packet's list of them. */
+  readonly #storing = new WeakMap<
+    readonly Subscription[],
+    { readonly clientId: string; readonly stored: Promise<void> }
+  >()
 
   constructor({ store, sessions, custody, retained }: PersistenceOptions) {
     this.#store = store
@@ -155,17 +163,17 @@ export class Persistence {
   }
 
   *#retained(patterns: readonly string[]): Generator<object> {
+    // All that have wildcards in one pass: one a pattern would stop everybody else for as long as there are patterns.
+    const matcher = new QlobberTrue(TOPIC_MATCHING)
+    const wild = patterns.filter((pattern) => /[#+]/.test(pattern))
+    for (const pattern of wild) matcher.add(pattern)
     for (const pattern of patterns) {
-      if (!/[#+]/.test(pattern)) {
-        const body = this.#store.get(TABLE_RETAINED, pattern)
-        if (body) yield this.#retainedPacket(body)
-        continue
-      }
-      const matcher = new QlobberTrue(TOPIC_MATCHING)
-      matcher.add(pattern)
-      for (const { key, value } of this.#store.entries(TABLE_RETAINED))
-        if (matcher.test(String(key))) yield this.#retainedPacket(value)
+      const body = wild.includes(pattern) ? undefined : this.#store.get(TABLE_RETAINED, pattern)
+      if (body) yield this.#retainedPacket(body)
     }
+    if (wild.length === 0) return
+    for (const { key, value } of this.#store.entries(TABLE_RETAINED))
+      if (matcher.test(String(key))) yield this.#retainedPacket(value)
   }
 
   #retainedPacket(body: Uint8Array): object {
@@ -177,13 +185,18 @@ export class Persistence {
 
   async addSubscriptions(
     client: ClientLike,
-    subscriptions: readonly (Subscription & { refused?: boolean })[],
+    subscriptions: readonly (Subscription & { allowed?: boolean })[],
   ): Promise<void> {
-    // aedes hands over all of a packet's subscriptions, those that were refused included
-    await this.#sessions.subscribe(
+    // aedes hands over all of a packet's subscriptions with each of them: those that were refused, and those that it finds
+    // malformed after this one, included.
+    const storing = this.#storing.get(subscriptions)
+    if (storing?.clientId === client.id) return storing.stored
+    const stored = this.#sessions.subscribe(
       client.id,
-      subscriptions.filter(({ refused }) => !refused).map(plainSubscription),
+      subscriptions.filter(({ allowed }) => allowed || !this.#custody).map(plainSubscription),
     )
+    this.#storing.set(subscriptions, { clientId: client.id, stored })
+    await stored
   }
 
   async removeSubscriptions(client: ClientLike, filters: readonly string[]): Promise<void> {
@@ -191,7 +204,9 @@ export class Persistence {
   }
 
   async subscriptionsByClient(client: ClientLike): Promise<Subscription[]> {
-    return [...(this.#sessions.get(client.id)?.subscriptions.values() ?? [])]
+    const session = this.#sessions.get(client.id)
+    if (this.#custody && session?.subscriptions.size === 0) return [NO_SUBSCRIPTION]
+    return [...(session?.subscriptions.values() ?? [])]
   }
 
   async subscriptionsByTopic(topic: string) {
@@ -313,7 +328,7 @@ export class Persistence {
     const key = incomingKey(client, packet.messageId)
     // Through our gate, and for aedes, which looks after that, the first time.
     if (this.#gated.delete(key)) throw new Error('no such packet')
-    const body = this.#incoming.has(key) ? this.#store.get(TABLE_INCOMING, key) : undefined
+    const body = this.hasIncoming(client, packet.messageId) ? this.#store.get(TABLE_INCOMING, key) : undefined
     if (!body) throw new Error('no such packet')
     return toPacket(unpackMessage(body), packet.messageId)
   }
@@ -326,6 +341,7 @@ export class Persistence {
   }
 
   async cleanIncoming(client: ClientLike): Promise<void> {
+    if (!this.#incomingOf.has(client.id)) return
     const prefix = incomingKey(client, undefined)
     for (const key of this.#incoming.keys()) {
       if (!key.startsWith(prefix)) continue
@@ -385,6 +401,34 @@ export class Persistence {
       if (!brokers[will.brokerId as string]) yield will
     }
   }
+}
+
+/**
+ * Takes messages out of what lies beside the queues. The receipt of a QoS 2 message stays, without its payload: its
+ * sender may send it again, and it would be taken for a new one.
+ * @returns how many; on disk when it resolves
+ */
+export async function forgetKept(
+  store: Store,
+  matches: (message: StoredMessage) => boolean,
+  dryRun: boolean,
+): Promise<{ retained: number; receipts: number }> {
+  const found = (table: string) =>
+    [...store.entries(table)]
+      .map(({ key, value }) => ({ key: String(key), message: unpackMessage(value) }))
+      .filter(({ message }) => message.payload.length > 0 && matches(message))
+  const retained = found(TABLE_RETAINED)
+  const receipts = found(TABLE_INCOMING)
+  if (!dryRun) {
+    const written = [
+      ...retained.map(({ key }) => store.remove(TABLE_RETAINED, key)),
+      ...receipts.map(({ key, message }) =>
+        store.put(TABLE_INCOMING, key, packMessage({ ...message, payload: Buffer.alloc(0) })),
+      ),
+    ]
+    await Promise.all(written)
+  }
+  return { retained: retained.length, receipts: receipts.length }
 }
 
 function parseWill(value: Uint8Array): MqttPacket {

@@ -146,6 +146,11 @@ export class Pump {
     this.run()
   }
 
+  /** Lent and not acknowledged. Whoever lends sees to it that some stay free. */
+  get lentIds(): number {
+    return this.#lent.size
+  }
+
   /** A message id that nothing in flight uses, for a message that comes from no queue. */
   lendId(): number {
     const id = this.#freeId()

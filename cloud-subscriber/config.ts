@@ -20,6 +20,8 @@ export const subscriberSchema = z.strictObject({
       password: z.string().min(1).optional(),
       passwordFile: z.string().min(1).optional(),
       caFile: z.string().min(1).optional(),
+      certFile: z.string().min(1).optional(),
+      keyFile: z.string().min(1).optional(),
       mqttVersion: z.union([z.literal(4), z.literal(5)]).default(4),
       shareGroup: z.string().refine(isName, 'must be letters, digits, dash and underscore').optional(),
       sessionExpiry: duration().prefault('7d'),
@@ -83,7 +85,7 @@ const ENTRY_HEADER_BYTES_MAX = 200_000
 
 /** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
 export function checkSubscriberConfig(config: SubscriberConfig): void {
-  refuseOpenHttp(config.http.host)
+  refuseOpenHttp(config.http)
   if (config.retention.ageMax < DAY_MS)
     throw failure(
       'CONFIG_INVALID',

@@ -1,19 +1,27 @@
-import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
+import { readClientFiles } from '../lib/certificates.ts'
+import { loadConfig, readSecret } from '../lib/config.ts'
+import { ControlServer } from '../lib/control.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { warnOfOpenPassword } from '../lib/open-password.ts'
+import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
+import { reportDamage, storeHealth } from '../lib/store-report.ts'
+import { FORGET_COMMAND } from '../wire/forget.ts'
 import { cropFilter } from '../wire/topics.ts'
 import { cacheCrop } from './buckets/bucket.ts'
 import { openBucket } from './buckets/open.ts'
 import { checkSubscriberConfig, subscriberSchema } from './config.ts'
 import { senderOf } from './entry.ts'
+import { subscriberForget } from './forget.ts'
 import { IndexWriter } from './gallery/index-files.ts'
 import { publishGallery } from './gallery/publish.ts'
 import { allowedWithoutLogin, galleryRoutes } from './gallery/serve.ts'
 import { Intake } from './intake.ts'
 import { SignedLinks } from './links.ts'
+import { saveRules, subscriberQuarantine } from './quarantine.ts'
 import { RecentIds } from './recent-ids.ts'
 import { Retention } from './retention.ts'
 import { Storer } from './store.ts'
@@ -62,6 +70,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
 
     await using bucket = await openBucket(config)
     await using store = await Store.open({ folder: config.inbox.folder, senderOf })
+    reportDamage(log, store)
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const inbox = store.queue('inbox', {
@@ -96,6 +105,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       index,
       cacheControl: cacheCrop(config.bucket.publicRead),
       writesMax: config.bucket.writesMax,
+      topicPrefix: config.topicPrefix,
       log,
       events: {
         stored: (header) => {
@@ -107,7 +117,29 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         failed: (code) => failed.inc({ code }),
       },
     })
+    const rules = { topicPrefix: config.topicPrefix, payloadBytesMax: config.payloadMax }
+    await saveRules(store, rules)
+    await using _control = await ControlServer.open({
+      folder: config.inbox.folder,
+      handlers: {
+        [QUARANTINE_COMMAND]: subscriberQuarantine({ store, inbox, quarantine, recent }, rules),
+        [FORGET_COMMAND]: subscriberForget({
+          store,
+          inbox,
+          quarantine,
+          recent,
+          bucket,
+          writer: config.name,
+          storer,
+          index,
+          log,
+        }),
+      },
+      log,
+    })
     const { broker } = config
+    const password = readSecret('"broker"', broker)
+    warnOfOpenPassword(log, { url: broker.url, password })
     const filter = cropFilter(config.topicPrefix)
     await using intake = Intake.open({
       link: {
@@ -121,12 +153,11 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         keepaliveS: Math.ceil(broker.keepalive / 1000),
         connectMsMax: broker.connectTimeout,
         username: broker.username,
-        password: readSecret('"broker"', broker),
-        ca: readNamedFile(broker.caFile, 'broker.caFile')?.toString(),
+        password,
+        ...readClientFiles(broker, 'broker', log),
       },
       filter: broker.shareGroup === undefined ? filter : `$share/${broker.shareGroup}/${filter}`,
-      topicPrefix: config.topicPrefix,
-      payloadBytesMax: config.payloadMax,
+      ...rules,
       reconnectMsMin: broker.reconnectMin,
       reconnectMsMax: broker.reconnectMax,
       store,
@@ -153,6 +184,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     }
     await using http = await HttpServer.open({
       ...config.http,
+      log,
       metrics,
       allowed: gallery.enabled ? allowedWithoutLogin(access) : undefined,
       routes: gallery.enabled ? galleryRoutes(bucket, access) : undefined,
@@ -161,7 +193,8 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         checks: {
           broker: intake.connected ? 'connected' : `away (${intake.fault})`,
           bucket: storer.fault ?? 'ok',
-          inbox: store.fault ?? `${storer.waiting} waiting`,
+          inbox: `${storer.waiting} waiting`,
+          store: storeHealth(store),
           quarantine: `${quarantine.size} messages`,
           retention: retention.fault ?? 'ok',
         },

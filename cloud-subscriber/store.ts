@@ -3,6 +3,7 @@ import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type ErrorCode, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import type { Message, Queue, Store } from '../lib/queue.ts'
+import { cropTopic } from '../wire/topics.ts'
 import type { Bucket } from './buckets/bucket.ts'
 import { decodeEntry, encodeEntry, type InboxHeader } from './entry.ts'
 import type { IndexEntry } from './gallery/index-files.ts'
@@ -33,6 +34,7 @@ export interface StorerOptions {
   /** Of the crops. */
   readonly cacheControl: string
   readonly writesMax: number
+  readonly topicPrefix: string
   readonly log: Log
   readonly events: {
     readonly stored: (header: InboxHeader) => void
@@ -117,6 +119,15 @@ export class Storer implements AsyncDisposable {
     return Math.max(0, this.#options.inbox.size - this.#written.size)
   }
 
+  /** Resolves when none of these entries is being written. Those that have left the inbox are not written again. */
+  async settled(sequences: ReadonlySet<number>): Promise<void> {
+    for (;;) {
+      const underWay = [...this.#active].filter(([sequence]) => sequences.has(sequence))
+      if (underWay.length === 0) return
+      await Promise.all(underWay.map(([, written]) => written))
+    }
+  }
+
   #run(): void {
     const { inbox } = this.#options
     if (this.#paused || this.#stopping || this.#abort.signal.aborted) return
@@ -197,10 +208,10 @@ export class Storer implements AsyncDisposable {
 
   /** It leaves the inbox when quarantine has it on disk. */
   async #quarantine(sequence: number, message: Message, fault: SightlineError): Promise<void> {
-    const { log, store, quarantine, inbox } = this.#options
+    const { log, store, quarantine, inbox, topicPrefix } = this.#options
     const { header, payload } = decodeEntry<InboxHeader>(message)
     const entry = {
-      topic: header.key,
+      topic: cropTopic(topicPrefix, header),
       receivedAtMs: Date.now(),
       reason: 'refused by the bucket',
       detail: fault.message,

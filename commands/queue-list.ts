@@ -1,12 +1,14 @@
 import { decodeMessage } from '../broker/message.ts'
 import { failure } from '../lib/errors.ts'
 import { type EntryView, type QueueView, StoreView } from '../lib/store-view.ts'
+import { ago, printable, size, table } from './table.ts'
 
 /** `sightline queue stats|ls`: what a program's store holds on disk, also that of a stopped one. */
 
 /** @returns a table of the queues, or a line of JSON for each. Errors: STORE_NOT_FOUND, STORE_CORRUPT */
 export async function queueStats(folder: string, json: boolean, now = Date.now()): Promise<string> {
   await using store = StoreView.open(folder)
+  sayFaults(store)
   const queues = store.queues()
   if (json) return queues.map((queue) => `${JSON.stringify(queue)}\n`).join('')
   if (queues.length === 0) return `${folder} holds no queues yet.\n`
@@ -24,6 +26,7 @@ export async function queueList(
   json: boolean,
 ): Promise<string> {
   await using store = StoreView.open(folder)
+  sayFaults(store)
   const entries = store.entries(name)
   if (!entries) {
     const names = store.queues().map((queue) => queue.name)
@@ -49,6 +52,14 @@ export async function queueList(
   return text
 }
 
+/** What is shown is what can be read. */
+function sayFaults({ faults, faultCount }: StoreView): void {
+  if (faultCount === 0) return
+  process.stderr.write(
+    `STORE_DAMAGED: ${faultCount} places of this store cannot be read (${faults.slice(0, 3).join('; ')}). Its program will save what it can at its next start.\n`,
+  )
+}
+
 /** What an entry's keeper says of it: a broker the topic, the subscriber's inbox the key, its quarantine the reason. */
 function describe({ header }: EntryView): Record<string, string> {
   if (header[0] !== 0x7b) return { topic: printable(decodeMessage({ header, body: Buffer.alloc(0) }).topic) }
@@ -56,9 +67,6 @@ function describe({ header }: EntryView): Record<string, string> {
   const text = (key: string) => (typeof about[key] === 'string' ? { [key]: printable(about[key]) } : {})
   return { ...text('key'), ...text('topic'), ...text('reason'), ...text('detail') }
 }
-
-/** A name from the wire must not drive the terminal. */
-const printable = (text: string) => text.replace(/\p{Cc}/gu, '\ufffd')
 
 function row({ name, books, bytes, oldestAtMs }: QueueView, now: number): string[] {
   const dropped = Object.entries(books.dropped).map(([reason, count]) => `${count} ${reason}`)
@@ -71,32 +79,4 @@ function row({ name, books, bytes, oldestAtMs }: QueueView, now: number): string
     String(books.forwarded),
     dropped.length === 0 ? '0' : dropped.join(', '),
   ]
-}
-
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((cells) => cells[at]?.length ?? 0)))
-  return rows
-    .map((cells) =>
-      cells
-        .map((cell, at) =>
-          at === 0 || at === cells.length - 1 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0),
-        )
-        .join('  ')
-        .trimEnd(),
-    )
-    .map((line) => `${line}\n`)
-    .join('')
-}
-
-function size(bytes: number): string {
-  if (bytes < 1000) return `${bytes} B`
-  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} KB`
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`
-}
-
-function ago(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1000))
-  if (seconds < 120) return `${seconds} s`
-  if (seconds < 7200) return `${Math.round(seconds / 60)} min`
-  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`
 }

@@ -8,7 +8,10 @@ export async function openBucket({
   http,
 }: Pick<SubscriberConfig, 'bucket' | 'http'>): Promise<Bucket> {
   if (bucket.type === 'folder')
-    return FolderBucket.open({ ...bucket, publicUrl: bucket.publicUrl ?? `http://${http.host}:${http.port}` })
+    return FolderBucket.open({
+      ...bucket,
+      publicUrl: bucket.publicUrl ?? `${http.tls ? 'https' : 'http'}://${http.host}:${http.port}`,
+    })
   const { S3Bucket } = await import('./s3.ts') // its SDK is large: only where it is used
   return S3Bucket.open(bucket)
 }

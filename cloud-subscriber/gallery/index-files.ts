@@ -4,6 +4,7 @@ import { Backoff } from '../../lib/backoff.ts'
 import { asFailure, failure } from '../../lib/errors.ts'
 import { type Log, throttled } from '../../lib/log.ts'
 import { isName, NAME_RULE } from '../../wire/names.ts'
+import { dayOf } from '../../wire/object-key.ts'
 import { type Bucket, CACHE_REVALIDATE } from '../buckets/bucket.ts'
 
 /**
@@ -228,6 +229,13 @@ export class IndexWriter implements AsyncDisposable {
     })
   }
 
+  /** Takes a device (`site/device`) off the list that the page filters by, until something of it comes again. */
+  unlist(device: string): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#devices.delete(device)) await this.#writeHead(false)
+    })
+  }
+
   /**
    * Takes the days that ended before a moment out of the head; `removeIndexDays` deletes their files.
    * @returns how many there were
@@ -312,10 +320,9 @@ export class IndexWriter implements AsyncDisposable {
   }
 
   async #enlist(): Promise<void> {
-    const key = `${INDEX_PREFIX}/writers.json`
-    const writers = (await readJson(this.#bucket, key, writersSchema, this.#log))?.writers ?? []
+    const writers = (await readJson(this.#bucket, WRITERS_KEY, writersSchema, this.#log))?.writers ?? []
     if (writers.includes(this.#writer)) return
-    await this.#put(key, JSON.stringify({ v: VERSION, writers: [...writers, this.#writer].sort() }))
+    await this.#put(WRITERS_KEY, JSON.stringify({ v: VERSION, writers: [...writers, this.#writer].sort() }))
   }
 
   async #checkAlone(): Promise<void> {
@@ -449,7 +456,7 @@ export class IndexWriter implements AsyncDisposable {
   }
 
   #chunkKey(day: string, n: number): string {
-    return `${INDEX_PREFIX}/${this.#writer}/${day}/${n}.json`
+    return chunkKey(this.#writer, day, n)
   }
 
   #remember(id: string): void {
@@ -466,6 +473,11 @@ export class IndexWriter implements AsyncDisposable {
       this.#open.delete(day)
     }
   }
+}
+
+/** The names of all that write the index of a bucket. */
+export async function readWriters(bucket: Bucket, log: Log): Promise<readonly string[]> {
+  return (await readJson(bucket, WRITERS_KEY, writersSchema, log))?.writers.filter(isName) ?? []
 }
 
 /**
@@ -491,10 +503,25 @@ export async function removeIndexDays(
 /** NaN for what is no day. */
 const endOf = (day: string) => (DAY_PATTERN.test(day) ? Date.parse(day) + 24 * 3_600_000 : Number.NaN)
 
-const headKey = (writer: string) => `${INDEX_PREFIX}/${writer}/head.json`
+/** What one writer's index lists, in the bucket as it is now; of the days given, or of all. */
+export async function* readIndex(
+  bucket: Bucket,
+  writer: string,
+  log: Log,
+  days?: readonly string[],
+): AsyncGenerator<IndexEntry> {
+  const head = await readJson(bucket, headKey(writer), headSchema, log)
+  for (const [day, { chunks }] of Object.entries(head?.days ?? {})) {
+    if (days && !days.includes(day)) continue
+    for (let n = 0; n < chunks; n += 1)
+      yield* ((await readJson(bucket, chunkKey(writer, day, n), chunkSchema, log)) ??
+        []) as unknown as IndexEntry[]
+  }
+}
 
-/** The same UTC day that wire/object-key.ts puts into the key. */
-const dayOf = (filedAtMs: number) => new Date(filedAtMs).toISOString().split('T')[0] as string
+const WRITERS_KEY = `${INDEX_PREFIX}/writers.json`
+const chunkKey = (writer: string, day: string, n: number) => `${INDEX_PREFIX}/${writer}/${day}/${n}.json`
+const headKey = (writer: string) => `${INDEX_PREFIX}/${writer}/head.json`
 
 /** One line, only what the format knows, in its order. */
 function rowOf(entry: IndexEntry): string {

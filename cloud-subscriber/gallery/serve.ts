@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { asFailure } from '../../lib/errors.ts'
+import { notFound } from '../../lib/http.ts'
 import { type Bucket, CACHE_CROP_S, CACHE_REVALIDATE, cacheCrop } from '../buckets/bucket.ts'
 import { isKey } from '../buckets/key.ts'
 import type { LinkQuery, SignedLinks } from '../links.ts'
@@ -15,14 +16,9 @@ import { readPage } from './page.ts'
  * Served are the page's files, `*.jpg` and the index, and nothing else that may lie in the bucket. A key has no
  * dot in front of any part (buckets/key.ts), so no address leads out of the bucket.
  */
-const HEADERS = {
-  'content-security-policy':
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
-  'cross-origin-resource-policy': 'same-origin',
-}
+const PAGE_POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 /** What `galleryRoutes` answers without the bucket: the page, its files, and the ways to it. */
 const PAGE_PATH = /^\/(gallery(\/([a-z]+\.(html|css|js|svg))?)?)?$/
 
@@ -55,13 +51,12 @@ export function galleryRoutes(
 ): (app: FastifyInstance) => Promise<void> {
   return async (app) => {
     const page = await readPage()
-    const toGallery = (_request: FastifyRequest, reply: FastifyReply) =>
-      reply.headers(HEADERS).redirect('/gallery/', 302)
+    const toGallery = (_request: FastifyRequest, reply: FastifyReply) => reply.redirect('/gallery/', 302)
     app.get('/', toGallery)
     app.get('/gallery', toGallery)
     for (const { key, body, contentType, cacheControl } of page) {
       const serve = (request: FastifyRequest, reply: FastifyReply) =>
-        send(request, reply, body, contentType, cacheControl)
+        send(request, reply.header('content-security-policy', PAGE_POLICY), body, contentType, cacheControl)
       app.get(`/${key}`, serve)
       if (key === 'gallery/index.html') app.get('/gallery/', serve)
     }
@@ -84,7 +79,7 @@ export function galleryRoutes(
         body = await bucket.read(key)
       } catch (error) {
         const { code, message } = asFailure(error)
-        return reply.code(503).headers(HEADERS).header('retry-after', '5').send({ code, message })
+        return reply.code(503).header('retry-after', '5').send({ code, message })
       }
       return body ? send(request, reply, body, kind.contentType, cacheControl) : notFound(reply)
     })
@@ -106,15 +101,11 @@ function isCrop(key: string): boolean {
 function refused(reply: FastifyReply, sentence: string): FastifyReply {
   return reply
     .code(403)
-    .headers({ ...HEADERS, 'cache-control': 'no-store' })
+    .header('cache-control', 'no-store')
     .type('text/html; charset=utf-8')
     .send(
       `<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Sightline</title>\n<p>${sentence}</p>\n</html>\n`,
     )
-}
-
-function notFound(reply: FastifyReply): FastifyReply {
-  return reply.code(404).headers(HEADERS).type('text/plain; charset=utf-8').send('There is nothing here.\n')
 }
 
 function send(
@@ -125,7 +116,7 @@ function send(
   cacheControl: string,
 ): FastifyReply {
   const etag = `"${createHash('sha1').update(body).digest('base64url')}"`
-  reply.headers({ ...HEADERS, etag, 'cache-control': cacheControl })
+  reply.headers({ etag, 'cache-control': cacheControl })
   // RFC 9110, 13.1.2: a list of entity tags, weak ones compared as if strong, or `*`.
   const known = request.headers['if-none-match']?.split(',').map((tag) => tag.trim().replace(/^W\//, ''))
   if (known?.some((tag) => tag === etag || tag === '*')) return reply.code(304).send()

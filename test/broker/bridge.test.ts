@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { Store, toBounds } from '../../lib/queue.ts'
+import { readCrop } from '../../wire/crop.ts'
+import { makeCrop } from '../kit/crops.ts'
 import { Mosquitto, skipWithoutMosquitto } from '../kit/mosquitto.ts'
 import { freePort } from '../kit/ports.ts'
 import { bridgeConfig, brokerConfig, missing, Program, type Test } from '../kit/programs.ts'
@@ -366,6 +368,65 @@ t.test('what the far broker will never take is set aside, whole, and the rest fl
     { topic: 'home/large', reason: 'too large', text: `99${large}` },
   ])
 })
+
+t.test('a bridge of another kind does not get its own messages back', async (t) => {
+  const broker = await Program.start(t, 'broker', brokerConfig(t))
+  const bridge = await RawClient.open(t, broker.port, 'foreign', { bridgeMode: true })
+  await bridge.subscribe('both/#', 1)
+  await publishAll(t, broker.port, 'both/x', ['theirs'])
+  bridge.publish('both/x', 'own')
+  await publishAll(t, broker.port, 'both/x', ['theirs too'])
+  await bridge.publishesReached(2)
+  t.strictSame(
+    bridge.publishes.map(({ payload }) => payload.toString()),
+    ['theirs', 'theirs too'],
+  )
+})
+
+for (const tryPrivate of [true, false])
+  t.test(
+    `from Mosquitto's bridge, which ${tryPrivate ? 'says' : 'does not say'} that it is one`,
+    { skip: skipWithoutMosquitto },
+    async (t) => {
+      const cloud = await Program.start(t, 'broker', cloudConfig(t))
+      const edge = await Mosquitto.start(t, [
+        'connection cloud',
+        `address 127.0.0.1:${cloud.port}`,
+        'topic # out 1',
+        `try_private ${tryPrivate}`,
+        'cleansession false',
+        'restart_timeout 1 1',
+        'max_inflight_messages 100',
+        'notifications false',
+      ])
+      const crops = Array.from({ length: 300 }, () => makeCrop())
+      const publish = async (part: typeof crops) => {
+        const device = await RawClient.open(t, edge.port, 'device', { clean: true })
+        for (const [n, { topic, payload }] of part.entries())
+          device.publish(topic, payload, { messageId: n + 1 })
+        await until('all are acknowledged', () => device.received.length === part.length)
+        await device.disconnect()
+      }
+      await publish(crops.slice(0, 100))
+      await until('some have crossed', async () => (await cloud.books('session/reader')).accepted > 0)
+      await publish(crops.slice(100, 200))
+      await cloud.kill()
+      await publish(crops.slice(200))
+      await cloud.start()
+      await edge.restart()
+      const reader = await RawClient.open(t, cloud.port, 'reader')
+      const came: Buffer[] = []
+      reader.onPacket = (packet) => {
+        if (packet.cmd !== 'publish') return
+        came.push(packet.payload as Buffer)
+        reader.send({ cmd: 'puback', messageId: packet.messageId as number })
+      }
+      for (const packet of reader.received) reader.onPacket(packet)
+      const ids = () => firsts(came.map((payload) => JSON.stringify(readCrop(payload))))
+      await until('all have crossed', () => ids().length === crops.length, 20_000)
+      t.strictSame(ids().sort(), crops.map(({ metadata }) => JSON.stringify({ crop: metadata })).sort())
+    },
+  )
 
 t.test('to Mosquitto', { skip: skipWithoutMosquitto }, async (t) => {
   const far = await Mosquitto.start(t)

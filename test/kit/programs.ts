@@ -110,7 +110,9 @@ export class Program {
     )
     this.#ready = ready
     const pin = (at: string) => ({ host: '127.0.0.1', port: Number(at.split(':').at(-1)) })
-    if (Array.isArray(ready.listeners)) this.config.listeners = ready.listeners.map((at) => pin(String(at)))
+    const given = (this.config.listeners ?? []) as readonly object[]
+    if (Array.isArray(ready.listeners))
+      this.config.listeners = ready.listeners.map((at, n) => ({ ...given[n], ...pin(String(at)) }))
     if (typeof ready.http === 'string') this.config.http = pin(ready.http)
   }
 

@@ -1,7 +1,8 @@
 import pino from 'pino'
 import t from 'tap'
-import type { Bucket, ObjectToStore } from '../../cloud-subscriber/buckets/bucket.ts'
+import type { Bucket, ListedObject, ObjectToStore } from '../../cloud-subscriber/buckets/bucket.ts'
 import { decodeEntry, encodeEntry, inboxHeader, type QuarantineHeader } from '../../cloud-subscriber/entry.ts'
+import { subscriberForget } from '../../cloud-subscriber/forget.ts'
 import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
 import { Storer } from '../../cloud-subscriber/store.ts'
 import { failure } from '../../lib/errors.ts'
@@ -54,9 +55,14 @@ class FlakyBucket implements Bucket {
   async read(): Promise<undefined> {
     return undefined
   }
-  async *list(): AsyncGenerator<never> {}
+  async *list(prefix: string): AsyncGenerator<ListedObject> {
+    for (const [key, { length }] of this.written)
+      if (key.startsWith(prefix)) yield { key, modifiedAtMs: 0, bytes: length }
+  }
   async *folders(): AsyncGenerator<never> {}
-  async remove(): Promise<void> {}
+  async remove(keys: readonly string[]): Promise<void> {
+    for (const key of keys) this.written.delete(key)
+  }
   url(key: string): string {
     return key
   }
@@ -79,6 +85,7 @@ async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBuck
     cacheControl: 'private',
     index: undefined,
     writesMax,
+    topicPrefix: 'sightline/v1',
     log: pino({ level: 'silent' }),
     events: {
       stored: () => {
@@ -191,10 +198,33 @@ t.test(
     const message = quarantine.read(quarantine.after(0) ?? 0)
     if (!message) throw new Error('quarantine is empty')
     const { header, payload } = decodeEntry<QuarantineHeader>(message)
-    t.match(header, { topic: refused, reason: 'refused by the bucket', detail: /does not like it/ })
+    t.match(header, {
+      topic: 'sightline/v1/home/pi/door/crop',
+      reason: 'refused by the bucket',
+      detail: /does not like it/,
+    })
     t.ok(payload.equals(poison?.payload as Buffer))
   },
 )
+
+t.test('what is forgotten on its way to the bucket does not stay there', async (t) => {
+  const { store, inbox, quarantine, recent, bucket, storer, add } = await line(t)
+  const gate = Promise.withResolvers<void>()
+  bucket.gate = gate.promise
+  const made = await add(20)
+  const refused = made[3]?.key
+  bucket.onCreate = (key) => (key === refused ? failure('BUCKET_REFUSED', 'No.') : undefined)
+  const log = pino({ level: 'silent' })
+  const forget = subscriberForget({ store, inbox, quarantine, recent, bucket, writer: 'x', storer, log })
+  const selection = { kind: 'device', site: 'home', device: 'pi' }
+  const forgotten = Array.fromAsync(forget({ selection, dryRun: false }, new AbortController().signal))
+  setTimeout(gate.resolve, 50)
+  t.match(await forgotten, [{ count: 20 }, { count: 0 }, { count: 7 }])
+  t.equal(bucket.written.size, 0)
+  await storer[Symbol.asyncDispose]()
+  t.strictSame(inbox.books, { accepted: 20, forwarded: 0, pending: 0, dropped: { forgotten: 20 } })
+  for (const { id } of made) t.ok(recent.has(id))
+})
 
 t.test('a bucket that refuses every object is at fault itself: nothing goes to quarantine', async (t) => {
   const { inbox, quarantine, bucket, counted, storer, add } = await line(t)
