@@ -9,6 +9,7 @@ import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
+import { reportDamage, storeHealth } from '../lib/store-report.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { Bridge } from './bridge.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
@@ -35,6 +36,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
     await using store = await Store.open({ folder: config.store.folder, senderOf })
+    reportDamage(log, store)
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const sessions = Sessions.open({
@@ -153,7 +155,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       health: () => ({
         ok: store.fault === undefined,
         checks: {
-          store: store.fault ?? 'ok',
+          store: storeHealth(store),
           ...Object.fromEntries(
             uplinks.map((bridge) => [
               `bridge ${bridge.name}`,

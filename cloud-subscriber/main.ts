@@ -8,6 +8,7 @@ import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
+import { reportDamage, storeHealth } from '../lib/store-report.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { cropFilter } from '../wire/topics.ts'
 import { cacheCrop } from './buckets/bucket.ts'
@@ -69,6 +70,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
 
     await using bucket = await openBucket(config)
     await using store = await Store.open({ folder: config.inbox.folder, senderOf })
+    reportDamage(log, store)
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const inbox = store.queue('inbox', {
@@ -191,7 +193,8 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         checks: {
           broker: intake.connected ? 'connected' : `away (${intake.fault})`,
           bucket: storer.fault ?? 'ok',
-          inbox: store.fault ?? `${storer.waiting} waiting`,
+          inbox: `${storer.waiting} waiting`,
+          store: storeHealth(store),
           quarantine: `${quarantine.size} messages`,
           retention: retention.fault ?? 'ok',
         },

@@ -8,6 +8,7 @@ import { ago, printable, size, table } from './table.ts'
 /** @returns a table of the queues, or a line of JSON for each. Errors: STORE_NOT_FOUND, STORE_CORRUPT */
 export async function queueStats(folder: string, json: boolean, now = Date.now()): Promise<string> {
   await using store = StoreView.open(folder)
+  sayFaults(store)
   const queues = store.queues()
   if (json) return queues.map((queue) => `${JSON.stringify(queue)}\n`).join('')
   if (queues.length === 0) return `${folder} holds no queues yet.\n`
@@ -25,6 +26,7 @@ export async function queueList(
   json: boolean,
 ): Promise<string> {
   await using store = StoreView.open(folder)
+  sayFaults(store)
   const entries = store.entries(name)
   if (!entries) {
     const names = store.queues().map((queue) => queue.name)
@@ -48,6 +50,14 @@ export async function queueList(
   if (!json && count > countMax) text += `... and ${count - countMax} more (--max)\n`
   if (!json && count === 0) text = `${name} is empty.\n`
   return text
+}
+
+/** What is shown is what can be read. */
+function sayFaults({ faults, faultCount }: StoreView): void {
+  if (faultCount === 0) return
+  process.stderr.write(
+    `STORE_DAMAGED: ${faultCount} places of this store cannot be read (${faults.slice(0, 3).join('; ')}). Its program will save what it can at its next start.\n`,
+  )
 }
 
 /** What an entry's keeper says of it: a broker the topic, the subscriber's inbox the key, its quarantine the reason. */

@@ -76,6 +76,12 @@ function make(file: string): void {
   }
 }
 
+/** Whether a process that runs holds a folder. */
+export function isHeld(folder: string): boolean {
+  const holder = readHolder(join(folder, 'lock'))
+  return holder !== undefined && isAlive(holder)
+}
+
 interface Holder {
   readonly pid: number
   readonly startedAt?: string

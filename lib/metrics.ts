@@ -118,4 +118,18 @@ export function measureQueues(registry: Registry, store: Store): void {
         made.set({ queue: name, reason }, count)
     }
   })
+  gauge(registry, 'store_damaged', 'Whether a damaged file lies beside the store', [], (made) =>
+    made.set(store.salvage ? 1 : 0),
+  )
+  gauge(
+    registry,
+    'store_salvaged_entries',
+    'Entries of the damaged file, by whether they could be read',
+    ['outcome'],
+    (made) => {
+      if (!store.salvage) return
+      made.set({ outcome: 'read' }, store.salvage.entriesRead)
+      made.set({ outcome: 'lost' }, store.salvage.entriesLost)
+    },
+  )
 }

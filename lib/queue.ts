@@ -6,7 +6,17 @@ import { bytesFree, DiskRoom, type FileRoom, isDiskFull, RESERVE_BYTES } from '.
 import { EntryIndex } from './entry-index.ts'
 import { failure, SightlineError } from './errors.ts'
 import { FolderLock } from './lock.ts'
-import { checkStoreFile } from './store-file.ts'
+import {
+  decodeReference,
+  encodeReference,
+  isBody,
+  openValue,
+  type QueueRecord,
+  STORE_VERSION,
+  sealRecord,
+  sealValue,
+} from './store-format.ts'
+import { type Prepared, prepareStore, type Salvage } from './store-salvage.ts'
 
 /**
  * The one durable store: every keeper's messages, until the next keeper has acknowledged them.
@@ -31,7 +41,6 @@ import { checkStoreFile } from './store-file.ts'
  * and go out together in the next one (group commit): the busier the store, the more messages share one flush.
  */
 
-const STORE_VERSION = 1
 /** Its name in a store's folder. */
 export const STORE_FILE = 'store.mdb'
 const EXPIRY_INTERVAL_MS = 1000
@@ -42,7 +51,6 @@ const RELEASES_MAX_WHEN_FULL = 32
 const PAGE_BYTES = 4096
 /** Copied by any transaction: the way down to what it changes, in every table, and the list of free pages. */
 const PAGES_A_TRANSACTION = 64
-const REFERENCE_START_BYTES = 13
 const FRESH_BYTES_MAX = 4 * 1024 * 1024
 /** More is not kept waiting for the next keepers. */
 const STAGED_BYTES_MAX = 8 * 1024 * 1024
@@ -76,14 +84,6 @@ export interface Books {
   readonly forwarded: number
   readonly pending: number
   readonly dropped: Readonly<Record<string, number>>
-}
-
-/** @internal As it is on disk. */
-export interface QueueRecord {
-  id: number
-  accepted: number
-  forwarded: number
-  dropped: Record<string, number>
 }
 
 export interface StoreOptions {
@@ -156,6 +156,14 @@ function newPromise(): PromiseWithResolvers<void> {
 export class Store implements AsyncDisposable {
   readonly folder: string
   readonly #senderOf: (header: Buffer) => string
+  /** What was found when the store's file was damaged; as long as the damaged file is still there. */
+  readonly salvage: Salvage | undefined
+  /** Called where an entry cannot be read and is dropped, as "unreadable". */
+  onUnreadable: ((queue: Queue) => void) | undefined
+  /** How many there were since the start. */
+  unreadable = 0
+  /** The file as it was when it was opened. */
+  readonly #before: Prepared
   readonly #lock: FolderLock
   readonly #room: DiskRoom
   readonly #root: RootDatabase<Uint8Array, string>
@@ -163,6 +171,9 @@ export class Store implements AsyncDisposable {
   readonly #references: Database<Uint8Array, [number, number]>
   readonly #queueRecords: Database<QueueRecord, string>
   readonly #tables: Database<Uint8Array, [string, TableKey]>
+  readonly #names: Database<Uint8Array, number>
+  /** Ids of queues whose name is on disk. */
+  readonly #named = new Set<number>()
   readonly #queues = new Map<string, Queue>()
   /** How many queues refer to a body, where it is more than one. */
   readonly #shared = new Map<number, number>()
@@ -197,9 +208,12 @@ export class Store implements AsyncDisposable {
     lock: FolderLock,
     root: RootDatabase<Uint8Array, string>,
     room: DiskRoom,
+    before: Prepared,
   ) {
     this.folder = folder
     this.#senderOf = senderOf ?? ONE_SENDER
+    this.salvage = before.salvage
+    this.#before = before
     this.#lock = lock
     this.#root = root
     this.#room = room
@@ -207,6 +221,7 @@ export class Store implements AsyncDisposable {
     this.#references = root.openDB('references', { encoding: 'binary' })
     this.#queueRecords = root.openDB('queues', { encoding: 'json' })
     this.#tables = root.openDB('tables', { encoding: 'binary' })
+    this.#names = root.openDB('names', { encoding: 'binary' })
   }
 
   /** Errors: STORE_LOCKED, STORE_NEWER, STORE_CORRUPT, FOLDER_UNWRITABLE, DISK_FULL (where there is none yet). */
@@ -226,9 +241,10 @@ export class Store implements AsyncDisposable {
     const room = new DiskRoom(folder, path)
     const lock = lockFolder(folder, room)
     let root: RootDatabase<Uint8Array, string> | undefined
+    let before: Prepared | undefined
     try {
       makeRoomToOpen(folder, path, room)
-      checkStoreFile(path)
+      before = await prepareStore(path)
       root = openLmdb<Uint8Array, string>({
         path,
         encoding: 'binary',
@@ -243,13 +259,8 @@ export class Store implements AsyncDisposable {
       })
       const version = root.get('version')
       if (version === undefined) await root.put('version', Buffer.from(String(STORE_VERSION)))
-      else if (Number(Buffer.from(version).toString()) > STORE_VERSION) {
-        throw failure(
-          'STORE_NEWER',
-          `${folder} was written by a newer Sightline. Install that version again, or name another folder.`,
-        )
-      }
-      const store = new Store(options, lock, root, room)
+      const store = new Store(options, lock, root, room, before)
+      if (version !== undefined && Number(Buffer.from(version).toString()) === 1) await store.#migrate()
       room.make()
       store.#recover()
       store.#lookForRoom()
@@ -257,6 +268,7 @@ export class Store implements AsyncDisposable {
       return store
     } catch (error) {
       await root?.close()
+      before?.[Symbol.dispose]()
       lock[Symbol.dispose]()
       if (error instanceof Error && error.name === 'SightlineError') throw error
       if (isDiskFull(error)) throw diskFull(folder, error)
@@ -268,6 +280,22 @@ export class Store implements AsyncDisposable {
     }
   }
 
+  /** From version 1, which had no checksums. References stay as they are: those after `sealedFrom` have one. */
+  async #migrate(): Promise<void> {
+    const records = [...this.#queueRecords.getRange({})]
+    const values = [...this.#tables.getRange({})]
+    const last = Number(Buffer.from(this.#root.get('sequence') ?? '0').toString())
+    await this.#root.batch(() => {
+      for (const { key, value } of records) {
+        void this.#queueRecords.put(key, sealRecord(key, value))
+        void this.#names.put(value.id, sealValue(Buffer.from(key)))
+      }
+      for (const { key, value } of values) void this.#tables.put(key, sealValue(value))
+      void this.#root.put('sealedFrom', Buffer.from(String(last + 1)))
+      void this.#root.put('version', Buffer.from(String(STORE_VERSION)))
+    })
+  }
+
   /** What the disk says: queues with their books, entries, shared bodies, the highest sequence number. */
   #recover(): void {
     const byId = new Map<number, Queue>()
@@ -277,13 +305,14 @@ export class Store implements AsyncDisposable {
       byId.set(record.id, queue)
       this.#queueId = Math.max(this.#queueId, record.id)
     }
+    for (const id of this.#names.getKeys({})) this.#named.add(id)
     const references = new Map<number, number>()
     const orphans: [number, number][] = []
     for (const { key, value } of this.#references.getRange({})) {
       const [id, sequence] = key
       const queue = byId.get(id)
       if (!queue) {
-        orphans.push([id, sequence]) // accepted for a session that was discarded in the same moment
+        orphans.push([id, sequence]) // of version 1: accepted for a session that was discarded in the same moment
         continue
       }
       const { atMs, bytes, key: entryKey, header } = decodeReference(value)
@@ -410,7 +439,8 @@ export class Store implements AsyncDisposable {
   /** What is on disk under this key. Writes under way are not seen. */
   get(table: string, key: TableKey): Uint8Array | undefined {
     if (this.#ended) return undefined // LMDB ends the process of whoever reads from what is closed
-    return this.#tables.get([table, key])
+    const sealed = this.#tables.get([table, key])
+    return sealed && openValue(sealed)
   }
 
   *entries(table: string): Generator<{ key: TableKey; value: Uint8Array }> {
@@ -419,7 +449,8 @@ export class Store implements AsyncDisposable {
       start: [table] as never,
       end: [table, AFTER_EVERY_KEY],
     })) {
-      yield { key: key[1], value }
+      const opened = openValue(value)
+      if (opened) yield { key: key[1], value: opened }
     }
   }
 
@@ -436,7 +467,13 @@ export class Store implements AsyncDisposable {
     if (inMemory || this.#ended) return inMemory
     const reference = this.#references.getBinary([queue.record.id, sequence])
     const body = this.#bodies.getBinary(sequence)
-    return reference && body && { header: decodeReference(reference).header, body: body as Buffer }
+    if (!reference || !body) return undefined
+    const found = decodeReference(reference)
+    if (isBody(body, found)) return { header: found.header, body: body as Buffer }
+    void queue.drop(sequence, 'unreadable')
+    this.unreadable += 1
+    this.onUnreadable?.(queue)
+    return undefined
   }
 
   #keepFresh(sequence: number, message: Message): void {
@@ -471,7 +508,9 @@ export class Store implements AsyncDisposable {
       this.#freshBytes -= this.#fresh.get(sequence)?.body.length ?? 0
       this.#fresh.delete(sequence)
     }
-    this.#next.releases.push({ queue: queue.record.id, sequence, body: shared === undefined, reason })
+    // A body whose pages are damaged stays where it is: LMDB would free whatever they say.
+    const body = shared === undefined && this.#before.mayFree(sequence)
+    this.#next.releases.push({ queue: queue.record.id, sequence, body, reason })
     return this.#schedule()
   }
 
@@ -553,9 +592,11 @@ export class Store implements AsyncDisposable {
     try {
       await this.#root.batch(() => {
         for (const { sequence, message, queues, key, atMs } of transaction.acceptances) {
+          const wanting = queues.filter(({ removed }) => !removed) // a session was discarded in the same moment
+          if (wanting.length === 0) continue
           void this.#bodies.put(sequence, message.body)
-          const reference = encodeReference(atMs, message, key)
-          for (const queue of queues) void this.#references.put([queue.record.id, sequence], reference)
+          const reference = encodeReference(sequence, atMs, message, key)
+          for (const queue of wanting) void this.#references.put([queue.record.id, sequence], reference)
         }
         void this.#root.put('sequence', sequence)
         for (const { queue, sequence, body } of transaction.releases) {
@@ -564,13 +605,16 @@ export class Store implements AsyncDisposable {
         }
         for (const { table, key, value } of transaction.table.values()) {
           if (value === undefined) void this.#tables.remove([table, key])
-          else void this.#tables.put([table, key], value)
+          else void this.#tables.put([table, key], sealValue(value))
         }
         for (const queue of dirty) {
           const { name, record } = queue
+          if (queue.removed) void this.#names.remove(record.id)
+          else if (!this.#named.has(record.id)) void this.#names.put(record.id, sealValue(Buffer.from(name)))
           if (!queue.removed) {
             const accepted = record.accepted - (notYet.get(queue) ?? 0)
-            void this.#queueRecords.put(name, withoutReleases({ ...record, accepted }, this.#next.releases))
+            const onDisk = withoutReleases({ ...record, accepted }, this.#next.releases)
+            void this.#queueRecords.put(name, sealRecord(name, onDisk))
           }
           // Not where a new queue has the name by now.
           else if (!this.#queues.has(name)) void this.#queueRecords.remove(name)
@@ -582,6 +626,10 @@ export class Store implements AsyncDisposable {
       return fault.code === 'DISK_FULL' && this.#room.giveUp() // a quota, say, which is not seen beforehand
     }
     this.#lookForRoom()
+    for (const { record, removed } of dirty) {
+      if (removed) this.#named.delete(record.id)
+      else this.#named.add(record.id)
+    }
     for (const { sequence, message, queues, safe } of transaction.acceptances) {
       if (queues.some((queue) => queue.holds(sequence))) this.#keepFresh(sequence, message)
       safe.resolve()
@@ -609,7 +657,7 @@ export class Store implements AsyncDisposable {
   }
 
   #roomInFile(): FileRoom {
-    const tables = [this.#bodies, this.#references, this.#queueRecords, this.#tables]
+    const tables = [this.#bodies, this.#references, this.#queueRecords, this.#tables, this.#names]
     const stats = tables.map((table) => table.getStats() as PageStats)
     const { root, free, lastPageNumber, pageSize } = stats[0] as PageStats
     const used = [...stats, root, free].reduce(
@@ -667,6 +715,7 @@ export class Store implements AsyncDisposable {
     await this.#schedule().catch(() => {})
     this.#ended = true
     await this.#root.close()
+    this.#before[Symbol.dispose]()
     this.#lock[Symbol.dispose]()
   }
 }
@@ -899,36 +948,6 @@ export class Queue {
       if (now - since <= this.bounds.ageMsMax) return
       if (!this.#held.has(at)) void this.drop(at, 'expired')
     }
-  }
-}
-
-/** 8 bytes time, 4 bytes size of the body, 1 byte length of the key, the key, the header. */
-function encodeReference(atMs: number, { header, body }: Message, key = ''): Buffer {
-  const keyBytes = Buffer.byteLength(key)
-  const reference = Buffer.allocUnsafe(REFERENCE_START_BYTES + keyBytes + header.length)
-  reference.writeDoubleBE(atMs, 0)
-  reference.writeUInt32BE(body.length, 8)
-  reference.writeUInt8(keyBytes, 12)
-  reference.write(key, REFERENCE_START_BYTES)
-  header.copy(reference, REFERENCE_START_BYTES + keyBytes)
-  return reference
-}
-
-/** @internal */
-export function decodeReference(value: Uint8Array): {
-  atMs: number
-  bytes: number
-  key: string | undefined
-  header: Buffer
-} {
-  const reference = Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-  const keyEnd = REFERENCE_START_BYTES + reference.readUInt8(12)
-  return {
-    atMs: reference.readDoubleBE(0),
-    bytes: reference.readUInt32BE(8),
-    key:
-      keyEnd > REFERENCE_START_BYTES ? reference.toString('utf8', REFERENCE_START_BYTES, keyEnd) : undefined,
-    header: reference.subarray(keyEnd),
   }
 }
 

@@ -1,0 +1,134 @@
+import { cpSync, rmSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { DAMAGES, type Damage, damage } from '../test/kit/damage.ts'
+import { missing, type Program } from '../test/kit/programs.ts'
+import { until } from '../test/kit/wait.ts'
+import { Line } from './line.ts'
+import { checksum, type Publisher } from './publisher.ts'
+import type { Trial, Verdict } from './trial.ts'
+
+/**
+ * A broker is killed with a backlog, its store's file is damaged, and it is started again: it runs, says what it could
+ * not read, and everything else reaches the bucket, whole.
+ */
+
+const STEP_MS_MAX = 60_000
+const FULL = { times: 3, backlog: 400 }
+const SHORT = { times: 1, backlog: 150 }
+/** Damages that can also take the books with them: then a broker cannot say how many it lost, and says that. */
+const NAMES = Object.keys(DAMAGES)
+
+export const DAMAGE_TRIALS: readonly Trial[] = [
+  {
+    name: 'damage',
+    what: 'a broker is killed with a backlog, and its file is damaged',
+    run: ({ short, random }) => run(short ? SHORT : FULL, random),
+  },
+]
+
+interface Site {
+  readonly keeper: Program
+  readonly queue: string
+  /** The crops have to wait there until `resume`. */
+  hold(): Promise<void>
+  resume(): Promise<void>
+}
+
+async function run({ times, backlog }: typeof FULL, random: () => number): Promise<Verdict> {
+  await using line = await Line.open()
+  const { edge, cloud, subscriber } = line.keepers
+  const sites: readonly Site[] = [
+    {
+      keeper: edge,
+      queue: 'bridge/cloud',
+      async hold() {
+        line.link.refuse()
+        line.link.cut()
+      },
+      resume: () => line.link.accept(),
+    },
+    {
+      keeper: cloud,
+      queue: 'session/sightline-subscriber',
+      hold: () => subscriber.kill(),
+      resume: () => subscriber.start(),
+    },
+  ]
+  const rounds = times * NAMES.length
+  const acknowledged = new Map<string, string>()
+  const tally = { rebuilt: 0, lost: 0, unknown: 0 }
+  const faults: string[] = []
+  for (let n = 0; n < rounds; n += 1) {
+    const name = NAMES[n % NAMES.length] as string
+    const site = sites[(n + Math.floor(n / NAMES.length)) % sites.length] as Site
+    const publisher = line.publisher({ count: backlog, perSecond: 1e6, bytes: [500, 20_000], random })
+    for (const fault of await round(site, publisher, DAMAGES[name] as Damage, random, tally))
+      faults.push(`${name}: ${fault}`)
+    for (const [id, sum] of publisher.acknowledged) acknowledged.set(id, sum)
+  }
+  await until('all is let go', () => settled(sites), STEP_MS_MAX).catch(() =>
+    faults.push('crops are left over'),
+  )
+  const stored = new Map((await line.bucket.keys()).map((key) => [basename(key, '.jpg'), key]))
+  let gone = 0
+  for (const [id, sum] of acknowledged) {
+    const key = stored.get(id)
+    if (key === undefined) gone += 1
+    else if (checksum(await line.bucket.read(key)) !== sum) faults.push(`${id} was changed on its way`)
+  }
+  const said = tally.lost + tally.unknown
+  if (gone > said) faults.push(`${gone} acknowledged crops are gone, and ${said} were said to be`)
+  return {
+    faults,
+    crops: acknowledged.size - gone,
+    said: `${rounds} times, ${tally.rebuilt} files rebuilt, ${acknowledged.size} acknowledged, ${gone} lost with their pages and said to be (${tally.lost} counted, ${tally.unknown} at most with books that were lost)`,
+  }
+}
+
+async function round(
+  { keeper, queue, hold, resume }: Site,
+  publisher: Publisher,
+  how: Damage,
+  random: () => number,
+  tally: { rebuilt: number; lost: number; unknown: number },
+): Promise<string[]> {
+  const { folder } = keeper.config.store as { folder: string }
+  const path = join(folder, 'store.mdb')
+  const older = join(folder, 'older')
+  const waiting = async () => (await keeper.books(queue)).pending
+  await hold()
+  const publishing = publisher.run(AbortSignal.timeout(STEP_MS_MAX))
+  await until('half a backlog', async () => (await waiting()) >= publisher.count / 2, STEP_MS_MAX)
+  cpSync(path, older)
+  await publishing
+  await until('a backlog', async () => (await waiting()) >= publisher.acknowledged.size, STEP_MS_MAX)
+  const before = (await keeper.books(queue)).dropped.unreadable ?? 0
+  await keeper.kill()
+  damage(path, how, { random, older })
+  const lines = keeper.log.length
+  await keeper.start()
+  await resume()
+  await until('the backlog is gone', async () => (await waiting()) === 0, STEP_MS_MAX)
+  const faults: string[] = []
+  const books = await keeper.books(queue)
+  const lost = (books.dropped.unreadable ?? 0) - before
+  const report = keeper.log.slice(lines).find(({ code }) => code === 'STORE_DAMAGED')
+  const { ok, checks } = await keeper.health()
+  if (missing(books) !== 0) faults.push(`the books do not balance: ${JSON.stringify(books)}`)
+  if (!ok) faults.push(`it is not well: ${JSON.stringify(checks)}`)
+  if (lost > 0 && !report) faults.push(`${lost} entries were lost, and the log does not say so`)
+  if (report && checks.store === 'ok') faults.push('its health does not speak of the damage')
+  const { movedTo, booksLost } = (report ?? {}) as { movedTo?: string; booksLost?: string[] }
+  if (movedTo !== undefined) {
+    tally.rebuilt += 1
+    rmSync(movedTo)
+  }
+  if (booksLost?.includes(queue)) tally.unknown += publisher.acknowledged.size
+  else tally.lost += Math.max(0, lost)
+  return faults
+}
+
+async function settled(sites: readonly Site[]): Promise<boolean> {
+  for (const { keeper, queue } of sites) if ((await keeper.books(queue)).pending > 0) return false
+  return true
+}

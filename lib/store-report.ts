@@ -1,0 +1,29 @@
+import { type Log, throttled } from './log.ts'
+import type { Store } from './queue.ts'
+import { describeSalvage } from './store-salvage.ts'
+
+/** What could not be read in a store, for the log: what was found when it was opened, and what is found later. */
+export function reportDamage(log: Log, store: Store): void {
+  const { salvage } = store
+  if (salvage) log.error({ code: 'STORE_DAMAGED', ...salvage }, describeSalvage(salvage))
+  let last: string | undefined
+  const warn = throttled((count) =>
+    log.error(
+      { code: 'STORE_DAMAGED', count, queue: last },
+      'Entries of the store cannot be read: they are dropped and counted as "unreadable". Look at the disk that holds it.',
+    ),
+  )
+  store.onUnreadable = ({ name }) => {
+    last = name
+    warn()
+  }
+}
+
+/** A store's state for `/healthz`: a damaged file that was dealt with is no reason to start again, and is said. */
+export function storeHealth(store: Store): string {
+  if (store.fault !== undefined) return store.fault
+  const said = store.salvage ? [describeSalvage(store.salvage)] : []
+  if (store.unreadable > 0)
+    said.push(`${store.unreadable} entries could not be read since the start and were dropped.`)
+  return said.length > 0 ? said.join(' ') : 'ok'
+}
