@@ -34,6 +34,14 @@ async function checkContents(what: string, folder: string): Promise<Finding[]> {
   const findings: Finding[] = []
   try {
     await using store = StoreView.open(folder)
+    if (store.faultCount > 0)
+      findings.push(
+        fail(
+          what,
+          `damaged: ${store.faultCount} places cannot be read (${printable(store.faults[0] ?? '')})`,
+          'Look at the disk, and keep a copy of the folder. At its next start the program saves what can be read, and moves the damaged file aside.',
+        ),
+      )
     const waiting: string[] = []
     for (const { name, books, bytes, oldestAtMs } of store.queues()) {
       const { accepted, forwarded, pending, dropped } = books
