@@ -71,7 +71,7 @@ t.test('a set-up that works is said to, and is as it was afterwards', async (t) 
     /^ok {4}port 127\.0\.0\.1:\d+: in use by this program, which runs: process \d+ \(node main\.ts\)$/m,
   )
   t.match(stdout, /^ok {4}running broker: store: ok$/m)
-  t.match(stdout, /^ok {4}store .*: readable; in use by process \d+; nothing waits$/m)
+  t.match(stdout, /^ok {4}store .*: its books can be read; in use by process \d+; nothing waits$/m)
   t.match(
     stdout,
     /^ok {4}broker: mqtt:.* as "door": round trip .* ms, CONNACK after \d+ ms, PUBACK after \d+ ms$/m,
