@@ -1,13 +1,30 @@
 import { readFileSync } from 'node:fs'
+import { certs } from './commands/certs.ts'
 import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
+import { forget } from './commands/forget.ts'
+import { link } from './commands/link.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
+import { quarantine } from './commands/quarantine.ts'
 import { queue } from './commands/queue.ts'
+import { users } from './commands/users.ts'
 import { asFailure, failure } from './lib/errors.ts'
 
 /** `sightline <command>`. */
-const COMMANDS: Readonly<Record<string, Command>> = { demo, device, broker, subscriber, config, queue }
+const COMMANDS: Readonly<Record<string, Command>> = {
+  demo,
+  device,
+  broker,
+  subscriber,
+  config,
+  queue,
+  quarantine,
+  forget,
+  link,
+  users,
+  certs,
+}
 
 function usage(): string {
   const width = Math.max(...Object.keys(COMMANDS).map((name) => name.length))

@@ -1,52 +1,83 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { QlobberTrue } from 'qlobber'
+import { Logins } from '../lib/logins.ts'
+import type { Account } from '../lib/users.ts'
 import { TOPIC_MATCHING } from './sessions.ts'
 
 /** Who may connect, publish and subscribe where. */
-export interface User {
-  readonly name: string
-  readonly password: string
-  /** Topic filters. */
-  readonly publish: readonly string[]
-  readonly subscribe: readonly string[]
-}
 
 export interface AccessOptions {
-  readonly users: readonly User[]
+  readonly accounts: readonly Account[]
   /** Whether a client without a user name may do everything. Only ever on loopback: config.ts sees to it. */
   readonly anonymous: boolean
 }
 
+export interface Credentials {
+  /** undefined where the client gave none */
+  readonly username: string | undefined
+  readonly password: Buffer | undefined
+  /** The common name of a client certificate that TLS has verified. */
+  readonly certificateName: string | undefined
+  /** The client's IP address. */
+  readonly address: string
+}
+
+/** `user` is undefined for an anonymous client. Busy: too many logins at once, or too many failures from there. */
+export type Admission = { readonly user: string | undefined } | { readonly refused: 'denied' | 'busy' }
+
 interface Rights {
-  readonly passwordHash: Buffer
+  readonly account: Account
   readonly publish: QlobberTrue
   readonly subscribe: ReadonlySet<string>
   readonly subscribeMatcher: QlobberTrue
 }
 
 export class Access {
-  readonly #rights = new Map<string, Rights>()
+  readonly #logins = new Logins()
   readonly #anonymous: boolean
+  #rights: ReadonlyMap<string, Rights>
 
-  constructor({ users, anonymous }: AccessOptions) {
+  constructor({ accounts, anonymous }: AccessOptions) {
     this.#anonymous = anonymous
-    for (const { name, password, publish, subscribe } of users) {
-      this.#rights.set(name, {
-        passwordHash: digest(password),
-        publish: matcher(publish),
-        subscribe: new Set(subscribe),
-        subscribeMatcher: matcher(subscribe),
-      })
-    }
+    this.#rights = rightsByName(accounts)
   }
 
-  /** @param user undefined where the client gave none */
-  mayConnect(user: string | undefined, password: Buffer | undefined): boolean {
-    if (user === undefined) return this.#anonymous
-    const rights = this.#rights.get(user)
-    // Compared for unknown users too, so that time does not tell which names exist.
-    const matches = timingSafeEqual(digest(password ?? ''), rights?.passwordHash ?? digest('\0'))
-    return rights !== undefined && matches
+  /** Never rejects. */
+  async authenticate({ username, password, certificateName, address }: Credentials): Promise<Admission> {
+    if (certificateName !== undefined) {
+      // Removing the user is how a certificate is revoked.
+      const known = mayUseMqtt(this.#rights.get(certificateName))
+      const same = username === undefined || username === certificateName
+      return known && same ? { user: certificateName } : { refused: 'denied' }
+    }
+    if (username === undefined) return this.#anonymous ? { user: undefined } : { refused: 'denied' }
+    const rights = this.#rights.get(username)
+    const verdict = await this.#logins.check({
+      name: username,
+      password: password ?? Buffer.alloc(0),
+      secret: rights?.account.secret,
+      address,
+    })
+    if (verdict !== 'right') return { refused: verdict === 'busy' ? 'busy' : 'denied' }
+    // The users may have changed meanwhile: then it has to ask again.
+    const now = this.#rights.get(username)
+    if (now?.account.secret !== rights?.account.secret) return { refused: 'busy' }
+    return mayUseMqtt(now) ? { user: username } : { refused: 'denied' }
+  }
+
+  /**
+   * Other accounts from now on.
+   * @returns the users whose connections have to go: removed, with another password, or with less rights
+   */
+  replace(accounts: readonly Account[]): ReadonlySet<string> {
+    const before = this.#rights
+    this.#rights = rightsByName(accounts)
+    this.#logins.keepOnly(new Set(this.#rights.keys()))
+    const gone = new Set<string>()
+    for (const [name, { account }] of before) {
+      const now = this.#rights.get(name)?.account
+      if (!now || now.secret !== account.secret || !includes(now.rights, account.rights)) gone.add(name)
+    }
+    return gone
   }
 
   mayPublish(user: string | undefined, topic: string): boolean {
@@ -83,4 +114,31 @@ function matcher(filters: readonly string[]): QlobberTrue {
   return all
 }
 
-const digest = (secret: string | Buffer) => createHash('sha256').update(secret).digest()
+function rightsByName(accounts: readonly Account[]): ReadonlyMap<string, Rights> {
+  return new Map(
+    accounts.map((account) => {
+      const { publish, subscribe } = account.rights
+      return [
+        account.name,
+        {
+          account,
+          publish: matcher(publish),
+          subscribe: new Set(subscribe),
+          subscribeMatcher: matcher(subscribe),
+        },
+      ]
+    }),
+  )
+}
+
+/** Not where the user has no rights but to look at pages. */
+function mayUseMqtt(rights: Rights | undefined): boolean {
+  return rights !== undefined && rights.account.rights.publish.length + rights.subscribe.size > 0
+}
+
+/** Filter by filter: a user who has got a wider one in place of several is asked to come again, which does no harm. */
+function includes(wider: Account['rights'], narrower: Account['rights']): boolean {
+  return (['publish', 'subscribe'] as const).every((what) =>
+    narrower[what].every((filter) => wider[what].includes(filter)),
+  )
+}

@@ -4,16 +4,18 @@ import { Backoff } from '../lib/backoff.ts'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import { type LinkOptions, MqttLink } from '../lib/mqtt-link.ts'
-import type { Queue } from '../lib/queue.ts'
+import type { Queue, Store } from '../lib/queue.ts'
 import type { Uplink } from './custody.ts'
-import type { StoredMessage } from './message.ts'
+import { decodeMessage, type StoredMessage } from './message.ts'
 import { type FarEnd, Pump } from './pump.ts'
+import { decodeNotice, newRefusalsTopic } from './refusals.ts'
 import { TOPIC_MATCHING } from './sessions.ts'
 
 /**
  * A pump whose far end is another broker. Its queue is on disk; what the other broker has acknowledged leaves it.
  * A window of publishes is in flight, so a long round trip costs no throughput. A connection that ends, however it
- * ends, is followed by another one after a jittered wait; what was unacknowledged goes first.
+ * ends, is followed by another one after a jittered wait; what was unacknowledged goes first. A message that the other
+ * broker will never take is set aside in quarantine, so that the rest flows.
  */
 
 export interface BridgeTopic {
@@ -32,8 +34,20 @@ export interface BridgeOptions {
   readonly reconnectMsMax: number
   /** A window that has not moved for so long means a dead link, whatever the socket says, ms. */
   readonly acknowledgeMsMax: number
+  readonly store: Store
   readonly queue: Queue
+  /** What the other broker will never take, whole, with the reason. */
+  readonly quarantine: Queue
   readonly log: Log
+}
+
+/** Beside a message in quarantine; `sightline quarantine` shows it. */
+export interface QuarantineHeader {
+  readonly topic: string
+  readonly qos: 0 | 1 | 2
+  readonly receivedAtMs: number
+  readonly reason: string
+  readonly detail: string
 }
 
 export class Bridge implements Uplink, FarEnd, AsyncDisposable {
@@ -45,6 +59,10 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
   #lastFault: SightlineError | undefined
   #link: MqttLink | undefined
   #lastProgressMs = Date.now()
+  /** What the other broker takes, where it has said so. */
+  #packetBytesMax = Number.POSITIVE_INFINITY
+  /** Why something stays in the queue that should leave it. */
+  #stuck: string | undefined
 
   private constructor(options: BridgeOptions) {
     this.#options = options
@@ -70,6 +88,10 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     return this.#options.queue
   }
 
+  get quarantine(): Queue {
+    return this.#options.quarantine
+  }
+
   get connected(): boolean {
     return this.#link !== undefined
   }
@@ -78,9 +100,9 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     return this.#pump.flights.size
   }
 
-  /** Why it is not connected, for people. */
+  /** Why it is not connected, or does not get on, for people. */
   get fault(): string | undefined {
-    return this.#link ? undefined : (this.#lastFault?.message ?? 'connecting')
+    return this.#link ? this.#stuck : (this.#lastFault?.message ?? 'connecting')
   }
 
   wants(topic: string): boolean {
@@ -89,12 +111,71 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
 
   publish({ topic, payload }: StoredMessage, messageId: number, dup: boolean): boolean {
     if (!this.#link) return false
-    if (payload.length + topic.length + 16 > this.#link.packetBytesMaxOfBroker) {
+    const mapped = this.#mapped(topic)
+    const bytesMax = Math.min(this.#link.packetBytesMaxOfBroker, this.#packetBytesMax)
+    const bytes = packetBytes(mapped, payload)
+    if (bytes > bytesMax) {
       // It would end the connection each time it is sent, and everything behind it would wait for ever.
-      setImmediate(() => this.#pump.reject(messageId, 'too large for the far broker'))
+      const detail = `${bytes} bytes, and ${this.#options.link.url} takes ${bytesMax}`
+      setImmediate(() => this.#setAside(messageId, 'too large', detail))
       return true
     }
-    return this.#link.publish({ topic: this.#mapped(topic), payload, dup, messageId })
+    return this.#link.publish({ topic: mapped, payload, dup, messageId })
+  }
+
+  /** It leaves the queue when quarantine has it on disk; where that is full, it stays, and nothing is lost. */
+  #setAside(messageId: number, reason: string, detail: string): void {
+    const { store, quarantine, log, name } = this.#options
+    const sequence = this.#pump.find(messageId)
+    const stored = sequence === undefined ? undefined : this.queue.read(sequence)
+    if (!stored) return
+    const { topic, qos, payload } = decodeMessage(stored)
+    const header: QuarantineHeader = { topic, qos, receivedAtMs: Date.now(), reason, detail }
+    const failed = (error: unknown) => {
+      const fault = asFailure(error)
+      this.#stuck = `cannot set aside what ${this.#options.link.url} does not take: ${fault.message}`
+      log.error({ bridge: name, code: fault.code, topic, reason, detail }, this.#stuck)
+    }
+    try {
+      store.accept({ header: Buffer.from(JSON.stringify(header)), body: payload }, [quarantine]).then(() => {
+        log.warn(
+          { bridge: name, code: 'SET_ASIDE', topic, reason, detail },
+          'set a message aside that the other broker will never take; see: sightline quarantine',
+        )
+        this.#stuck = undefined
+        this.#pump.reject(messageId, 'quarantined')
+      }, failed)
+    } catch (error) {
+      failed(error)
+    }
+  }
+
+  #onNotice(payload: Buffer): void {
+    const notice = decodeNotice(payload)
+    if (!notice) return
+    this.#lastProgressMs = Date.now()
+    if ('packetBytesMax' in notice) {
+      this.#packetBytesMax = notice.packetBytesMax
+      return
+    }
+    const { messageId, code, message } = notice
+    const reason = REASONS[code]
+    // Any other refusal passes (a full disk, a full queue): the connection ends, and the message comes again.
+    if (reason !== undefined) this.#setAside(messageId, reason, `${code}: ${message}`)
+  }
+
+  /** MQTT 5. Some refusals pass: then the message waits for the next connection, with what is behind it. */
+  #refused(link: MqttLink, messageId: number, reasonCode: number): void {
+    const detail = `reason code 0x${reasonCode.toString(16)}`
+    const reason = FINAL_REASON_CODES[reasonCode]
+    if (reason !== undefined) this.#setAside(messageId, reason, detail)
+    else
+      link.destroy(
+        failure(
+          'BROKER_UNREACHABLE',
+          `${this.#options.link.url} does not take messages at the moment (${detail}).`,
+        ),
+      )
   }
 
   release(): boolean {
@@ -137,7 +218,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     link.on('drain', () => this.#pump.run())
     link.on('puback', (messageId, reasonCode) => {
       this.#lastProgressMs = Date.now()
-      if (reasonCode >= 0x80) this.#pump.reject(messageId, 'refused by the far broker')
+      if (reasonCode >= 0x80) this.#refused(link, messageId, reasonCode)
       else this.#pump.acknowledge(messageId)
     })
     const onAbort = () => ended.resolve(undefined)
@@ -154,6 +235,13 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
         )
       }
     }, WATCH_INTERVAL_MS)
+    this.#packetBytesMax = Number.POSITIVE_INFINITY
+    const refusals = newRefusalsTopic()
+    link.on('publish', ({ topic, payload }) => {
+      if (topic === refusals) this.#onNotice(payload)
+    })
+    // Not every broker lets it: then there is nothing to hear. What it takes is to be known before the first message.
+    await Promise.race([link.subscribe(refusals, 0).catch(() => {}), ended.promise])
     this.#link = link
     if (link.closed) ended.resolve(undefined)
     else this.#pump.attach(this, link.sendMax)
@@ -186,6 +274,26 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     this.#abort.abort(new Error('the bridge is closing'))
     await this.#running
   }
+}
+
+/** Reasons of refusals in quarantine, by code. */
+const REASONS: Readonly<Record<string, string>> = {
+  NOT_ALLOWED: 'not allowed',
+  TOPIC_INVALID: 'wrong topic',
+  PAYLOAD_TOO_LARGE: 'too large',
+}
+
+/** MQTT 5, 3.4.2.1: those that time does not mend. */
+const FINAL_REASON_CODES: Readonly<Record<number, string>> = {
+  135: 'not allowed',
+  144: 'wrong topic',
+  153: 'wrong payload',
+}
+
+/** Of a PUBLISH at QoS 1, as MQTT counts it; MQTT 5 has a byte more. */
+function packetBytes(topic: string, payload: Buffer): number {
+  const body = 2 + Buffer.byteLength(topic) + 2 + 1 + payload.length
+  return 1 + (body < 128 ? 1 : body < 16_384 ? 2 : body < 2_097_152 ? 3 : 4) + body
 }
 
 const WATCH_INTERVAL_MS = 1000

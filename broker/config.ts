@@ -1,9 +1,10 @@
 import { z } from 'zod'
-import { commonShape, duration, httpShape, port, size } from '../lib/config.ts'
+import { commonShape, duration, httpShape, mutualTlsShape, port, size } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http.ts'
 import { parseBrokerUrl } from '../lib/mqtt-link.ts'
 import { isName } from '../wire/names.ts'
+import { checkUser, userShape } from '../wire/users.ts'
 
 const filter = () => z.string().min(1).max(1024)
 
@@ -29,20 +30,28 @@ export const brokerSchema = z.strictObject({
   ...commonShape,
   name: z.string().refine(isName, 'must be letters, digits, dash and underscore').default('broker'),
   listeners: z
-    .array(z.strictObject({ host: z.string().min(1).default('127.0.0.1'), port: port().default(1883) }))
+    .array(
+      z.strictObject({
+        host: z.string().min(1).default('127.0.0.1'),
+        port: port().default(1883),
+        tls: mutualTlsShape().optional(),
+        plaintext: z.boolean().default(false),
+      }),
+    )
     .min(1)
     .prefault([{}]),
   users: z
     .array(
-      z.strictObject({
-        name: z.string().min(1).max(200),
-        password: z.string().min(1).optional(),
-        passwordFile: z.string().min(1).optional(),
-        publish: z.array(filter()).default([]),
-        subscribe: z.array(filter()).default([]),
-      }),
+      z
+        .strictObject({
+          ...userShape,
+          password: z.string().min(1).optional(),
+          passwordFile: z.string().min(1).optional(),
+        })
+        .superRefine(checkUser),
     )
     .default([]),
+  usersFile: z.string().min(1).optional(),
   store: z.strictObject({ folder: z.string().min(1).default('data/broker') }).prefault({}),
   queues: z
     .array(
@@ -59,6 +68,14 @@ export const brokerSchema = z.strictObject({
       // A reader that nobody declared and that went away must not stop everyone who publishes.
       ...bounds('1GB', 100_000, '7d', 'drop-oldest'),
       inFlightMax: z.number().int().min(1).max(10_000).default(64),
+      countMax: z.number().int().positive().default(10_000),
+      subscriptionsMax: z.number().int().positive().default(1000),
+    })
+    .prefault({}),
+  retained: z
+    .strictObject({
+      entriesMax: z.number().int().positive().default(20_000),
+      bytesMax: size().prefault('100MB'),
     })
     .prefault({}),
   bridges: z
@@ -68,6 +85,8 @@ export const brokerSchema = z.strictObject({
         url: z.string().min(1),
         ...credentials,
         caFile: z.string().min(1).optional(),
+        certFile: z.string().min(1).optional(),
+        keyFile: z.string().min(1).optional(),
         clientId: z.string().min(1).max(200).optional(),
         topics: z
           .array(
@@ -81,6 +100,9 @@ export const brokerSchema = z.strictObject({
         reconnectMin: duration().prefault('200ms'),
         reconnectMax: duration().prefault('30s'),
         ...bounds('20GB', 1_000_000, '30d'),
+        // Full, it refuses: what stands in the queue then stays there, and nothing is lost.
+        quarantine: z.strictObject(bounds('1GB', 10_000, '30d')).prefault({}),
+        mqttVersion: z.union([z.literal(4), z.literal(5)]).default(4),
       }),
     )
     .default([]),
@@ -88,6 +110,10 @@ export const brokerSchema = z.strictObject({
   limits: z
     .strictObject({
       connectionsMax: z.number().int().positive().default(2000),
+      connectionsPerAddressMax: z.number().int().positive().default(1000),
+      connectTimeout: duration().prefault('10s'),
+      packetsPerSecondMax: z.number().int().positive().default(10_000),
+      bytesPerSecondMax: size().prefault('200MB'),
       packetMax: size().prefault('16MB'),
       clientIdBytesMax: z.number().int().min(23).max(1024).default(256),
       topicBytesMax: z.number().int().min(64).max(1024).default(512),
@@ -101,22 +127,42 @@ export type BrokerConfig = z.output<typeof brokerSchema>
 
 /** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
 export function checkBrokerConfig(config: BrokerConfig): void {
-  for (const { host, port } of config.listeners) {
-    if (!isLoopback(host) && config.users.length === 0) {
+  const hasUsers = config.users.length > 0 || config.usersFile !== undefined
+  for (const { host, port, tls, plaintext } of config.listeners) {
+    if (!isLoopback(host) && !hasUsers) {
       throw failure(
         'CONFIG_UNSAFE_LISTENER',
-        `"listeners" opens ${host}:${port} to other machines, and "users" is empty: anyone who reaches it could read and write everything. Name users, or listen on 127.0.0.1.`,
+        `"listeners" opens ${host}:${port} to other machines, and "users" is empty and no "usersFile" named: anyone who reaches it could read and write everything. Name users, or listen on 127.0.0.1.`,
+      )
+    }
+    if (!isLoopback(host) && !tls && !plaintext) {
+      throw failure(
+        'CONFIG_UNSAFE_LISTENER',
+        `"listeners" opens ${host}:${port} without TLS: passwords and faces would cross the network for everyone on it to read. Give it "tls" (sightline certs makes what it needs), or say "plaintext: true" if that is what you want.`,
+      )
+    }
+    if (tls && plaintext) {
+      throw failure(
+        'CONFIG_INVALID',
+        `The listener ${host}:${port} has "tls" and "plaintext: true". Keep one.`,
+      )
+    }
+    if (tls?.clientCaFile !== undefined && !hasUsers) {
+      throw failure(
+        'CONFIG_INVALID',
+        `The listener ${host}:${port} asks for certificates, which name a user, and "users" is empty and no "usersFile" named: nobody could connect. Name a user for each certificate.`,
       )
     }
   }
-  refuseOpenHttp(config.http.host)
+  refuseOpenHttp(config.http)
+  const byCertificate = config.listeners.some(({ tls }) => tls?.clientCaFile !== undefined)
   const open = config.users.find(
-    ({ password, passwordFile }) => password === undefined && passwordFile === undefined,
+    ({ password, passwordFile }) => !byCertificate && password === undefined && passwordFile === undefined,
   )
   if (open)
     throw failure(
       'CONFIG_INVALID',
-      `User "${open.name}" has neither "password" nor "passwordFile": anyone could connect under that name. Give it one.`,
+      `User "${open.name}" has neither "password" nor "passwordFile": anyone could connect under that name. Give it one, or let a listener ask for certificates ("tls.clientCaFile").`,
     )
   for (const bridge of config.bridges) {
     const remote = parseBrokerUrl(bridge.url)

@@ -29,6 +29,9 @@ export interface ConnectionOptions {
   readonly packetBytesMax: number
   /** Accepted and not yet acknowledged: the connection is read no further, bytes. */
   readonly unacknowledgedBytesMax: number
+  /** What comes faster is read later. A burst of one second's worth is let through. */
+  readonly packetsPerSecondMax: number
+  readonly bytesPerSecondMax: number
   readonly handler: ConnectionHandler
 }
 
@@ -40,13 +43,24 @@ export interface ConnectionHandler {
   accept(client: Client, message: Publish): Promise<void> | undefined
   /** @returns false where it is none of a queue's messages */
   acknowledge(client: Client, messageId: number): boolean
-  /** The connection is closed after that. */
-  refused(client: Client, error: unknown): void
-  tooLarge(client: Client | undefined, bytes: number): void
+  /** True where the client has asked to be told of such a refusal: it is then told, and the connection goes on. */
+  canTell(client: Client, error: unknown): boolean
+  /** In its turn, in place of the acknowledgement. Where it cannot be told, the connection is closed after that. */
+  refused(client: Client, error: unknown, messageId: number): void
+  tooLarge(client: Client | undefined, bytes: number, bytesMax: number): void
 }
 
 /** Read and not yet asked for by aedes: the connection is read no further, bytes. */
 const FOR_AEDES_BYTES_MAX = 256 * 1024
+
+/**
+ * Packets that are no messages, and whatever comes before CONNECT: the largest is a CONNECT with a will. aedes gathers a
+ * packet before it looks at it, and a megabyte of filters takes it longer than anyone can wait.
+ */
+const CONTROL_BYTES_MAX = 128 * 1024
+
+/** Read of a client that has not been let in yet: the connection is read no further, bytes. */
+const HANDSHAKE_BYTES_MAX = 1024 * 1024
 
 /** What was acknowledged before a message is refused has this time to go out. */
 const FAREWELL_MS_MAX = 1000
@@ -72,19 +86,31 @@ export class Connection implements PacketSink {
   readonly #turns: Turn[] = []
   #unacknowledgedBytes = 0
   #client: Client | undefined
+  /** That have begun. */
+  #packets = 0
   /** Messages that aedes has and that have not been through the gate yet: what follows must not overtake them. */
   #withAedes = 0
   #forAedes: Buffer[] = []
   #forAedesBytes = 0
   #held = false
+  #handshakeBytes = 0
+  readonly #packetRate: Rate
+  readonly #byteRate: Rate
+  #rateTimer: NodeJS.Timeout | undefined
   /** A message was refused: none is taken any more, and the connection ends when those before it are acknowledged. */
   #ending = false
 
   constructor(options: ConnectionOptions) {
     this.#options = options
     const { socket, packetBytesMax } = options
-    this.#reader = new PacketReader(packetBytesMax)
+    const controlBytesMax = Math.min(packetBytesMax, CONTROL_BYTES_MAX)
+    this.#reader = new PacketReader((first) =>
+      isPublish(first) && this.#packets > 1 ? packetBytesMax : controlBytesMax,
+    )
     this.#pubacks = new PubackWriter(socket)
+    this.#packetRate = new Rate(options.packetsPerSecondMax)
+    this.#byteRate = new Rate(options.bytesPerSecondMax)
+    socket.once('close', () => clearTimeout(this.#rateTimer))
     const read = socket.read.bind(socket)
     socket.read = (size?: number) => {
       if (this.#forAedes.length === 0) return this.#held ? null : read(size) // which reads on, and tells of the end
@@ -103,21 +129,37 @@ export class Connection implements PacketSink {
     const { socket, handler } = this.#options
     const tooLarge = this.#reader.read(bytes, this)
     if (tooLarge > 0) {
-      handler.tooLarge(this.#client ?? (socket as { client?: Client }).client, tooLarge)
+      const client = this.#client ?? (socket as { client?: Client }).client
+      handler.tooLarge(client, tooLarge, this.#reader.bytesMax)
       socket.destroy()
       return false
     }
     if (this.#forAedes.length > 0) socket.emit('readable') // aedes comes for it when it is told to
+    this.#byteRate.spend(bytes.length)
+    if (!this.#client) this.#handshakeBytes += bytes.length
+    const waitMs = Math.max(this.#packetRate.waitMs, this.#byteRate.waitMs)
+    if (waitMs > 0) this.#readLater(waitMs)
     this.#held =
+      waitMs > 0 ||
       this.#unacknowledgedBytes > this.#options.unacknowledgedBytesMax ||
-      this.#forAedesBytes > FOR_AEDES_BYTES_MAX
+      this.#forAedesBytes > FOR_AEDES_BYTES_MAX ||
+      (!this.#client && this.#handshakeBytes > HANDSHAKE_BYTES_MAX)
     return !this.#held
+  }
+
+  #readLater(ms: number): void {
+    this.#rateTimer ??= setTimeout(() => {
+      this.#rateTimer = undefined
+      this.#goOn()
+    }, ms)
   }
 
   /** Reads on, where it was held and half of what held it is done with. */
   #goOn(): void {
     if (
       !this.#held ||
+      this.#rateTimer !== undefined ||
+      (!this.#client && this.#handshakeBytes > HANDSHAKE_BYTES_MAX) ||
       this.#unacknowledgedBytes > this.#options.unacknowledgedBytesMax / 2 ||
       this.#forAedesBytes > FOR_AEDES_BYTES_MAX / 2
     )
@@ -129,9 +171,12 @@ export class Connection implements PacketSink {
   /** aedes has answered its CONNECT. */
   ready(client: Client): void {
     this.#client = client
+    this.#goOn()
   }
 
   wants(first: number): boolean {
+    this.#packets += 1
+    this.#packetRate.spend(1)
     if (this.#client) {
       if (first === PUBACK) return true
       if (carriesCrop(first) && this.#withAedes === 0) return true
@@ -166,17 +211,18 @@ export class Connection implements PacketSink {
     const message = readPublish(packet, bodyAt, 4)
     if (!message) return false
     const refuse = (error: unknown) => {
+      handler.refused(client, error, message.messageId)
+      if (handler.canTell(client, error)) return
       // MQTT 3.1.1 knows no refusal of a message: the connection ends, and the sender keeps it.
       const { socket } = this.#options
       socket.destroySoon()
       setTimeout(() => socket.destroy(), FAREWELL_MS_MAX).unref() // where the client does not read
-      handler.refused(client, error)
     }
     let kept: Promise<void> | undefined
     try {
       kept = handler.accept(client, message)
     } catch (error) {
-      this.#ending = true
+      this.#ending = !handler.canTell(client, error)
       kept = Promise.reject(error)
     }
     if (!kept) return false
@@ -203,9 +249,11 @@ export class Connection implements PacketSink {
       if (this.#turns[0] === turn) this.#finishTurns()
     }
     kept.then(done, (error: unknown) => {
-      this.#ending = true
+      const goesOn =
+        turn.messageId > 0 && this.#options.handler.canTell(this.#client as Client, error) && !this.#ending
+      if (!goesOn) this.#ending = true
       turn.finish = () => {
-        this.#turns.length = 0 // whoever comes behind it sends again too
+        if (!goesOn) this.#turns.length = 0 // whoever comes behind it sends again too
         refuse(error)
       }
       done()
@@ -222,5 +270,29 @@ export class Connection implements PacketSink {
       } else this.#pubacks.write(turn.messageId)
     }
     this.#goOn()
+  }
+}
+
+/** So much a second; what was not used in one second is lost. */
+class Rate {
+  readonly #perSecondMax: number
+  #left: number
+  #atMs = performance.now()
+
+  constructor(perSecondMax: number) {
+    this.#perSecondMax = perSecondMax
+    this.#left = perSecondMax
+  }
+
+  spend(amount: number): void {
+    this.#left -= amount
+  }
+
+  /** Until the next may be spent. */
+  get waitMs(): number {
+    const now = performance.now()
+    this.#left = Math.min(this.#perSecondMax, this.#left + ((now - this.#atMs) / 1000) * this.#perSecondMax)
+    this.#atMs = now
+    return this.#left >= 0 ? 0 : Math.ceil((-this.#left / this.#perSecondMax) * 1000)
   }
 }

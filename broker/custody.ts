@@ -1,8 +1,9 @@
-import { failure } from '../lib/errors.ts'
+import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import type { Queue, Store } from '../lib/queue.ts'
 import { encodeMessage } from './message.ts'
 import type { MqttPacket, Persistence } from './persistence.ts'
 import type { Sessions } from './sessions.ts'
+import { isText } from './text.ts'
 
 /**
  * accept(packet): checks, then into every queue that wants it. Who publishes is acknowledged when the message is safe
@@ -23,6 +24,7 @@ export interface CustodyOptions {
   /** A QoS 1 message of such a topic that no queue wants is refused, not acknowledged and kept nowhere. */
   readonly mustBeKept: (topic: string) => boolean
   readonly topicBytesMax: number
+  readonly notRetained: (fault: SightlineError) => void
 }
 
 export interface Origin {
@@ -41,39 +43,50 @@ export class Custody {
     this.#options = options
   }
 
+  /** Before anything is matched with it: a matcher throws at a topic of too many levels. Errors: TOPIC_INVALID. */
+  checkTopic(topic: string): void {
+    const { topicBytesMax } = this.#options
+    const bytes = Buffer.byteLength(topic)
+    if (bytes === 0 || bytes > topicBytesMax)
+      throw failure('TOPIC_INVALID', `A topic of ${bytes} bytes: from 1 to ${topicBytesMax} are taken.`)
+    if (/[#+]/.test(topic) || !isText(topic))
+      throw failure(
+        'TOPIC_INVALID',
+        `A topic to publish to has no wildcards and no control characters, and is well-formed UTF-8; ${JSON.stringify(topic)} is none.`,
+      )
+    if (topic.split('/', TOPIC_LEVELS_MAX + 1).length > TOPIC_LEVELS_MAX)
+      throw failure('TOPIC_INVALID', `A topic of more than ${TOPIC_LEVELS_MAX} levels is over the limit.`)
+  }
+
   /**
    * Takes custody of what a client published (or its will). What one packet leads to beside its queues (retained,
    * QoS 2) goes out in one transaction with it.
    * @returns when it is safe; undefined where nothing had to be kept.
-   *   Errors, thrown or rejected with: QUEUE_FULL, DISK_FULL, STORE_IO, NOT_ALLOWED, TOPIC_INVALID; then nothing was kept
+   *   Errors, thrown or rejected with: QUEUE_FULL, QUEUE_MISSING, DISK_FULL, STORE_IO, TOPIC_INVALID; then nothing was kept
    */
   accept(packet: MqttPacket, origin: Origin): Promise<void> | undefined {
-    const { store, sessions, persistence, uplinks, mustBeKept, topicBytesMax } = this.#options
+    const { store, sessions, persistence, uplinks, mustBeKept } = this.#options
     const { topic, qos, retain, messageId } = packet
-    if (Buffer.byteLength(topic) > topicBytesMax) {
-      throw failure(
-        'TOPIC_INVALID',
-        `A topic of ${Buffer.byteLength(topic)} bytes is over the limit of ${topicBytesMax}.`,
-      )
-    }
-    if (topic.split('/', TOPIC_LEVELS_MAX + 1).length > TOPIC_LEVELS_MAX)
-      throw failure('TOPIC_INVALID', `A topic of more than ${TOPIC_LEVELS_MAX} levels is over the limit.`)
+    this.checkTopic(topic)
     let written: Promise<void> | undefined
     if (qos > 0) {
       const client = { id: origin.clientId }
       // A QoS 2 message sent again is in its queues already [MQTT-4.3.3-2], or on its way there.
       if (qos === 2 && persistence.hasIncoming(client, messageId)) return store.committed()
+      if (qos === 2) persistence.assertIncomingRoom(client)
       const queues: Queue[] = []
-      for (const session of sessions.wanting(topic).keys()) queues.push(session.queue)
+      for (const session of sessions.wanting(topic).keys())
+        if (session.clientId !== origin.clientId || !session.noLocal) queues.push(session.queue)
       if (!origin.isBridge) for (const uplink of uplinks) if (uplink.wants(topic)) queues.push(uplink.queue)
       if (queues.length > 0) {
         written = store.accept(
           encodeMessage({ topic, payload: packet.payload as Buffer, qos, bridged: origin.isBridge }),
           queues,
+          { handedOn: origin.isBridge },
         )
       } else if (mustBeKept(topic)) {
         throw failure(
-          'NOT_ALLOWED',
+          'QUEUE_MISSING',
           `Nothing here keeps messages of ${topic}: no declared queue, session or bridge matches it. Declare one under "queues" or "bridges", or correct the topic.`,
         )
       }
@@ -82,11 +95,20 @@ export class Custody {
         written = store.committed()
       }
     }
-    if (retain) {
-      void persistence.retain(packet)
-      written = store.committed()
-    }
+    if (retain) written = this.#retain(packet) ?? written
     // Nothing to keep, but acknowledged in its turn [MQTT-4.6.0-2].
     return qos > 0 ? (written ?? Promise.resolve()) : written
+  }
+
+  /** What does not fit is not retained, and is delivered all the same. */
+  #retain(packet: MqttPacket): Promise<void> | undefined {
+    const { persistence, store, notRetained } = this.#options
+    try {
+      void persistence.retain(packet)
+    } catch (error) {
+      notRetained(asFailure(error))
+      return undefined
+    }
+    return store.committed()
   }
 }

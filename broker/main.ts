@@ -1,18 +1,26 @@
 import { QlobberTrue } from 'qlobber'
-import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
+import { readClientFiles } from '../lib/certificates.ts'
+import { loadConfig, readSecret } from '../lib/config.ts'
+import { ControlServer } from '../lib/control.ts'
 import { HttpServer } from '../lib/http.ts'
-import { openLog } from '../lib/log.ts'
+import { openLog, throttled } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { warnOfOpenPassword } from '../lib/open-password.ts'
+import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { reportDamage, storeHealth } from '../lib/store-report.ts'
-import { Access } from './access.ts'
+import { FORGET_COMMAND } from '../wire/forget.ts'
 import { Bridge } from './bridge.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
 import { Custody } from './custody.ts'
+import { brokerForget } from './forget.ts'
+import { senderOf } from './message.ts'
 import { Persistence } from './persistence.ts'
+import { brokerQuarantine } from './quarantine.ts'
 import { BRIDGE_CLIENT_ID_PREFIX, BrokerServer } from './server.ts'
 import { Sessions, TOPIC_MATCHING } from './sessions.ts'
+import { Users } from './users.ts'
 
 /** The broker, at the edge or in the cloud: the configuration makes the difference. @returns the exit status */
 export async function runBroker(options: RunOptions): Promise<number> {
@@ -27,7 +35,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
     clientId ?? `${BRIDGE_CLIENT_ID_PREFIX}${config.name}-${name}`
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
-    await using store = await Store.open({ folder: config.store.folder })
+    await using store = await Store.open({ folder: config.store.folder, senderOf })
     reportDamage(log, store)
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
@@ -42,30 +50,39 @@ export async function runBroker(options: RunOptions): Promise<number> {
       bounds: toBounds(config.sessions),
       inFlightMax: config.sessions.inFlightMax,
     })
-    const persistence = new Persistence({ store, sessions, custody: true })
+    const persistence = new Persistence({
+      store,
+      sessions,
+      custody: true,
+      retained: config.retained,
+    })
+    for (const bridge of config.bridges)
+      warnOfOpenPassword(log, { url: bridge.url, password: bridge.password ?? bridge.passwordFile })
     await using bridges = new AsyncDisposableStack()
-    const uplinks = config.bridges.map((bridge) =>
+    const uplinks = config.bridges.map((bridge, at) =>
       bridges.use(
         Bridge.open({
           name: bridge.name,
           link: {
             url: bridge.url,
             clientId: bridgeClientId(bridge),
-            protocol: 4,
+            protocol: bridge.mqttVersion,
             clean: true,
             packetBytesMax: config.limits.packetMax,
             keepaliveS: Math.ceil(bridge.keepalive / 1000),
             connectMsMax: bridge.connectTimeout,
             username: bridge.username,
             password: readSecret(`bridge "${bridge.name}"`, bridge),
-            ca: readNamedFile(bridge.caFile, 'bridges.caFile')?.toString(),
+            ...readClientFiles(bridge, `bridges.${at}`, log),
           },
           topics: bridge.topics,
           inFlightMax: bridge.inFlightMax,
           reconnectMsMin: bridge.reconnectMin,
           reconnectMsMax: bridge.reconnectMax,
           acknowledgeMsMax: bridge.acknowledgeTimeout,
+          store,
           queue: store.queue(`bridge/${bridge.name}`, toBounds(bridge)),
+          quarantine: store.queue(`quarantine/${bridge.name}`, toBounds(bridge.quarantine)),
           log,
         }),
       ),
@@ -76,15 +93,16 @@ export async function runBroker(options: RunOptions): Promise<number> {
       'broker_skipped_total',
       'Live QoS 0 messages that a slow reader did not get',
     )
+    let lastNotRetained = ''
+    const notRetained = throttled((count) => log.warn({ code: 'RETAINED_FULL', count }, lastNotRetained))
+    const warnNotRetained = (message: string) => {
+      lastNotRetained = message
+      notRetained()
+    }
+    using users = await Users.open(config, log)
     await using server = await BrokerServer.open({
       listeners: config.listeners,
-      access: new Access({
-        users: config.users.map((user) => ({
-          ...user,
-          password: readSecret(`user "${user.name}"`, user) ?? '',
-        })),
-        anonymous: config.users.length === 0,
-      }),
+      access: users.access,
       custody: new Custody({
         store,
         sessions,
@@ -92,11 +110,21 @@ export async function runBroker(options: RunOptions): Promise<number> {
         uplinks,
         mustBeKept: anyOf(config.mustBeKept),
         topicBytesMax: config.limits.topicBytesMax,
+        notRetained: ({ code, message }) => {
+          refused.inc({ code })
+          warnNotRetained(message)
+        },
       }),
       persistence,
       sessions,
       limits: {
         connectionsMax: config.limits.connectionsMax,
+        connectionsPerAddressMax: config.limits.connectionsPerAddressMax,
+        connectMsMax: config.limits.connectTimeout,
+        packetsPerSecondMax: config.limits.packetsPerSecondMax,
+        bytesPerSecondMax: config.limits.bytesPerSecondMax,
+        sessionsMax: config.sessions.countMax,
+        subscriptionsPerSessionMax: config.sessions.subscriptionsMax,
         packetBytesMax: config.limits.packetMax,
         clientIdBytesMax: config.limits.clientIdBytesMax,
         topicBytesMax: config.limits.topicBytesMax,
@@ -106,6 +134,15 @@ export async function runBroker(options: RunOptions): Promise<number> {
       events: { refused: (code) => refused.inc({ code }), skipped: () => skipped.inc() },
       ownBridgeIds: new Set(config.bridges.map(bridgeClientId)),
     })
+    users.onGone = (names) => server.disconnect(names)
+    await using _control = await ControlServer.open({
+      folder: config.store.folder,
+      handlers: {
+        [QUARANTINE_COMMAND]: brokerQuarantine(store, new Set(config.bridges.map(({ name }) => name))),
+        [FORGET_COMMAND]: brokerForget(store),
+      },
+      log,
+    })
     gauge(metrics, 'broker_connections', 'Clients connected', [], (made) => made.set(server.connections))
     gauge(metrics, 'bridge_up', 'Whether a bridge is connected', ['bridge'], (made) => {
       for (const bridge of uplinks) made.set({ bridge: bridge.name }, bridge.connected ? 1 : 0)
@@ -113,6 +150,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
     measureQueues(metrics, store)
     await using http = await HttpServer.open({
       ...config.http,
+      log,
       metrics,
       health: () => ({
         ok: store.fault === undefined,
@@ -121,9 +159,13 @@ export async function runBroker(options: RunOptions): Promise<number> {
           ...Object.fromEntries(
             uplinks.map((bridge) => [
               `bridge ${bridge.name}`,
-              bridge.connected
-                ? `connected, ${bridge.queue.size} waiting`
-                : `away (${bridge.fault}), ${bridge.queue.size} waiting`,
+              [
+                bridge.connected
+                  ? `connected, ${bridge.queue.size} waiting`
+                  : `away (${bridge.fault}), ${bridge.queue.size} waiting`,
+                ...(bridge.connected && bridge.fault !== undefined ? [bridge.fault] : []),
+                ...(bridge.quarantine.size > 0 ? [`${bridge.quarantine.size} in quarantine`] : []),
+              ].join('; '),
             ]),
           ),
         },

@@ -43,6 +43,28 @@ export function encodeMessage({
   return { header, body: payload }
 }
 
+/** Levels of a topic that say who sends: `sightline/v1/<site>/<device>`. */
+const SENDER_LEVELS = 4
+
+/**
+ * Whose message it is, for queues that senders share fairly: a topic's first four levels, where it has more. Other
+ * topics are one sender's.
+ */
+export function senderOf(header: Buffer): string {
+  if (((header[0] as number) & STAMPED) !== 0) return ''
+  let levels = 0
+  for (let at = 1; at < header.length; at += 1) {
+    if (header[at] !== SLASH) continue
+    levels += 1
+    if (levels === SENDER_LEVELS) return header.toString('utf8', 1, at)
+  }
+  return ''
+}
+
+export const senderOfTopic = (topic: string) => senderOf(Buffer.from(`\0${topic}`))
+
+const SLASH = 0x2f
+
 export function decodeMessage({ header, body: payload }: Message): StoredMessage {
   const flags = header[0] as number
   const message = {

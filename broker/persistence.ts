@@ -1,7 +1,15 @@
 import { Readable } from 'node:stream'
 import { QlobberTrue } from 'qlobber'
-import type { Queue, Store } from '../lib/queue.ts'
-import { decodeMessage, encodeMessage, packMessage, type StoredMessage, unpackMessage } from './message.ts'
+import { failure } from '../lib/errors.ts'
+import { type Queue, SHARE, type Store } from '../lib/queue.ts'
+import {
+  decodeMessage,
+  encodeMessage,
+  packMessage,
+  type StoredMessage,
+  senderOfTopic,
+  unpackMessage,
+} from './message.ts'
 import { type Session, type Sessions, type Subscription, TOPIC_MATCHING } from './sessions.ts'
 
 /**
@@ -17,6 +25,12 @@ export interface PersistenceOptions {
   readonly store: Store
   readonly sessions: Sessions
   readonly custody: boolean
+  readonly retained: RetainedBounds
+}
+
+export interface RetainedBounds {
+  readonly entriesMax: number
+  readonly bytesMax: number
 }
 
 interface ClientLike {
@@ -36,6 +50,12 @@ export interface MqttPacket {
   clientId?: string
 }
 
+/** Stands for a session that has no subscriptions: aedes believes only in those that have some [MQTT-3.2.2-2]. */
+export const NO_SUBSCRIPTION: Subscription = { topic: 'none', qos: 0 }
+/** A client's QoS 2 messages that it has not released yet. */
+const INCOMING_MAX = 1000
+const INCOMING_BYTES_MAX = 64 * 1024 * 1024
+
 const TABLE_RETAINED = 'retained'
 const TABLE_WILLS = 'wills'
 const TABLE_INCOMING = 'incoming'
@@ -45,15 +65,30 @@ export class Persistence {
   readonly #sessions: Sessions
   readonly #custody: boolean
   broker: { readonly id: string } | undefined
-  readonly #incoming = new Set<string>()
+  /** QoS 2 messages that their senders have not released, with their bytes, and what each client has of them. */
+  readonly #incoming = new Map<string, number>()
+  readonly #incomingOf = new Map<string, { entries: number; bytes: number }>()
+  /** Retained: bytes by topic, and what each sender has of them. */
+  readonly #retainedBytes = new Map<string, number>()
+  readonly #retainedOf = new Map<string, { entries: number; bytes: number }>()
+  #retainedBytesSum = 0
+  readonly #retainedBounds: RetainedBounds
   /** Of these, those that aedes has not asked for yet. */
   readonly #gated = new Set<string>()
 
-  constructor({ store, sessions, custody }: PersistenceOptions) {
+  /** Subscriptions on their way to disk, by the packet's list of them. */
+  readonly #storing = new WeakMap<
+    readonly Subscription[],
+    { readonly clientId: string; readonly stored: Promise<void> }
+  >()
+
+  constructor({ store, sessions, custody, retained }: PersistenceOptions) {
     this.#store = store
     this.#sessions = sessions
     this.#custody = custody
-    for (const { key } of store.entries(TABLE_INCOMING)) this.#incoming.add(String(key))
+    this.#retainedBounds = retained
+    for (const { key, value } of store.entries(TABLE_INCOMING)) this.#count(String(key), value.length)
+    for (const { key, value } of store.entries(TABLE_RETAINED)) this.#countRetained(String(key), value.length)
   }
 
   // aedes looks at the constructor's name: this must be an async function
@@ -71,10 +106,52 @@ export class Persistence {
     if (!this.#custody) await this.retain(packet)
   }
 
-  /** The last message of a topic, kept for those who subscribe later; an empty one clears it [MQTT-3.3.1-10]. */
+  /**
+   * The last message of a topic, kept for those who subscribe later; an empty one clears it [MQTT-3.3.1-10].
+   * Errors: RETAINED_FULL, thrown, where it does not fit; what was retained under the topic stays then.
+   */
   retain(packet: MqttPacket): Promise<void> {
-    if (packet.payload.length === 0) return this.#store.remove(TABLE_RETAINED, packet.topic)
-    return this.#store.put(TABLE_RETAINED, packet.topic, packMessage(toStored(packet)))
+    const { topic } = packet
+    if (packet.payload.length === 0) {
+      this.#countRetained(topic, undefined)
+      return this.#store.remove(TABLE_RETAINED, topic)
+    }
+    const value = packMessage(toStored(packet))
+    this.#assertRetainedRoom(topic, value.length)
+    this.#countRetained(topic, value.length)
+    return this.#store.put(TABLE_RETAINED, topic, value)
+  }
+
+  #assertRetainedRoom(topic: string, bytes: number): void {
+    const { entriesMax, bytesMax } = this.#retainedBounds
+    const before = this.#retainedBytes.get(topic)
+    const entriesFree = entriesMax - this.#retainedBytes.size
+    const bytesFree = bytesMax - this.#retainedBytesSum + (before ?? 0)
+    const own = this.#retainedOf.get(senderOfTopic(topic))
+    // The same share as in a queue (lib/queue.ts), for the same reason.
+    const isFull =
+      bytes > bytesFree ||
+      (before === undefined &&
+        (entriesFree < 1 || (own !== undefined && own.entries > SHARE * entriesFree))) ||
+      (own !== undefined && own.bytes > SHARE * bytesFree)
+    if (isFull)
+      throw failure(
+        'RETAINED_FULL',
+        `A message of ${topic} was passed on and not retained: ${this.#retainedBytes.size} messages (${this.#retainedBytesSum} bytes) are retained, ${own?.entries ?? 0} of them of the same sender. Clear some with empty messages, or raise "retained".`,
+      )
+  }
+
+  #countRetained(topic: string, bytes: number | undefined): void {
+    const before = this.#retainedBytes.get(topic)
+    if (bytes === undefined) this.#retainedBytes.delete(topic)
+    else this.#retainedBytes.set(topic, bytes)
+    this.#retainedBytesSum += (bytes ?? 0) - (before ?? 0)
+    addTo(
+      this.#retainedOf,
+      senderOfTopic(topic),
+      (bytes === undefined ? 0 : 1) - (before === undefined ? 0 : 1),
+      (bytes ?? 0) - (before ?? 0),
+    )
   }
 
   createRetainedStream(pattern: string): Readable {
@@ -86,17 +163,17 @@ export class Persistence {
   }
 
   *#retained(patterns: readonly string[]): Generator<object> {
+    // All that have wildcards in one pass: one a pattern would stop everybody else for as long as there are patterns.
+    const matcher = new QlobberTrue(TOPIC_MATCHING)
+    const wild = patterns.filter((pattern) => /[#+]/.test(pattern))
+    for (const pattern of wild) matcher.add(pattern)
     for (const pattern of patterns) {
-      if (!/[#+]/.test(pattern)) {
-        const body = this.#store.get(TABLE_RETAINED, pattern)
-        if (body) yield this.#retainedPacket(body)
-        continue
-      }
-      const matcher = new QlobberTrue(TOPIC_MATCHING)
-      matcher.add(pattern)
-      for (const { key, value } of this.#store.entries(TABLE_RETAINED))
-        if (matcher.test(String(key))) yield this.#retainedPacket(value)
+      const body = wild.includes(pattern) ? undefined : this.#store.get(TABLE_RETAINED, pattern)
+      if (body) yield this.#retainedPacket(body)
     }
+    if (wild.length === 0) return
+    for (const { key, value } of this.#store.entries(TABLE_RETAINED))
+      if (matcher.test(String(key))) yield this.#retainedPacket(value)
   }
 
   #retainedPacket(body: Uint8Array): object {
@@ -108,13 +185,18 @@ export class Persistence {
 
   async addSubscriptions(
     client: ClientLike,
-    subscriptions: readonly (Subscription & { refused?: boolean })[],
+    subscriptions: readonly (Subscription & { allowed?: boolean })[],
   ): Promise<void> {
-    // aedes hands over all of a packet's subscriptions, those that were refused included
-    await this.#sessions.subscribe(
+    // aedes hands over all of a packet's subscriptions with each of them: those that were refused, and those that it finds
+    // malformed after this one, included.
+    const storing = this.#storing.get(subscriptions)
+    if (storing?.clientId === client.id) return storing.stored
+    const stored = this.#sessions.subscribe(
       client.id,
-      subscriptions.filter(({ refused }) => !refused).map(plainSubscription),
+      subscriptions.filter(({ allowed }) => allowed || !this.#custody).map(plainSubscription),
     )
+    this.#storing.set(subscriptions, { clientId: client.id, stored })
+    await stored
   }
 
   async removeSubscriptions(client: ClientLike, filters: readonly string[]): Promise<void> {
@@ -122,7 +204,9 @@ export class Persistence {
   }
 
   async subscriptionsByClient(client: ClientLike): Promise<Subscription[]> {
-    return [...(this.#sessions.get(client.id)?.subscriptions.values() ?? [])]
+    const session = this.#sessions.get(client.id)
+    if (this.#custody && session?.subscriptions.size === 0) return [NO_SUBSCRIPTION]
+    return [...(session?.subscriptions.values() ?? [])]
   }
 
   async subscriptionsByTopic(topic: string) {
@@ -214,15 +298,26 @@ export class Persistence {
     return this.#incoming.has(incomingKey(client, messageId))
   }
 
+  /** Errors: QUEUE_FULL, thrown, where the client has released none of many. */
+  assertIncomingRoom({ id }: ClientLike): void {
+    const own = this.#incomingOf.get(id)
+    if (own && (own.entries >= INCOMING_MAX || own.bytes >= INCOMING_BYTES_MAX))
+      throw failure(
+        'QUEUE_FULL',
+        `Client "${id}" has ${own.entries} messages at QoS 2 (${own.bytes} bytes) that it has not released. It must send PUBREL before it sends more.`,
+      )
+  }
+
   incomingStorePacket(client: ClientLike, packet: MqttPacket): Promise<void> {
     const key = incomingKey(client, packet.messageId)
     if (this.#custody && this.#incoming.has(key)) return Promise.resolve()
-    this.#incoming.add(key)
+    const value = packMessage(toStored(packet))
+    this.#count(key, value.length)
     if (this.#custody) this.#gated.add(key)
-    const written = this.#store.put(TABLE_INCOMING, key, packMessage(toStored(packet)))
+    const written = this.#store.put(TABLE_INCOMING, key, value)
     // Not accepted: when it is sent again, it is no duplicate.
     written.catch(() => {
-      this.#incoming.delete(key)
+      this.#uncount(key)
       this.#gated.delete(key)
       void this.#store.remove(TABLE_INCOMING, key)
     })
@@ -233,7 +328,7 @@ export class Persistence {
     const key = incomingKey(client, packet.messageId)
     // Through our gate, and for aedes, which looks after that, the first time.
     if (this.#gated.delete(key)) throw new Error('no such packet')
-    const body = this.#incoming.has(key) ? this.#store.get(TABLE_INCOMING, key) : undefined
+    const body = this.hasIncoming(client, packet.messageId) ? this.#store.get(TABLE_INCOMING, key) : undefined
     if (!body) throw new Error('no such packet')
     return toPacket(unpackMessage(body), packet.messageId)
   }
@@ -241,19 +336,34 @@ export class Persistence {
   async incomingDelPacket(client: ClientLike, packet: { messageId?: number }): Promise<void> {
     const key = incomingKey(client, packet.messageId)
     this.#gated.delete(key)
-    if (!this.#incoming.delete(key)) throw new Error('no such packet')
+    if (!this.#uncount(key)) throw new Error('no such packet')
     await this.#store.remove(TABLE_INCOMING, key)
   }
 
   async cleanIncoming(client: ClientLike): Promise<void> {
+    if (!this.#incomingOf.has(client.id)) return
     const prefix = incomingKey(client, undefined)
-    for (const key of this.#incoming) {
+    for (const key of this.#incoming.keys()) {
       if (!key.startsWith(prefix)) continue
-      this.#incoming.delete(key)
+      this.#uncount(key)
       this.#gated.delete(key)
       void this.#store.remove(TABLE_INCOMING, key)
     }
     await this.#store.committed()
+  }
+
+  #count(key: string, bytes: number): void {
+    this.#uncount(key)
+    this.#incoming.set(key, bytes)
+    addTo(this.#incomingOf, clientOf(key), 1, bytes)
+  }
+
+  #uncount(key: string): boolean {
+    const bytes = this.#incoming.get(key)
+    if (bytes === undefined) return false
+    this.#incoming.delete(key)
+    addTo(this.#incomingOf, clientOf(key), -1, -bytes)
+    return true
   }
 
   // --- wills --------------------------------------------------------------------------------------------------
@@ -291,6 +401,34 @@ export class Persistence {
       if (!brokers[will.brokerId as string]) yield will
     }
   }
+}
+
+/**
+ * Takes messages out of what lies beside the queues. The receipt of a QoS 2 message stays, without its payload: its
+ * sender may send it again, and it would be taken for a new one.
+ * @returns how many; on disk when it resolves
+ */
+export async function forgetKept(
+  store: Store,
+  matches: (message: StoredMessage) => boolean,
+  dryRun: boolean,
+): Promise<{ retained: number; receipts: number }> {
+  const found = (table: string) =>
+    [...store.entries(table)]
+      .map(({ key, value }) => ({ key: String(key), message: unpackMessage(value) }))
+      .filter(({ message }) => message.payload.length > 0 && matches(message))
+  const retained = found(TABLE_RETAINED)
+  const receipts = found(TABLE_INCOMING)
+  if (!dryRun) {
+    const written = [
+      ...retained.map(({ key }) => store.remove(TABLE_RETAINED, key)),
+      ...receipts.map(({ key, message }) =>
+        store.put(TABLE_INCOMING, key, packMessage({ ...message, payload: Buffer.alloc(0) })),
+      ),
+    ]
+    await Promise.all(written)
+  }
+  return { retained: retained.length, receipts: receipts.length }
 }
 
 function parseWill(value: Uint8Array): MqttPacket {
@@ -353,6 +491,25 @@ function findStamp(queue: Queue, { brokerId, brokerCounter }: MqttPacket): numbe
     if (stamp?.brokerId === brokerId && stamp.counter === brokerCounter) return at
   }
   return undefined
+}
+
+function addTo(
+  sums: Map<string, { entries: number; bytes: number }>,
+  name: string,
+  entries: number,
+  bytes: number,
+): void {
+  const sum = sums.get(name) ?? { entries: 0, bytes: 0 }
+  sum.entries += entries
+  sum.bytes += bytes
+  if (sum.entries > 0) sums.set(name, sum)
+  else sums.delete(name)
+}
+
+/** `5:abcde17` is of `abcde`. */
+function clientOf(key: string): string {
+  const at = key.indexOf(':')
+  return key.slice(at + 1, at + 1 + Number(key.slice(0, at)))
 }
 
 const incomingKey = ({ id }: ClientLike, messageId: number | undefined) =>

@@ -2,11 +2,11 @@ import type { Queue } from '../lib/queue.ts'
 import { decodeMessage, type StoredMessage } from './message.ts'
 
 /**
- * Takes a queue's messages to one far end: in order, a window of them in flight, each released from the queue
+ * Takes a queue's messages to one far end: each sender's in order, a window of them in flight, each released from the queue
  * when the far end has acknowledged it. A session's client and a bridge's broker are both such far ends.
  *
  *              queue: [ a b c | d e f g ... ]
- *                       in flight     ^ next
+ *                       in flight  ^ next (senders take turns)
  *
  * The pump outlives connections. What is in flight when one breaks is sent again first on the next one, under
  * the same message ids and with DUP set [MQTT-4.4.0-1].
@@ -42,7 +42,6 @@ export class Pump {
   #again: number[] = []
   #farEnd: FarEnd | undefined
   #farEndWindow = Number.POSITIVE_INFINITY
-  #cursor = 0
   #lastId = 0
 
   constructor(queue: Queue, windowMax: number) {
@@ -83,9 +82,8 @@ export class Pump {
     }
     const window = Math.min(this.windowMax, this.#farEndWindow)
     while (this.#farEnd && this.flights.size < window) {
-      const sequence = this.queue.after(this.#cursor)
+      const sequence = this.queue.take()
       if (sequence === undefined) return
-      this.#cursor = sequence
       if (this.flights.has(sequence)) continue
       const message = this.queue.read(sequence)
       if (!message) continue
@@ -146,6 +144,11 @@ export class Pump {
     this.land(sequence)
     void this.queue.drop(sequence, reason)
     this.run()
+  }
+
+  /** Lent and not acknowledged. Whoever lends sees to it that some stay free. */
+  get lentIds(): number {
+    return this.#lent.size
   }
 
   /** A message id that nothing in flight uses, for a message that comes from no queue. */

@@ -15,6 +15,7 @@ declare module 'qlobber/aedes/qlobber-sub.js' {
       wildcard_some: string
       separator: string
       match_empty_levels?: boolean
+      max_words?: number
     })
     add(filter: string, subscription: SubscriptionMatch): void
     remove(filter: string, subscription: { clientId: string; topic: string }): void
@@ -29,6 +30,7 @@ declare module 'qlobber' {
       wildcard_some: string
       separator: string
       match_empty_levels?: boolean
+      max_words?: number
     })
     add(filter: string): void
     test(topic: string): boolean

@@ -1,4 +1,5 @@
 import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net'
+import { TLSSocket } from 'node:tls'
 import {
   Aedes,
   type AedesPublishPacket,
@@ -6,7 +7,9 @@ import {
   type Client,
   type PublishPacket,
 } from 'aedes'
-import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
+import mqtt from 'mqtt-packet'
+import type { ServerFiles } from '../lib/certificates.ts'
+import { asFailure, type ErrorCode, failure, type SightlineError } from '../lib/errors.ts'
 import { listenFailure } from '../lib/http.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import { type Publish, READ_BUFFER } from '../lib/packets.ts'
@@ -15,16 +18,29 @@ import { Connection } from './connection.ts'
 import type { Custody } from './custody.ts'
 import { Delivery } from './delivery.ts'
 import { LiveReaders } from './live-readers.ts'
-import type { MqttPacket, Persistence } from './persistence.ts'
-import type { Sessions } from './sessions.ts'
+import { type MqttPacket, NO_SUBSCRIPTION, type Persistence } from './persistence.ts'
+import { encodeNotice, isFinal, isRefusalsTopic } from './refusals.ts'
+import { isTopicFilter, type Sessions } from './sessions.ts'
+import { isText } from './text.ts'
+import { certificateNameOf, createTlsServer, readingTls } from './tls.ts'
 
 export interface Listener {
   readonly host: string
   readonly port: number
+  readonly tls?: ServerFiles
 }
 
 export interface ServerLimits {
   readonly connectionsMax: number
+  readonly connectionsPerAddressMax: number
+  /** From the connection to its CONNECT, ms. */
+  readonly connectMsMax: number
+  /** Of one connection; what comes faster is read later. */
+  readonly packetsPerSecondMax: number
+  readonly bytesPerSecondMax: number
+  /** Persistent sessions that nobody declared. */
+  readonly sessionsMax: number
+  readonly subscriptionsPerSessionMax: number
   readonly packetBytesMax: number
   readonly clientIdBytesMax: number
   readonly topicBytesMax: number
@@ -56,24 +72,54 @@ export const BRIDGE_CLIENT_ID_PREFIX = 'sightline-bridge-'
 
 /** How much a connection may have accepted and not yet on disk: so much shares one transaction. */
 const UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
+/** Of all clients and sessions together: 150 MB, at 3 KB for each (measured). */
+const SUBSCRIPTIONS_MAX = 50_000
+/** Retained messages above QoS 0 that a persistent session was sent and has not acknowledged. */
+const RETAINED_IN_FLIGHT_MAX = 30_000
+/** Identifier rejected [MQTT-3.1.3-8, -9], server unavailable; what is malformed gets no answer. */
+const CONNACK_CODES: Partial<Record<ErrorCode, number>> = { NAME_INVALID: 2, NOT_ALLOWED: 2, TOO_MANY: 3 }
 const WILL_GRACE_MS = 3000
+/** A client without keepalive that is gone is found out all the same. */
+const TCP_KEEPALIVE_MS = 60_000
 const CLOSE_GRACE_MS = 500
 
-/** aedes and its listeners. Errors at start: PORT_TAKEN, PORT_DENIED. */
+/** aedes' own, private; test/broker/server.test.ts holds what is done with them. */
+interface LiveClient {
+  readonly subscriptions: Readonly<Record<string, { qos: number }>>
+  readonly deliver0: (packet: AedesPublishPacket, done: () => void) => void
+}
+
+/** aedes and its listeners. Errors at start: PORT_TAKEN, PORT_DENIED, CONFIG_INVALID. */
 export class BrokerServer implements AsyncDisposable {
   readonly #options: ServerOptions
   readonly #aedes: Aedes
   readonly #servers: Server[] = []
   readonly #connections = new Map<Socket, Connection>()
+  readonly #perAddress = new Map<string, number>()
+  /** TCP connections below TLS, also those whose handshake is not over. */
+  readonly #belowTls = new Set<Socket>()
   readonly #live = new LiveReaders()
   readonly #userOf = new WeakMap<Client, string>()
+  /** Bridges that asked to be told of refusals, and where (refusals.ts). */
+  readonly #refusalsTopics = new WeakMap<Client, string>()
+  /** What each client is subscribed to, or was allowed to just now: all of a packet's are judged before one is stored. */
+  readonly #filters = new WeakMap<Client, Set<string>>()
   #willSweep: NodeJS.Timeout | undefined
 
   private constructor(options: ServerOptions) {
     this.#options = options
     const { access, log, events, sessions } = options
     const refusedConnections = throttled((count) =>
-      log.warn({ count }, 'refused connections: wrong user name or password, or none'),
+      log.warn(
+        { count },
+        'refused connections: wrong user name or password, or none, or a certificate whose name is no user',
+      ),
+    )
+    const busy = throttled((count) =>
+      log.warn(
+        { count },
+        'put off connections: too many logins at once, or too many failures from an address',
+      ),
     )
     this.#aedes = new Aedes({
       // The id stays random for each start: with a fixed one, aedes would never publish the wills of the last run.
@@ -81,17 +127,34 @@ export class BrokerServer implements AsyncDisposable {
       queueLimit: 1000,
       // Our own guard against slow readers replaces aedes' wait for drain.
       drainTimeout: 0,
-      preConnect: (_client, packet, done) => {
+      connectTimeout: options.limits.connectMsMax,
+      preConnect: (client, packet, done) => {
         const fault = this.#checkConnect(packet)
-        if (fault) log.warn({ clientId: packet.clientId, code: fault.code }, fault.message)
-        done(fault ?? null, fault === undefined)
+        if (!fault) {
+          done(null, true)
+          return
+        }
+        this.#warn(fault.code, { clientId: packet.clientId, code: fault.code }, fault.message)
+        // aedes would close without a word.
+        const returnCode = CONNACK_CODES[fault.code]
+        if (returnCode !== undefined)
+          mqtt.writeToStream({ cmd: 'connack', returnCode, sessionPresent: false }, client.conn)
+        setImmediate(() => done(fault, false))
       },
-      authenticate: (client, username, password, done) => {
-        const user = username === undefined || username === null ? undefined : String(username)
-        if (access.mayConnect(user, password as Buffer | undefined)) {
+      authenticate: async (client, username, password, done) => {
+        const name = username === undefined || username === null ? undefined : String(username)
+        const answer = await access.authenticate({
+          username: name,
+          password: password as Buffer | undefined,
+          certificateName: certificateNameOf(client.conn),
+          address: (client.conn as Socket).remoteAddress ?? '',
+        })
+        if ('user' in answer) {
+          const { user } = answer
           const foreign = this.#foreignFilter(client, user)
           if (foreign !== undefined) {
-            log.warn(
+            this.#warn(
+              'foreign session',
               { clientId: client.id, user, filter: foreign, code: 'NOT_ALLOWED' },
               'refused a client: the session or queue under its id holds messages that this user may not read',
             )
@@ -106,23 +169,40 @@ export class BrokerServer implements AsyncDisposable {
           done(null, true)
           return
         }
-        refusedConnections()
-        events.refused('BROKER_REFUSED')
-        const error = new Error('bad user name or password') as AuthenticateError
-        error.returnCode = user === undefined ? 5 : 4
+        const later = answer.refused === 'busy'
+        if (later) busy()
+        else refusedConnections()
+        events.refused(later ? 'BROKER_BUSY' : 'BROKER_REFUSED')
+        const error = new Error(later ? 'try again later' : 'bad user name or password') as AuthenticateError
+        error.returnCode = later ? 3 : name === undefined ? 5 : 4
         done(error, false)
       },
       authorizePublish: (client, packet, done) => this.#gate(client, packet, done),
       authorizeSubscribe: (client, subscription, done) => {
-        if (client && !access.maySubscribe(this.#userOf.get(client), subscription.topic)) {
-          log.warn(
-            { clientId: client.id, filter: subscription.topic },
-            'refused a subscription: this user has no right to it',
+        if ((subscription as object) === NO_SUBSCRIPTION) {
+          done(null, null)
+          return
+        }
+        if (client?.clean && isRefusalsTopic(subscription.topic)) {
+          queueMicrotask(() => done(null, subscription))
+          this.#tellRefusals(client, subscription.topic)
+          return
+        }
+        if (!isTopicFilter(subscription.topic)) {
+          done(new Error('malformed topic filter'))
+          return
+        }
+        const refusal = client && this.#subscriptionFault(client, subscription.topic)
+        if (refusal !== undefined) {
+          this.#warn(
+            refusal.code,
+            { clientId: client?.id, filter: subscription.topic, code: refusal.code },
+            refusal.message,
           )
-          Object.assign(subscription, { refused: true })
           queueMicrotask(() => done(null, null)) // answered with 0x80 in SUBACK [MQTT-3.9.3]; the connection stays
           return
         }
+        Object.assign(subscription, { allowed: true }) // what else the packet holds is not stored (persistence.ts)
         // Later: aedes stores all subscriptions of a packet with the first, and by then each must have been judged.
         queueMicrotask(() => done(null, subscription))
         if (client && subscription && !client.closed) this.#live.subscribed(client, subscription)
@@ -134,9 +214,19 @@ export class BrokerServer implements AsyncDisposable {
       const waitForDrain = (done: (error: Error | null, client: Client) => void) =>
         setImmediate(done, null, client)
       Object.assign(client, { waitForDrain })
+      if (client.clean) this.#deliverAtHighestQos(client)
     })
-    this.#aedes.on('unsubscribe', (filters, client) => this.#live.unsubscribed(client, filters))
+    this.#aedes.on('subscribe', (subscriptions, client) => {
+      // aedes lowers a message to the QoS of the subscription that bears its very topic; #forward knows all of them.
+      const made = (client as unknown as LiveClient).subscriptions
+      if (client.clean) for (const { topic } of subscriptions) if (made[topic]) made[topic].qos = 2
+    })
+    this.#aedes.on('unsubscribe', (filters, client) => {
+      this.#live.unsubscribed(client, filters)
+      for (const filter of filters) this.#filters.get(client)?.delete(filter)
+    })
     this.#aedes.on('clientReady', (client) => {
+      if (client.closed) return // gone meanwhile
       this.#connections.get(client.conn as Socket)?.ready(client)
       if (client.clean) return
       Delivery.start(client, sessions.ensure(client.id), sessions)
@@ -153,7 +243,8 @@ export class BrokerServer implements AsyncDisposable {
     const server = new BrokerServer(options)
     await server.#aedes.listen()
     try {
-      for (const listener of options.listeners) server.#servers.push(await server.#listen(listener))
+      for (const [at, listener] of options.listeners.entries())
+        server.#servers.push(await server.#listen(listener, `listeners.${at}.tls`))
     } catch (error) {
       await server[Symbol.asyncDispose]()
       throw error
@@ -174,11 +265,28 @@ export class BrokerServer implements AsyncDisposable {
     return this.#aedes.connectedClients
   }
 
-  #listen(listener: Listener): Promise<Server> {
+  /** Ends the connections of these users. */
+  disconnect(users: ReadonlySet<string>): void {
+    for (const socket of this.#connections.keys()) {
+      const { client } = socket as { client?: Client }
+      if (client && users.has(this.#userOf.get(client) ?? '')) socket.destroy()
+    }
+  }
+
+  #listen(listener: Listener, where: string): Promise<Server> {
     const { promise, resolve, reject } = Promise.withResolvers<Server>()
-    const server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => this.#connect(socket))
+    const { log, events } = this.#options
+    const connect = (socket: Socket) => this.#connect(socket)
+    const server = listener.tls
+      ? createTlsServer({ files: listener.tls, where, log, refused: () => events.refused('TLS'), connect })
+      : createServer({ noDelay: true, pauseOnConnect: true }, connect)
+    if (listener.tls) {
+      server.on('connection', (socket) => {
+        this.#belowTls.add(socket)
+        socket.once('close', () => this.#belowTls.delete(socket))
+      })
+    }
     server.maxConnections = this.#options.limits.connectionsMax
-    const { log } = this.#options
     const failedToAccept = throttled((count) =>
       log.error({ count, port: listener.port }, 'could not take a connection: out of file handles or memory'),
     )
@@ -191,27 +299,43 @@ export class BrokerServer implements AsyncDisposable {
   }
 
   #connect(accepted: Socket): void {
-    const { limits, log, events, sessions } = this.#options
-    const socket = readingInto(accepted, (bytes) => connection.receive(bytes))
+    const { limits, events, sessions } = this.#options
+    const address = accepted.remoteAddress ?? ''
+    const count = (this.#perAddress.get(address) ?? 0) + 1
+    if (count > limits.connectionsPerAddressMax) {
+      accepted.destroy()
+      events.refused('TOO_MANY')
+      this.#refusal(
+        'TOO_MANY',
+        `Refused connections beyond the ${limits.connectionsPerAddressMax} that one address may have; raise "limits.connectionsPerAddressMax" where many clients share one.`,
+      )
+      return
+    }
+    this.#perAddress.set(address, count)
+    accepted.setKeepAlive(true, TCP_KEEPALIVE_MS)
+    const receive = (bytes: Buffer) => connection.receive(bytes)
+    const socket =
+      accepted instanceof TLSSocket ? readingTls(accepted, receive) : readingInto(accepted, receive)
     const connection = new Connection({
       socket,
       packetBytesMax: limits.packetBytesMax,
       unacknowledgedBytesMax: UNACKNOWLEDGED_BYTES_MAX,
+      packetsPerSecondMax: limits.packetsPerSecondMax,
+      bytesPerSecondMax: limits.bytesPerSecondMax,
       handler: {
         accept: (client, message) => this.#accept(client, message),
         acknowledge: (client, messageId) =>
           !client.clean && (sessions.get(client.id)?.acknowledge(messageId) ?? false),
-        refused: (_client, error) => this.#refused(error),
-        tooLarge: (client, bytes) => {
+        canTell: (client, error) => this.#refusalsTopics.has(client) && isFinal(asFailure(error)),
+        refused: (client, error, messageId) => {
+          const fault = this.#refused(error)
+          if (isFinal(fault)) this.#tell(client, fault, messageId)
+        },
+        tooLarge: (client, bytes, bytesMax) => {
           events.refused('PAYLOAD_TOO_LARGE')
-          log.warn(
-            {
-              clientId: client?.id,
-              from: socket.remoteAddress,
-              bytes,
-              bytesMax: limits.packetBytesMax,
-              code: 'PAYLOAD_TOO_LARGE',
-            },
+          this.#warn(
+            'PAYLOAD_TOO_LARGE',
+            { clientId: client?.id, from: socket.remoteAddress, bytes, bytesMax, code: 'PAYLOAD_TOO_LARGE' },
             'refused a packet over the limit and closed its connection',
           )
         },
@@ -220,6 +344,9 @@ export class BrokerServer implements AsyncDisposable {
     this.#connections.set(socket, connection)
     socket.once('close', () => {
       this.#connections.delete(socket)
+      const left = (this.#perAddress.get(address) ?? 1) - 1
+      if (left > 0) this.#perAddress.set(address, left)
+      else this.#perAddress.delete(address)
       const { client } = socket as { client?: Client }
       if (client) this.#live.gone(client)
     })
@@ -229,17 +356,85 @@ export class BrokerServer implements AsyncDisposable {
   /** A message that only durable queues want goes past aedes, which would have nothing to do with it. */
   #accept(client: Client, { topic, payload, messageId }: Publish): Promise<void> | undefined {
     const { access, custody } = this.#options
-    // aedes has its own word on a topic that is none.
-    if (/[#+\0]/.test(topic) || this.#live.want(topic)) return undefined
-    if (!access.mayPublish(this.#userOf.get(client), topic)) return undefined
+    custody.checkTopic(topic)
+    if (!access.mayPublish(this.#userOf.get(client), topic)) throw notAllowed(topic)
+    if (this.#live.want(topic)) return undefined
     return custody.accept(
       { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false, messageId },
       originOf(client),
     )
   }
 
-  #checkConnect(packet: { clientId: string; clean?: boolean }) {
-    const { limits, ownBridgeIds, sessions } = this.#options
+  /**
+   * Overlapping subscriptions of a clean session bring one copy, by the one that aedes comes to first: one at QoS 0
+   * leaves it to those that ask for more [MQTT-3.3.5-1].
+   */
+  #deliverAtHighestQos(client: Client): void {
+    const { deliver0 } = client as unknown as LiveClient
+    const deliverLast: LiveClient['deliver0'] = (packet, done) => {
+      if (packet.qos > 0 && this.#live.granted(client, packet.topic) > 0) setImmediate(done)
+      else deliver0(packet, done)
+    }
+    Object.assign(client, { deliver0: deliverLast })
+  }
+
+  #subscriptionFault(client: Client, filter: string): SightlineError | undefined {
+    const { access, limits, sessions } = this.#options
+    if (Buffer.byteLength(filter) > limits.topicBytesMax || !isText(filter))
+      return failure('TOPIC_INVALID', 'Refused a subscription: its filter is too long, or no text.')
+    if (!access.maySubscribe(this.#userOf.get(client), filter))
+      return failure('NOT_ALLOWED', 'Refused a subscription: this user has no right to it.')
+    let filters = this.#filters.get(client)
+    if (!filters) {
+      filters = new Set()
+      this.#filters.set(client, filters)
+    }
+    if (filters.size >= limits.subscriptionsPerSessionMax && !filters.has(filter))
+      return failure(
+        'TOO_MANY',
+        `Refused a subscription beyond the ${limits.subscriptionsPerSessionMax} that one client may have.`,
+      )
+    const known = !client.clean && sessions.get(client.id)?.subscriptions.has(filter)
+    if (!known && sessions.subscriptionCount + this.#live.filterCount >= SUBSCRIPTIONS_MAX)
+      return failure(
+        'TOO_MANY',
+        `Refused a subscription: there are ${SUBSCRIPTIONS_MAX} of all clients together, more than this broker keeps.`,
+      )
+    filters.add(filter)
+    return undefined
+  }
+
+  #checkConnect(packet: {
+    clientId: string
+    clean?: boolean
+    protocolVersion?: number
+    will?: { topic: string; qos?: number }
+  }) {
+    const { limits, ownBridgeIds, sessions, custody } = this.#options
+    if (packet.protocolVersion === 5) return undefined // aedes refuses it as such, with 1
+    if (!isText(packet.clientId))
+      return failure(
+        'NAME_INVALID',
+        `A client id has no control characters and is well-formed UTF-8; ${JSON.stringify(packet.clientId.slice(0, 100))} is none.`,
+      )
+    if (packet.clientId === '' && !packet.clean)
+      return failure(
+        'NAME_INVALID',
+        'A client without an id asks for a persistent session, which nobody could take up again. Give it an id.',
+      )
+    if (packet.will) {
+      // What is published when the connection is over goes the way of every message, and is judged while someone is there.
+      if ((packet.will.qos ?? 0) > 2)
+        return failure(
+          'TOPIC_INVALID',
+          `A will at QoS ${packet.will.qos}, which there is not [MQTT-3.1.2-14].`,
+        )
+      try {
+        custody.checkTopic(packet.will.topic)
+      } catch (error) {
+        return asFailure(error)
+      }
+    }
     if (Buffer.byteLength(packet.clientId) > limits.clientIdBytesMax)
       return failure(
         'NAME_INVALID',
@@ -255,6 +450,11 @@ export class BrokerServer implements AsyncDisposable {
         'NOT_ALLOWED',
         `Client "${packet.clientId}" has a declared queue here and asks for a clean session, which would discard it. Connect it with clean session off.`,
       )
+    if (!packet.clean && !sessions.get(packet.clientId) && sessions.undeclared >= limits.sessionsMax)
+      return failure(
+        'TOO_MANY',
+        `Client "${packet.clientId}" asks for a session that outlives its connection, and there are ${sessions.undeclared} already. Let clients that need none connect with clean session on, or raise "sessions.countMax".`,
+      )
     return undefined
   }
 
@@ -268,15 +468,12 @@ export class BrokerServer implements AsyncDisposable {
 
   /** Before aedes acknowledges: on disk, or not at all. */
   #gate(client: Client | null, packet: PublishPacket, done: (error?: Error | null) => void): void {
-    const { access, custody, events, log } = this.#options
-    const clientId = client?.id ?? ''
-    if (client && !access.mayPublish(this.#userOf.get(client), packet.topic)) {
-      events.refused('NOT_ALLOWED')
-      log.warn(
-        { clientId, topic: packet.topic, code: 'NOT_ALLOWED' },
-        'refused a message: this user may not publish to this topic',
-      )
-      done(new Error('not allowed to publish to this topic'))
+    const { access, custody } = this.#options
+    try {
+      custody.checkTopic(packet.topic)
+      if (client && !access.mayPublish(this.#userOf.get(client), packet.topic)) throw notAllowed(packet.topic)
+    } catch (error) {
+      done(this.#refused(error))
       return
     }
     // A will comes when its connection is over.
@@ -296,11 +493,45 @@ export class BrokerServer implements AsyncDisposable {
     }
   }
 
+  #tellRefusals(client: Client, topic: string): void {
+    this.#refusalsTopics.set(client, topic)
+    // Before SUBACK, so that the bridge knows it before its first message.
+    this.#notice(client, encodeNotice({ v: 1, packetBytesMax: this.#options.limits.packetBytesMax }))
+  }
+
+  #tell(client: Client, { code, message }: SightlineError, messageId: number): void {
+    this.#notice(client, encodeNotice({ v: 1, messageId, code, message }))
+  }
+
+  #notice(client: Client, payload: Buffer): void {
+    const topic = this.#refusalsTopics.get(client)
+    if (topic === undefined || client.conn.destroyed) return
+    mqtt.writeToStream({ cmd: 'publish', topic, payload, qos: 0, dup: false, retain: false }, client.conn)
+  }
+
   #refused(error: unknown): SightlineError {
     const fault = asFailure(error)
     this.#options.events.refused(fault.code)
     this.#refusal(fault.code, fault.message)
     return fault
+  }
+
+  readonly #warnings = new Map<string, { fields: object; text: string; readonly event: () => void }>()
+
+  /** A line a second for each kind of thing that clients do wrong, with the last that did. */
+  #warn(kind: string, fields: object, text: string): void {
+    let warning = this.#warnings.get(kind)
+    if (!warning) {
+      const made = {
+        fields,
+        text,
+        event: throttled((count) => this.#options.log.warn({ ...made.fields, count }, made.text)),
+      }
+      warning = made
+      this.#warnings.set(kind, warning)
+    }
+    Object.assign(warning, { fields, text })
+    warning.event()
   }
 
   readonly #refusals = new Map<string, () => void>()
@@ -317,8 +548,12 @@ export class BrokerServer implements AsyncDisposable {
 
   /** What aedes itself may send to a client: QoS 0, retained messages, and live messages of clean sessions. */
   #forward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
-    const { sessions, limits, events, log } = this.#options
+    const { sessions, limits, events } = this.#options
     const slow = client.conn.writableLength > limits.slowReaderBytesMax
+    if (packet.qos > 0 && client.clean) {
+      const granted = this.#live.granted(client, packet.topic)
+      if (granted < packet.qos) packet = { ...packet, qos: granted }
+    }
     if (packet.qos > 0 && !client.clean) {
       const session = sessions.get(client.id)
       const granted = session && sessions.wanting(packet.topic).get(session)
@@ -328,16 +563,26 @@ export class BrokerServer implements AsyncDisposable {
         return null // from its queue
       else {
         // Retained, at SUBSCRIBE: from no queue.
+        if (session.pump.lentIds >= RETAINED_IN_FLIGHT_MAX) {
+          this.#warn(
+            'retained',
+            { clientId: client.id },
+            'disconnected a reader that acknowledges no retained messages',
+          )
+          client.conn.destroy()
+          return null
+        }
         const qos = Math.min(packet.qos, granted) as 1 | 2
         return { ...packet, qos, messageId: session.pump.lendId() }
       }
     }
     if (!slow) return packet
-    if (packet.qos === 0 || isCasual(client)) {
+    if (packet.qos === 0) {
       events.skipped()
       return null
     }
-    log.warn(
+    this.#warn(
+      'slow',
       { clientId: client.id, waitingBytes: client.conn.writableLength },
       'disconnected a reader that does not keep up; a persistent session would lose nothing',
     )
@@ -372,7 +617,7 @@ export class BrokerServer implements AsyncDisposable {
     const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)))
     await new Promise<void>((resolve) => this.#aedes.close(resolve))
     const timer = setTimeout(() => {
-      for (const socket of this.#connections.keys()) socket.destroy()
+      for (const socket of [...this.#connections.keys(), ...this.#belowTls]) socket.destroy()
     }, CLOSE_GRACE_MS)
     await Promise.all(closed)
     clearTimeout(timer)
@@ -404,8 +649,8 @@ const originOf = (client: Client | null) => ({
   isBridge: client?.id.startsWith(BRIDGE_CLIENT_ID_PREFIX) ?? false,
 })
 
-/** True for a reader that has asked for nothing above QoS 0. */
-function isCasual(client: Client): boolean {
-  const { subscriptions } = client as unknown as { subscriptions: Readonly<Record<string, { qos: number }>> }
-  return Object.values(subscriptions).every(({ qos }) => qos === 0)
-}
+const notAllowed = (topic: string) =>
+  failure(
+    'NOT_ALLOWED',
+    `This user may not publish to ${topic}. Give it that right under "users", or correct the topic.`,
+  )

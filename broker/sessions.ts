@@ -13,7 +13,17 @@ export const TOPIC_MATCHING = {
   wildcard_some: '#',
   separator: '/',
   match_empty_levels: true,
+  // It throws beyond it. No topic or filter that is let in has so many levels: this is the second lock.
+  max_words: 1100,
 } as const
+
+/** `#` stands alone in the last level, `+` alone in its level [MQTT-4.7.1-2, MQTT-4.7.1-3]; no NUL [MQTT-4.7.3-2]. */
+export function isTopicFilter(filter: string): boolean {
+  const levels = filter.split('/')
+  const inPlace = (level: string, at: number) =>
+    level === '+' || (level === '#' && at === levels.length - 1) || !/[#+]/.test(level)
+  return !/^$|[\0\ufffd]/.test(filter) && levels.every(inPlace)
+}
 
 export interface Subscription {
   readonly topic: string
@@ -59,6 +69,11 @@ export class Session {
     this.declared = declared
     this.queue = queue
     this.pump = new Pump(queue, inFlightMax)
+  }
+
+  /** Its client, a bridge of another broker's, gets its own messages back from no queue. */
+  get noLocal(): boolean {
+    return this.subscriptions.values().some(({ nl }) => nl === true)
   }
 
   /** Its client has a QoS 1 message. @returns false where it is more than that: QoS 2, or none of the pump's */
@@ -117,6 +132,11 @@ export class Sessions {
 
   get size(): number {
     return this.#sessions.size
+  }
+
+  /** Those that came by themselves, and are limited. */
+  get undeclared(): number {
+    return this.#sessions.size - this.#options.declared.length
   }
 
   get subscriptionCount(): number {

@@ -1,6 +1,5 @@
-import { cpSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, rmSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { storedKeys } from '../test/kit/bucket-folder.ts'
 import { DAMAGES, type Damage, damage } from '../test/kit/damage.ts'
 import { missing, type Program } from '../test/kit/programs.ts'
 import { until } from '../test/kit/wait.ts'
@@ -70,13 +69,12 @@ async function run({ times, backlog }: typeof FULL, random: () => number): Promi
   await until('all is let go', () => settled(sites), STEP_MS_MAX).catch(() =>
     faults.push('crops are left over'),
   )
-  const stored = new Map(storedKeys(line.bucket).map((key) => [basename(key, '.jpg'), key]))
+  const stored = new Map((await line.bucket.keys()).map((key) => [basename(key, '.jpg'), key]))
   let gone = 0
   for (const [id, sum] of acknowledged) {
     const key = stored.get(id)
     if (key === undefined) gone += 1
-    else if (checksum(readFileSync(join(line.bucket, key))) !== sum)
-      faults.push(`${id} was changed on its way`)
+    else if (checksum(await line.bucket.read(key)) !== sum) faults.push(`${id} was changed on its way`)
   }
   const said = tally.lost + tally.unknown
   if (gone > said) faults.push(`${gone} acknowledged crops are gone, and ${said} were said to be`)

@@ -1,7 +1,10 @@
 import { parseArgs } from 'node:util'
 import { seeded } from '../test/kit/wait.ts'
 import { DAMAGE_TRIALS } from './damage.ts'
+import { HOSTILE_TRIALS } from './hostile.ts'
+import { OVERLOAD_TRIALS } from './overload.ts'
 import { LINE_TRIALS } from './scenarios.ts'
+import { STORAGE_TRIALS } from './storage.ts'
 import type { Trial, Verdict } from './trial.ts'
 
 /**
@@ -9,7 +12,13 @@ import type { Trial, Verdict } from './trial.ts'
  * was acknowledged is in the bucket, whole and once, and the books of every keeper balance. Loopback only, bounded,
  * seeded. Ends with one line, and 0 only where nothing was found.
  */
-const TRIALS: readonly Trial[] = [...LINE_TRIALS, ...DAMAGE_TRIALS]
+const TRIALS: readonly Trial[] = [
+  ...LINE_TRIALS,
+  ...OVERLOAD_TRIALS,
+  ...STORAGE_TRIALS,
+  ...DAMAGE_TRIALS,
+  ...HOSTILE_TRIALS,
+]
 
 const HELP = `npm run chaos [-- --short] [-- --seed N] [-- TRIAL ...]
 

@@ -19,7 +19,11 @@ export interface PublisherOptions {
   /** The size of a crop. */
   readonly bytes: readonly [min: number, max: number]
   readonly random: () => number
+  /** Each its own; absent: the only one. */
+  readonly device?: string
 }
+
+const SITE = 'bench'
 
 export class Publisher {
   /** Checksum of each crop that was acknowledged, by id. */
@@ -29,14 +33,17 @@ export class Publisher {
   readonly done: Promise<void>
   /** How often a crop was sent once more. */
   resent = 0
+  /** The longest time from making a crop to its acknowledgement, ms. */
+  acknowledgeMsMax = 0
+  readonly #device: string
   readonly #url: string
   readonly #random: () => number
   readonly #perSecond: number
   readonly #bytes: readonly [min: number, max: number]
   readonly #end = Promise.withResolvers<void>()
-  readonly #topic = cropTopic(TOPIC_PREFIX_DEFAULT, { site: 'bench', device: 'load', camera: 'cam' })
+  readonly #topic: string
   /** Made and not acknowledged yet, oldest first. */
-  readonly #waiting = new Map<string, Buffer>()
+  readonly #waiting = new Map<string, { readonly payload: Buffer; readonly madeAtMs: number }>()
   #made = 0
   #link: MqttLink | undefined
   #started = 0
@@ -45,6 +52,8 @@ export class Publisher {
     this.done = this.#end.promise
     this.#bytes = options.bytes
     this.#url = options.url
+    this.#device = options.device ?? 'load'
+    this.#topic = cropTopic(TOPIC_PREFIX_DEFAULT, { site: SITE, device: this.#device, camera: 'cam' })
     this.count = options.count
     this.#perSecond = options.perSecond
     this.#random = options.random
@@ -62,7 +71,7 @@ export class Publisher {
       try {
         await using link = await MqttLink.open({
           url: this.#url,
-          clientId: 'device',
+          clientId: `device-${this.#device}`,
           protocol: 4,
           clean: true,
           packetBytesMax: 1e6,
@@ -91,11 +100,12 @@ export class Publisher {
     let lastId = 0
     link.on('puback', (messageId) => {
       const id = flights.get(messageId)
-      const payload = id === undefined ? undefined : this.#waiting.get(id)
-      if (id === undefined || !payload) return
+      const crop = id === undefined ? undefined : this.#waiting.get(id)
+      if (id === undefined || !crop) return
       flights.delete(messageId)
       this.#waiting.delete(id)
-      this.acknowledged.set(id, checksum(payload))
+      this.acknowledged.set(id, checksum(crop.payload))
+      this.acknowledgeMsMax = Math.max(this.acknowledgeMsMax, performance.now() - crop.madeAtMs)
     })
     while (!link.closed && !signal.aborted && this.acknowledged.size < this.count) {
       const due = Math.min(
@@ -105,7 +115,7 @@ export class Publisher {
       while (flights.size < WINDOW && (again.length > 0 || this.#made < due)) {
         const id = again[0] ?? this.#make()
         again = again.slice(1)
-        const payload = this.#waiting.get(id) as Buffer
+        const { payload } = this.#waiting.get(id) as { payload: Buffer }
         lastId = (lastId % 65_535) + 1
         flights.set(lastId, id)
         link.publish({ topic: this.#topic, payload, messageId: lastId, dup: false })
@@ -117,8 +127,9 @@ export class Publisher {
   #make(): string {
     this.#made += 1
     const [min, max] = this.#bytes
-    const { id, payload } = noiseCrop(min + Math.floor(this.#random() * (max - min)))
-    this.#waiting.set(id, payload)
+    const bytes = min + Math.floor(this.#random() * (max - min))
+    const { id, payload } = noiseCrop(bytes, SITE, this.#device)
+    this.#waiting.set(id, { payload, madeAtMs: performance.now() })
     return id
   }
 }

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { commonShape, duration, httpShape, size } from '../lib/config.ts'
+import { commonShape, duration, durationOrForever, httpShape, size } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { refuseOpenHttp } from '../lib/http.ts'
 import { isName } from '../wire/names.ts'
@@ -20,6 +20,8 @@ export const subscriberSchema = z.strictObject({
       password: z.string().min(1).optional(),
       passwordFile: z.string().min(1).optional(),
       caFile: z.string().min(1).optional(),
+      certFile: z.string().min(1).optional(),
+      keyFile: z.string().min(1).optional(),
       mqttVersion: z.union([z.literal(4), z.literal(5)]).default(4),
       shareGroup: z.string().refine(isName, 'must be letters, digits, dash and underscore').optional(),
       sessionExpiry: duration().prefault('7d'),
@@ -45,6 +47,7 @@ export const subscriberSchema = z.strictObject({
       ageMax: duration().prefault('30d'),
     })
     .prefault({}),
+  retention: z.strictObject({ ageMax: durationOrForever().prefault('30d') }).prefault({}),
   payloadMax: size().prefault('8MB'),
   bucket: z
     .discriminatedUnion('type', [
@@ -52,6 +55,7 @@ export const subscriberSchema = z.strictObject({
         type: z.literal('folder'),
         path: z.string().min(1).default('data/bucket'),
         publicUrl: z.string().min(1).optional(),
+        publicRead: z.boolean().default(false),
         writesMax: z.number().int().min(1).max(1000).default(64),
       }),
       z.strictObject({
@@ -64,6 +68,7 @@ export const subscriberSchema = z.strictObject({
         publicUrl: z.string().min(1).optional(),
         publicRead: z.boolean().default(false),
         writesMax: z.number().int().min(1).max(256).default(32),
+        requestTimeout: duration().prefault('20s'),
       }),
     ])
     .prefault({ type: 'folder' }),
@@ -73,12 +78,19 @@ export const subscriberSchema = z.strictObject({
 
 export type SubscriberConfig = z.output<typeof subscriberSchema>
 
+const DAY_MS = 24 * 3_600_000
+
 /** What an entry has beside its payload (cloud-subscriber/entry.ts): topic, key, reason. */
 const ENTRY_HEADER_BYTES_MAX = 200_000
 
 /** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
 export function checkSubscriberConfig(config: SubscriberConfig): void {
-  refuseOpenHttp(config.http.host)
+  refuseOpenHttp(config.http)
+  if (config.retention.ageMax < DAY_MS)
+    throw failure(
+      'CONFIG_INVALID',
+      '"retention.ageMax" is less than a day, and crops are deleted by whole days. Set 1d or more, or forever.',
+    )
   for (const [key, { bytesMax }] of Object.entries({ inbox: config.inbox, quarantine: config.quarantine })) {
     if (bytesMax < config.payloadMax + ENTRY_HEADER_BYTES_MAX) {
       throw failure(

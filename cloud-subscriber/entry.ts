@@ -38,6 +38,16 @@ export function encodeEntry(header: InboxHeader | QuarantineHeader, payload: Buf
   return { header: Buffer.from(JSON.stringify(header)), body: payload }
 }
 
+/** Whose crop it is: its device's. What lies in quarantine is one sender's. */
+export function senderOf(header: Buffer): string {
+  try {
+    const { site, device } = JSON.parse(header.toString()) as Partial<InboxHeader>
+    return site === undefined || device === undefined ? '' : `${site}/${device}`
+  } catch {
+    return '' // damaged on disk; a start must not end with it
+  }
+}
+
 export function decodeEntry<H extends InboxHeader | QuarantineHeader>({
   header,
   body,

@@ -4,9 +4,8 @@ import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import { type LinkOptions, MqttLink, type ReceivedPublish } from '../lib/mqtt-link.ts'
 import type { Queue, Store } from '../lib/queue.ts'
-import { readCrop } from '../wire/crop.ts'
-import { parseCropTopic } from '../wire/topics.ts'
-import { encodeEntry, inboxHeader } from './entry.ts'
+import { encodeEntry } from './entry.ts'
+import { judge, keepCrop } from './judge.ts'
 import type { RecentIds } from './recent-ids.ts'
 
 /**
@@ -152,63 +151,34 @@ export class Intake implements AsyncDisposable {
 
   /** @returns when the message is on disk. Errors: QUEUE_FULL, thrown; DISK_FULL, STORE_IO */
   #keep({ topic, payload }: ReceivedPublish): Promise<void> {
-    const { store, inbox, recent, events, topicPrefix, payloadBytesMax } = this.#options
+    const { events } = this.#options
     events.received()
-    const bytes = payload
     const receivedAtMs = Date.now()
-    if (bytes.length > payloadBytesMax) {
-      // Too large to be kept whole beside the others: its beginning is, with the reason.
-      return this.#quarantine(
-        topic,
-        bytes.subarray(0, payloadBytesMax),
-        receivedAtMs,
-        'too large',
-        `${bytes.length} bytes, of which the first ${payloadBytesMax} were kept; the limit is "payloadMax"`,
-      )
-    }
-    const reading = readCrop(bytes)
-    if ('fault' in reading) return this.#quarantine(topic, bytes, receivedAtMs, reading.fault, reading.detail)
-    const { crop } = reading
-    const address = parseCropTopic(topicPrefix, topic)
-    if (
-      !address ||
-      address.site !== crop.site ||
-      address.device !== crop.device ||
-      address.camera !== crop.camera
-    ) {
-      return this.#quarantine(
-        topic,
-        bytes,
-        receivedAtMs,
-        'wrong topic',
-        `the metadata says ${crop.site}/${crop.device}/${crop.camera}`,
-      )
-    }
-    if (inbox.has(crop.id) || recent.has(crop.id)) {
-      events.duplicate()
-      return store.committed() // the first one may still be on its way to disk
-    }
-    return store.accept(encodeEntry(inboxHeader(crop, receivedAtMs), bytes), [inbox], crop.id)
+    const verdict = judge(topic, payload, this.#options)
+    if ('reason' in verdict) return this.#quarantine(topic, receivedAtMs, verdict)
+    const { duplicate, written } = keepCrop(verdict.crop, payload, receivedAtMs, this.#options)
+    if (duplicate) events.duplicate()
+    return written
   }
 
   #quarantine(
     topic: string,
-    payload: Buffer,
     receivedAtMs: number,
-    reason: string,
-    detail: string,
+    { reason, detail, kept }: { reason: string; detail: string; kept: Buffer },
   ): Promise<void> {
     const { store, quarantine, events, log } = this.#options
     events.quarantined(reason)
     log.warn(
-      { code: 'CROP_INVALID', topic, bytes: payload.length, reason, detail },
+      { code: 'CROP_INVALID', topic, bytes: kept.length, reason, detail },
       'quarantined a message that is no crop',
     )
-    return store.accept(encodeEntry({ topic, receivedAtMs, reason, detail }, payload), [quarantine])
+    return store.accept(encodeEntry({ topic, receivedAtMs, reason, detail }, kept), [quarantine])
   }
 
   async #waitForRoom(signal: AbortSignal): Promise<void> {
-    const { inbox } = this.#options
+    const { inbox, store } = this.#options
+    // Each time it came back the broker would send what it cannot keep (a full disk) once more.
+    while (store.fault !== undefined) await sleep(ROOM_INTERVAL_MS, undefined, { signal })
     const full = () =>
       inbox.size > inbox.bounds.entriesMax * ROOM_SHARE || inbox.bytes > inbox.bounds.bytesMax * ROOM_SHARE
     if (this.#fault?.code !== 'QUEUE_FULL') return

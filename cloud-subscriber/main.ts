@@ -1,19 +1,29 @@
-import { loadConfig, readNamedFile, readSecret } from '../lib/config.ts'
+import { readClientFiles } from '../lib/certificates.ts'
+import { loadConfig, readSecret } from '../lib/config.ts'
+import { ControlServer } from '../lib/control.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
+import { warnOfOpenPassword } from '../lib/open-password.ts'
+import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { reportDamage, storeHealth } from '../lib/store-report.ts'
+import { FORGET_COMMAND } from '../wire/forget.ts'
 import { cropFilter } from '../wire/topics.ts'
-import type { Bucket } from './buckets/bucket.ts'
-import { FolderBucket } from './buckets/folder.ts'
-import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from './config.ts'
+import { cacheCrop } from './buckets/bucket.ts'
+import { openBucket } from './buckets/open.ts'
+import { checkSubscriberConfig, subscriberSchema } from './config.ts'
+import { senderOf } from './entry.ts'
+import { subscriberForget } from './forget.ts'
 import { IndexWriter } from './gallery/index-files.ts'
 import { publishGallery } from './gallery/publish.ts'
-import { galleryRoutes } from './gallery/serve.ts'
+import { allowedWithoutLogin, galleryRoutes } from './gallery/serve.ts'
 import { Intake } from './intake.ts'
+import { SignedLinks } from './links.ts'
+import { saveRules, subscriberQuarantine } from './quarantine.ts'
 import { RecentIds } from './recent-ids.ts'
+import { Retention } from './retention.ts'
 import { Storer } from './store.ts'
 
 /** Fine where a line on one machine lies, coarse up to an outage of hours. */
@@ -46,6 +56,11 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     const failed = counter(metrics, 'subscriber_failed_total', 'Writes that failed and are tried again', [
       'code',
     ])
+    const expired = counter(
+      metrics,
+      'subscriber_expired_total',
+      'Crops that this program deleted because of their age; a store deletes by its own rule and tells nobody',
+    )
     const latency = histogram(
       metrics,
       'subscriber_latency_seconds',
@@ -54,7 +69,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     )
 
     await using bucket = await openBucket(config)
-    await using store = await Store.open({ folder: config.inbox.folder })
+    await using store = await Store.open({ folder: config.inbox.folder, senderOf })
     reportDamage(log, store)
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
@@ -74,6 +89,13 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     await using index = gallery.enabled
       ? await IndexWriter.open({ bucket, writer: config.name, log })
       : undefined
+    await using retention = Retention.open({
+      bucket,
+      ageMsMax: config.retention.ageMax,
+      index,
+      log,
+      events: { expired: (crops) => expired.inc(crops) },
+    })
     await using storer = Storer.open({
       store,
       inbox,
@@ -81,18 +103,43 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       recent,
       bucket,
       index,
+      cacheControl: cacheCrop(config.bucket.publicRead),
       writesMax: config.bucket.writesMax,
+      topicPrefix: config.topicPrefix,
       log,
       events: {
         stored: (header) => {
           stored.inc()
+          retention.seen(header.site)
           latency.observe(Math.max(0, Date.now() - header.capturedAtMs) / 1000)
         },
         alreadyThere: () => alreadyThere.inc(),
         failed: (code) => failed.inc({ code }),
       },
     })
+    const rules = { topicPrefix: config.topicPrefix, payloadBytesMax: config.payloadMax }
+    await saveRules(store, rules)
+    await using _control = await ControlServer.open({
+      folder: config.inbox.folder,
+      handlers: {
+        [QUARANTINE_COMMAND]: subscriberQuarantine({ store, inbox, quarantine, recent }, rules),
+        [FORGET_COMMAND]: subscriberForget({
+          store,
+          inbox,
+          quarantine,
+          recent,
+          bucket,
+          writer: config.name,
+          storer,
+          index,
+          log,
+        }),
+      },
+      log,
+    })
     const { broker } = config
+    const password = readSecret('"broker"', broker)
+    warnOfOpenPassword(log, { url: broker.url, password })
     const filter = cropFilter(config.topicPrefix)
     await using intake = Intake.open({
       link: {
@@ -106,12 +153,11 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         keepaliveS: Math.ceil(broker.keepalive / 1000),
         connectMsMax: broker.connectTimeout,
         username: broker.username,
-        password: readSecret('"broker"', broker),
-        ca: readNamedFile(broker.caFile, 'broker.caFile')?.toString(),
+        password,
+        ...readClientFiles(broker, 'broker', log),
       },
       filter: broker.shareGroup === undefined ? filter : `$share/${broker.shareGroup}/${filter}`,
-      topicPrefix: config.topicPrefix,
-      payloadBytesMax: config.payloadMax,
+      ...rules,
       reconnectMsMin: broker.reconnectMin,
       reconnectMsMax: broker.reconnectMax,
       store,
@@ -132,10 +178,16 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       made.set(storer.waiting),
     )
     measureQueues(metrics, store)
+    const access = {
+      publicRead: config.bucket.publicRead,
+      links: config.bucket.type === 'folder' ? SignedLinks.open(config.inbox.folder) : undefined,
+    }
     await using http = await HttpServer.open({
       ...config.http,
+      log,
       metrics,
-      routes: gallery.enabled ? galleryRoutes(bucket) : undefined,
+      allowed: gallery.enabled ? allowedWithoutLogin(access) : undefined,
+      routes: gallery.enabled ? galleryRoutes(bucket, access) : undefined,
       health: () => ({
         ok: intake.connected && storer.fault === undefined && store.fault === undefined,
         checks: {
@@ -144,6 +196,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
           inbox: `${storer.waiting} waiting`,
           store: storeHealth(store),
           quarantine: `${quarantine.size} messages`,
+          retention: retention.fault ?? 'ok',
         },
       }),
     })
@@ -154,13 +207,6 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     // Wrong credentials at the start end the program; a broker that is away does not.
     await Promise.race([intake.subscribed.then(() => aborted(signal)), aborted(signal)])
   })
-}
-
-async function openBucket({ bucket, http }: SubscriberConfig): Promise<Bucket> {
-  if (bucket.type === 'folder')
-    return FolderBucket.open({ ...bucket, publicUrl: bucket.publicUrl ?? `http://${http.host}:${http.port}` })
-  const { S3Bucket } = await import('./buckets/s3.ts') // its SDK is large: only where it is used
-  return S3Bucket.open(bucket)
 }
 
 if (import.meta.main) process.exitCode = await runFromCommandLine(runSubscriber)

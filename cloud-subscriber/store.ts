@@ -3,15 +3,17 @@ import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type ErrorCode, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import type { Message, Queue, Store } from '../lib/queue.ts'
-import { type Bucket, CACHE_IMMUTABLE } from './buckets/bucket.ts'
+import { cropTopic } from '../wire/topics.ts'
+import type { Bucket } from './buckets/bucket.ts'
 import { decodeEntry, encodeEntry, type InboxHeader } from './entry.ts'
 import type { IndexEntry } from './gallery/index-files.ts'
 import type { RecentIds } from './recent-ids.ts'
 
 /**
  * Inbox -> bucket, many at once. An entry leaves the inbox when the bucket has said that the object is there and
- * would survive a power cut, and the gallery's index lists it. A bucket that is away is tried again, with backoff and for ever; an object that it
- * will not take goes to quarantine and does not block the others.
+ * would survive a power cut, and the gallery's index lists it. A bucket that is away is tried again, with backoff and
+ * for ever, by one write at a time until one succeeds. An object that it will not take, while it takes others, goes to
+ * quarantine and does not block them.
  */
 
 /** The part of the gallery's index writer that is needed here. */
@@ -29,7 +31,10 @@ export interface StorerOptions {
   readonly bucket: Bucket
   /** Lists what was stored; absent where there is no gallery. */
   readonly index: Index | undefined
+  /** Of the crops. */
+  readonly cacheControl: string
   readonly writesMax: number
+  readonly topicPrefix: string
   readonly log: Log
   readonly events: {
     readonly stored: (header: InboxHeader) => void
@@ -44,17 +49,23 @@ const SYNC_INTERVAL_MS = 100
 const WRITTEN_MAX = 10_000
 const REFUSALS_MAX = 5
 const RETRY_MS_MIN = 200
-const RETRY_MS_MAX = 30_000
+/** One write looks whether the bucket is back: that may be often, and a bucket that is back is soon noticed. */
+const RETRY_MS_MAX = 5_000
+const QUARANTINE_RETRY_MS = 30_000
+/** No answer to any write for so long is a fault, though none has failed yet. */
+const SILENCE_MS_MAX = 10_000
 
 export class Storer implements AsyncDisposable {
   readonly #options: StorerOptions
   readonly #abort = new AbortController()
   readonly #active = new Map<number, Promise<void>>()
-  readonly #refusals = new Map<number, number>()
+  /** By sequence number: how often the bucket refused it, and how many others it had taken by the first time. */
+  readonly #refusals = new Map<number, { count: number; readonly takenBefore: number }>()
+  #taken = 0
+  #answeredAtMs = performance.now()
   readonly #backoff = new Backoff({ delayMsMin: RETRY_MS_MIN, delayMsMax: RETRY_MS_MAX })
   /** Written, by sequence number; released when the bucket has flushed them and the index lists them. */
   readonly #written = new Map<number, { readonly id: string; readonly listed: Promise<void> | undefined }>()
-  #cursor = 0
   #paused = false
   #stopping = false
   #syncing: Promise<void> | undefined
@@ -86,7 +97,21 @@ export class Storer implements AsyncDisposable {
   }
 
   get fault(): string | undefined {
-    return (this.#syncFault ?? this.#fault)?.message
+    return (this.#syncFault ?? this.#fault)?.message ?? this.#silence
+  }
+
+  get #silence(): string | undefined {
+    const silentMs = this.#active.size === 0 ? 0 : performance.now() - this.#answeredAtMs
+    if (silentMs < SILENCE_MS_MAX) return undefined
+    return (
+      `The ${this.#options.bucket.description} has answered nothing for ${Math.round(silentMs / 1000)} s. ` +
+      'What was accepted waits on disk until it does; look whether it is up, and at the network.'
+    )
+  }
+
+  /** A bucket that failed is tried by one write; where it refused an object, others tell whose fault it is. */
+  get #width(): number {
+    return this.#fault && !isRefusal(this.#fault) ? 1 : this.#options.writesMax
   }
 
   /** Crops that are not in the bucket yet. */
@@ -94,15 +119,24 @@ export class Storer implements AsyncDisposable {
     return Math.max(0, this.#options.inbox.size - this.#written.size)
   }
 
+  /** Resolves when none of these entries is being written. Those that have left the inbox are not written again. */
+  async settled(sequences: ReadonlySet<number>): Promise<void> {
+    for (;;) {
+      const underWay = [...this.#active].filter(([sequence]) => sequences.has(sequence))
+      if (underWay.length === 0) return
+      await Promise.all(underWay.map(([, written]) => written))
+    }
+  }
+
   #run(): void {
-    const { inbox, writesMax } = this.#options
+    const { inbox } = this.#options
     if (this.#paused || this.#stopping || this.#abort.signal.aborted) return
-    while (this.#active.size < writesMax && this.#written.size < WRITTEN_MAX) {
-      const sequence = inbox.after(this.#cursor)
+    while (this.#active.size < this.#width && this.#written.size < WRITTEN_MAX) {
+      const sequence = inbox.take()
       if (sequence === undefined) return
-      this.#cursor = sequence
       if (this.#active.has(sequence) || this.#written.has(sequence)) continue
       const message = inbox.read(sequence)
+      if (this.#active.size === 0) this.#answeredAtMs = performance.now()
       if (message) this.#active.set(sequence, this.#write(sequence, message))
     }
   }
@@ -112,7 +146,12 @@ export class Storer implements AsyncDisposable {
     const { header, payload } = decodeEntry<InboxHeader>(message)
     try {
       const outcome = await bucket.create(
-        { key: header.key, body: payload, contentType: 'image/jpeg', cacheControl: CACHE_IMMUTABLE },
+        {
+          key: header.key,
+          body: payload,
+          contentType: 'image/jpeg',
+          cacheControl: this.#options.cacheControl,
+        },
         this.#abort.signal,
       )
       const listed = index?.add({ ...header, storedAtMs: Date.now() })
@@ -120,6 +159,8 @@ export class Storer implements AsyncDisposable {
       this.#written.set(sequence, { id: header.id, listed })
       this.#active.delete(sequence)
       this.#refusals.delete(sequence)
+      this.#taken += 1
+      this.#answeredAtMs = performance.now()
       this.#fault = undefined
       this.#backoff.reset()
       if (outcome === 'stored') events.stored(header)
@@ -128,16 +169,19 @@ export class Storer implements AsyncDisposable {
       this.#run()
     } catch (error) {
       this.#active.delete(sequence)
+      this.#answeredAtMs = performance.now()
       if (!this.#abort.signal.aborted) this.#failed(sequence, message, asFailure(error))
     }
   }
 
   #failed(sequence: number, message: Message, fault: SightlineError): void {
     this.#options.events.failed(fault.code)
-    if (fault.code === 'BUCKET_REFUSED' || fault.code === 'NAME_INVALID') {
-      const refusals = (this.#refusals.get(sequence) ?? 0) + 1
-      this.#refusals.set(sequence, refusals)
-      if (refusals >= REFUSALS_MAX) {
+    if (isRefusal(fault)) {
+      const { count, takenBefore } = this.#refusals.get(sequence) ?? { count: 0, takenBefore: this.#taken }
+      this.#refusals.set(sequence, { count: count + 1, takenBefore })
+      // Where it takes no other either, the fault is the bucket's, and passes.
+      const itsOwn = fault.code === 'NAME_INVALID' || this.#taken > takenBefore
+      if (count + 1 >= REFUSALS_MAX && itsOwn) {
         this.#active.set(sequence, this.#quarantine(sequence, message, fault))
         return
       }
@@ -156,18 +200,18 @@ export class Storer implements AsyncDisposable {
     )
   }
 
-  /** What is in the inbox and not under way is taken again, oldest first. */
+  /** What is in the inbox and not under way is taken again, each sender's oldest first. */
   #startOver(): void {
-    this.#cursor = 0
+    this.#options.inbox.rewind()
     this.#run()
   }
 
   /** It leaves the inbox when quarantine has it on disk. */
   async #quarantine(sequence: number, message: Message, fault: SightlineError): Promise<void> {
-    const { log, store, quarantine, inbox } = this.#options
+    const { log, store, quarantine, inbox, topicPrefix } = this.#options
     const { header, payload } = decodeEntry<InboxHeader>(message)
     const entry = {
-      topic: header.key,
+      topic: cropTopic(topicPrefix, header),
       receivedAtMs: Date.now(),
       reason: 'refused by the bucket',
       detail: fault.message,
@@ -180,7 +224,7 @@ export class Storer implements AsyncDisposable {
     } catch (error) {
       this.#fault = asFailure(error)
       this.#warn(this.#fault)
-      await sleep(RETRY_MS_MAX, undefined, { signal: this.#abort.signal }).catch(() => {})
+      await sleep(QUARANTINE_RETRY_MS, undefined, { signal: this.#abort.signal }).catch(() => {})
     } finally {
       this.#active.delete(sequence)
       this.#startOver()
@@ -229,3 +273,5 @@ export class Storer implements AsyncDisposable {
     this.#abort.abort()
   }
 }
+
+const isRefusal = ({ code }: SightlineError) => code === 'BUCKET_REFUSED' || code === 'NAME_INVALID'

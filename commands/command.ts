@@ -18,3 +18,11 @@ export function parse<T>(command: string, args: () => T): T {
     throw failure('USAGE', `${said} See sightline ${command} --help.`, error)
   }
 }
+
+/** The value of `--max`. */
+export function maxOf(text: string | undefined, fallback: number): number {
+  if (text === undefined) return fallback
+  if (!/^[1-9]\d{0,8}$/.test(text))
+    throw failure('USAGE', `"${text}" is no number of entries. Write --max 100, say.`)
+  return Number(text)
+}

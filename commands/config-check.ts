@@ -21,15 +21,15 @@ export async function checkConfigFile(file: string, program?: string): Promise<s
       `There is no program "${program}". Write --for with one of: ${Object.keys(PROGRAMS).join(', ')}.`,
     )
   }
-  const name = program ?? guess(file)
+  const name = program ?? programOf(file)
   const { schema, check } = PROGRAMS[name] as (typeof PROGRAMS)[string]
   const config = loadConfig(schema, { file })
   check?.(config as never)
   return `${file} is a valid configuration of the ${name}.`
 }
 
-/** The program whose keys the file uses most. */
-function guess(file: string): string {
+/** The program whose keys the file uses most. Errors: USAGE. */
+export function programOf(file: string): string {
   let tree: unknown
   try {
     tree = parse(readFileSync(file, 'utf8')) ?? {}

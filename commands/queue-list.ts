@@ -1,6 +1,7 @@
 import { decodeMessage } from '../broker/message.ts'
 import { failure } from '../lib/errors.ts'
 import { type EntryView, type QueueView, StoreView } from '../lib/store-view.ts'
+import { ago, printable, size, table } from './table.ts'
 
 /** `sightline queue stats|ls`: what a program's store holds on disk, also that of a stopped one. */
 
@@ -67,9 +68,6 @@ function describe({ header }: EntryView): Record<string, string> {
   return { ...text('key'), ...text('topic'), ...text('reason'), ...text('detail') }
 }
 
-/** A name from the wire must not drive the terminal. */
-const printable = (text: string) => text.replace(/\p{Cc}/gu, '\ufffd')
-
 function row({ name, books, bytes, oldestAtMs }: QueueView, now: number): string[] {
   const dropped = Object.entries(books.dropped).map(([reason, count]) => `${count} ${reason}`)
   return [
@@ -81,32 +79,4 @@ function row({ name, books, bytes, oldestAtMs }: QueueView, now: number): string
     String(books.forwarded),
     dropped.length === 0 ? '0' : dropped.join(', '),
   ]
-}
-
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((cells) => cells[at]?.length ?? 0)))
-  return rows
-    .map((cells) =>
-      cells
-        .map((cell, at) =>
-          at === 0 || at === cells.length - 1 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0),
-        )
-        .join('  ')
-        .trimEnd(),
-    )
-    .map((line) => `${line}\n`)
-    .join('')
-}
-
-function size(bytes: number): string {
-  if (bytes < 1000) return `${bytes} B`
-  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(1)} KB`
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`
-}
-
-function ago(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1000))
-  if (seconds < 120) return `${seconds} s`
-  if (seconds < 7200) return `${Math.round(seconds / 60)} min`
-  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`
 }

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import { failure } from '../lib/errors.ts'
-import { type Command, parse } from './command.ts'
+import { type Command, maxOf, parse } from './command.ts'
 
 export const queue: Command = {
   summary: 'shows what waits in the store of a program',
@@ -32,7 +32,7 @@ Options:
     if (verb === 'stats' && folder !== undefined && name === undefined)
       process.stdout.write(await queueStats(folder, values.json))
     else if (verb === 'ls' && folder !== undefined && name !== undefined && rest.length === 0)
-      process.stdout.write(await queueList(folder, name, wholeNumber(values.max, 100), values.json))
+      process.stdout.write(await queueList(folder, name, maxOf(values.max, 100), values.json))
     else
       throw failure(
         'USAGE',
@@ -40,11 +40,4 @@ Options:
       )
     return 0
   },
-}
-
-function wholeNumber(text: string | undefined, fallback: number): number {
-  if (text === undefined) return fallback
-  if (!/^[1-9]\d{0,8}$/.test(text))
-    throw failure('USAGE', `"${text}" is no number of entries. Write --max 100, say.`)
-  return Number(text)
 }

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { commonShape, duration, httpShape, size } from '../lib/config.ts'
 import { refuseOpenHttp } from '../lib/http.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
-import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
+import { TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { HEADS, type HeadName } from './detect/open.ts'
 
 /** The agent's settings. `conf/device.yaml` explains each one and parses to exactly these defaults. */
@@ -50,7 +50,7 @@ export const deviceSchema = z.strictObject({
   device: name().default('laptop'),
   topicPrefix: z
     .string()
-    .regex(/^[A-Za-z0-9_-]+(\/[A-Za-z0-9_-]+)*$/, 'must be topic levels without +, # and spaces')
+    .regex(TOPIC_PREFIX_PATTERN, 'must be topic levels without +, # and spaces')
     .max(200)
     .default(TOPIC_PREFIX_DEFAULT),
   cameras: z
@@ -122,5 +122,5 @@ export type CameraConfig = DeviceConfig['cameras'][number]
 
 /** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER. */
 export function checkDeviceConfig(config: DeviceConfig): void {
-  refuseOpenHttp(config.http.host)
+  refuseOpenHttp(config.http)
 }

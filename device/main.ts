@@ -1,8 +1,10 @@
+import { readClientFiles } from '../lib/certificates.ts'
 import { loadConfig, readNamedFile } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
 import { openMetrics, total } from '../lib/metrics.ts'
+import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
@@ -53,6 +55,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     })
     await using server = await HttpServer.open({
       ...config.http,
+      log,
       metrics: registry,
       health: () => ({
         ok:
@@ -107,16 +110,14 @@ function late(signal: AbortSignal, config: DeviceConfig): AbortSignal {
 function publisherOptions(config: DeviceConfig, meters: Meters, log: ReturnType<typeof openLog>) {
   const { broker, site, device, topicPrefix, pending } = config
   const passwordFile = readNamedFile(broker.passwordFile, 'broker.passwordFile')
+  const password = passwordFile?.toString('utf8').replace(/\r?\n$/, '') ?? broker.password
+  warnOfOpenPassword(log, { url: broker.url, password })
   return {
     url: broker.url,
     clientId: broker.clientId ?? `sightline-device-${site}-${device}`,
     username: broker.username,
-    password: passwordFile?.toString('utf8').replace(/\r?\n$/, '') ?? broker.password,
-    tls: {
-      ca: readNamedFile(broker.caFile, 'broker.caFile'),
-      cert: readNamedFile(broker.certFile, 'broker.certFile'),
-      key: readNamedFile(broker.keyFile, 'broker.keyFile'),
-    },
+    password,
+    tls: readClientFiles(broker, 'broker', log),
     keepaliveMs: broker.keepalive,
     window: broker.window,
     payloadBytesMax: broker.payloadMax,

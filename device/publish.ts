@@ -1,7 +1,9 @@
 import { connect, type IClientOptions, type MqttClient } from 'mqtt'
 import { Backoff } from '../lib/backoff.ts'
+import type { ClientCredentials } from '../lib/certificates.ts'
 import { failure, type SightlineError, systemCode } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
+import { CLOSED_AFTER_HANDSHAKE, tlsFault } from '../lib/tls-faults.ts'
 import { ACKNOWLEDGE_MS_MAX, CONNECT_MS_MAX, FAREWELL_MS_MAX, FRUITLESS_CONNECTIONS_MAX } from './limits.ts'
 
 /**
@@ -22,7 +24,7 @@ export interface PublisherOptions {
   readonly clientId: string
   readonly username?: string
   readonly password?: string
-  readonly tls?: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer }
+  readonly tls?: ClientCredentials
   readonly keepaliveMs: number
   readonly window: number
   readonly payloadBytesMax: number
@@ -202,20 +204,26 @@ export class Publisher implements AsyncDisposable {
     return new Promise((resolve) => {
       const client = connect(this.#options.url, options)
       const counts = { connected: false, sent: 0, acknowledged: 0 }
-      let why = 'the connection was closed'
+      let why = this.#options.url.startsWith('mqtts:')
+        ? `it ${CLOSED_AFTER_HANDSHAKE}`
+        : 'the connection was closed'
       let refused: SightlineError | undefined
       let watch: NodeJS.Timeout | undefined
       const stop = () => client.end(true)
       signal.addEventListener('abort', stop, { once: true })
       client.on('error', (error) => {
         why = reasonOf(error)
+        if (counts.connected) return
         const words = REFUSALS[(error as { code?: unknown }).code as number]
-        if (words !== undefined && !counts.connected) {
+        const fault = tlsFault(error)
+        if (words !== undefined)
           refused = failure('BROKER_REFUSED', `The broker ${this.#name} refuses us: ${words}.`, error)
-        }
+        else if (fault?.lasting)
+          refused = failure('BROKER_REFUSED', `${this.#name} ${fault.sentence}.`, error)
       })
       client.on('connect', () => {
         counts.connected = true
+        why = 'the connection was closed'
         this.#everConnected = true
         this.#client = client
         this.#counts = counts
@@ -332,8 +340,10 @@ function reasonOf(error: Error): string {
       return 'it ended the connection'
     case 'ETIMEDOUT':
       return 'it does not answer'
-    default:
-      return error.message
+    default: {
+      const fault = tlsFault(error)
+      return fault ? `it ${fault.sentence}` : error.message
+    }
   }
 }
 

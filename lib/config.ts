@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { type Document, isMap, isNode, LineCounter, type Node, parseDocument, parse as parseYaml } from 'yaml'
+import { type Document, isMap, isNode, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
 import { z } from 'zod'
 import { failure, systemCode } from './errors.ts'
 
@@ -11,6 +11,14 @@ import { failure, systemCode } from './errors.ts'
 const ENV_PREFIX = 'SIGHTLINE_'
 /** Variables with this prefix steer the tests and are no configuration. */
 const ENV_PREFIX_TESTS = 'SIGHTLINE_TEST_'
+
+/** Of a file, and of a variable: two thousand users fit, and what is no configuration is not read for minutes. */
+const FILE_CHARACTERS_MAX = 256 * 1024
+const VARIABLE_CHARACTERS_MAX = 16 * 1024
+/** More is not told at once. */
+const PROBLEMS_MAX = 20
+/** Of a key or a value that an error repeats. */
+const QUOTED_CHARACTERS_MAX = 200
 
 const DURATION_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZE_BYTES = {
@@ -25,22 +33,33 @@ const SIZE_BYTES = {
   TiB: 1024 ** 4,
 } as const
 
-function unitType(kind: string, units: Readonly<Record<string, number>>, example: string) {
+function unitType(
+  kind: string,
+  units: Readonly<Record<string, number>>,
+  example: string,
+  words: Readonly<Record<string, number>> = {},
+) {
   const pattern = new RegExp(`^(\\d+(?:\\.\\d+)?)\\s*(${Object.keys(units).join('|')})$`)
-  const wrong = (value: unknown) => `must be a ${kind} such as ${example}, not ${JSON.stringify(value)}`
+  const wrong = (value: unknown) => `must be a ${kind} such as ${example}, not ${quoted(value)}`
   return z.string({ error: ({ input }) => wrong(input) }).transform((text, context) => {
+    const word = words[text.trim()]
+    if (word !== undefined) return word
     const match = pattern.exec(text.trim())
     const unit = match?.[2] === undefined ? undefined : units[match[2]]
-    if (!match || unit === undefined) {
+    const number = Math.round(Number(match?.[1]) * (unit ?? 0))
+    if (unit === undefined || !Number.isSafeInteger(number)) {
       context.addIssue({ code: 'custom', message: wrong(text) })
       return z.NEVER
     }
-    return Math.round(Number(match[1]) * unit)
+    return number
   })
 }
 
 /** A duration with its unit (`500ms`, `10s`, `5m`, `12h`, `7d`); parses to milliseconds. */
 export const duration = () => unitType('duration', DURATION_MS, '10s, 5m or 7d')
+/** A duration, or `forever`, which parses to Infinity. */
+export const durationOrForever = () =>
+  unitType('duration', DURATION_MS, '12h or 30d, or forever', { forever: Number.POSITIVE_INFINITY })
 /** A size with its unit (`64KB`, `200MB`, `2GB`, `1GiB`); parses to bytes. */
 export const size = () => unitType('size', SIZE_BYTES, '64KB, 200MB or 2GB')
 /** A TCP port; 0 takes any free one. */
@@ -56,10 +75,23 @@ export const commonShape = {
   drain: z.strictObject({ deadline: duration().prefault('10s') }).prefault({}),
 }
 
+const certificateShape = { certFile: z.string().min(1), keyFile: z.string().min(1) }
+
+/** A listener's certificate and key, PEM files. */
+export const tlsShape = () => z.strictObject(certificateShape)
+/** The same for one that can ask clients for a certificate of theirs. */
+export const mutualTlsShape = () =>
+  z.strictObject({ ...certificateShape, clientCaFile: z.string().min(1).optional() })
+
 /** `/healthz` and `/metrics`. */
 export const httpShape = (portDefault: number) =>
   z
-    .strictObject({ host: z.string().min(1).default('127.0.0.1'), port: port().default(portDefault) })
+    .strictObject({
+      host: z.string().min(1).default('127.0.0.1'),
+      port: port().default(portDefault),
+      usersFile: z.string().min(1).optional(),
+      tls: tlsShape().optional(),
+    })
     .prefault({})
 
 export interface LoadOptions {
@@ -77,24 +109,22 @@ export interface LoadOptions {
  */
 export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions): z.output<S> {
   const lines = new LineCounter()
-  const document =
-    options.file === undefined
-      ? undefined
-      : parseDocument(readText(options.file), { lineCounter: lines, prettyErrors: true })
+  const { file } = options
+  const document = file === undefined ? undefined : parse(readText(file), lines)
   const syntax = document?.errors[0]
-  if (syntax) {
-    const [sentence] = syntax.message.split(/ at line \d+, column \d+/)
+  if (syntax)
+    throw failure('CONFIG_SYNTAX', `${file}:${lines.linePos(syntax.pos[0]).line}: ${syntax.message}.`, syntax)
+  const twice = document && keyThatStandsTwice(document)
+  if (twice)
     throw failure(
       'CONFIG_SYNTAX',
-      `${options.file}:${lines.linePos(syntax.pos[0]).line}: ${sentence}.`,
-      syntax,
+      `${file}:${lines.linePos(twice.offset).line}: ${quoted(twice.key)} stands here a second time. The keys of one place must be unique.`,
     )
-  }
-  const tree = toTree(document, options.file)
+  const tree = toTree(document, file)
   if (!isPlainObject(tree)) {
     throw failure(
       'CONFIG_SYNTAX',
-      `${options.file}:1: a configuration is a list of "key: value" lines; see conf/ for one with every key explained.`,
+      `${file}:1: a configuration is a list of "key: value" lines; see conf/ for one with every key explained.`,
     )
   }
   const origins = new Map<string, string>()
@@ -111,18 +141,47 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
   const result = schema.safeParse(tree, { reportInput: true })
   if (result.success) return result.data
   const problems = result.error.issues.flatMap((issue) => {
-    const keys =
+    const paths =
       issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...issue.path, key]) : [issue.path]
-    return keys.map((path) => {
-      const key = path.map(String).join('.')
-      const origin =
-        origins.get(key) ??
-        [...origins].find(([prefix]) => key.startsWith(`${prefix}.`) || prefix.startsWith(`${key}.`))?.[1]
-      const where = origin ?? `${options.file ?? 'configuration'}${lineOf(document?.contents, path, lines)}`
-      return `${where}: ${describe(issue, key)}`
-    })
+    return paths.map((path) => ({ issue, path }))
   })
-  throw failure('CONFIG_INVALID', problems.join('\n'))
+  const sentences = problems.slice(0, PROBLEMS_MAX).map(({ issue, path }) => {
+    const key = path.map(String).join('.')
+    const origin =
+      origins.get(key) ??
+      [...origins].find(([prefix]) => key.startsWith(`${prefix}.`) || prefix.startsWith(`${key}.`))?.[1]
+    const where = origin ?? `${file ?? 'configuration'}${lineOf(document?.contents, path, lines)}`
+    return `${where}: ${describe(issue, key)}`
+  })
+  const more = problems.length - sentences.length
+  if (more > 0) sentences.push(`and ${more} more of that kind.`)
+  throw failure('CONFIG_INVALID', sentences.join('\n'))
+}
+
+/** Its errors without their excerpts of the text: making those took longer with each error than reading all of it. */
+function parse(text: string, lineCounter?: LineCounter): Document {
+  return parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: false, logLevel: 'error' })
+}
+
+/** yaml looks for them by comparing each key with each: twelve seconds for 20,000 of them. */
+function keyThatStandsTwice(document: Document): { key: string; offset: number } | undefined {
+  let twice: { key: string; offset: number } | undefined
+  visit(document, {
+    Map(_at, map) {
+      const keys = new Set<string>()
+      for (const { key: node } of map.items) {
+        if (!isScalar(node)) continue
+        const key = String(node.value)
+        if (keys.has(key)) {
+          twice = { key, offset: node.range?.[0] ?? 0 }
+          return visit.BREAK
+        }
+        keys.add(key)
+      }
+      return undefined
+    },
+  })
+  return twice
 }
 
 function toTree(document: Document | undefined, file: string | undefined): unknown {
@@ -134,15 +193,21 @@ function toTree(document: Document | undefined, file: string | undefined): unkno
 }
 
 function readVariable(name: string, text: string): unknown {
-  try {
-    return parseYaml(text)
-  } catch (error) {
-    throw failure(
-      'CONFIG_SYNTAX',
-      `environment variable ${name}: its value is read as YAML, and this is none. Put it in quotes inside the variable: ${name}='"..."'.`,
-      error,
-    )
+  let cause: unknown
+  if (text.length <= VARIABLE_CHARACTERS_MAX) {
+    try {
+      const document = parse(text)
+      cause = document.errors[0]
+      if (cause === undefined) return document.toJS()
+    } catch (error) {
+      cause = error
+    }
   }
+  throw failure(
+    'CONFIG_SYNTAX',
+    `environment variable ${name}: its value is read as YAML, and this is none. Put it in quotes inside the variable: ${name}='"..."'.`,
+    cause,
+  )
 }
 
 const asMessage = (error: unknown) => (error instanceof Error ? error.message : String(error))
@@ -150,18 +215,30 @@ const asMessage = (error: unknown) => (error instanceof Error ? error.message : 
 /** Settings whose value is not repeated in an error. */
 const SECRET = /password|secret|token/i
 
-function describe(issue: z.core.$ZodIssue, key: string): string {
+function describe(issue: z.core.$ZodIssue, path: string): string {
+  const key = quoted(path)
   switch (issue.code) {
     case 'unrecognized_keys':
-      return `"${key}" is no setting of this program. Check the spelling against the commented file in conf/.`
+      return `${key} is no setting of this program. Check the spelling against the commented file in conf/.`
     case 'invalid_type':
-      if (issue.input === undefined) return `"${key}" is missing.`
-      if (issue.message.startsWith('must be ')) return `"${key}" ${issue.message}.`
-      if (SECRET.test(key)) return `"${key}" must be ${article(issue.expected)}. Put it in quotes.`
-      return `"${key}" must be ${article(issue.expected)}, not ${JSON.stringify(issue.input)}.`
+      if (issue.input === undefined) return `${key} is missing.`
+      if (issue.message.startsWith('must be ')) return `${key} ${issue.message}.`
+      if (SECRET.test(path)) return `${key} must be ${article(issue.expected)}. Put it in quotes.`
+      return `${key} must be ${article(issue.expected)}, not ${quoted(issue.input)}.`
     default:
-      return `"${key}" ${lowerFirst(issue.message)}.`
+      return `${key} ${lowerFirst(issue.message)}.`
   }
+}
+
+/** As it may stand in an error: on one line, short, and without what a terminal would take for an order. */
+function quoted(value: unknown): string {
+  let text: string
+  try {
+    text = JSON.stringify(value) ?? String(value)
+  } catch {
+    return 'something that contains itself'
+  }
+  return text.length > QUOTED_CHARACTERS_MAX ? `${text.slice(0, QUOTED_CHARACTERS_MAX)}...` : text
 }
 
 const article = (type: string) => (/^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`)
@@ -172,8 +249,9 @@ const camelCase = (part: string) =>
   part.toLowerCase().replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 
 function readText(file: string): string {
+  let text: string
   try {
-    return readFileSync(file, 'utf8')
+    text = readFileSync(file, 'utf8')
   } catch (error) {
     const why =
       systemCode(error) === 'ENOENT'
@@ -187,6 +265,12 @@ function readText(file: string): string {
       error,
     )
   }
+  if (text.length > FILE_CHARACTERS_MAX)
+    throw failure(
+      'CONFIG_SYNTAX',
+      `${file}:1: this has ${text.length} characters, more than any configuration (${FILE_CHARACTERS_MAX}). Give the path of a configuration file with --config.`,
+    )
+  return text
 }
 
 function isPlainObject(value: unknown): value is Record<string, unknown> {
@@ -195,15 +279,23 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
 
 function setAt(tree: Record<string, unknown>, path: readonly string[], value: unknown, origin: string): void {
   let here: Record<string, unknown> = tree
-  for (const part of path.slice(0, -1)) {
-    const next = here[part] ?? {}
+  path.forEach((part, at) => {
     // A list's entries are reached by their number: SIGHTLINE_BRIDGES__0__URL.
+    if (Array.isArray(here) && !(/^\d{1,9}$/.test(part) && Number(part) <= here.length))
+      throw failure(
+        'CONFIG_INVALID',
+        `${origin}: "${path.slice(0, at).join('.')}" is a list of ${here.length}, and ${quoted(part)} is none of its entries, nor the next.`,
+      )
+    if (at === path.length - 1) {
+      here[part] = value
+      return
+    }
+    const next = (Object.hasOwn(here, part) ? here[part] : undefined) ?? {}
     if (!isPlainObject(next) && !Array.isArray(next))
-      throw failure('CONFIG_INVALID', `${origin}: "${part}" has no keys below it.`)
+      throw failure('CONFIG_INVALID', `${origin}: ${quoted(part)} has no keys below it.`)
     here[part] = next
     here = next as Record<string, unknown>
-  }
-  here[path.at(-1) as string] = value
+  })
 }
 
 function lineOf(node: unknown, path: readonly PropertyKey[], lines: LineCounter): string {
@@ -211,7 +303,7 @@ function lineOf(node: unknown, path: readonly PropertyKey[], lines: LineCounter)
   let offset: number | undefined
   for (const part of path) {
     if (isMap(here)) {
-      const pair = here.items.find((item) => String((item.key as { value?: unknown }).value) === String(part))
+      const pair = here.items.find(({ key }) => isScalar(key) && String(key.value) === String(part))
       if (!pair) break
       offset = (pair.key as Node).range?.[0] ?? offset
       here = pair.value
@@ -224,6 +316,8 @@ function lineOf(node: unknown, path: readonly PropertyKey[], lines: LineCounter)
 }
 
 /** A file that a configuration names under this key, such as a certificate. Errors: CONFIG_INVALID. */
+export function readNamedFile(file: string, key: string): Buffer
+export function readNamedFile(file: string | undefined, key: string): Buffer | undefined
 export function readNamedFile(file: string | undefined, key: string): Buffer | undefined {
   if (file === undefined) return undefined
   try {

@@ -11,6 +11,14 @@ const EXIT_STATUS_BY_CODE = {
   CONFIG_SYNTAX: 78,
   CONFIG_INVALID: 78,
   CONFIG_UNSAFE_LISTENER: 78,
+  // users
+  USERS_NOT_FOUND: 66,
+  USER_UNKNOWN: 67,
+  USER_EXISTS: 65,
+  // certificates
+  CERTIFICATE_NOT_FOUND: 66,
+  CERTIFICATE_UNUSABLE: 65,
+  FILE_EXISTS: 73,
   // inputs
   SOURCE_NOT_FOUND: 66,
   SOURCE_UNREADABLE: 65,
@@ -27,6 +35,7 @@ const EXIT_STATUS_BY_CODE = {
   STORE_DAMAGED: 74,
   STORE_IO: 74,
   QUEUE_FULL: 75,
+  QUEUE_MISSING: 78,
   // network
   PORT_TAKEN: 69,
   PORT_DENIED: 77,
@@ -38,15 +47,19 @@ const EXIT_STATUS_BY_CODE = {
   BUCKET_DENIED: 77,
   BUCKET_UNREACHABLE: 69,
   BUCKET_REFUSED: 70,
+  CROP_NOT_FOUND: 66,
   // messages
   CROP_INVALID: 65,
   PAYLOAD_TOO_LARGE: 65,
   TOPIC_INVALID: 65,
   NAME_INVALID: 65,
   NOT_ALLOWED: 77,
+  TOO_MANY: 75,
+  RETAINED_FULL: 75,
   // running
   BOOKS_UNBALANCED: 70,
   DRAIN_TIMEOUT: 75,
+  PROGRAM_GONE: 75,
   RUNTIME_TOO_OLD: 69,
   UNEXPECTED: 70,
 } as const
@@ -58,13 +71,24 @@ export class SightlineError extends Error {
   readonly code: ErrorCode
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options)
+    super(printable(message), options)
     this.code = code
   }
 
   get exitStatus(): number {
     return EXIT_STATUS_BY_CODE[this.code]
   }
+}
+
+/**
+ * Without what a terminal would take for an order, or a reader for another text than it is: control characters (line
+ * ends stay) and marks that turn the direction of writing. For whatever holds names from outside.
+ */
+export function printable(text: string): string {
+  return text.replace(
+    /[^\P{Cc}\n]|[\u2028-\u202e\u2066-\u2069]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }
 
 /** The same as `new SightlineError(...)`, short enough for the line that finds the fault. */
@@ -77,6 +101,11 @@ export function asFailure(error: unknown): SightlineError {
   if (error instanceof SightlineError) return error
   const message = error instanceof Error ? error.message : String(error)
   return failure('UNEXPECTED', `Something unforeseen happened: ${message}`, error)
+}
+
+/** An error that another process told of, by its code and its sentence. */
+export function failureOf(code: string, message: string): SightlineError {
+  return failure(Object.hasOwn(EXIT_STATUS_BY_CODE, code) ? (code as ErrorCode) : 'UNEXPECTED', message)
 }
 
 /** The code of a system error (`EADDRINUSE`, `ENOENT`, ...), where there is one. */

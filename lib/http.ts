@@ -1,6 +1,10 @@
-import Fastify, { type FastifyInstance } from 'fastify'
+import type { Server as TlsServer } from 'node:tls'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Registry } from 'prom-client'
+import { keepRenewed, readServerFiles, type ServerFiles, TLS_HANDSHAKE_MS_MAX } from './certificates.ts'
 import { failure, systemCode } from './errors.ts'
+import { HttpUsers } from './http-users.ts'
+import { type Log, throttled } from './log.ts'
 
 export interface Health {
   readonly ok: boolean
@@ -8,41 +12,110 @@ export interface Health {
   readonly checks: Readonly<Record<string, string>>
 }
 
-export interface HttpOptions {
+/** What decides whether others than this machine may reach it. */
+export interface HttpListener {
   readonly host: string
+  /** Whose viewers and admins may look; without it everybody who reaches the listener. */
+  readonly usersFile?: string
+  /** Absent: HTTP; given: HTTPS. */
+  readonly tls?: Omit<ServerFiles, 'clientCaFile'>
+}
+
+export interface HttpOptions extends HttpListener {
+  /** Needed with a users file: what becomes wrong in it later is said there. */
+  readonly log?: Log
   /** 0 takes any free port. */
   readonly port: number
   readonly metrics: Registry
   readonly health: () => Health
+  /** What needs no login where there are users: a public page, an address that carries a good signature. */
+  readonly allowed?: (request: FastifyRequest) => boolean
   /** More routes, for programs that serve more than their own state. */
   readonly routes?: (app: FastifyInstance) => void | Promise<void>
 }
 
 const BODY_BYTES_MAX = 64 * 1024
 const CONNECTIONS_MAX = 512
+/** For how long a browser that has been here over HTTPS asks for nothing else of this host name: a month. */
+const HSTS_SECONDS = 30 * 86_400
 
-/** `/healthz` and `/metrics`, which every program serves. Errors: PORT_TAKEN, PORT_DENIED, CONFIG_UNSAFE_LISTENER. */
+/** Of every answer, errors included: nothing here may be run, framed, or read by another site's page. */
+const HEADERS = {
+  'content-security-policy':
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-resource-policy': 'same-origin',
+}
+
+/**
+ * `/healthz` and `/metrics`, which every program serves.
+ * Errors: PORT_TAKEN, PORT_DENIED, CONFIG_UNSAFE_LISTENER, CONFIG_INVALID (a certificate), and those of a users file.
+ */
 export class HttpServer implements AsyncDisposable {
   readonly #app: FastifyInstance
+  readonly #users: HttpUsers | undefined
   readonly url: string
 
-  private constructor(app: FastifyInstance, url: string) {
+  private constructor(app: FastifyInstance, users: HttpUsers | undefined, url: string) {
     this.#app = app
+    this.#users = users
     this.url = url
   }
 
   static async open(options: HttpOptions): Promise<HttpServer> {
-    refuseOpenHttp(options.host)
-    const app = Fastify({
+    refuseOpenHttp(options)
+    const { tls, log, usersFile, allowed } = options
+    if (usersFile !== undefined && !log) throw new TypeError('a users file needs a log')
+    const identity = tls ? readServerFiles(tls, 'http.tls') : undefined
+    const headers = {
+      ...HEADERS,
+      ...(tls ? { 'strict-transport-security': `max-age=${HSTS_SECONDS}` } : {}),
+    }
+    const app: FastifyInstance = Fastify({
       bodyLimit: BODY_BYTES_MAX,
       connectionTimeout: 30_000,
       requestTimeout: 30_000,
       forceCloseConnections: true,
+      // An address that is none gets past the hooks.
+      frameworkErrors: (_error, _request, reply) => notFound((reply as FastifyReply).headers(headers)),
+      clientErrorHandler: (_error, socket) => {
+        if (socket.writable) socket.write(rawAnswer('400 Bad Request', headers))
+        socket.destroy()
+      },
+      ...(identity ? { https: { ...identity.context, handshakeTimeout: TLS_HANDSHAKE_MS_MAX } } : {}),
     })
     app.server.maxConnections = CONNECTIONS_MAX
-    app.get('/healthz', (_request, reply) => {
-      const health = options.health()
-      return reply.code(health.ok ? 200 : 503).send({ ok: health.ok, checks: health.checks })
+    using opened = new DisposableStack()
+    app.addHook('onRequest', async (_request, reply) => void reply.headers(headers))
+    app.setNotFoundHandler((_request, reply) => notFound(reply))
+    let unforeseen: unknown
+    const complain = throttled((count) =>
+      log?.error({ count, error: String(unforeseen) }, 'could not answer a request over HTTP'),
+    )
+    app.setErrorHandler((error: { statusCode?: number; code?: string; message: string }, _request, reply) => {
+      const status = error.statusCode ?? 500
+      reply.headers(headers) // a method that there is not gets past the hooks too
+      if (status < 500) return reply.code(status).send({ code: error.code, message: error.message })
+      unforeseen = error
+      complain()
+      return reply
+        .code(status)
+        .send({ code: 'UNEXPECTED', message: 'Something unforeseen happened; the log says what.' })
+    })
+    const users =
+      usersFile !== undefined && log ? opened.use(await HttpUsers.open(usersFile, log)) : undefined
+    const isStranger = (request: FastifyRequest) =>
+      users !== undefined && request.headers.authorization === undefined
+    await users?.guard(
+      app,
+      (request) =>
+        (isStranger(request) && request.routeOptions.url === '/healthz') || (allowed?.(request) ?? false),
+    )
+    app.get('/healthz', (request, reply) => {
+      const { ok, checks } = options.health()
+      // A load balancer needs the one; the other tells of cameras and brokers.
+      return reply.code(ok ? 200 : 503).send(isStranger(request) ? { ok } : { ok, checks })
     })
     app.get('/metrics', async (_request, reply) => {
       return reply.type(options.metrics.contentType).send(await options.metrics.metrics())
@@ -54,15 +127,35 @@ export class HttpServer implements AsyncDisposable {
       await app.close()
       throw listenFailure(error, options.host, options.port, 'http')
     }
+    if (tls && identity && log)
+      keepRenewed(app.server as unknown as TlsServer, tls, {
+        ...identity,
+        where: 'http.tls',
+        log,
+        context: undefined,
+      })
     const address = app.server.address()
     const port = typeof address === 'object' && address ? address.port : options.port
     const host = options.host.includes(':') ? `[${options.host}]` : options.host
-    return new HttpServer(app, `http://${host}:${port}`)
+    opened.move()
+    return new HttpServer(app, users, `${tls ? 'https' : 'http'}://${host}:${port}`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#users?.[Symbol.dispose]()
     await this.#app.close()
   }
+}
+
+/** What every address gets that leads nowhere; it repeats nothing of the request. */
+export function notFound(reply: FastifyReply): FastifyReply {
+  return reply.code(404).type('text/plain; charset=utf-8').send('There is nothing here.\n')
+}
+
+/** To what is not even HTTP. */
+function rawAnswer(status: string, headers: Readonly<Record<string, string>>): string {
+  const lines = Object.entries({ ...headers, 'content-length': '0', connection: 'close' })
+  return `HTTP/1.1 ${status}\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`
 }
 
 /** What a failed `listen` means, said so that a user knows which key to change. */
@@ -93,12 +186,19 @@ export function listenFailure(error: unknown, host: string, port: number, key: s
   }
 }
 
-/** Pages and metrics are for this machine alone as long as nobody is asked who they are. Errors: CONFIG_UNSAFE_LISTENER. */
-export function refuseOpenHttp(host: string): void {
-  if (isLoopback(host)) return
+/**
+ * Pages and metrics are for this machine alone, as long as nobody is asked who they are, on a line that nobody else
+ * reads. Errors: CONFIG_UNSAFE_LISTENER.
+ */
+export function refuseOpenHttp({ host, usersFile, tls }: HttpListener): void {
+  if (isLoopback(host) || (usersFile !== undefined && tls !== undefined)) return
+  const why =
+    usersFile === undefined
+      ? 'would show what this program serves to other machines without asking who they are'
+      : 'would send passwords and faces over the network in plain text, since there is no "http.tls"'
   throw failure(
     'CONFIG_UNSAFE_LISTENER',
-    `"http.host" ${host} would show what this program serves to other machines without asking who they are. Use 127.0.0.1, and a reverse proxy that authenticates.`,
+    `"http.host" ${host} ${why}. Use 127.0.0.1 and a reverse proxy that authenticates, or give both "http.usersFile" and "http.tls".`,
   )
 }
 

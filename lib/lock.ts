@@ -1,5 +1,6 @@
 import { closeSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { isDiskFull } from './disk-room.ts'
 import { failure, systemCode } from './errors.ts'
 
 /**
@@ -13,16 +14,20 @@ export class FolderLock implements Disposable {
     this.#file = file
   }
 
-  /** Errors: STORE_LOCKED, FOLDER_UNWRITABLE. */
+  /** Errors: STORE_LOCKED, FOLDER_UNWRITABLE, DISK_FULL. */
   static take(folder: string): FolderLock {
     const file = join(folder, 'lock')
     for (let attempt = 0; attempt < 3; attempt += 1) {
       try {
-        const handle = openSync(file, 'wx', 0o644)
-        writeSync(handle, JSON.stringify({ pid: process.pid, startedAt: startTime(process.pid) }))
-        closeSync(handle)
+        make(file)
         return new FolderLock(file)
       } catch (error) {
+        if (isDiskFull(error))
+          throw failure(
+            'DISK_FULL',
+            `The disk that holds ${folder} is full: not even the lock of the store can be written. Make room, and start again.`,
+            error,
+          )
         if (systemCode(error) !== 'EEXIST')
           throw failure(
             'FOLDER_UNWRITABLE',
@@ -56,6 +61,18 @@ export class FolderLock implements Disposable {
     } catch {
       // gone already: nothing holds the folder, which is what was wanted
     }
+  }
+}
+
+function make(file: string): void {
+  const handle = openSync(file, 'wx', 0o644)
+  try {
+    writeSync(handle, JSON.stringify({ pid: process.pid, startedAt: startTime(process.pid) }))
+  } catch (error) {
+    unlinkSync(file) // an empty one would name no holder
+    throw error
+  } finally {
+    closeSync(handle)
   }
 }
 

@@ -1,5 +1,6 @@
 import { styleText } from 'node:util'
 import pino from 'pino'
+import { printable } from './errors.ts'
 
 export type Log = pino.Logger
 
@@ -44,12 +45,17 @@ export function readable(line: string, now: Date): string {
   const clock = now.toTimeString().slice(0, 8)
   const details = Object.entries(rest)
     .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .map(
+      ([key, value]) =>
+        `${key}=${typeof value === 'string' ? value.replaceAll('\n', '\\n') : JSON.stringify(value)}`,
+    )
   return [
     styleText('dim', clock, { stream: process.stderr }),
     styleText(colour, label.padEnd(5), { stream: process.stderr }),
-    code === undefined ? msg : `${code}: ${msg}`,
-    ...(details.length === 0 ? [] : [styleText('dim', details.join(' '), { stream: process.stderr })]),
+    printable(code === undefined ? `${msg}` : `${code}: ${msg}`),
+    ...(details.length === 0
+      ? []
+      : [styleText('dim', printable(details.join(' ')), { stream: process.stderr })]),
   ]
     .join(' ')
     .concat('\n')

@@ -75,8 +75,11 @@ export function booksOf(store: Store): Record<string, Books> {
   return Object.fromEntries([...store.queues].map(([name, { books }]) => [name, books]))
 }
 
-/** Every queue's books and bounds. */
+/** Every queue's books and bounds, and whether the store takes messages. */
 export function measureQueues(registry: Registry, store: Store): void {
+  gauge(registry, 'store_up', 'Whether the store takes messages: 0 while its disk is full', [], (made) =>
+    made.set(store.fault === undefined ? 1 : 0),
+  )
   const make = (name: string, help: string, value: (queue: Queue) => number) => {
     gauge(registry, name, help, ['queue'], (made) => {
       made.reset()

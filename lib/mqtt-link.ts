@@ -8,6 +8,7 @@ import mqtt, {
   type Parser,
   type QoS,
 } from 'mqtt-packet'
+import { TLS_MIN_VERSION } from './certificates.ts'
 import { failure, type SightlineError, systemCode } from './errors.ts'
 import {
   carriesCrop,
@@ -21,6 +22,7 @@ import {
   readPublish,
   writePublish,
 } from './packets.ts'
+import { CLOSED_AFTER_HANDSHAKE, tlsFault } from './tls-faults.ts'
 
 /**
  * One connection to an MQTT broker, from CONNECT to its close, over mqtt-packet (the codec of MQTT.js and aedes) and,
@@ -53,6 +55,9 @@ export interface LinkOptions {
   readonly password?: string
   /** Trusted certificate authorities, PEM; the system's where absent. */
   readonly ca?: string
+  /** What this client shows of itself, PEM: both or neither. */
+  readonly cert?: string
+  readonly key?: string
 }
 
 export interface ReceivedPublish {
@@ -110,6 +115,8 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   /** What came with CONNACK; undefined where nothing is held back. */
   #held: (() => void)[] | undefined
   #subscribeId = 0
+  /** The TLS handshake is over, and nothing has come after it. */
+  #handshakenOnly = false
 
   private constructor(socket: Socket, options: LinkOptions) {
     super()
@@ -143,6 +150,9 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
           // A server name is a name [RFC 6066, 3]; the certificate is compared with the host in either case.
           servername: isIP(url.host) ? undefined : url.host,
           ca: options.ca,
+          cert: options.cert,
+          key: options.key,
+          minVersion: TLS_MIN_VERSION,
         })
       : connectTcp({ host: url.host, port: url.port, onread })
     socket.setNoDelay(true)
@@ -261,6 +271,7 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     } = this.#options
     const socket = this.#socket
     socket.once(connected, () => {
+      this.#handshakenOnly = connected === 'secureConnect'
       this.#send({
         cmd: 'connect',
         protocolId: 'MQTT',
@@ -282,8 +293,10 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
       })
     })
     socket.on('drain', () => this.emit('drain'))
-    socket.on('error', (error) => this.#end(unreachable(url, error)))
-    socket.on('close', () => this.#end(failure('BROKER_UNREACHABLE', `The connection to ${url} was lost.`)))
+    socket.on('error', (error) => this.#end(this.#turnedAway(error) ?? unreachable(url, error)))
+    socket.on('close', () =>
+      this.#end(this.#turnedAway() ?? failure('BROKER_UNREACHABLE', `The connection to ${url} was lost.`)),
+    )
     this.#parser.on('error', (error) =>
       this.#end(failure('BROKER_PROTOCOL', `${url} sent something that is not MQTT.`, error)),
     )
@@ -293,8 +306,15 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     })
   }
 
+  /** With TLS 1.3 a server judges our certificate after the handshake, and not every server says what it finds. */
+  #turnedAway(error?: Error): SightlineError | undefined {
+    if (!this.#handshakenOnly || tlsFault(error)) return undefined
+    return failure('BROKER_UNREACHABLE', `${this.#options.url} ${CLOSED_AFTER_HANDSHAKE}.`, error)
+  }
+
   #onBytes(bytes: Buffer): void {
     if (this.#closed) return
+    this.#handshakenOnly = false
     this.#lastReceivedMs = Date.now()
     const tooLarge = this.#reader.read(bytes, this.#sink)
     if (tooLarge > 0)
@@ -472,17 +492,11 @@ function unreachable(url: string, error: Error): SightlineError {
         `The name in ${url} cannot be looked up. Check its spelling and the network.`,
         error,
       )
-    case 'CERT_HAS_EXPIRED':
-    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
-    case 'SELF_SIGNED_CERT_IN_CHAIN':
-    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
-    case 'ERR_TLS_CERT_ALTNAME_INVALID':
-      return failure(
-        'BROKER_REFUSED',
-        `The certificate of ${url} is not trusted (${error.message}). Name its authority under "caFile".`,
-        error,
-      )
-    default:
-      return failure('BROKER_UNREACHABLE', `The connection to ${url} failed: ${error.message}`, error)
+    default: {
+      const fault = tlsFault(error)
+      return fault
+        ? failure(fault.lasting ? 'BROKER_REFUSED' : 'BROKER_UNREACHABLE', `${url} ${fault.sentence}.`, error)
+        : failure('BROKER_UNREACHABLE', `The connection to ${url} failed: ${error.message}`, error)
+    }
   }
 }

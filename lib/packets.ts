@@ -51,7 +51,9 @@ export interface PacketSink {
  * gathered.
  */
 export class PacketReader {
-  readonly #bytesMax: number
+  readonly #bytesMaxOf: (first: number) => number
+  /** Of the present packet. */
+  #bytesMax = 0
   /** Where the fixed header is: 0 before its first byte, then the digits of the remaining length, -1 behind it. */
   #digit = 0
   #length = 0
@@ -64,9 +66,14 @@ export class PacketReader {
   #filled = 0
   #pieces: Buffer[] = []
 
-  /** @param bytesMax the largest remaining length (MQTT 3.1.1, section 2.2.3) that is let through */
-  constructor(bytesMax: number) {
-    this.#bytesMax = bytesMax
+  /** @param bytesMax the largest remaining length (MQTT 3.1.1, section 2.2.3) that is let through, of packets that start so */
+  constructor(bytesMax: number | ((first: number) => number)) {
+    this.#bytesMaxOf = typeof bytesMax === 'number' ? () => bytesMax : bytesMax
+  }
+
+  /** What the packet that was too large could have had. */
+  get bytesMax(): number {
+    return this.#bytesMax
   }
 
   /** @returns the size of a packet that is too large, bytes; 0 where all is well. A malformed length counts as too large */
@@ -81,6 +88,7 @@ export class PacketReader {
           start = at
         }
         this.#wanted = wanted
+        this.#bytesMax = this.#bytesMaxOf(chunk[at] as number)
         this.#digit = 1
         this.#headerBytes = 1
         at += 1

@@ -1,9 +1,10 @@
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Database, open as openLmdb, type RootDatabase } from 'lmdb'
+import { bytesFree, DiskRoom, type FileRoom, isDiskFull, RESERVE_BYTES } from './disk-room.ts'
 import { EntryIndex } from './entry-index.ts'
-import { failure, type SightlineError } from './errors.ts'
+import { failure, SightlineError } from './errors.ts'
 import { FolderLock } from './lock.ts'
 import {
   decodeReference,
@@ -45,6 +46,11 @@ export const STORE_FILE = 'store.mdb'
 const EXPIRY_INTERVAL_MS = 1000
 /** A transaction that failed (a full disk) keeps its releases and tries them again after this. */
 const RETRY_INTERVAL_MS = 1000
+/** So many leave with one transaction while the disk is full: each needs pages for what it changes. */
+const RELEASES_MAX_WHEN_FULL = 32
+const PAGE_BYTES = 4096
+/** Copied by any transaction: the way down to what it changes, in every table, and the list of free pages. */
+const PAGES_A_TRANSACTION = 64
 const FRESH_BYTES_MAX = 4 * 1024 * 1024
 /** More is not kept waiting for the next keepers. */
 const STAGED_BYTES_MAX = 8 * 1024 * 1024
@@ -82,6 +88,11 @@ export interface Books {
 
 export interface StoreOptions {
   readonly folder: string
+  /**
+   * Whose message it is, by its header: a queue's senders share its room and its reader's turns fairly. Absent: all
+   * messages are one sender's.
+   */
+  readonly senderOf?: (header: Buffer) => string
 }
 
 type TableKey = string | Uint8Array
@@ -90,6 +101,16 @@ type TableKey = string | Uint8Array
 export interface Message {
   readonly header: Buffer
   readonly body: Buffer
+}
+
+export interface AcceptOptions {
+  /** Tells entries apart in queues that look for duplicates (`Queue.has`). */
+  readonly key?: string
+  /**
+   * It comes from a keeper, who shared its own room already: a sender may fill the queue. Refusing what is first in a
+   * keeper's line would make all behind it wait.
+   */
+  readonly handedOn?: boolean
 }
 
 interface Acceptance {
@@ -104,10 +125,19 @@ interface Acceptance {
   readonly safe: PromiseWithResolvers<void>
 }
 
+interface Release {
+  readonly queue: number
+  readonly sequence: number
+  /** Nobody else wants the body. */
+  readonly body: boolean
+  /** Why it was dropped; undefined where the next keeper has it. */
+  readonly reason: string | undefined
+}
+
 interface Transaction {
   readonly acceptances: readonly Acceptance[]
   /** Queue and sequence number of references to remove. */
-  readonly releases: { queue: number; sequence: number; body: boolean }[]
+  readonly releases: Release[]
   readonly table: Map<string, { table: string; key: TableKey; value: Uint8Array | undefined }>
   readonly done: PromiseWithResolvers<void>
 }
@@ -125,6 +155,7 @@ function newPromise(): PromiseWithResolvers<void> {
 
 export class Store implements AsyncDisposable {
   readonly folder: string
+  readonly #senderOf: (header: Buffer) => string
   /** What was found when the store's file was damaged; as long as the damaged file is still there. */
   readonly salvage: Salvage | undefined
   /** Called where an entry cannot be read and is dropped, as "unreadable". */
@@ -134,6 +165,7 @@ export class Store implements AsyncDisposable {
   /** The file as it was when it was opened. */
   readonly #before: Prepared
   readonly #lock: FolderLock
+  readonly #room: DiskRoom
   readonly #root: RootDatabase<Uint8Array, string>
   readonly #bodies: Database<Uint8Array, number>
   readonly #references: Database<Uint8Array, [number, number]>
@@ -165,23 +197,26 @@ export class Store implements AsyncDisposable {
   #writing = false
   #scheduled = false
   /** Why the last transaction could not be written; nothing is accepted until one can. */
-  #fault: Error | undefined
+  #fault: SightlineError | undefined
   /** Nothing new is accepted; what was asked for is still written, until it has ended. */
   #closed = false
   #ended = false
   #expiry: NodeJS.Timeout | undefined
 
   private constructor(
-    folder: string,
+    { folder, senderOf }: StoreOptions,
     lock: FolderLock,
     root: RootDatabase<Uint8Array, string>,
+    room: DiskRoom,
     before: Prepared,
   ) {
     this.folder = folder
+    this.#senderOf = senderOf ?? ONE_SENDER
     this.salvage = before.salvage
     this.#before = before
     this.#lock = lock
     this.#root = root
+    this.#room = room
     this.#bodies = root.openDB('bodies', { encoding: 'binary' })
     this.#references = root.openDB('references', { encoding: 'binary' })
     this.#queueRecords = root.openDB('queues', { encoding: 'json' })
@@ -189,22 +224,26 @@ export class Store implements AsyncDisposable {
     this.#names = root.openDB('names', { encoding: 'binary' })
   }
 
-  /** Errors: STORE_LOCKED, STORE_NEWER, STORE_CORRUPT, FOLDER_UNWRITABLE. */
-  static async open({ folder }: StoreOptions): Promise<Store> {
+  /** Errors: STORE_LOCKED, STORE_NEWER, STORE_CORRUPT, FOLDER_UNWRITABLE, DISK_FULL (where there is none yet). */
+  static async open(options: StoreOptions): Promise<Store> {
+    const { folder } = options
     try {
       mkdirSync(folder, { recursive: true })
     } catch (error) {
+      if (isDiskFull(error)) throw diskFull(folder, error)
       throw failure(
         'FOLDER_UNWRITABLE',
         `Cannot create the folder ${folder}. Give this user the right to write there, or name another folder.`,
         error,
       )
     }
-    const lock = FolderLock.take(folder)
+    const path = join(folder, STORE_FILE)
+    const room = new DiskRoom(folder, path)
+    const lock = lockFolder(folder, room)
     let root: RootDatabase<Uint8Array, string> | undefined
     let before: Prepared | undefined
     try {
-      const path = join(folder, STORE_FILE)
+      makeRoomToOpen(folder, path, room)
       before = await prepareStore(path)
       root = openLmdb<Uint8Array, string>({
         path,
@@ -220,9 +259,11 @@ export class Store implements AsyncDisposable {
       })
       const version = root.get('version')
       if (version === undefined) await root.put('version', Buffer.from(String(STORE_VERSION)))
-      const store = new Store(folder, lock, root, before)
+      const store = new Store(options, lock, root, room, before)
       if (version !== undefined && Number(Buffer.from(version).toString()) === 1) await store.#migrate()
+      room.make()
       store.#recover()
+      store.#lookForRoom()
       store.#expiry = setInterval(() => store.#expire(), EXPIRY_INTERVAL_MS).unref()
       return store
     } catch (error) {
@@ -230,6 +271,7 @@ export class Store implements AsyncDisposable {
       before?.[Symbol.dispose]()
       lock[Symbol.dispose]()
       if (error instanceof Error && error.name === 'SightlineError') throw error
+      if (isDiskFull(error)) throw diskFull(folder, error)
       throw failure(
         'STORE_CORRUPT',
         `The store in ${folder} cannot be opened. Move the folder away to start with an empty one; what it holds can be looked at later.`,
@@ -273,14 +315,19 @@ export class Store implements AsyncDisposable {
         orphans.push([id, sequence]) // of version 1: accepted for a session that was discarded in the same moment
         continue
       }
-      const { atMs, bytes, key: entryKey } = decodeReference(value)
-      queue.restore(sequence, bytes, atMs, entryKey)
+      const { atMs, bytes, key: entryKey, header } = decodeReference(value)
+      queue.restore(sequence, bytes, atMs, this.#senderOf(header), entryKey)
       references.set(sequence, (references.get(sequence) ?? 0) + 1)
       this.#sequence = Math.max(this.#sequence, sequence)
     }
     for (const [sequence, count] of references) if (count > 1) this.#shared.set(sequence, count)
     for (const [queue, sequence] of orphans) {
-      this.#next.releases.push({ queue, sequence, body: !references.has(sequence) })
+      this.#next.releases.push({
+        queue,
+        sequence,
+        body: !references.has(sequence),
+        reason: 'session discarded',
+      })
       void this.#schedule()
     }
     const last = this.#root.get('sequence')
@@ -322,16 +369,16 @@ export class Store implements AsyncDisposable {
 
   /**
    * Takes custody of a message for every queue given, all or none. Its bytes must not change from then on.
-   * @param key tells entries apart in queues that look for duplicates (`Queue.has`)
    * @returns when it is safe: on disk, or acknowledged by the next keepers.
    *   Throws QUEUE_FULL at once, rejects with DISK_FULL or STORE_IO later; in each case nothing was kept
    */
-  accept(message: Message, queues: readonly Queue[], key?: string): Promise<void> {
+  accept(message: Message, queues: readonly Queue[], { key, handedOn }: AcceptOptions = {}): Promise<void> {
     if (this.#closed) throw failure('STORE_IO', 'The store is closed.')
     if (this.#fault) throw this.#fault
     if (queues.length === 0) return this.committed()
     const bytes = message.body.length
-    const tooOld = queues.map((queue) => queue.roomFor(bytes)) // all of them may refuse before any drops
+    const sender = this.#senderOf(message.header)
+    const tooOld = queues.map((queue) => queue.roomFor(bytes, handedOn ? '' : sender)) // all of them may refuse before any drops
     queues.forEach((queue, at) => {
       for (const sequence of tooOld[at] ?? []) void queue.drop(sequence, 'dropped oldest')
     })
@@ -344,7 +391,7 @@ export class Store implements AsyncDisposable {
     this.#stagedBytes += bytes
     if (queues.length > 1) this.#shared.set(sequence, queues.length)
     for (const queue of queues) {
-      queue.add(sequence, bytes, atMs, key)
+      queue.add(sequence, bytes, atMs, sender, key)
       this.#dirty.add(queue)
     }
     if (mayWait && this.#stagedBytes <= STAGED_BYTES_MAX) this.#handOver ??= this.#writeLater(queues)
@@ -440,7 +487,7 @@ export class Store implements AsyncDisposable {
   }
 
   /** @internal */
-  drop(queue: Queue, sequence: number): Promise<void> {
+  drop(queue: Queue, sequence: number, reason: string | undefined): Promise<void> {
     const shared = this.#shared.get(sequence)
     if (shared !== undefined) {
       if (shared > 2) this.#shared.set(sequence, shared - 1)
@@ -463,7 +510,7 @@ export class Store implements AsyncDisposable {
     }
     // A body whose pages are damaged stays where it is: LMDB would free whatever they say.
     const body = shared === undefined && this.#before.mayFree(sequence)
-    this.#next.releases.push({ queue: queue.record.id, sequence, body })
+    this.#next.releases.push({ queue: queue.record.id, sequence, body, reason })
     return this.#schedule()
   }
 
@@ -483,7 +530,7 @@ export class Store implements AsyncDisposable {
   async #writeAll(): Promise<void> {
     if (this.#writing) return
     this.#writing = true
-    let rested = false
+    let failed = false
     for (;;) {
       const { releases, table, done } = this.#next
       const acceptances = this.#stagedIsDue ? [...this.#staged.values()] : []
@@ -496,13 +543,20 @@ export class Store implements AsyncDisposable {
         done.resolve()
         return
       }
-      if (this.#fault && !this.#closed && !rested) {
+      if (failed && !this.#closed) {
         await sleep(RETRY_INTERVAL_MS)
-        rested = true // and look again at what there is
+        failed = false // and look again at what there is
         continue
       }
-      rested = false
       if (this.#ended) return
+      const whole = { acceptances, releases, table, done }
+      if (releases.length > 0 && (this.#fault || !this.#hasRoomFor(whole))) {
+        // First what makes room, and little at a time: all of it together might need more pages than there are.
+        this.#next = { ...this.#next, releases: releases.slice(RELEASES_MAX_WHEN_FULL) }
+        const some = { ...newTransaction(), releases: releases.slice(0, RELEASES_MAX_WHEN_FULL) }
+        failed = !(await this.#commit(some))
+        continue
+      }
       if (this.#stagedIsDue) {
         this.#beingWritten = this.#staged
         this.#staged = new Map()
@@ -511,19 +565,29 @@ export class Store implements AsyncDisposable {
       }
       this.#booksAreDue = false
       this.#next = newTransaction()
-      await this.#commit({ acceptances, releases, table, done })
+      failed = !(await this.#commit(whole))
       this.#beingWritten = NONE
     }
   }
 
-  async #commit(transaction: Transaction): Promise<void> {
+  /** @returns whether what is left to be written can be tried at once */
+  async #commit(transaction: Transaction): Promise<boolean> {
     const dirty = new Set(this.#dirty)
+    const { acceptances, table } = transaction
+    const mayUseReserve = acceptances.length + table.size === 0
+    if (
+      !this.#hasRoomFor(transaction) &&
+      !(mayUseReserve && this.#room.useReserve(this.#roomInFile().atEnd) && this.#hasRoomFor(transaction))
+    ) {
+      this.#fail(transaction, dirty, diskFull(this.folder))
+      return acceptances.length > 0
+    }
     this.#dirty.clear()
     // The books are those of what is on disk: what is staged still, is not in them yet.
     const notYet = new Map<Queue, number>()
     for (const { queues } of this.#staged.values())
       for (const queue of queues) notYet.set(queue, (notYet.get(queue) ?? 0) + 1)
-    for (const queue of notYet.keys()) this.#dirty.add(queue)
+    for (const queue of this.#next.releases.length > 0 ? dirty : notYet.keys()) this.#dirty.add(queue)
     const sequence = Buffer.from(String(this.#sequence))
     try {
       await this.#root.batch(() => {
@@ -547,20 +611,21 @@ export class Store implements AsyncDisposable {
           const { name, record } = queue
           if (queue.removed) void this.#names.remove(record.id)
           else if (!this.#named.has(record.id)) void this.#names.put(record.id, sealValue(Buffer.from(name)))
-          if (!queue.removed)
-            void this.#queueRecords.put(
-              name,
-              sealRecord(name, { ...record, accepted: record.accepted - (notYet.get(queue) ?? 0) }),
-            )
+          if (!queue.removed) {
+            const accepted = record.accepted - (notYet.get(queue) ?? 0)
+            const onDisk = withoutReleases({ ...record, accepted }, this.#next.releases)
+            void this.#queueRecords.put(name, sealRecord(name, onDisk))
+          }
           // Not where a new queue has the name by now.
           else if (!this.#queues.has(name)) void this.#queueRecords.remove(name)
         }
       })
     } catch (error) {
-      this.#fail(transaction, dirty, await commitFault(error))
-      return
+      const fault = storeFailure(this.folder, await commitFault(error))
+      this.#fail(transaction, dirty, fault)
+      return fault.code === 'DISK_FULL' && this.#room.giveUp() // a quota, say, which is not seen beforehand
     }
-    this.#fault = undefined
+    this.#lookForRoom()
     for (const { record, removed } of dirty) {
       if (removed) this.#named.delete(record.id)
       else this.#named.add(record.id)
@@ -570,11 +635,45 @@ export class Store implements AsyncDisposable {
       safe.resolve()
     }
     transaction.done.resolve()
+    return true
+  }
+
+  #hasRoomFor({ acceptances, releases, table }: Transaction): boolean {
+    let bytes = PAGE_BYTES * (PAGES_A_TRANSACTION + releases.length)
+    for (const { message, queues } of acceptances)
+      bytes += message.body.length + 2 * PAGE_BYTES + queues.length * (message.header.length + PAGE_BYTES / 8)
+    for (const { value } of table.values()) bytes += (value?.length ?? 0) + PAGE_BYTES
+    const inFile = () => this.#roomInFile()
+    return acceptances.length > 0
+      ? this.#room.forMessages(bytes, inFile)
+      : this.#room.forReleases(bytes, inFile)
+  }
+
+  /** The fault is over when what could be written can be written for a while. */
+  #lookForRoom(): void {
+    if (!this.#fault && this.#room.whole) return
+    const enough = this.#room.forMore(() => this.#roomInFile())
+    this.#fault = enough ? undefined : diskFull(this.folder)
+  }
+
+  #roomInFile(): FileRoom {
+    const tables = [this.#bodies, this.#references, this.#queueRecords, this.#tables, this.#names]
+    const stats = tables.map((table) => table.getStats() as PageStats)
+    const { root, free, lastPageNumber, pageSize } = stats[0] as PageStats
+    const used = [...stats, root, free].reduce(
+      (pages, of) => pages + of.treeBranchPageCount + of.treeLeafPageCount + of.overflowPages,
+      META_PAGES,
+    )
+    const end = (lastPageNumber + 1) * pageSize
+    return {
+      free: end - used * pageSize,
+      atEnd: Math.max(0, statSync(join(this.folder, STORE_FILE)).size - end),
+    }
   }
 
   /** Nothing of the transaction is on disk: who waits for an acceptance hears so; releases are tried again. */
-  #fail(transaction: Transaction, dirty: Set<Queue>, error: unknown): void {
-    this.#fault = storeFailure(this.folder, error)
+  #fail(transaction: Transaction, dirty: Set<Queue>, fault: SightlineError): void {
+    this.#fault = fault
     // What gathered meanwhile is refused too: room is made first, by what can be let go.
     const refused = [...transaction.acceptances, ...this.#staged.values()]
     this.#staged = new Map()
@@ -583,7 +682,7 @@ export class Store implements AsyncDisposable {
       const wanted = queues.filter((queue) => queue.withdraw(sequence))
       this.#shared.delete(sequence)
       // Where every next keeper was quicker than the fault, it has arrived.
-      if (wanted.length > 0 || queues.length === 0) safe.reject(this.#fault)
+      if (wanted.length > 0 || queues.length === 0) safe.reject(fault)
       else safe.resolve()
     }
     const waiting = this.#next.done
@@ -594,8 +693,8 @@ export class Store implements AsyncDisposable {
     }
     for (const queue of dirty) this.#dirty.add(queue)
     this.#booksAreDue = true // so that it is tried again, whatever else there is
-    transaction.done.reject(this.#fault)
-    waiting.reject(this.#fault)
+    transaction.done.reject(fault)
+    waiting.reject(fault)
   }
 
   #expire(): void {
@@ -603,6 +702,7 @@ export class Store implements AsyncDisposable {
     for (const queue of this.#queues.values()) queue.expire(now)
     // What was handed over without being written is in the books all the same.
     if (this.#dirty.size > 0) void this.#writeBooks()
+    if (this.#fault && !this.#writing) this.#lookForRoom()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -621,8 +721,9 @@ export class Store implements AsyncDisposable {
 }
 
 /**
- * A queue in the store: references to messages in order of acceptance. One reader at a time takes them from
- * the front, in any order it likes, and releases each when the next keeper has it.
+ * A queue in the store: references to messages in order of acceptance. One reader at a time takes them, and releases
+ * each when the next keeper has it. Those who send to it share its room, and its reader's turns: who sends much neither
+ * fills it for the others nor makes them wait.
  */
 export class Queue {
   readonly name: string
@@ -678,9 +779,19 @@ export class Queue {
     return first === undefined ? 0 : Math.max(0, now - (this.#entries.timeOf(first) ?? now))
   }
 
-  /** The sequence number of the first entry after the one given (0: the very first). */
+  /** The sequence number of the first entry after the one given (0: the very first), in the order of acceptance. */
   after(sequence: number): number | undefined {
     return this.#entries.after(sequence)
+  }
+
+  /** The next entry that was not taken yet: senders take turns, and each one's entries come in order. */
+  take(): number | undefined {
+    return this.#entries.take()
+  }
+
+  /** All entries count as not taken again. */
+  rewind(): void {
+    this.#entries.rewind()
   }
 
   /** An entry's message, or undefined where it has left the queue. Its bytes are to be read, not written. */
@@ -721,7 +832,7 @@ export class Queue {
     if (!this.#forget(sequence)) return RESOLVED
     if (reason === undefined) this.record.forwarded += 1
     else this.record.dropped[reason] = (this.record.dropped[reason] ?? 0) + 1
-    return this.#store.drop(this, sequence)
+    return this.#store.drop(this, sequence, reason)
   }
 
   #forget(sequence: number): boolean {
@@ -738,24 +849,58 @@ export class Queue {
   }
 
   /** @internal The entries to drop so that a message fits. Errors: QUEUE_FULL where that is not to be had. */
-  roomFor(bytes: number): number[] {
+  roomFor(bytes: number, sender: string): number[] {
     const { entriesMax, bytesMax, whenFull } = this.bounds
-    let entriesOver = this.#entries.size + 1 - entriesMax
-    let bytesOver = this.#bytes + bytes - bytesMax
+    const entriesOver = this.#entries.size + 1 - entriesMax
+    const bytesOver = this.#bytes + bytes - bytesMax
+    if (whenFull === 'drop-oldest' && bytes <= bytesMax) return this.#oldest(entriesOver, bytesOver)
+    if (entriesOver > 0 || bytesOver > 0)
+      throw failure(
+        'QUEUE_FULL',
+        `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes). Its reader is away or too slow; raise its bounds if there is room on the disk.`,
+      )
+    const lane = sender === '' ? undefined : this.#entries.lane(sender)
+    if (
+      lane &&
+      (lane.entries > SHARE * (entriesMax - this.#entries.size) ||
+        lane.bytes > SHARE * (bytesMax - this.#bytes))
+    )
+      throw failure(
+        'QUEUE_FULL',
+        `The queue "${this.name}" holds ${lane.entries} messages (${lane.bytes} bytes) of ${sender}, which is its share; the rest is kept free for others. Its reader is away or too slow; raise its bounds if there is room on the disk.`,
+      )
+    return []
+  }
+
+  /** Whoever has most in the queue makes room, oldest first. Errors: QUEUE_FULL where all of it is in flight. */
+  #oldest(entriesOver: number, bytesOver: number): number[] {
     const oldest: number[] = []
-    if (whenFull === 'drop-oldest' && bytes <= bytesMax) {
-      let at = this.#entries.after(0)
-      for (; at !== undefined && (entriesOver > 0 || bytesOver > 0); at = this.#entries.after(at)) {
-        if (this.#held.has(at)) continue
-        oldest.push(at)
-        entriesOver -= 1
-        bytesOver -= this.#entries.bytesOf(at) ?? 0
-      }
+    let [entries, bytes] = [entriesOver, bytesOver]
+    const largest =
+      entries > 0 || bytes > 0 ? this.#entries.largestLane(bytes > 0 ? 'bytes' : 'entries') : undefined
+    const drop = (sequence: number) => {
+      if (this.#held.has(sequence)) return
+      oldest.push(sequence)
+      entries -= 1
+      bytes -= this.#entries.bytesOf(sequence) ?? 0
     }
-    if (entriesOver <= 0 && bytesOver <= 0) return oldest
+    if (largest)
+      for (const sequence of this.#entries.ofLane(largest)) {
+        if (entries <= 0 && bytes <= 0) break
+        drop(sequence)
+      }
+    // Where that was not enough: a large message, or much in flight.
+    const already = new Set(oldest)
+    for (
+      let at = this.#entries.after(0);
+      at !== undefined && (entries > 0 || bytes > 0);
+      at = this.#entries.after(at)
+    )
+      if (!already.has(at)) drop(at)
+    if (entries <= 0 && bytes <= 0) return oldest
     throw failure(
       'QUEUE_FULL',
-      `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes). Its reader is away or too slow; raise its bounds if there is room on the disk.`,
+      `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes), and all of it is on its way. Try again.`,
     )
   }
 
@@ -773,9 +918,9 @@ export class Queue {
   }
 
   /** @internal */
-  add(sequence: number, bytes: number, atMs: number, key: string | undefined): void {
+  add(sequence: number, bytes: number, atMs: number, sender: string, key: string | undefined): void {
     this.record.accepted += 1
-    this.restore(sequence, bytes, atMs, key)
+    this.restore(sequence, bytes, atMs, sender, key)
   }
 
   /** @internal An entry that could not be written was never accepted. @returns false where it has left already */
@@ -786,8 +931,8 @@ export class Queue {
   }
 
   /** @internal */
-  restore(sequence: number, bytes: number, atMs: number, key: string | undefined): void {
-    this.#entries.add(sequence, bytes, atMs)
+  restore(sequence: number, bytes: number, atMs: number, sender: string, key: string | undefined): void {
+    this.#entries.add(sequence, bytes, atMs, sender)
     this.#bytes += bytes
     if (key !== undefined) {
       this.#keys.add(key)
@@ -806,6 +951,15 @@ export class Queue {
   }
 }
 
+const ONE_SENDER = () => ''
+
+/**
+ * A sender may have so many times in a queue what is still free in it: one alone nine tenths of the queue, and however
+ * many there are, something is left for who has sent nothing yet (Choudhury and Hahne, Dynamic Queue Length Thresholds
+ * for Shared-Memory Packet Switches, 1998).
+ */
+export const SHARE = 9
+
 const RESOLVED = Promise.resolve()
 const NONE: ReadonlyMap<number, Acceptance> = new Map()
 const AFTER_EVERY_KEY = Buffer.from([0xff])
@@ -819,14 +973,60 @@ async function commitFault(error: unknown): Promise<unknown> {
   return (await Promise.resolve(why).catch((fault: unknown) => fault)) ?? error
 }
 
+/** A queue's books before these releases. */
+function withoutReleases(record: QueueRecord, releases: readonly Release[]): QueueRecord {
+  const before = { ...record, dropped: { ...record.dropped } }
+  for (const { queue, reason } of releases) {
+    if (queue !== record.id) continue
+    if (reason === undefined) before.forwarded -= 1
+    else before.dropped[reason] = (before.dropped[reason] ?? 0) - 1
+  }
+  return before
+}
+
+/** What LMDB says of a database or of the whole file, as far as it is used here. */
+interface PageCounts {
+  readonly treeBranchPageCount: number
+  readonly treeLeafPageCount: number
+  readonly overflowPages: number
+}
+interface PageStats extends PageCounts {
+  readonly pageSize: number
+  readonly lastPageNumber: number
+  readonly root: PageCounts
+  readonly free: PageCounts
+}
+const META_PAGES = 2
+
+/** The lock takes a block of the disk, and the reserve may be all that is left of it. */
+function lockFolder(folder: string, room: DiskRoom): FolderLock {
+  try {
+    return FolderLock.take(folder)
+  } catch (error) {
+    if (!(error instanceof SightlineError) || error.code !== 'DISK_FULL' || !room.giveUp()) throw error
+    return FolderLock.take(folder)
+  }
+}
+
+/** LMDB maps its lock file into memory: where the disk has no block for it, the program would end with SIGBUS. */
+function makeRoomToOpen(folder: string, path: string, room: DiskRoom): void {
+  if (bytesFree(folder) >= RESERVE_BYTES || room.giveUp() || existsSync(path)) return
+  throw diskFull(folder)
+}
+
+function diskFull(folder: string, cause?: unknown): SightlineError {
+  return failure(
+    'DISK_FULL',
+    `The disk that holds ${folder} is full. Make room; what was accepted is safe, and senders keep the rest.`,
+    cause,
+  )
+}
+
 function storeFailure(folder: string, error: unknown): SightlineError {
   const message = error instanceof Error ? error.message : String(error)
-  if (/no space|ENOSPC|MDB_MAP_FULL/i.test(message)) {
-    return failure(
-      'DISK_FULL',
-      `The disk that holds ${folder} is full. Make room; what was accepted is safe, and senders keep the rest.`,
-      error,
-    )
-  }
+  // Where a part of a write still fits, LMDB says EIO.
+  const cutShort = /input\/output error/i.test(message) && bytesFree(folder) < BYTES_FREE_WHEN_FULL
+  if (cutShort || /no space|ENOSPC|quota|MDB_MAP_FULL/i.test(message)) return diskFull(folder, error)
   return failure('STORE_IO', `Cannot write to the store in ${folder}: ${message}`, error)
 }
+const BYTES_FREE_WHEN_FULL = 64 * 1024

@@ -6,7 +6,7 @@ import { LmdbFile, sortedBy } from './lmdb-file.ts'
 import { isHeld } from './lock.ts'
 import { type Books, STORE_FILE } from './queue.ts'
 import type { Contents } from './store-check.ts'
-import { decodeReference, isReference, type QueueRecord, STORE_VERSION } from './store-format.ts'
+import { decodeReference, isBody, isReference, type QueueRecord, STORE_VERSION } from './store-format.ts'
 import { describeFault, readNewest } from './store-salvage.ts'
 
 /**
@@ -42,7 +42,17 @@ interface Source {
   records(): Iterable<{ name: string; record: QueueRecord }>
   /** Oldest first. */
   references(queue: number): Iterable<{ sequence: number; value: Uint8Array }>
+  body(sequence: number): Uint8Array | undefined
   close(): Promise<void> | void
+}
+
+/** Errors: STORE_NOT_FOUND. */
+export function assertStore(folder: string): void {
+  if (existsSync(join(folder, STORE_FILE))) return
+  throw failure(
+    'STORE_NOT_FOUND',
+    `There is no store in ${folder}. Name the folder that the program's configuration has under "store" or "inbox".`,
+  )
 }
 
 export class StoreView implements AsyncDisposable {
@@ -59,12 +69,8 @@ export class StoreView implements AsyncDisposable {
 
   /** Errors: STORE_NOT_FOUND, STORE_CORRUPT, STORE_NEWER. */
   static open(folder: string): StoreView {
+    assertStore(folder)
     const path = join(folder, STORE_FILE)
-    if (!existsSync(path))
-      throw failure(
-        'STORE_NOT_FOUND',
-        `There is no store in ${folder}. Name the folder that the program's configuration has under "store" or "inbox".`,
-      )
     try {
       for (let attempt = 1; ; attempt += 1) {
         const file = LmdbFile.open(path)
@@ -89,6 +95,11 @@ export class StoreView implements AsyncDisposable {
     }
   }
 
+  /** Of the queues. */
+  names(): string[] {
+    return Array.from(this.#source.records(), ({ name }) => name)
+  }
+
   queues(): QueueView[] {
     return [...this.#source.records()].map(({ name, record }) => {
       let pending = 0
@@ -111,6 +122,17 @@ export class StoreView implements AsyncDisposable {
     return undefined
   }
 
+  /** A message's payload as it came; undefined where it has left the store, or cannot be read. */
+  body(sequence: number): Buffer | undefined {
+    for (const { record } of this.#source.records())
+      for (const { sequence: other, value } of this.#source.references(record.id)) {
+        if (other !== sequence) continue
+        const body = this.#source.body(sequence)
+        return body && isBody(body, decodeReference(value)) ? Buffer.from(body) : undefined
+      }
+    return undefined
+  }
+
   *#entries({ id }: QueueRecord): Generator<EntryView> {
     for (const { sequence, value } of this.#source.references(id)) {
       const { atMs, bytes, header } = decodeReference(value)
@@ -123,7 +145,7 @@ export class StoreView implements AsyncDisposable {
   }
 }
 
-function fromFile(file: LmdbFile, { records, references, sealedFrom }: Contents): Source {
+function fromFile(file: LmdbFile, { records, references, bodies, sealedFrom }: Contents): Source {
   const { queues, sequences, places } = references
   const order = sortedBy([...sequences.keys()], sequences)
   return {
@@ -141,6 +163,12 @@ function fromFile(file: LmdbFile, { records, references, sealedFrom }: Contents)
         if (value && isReference(value, sequence, sealedFrom)) yield { sequence, value }
       }
     },
+    body(sequence) {
+      const at = bodies.find(sequence)
+      const place = at < 0 ? 0 : (bodies.places[at] as number)
+      const page = at < 0 ? undefined : file.page(Math.floor(place / 65_536))
+      return page && file.value(page, place % 65_536)
+    },
     close: () => file[Symbol.dispose](),
   }
 }
@@ -155,6 +183,7 @@ function fromLmdb(path: string): Source {
   })
   const all: Database<Uint8Array, [number, number]> = root.openDB('references', { encoding: 'binary' })
   const records: Database<QueueRecord, string> = root.openDB('queues', { encoding: 'json' })
+  const bodies: Database<Uint8Array, number> = root.openDB('bodies', { encoding: 'binary' })
   return {
     *records() {
       for (const { key: name, value: record } of records.getRange({})) yield { name, record }
@@ -163,6 +192,7 @@ function fromLmdb(path: string): Source {
       for (const { key, value } of all.getRange({ start: [queue, 0], end: [queue + 1, 0] }))
         yield { sequence: key[1], value }
     },
+    body: (sequence) => bodies.getBinary(sequence),
     close: () => root.close(),
   }
 }

@@ -32,6 +32,18 @@ const EXTRAS = [
     how: 'the path of the program, such as /usr/sbin/mosquitto',
   },
   {
+    name: 'the clients mosquitto_pub and mosquitto_sub',
+    variable: 'SIGHTLINE_TEST_MQTT_CLIENTS',
+    on: isSet,
+    how: 'the folder they are in, such as /usr/bin',
+  },
+  {
+    name: 'Paho for Python',
+    variable: 'SIGHTLINE_TEST_PAHO',
+    on: isSet,
+    how: 'a Python that has paho-mqtt 1.6, such as /usr/bin/python3',
+  },
+  {
     name: 'Chromium',
     variable: 'SIGHTLINE_TEST_CHROMIUM',
     on: isSet,

@@ -25,5 +25,13 @@ export function idMinter(now: () => number = Date.now): () => string {
   }
 }
 
+/** A UUIDv7 as we write it: lower case. */
+export const ID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
+
+/** When an id was minted, by the clock of who minted it: its first 48 bits. */
+export function mintedAtMs(id: string): number {
+  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16)
+}
+
 /** Mints ids for a program that needs only one order of them. */
 export const newId = idMinter()

@@ -25,3 +25,19 @@ function hourPath(atMs: number): string {
   }
   return lastHourPath
 }
+
+/** The UTC day that a time belongs to: `2026-11-20`. */
+export const dayOf = (atMs: number) => new Date(atMs).toISOString().split('T')[0] as string
+
+const KEY_PATTERN =
+  /^(?<site>[^/]+)\/(?<device>[^/]+)\/(?<camera>[^/]+)\/(?<day>\d{4}\/\d\d\/\d\d)\/\d\d\/(?<id>[0-9a-f-]{36})\.jpg$/
+
+/** What a crop's key says, the day as `2026-11-20`; undefined for what is no crop's (the gallery's files). */
+export function parseObjectKey(
+  key: string,
+): { site: string; device: string; camera: string; day: string; id: string } | undefined {
+  const groups = KEY_PATTERN.exec(key)?.groups
+  if (!groups) return undefined
+  const { site = '', device = '', camera = '', day = '', id = '' } = groups
+  return { site, device, camera, day: day.replaceAll('/', '-'), id }
+}

@@ -2,6 +2,7 @@ import { isName } from './names.ts'
 
 /** `<prefix>/<site>/<device>/<camera>/crop` carries one JPEG; `<prefix>/<site>/<device>/status` retained JSON. */
 export const TOPIC_PREFIX_DEFAULT = 'sightline/v1'
+export const TOPIC_PREFIX_PATTERN = /^[A-Za-z0-9_-]+(\/[A-Za-z0-9_-]+)*$/
 
 export interface CameraAddress {
   readonly site: string

@@ -15,6 +15,7 @@ import {
   openSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   statSync,
   unlinkSync,
   writeSync,
@@ -40,10 +41,11 @@ export type FolderRequest =
       /** Its place in the shared memory, or itself. */
       readonly body: Uint8Array | { readonly at: number; readonly bytes: number }
     }
+  | { readonly n: number; readonly kind: 'remove'; readonly paths: readonly string[] }
   | { readonly n: number; readonly kind: 'sync' }
 export interface FolderAnswer {
   readonly n: number
-  readonly outcome?: 'stored' | 'already-there' | 'synced'
+  readonly outcome?: 'stored' | 'already-there' | 'removed' | 'synced'
   readonly fault?: { readonly code?: string; readonly message: string }
 }
 
@@ -51,6 +53,8 @@ export interface FolderAnswer {
 const UNSYNCED_DESCRIPTORS_MAX = 512
 /** fsyncs at a time. The thread pool runs four; the rest wait in line with their descriptors. */
 const FSYNCS_MAX = 16
+/** A folder that we make may be empty, and gone again, before our file is in it. */
+const PLACE_ATTEMPTS_MAX = 10
 /** Folders remembered as existing. A camera makes one an hour. */
 const FOLDERS_KNOWN_MAX = 4096
 
@@ -80,6 +84,10 @@ port.on('message', (batch: readonly FolderRequest[]) => {
       continue
     }
     try {
+      if (request.kind === 'remove') {
+        answers.push({ n: request.n, outcome: remove(request.paths) })
+        continue
+      }
       const write = request.kind === 'create' ? create : replace
       const { path, body } = request
       answers.push({
@@ -156,14 +164,56 @@ function writeFile(path: string, body: Uint8Array): number {
 
 function place(from: string, to: string, move: (from: string, to: string) => void): void {
   const folder = dirname(to)
-  if (!foldersKnown.has(folder)) makeFolder(folder)
-  try {
-    move(from, to)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    makeFolder(folder) // someone cleared it away, as retention does with an empty hour
-    move(from, to)
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      if (attempt > 1 || !foldersKnown.has(folder)) makeFolder(folder)
+      move(from, to)
+      return
+    } catch (error) {
+      // Someone cleared it away, as `remove` does, here or in another process, with a folder that became empty.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt >= PLACE_ATTEMPTS_MAX) throw error
+    }
   }
+}
+
+/** Files, and then every folder above them that became empty: rmdir leaves one alone that something came into. */
+function remove(paths: readonly string[]): 'removed' {
+  statSync(incoming) // where the whole bucket is gone (its disk unmounted), nothing was removed
+  const folders = new Set<string>()
+  for (const path of paths) {
+    try {
+      unlinkSync(path)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (
+        code === 'ENOENT' ||
+        code === 'ENOTDIR' ||
+        ((code === 'EISDIR' || code === 'EPERM') && isFolder(path))
+      )
+        continue
+      throw error
+    }
+    forget(path)
+    folders.add(dirname(path))
+    unsyncedFolders.add(dirname(path))
+  }
+  for (const emptied of folders)
+    for (let folder = emptied; folder.startsWith(root + sep); folder = dirname(folder)) {
+      try {
+        rmdirSync(folder)
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException
+        if (code === 'ENOENT') continue // another was quicker
+        break // not empty, or not ours to remove: an empty folder harms nobody
+      }
+      foldersKnown.delete(folder)
+      unsyncedFolders.add(dirname(folder))
+    }
+  return 'removed'
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 }
 
 function makeFolder(folder: string): void {

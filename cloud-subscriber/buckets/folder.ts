@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, readdir, readFile, realpath, stat, unlink, writeFile } from 'node:fs/promises'
+import { link, lstat, mkdir, readdir, readFile, realpath, stat, unlink, writeFile } from 'node:fs/promises'
 import { extname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { failure, systemCode } from '../../lib/errors.ts'
-import type { Bucket, ObjectToStore } from './bucket.ts'
+import type { Bucket, ListedObject, ObjectToStore } from './bucket.ts'
 import type { FolderAnswer, FolderRequest, FolderThreadData } from './folder-thread.ts'
-import { assertKey, objectUrl } from './key.ts'
+import { assertKey, assertPrefix, isKey, objectUrl } from './key.ts'
 
 export interface FolderOptions {
   /** Made where it does not exist. */
@@ -21,6 +21,8 @@ const INCOMING = '.incoming'
 const INCOMING_AGE_MS_MAX = 10 * 60_000
 /** Memory that both threads see, for the bodies on their way. What does not fit for now takes a buffer of its own. */
 const SHARED_BYTES = 8 * 1024 * 1024
+/** Files removed in one go: what is to be written meanwhile waits for no more. */
+const REMOVE_BATCH = 64
 
 interface Waiting {
   /** Where the shared memory is free again with the answer; undefined where there was none. */
@@ -129,6 +131,63 @@ export class FolderBucket implements Bucket {
       const code = systemCode(error)
       if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'EISDIR') return undefined
       throw folderFailure(this.#path, error, 'read')
+    }
+  }
+
+  async *list(prefix: string, signal?: AbortSignal): AsyncGenerator<ListedObject> {
+    assertPrefix(prefix)
+    const slash = prefix.lastIndexOf('/') + 1
+    yield* this.#walk(prefix.slice(0, slash), prefix.slice(slash), signal)
+  }
+
+  async *folders(prefix: string, signal?: AbortSignal): AsyncGenerator<string> {
+    assertPrefix(prefix)
+    for (const name of await this.#entries(prefix, signal)) if (name.endsWith('/')) yield name.slice(0, -1)
+  }
+
+  async remove(keys: readonly string[], signal?: AbortSignal): Promise<void> {
+    for (const key of keys) assertKey(key)
+    for (let at = 0; at < keys.length; at += REMOVE_BATCH) {
+      signal?.throwIfAborted()
+      if (this.#closing) throw failure('BUCKET_REFUSED', `The ${this.description} is closed.`)
+      const paths = keys.slice(at, at + REMOVE_BATCH).map((key) => `${this.#path}/${key}`)
+      await this.#ask((n) => ({ n, kind: 'remove', paths }), undefined)
+    }
+  }
+
+  /** @param folder a key and a slash, or nothing @param start what the names in it begin with */
+  async *#walk(folder: string, start: string, signal?: AbortSignal): AsyncGenerator<ListedObject> {
+    for (const name of await this.#entries(folder, signal)) {
+      if (!name.startsWith(start)) continue
+      const key = folder + name
+      if (name.endsWith('/')) {
+        yield* this.#walk(key, '', signal)
+        continue
+      }
+      const file = await lstat(join(this.#path, key)).catch((error: unknown) => {
+        if (systemCode(error) === 'ENOENT') return undefined // removed meanwhile
+        throw folderFailure(this.#path, error, 'read')
+      })
+      if (file) yield { key, modifiedAtMs: file.mtimeMs, bytes: file.size }
+    }
+  }
+
+  /** Files, and folders with a slash behind, in the order of the keys; no links, nothing hidden, no foreign names. */
+  async #entries(folder: string, signal?: AbortSignal): Promise<string[]> {
+    signal?.throwIfAborted()
+    try {
+      const entries = await readdir(join(this.#path, folder), { withFileTypes: true })
+      return entries
+        .filter((entry) => (entry.isFile() || entry.isDirectory()) && isKey(folder + entry.name))
+        .map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name))
+        .sort()
+    } catch (error) {
+      const code = systemCode(error)
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') throw folderFailure(this.#path, error, 'read')
+      await stat(join(this.#path, INCOMING)).catch((gone: unknown) => {
+        throw folderFailure(this.#path, gone, 'write') // the whole bucket: that is not the same as empty
+      })
+      return []
     }
   }
 

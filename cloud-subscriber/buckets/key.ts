@@ -20,6 +20,11 @@ export function assertKey(key: string): void {
   )
 }
 
+/** A prefix is nothing, a key, or a key and a slash. Errors: NAME_INVALID. */
+export function assertPrefix(prefix: string): void {
+  if (prefix !== '') assertKey(prefix.replace(/\/$/, ''))
+}
+
 /** The address of an object below a base address, whether or not that ends with a slash. */
 export function objectUrl(base: string, key: string): string {
   assertKey(key)

@@ -1,9 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  DeleteBucketLifecycleCommand,
+  DeleteObjectCommand,
+  DeleteObjectsCommand,
   GetBucketCorsCommand,
+  GetBucketLifecycleConfigurationCommand,
   GetBucketPolicyCommand,
   GetObjectCommand,
+  type LifecycleRule,
+  ListObjectsV2Command,
+  type ListObjectsV2CommandInput,
+  type ListObjectsV2CommandOutput,
   PutBucketCorsCommand,
+  PutBucketLifecycleConfigurationCommand,
   PutBucketPolicyCommand,
   PutObjectCommand,
   S3Client,
@@ -11,8 +20,8 @@ import {
 } from '@aws-sdk/client-s3'
 import { Backoff } from '../../lib/backoff.ts'
 import { failure, systemCode } from '../../lib/errors.ts'
-import type { Bucket, ObjectToStore } from './bucket.ts'
-import { assertKey, objectUrl } from './key.ts'
+import { type Bucket, CACHE_CROP_S, type ListedObject, type ObjectToStore } from './bucket.ts'
+import { assertKey, assertPrefix, isKey, objectUrl } from './key.ts'
 
 /** Credentials come from where every AWS program looks (environment, shared files, the machine's role), never from us. */
 export interface S3Options {
@@ -29,6 +38,8 @@ export interface S3Options {
   readonly publicUrl?: string
   /** Lets anyone read crops and gallery, but not list them, and other sites' pages fetch them (CORS). */
   readonly publicRead: boolean
+  /** How long one request may take, its answer included, ms. Default: 20 s. */
+  readonly requestTimeout?: number
 }
 
 const CONNECTION_MS_MAX = 5_000
@@ -38,6 +49,10 @@ const SOCKETS_MAX = 64
 const ATTEMPTS_MAX = 4
 /** 409: two conditional writes of one key met. */
 const CONFLICTS_MAX = 5
+/** S3's own limit for one DeleteObjects. */
+const REMOVE_BATCH = 1000
+/** Where the store has no DeleteObjects. */
+const REMOVES_AT_ONCE = 8
 const CONFLICT_DELAY = { delayMsMin: 50, delayMsMax: 1_000 }
 
 /**
@@ -50,6 +65,10 @@ const MARK_TEXT =
 /** Names our part of the bucket policy and of the CORS rules; everyone else's stays. */
 const POLICY_SID = 'SightlinePublicRead'
 const CORS_ID = 'sightline-read'
+/** Lifecycle rules of ours: this and what they are for, `sightline-<prefix><site>`. */
+const LIFECYCLE_ID = 'sightline-'
+/** S3's own limit for a bucket. */
+const LIFECYCLE_RULES_MAX = 1000
 
 export class S3Bucket implements Bucket {
   readonly description: string
@@ -85,7 +104,7 @@ export class S3Bucket implements Bucket {
       responseChecksumValidation: 'WHEN_REQUIRED',
       requestHandler: {
         connectionTimeout: CONNECTION_MS_MAX,
-        requestTimeout: REQUEST_MS_MAX,
+        requestTimeout: options.requestTimeout ?? REQUEST_MS_MAX,
         throwOnRequestTimeout: true,
         httpAgent: { keepAlive: true, maxSockets: SOCKETS_MAX },
         httpsAgent: { keepAlive: true, maxSockets: SOCKETS_MAX },
@@ -94,7 +113,7 @@ export class S3Bucket implements Bucket {
     let place = placeOf(options, region ?? 'unknown')
     try {
       place = placeOf(options, await client.config.region())
-      const conditionalWrites = await probe(client, options.bucket, place.prefix, signal)
+      const conditionalWrites = await probe(client, options.bucket, place, signal)
       if (options.publicRead) await allowPublicRead(client, options, place, signal)
       return new S3Bucket(client, options, place, conditionalWrites)
     } catch (error) {
@@ -134,11 +153,142 @@ export class S3Bucket implements Bucket {
         new GetObjectCommand({ Bucket: this.#options.bucket, Key: this.#prefix + key }),
         { abortSignal: signal },
       )
+      this.#assertStore(answer)
       return await answer.Body?.transformToByteArray()
     } catch (error) {
       if (error instanceof S3ServiceException && error.name === 'NoSuchKey') return undefined
       throw this.#failure(error, signal)
     }
+  }
+
+  async *list(prefix: string, signal?: AbortSignal): AsyncGenerator<ListedObject> {
+    assertPrefix(prefix)
+    for await (const { Contents = [] } of this.#pages({ Prefix: this.#prefix + prefix }, signal))
+      for (const { Key = '', LastModified, Size } of Contents) {
+        const key = Key.slice(this.#prefix.length)
+        if (isKey(key)) yield { key, modifiedAtMs: LastModified?.getTime() ?? 0, bytes: Size ?? 0 }
+      }
+  }
+
+  async *folders(prefix: string, signal?: AbortSignal): AsyncGenerator<string> {
+    assertPrefix(prefix)
+    const below = this.#prefix + prefix
+    for await (const { CommonPrefixes = [] } of this.#pages({ Prefix: below, Delimiter: '/' }, signal))
+      for (const { Prefix = '' } of CommonPrefixes) {
+        const name = Prefix.slice(below.length, -1)
+        if (isKey(name)) yield name
+      }
+  }
+
+  async remove(keys: readonly string[], signal?: AbortSignal): Promise<void> {
+    for (const key of keys) assertKey(key)
+    for (let at = 0; at < keys.length; at += REMOVE_BATCH) {
+      this.#assertOpen()
+      signal?.throwIfAborted()
+      try {
+        await this.#removeBatch(keys.slice(at, at + REMOVE_BATCH), signal)
+      } catch (error) {
+        throw this.#failure(error, signal)
+      }
+    }
+  }
+
+  async #removeBatch(keys: readonly string[], signal: AbortSignal | undefined): Promise<void> {
+    const Bucket = this.#options.bucket
+    try {
+      const Objects = keys.map((key) => ({ Key: this.#prefix + key }))
+      const { Errors = [] } = await this.#client.send(
+        new DeleteObjectsCommand({ Bucket, Delete: { Objects, Quiet: true } }),
+        { abortSignal: signal },
+      )
+      const fault = Errors.find(({ Code }) => Code !== 'NoSuchKey')
+      if (fault) throw Object.assign(new Error('DeleteObjects'), { name: fault.Code ?? 'InternalError' })
+    } catch (error) {
+      const status = statusOf(error)
+      // 400: a store that wants Content-MD5, which the SDK no longer sends.
+      if (status !== 501 && status !== 405 && status !== 400) throw error
+      const left = keys.values()
+      await Promise.all(
+        Array.from({ length: REMOVES_AT_ONCE }, async () => {
+          for (const key of left)
+            await this.#client.send(new DeleteObjectCommand({ Bucket, Key: this.#prefix + key }), {
+              abortSignal: signal,
+            })
+        }),
+      )
+    }
+  }
+
+  async expire(sites: ReadonlySet<string>, days: number | undefined, signal?: AbortSignal): Promise<boolean> {
+    this.#assertOpen()
+    const Bucket = this.#options.bucket
+    try {
+      const { Rules, TransitionDefaultMinimumObjectSize } = await this.#client
+        .send(new GetBucketLifecycleConfigurationCommand({ Bucket }), { abortSignal: signal })
+        .catch((error: unknown) => {
+          if (error instanceof S3ServiceException && error.name === 'NoSuchLifecycleConfiguration')
+            return { Rules: [], TransitionDefaultMinimumObjectSize: undefined }
+          throw error
+        })
+      const present = Rules ?? []
+      const ours = present.filter(
+        (rule) => rule.ID === lifecycleId(prefixOf(rule)) && this.#isSite(prefixOf(rule)),
+      )
+      const prefixes = new Set([
+        ...ours.map(prefixOf),
+        ...[...sites].map((site) => `${this.#prefix}${site}/`),
+      ])
+      const wanted =
+        days === undefined ? [] : [...prefixes].sort().map((prefix) => lifecycleRule(prefix, days))
+      if (
+        wanted.length === ours.length &&
+        wanted.every((rule) => ours.some((known) => isSameRule(known, rule)))
+      )
+        return true
+      const rules = [...present.filter((rule) => !ours.includes(rule)), ...wanted]
+      if (rules.length > LIFECYCLE_RULES_MAX) return false
+      await (rules.length === 0
+        ? this.#client.send(new DeleteBucketLifecycleCommand({ Bucket }), { abortSignal: signal })
+        : this.#client.send(
+            new PutBucketLifecycleConfigurationCommand({
+              Bucket,
+              LifecycleConfiguration: { Rules: rules },
+              TransitionDefaultMinimumObjectSize,
+            }),
+            { abortSignal: signal },
+          ))
+      return true
+    } catch (error) {
+      // Not built, not allowed, or not in the form that this store knows.
+      if ([400, 403, 405, 501].includes(statusOf(error) ?? 0)) return false
+      throw this.#failure(error, signal)
+    }
+  }
+
+  /** Whether a prefix of a rule is one that we make: our own and a single name. */
+  #isSite(prefix: string): boolean {
+    return prefix.startsWith(this.#prefix) && /^[^/]+\/$/.test(prefix.slice(this.#prefix.length))
+  }
+
+  async *#pages(
+    input: Pick<ListObjectsV2CommandInput, 'Prefix' | 'Delimiter'>,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<ListObjectsV2CommandOutput> {
+    let ContinuationToken: string | undefined
+    do {
+      this.#assertOpen()
+      let page: ListObjectsV2CommandOutput
+      try {
+        page = await this.#client.send(
+          new ListObjectsV2Command({ Bucket: this.#options.bucket, ...input, ContinuationToken }),
+          { abortSignal: signal },
+        )
+      } catch (error) {
+        throw this.#failure(error, signal)
+      }
+      yield page
+      ContinuationToken = page.NextContinuationToken
+    } while (ContinuationToken !== undefined)
   }
 
   /** The store answers when it has the object: nothing is left to do. */
@@ -150,6 +300,26 @@ export class S3Bucket implements Bucket {
     return objectUrl(this.#base, key)
   }
 
+  async signedUrl(key: string, forS: number): Promise<string> {
+    assertKey(key)
+    this.#assertOpen()
+    const { getSignedUrl } = await import('@aws-sdk/s3-request-presigner')
+    try {
+      return await getSignedUrl(
+        this.#client,
+        new GetObjectCommand({
+          Bucket: this.#options.bucket,
+          Key: this.#prefix + key,
+          // No cache keeps it for longer than the link opens it.
+          ResponseCacheControl: `private, max-age=${Math.min(forS, CACHE_CROP_S)}`,
+        }),
+        { expiresIn: forS },
+      )
+    } catch (error) {
+      throw this.#failure(error, undefined)
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true
     this.#client.destroy()
@@ -159,7 +329,7 @@ export class S3Bucket implements Bucket {
     assertKey(object.key)
     this.#assertOpen()
     signal?.throwIfAborted()
-    await this.#client.send(
+    const answer = await this.#client.send(
       new PutObjectCommand({
         Bucket: this.#options.bucket,
         Key: this.#prefix + object.key,
@@ -170,6 +340,11 @@ export class S3Bucket implements Bucket {
       }),
       { abortSignal: signal },
     )
+    this.#assertStore(answer)
+  }
+
+  #assertStore(answer: Answer): void {
+    assertStore(answer, this.description)
   }
 
   #assertOpen(): void {
@@ -223,11 +398,11 @@ function placeOf(options: S3Options, region: string): Place {
 async function probe(
   client: S3Client,
   bucket: string,
-  prefix: string,
+  { prefix, description }: Place,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const mark = (conditional: boolean) =>
-    client.send(
+  const mark = async (conditional: boolean) => {
+    const answer = await client.send(
       new PutObjectCommand({
         Bucket: bucket,
         Key: prefix + MARK,
@@ -237,6 +412,8 @@ async function probe(
       }),
       { abortSignal: signal },
     )
+    assertStore(answer, description)
+  }
   for (let attempt = 0; attempt < CONFLICTS_MAX; attempt += 1) {
     try {
       await mark(true)
@@ -330,8 +507,59 @@ async function allowPublicRead(
   }
 }
 
+const lifecycleId = (prefix: string) => LIFECYCLE_ID + prefix.replace(/\/$/, '')
+
+function lifecycleRule(prefix: string, days: number): LifecycleRule {
+  return {
+    ID: lifecycleId(prefix),
+    Status: 'Enabled',
+    Filter: { Prefix: prefix },
+    Expiration: { Days: days },
+    // In a bucket with versions, deleting alone keeps the face.
+    NoncurrentVersionExpiration: { NoncurrentDays: 1 },
+  }
+}
+
+/** Stores that are not AWS may answer in the older form. */
+function prefixOf(rule: LifecycleRule): string {
+  return rule.Filter?.Prefix ?? rule.Prefix ?? ''
+}
+
+function isSameRule(a: LifecycleRule, b: LifecycleRule): boolean {
+  return (
+    a.ID === b.ID &&
+    a.Status === b.Status &&
+    prefixOf(a) === prefixOf(b) &&
+    a.Expiration?.Days === b.Expiration?.Days &&
+    a.NoncurrentVersionExpiration?.NoncurrentDays === b.NoncurrentVersionExpiration?.NoncurrentDays
+  )
+}
+
+/** Of an answer that a store gave; undefined where it was none of a store's, whatever its status. */
 function statusOf(error: unknown): number | undefined {
   return error instanceof S3ServiceException ? error.$metadata.httpStatusCode : undefined
+}
+
+/** Of any answer: that of a proxy in between, say. */
+function httpStatusOf(error: Error): number | undefined {
+  return (error as Partial<S3ServiceException>).$metadata?.httpStatusCode
+}
+
+interface Answer {
+  readonly ETag?: string
+}
+
+/**
+ * A store says what it has stored or read: with its ETag. Who answers 200 without one is none (a login page, a proxy's
+ * page of apology), and what was written is nowhere.
+ */
+function assertStore({ ETag }: Answer, description: string): void {
+  if (ETag) return
+  throw failure(
+    'BUCKET_UNREACHABLE',
+    `What answers for the ${description} is no S3 store (200 without an ETag): a proxy or a login page, perhaps. ` +
+      'What was accepted waits on disk until the store itself answers. Check "bucket.endpoint" and the network.',
+  )
 }
 
 const DENIED = new Set([
@@ -358,7 +586,7 @@ const UNREACHABLE = new Set([
 function s3Failure(error: unknown, description: string, { bucket, endpoint, prefix }: S3Options): Error {
   if (!(error instanceof Error) || error.name === 'SightlineError') return error as Error
   const name = error.name
-  const status = statusOf(error)
+  const status = httpStatusOf(error)
   const said = status === undefined ? name : `${name}, ${status}`
   if (name === 'NoSuchBucket' || name === 'InvalidBucketName')
     return failure(
@@ -389,29 +617,30 @@ function s3Failure(error: unknown, description: string, { bucket, endpoint, pref
   if (DENIED.has(name) || status === 401 || status === 403)
     return failure(
       'BUCKET_DENIED',
-      `The ${description} denies access (${said}). Check the AWS credentials, and that they allow s3:PutObject and ` +
-        `s3:GetObject on ${bucket}/${prefix ? `${prefix}/` : ''}* and s3:ListBucket on ${bucket} ` +
+      `The ${description} denies access (${said}). Check the AWS credentials, and that they allow s3:PutObject, ` +
+        `s3:GetObject and s3:DeleteObject on ${bucket}/${prefix ? `${prefix}/` : ''}* and s3:ListBucket on ${bucket} ` +
         '(without the latter a store answers 403 for an object that is not there).',
       error,
     )
+  if (name === 'PermanentRedirect')
+    return failure(
+      'BUCKET_REFUSED',
+      `The bucket "${bucket}" is in another region. Set "bucket.region" to it.`,
+      error,
+    )
   const code = systemCode(error) ?? systemCode(error.cause)
-  if (
-    UNREACHABLE.has(name) ||
-    code !== undefined ||
-    status === 429 ||
-    (status !== undefined && status >= 500 && status !== 501)
-  )
+  // A refusal is a store's answer about this very object. Everything else passes: a store that is busy (409, 429, 503),
+  // one that is moving (307), a proxy's page that nobody can read.
+  if (UNREACHABLE.has(name) || code !== undefined || (status !== undefined && !isRefusal(statusOf(error))))
     return failure(
       'BUCKET_UNREACHABLE',
       `The ${description} does not answer as it should (${code ?? said}). What was accepted waits on disk until it does. ` +
         'If it stays so, check "bucket.endpoint" and the network.',
       error,
     )
-  if (name === 'PermanentRedirect' || status === 301)
-    return failure(
-      'BUCKET_REFUSED',
-      `The bucket "${bucket}" is in another region. Set "bucket.region" to it.`,
-      error,
-    )
   return failure('BUCKET_REFUSED', `The ${description} refused: ${said}.`, error)
 }
+
+const isRefusal = (status: number | undefined) =>
+  status === 501 ||
+  (status !== undefined && status >= 400 && status < 500 && status !== 409 && status !== 429)

@@ -4,6 +4,7 @@ import { Backoff } from '../../lib/backoff.ts'
 import { asFailure, failure } from '../../lib/errors.ts'
 import { type Log, throttled } from '../../lib/log.ts'
 import { isName, NAME_RULE } from '../../wire/names.ts'
+import { dayOf } from '../../wire/object-key.ts'
 import { type Bucket, CACHE_REVALIDATE } from '../buckets/bucket.ts'
 
 /**
@@ -70,8 +71,9 @@ const CHUNKS_READ_BACK = 4
 /** Days with a chunk in memory; late crops of more days cost a read each time. */
 const DAYS_OPEN_MAX = 8
 const DEVICES_MAX = 2_000
-const RETRY_DELAY = { delayMsMin: 1_000, delayMsMax: 30_000 }
+const RETRY_DELAY = { delayMsMin: 1_000, delayMsMax: 5_000 }
 
+const DAY_PATTERN = /^\d{4,6}-\d\d-\d\d$/
 const count = z.number().int().nonnegative()
 const daySchema = z.object({
   chunks: count,
@@ -89,7 +91,7 @@ const headSchema = z.object({
   aliveAtMs: z.number(),
   heartbeatMs: z.number(),
   stopped: z.boolean(),
-  days: z.record(z.string().regex(/^\d{4,6}-\d\d-\d\d$/), daySchema),
+  days: z.record(z.string().regex(DAY_PATTERN), daySchema),
   /** `site/device`, for the page's filter. */
   devices: z.array(z.string()),
 })
@@ -227,6 +229,37 @@ export class IndexWriter implements AsyncDisposable {
     })
   }
 
+  /** Takes a device (`site/device`) off the list that the page filters by, until something of it comes again. */
+  unlist(device: string): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#devices.delete(device)) await this.#writeHead(false)
+    })
+  }
+
+  /**
+   * Takes the days that ended before a moment out of the head; `removeIndexDays` deletes their files.
+   * @returns how many there were
+   */
+  dropDays(endedBeforeMs: number): Promise<number> {
+    return this.#inTurn(async () => {
+      await this.#flush(false)
+      const ended = [...this.#days.keys()].filter((day) => endOf(day) <= endedBeforeMs)
+      if (ended.length === 0) return 0
+      const before = new Map(this.#days)
+      for (const day of ended) {
+        this.#days.delete(day)
+        this.#open.delete(day)
+      }
+      try {
+        await this.#writeHead(false)
+      } catch (error) {
+        for (const day of ended) this.#days.set(day, before.get(day) as Day)
+        throw error
+      }
+      return ended.length
+    })
+  }
+
   /** Writes what waits and says in the head that it stopped. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#closing ??= this.#inTurn(async () => {
@@ -287,10 +320,9 @@ export class IndexWriter implements AsyncDisposable {
   }
 
   async #enlist(): Promise<void> {
-    const key = `${INDEX_PREFIX}/writers.json`
-    const writers = (await readJson(this.#bucket, key, writersSchema, this.#log))?.writers ?? []
+    const writers = (await readJson(this.#bucket, WRITERS_KEY, writersSchema, this.#log))?.writers ?? []
     if (writers.includes(this.#writer)) return
-    await this.#put(key, JSON.stringify({ v: VERSION, writers: [...writers, this.#writer].sort() }))
+    await this.#put(WRITERS_KEY, JSON.stringify({ v: VERSION, writers: [...writers, this.#writer].sort() }))
   }
 
   async #checkAlone(): Promise<void> {
@@ -424,7 +456,7 @@ export class IndexWriter implements AsyncDisposable {
   }
 
   #chunkKey(day: string, n: number): string {
-    return `${INDEX_PREFIX}/${this.#writer}/${day}/${n}.json`
+    return chunkKey(this.#writer, day, n)
   }
 
   #remember(id: string): void {
@@ -443,10 +475,53 @@ export class IndexWriter implements AsyncDisposable {
   }
 }
 
-const headKey = (writer: string) => `${INDEX_PREFIX}/${writer}/head.json`
+/** The names of all that write the index of a bucket. */
+export async function readWriters(bucket: Bucket, log: Log): Promise<readonly string[]> {
+  return (await readJson(bucket, WRITERS_KEY, writersSchema, log))?.writers.filter(isName) ?? []
+}
 
-/** The same UTC day that wire/object-key.ts puts into the key. */
-const dayOf = (filedAtMs: number) => new Date(filedAtMs).toISOString().split('T')[0] as string
+/**
+ * Deletes the index files of days that ended before a moment, of every writer: one that never comes back leaves none
+ * for ever. (The page takes a file that is not there for one without entries.) Errors: those of the bucket.
+ */
+export async function removeIndexDays(
+  bucket: Bucket,
+  endedBeforeMs: number,
+  signal?: AbortSignal,
+): Promise<void> {
+  for await (const writer of bucket.folders(`${INDEX_PREFIX}/`, signal))
+    for await (const day of bucket.folders(`${INDEX_PREFIX}/${writer}/`, signal)) {
+      if (!(endOf(day) <= endedBeforeMs)) continue
+      const files = await Array.fromAsync(bucket.list(`${INDEX_PREFIX}/${writer}/${day}/`, signal))
+      await bucket.remove(
+        files.map(({ key }) => key),
+        signal,
+      )
+    }
+}
+
+/** NaN for what is no day. */
+const endOf = (day: string) => (DAY_PATTERN.test(day) ? Date.parse(day) + 24 * 3_600_000 : Number.NaN)
+
+/** What one writer's index lists, in the bucket as it is now; of the days given, or of all. */
+export async function* readIndex(
+  bucket: Bucket,
+  writer: string,
+  log: Log,
+  days?: readonly string[],
+): AsyncGenerator<IndexEntry> {
+  const head = await readJson(bucket, headKey(writer), headSchema, log)
+  for (const [day, { chunks }] of Object.entries(head?.days ?? {})) {
+    if (days && !days.includes(day)) continue
+    for (let n = 0; n < chunks; n += 1)
+      yield* ((await readJson(bucket, chunkKey(writer, day, n), chunkSchema, log)) ??
+        []) as unknown as IndexEntry[]
+  }
+}
+
+const WRITERS_KEY = `${INDEX_PREFIX}/writers.json`
+const chunkKey = (writer: string, day: string, n: number) => `${INDEX_PREFIX}/${writer}/${day}/${n}.json`
+const headKey = (writer: string) => `${INDEX_PREFIX}/${writer}/head.json`
 
 /** One line, only what the format knows, in its order. */
 function rowOf(entry: IndexEntry): string {

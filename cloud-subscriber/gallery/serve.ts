@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { asFailure } from '../../lib/errors.ts'
-import { type Bucket, CACHE_IMMUTABLE } from '../buckets/bucket.ts'
+import { notFound } from '../../lib/http.ts'
+import { type Bucket, CACHE_CROP_S, CACHE_REVALIDATE, cacheCrop } from '../buckets/bucket.ts'
 import { isKey } from '../buckets/key.ts'
+import type { LinkQuery, SignedLinks } from '../links.ts'
 import { INDEX_PREFIX } from './index-files.ts'
 import { readPage } from './page.ts'
 
@@ -14,55 +16,96 @@ import { readPage } from './page.ts'
  * Served are the page's files, `*.jpg` and the index, and nothing else that may lie in the bucket. A key has no
  * dot in front of any part (buckets/key.ts), so no address leads out of the bucket.
  */
-const HEADERS = {
-  'content-security-policy':
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-  'x-content-type-options': 'nosniff',
-  'referrer-policy': 'no-referrer',
-  'cross-origin-resource-policy': 'same-origin',
+const PAGE_POLICY =
+  "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+/** What `galleryRoutes` answers without the bucket: the page, its files, and the ways to it. */
+const PAGE_PATH = /^\/(gallery(\/([a-z]+\.(html|css|js|svg))?)?)?$/
+
+export interface GalleryOptions {
+  /** Everyone may see crops and gallery. */
+  readonly publicRead: boolean
+  /** Opens single crops; none where the store has links of its own. */
+  readonly links: SignedLinks | undefined
+}
+
+/** Give it to HttpServer as `allowed`: crops and gallery of a public bucket, and a crop by a link (also one that has expired: the route says so). */
+export function allowedWithoutLogin({
+  publicRead,
+  links,
+}: GalleryOptions): (request: FastifyRequest) => boolean {
+  return ({ url, query }) => {
+    const path = url.replace(/\?.*/s, '')
+    const key = path.slice(1)
+    if (publicRead && (PAGE_PATH.test(path) || kindOf(key))) return true
+    if (!links || !isCrop(key)) return false
+    const { is } = links.check(key, query as LinkQuery, Date.now())
+    return is === 'valid' || is === 'expired'
+  }
 }
 
 /** Give it to HttpServer as `routes`. */
-export function galleryRoutes(bucket: Bucket): (app: FastifyInstance) => Promise<void> {
+export function galleryRoutes(
+  bucket: Bucket,
+  { publicRead, links }: GalleryOptions,
+): (app: FastifyInstance) => Promise<void> {
   return async (app) => {
     const page = await readPage()
-    const toGallery = (_request: FastifyRequest, reply: FastifyReply) =>
-      reply.headers(HEADERS).redirect('/gallery/', 302)
+    const toGallery = (_request: FastifyRequest, reply: FastifyReply) => reply.redirect('/gallery/', 302)
     app.get('/', toGallery)
     app.get('/gallery', toGallery)
     for (const { key, body, contentType, cacheControl } of page) {
       const serve = (request: FastifyRequest, reply: FastifyReply) =>
-        send(request, reply, body, contentType, cacheControl)
+        send(request, reply.header('content-security-policy', PAGE_POLICY), body, contentType, cacheControl)
       app.get(`/${key}`, serve)
       if (key === 'gallery/index.html') app.get('/gallery/', serve)
     }
-    app.get<{ Params: { '*': string } }>('/*', async (request, reply) => {
+    app.get<{ Params: { '*': string }; Querystring: LinkQuery }>('/*', async (request, reply) => {
       const key = request.params['*']
       const kind = kindOf(key)
       if (!kind) return notFound(reply)
+      let { cacheControl } = kind
+      if (isCrop(key)) {
+        const link = links?.check(key, request.query, Date.now()) ?? { is: 'none' }
+        if (link.is === 'expired') return refused(reply, 'This link has expired.')
+        if (link.is === 'wrong') return refused(reply, 'This link is not valid.')
+        cacheControl =
+          link.is === 'valid'
+            ? `private, max-age=${Math.min(link.leftS, CACHE_CROP_S)}`
+            : cacheCrop(publicRead)
+      }
       let body: Uint8Array | undefined
       try {
         body = await bucket.read(key)
       } catch (error) {
         const { code, message } = asFailure(error)
-        return reply.code(503).headers(HEADERS).header('retry-after', '5').send({ code, message })
+        return reply.code(503).header('retry-after', '5').send({ code, message })
       }
-      return body ? send(request, reply, body, kind.contentType, kind.cacheControl) : notFound(reply)
+      return body ? send(request, reply, body, kind.contentType, cacheControl) : notFound(reply)
     })
   }
 }
 
 function kindOf(key: string): { contentType: string; cacheControl: string } | undefined {
   if (!isKey(key)) return undefined
-  if (key.endsWith('.jpg')) return { contentType: 'image/jpeg', cacheControl: CACHE_IMMUTABLE }
+  if (isCrop(key)) return { contentType: 'image/jpeg', cacheControl: cacheCrop(false) }
   if (key.startsWith(`${INDEX_PREFIX}/`) && key.endsWith('.json'))
-    return { contentType: 'application/json', cacheControl: 'no-cache' }
+    return { contentType: 'application/json', cacheControl: CACHE_REVALIDATE }
   return undefined
 }
 
-function notFound(reply: FastifyReply): FastifyReply {
-  return reply.code(404).headers(HEADERS).type('text/plain; charset=utf-8').send('There is nothing here.\n')
+function isCrop(key: string): boolean {
+  return isKey(key) && key.endsWith('.jpg')
+}
+
+function refused(reply: FastifyReply, sentence: string): FastifyReply {
+  return reply
+    .code(403)
+    .header('cache-control', 'no-store')
+    .type('text/html; charset=utf-8')
+    .send(
+      `<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Sightline</title>\n<p>${sentence}</p>\n</html>\n`,
+    )
 }
 
 function send(
@@ -73,7 +116,7 @@ function send(
   cacheControl: string,
 ): FastifyReply {
   const etag = `"${createHash('sha1').update(body).digest('base64url')}"`
-  reply.headers({ ...HEADERS, etag, 'cache-control': cacheControl })
+  reply.headers({ etag, 'cache-control': cacheControl })
   // RFC 9110, 13.1.2: a list of entity tags, weak ones compared as if strong, or `*`.
   const known = request.headers['if-none-match']?.split(',').map((tag) => tag.trim().replace(/^W\//, ''))
   if (known?.some((tag) => tag === etag || tag === '*')) return reply.code(304).send()

@@ -1,21 +1,38 @@
 import t from 'tap'
 import { Access } from '../../broker/access.ts'
+import { type Account, accountOf } from '../../lib/users.ts'
+import type { User } from '../../wire/users.ts'
+import { cheapHash } from '../kit/passwords.ts'
+
+const user = (user: User, secret?: string): Account => accountOf(user, secret)
+const device = (name: string, secret?: string) => user({ name, role: 'device', site: 'home' }, secret)
 
 const access = new Access({
-  users: [
-    {
-      name: 'pi',
-      password: 'secret',
-      publish: ['v1/home/pi/#'],
-      subscribe: ['v1/home/pi/commands', 'v1/home/+/status', 'v1/home/pi/logs/#'],
-    },
-    { name: 'all', password: 'x', publish: ['#'], subscribe: ['#'] },
+  accounts: [
+    user(
+      {
+        name: 'pi',
+        publish: ['v1/home/pi/#'],
+        subscribe: ['v1/home/pi/commands', 'v1/home/+/status', 'v1/home/pi/logs/#'],
+      },
+      cheapHash('secret'),
+    ),
+    user({ name: 'all', publish: ['#'], subscribe: ['#'] }, 'x'),
+    device('camera'),
+    user({ name: 'eye', role: 'viewer' }, 'looking'),
   ],
   anonymous: false,
 })
 
+let address = 0
+function login(to: Access, username?: string, password?: string, certificateName?: string) {
+  address += 1 // each from elsewhere: failures are counted by address
+  const bytes = password === undefined ? undefined : Buffer.from(password)
+  return to.authenticate({ username, password: bytes, certificateName, address: `10.0.0.${address}` })
+}
+
 t.test('only the right password of a known user opens', async (t) => {
-  t.ok(access.mayConnect('pi', Buffer.from('secret')))
+  t.strictSame(await login(access, 'pi', 'secret'), { user: 'pi' })
   for (const [user, password] of [
     ['pi', 'Secret'],
     ['pi', ''],
@@ -24,15 +41,119 @@ t.test('only the right password of a known user opens', async (t) => {
     ['nobody', '\0'],
     ['', ''],
     ['constructor', ''],
+    ['camera', ''],
+    ['camera', 'undefined'],
+    ['eye', 'looking'],
     [undefined, undefined],
     [undefined, 'secret'],
   ] as const)
-    t.notOk(
-      access.mayConnect(user, password === undefined ? undefined : Buffer.from(password)),
-      `${user} ${password}`,
+    t.strictSame(await login(access, user, password), { refused: 'denied' }, `${user} ${password}`)
+  const open = new Access({ accounts: [], anonymous: true })
+  t.strictSame(await login(open), { user: undefined })
+  t.strictSame(await login(open, 'anybody', 'x'), { refused: 'denied' })
+})
+
+t.test('a verified certificate needs no password, and its name is the user', async (t) => {
+  t.strictSame(await login(access, undefined, undefined, 'camera'), { user: 'camera' })
+  t.strictSame(await login(access, 'camera', 'whatever', 'camera'), { user: 'camera' })
+  for (const [user, password, certificate] of [
+    ['pi', 'secret', 'camera'],
+    [undefined, undefined, 'nobody'],
+    ['pi', 'secret', 'nobody'],
+    [undefined, undefined, ''],
+    [undefined, undefined, 'eye'],
+  ] as const)
+    t.strictSame(
+      await login(access, user, password, certificate),
+      { refused: 'denied' },
+      `${user} ${certificate}`,
     )
-  t.ok(new Access({ users: [], anonymous: true }).mayConnect(undefined, undefined))
-  t.notOk(new Access({ users: [], anonymous: true }).mayConnect('anybody', Buffer.from('x')))
+  const open = new Access({ accounts: [], anonymous: true })
+  t.strictSame(await login(open, undefined, undefined, 'camera'), { refused: 'denied' })
+})
+
+t.test('a device publishes as itself alone, and reads nothing', async (t) => {
+  const own = 'sightline/v1/home/camera'
+  for (const topic of [`${own}/door/crop`, `${own}/status`]) t.ok(access.mayPublish('camera', topic), topic)
+  for (const topic of [
+    'sightline/v1/home/other/door/crop',
+    'sightline/v1/home/camera2/door/crop',
+    'sightline/v1/work/camera/door/crop',
+    'sightline/v2/home/camera/door/crop',
+    'sightline/v1/home/+/door/crop',
+    'x',
+  ])
+    t.notOk(access.mayPublish('camera', topic), topic)
+  for (const filter of ['#', `${own}/#`, `${own}/status`, 'sightline/v1/+/+/+/crop'])
+    t.notOk(access.maySubscribe('camera', filter), filter)
+  const named = new Access({
+    accounts: [accountOf({ name: 'x y', role: 'device', site: 'a', device: 'b' }, 's', 'their/own')],
+    anonymous: false,
+  })
+  t.ok(named.mayPublish('x y', 'their/own/a/b/c/crop'))
+  t.notOk(named.mayPublish('x y', 'sightline/v1/a/b/c/crop'))
+})
+
+t.test('bridge, subscriber, viewer and admin have what they need', async (t) => {
+  const roles = new Access({
+    accounts: [
+      user({ name: 'bridge', role: 'bridge' }),
+      user({ name: 'home', role: 'bridge', site: 'home' }),
+      user({ name: 'subscriber', role: 'subscriber' }),
+      user({ name: 'viewer', role: 'viewer' }),
+      user({ name: 'admin', role: 'admin' }),
+    ],
+    anonymous: false,
+  })
+  const may = (topic: string) =>
+    ['bridge', 'home', 'subscriber', 'viewer', 'admin'].filter((name) => roles.mayPublish(name, topic))
+  t.strictSame(may('sightline/v1/home/pi/door/crop'), ['bridge', 'home', 'admin'])
+  t.strictSame(may('sightline/v1/work/pi/status'), ['bridge', 'admin'])
+  t.strictSame(may('sightline/v1/home/pi/door/other'), ['admin'])
+  t.strictSame(may('$SYS/x'), [])
+  const reads = (filter: string) =>
+    ['bridge', 'home', 'subscriber', 'viewer', 'admin'].filter((name) => roles.maySubscribe(name, filter))
+  t.strictSame(reads('sightline/v1/+/+/+/crop'), ['subscriber', 'admin'])
+  t.strictSame(reads('sightline/v1/home/+/status'), ['subscriber', 'admin'])
+  t.strictSame(reads('sightline/v1/#'), ['admin'])
+  t.strictSame(await login(roles, undefined, undefined, 'viewer'), { refused: 'denied' }, 'not over MQTT')
+})
+
+t.test('who was removed, has another password or less rights has to go; nobody else', async (t) => {
+  const before = [
+    device('same', 'a'),
+    device('removed', 'a'),
+    device('new-password', 'a'),
+    user({ name: 'less', publish: ['a', 'b'] }, 'a'),
+    user({ name: 'more', publish: ['a'] }, 'a'),
+    user({ name: 'moved', role: 'device', site: 'home' }, 'a'),
+  ]
+  const changing = new Access({ accounts: before, anonymous: false })
+  t.strictSame(await login(changing, 'removed', 'a'), { user: 'removed' })
+  const gone = changing.replace([
+    device('same', 'a'),
+    device('new-password', 'b'),
+    user({ name: 'less', publish: ['a'] }, 'a'),
+    user({ name: 'more', publish: ['b', 'a'], subscribe: ['c'] }, 'a'),
+    user({ name: 'moved', role: 'device', site: 'work' }, 'a'),
+    device('added', 'a'),
+  ])
+  t.strictSame([...gone].sort(), ['less', 'moved', 'new-password', 'removed'])
+  t.strictSame(await login(changing, 'removed', 'a'), { refused: 'denied' })
+  t.strictSame(await login(changing, 'new-password', 'a'), { refused: 'denied' })
+  t.strictSame(await login(changing, 'new-password', 'b'), { user: 'new-password' })
+  t.strictSame(await login(changing, 'added', 'a'), { user: 'added' })
+  t.notOk(changing.mayPublish('less', 'b'), 'from now on')
+  t.ok(changing.mayPublish('more', 'b'))
+})
+
+t.test('a password that was right when it was asked and is not any more does not open', async (t) => {
+  const changing = new Access({ accounts: [device('pi', cheapHash('old'))], anonymous: false })
+  const underway = login(changing, 'pi', 'old')
+  changing.replace([device('pi', cheapHash('new'))])
+  t.strictSame(await underway, { refused: 'busy' })
+  t.strictSame(await login(changing, 'pi', 'old'), { refused: 'denied' })
+  t.strictSame(await login(changing, 'pi', 'new'), { user: 'pi' })
 })
 
 t.test('a user publishes where the filters say, and nowhere else', async (t) => {
@@ -42,6 +163,7 @@ t.test('a user publishes where the filters say, and nowhere else', async (t) => 
     t.notOk(access.mayPublish('pi', topic), topic)
   t.notOk(access.mayPublish('all', '$SYS/broker'))
   t.notOk(access.mayPublish('nobody', 'x'))
+  t.notOk(access.mayPublish('pi', 'a/'.repeat(500)), 'and a deep one is no reason to throw')
   t.notOk(access.mayPublish(undefined, 'x'))
 })
 
@@ -74,4 +196,13 @@ t.test('a filter is granted where it can match nothing beyond the user’s own',
     t.notOk(access.maySubscribe('pi', filter), filter)
   for (const filter of ['#', '+/x', 'a/#', 'a']) t.ok(access.maySubscribe('all', filter), filter)
   t.notOk(access.maySubscribe('all', '$SYS/#'))
+})
+
+t.test('a user without a password comes in with a certificate alone', async (t) => {
+  const accounts = [accountOf({ name: 'camera-1', publish: ['a/#'], subscribe: [] }, undefined)]
+  const byCertificate = new Access({ accounts, anonymous: false })
+  t.strictSame(await login(byCertificate, undefined, undefined, 'camera-1'), { user: 'camera-1' })
+  t.strictSame(await login(byCertificate, undefined, undefined, 'camera-2'), { refused: 'denied' })
+  for (const password of [undefined, '', '\0', 'undefined'])
+    t.strictSame(await login(byCertificate, 'camera-1', password), { refused: 'denied' })
 })

@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { Store, toBounds } from '../../lib/queue.ts'
+import { readCrop } from '../../wire/crop.ts'
+import { makeCrop } from '../kit/crops.ts'
 import { Mosquitto, skipWithoutMosquitto } from '../kit/mosquitto.ts'
 import { freePort } from '../kit/ports.ts'
 import { bridgeConfig, brokerConfig, missing, Program, type Test } from '../kit/programs.ts'
@@ -284,6 +287,146 @@ t.test('a far broker that refuses the user is said to, and nothing is lost meanw
   await edge.start()
   await until('they have crossed', async () => (await cloud.books('session/reader')).pending === 3)
 })
+
+t.test('what the far broker will never take is set aside, whole, and the rest flows, in order', async (t) => {
+  const users = [
+    { name: 'edge', password: 'e', publish: ['home/#'] },
+    { name: 'reader', password: 'r', subscribe: ['#'] },
+  ]
+  const cloud = await Program.start(
+    t,
+    'broker',
+    cloudConfig(t, {
+      users,
+      limits: { packetMax: '100KB' },
+      queues: [
+        { clientId: 'reader', topics: ['#'] },
+        { clientId: 'away', topics: ['home/full'], entriesMax: 2 },
+      ],
+    }),
+  )
+  const bridge = bridgeConfig(cloud.url, { username: 'edge', password: 'e' })
+  const edge = await Program.start(t, 'broker', brokerConfig(t, { name: 'edge', bridges: [bridge] }))
+  const large = 'x'.repeat(150_000)
+  const poison: Record<string, string> = {
+    '3': 'away/cam',
+    '40': 'home/large',
+    '41': 'away/cam',
+    '99': 'home/large',
+  }
+  const device = await RawClient.open(t, edge.port, 'device', { clean: true })
+  for (const [n, text] of numbered(100).entries())
+    device.publish(poison[text] ?? 'home/cam', poison[text] === 'home/large' ? text + large : text, {
+      messageId: n + 1,
+    })
+  await until('it has let go of all', async () => {
+    const books = await edge.books('bridge/cloud')
+    return books.accepted === 100 && books.pending === 0
+  })
+  t.match(await edge.books('bridge/cloud'), { forwarded: 96, dropped: { quarantined: 4 } })
+  t.match(await edge.books('quarantine/cloud'), { accepted: 4, pending: 4 })
+  t.match((await edge.health()).checks['bridge cloud'], /^connected, 0 waiting; 4 in quarantine$/)
+  t.equal(edge.log.filter(({ msg }) => msg === 'bridge connected').length, 1, 'over one connection')
+  for (let n = 0; n < 5; n += 1) device.publish('home/full', `${n}`, { messageId: 200 + n })
+  await cloud.line(({ code }) => code === 'QUEUE_FULL')
+  await until('it has come back', () => edge.log.filter(({ msg }) => msg === 'bridge connected').length > 2)
+  t.match(await edge.books('quarantine/cloud'), { accepted: 4 }, 'a queue that is full passes')
+  t.equal((await edge.books('bridge/cloud')).pending, 3)
+  const reader = await RawClient.open(t, cloud.port, 'reader', {
+    username: 'reader',
+    password: Buffer.from('r'),
+  })
+  await reader.publishesReached(64)
+  t.strictSame(
+    reader.publishes.map(({ payload }) => payload.toString()).slice(0, 64),
+    numbered(100)
+      .filter((text) => poison[text] === undefined)
+      .slice(0, 64),
+  )
+  await edge.stop()
+  const store = await Store.open({ folder: (edge.config.store as { folder: string }).folder })
+  t.after(() => store[Symbol.asyncDispose]())
+  const quarantine = store.queue(
+    'quarantine/cloud',
+    toBounds({ bytesMax: 1e9, entriesMax: 10, ageMax: 1e9, whenFull: 'reject' }),
+  )
+  const kept = []
+  for (let at = quarantine.take(); at !== undefined; at = quarantine.take()) {
+    const { header, body } = quarantine.read(at) as { header: Buffer; body: Buffer }
+    kept.push({ ...JSON.parse(header.toString()), text: body.toString() })
+  }
+  kept.sort((a, b) => Number.parseInt(a.text, 10) - Number.parseInt(b.text, 10))
+  t.match(kept, [
+    { topic: 'away/cam', reason: 'not allowed', detail: /may not publish to away\/cam/, text: '3' },
+    {
+      topic: 'home/large',
+      reason: 'too large',
+      detail: /150\d\d\d bytes, and .* takes 100000/,
+      text: `40${large}`,
+    },
+    { topic: 'away/cam', reason: 'not allowed', text: '41' },
+    { topic: 'home/large', reason: 'too large', text: `99${large}` },
+  ])
+})
+
+t.test('a bridge of another kind does not get its own messages back', async (t) => {
+  const broker = await Program.start(t, 'broker', brokerConfig(t))
+  const bridge = await RawClient.open(t, broker.port, 'foreign', { bridgeMode: true })
+  await bridge.subscribe('both/#', 1)
+  await publishAll(t, broker.port, 'both/x', ['theirs'])
+  bridge.publish('both/x', 'own')
+  await publishAll(t, broker.port, 'both/x', ['theirs too'])
+  await bridge.publishesReached(2)
+  t.strictSame(
+    bridge.publishes.map(({ payload }) => payload.toString()),
+    ['theirs', 'theirs too'],
+  )
+})
+
+for (const tryPrivate of [true, false])
+  t.test(
+    `from Mosquitto's bridge, which ${tryPrivate ? 'says' : 'does not say'} that it is one`,
+    { skip: skipWithoutMosquitto },
+    async (t) => {
+      const cloud = await Program.start(t, 'broker', cloudConfig(t))
+      const edge = await Mosquitto.start(t, [
+        'connection cloud',
+        `address 127.0.0.1:${cloud.port}`,
+        'topic # out 1',
+        `try_private ${tryPrivate}`,
+        'cleansession false',
+        'restart_timeout 1 1',
+        'max_inflight_messages 100',
+        'notifications false',
+      ])
+      const crops = Array.from({ length: 300 }, () => makeCrop())
+      const publish = async (part: typeof crops) => {
+        const device = await RawClient.open(t, edge.port, 'device', { clean: true })
+        for (const [n, { topic, payload }] of part.entries())
+          device.publish(topic, payload, { messageId: n + 1 })
+        await until('all are acknowledged', () => device.received.length === part.length)
+        await device.disconnect()
+      }
+      await publish(crops.slice(0, 100))
+      await until('some have crossed', async () => (await cloud.books('session/reader')).accepted > 0)
+      await publish(crops.slice(100, 200))
+      await cloud.kill()
+      await publish(crops.slice(200))
+      await cloud.start()
+      await edge.restart()
+      const reader = await RawClient.open(t, cloud.port, 'reader')
+      const came: Buffer[] = []
+      reader.onPacket = (packet) => {
+        if (packet.cmd !== 'publish') return
+        came.push(packet.payload as Buffer)
+        reader.send({ cmd: 'puback', messageId: packet.messageId as number })
+      }
+      for (const packet of reader.received) reader.onPacket(packet)
+      const ids = () => firsts(came.map((payload) => JSON.stringify(readCrop(payload))))
+      await until('all have crossed', () => ids().length === crops.length, 20_000)
+      t.strictSame(ids().sort(), crops.map(({ metadata }) => JSON.stringify({ crop: metadata })).sort())
+    },
+  )
 
 t.test('to Mosquitto', { skip: skipWithoutMosquitto }, async (t) => {
   const far = await Mosquitto.start(t)

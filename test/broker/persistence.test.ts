@@ -21,6 +21,7 @@ async function openPersistence() {
     store,
     sessions: Sessions.open({ store, declared: [], bounds: BOUNDS, inFlightMax: 64 }),
     custody: false,
+    retained: { entriesMax: 1000, bytesMax: 1e6 },
   })
   const destroy = persistence.destroy.bind(persistence)
   persistence.destroy = async () => {

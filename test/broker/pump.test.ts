@@ -62,6 +62,16 @@ t.test('a far end that says less than our window gets less', async (t) => {
   t.strictSame(sink.texts, ['a'])
 })
 
+t.test('message ids that were lent are counted until they come back', async (t) => {
+  const { pump } = await line(t, 10)
+  const [first, second] = [pump.lendId(), pump.lendId()]
+  t.not(first, second)
+  t.equal(pump.lentIds, 2)
+  t.ok(pump.acknowledge(first))
+  t.notOk(pump.acknowledge(first))
+  t.equal(pump.lentIds, 1)
+})
+
 t.test('a far end that is full is left alone until it has room', async (t) => {
   const { pump, add } = await line(t, 10)
   const sink = new Sink()

@@ -19,7 +19,25 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   subscriber: ['--config'],
   config: ['--for'],
   queue: ['--max', '--json'],
+  quarantine: ['--max', '--json', '--out', '--all'],
+  forget: ['--device', '--camera', '--day', '--id', '--config', '--dry-run', '--yes'],
+  link: ['--config', '--for'],
+  users: [
+    '--role',
+    '--site',
+    '--device',
+    '--publish',
+    '--subscribe',
+    '--password-file',
+    '--generate',
+    '--no-password',
+    '--json',
+  ],
+  certs: ['--name', '--host', '--days'],
 }
+
+/** They take no value. */
+const SWITCHES = ['--loop', '--json', '--all', '--dry-run', '--yes']
 
 function checkWidth(t: { ok(value: boolean, message: string): void }, text: string): void {
   for (const line of text.split('\n'))
@@ -40,7 +58,7 @@ for (const [command, options] of Object.entries(OPTIONS)) {
     const { status, stdout, stderr } = await sightline(t, [command, '--help'])
     t.match({ status, stderr }, { status: 0, stderr: '' })
     t.match(stdout, `Usage: sightline ${command}`)
-    const named = [...stdout.matchAll(/^ {2}(--[a-z]+)/gm)].map(([, option]) => option)
+    const named = [...stdout.matchAll(/^ {2}(--[a-z-]+)/gm)].map(([, option]) => option)
     t.strictSame(named, [...options, '--help'])
     checkWidth(t, stdout)
   })
@@ -49,7 +67,7 @@ for (const [command, options] of Object.entries(OPTIONS)) {
 t.test('an option that a command is said to take is one that it takes', async (t) => {
   for (const [command, options] of Object.entries(OPTIONS)) {
     // With one that it does not take behind them nothing starts, and that one alone is complained of.
-    const args = options.flatMap((option) => (option === '--loop' ? [option] : [option, 'x']))
+    const args = options.flatMap((option) => (SWITCHES.includes(option) ? [option] : [option, 'x']))
     const { status, sentence } = await sightline(t, [command, ...args, '--surely-not'])
     t.equal(status, 64)
     t.match(sentence, "'--surely-not'", command)

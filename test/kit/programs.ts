@@ -110,7 +110,9 @@ export class Program {
     )
     this.#ready = ready
     const pin = (at: string) => ({ host: '127.0.0.1', port: Number(at.split(':').at(-1)) })
-    if (Array.isArray(ready.listeners)) this.config.listeners = ready.listeners.map((at) => pin(String(at)))
+    const given = (this.config.listeners ?? []) as readonly object[]
+    if (Array.isArray(ready.listeners))
+      this.config.listeners = ready.listeners.map((at, n) => ({ ...given[n], ...pin(String(at)) }))
     if (typeof ready.http === 'string') this.config.http = pin(ready.http)
   }
 
@@ -146,6 +148,11 @@ export class Program {
 
   get pid(): number {
     return this.#child?.pid as number
+  }
+
+  /** Of the last run that ended by itself; null while it runs, or where a signal ended it. */
+  get exitStatus(): number | null {
+    return this.#child?.exitCode ?? null
   }
 
   /** The broker's first listener. */

@@ -282,6 +282,7 @@ class Lane {
       }
       this.#underWay.shift()
       this.#bytes -= next.chunk?.length ?? 0
+      if (this.#bytes <= this.#state.bytesMax) this.from.resume()
       if (!next.chunk) this.#to.end()
       else if (!this.#to.write(next.chunk)) this.#blocked = true
     }

@@ -32,13 +32,24 @@ export class RawClient {
   }
 
   /** Connects; resolves with CONNACK, whatever it says, or when the broker closes instead. */
-  static async open(
+  static open(
     t: Test,
     port: number,
     clientId: string,
+    // bridgeMode: what brokers of other kinds say where they bridge; mqtt-packet's types do not know it
+    settings: Partial<IConnectPacket> & { readonly bridgeMode?: boolean } = {},
+  ): Promise<RawClient> {
+    return RawClient.over(t, connect({ host: '127.0.0.1', port, noDelay: true }), clientId, settings)
+  }
+
+  /** The same over a connection of another kind. */
+  static async over(
+    t: Test,
+    socket: Socket,
+    clientId: string,
     settings: Partial<IConnectPacket> = {},
   ): Promise<RawClient> {
-    const client = new RawClient(connect({ host: '127.0.0.1', port, noDelay: true }))
+    const client = new RawClient(socket)
     t.after(() => void client.socket.destroy())
     client.send({
       cmd: 'connect',

@@ -36,10 +36,11 @@ export async function makeS3Bucket(): Promise<string> {
 /** Empties a test's bucket (an empty one is left: some stores take minutes to let go of the name). */
 export async function emptyS3Bucket(bucket: string): Promise<void> {
   const client = s3Client()
-  const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: bucket }))
-  if (Contents.length > 0)
-    await client.send(
-      new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects: Contents.map(({ Key }) => ({ Key })) } }),
-    )
+  for (;;) {
+    const { Contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: bucket })) // 1,000 at most
+    if (Contents.length === 0) break
+    const Objects = Contents.map(({ Key }) => ({ Key }))
+    await client.send(new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects } }))
+  }
   client.destroy()
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
 import { duration, loadConfig, port, readSecret, size } from '../../lib/config.ts'
+import { hostileConfig, judgeLoading } from '../kit/hostile-config.ts'
 import { temporaryFolder } from '../kit/programs.ts'
 
 const schema = z.strictObject({
@@ -205,4 +206,48 @@ t.test('secrets come from the configuration or from a file, not from both', asyn
     code: 'CONFIG_NOT_FOUND',
     message: /user "u"/,
   })
+})
+
+t.test('an error stays short and can be read, whatever is in the file', async (t) => {
+  t.match(
+    faultOf(() => load(t, 'bridges: &a {b: *a}\n')),
+    { message: /"bridges" must be an array, not something that contains itself\.$/ },
+  )
+  t.match(
+    faultOf(() => load(t, 'wait: 99999999999999999999d\n')),
+    { message: /"wait" must be a duration/ },
+  )
+  const many = faultOf(() => load(t, Array.from({ length: 5000 }, (_, n) => `k${n}: 1`).join('\n'))).message
+  t.equal(many.split('\n').length, 21)
+  t.match(many, /and 4980 more/)
+  t.match(
+    faultOf(() => load(t, `name: 5\n"\\e[2J${'x'.repeat(5000)}": 1\n`)),
+    { message: /^[ -~\n]{1,600}$/ },
+  )
+  t.match(
+    faultOf(() => load(t, `name: ${'x'.repeat(300_000)}`)),
+    { code: 'CONFIG_SYNTAX', message: /more than any configuration/ },
+  )
+})
+
+t.test('a variable reaches the entries that a list has, and the next', async (t) => {
+  const yaml = 'bridges:\n  - url: a\n'
+  t.match(load(t, yaml, { SIGHTLINE_BRIDGES__1: '{url: b}' }).bridges, [{ url: 'a' }, { url: 'b' }])
+  for (const at of ['LENGTH', '4294967294', '-1', '2', 'MAP'])
+    t.match(
+      faultOf(() => load(t, yaml, { [`SIGHTLINE_BRIDGES__${at}`]: '9' })),
+      { code: 'CONFIG_INVALID', message: /"bridges" is a list of 1/ },
+      at,
+    )
+})
+
+t.test('whatever is in file and environment: a configuration, or a sentence with a code', async (t) => {
+  const folder = temporaryFolder(t)
+  const kinds = new Set<string>()
+  for (let seed = 0; seed < 60; seed += 1) {
+    const { broken, kind } = judgeLoading(hostileConfig(seed), folder)
+    if (broken !== undefined) t.fail(`seed ${seed}: ${broken}`)
+    kinds.add(kind)
+  }
+  t.ok(kinds.size >= 3, [...kinds].join())
 })

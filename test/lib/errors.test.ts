@@ -20,3 +20,10 @@ t.test('what a failed listen means names the key to change', async (t) => {
   t.match(fault('EACCES'), { code: 'PORT_DENIED', message: /above 1023/ })
   t.match(fault('EADDRNOTAVAIL'), { code: 'PORT_DENIED', message: /not an address of this machine/ })
 })
+
+t.test('a message holds no control characters, whatever name from outside is in it', async (t) => {
+  t.equal(
+    failure('TOPIC_INVALID', 'a\x1b]0;owned\x07\x7f\u202e\nb').message,
+    'a\\u001b]0;owned\\u0007\\u007f\\u202e\nb',
+  )
+})

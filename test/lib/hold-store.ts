@@ -17,7 +17,7 @@ try {
       const accepted = store.accept(
         { header: Buffer.from('header'), body: Buffer.from(`message ${at}`) },
         at % 3 === 0 ? [first, second] : [first],
-        `key ${at}`,
+        { key: `key ${at}` },
       )
       accepted.then(
         () => say(`${at}`),

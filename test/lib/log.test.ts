@@ -34,3 +34,19 @@ t.test('at a terminal a line is for a person: when, how serious, what, and the r
     '09:08:07 info  books queues={"a":{"accepted":1}}\n',
   )
 })
+
+t.test('what came from outside gives a terminal no orders', async (t) => {
+  const text = readable(
+    JSON.stringify({
+      level: 40,
+      msg: 'refused a\x1b[2J',
+      clientId: 'x\x07\x9b1m\u202e\nfaked line',
+      n: ['\x7f'],
+    }),
+    new Date(2026, 10, 20, 9, 8, 7),
+  )
+  t.equal(
+    stripVTControlCharacters(text),
+    '09:08:07 warn  refused a\\u001b[2J clientId=x\\u0007\\u009b1m\\u202e\\nfaked line n=["\\u007f"]\n',
+  )
+})

@@ -83,6 +83,15 @@ t.test('one byte over the limit is told from its header alone', async (t) => {
   t.equal(feed(remaining(200_001), stream, () => 1000).tooLarge, 0)
 })
 
+t.test('each kind of packet may have a limit of its own', async (t) => {
+  const reader = new PacketReader((first) => (first === 0x32 ? 1000 : 10))
+  const sink = { wants: () => false, packet: () => {}, rest: () => {} }
+  const large = publish(500)
+  t.equal(reader.read(large, sink), 0)
+  t.equal(reader.read(publish(500, { qos: 0 }), sink), remaining(500) - 2)
+  t.equal(reader.bytesMax, 10)
+})
+
 t.test('a length that no packet can have is too large', async (t) => {
   const endless = Buffer.from([0x30, 0xff, 0xff, 0xff, 0xff, 0x01])
   t.ok(feed(2 ** 28, endless, () => 100).tooLarge > 2 ** 28)

@@ -6,8 +6,11 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { open as openLmdb } from 'lmdb'
 import t from 'tap'
+import { RESERVE_BYTES } from '../../lib/disk-room.ts'
 import { type Queue, type QueueBounds, Store } from '../../lib/queue.ts'
+import { StoreView } from '../../lib/store-view.ts'
 import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
+import { SmallDisk } from '../kit/small-disk.ts'
 import { seeded, until } from '../kit/wait.ts'
 
 const BOUNDLESS: QueueBounds = {
@@ -61,7 +64,7 @@ t.test('header, body and key come back as they were given, from disk too', async
     { header: Buffer.alloc(3000, 'h'), body: Buffer.from('b') },
   ]
   const queue = store.queue('q', BOUNDLESS)
-  for (const [n, one] of given.entries()) await store.accept(one, [queue], n === 1 ? undefined : `key ${n}`)
+  for (const [n, one] of given.entries()) await store.accept(one, [queue], n === 1 ? {} : { key: `key ${n}` })
   await store[Symbol.asyncDispose]()
   const again = (await openStore(t, folder)).queue('q', BOUNDLESS)
   let at = 0
@@ -339,6 +342,71 @@ t.test(
   },
 )
 
+const senderOf = (header: Buffer) => header.toString()
+const from = (sender: string, bytes = 10) => ({ header: Buffer.from(sender), body: Buffer.alloc(bytes) })
+
+t.test('one sender cannot fill a queue for the others, after a restart either', async (t) => {
+  const folder = temporaryFolder(t)
+  const first = await Store.open({ folder, senderOf })
+  t.after(() => first[Symbol.asyncDispose]())
+  const bounds = { ...BOUNDLESS, entriesMax: 100 }
+  const fill = async (store: Store, sender: string) => {
+    for (let n = 0; n < 200; n += 1)
+      try {
+        await store.accept(from(sender), [store.queue('q', bounds)])
+      } catch (error) {
+        t.match(error, { code: 'QUEUE_FULL', message: /of noisy, which is its share/ })
+        return n
+      }
+    return t.fail('it took all of them')
+  }
+  t.equal(await fill(first, 'noisy'), 91)
+  await first[Symbol.asyncDispose]()
+  const second = await Store.open({ folder, senderOf })
+  t.after(() => second[Symbol.asyncDispose]())
+  t.equal(await fill(second, 'noisy'), 0)
+  for (const quiet of ['a', 'b', 'c', 'd']) await second.accept(from(quiet), [second.queue('q', bounds)])
+  t.match(second.queue('q', bounds).books, { accepted: 95, pending: 95 })
+})
+
+t.test('where room is made, whoever has most makes it', async (t) => {
+  const store = await Store.open({ folder: temporaryFolder(t), senderOf })
+  t.after(() => store[Symbol.asyncDispose]())
+  const queue = store.queue('q', { ...BOUNDLESS, entriesMax: 50, bytesMax: 5000, whenFull: 'drop-oldest' })
+  for (const quiet of ['a', 'b', 'c']) await store.accept(from(quiet), [queue])
+  for (let n = 0; n < 200; n += 1) await store.accept(from('noisy'), [queue])
+  const left = () => {
+    const senders: string[] = []
+    for (let at = queue.after(0); at !== undefined; at = queue.after(at))
+      senders.push(String(queue.read(at)?.header))
+    return senders
+  }
+  t.strictSame(left().slice(0, 3), ['a', 'b', 'c'])
+  t.equal(queue.size, 50)
+  await store.accept(from('large', 4990), [queue])
+  t.strictSame(left(), ['c', 'large'], 'and the others, where that is not enough')
+  t.strictSame(queue.books.dropped, { 'dropped oldest': 202 })
+})
+
+t.test('senders take turns, each in the order of acceptance, across a restart too', async (t) => {
+  const folder = temporaryFolder(t)
+  const first = await Store.open({ folder, senderOf })
+  t.after(() => first[Symbol.asyncDispose]())
+  for (let n = 0; n < 100; n += 1) void first.accept(from('noisy', 20_000), [first.queue('q', BOUNDLESS)])
+  await first.accept(from('quiet'), [first.queue('q', BOUNDLESS)])
+  await first[Symbol.asyncDispose]()
+  const store = await Store.open({ folder, senderOf })
+  t.after(() => store[Symbol.asyncDispose]())
+  const queue = store.queue('q', BOUNDLESS)
+  const taken: number[] = []
+  for (let at = queue.take(); at !== undefined; at = queue.take()) taken.push(at)
+  t.ok(taken.indexOf(101) < 6, `${taken.indexOf(101)} went first`)
+  t.strictSame(
+    taken.filter((at) => at !== 101),
+    Array.from({ length: 100 }, (_, n) => n + 1),
+  )
+})
+
 t.test('entries expire by age, counted, those in flight excepted', async (t) => {
   const store = await openStore(t)
   const queue = store.queue('q', { ...BOUNDLESS, ageMsMax: 60_000 })
@@ -362,7 +430,7 @@ t.test('keys tell what is pending or being written, across a restart too', async
   const folder = temporaryFolder(t)
   const store = await openStore(t, folder)
   const queue = store.queue('q', BOUNDLESS)
-  const writing = store.accept(message('x'), [queue], 'ключ')
+  const writing = store.accept(message('x'), [queue], { key: 'ключ' })
   t.ok(queue.has('ключ'))
   await writing
   await store[Symbol.asyncDispose]()
@@ -481,6 +549,7 @@ t.test(
   { skip: prlimit },
   async (t) => {
     const folder = temporaryFolder(t)
+    writeFileSync(join(folder, 'reserve'), Buffer.alloc(RESERVE_BYTES)) // over the limit that follows
     const holder = hold(t, folder, 'accept', 'prlimit', '--fsize=400000:50000000')
     await until('it refuses', () => holder.lines.some((line) => line.startsWith('refused')), 20_000)
     await sleep(100)
@@ -498,6 +567,58 @@ t.test(
     t.equal(missing(store.queue('second', BOUNDLESS).books), 0)
   },
 )
+
+const disk = SmallDisk.open(48 * 1024 * 1024)
+t.teardown(() => typeof disk !== 'string' && disk[Symbol.dispose]())
+
+t.test(
+  'on a disk full to the last byte a queue drains, across a restart too, and takes more when there is room',
+  { skip: typeof disk === 'string' ? disk : false },
+  async (t) => {
+    if (typeof disk === 'string') return
+    const folder = join(disk.path, 'store')
+    const first = await Store.open({ folder })
+    const queue = first.queue('q', BOUNDLESS)
+    for (let n = 0; n < 10; n += 1)
+      await Promise.all(Array.from({ length: 50 }, () => first.accept(sized(2000), [queue])))
+    disk.fill()
+    await t.rejects(first.accept(sized(2000), [queue]), { code: 'DISK_FULL' })
+    t.match(first.fault, /disk that holds .* is full/)
+    for (let n = 0; n < 250; n += 1) void queue.forwarded(queue.after(0) as number).catch(() => {})
+    await until('half of it is gone, from the disk too', async () => {
+      await using view = StoreView.open(folder)
+      return view.queues()[0]?.books.pending === 250
+    })
+    disk.fill()
+    await first[Symbol.asyncDispose]()
+
+    const second = await openStore(t, folder)
+    const again = second.queue('q', BOUNDLESS)
+    t.strictSame(again.books, { accepted: 500, forwarded: 250, pending: 250, dropped: {} })
+    t.throws(() => second.accept(sized(2000), [again]), { code: 'DISK_FULL' })
+    disk.fill()
+    again.clear('spilled')
+    await until('all of it is gone', async () => {
+      await using view = StoreView.open(folder)
+      const { accepted, forwarded, pending, dropped } = view.queues()[0]?.books ?? {}
+      return accepted === 500 && forwarded === 250 && pending === 0 && dropped?.spilled === 250
+    })
+    t.ok(second.fault)
+    disk.makeRoom()
+    await until('it takes messages', () => second.fault === undefined)
+    await second.accept(sized(2000), [again])
+    t.strictSame(again.books, { accepted: 501, forwarded: 250, pending: 1, dropped: { spilled: 250 } })
+  },
+)
+
+t.test('a new store on a full disk says so', { skip: typeof disk === 'string' ? disk : false }, async (t) => {
+  if (typeof disk === 'string') return
+  disk.fill()
+  for (const folder of ['full', 'full'])
+    await t.rejects(Store.open({ folder: join(disk.path, folder) }), { code: 'DISK_FULL' })
+  disk.makeRoom()
+  await openStore(t, join(disk.path, 'full'))
+})
 
 t.test('a second process is refused, and told who holds the store', async (t) => {
   const folder = temporaryFolder(t)

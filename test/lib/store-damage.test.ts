@@ -70,11 +70,9 @@ async function origin(t: Test): Promise<Origin> {
       const header = Buffer.from(`header ${n} ${'x'.repeat(random() * 60)}`)
       const body = Buffer.alloc(random() ** 3 * 12_000, `${n} `)
       const wanting = queues.filter(() => random() < 0.5)
-      const accepted = store.accept(
-        { header, body },
-        wanting.length > 0 ? wanting : [pick(queues)],
-        `key ${n}`,
-      )
+      const accepted = store.accept({ header, body }, wanting.length > 0 ? wanting : [pick(queues)], {
+        key: `key ${n}`,
+      })
       checksums.set(n, crc32(body, crc32(header)))
       if (n % 10 === 0) await accepted
       const queue = pick(queues)
@@ -284,6 +282,7 @@ t.test(
     }
     const movedTo = await read()
     t.strictSame(readdirSync(folder).sort(), [
+      'reserve',
       'store.mdb',
       'store.mdb-lock',
       movedTo.slice(folder.length + 1),

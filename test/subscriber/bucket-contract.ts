@@ -1,5 +1,6 @@
 import type { Test } from 'tap'
-import { type Bucket, CACHE_IMMUTABLE, CACHE_REVALIDATE } from '../../cloud-subscriber/buckets/bucket.ts'
+import { type Bucket, CACHE_REVALIDATE, cacheCrop } from '../../cloud-subscriber/buckets/bucket.ts'
+import { isKey } from '../../cloud-subscriber/buckets/key.ts'
 
 export interface BucketFactory {
   /** A bucket over a place of its own, empty. */
@@ -38,7 +39,7 @@ const crop = (key: string, text = 'a face') => ({
   key,
   body: Buffer.from(text),
   contentType: 'image/jpeg',
-  cacheControl: CACHE_IMMUTABLE,
+  cacheControl: cacheCrop(false),
 })
 const index = (key: string, text: string) => ({
   key,
@@ -53,6 +54,9 @@ export function bucketContract(t: Test, factory: BucketFactory): void {
     const bytes = await bucket.read(key)
     return bytes === undefined ? undefined : Buffer.from(bytes).toString()
   }
+
+  const keysOf = async (objects: ReturnType<Bucket['list']>) =>
+    (await Array.fromAsync(objects)).map(({ key }) => key)
 
   t.test('an object created is read back byte for byte', async (t) => {
     await using bucket = await factory.open(t)
@@ -156,7 +160,50 @@ export function bucketContract(t: Test, factory: BucketFactory): void {
       await t.rejects(bucket.replace(crop(key)), { code: 'NAME_INVALID' })
       await t.rejects(bucket.read(key), { code: 'NAME_INVALID' })
       t.throws(() => bucket.url(key), { code: 'NAME_INVALID' })
+      await t.rejects(bucket.remove(['s/1.jpg', key]), { code: 'NAME_INVALID' })
+      if (key === '' || isKey(key.replace(/\/$/, ''))) continue // a prefix, and a good one
+      await t.rejects(keysOf(bucket.list(key)), { code: 'NAME_INVALID' }, `list ${JSON.stringify(key)}`)
+      await t.rejects(Array.fromAsync(bucket.folders(key)), { code: 'NAME_INVALID' })
     }
+  })
+
+  t.test('a list shows keys that begin with the prefix, in their order, with size and time', async (t) => {
+    await using bucket = await factory.open(t)
+    const keys = ['s/d/c/2.jpg', 's/d/c/10.jpg', 's/d-2/c/1.jpg', 's/d.jpg', 's2/1.jpg']
+    const beforeMs = Date.now()
+    await Promise.all(keys.map((key) => bucket.create(crop(key, 'x'.repeat(key.length)))))
+    t.same(await keysOf(bucket.list('s/')), ['s/d-2/c/1.jpg', 's/d.jpg', 's/d/c/10.jpg', 's/d/c/2.jpg'])
+    t.same(await keysOf(bucket.list('s/d/')), ['s/d/c/10.jpg', 's/d/c/2.jpg'])
+    t.same(await keysOf(bucket.list('s/d')), ['s/d-2/c/1.jpg', 's/d.jpg', 's/d/c/10.jpg', 's/d/c/2.jpg'])
+    t.same(await keysOf(bucket.list('s2/1.jpg')), ['s2/1.jpg'])
+    t.same(await keysOf(bucket.list('not/there/')), [])
+    t.ok((await keysOf(bucket.list(''))).includes('s2/1.jpg'))
+    for await (const { key, bytes, modifiedAtMs } of bucket.list('s/')) {
+      t.equal(bytes, key.length)
+      t.ok(Math.abs(modifiedAtMs - beforeMs) < 60_000, `${modifiedAtMs}`)
+    }
+  })
+
+  t.test('the next level below a prefix is named, and no object in it', async (t) => {
+    await using bucket = await factory.open(t)
+    for (const key of ['a/d/1.jpg', 'a/e/1.jpg', 'a/1.jpg', 'b/d/1.jpg', '1.jpg'])
+      await bucket.create(crop(key))
+    t.same(await Array.fromAsync(bucket.folders('')), ['a', 'b'])
+    t.same(await Array.fromAsync(bucket.folders('a/')), ['d', 'e'])
+    t.same(await Array.fromAsync(bucket.folders('c/')), [])
+  })
+
+  t.test('what is removed is gone, what was not there is no error, and the rest stays', async (t) => {
+    await using bucket = await factory.open(t)
+    const keys = Array.from({ length: 150 }, (_, i) => `s/d/c/${i}.jpg`)
+    await Promise.all([...keys, 's/e/1.jpg'].map((key) => bucket.create(crop(key))))
+    await bucket.remove([...keys, 's/d/c/none.jpg', 'none/at/all.jpg', 's/e/1.jpg/below.jpg', 's'])
+    await bucket.remove([])
+    t.same(await keysOf(bucket.list('s/')), ['s/e/1.jpg'])
+    t.same(await Array.fromAsync(bucket.folders('s/')), ['e'])
+    await bucket.sync()
+    t.equal(await bucket.create(crop('s/d/c/1.jpg')), 'stored', 'and it can be written again')
+    await bucket.sync()
   })
 
   t.test('an aborted signal stops a write before it starts', async (t) => {
@@ -164,6 +211,8 @@ export function bucketContract(t: Test, factory: BucketFactory): void {
     const stopped = AbortSignal.abort(new Error('stopped'))
     await t.rejects(bucket.create(crop('s/1.jpg'), stopped))
     await t.rejects(bucket.replace(crop('s/1.jpg'), stopped))
+    await t.rejects(bucket.remove(['s/1.jpg'], stopped))
+    await t.rejects(keysOf(bucket.list('', stopped)))
     t.equal(await bucket.read('s/1.jpg'), undefined)
   })
 
@@ -180,6 +229,7 @@ export function bucketContract(t: Test, factory: BucketFactory): void {
     await Promise.all([bucket[Symbol.asyncDispose](), bucket[Symbol.asyncDispose]()])
     await t.rejects(bucket.create(crop('s/2.jpg')), { code: 'BUCKET_REFUSED', message: /closed/ })
     await t.rejects(bucket.replace(crop('s/2.jpg')), { code: 'BUCKET_REFUSED' })
+    await t.rejects(bucket.remove(['s/1.jpg']), { code: 'BUCKET_REFUSED' })
     await t.rejects(bucket.sync(), { code: 'BUCKET_REFUSED' })
   })
 

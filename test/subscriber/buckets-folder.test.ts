@@ -6,6 +6,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -97,6 +98,9 @@ t.test('a folder that is gone (its disk unmounted) is not quietly made anew', as
   await bucket.create(crop('s/1.jpg'))
   rmSync(path, { recursive: true })
   await t.rejects(bucket.create(crop('s/2.jpg')), { code: 'BUCKET_NOT_FOUND', message: /mounted/ })
+  await t.rejects(bucket.remove(['s/1.jpg']), { code: 'BUCKET_NOT_FOUND' })
+  for (const prefix of ['', 's/'])
+    await t.rejects(Array.fromAsync(bucket.list(prefix)), { code: 'BUCKET_NOT_FOUND' })
   t.notOk(existsSync(path))
   await bucket[Symbol.asyncDispose]()
 })
@@ -110,6 +114,44 @@ t.test('a folder inside that was cleared away is made again', async (t) => {
   await bucket.sync()
   t.same(readdirSync(join(path, 's/d')), ['2.jpg'])
 })
+
+t.test('a list leaves out temporary files, links and names that are no keys', async (t) => {
+  const path = t.testdir({
+    elsewhere: { 'secret.jpg': 'x' },
+    crops: { s: { '1.jpg': 'x', 'a b.jpg': 'x', '.h.jpg': 'x' } },
+  })
+  symlinkSync(join(path, 'elsewhere'), join(path, 'crops/linked'))
+  symlinkSync(join(path, 'elsewhere/secret.jpg'), join(path, 'crops/s/2.jpg'))
+  await using bucket = await FolderBucket.open({ path: join(path, 'crops') })
+  writeFileSync(join(path, 'crops/.incoming/3.jpg'), 'x')
+  t.same(
+    (await Array.fromAsync(bucket.list(''))).map(({ key }) => key),
+    ['s/1.jpg'],
+  )
+  t.same(await Array.fromAsync(bucket.folders('')), ['s'])
+})
+
+t.test(
+  'folders that become empty go, also while another writer creates in them, and nothing fails',
+  async (t) => {
+    const path = t.testdir()
+    await using bucket = await FolderBucket.open({ path })
+    await using other = await FolderBucket.open({ path })
+    await bucket.create(crop('s/d/c/1.jpg'))
+    await bucket.remove(['s/d/c/1.jpg'])
+    t.same(readdirSync(path), ['.incoming'])
+    const inTurn = async (writer: FolderBucket, name: string) => {
+      for (let i = 0; i < 150; i += 1) {
+        await writer.create(crop(`s/d/c/${name}-${i}.jpg`))
+        await writer.remove([`s/d/c/${name}-${i}.jpg`])
+      }
+      await writer.create(crop(`s/d/c/${name}.jpg`))
+    }
+    await Promise.all([inTurn(bucket, 'a'), inTurn(other, 'b')])
+    await Promise.all([bucket.sync(), other.sync()])
+    t.same(readdirSync(join(path, 's/d/c')).sort(), ['a.jpg', 'b.jpg'])
+  },
+)
 
 t.test('what a power cut left of an object is written anew', async (t) => {
   const path = t.testdir({ 'empty.jpg': '', 'half.jpg': 'a fa', 'other.jpg': 'b' })

@@ -2,8 +2,10 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import {
   GetBucketCorsCommand,
+  GetBucketLifecycleConfigurationCommand,
   GetBucketPolicyCommand,
   HeadObjectCommand,
+  PutBucketLifecycleConfigurationCommand,
   PutBucketPolicyCommand,
 } from '@aws-sdk/client-s3'
 import t, { type Test } from 'tap'
@@ -42,10 +44,29 @@ async function cannedStore(
   const server = createServer((request, response) => {
     request.resume().on('end', () => {
       const [status, code] = answer(request)
-      response.writeHead(status, { 'content-type': 'application/xml' })
+      response.writeHead(status, {
+        'content-type': 'application/xml',
+        ...(status === 200 ? { etag: '"1"' } : {}),
+      })
       response.end(
-        status === 200 ? '' : `<Error><Code>${code}</Code><Message>testkey said so</Message></Error>`,
+        status === 200
+          ? code.startsWith('<')
+            ? code
+            : ''
+          : `<Error><Code>${code}</Code><Message>testkey said so</Message></Error>`,
       )
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => new Promise((resolve) => server.close(resolve).closeAllConnections()))
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+/** One that answers just so. */
+async function rawStore(t: Test, answer: () => [number, string, object]) {
+  const server = createServer((request, response) => {
+    request.resume().on('end', () => {
+      const [status, body, headers] = answer()
+      response.writeHead(status, { 'content-type': 'text/html', ...headers }).end(body)
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -151,6 +172,73 @@ t.test('a real S3 store', { skip: skipWithoutS3 }, (t) => {
     t.equal(CORSRules?.length, 1)
   })
 
+  t.test('old crops go by a rule for each site, and the rules of others stay', async (t) => {
+    const bucket = await ownBucket(t)
+    const client = s3Client()
+    t.teardown(() => client.destroy())
+    const rules = async () =>
+      (await client.send(new GetBucketLifecycleConfigurationCommand({ Bucket: bucket }))).Rules ?? []
+    const shortOf = async () =>
+      (await rules())
+        .map(({ ID, Filter, Prefix, Expiration }) => `${ID} ${Filter?.Prefix ?? Prefix} ${Expiration?.Days}`)
+        .sort()
+    const theirs = ['sightline-mine', 'theirs'].map((ID) => ({
+      ID,
+      Status: 'Enabled' as const,
+      Filter: { Prefix: `${ID}/logs/` },
+      Expiration: { Days: 7 },
+    }))
+    await client.send(
+      new PutBucketLifecycleConfigurationCommand({
+        Bucket: bucket,
+        LifecycleConfiguration: { Rules: theirs },
+      }),
+    )
+    const before = await shortOf()
+    await using opened = await S3Bucket.open({ bucket, endpoint, publicRead: false })
+    await using prefixed = await S3Bucket.open({ bucket, endpoint, publicRead: false, prefix: 'p' })
+    t.equal(await opened.expire(new Set(['oslo']), 30), true)
+    t.equal(await prefixed.expire(new Set(['oslo']), 9), true)
+    t.equal(await opened.expire(new Set(['berlin']), 30), true)
+    const others = ['sightline-p/oslo p/oslo/ 9', ...before]
+    t.same(await shortOf(), ['sightline-berlin berlin/ 30', 'sightline-oslo oslo/ 30', ...others].sort())
+    t.match(
+      (await rules()).find(({ ID }) => ID === 'sightline-oslo'),
+      { Status: 'Enabled', NoncurrentVersionExpiration: { NoncurrentDays: 1 } },
+    )
+    t.equal(await opened.expire(new Set(), 10), true)
+    t.same(await shortOf(), ['sightline-berlin berlin/ 10', 'sightline-oslo oslo/ 10', ...others].sort())
+    t.equal(await opened.expire(new Set(['oslo']), undefined), true)
+    t.same(await shortOf(), [...others].sort())
+  })
+
+  t.test('the last rule taken back leaves no rules', async (t) => {
+    const bucket = await ownBucket(t)
+    await using opened = await S3Bucket.open({ bucket, endpoint, publicRead: false })
+    t.equal(await opened.expire(new Set(), undefined), true)
+    await opened.expire(new Set(['oslo']), 30)
+    await opened.expire(new Set(), undefined)
+    const client = s3Client()
+    t.teardown(() => client.destroy())
+    await t.rejects(client.send(new GetBucketLifecycleConfigurationCommand({ Bucket: bucket })), {
+      name: 'NoSuchLifecycleConfiguration',
+    })
+  })
+
+  t.test('a signed address opens its object without credentials, until it expires', async (t) => {
+    const bucket = await ownBucket(t)
+    await using opened = await S3Bucket.open({ bucket, endpoint, publicRead: false, prefix: 'p' })
+    await opened.create(crop('s/1.jpg'))
+    const address = await opened.signedUrl('s/1.jpg', 2)
+    t.notMatch(address, 'testsecret')
+    const answer = await fetch(address)
+    t.equal(await answer.text(), 'a face')
+    t.equal(answer.headers.get('cache-control'), 'private, max-age=2')
+    t.equal((await fetch(address.replace('1.jpg', '2.jpg'))).status, 403)
+    await new Promise((resolve) => setTimeout(resolve, 3100))
+    t.equal((await fetch(address)).status, 403)
+  })
+
   t.test('a bucket that does not exist is named, with its endpoint', async (t) => {
     const error = await failureOf(
       S3Bucket.open({ bucket: 'no-such-bucket-here', endpoint, publicRead: false }),
@@ -231,6 +319,108 @@ t.test('two conditional writes that meet (409) are tried again', async (t) => {
   t.equal(await bucket.create(crop('s/1.jpg')), 'stored')
   t.equal(conflicts, -1)
 })
+
+t.test('lifecycle rules that are as they should be are not written again', async (t) => {
+  const methods: string[] = []
+  const endpoint = await cannedStore(t, ({ method = '', url }) => {
+    if (!url?.includes('lifecycle')) return [412, 'PreconditionFailed']
+    methods.push(method)
+    const rule =
+      '<Rule><ID>sightline-oslo</ID><Prefix>oslo/</Prefix><Status>Enabled</Status><Expiration><Days>30</Days></Expiration>' +
+      '<NoncurrentVersionExpiration><NoncurrentDays>1</NoncurrentDays></NoncurrentVersionExpiration></Rule>'
+    return [200, method === 'GET' ? `<LifecycleConfiguration>${rule}</LifecycleConfiguration>` : '']
+  })
+  await using bucket = await S3Bucket.open({ bucket: 'b', endpoint, publicRead: false })
+  t.equal(await bucket.expire(new Set(['oslo']), 30), true)
+  t.same(methods, ['GET'])
+  t.equal(await bucket.expire(new Set(['oslo']), 29), true)
+  t.same(methods, ['GET', 'GET', 'PUT'])
+})
+
+for (const [status, code] of [
+  [501, 'NotImplemented'],
+  [405, 'MethodNotAllowed'],
+  [403, 'AccessDenied'],
+] as const)
+  t.test(`a store that answers ${code} to lifecycle rules is swept instead`, async (t) => {
+    const endpoint = await cannedStore(t, ({ url }) =>
+      url?.includes('lifecycle') ? [status, code] : [412, 'PreconditionFailed'],
+    )
+    await using bucket = await S3Bucket.open({ bucket: 'b', endpoint, publicRead: false })
+    t.equal(await bucket.expire(new Set(['oslo']), 30), false)
+  })
+
+t.test(
+  'a list goes on page by page, without the prefix, and leaves out keys that we would not write',
+  async (t) => {
+    const page = (names: string[], next?: string) =>
+      `<ListBucketResult>${names.map((name) => `<Contents><Key>p/${name}</Key><Size>1</Size></Contents>`).join('')}${
+        next ? `<NextContinuationToken>${next}</NextContinuationToken>` : ''
+      }</ListBucketResult>`
+    const endpoint = await cannedStore(t, ({ method, url }) => {
+      if (method === 'PUT') return [412, 'PreconditionFailed']
+      return [
+        200,
+        url?.includes('continuation-token=two') ? page(['s/3.jpg']) : page(['s/1.jpg', 's/../2.jpg'], 'two'),
+      ]
+    })
+    await using bucket = await S3Bucket.open({ bucket: 'b', endpoint, publicRead: false, prefix: 'p' })
+    const listed = await Array.fromAsync(bucket.list('s/'))
+    t.same(
+      listed.map(({ key }) => key),
+      ['s/1.jpg', 's/3.jpg'],
+    )
+  },
+)
+
+t.test('an object that the store will not delete is an error, whatever became of the others', async (t) => {
+  const endpoint = await cannedStore(t, ({ method }) =>
+    method === 'PUT'
+      ? [412, 'PreconditionFailed']
+      : [
+          200,
+          '<DeleteResult><Error><Key>s/1.jpg</Key><Code>NoSuchKey</Code></Error>' +
+            '<Error><Key>s/2.jpg</Key><Code>AccessDenied</Code></Error></DeleteResult>',
+        ],
+  )
+  await using bucket = await S3Bucket.open({ bucket: 'b', endpoint, publicRead: false })
+  const error = await failureOf(bucket.remove(['s/1.jpg', 's/2.jpg']))
+  t.equal(error.code, 'BUCKET_DENIED')
+  t.match(error.message, /s3:DeleteObject/)
+})
+
+t.test('a store that does not know DeleteObjects deletes one by one', async (t) => {
+  const deleted: string[] = []
+  const endpoint = await cannedStore(t, ({ method, url = '' }) => {
+    if (method === 'PUT') return [412, 'PreconditionFailed']
+    if (method === 'POST') return [501, 'NotImplemented']
+    deleted.push(url.replace(/\?.*/, ''))
+    return [204, '']
+  })
+  await using bucket = await S3Bucket.open({ bucket: 'b', endpoint, publicRead: false })
+  await bucket.remove(Array.from({ length: 20 }, (_, i) => `s/${i}.jpg`))
+  t.equal(new Set(deleted).size, 20)
+})
+
+for (const [what, status, body] of [
+  ['is busy (409)', 409, '<Error><Code>OperationAborted</Code><Message>m</Message></Error>'],
+  ['is moving (307)', 307, ''],
+  ['stands behind a proxy that answers for it (502)', 502, '<html><h1>Bad gateway & sorry</html>'],
+  ['is answered for with nonsense (400)', 400, '\u0000{{{'],
+  ['is answered for by a login page (200)', 200, '<html>Log in</html>'],
+] as const)
+  t.test(`a store that ${what} is worth another try, and has stored nothing`, async (t) => {
+    const answers: [number, string, object] = [412, '<Error><Code>PreconditionFailed</Code></Error>', {}]
+    const endpoint = await rawStore(t, () => answers)
+    await using bucket = await S3Bucket.open({ bucket: 'b', endpoint, publicRead: false })
+    answers.splice(0, 3, status, body, {})
+    const attempts = [
+      () => bucket.create(crop('s/1.jpg')),
+      () => bucket.replace(crop('s/1.jpg')),
+      () => bucket.read('s/1.jpg'),
+    ]
+    for (const attempt of attempts) t.equal((await failureOf(attempt())).code, 'BUCKET_UNREACHABLE')
+  })
 
 t.test('a request under way ends when its signal is aborted', async (t) => {
   const hanging = createServer(() => {})

@@ -48,6 +48,9 @@ function fragile(bucket: Bucket): Bucket & { failing: (key: string) => boolean; 
     description: bucket.description,
     create: bucket.create.bind(bucket),
     read: bucket.read.bind(bucket),
+    list: bucket.list.bind(bucket),
+    folders: bucket.folders.bind(bucket),
+    remove: bucket.remove.bind(bucket),
     sync: bucket.sync.bind(bucket),
     url: bucket.url.bind(bucket),
     async replace(object: ObjectToStore) {

@@ -68,7 +68,7 @@ async function gallery(t: Test) {
     port: 0,
     metrics: new Registry(),
     health: () => ({ ok: true, checks: {} }),
-    routes: galleryRoutes(bucket),
+    routes: galleryRoutes(bucket, { publicRead: false, links: undefined }),
   })
   const add = async (agoMs: number, at: Partial<IndexEntry> = {}) => {
     const entry = await crop(bucket, agoMs, at)

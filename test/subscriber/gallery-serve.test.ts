@@ -1,14 +1,23 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import type { FastifyRequest } from 'fastify'
 import { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import { FolderBucket } from '../../cloud-subscriber/buckets/folder.ts'
 import { publishGallery } from '../../cloud-subscriber/gallery/publish.ts'
-import { galleryRoutes } from '../../cloud-subscriber/gallery/serve.ts'
+import {
+  allowedWithoutLogin,
+  type GalleryOptions,
+  galleryRoutes,
+} from '../../cloud-subscriber/gallery/serve.ts'
+import { SignedLinks } from '../../cloud-subscriber/links.ts'
+import { linkTo } from '../../commands/link-to.ts'
 import { HttpServer } from '../../lib/http.ts'
+import { idMinter } from '../../wire/id.ts'
+import { objectKey } from '../../wire/object-key.ts'
 
-async function serve(t: Test) {
+async function serve(t: Test, access: GalleryOptions = { publicRead: false, links: undefined }) {
   const path = join(t.testdir({ 'secret.jpg': 'outside' }), 'crops')
   const bucket = await FolderBucket.open({ path })
   await bucket.create({ key: 's/d/c/1.jpg', body: Buffer.from('a face'), contentType: '', cacheControl: '' })
@@ -23,7 +32,7 @@ async function serve(t: Test) {
     port: 0,
     metrics: new Registry(),
     health: () => ({ ok: true, checks: {} }),
-    routes: galleryRoutes(bucket),
+    routes: galleryRoutes(bucket, access),
   })
   t.teardown(async () => {
     await http[Symbol.asyncDispose]()
@@ -69,15 +78,145 @@ t.test('the root leads to the page, and the page and its files carry a strict po
   }
 })
 
-t.test('crops are served for ever, the index for now', async (t) => {
-  const { http } = await serve(t)
+t.test(
+  'crops are kept by the visitor’s browser for a day and by no one else, the index by none',
+  async (t) => {
+    const { http } = await serve(t)
+    const crop = await fetch(`${http.url}/s/d/c/1.jpg`)
+    t.equal(await crop.text(), 'a face')
+    t.equal(crop.headers.get('content-type'), 'image/jpeg')
+    t.equal(crop.headers.get('cache-control'), 'private, max-age=86400, immutable')
+    const index = await fetch(`${http.url}/gallery/index/writers.json`)
+    t.match(index.headers.get('content-type'), 'application/json')
+    t.equal(index.headers.get('cache-control'), 'no-cache')
+  },
+)
+
+t.test('a signed link opens its crop until it expires, and nothing else', async (t) => {
+  const folder = t.testdir({ inbox: {} })
+  const links = SignedLinks.open(join(folder, 'inbox'))
+  t.equal(statSync(join(folder, 'inbox/link.key')).mode & 0o777, 0o600)
+  t.equal(statSync(join(folder, 'inbox/link.key')).size, 32)
+  t.same(readdirSync(join(folder, 'inbox')), ['link.key'])
+  const key = 's/d/c/1.jpg'
+  const inAMinute = SignedLinks.open(join(folder, 'inbox')).sign(key, Date.now() + 60_000)
+  const allowed = allowedWithoutLogin({ publicRead: false, links })
+  const asked = (address: string) =>
+    allowed({
+      url: address,
+      query: Object.fromEntries(new URL(address, 'http://x').searchParams),
+    } as FastifyRequest)
+  const { http } = await serve(t, { publicRead: false, links })
+
+  const good = await fetch(`${http.url}/${key}${inAMinute}`)
+  t.equal(good.status, 200)
+  t.equal(await good.text(), 'a face')
+  t.match(good.headers.get('cache-control'), /^private, max-age=(59|60)$/)
+  t.ok(asked(`/${key}${inAMinute}`), 'without a login')
+
+  const past = links.sign(key, Date.now() - 1000)
+  const expired = await fetch(`${http.url}/${key}${past}`)
+  t.equal(expired.status, 403)
+  t.match(await expired.text(), 'This link has expired.')
+  t.equal(expired.headers.get('cache-control'), 'no-store')
+  t.ok(asked(`/${key}${past}`), 'so that it is told so, not asked for a login')
+
+  const other = SignedLinks.open(join(folder, 'other')).sign(key, Date.now() + 60_000)
+  for (const query of [
+    other,
+    links.sign('s/d/c/2.jpg', Date.now() + 60_000),
+    inAMinute.replace(/expires=\d+/, 'expires=99999999999'),
+    inAMinute.replace(/expires=\d+/, 'expires=1e99'),
+    inAMinute.replace(/expires=\d+&/, ''),
+    inAMinute.replace(/&signature.*/, ''),
+    `${inAMinute}&expires=1`,
+    `${inAMinute.slice(0, -4)}`,
+    '?expires=1&signature=',
+  ]) {
+    const answer = await fetch(`${http.url}/${key}${query}`)
+    t.equal(answer.status, 403, query)
+    t.match(await answer.text(), 'This link is not valid.')
+    if (!query.endsWith('&expires=1')) t.notOk(asked(`/${key}${query}`), query)
+  }
+  for (const path of [
+    `/${key}`,
+    '/',
+    '/gallery/',
+    '/metrics',
+    `/metrics${inAMinute}`,
+    `/gallery/index/a.json${inAMinute}`,
+  ])
+    t.notOk(asked(path), path)
+})
+
+t.test('publicRead shows crops and gallery without a login, and neither health nor metrics', async (t) => {
+  const allowed = allowedWithoutLogin({ publicRead: true, links: undefined })
+  const asked = (url: string) => allowed({ url, query: {} } as FastifyRequest)
+  for (const path of [
+    '/',
+    '/gallery',
+    '/gallery/',
+    '/gallery/gallery.js',
+    '/s/d/c/1.jpg',
+    '/gallery/index/writers.json?x',
+  ])
+    t.ok(asked(path), path)
+  for (const path of [
+    '/metrics',
+    '/healthz',
+    '/metrics?x=/1.jpg',
+    '/metrics#.jpg',
+    '/quarantine/1.bin',
+    '//metrics',
+  ])
+    t.notOk(asked(path), path)
+  const { http } = await serve(t, { publicRead: true, links: undefined })
   const crop = await fetch(`${http.url}/s/d/c/1.jpg`)
-  t.equal(await crop.text(), 'a face')
-  t.equal(crop.headers.get('content-type'), 'image/jpeg')
-  t.equal(crop.headers.get('cache-control'), 'public, max-age=31536000, immutable')
-  const index = await fetch(`${http.url}/gallery/index/writers.json`)
-  t.match(index.headers.get('content-type'), 'application/json')
-  t.equal(index.headers.get('cache-control'), 'no-cache')
+  t.equal(crop.headers.get('cache-control'), 'public, max-age=86400, immutable')
+})
+
+t.test('sightline link finds a crop by its key or id, and what it prints opens it', async (t) => {
+  const links = SignedLinks.open(join(t.testdir(), '../inbox'))
+  const { http, path, bucket } = await serve(t, { publicRead: false, links })
+  const file = (settings: object) => {
+    const name = join(path, '../conf.yaml')
+    writeFileSync(
+      name,
+      JSON.stringify({
+        inbox: { folder: join(path, '../../inbox') },
+        bucket: { type: 'folder', path, publicUrl: http.url, ...settings },
+      }),
+    )
+    return name
+  }
+  const capturedAtMs = Date.UTC(2026, 10, 20, 12, 59, 59, 990)
+  const place = { site: 's', device: 'd', camera: 'c' }
+  const minted = [capturedAtMs, capturedAtMs + 100, 0] // in its hour, an hour on, by a clock that was never set
+  for (const atMs of minted) {
+    const id = idMinter(() => atMs)()
+    const key = objectKey({ ...place, id }, capturedAtMs)
+    await bucket.create({ key, body: Buffer.from(id), contentType: '', cacheControl: '' })
+    for (const crop of [key, id, id.toUpperCase()]) {
+      const { address } = await linkTo(crop, '1h', file({}))
+      t.ok(address.startsWith(`${http.url}/${key}?expires=`))
+      t.equal(await (await fetch(address)).text(), id)
+    }
+    t.equal((await linkTo(id, '1h', file({ publicRead: true }))).address, `${http.url}/${key}`)
+  }
+  const missing = idMinter()()
+  for (const crop of [
+    missing,
+    's/d/c/2.jpg',
+    '../secret.jpg',
+    's',
+    '',
+    'gallery/index/writers.json',
+    `f${missing.slice(1)}`,
+  ])
+    await t.rejects(linkTo(crop, '1h', file({})), { code: 'CROP_NOT_FOUND' }, crop)
+  for (const time of ['8d', '0s', 'forever', ''])
+    await t.rejects(linkTo(missing, time, file({})), { code: 'USAGE' }, time)
+  await t.rejects(linkTo(missing, '1h', file({ path: join(path, 'none') })), { code: 'BUCKET_NOT_FOUND' })
 })
 
 t.test('what the visitor has already is not sent again', async (t) => {

@@ -1,7 +1,8 @@
 import pino from 'pino'
 import t from 'tap'
-import type { Bucket, ObjectToStore } from '../../cloud-subscriber/buckets/bucket.ts'
+import type { Bucket, ListedObject, ObjectToStore } from '../../cloud-subscriber/buckets/bucket.ts'
 import { decodeEntry, encodeEntry, inboxHeader, type QuarantineHeader } from '../../cloud-subscriber/entry.ts'
+import { subscriberForget } from '../../cloud-subscriber/forget.ts'
 import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
 import { Storer } from '../../cloud-subscriber/store.ts'
 import { failure } from '../../lib/errors.ts'
@@ -54,6 +55,14 @@ class FlakyBucket implements Bucket {
   async read(): Promise<undefined> {
     return undefined
   }
+  async *list(prefix: string): AsyncGenerator<ListedObject> {
+    for (const [key, { length }] of this.written)
+      if (key.startsWith(prefix)) yield { key, modifiedAtMs: 0, bytes: length }
+  }
+  async *folders(): AsyncGenerator<never> {}
+  async remove(keys: readonly string[]): Promise<void> {
+    for (const key of keys) this.written.delete(key)
+  }
   url(key: string): string {
     return key
   }
@@ -73,8 +82,10 @@ async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBuck
     quarantine,
     recent,
     bucket,
+    cacheControl: 'private',
     index: undefined,
     writesMax,
+    topicPrefix: 'sightline/v1',
     log: pino({ level: 'silent' }),
     events: {
       stored: () => {
@@ -97,7 +108,7 @@ async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBuck
       Array.from({ length: count }, async () => {
         const { metadata, payload } = makeCrop()
         const header = inboxHeader(metadata, Date.now())
-        await store.accept(encodeEntry(header, payload), [inbox], header.id)
+        await store.accept(encodeEntry(header, payload), [inbox], { key: header.id })
         return { ...header, payload }
       }),
     )
@@ -148,9 +159,12 @@ t.test(
       return away ? failure('BUCKET_UNREACHABLE', 'The bucket is away.') : undefined
     }
     const made = await add(30)
-    await until('it has been tried again', () => bucket.creates > 20)
+    await until('all that were under way have failed', () => bucket.creates >= 8 && bucket.active === 0)
+    bucket.activeMax = 0
+    await until('it has been tried again', () => bucket.creates > 10)
+    t.equal(bucket.activeMax, 1, 'by one write at a time')
     t.match(storer.fault, /bucket is away/)
-    t.ok(bucket.creates < 200, 'with pauses')
+    t.ok(bucket.creates < 20, 'with pauses')
     t.equal(inbox.size, 30)
     away = false
     await until('all are stored', () => inbox.size === 0)
@@ -184,10 +198,50 @@ t.test(
     const message = quarantine.read(quarantine.after(0) ?? 0)
     if (!message) throw new Error('quarantine is empty')
     const { header, payload } = decodeEntry<QuarantineHeader>(message)
-    t.match(header, { topic: refused, reason: 'refused by the bucket', detail: /does not like it/ })
+    t.match(header, {
+      topic: 'sightline/v1/home/pi/door/crop',
+      reason: 'refused by the bucket',
+      detail: /does not like it/,
+    })
     t.ok(payload.equals(poison?.payload as Buffer))
   },
 )
+
+t.test('what is forgotten on its way to the bucket does not stay there', async (t) => {
+  const { store, inbox, quarantine, recent, bucket, storer, add } = await line(t)
+  const gate = Promise.withResolvers<void>()
+  bucket.gate = gate.promise
+  const made = await add(20)
+  const refused = made[3]?.key
+  bucket.onCreate = (key) => (key === refused ? failure('BUCKET_REFUSED', 'No.') : undefined)
+  const log = pino({ level: 'silent' })
+  const forget = subscriberForget({ store, inbox, quarantine, recent, bucket, writer: 'x', storer, log })
+  const selection = { kind: 'device', site: 'home', device: 'pi' }
+  const forgotten = Array.fromAsync(forget({ selection, dryRun: false }, new AbortController().signal))
+  setTimeout(gate.resolve, 50)
+  t.match(await forgotten, [{ count: 20 }, { count: 0 }, { count: 7 }])
+  t.equal(bucket.written.size, 0)
+  await storer[Symbol.asyncDispose]()
+  t.strictSame(inbox.books, { accepted: 20, forwarded: 0, pending: 0, dropped: { forgotten: 20 } })
+  for (const { id } of made) t.ok(recent.has(id))
+})
+
+t.test('a bucket that refuses every object is at fault itself: nothing goes to quarantine', async (t) => {
+  const { inbox, quarantine, bucket, counted, storer, add } = await line(t)
+  let refuses = true
+  bucket.onCreate = () => (refuses ? failure('BUCKET_REFUSED', 'It refuses all.') : undefined)
+  await add(3)
+  await until(
+    'it was tried more often than an object may be refused',
+    () => counted.failed.length > 18,
+    20_000,
+  )
+  t.match(storer.fault, /refuses all/)
+  refuses = false
+  await until('all are stored', () => inbox.size === 0)
+  t.equal(quarantine.size, 0)
+  t.strictSame(inbox.books, { accepted: 3, forwarded: 3, pending: 0, dropped: {} })
+})
 
 t.test(
   'what was being written when it stopped goes on at the next start, without a second copy',

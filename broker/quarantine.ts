@@ -1,0 +1,28 @@
+import type { Handler } from '../lib/control.ts'
+import { failure } from '../lib/errors.ts'
+import { quarantineHandler } from '../lib/quarantine.ts'
+import type { Store } from '../lib/queue.ts'
+import { encodeMessage } from './message.ts'
+
+/** Beside each message that a bridge has set aside, as JSON. */
+interface SetAside {
+  readonly topic: string
+  readonly qos: 0 | 1 | 2
+}
+
+/**
+ * `sightline quarantine retry`: what the far broker would not take goes to it once more, behind what waits.
+ * @param bridges those that the configuration names; undefined where only the store is known
+ */
+export function brokerQuarantine(store: Store, bridges?: ReadonlySet<string>): Handler {
+  return quarantineHandler(store, async (quarantine, number, { header, body }) => {
+    const bridge = quarantine.name.slice('quarantine/'.length)
+    const queue = store.queues.get(`bridge/${bridge}`)
+    if (!queue || bridges?.has(bridge) === false)
+      throw failure('USAGE', `There is no bridge "${bridge}" any more that could take it.`)
+    const { topic, qos } = JSON.parse(header.toString()) as SetAside
+    await store.accept(encodeMessage({ topic, payload: body, qos }), [queue], { handedOn: true })
+    await quarantine.forwarded(number)
+    return { outcome: `to the queue ${queue.name}` }
+  })
+}

@@ -1,0 +1,129 @@
+import { constants } from 'node:crypto'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { createServer, type SecureContextOptions, type Server, TLSSocket } from 'node:tls'
+import { keepRenewed, readServerFiles, type ServerFiles, TLS_HANDSHAKE_MS_MAX } from '../lib/certificates.ts'
+import { type Log, throttled } from '../lib/log.ts'
+import { tlsCode } from '../lib/tls-faults.ts'
+
+export interface TlsServerOptions {
+  readonly files: ServerFiles
+  /** The key that names the files, such as `listeners.0.tls`. */
+  readonly where: string
+  readonly log: Log
+  /** A connection that did not become one. */
+  readonly refused: () => void
+  readonly connect: (socket: TLSSocket) => void
+}
+
+const CONTEXT: SecureContextOptions = {
+  // No resumption: each connection shows its certificate, and one that is no longer good opens nothing.
+  // No renegotiation, which costs a server more than a client.
+  secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
+}
+
+/**
+ * A server for MQTT over TLS. With `clientCaFile` only clients come through that show a certificate of that authority
+ * with a name. Errors: CONFIG_INVALID
+ */
+export function createTlsServer({ files, where, log, refused, connect }: TlsServerOptions): Server {
+  const { context, validUntilMs } = readServerFiles(files, where)
+  const mutual = files.clientCaFile !== undefined
+  let last: { why: string; from: string | undefined } | undefined
+  const warn = throttled((count) =>
+    log.warn({ code: 'TLS', count, from: last?.from }, `refused a connection over TLS: ${last?.why}`),
+  )
+  const refuse = (why: string, from: string | undefined) => {
+    last = { why, from }
+    refused()
+    warn()
+  }
+  const server = createServer(
+    {
+      ...CONTEXT,
+      ...context,
+      requestCert: mutual,
+      rejectUnauthorized: mutual,
+      handshakeTimeout: TLS_HANDSHAKE_MS_MAX,
+      noDelay: true,
+    },
+    (socket) => {
+      if (!mutual || certificateNameOf(socket) !== undefined) return connect(socket)
+      refuse('the certificate of the client holds no name (CN), or several', socket.remoteAddress)
+      socket.destroy()
+    },
+  )
+  const addresses = new WeakMap<Socket, string | undefined>()
+  server.on('connection', (socket) => addresses.set(socket, socket.remoteAddress))
+  server.on('tlsClientError', (error, socket) =>
+    refuse(reasonOf(error, socket), socket.remoteAddress ?? addresses.get(parentOf(socket) as Socket)),
+  )
+  server.once('listening', () => keepRenewed(server, files, { where, log, validUntilMs, context: CONTEXT }))
+  return server
+}
+
+/** The name (CN) in the certificate that a client showed and that was found good; undefined where it showed none. */
+export function certificateNameOf(socket: Duplex): string | undefined {
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined
+  const name: unknown = socket.getPeerCertificate().subject?.CN
+  return typeof name === 'string' && name !== '' ? name : undefined // a list where there are several
+}
+
+/**
+ * Gives what a TLS connection reads to `receive`, and reads on after a false only when told to `resume`, as
+ * `readingInto` does for plain ones: that `onread` of sockets is not for those that a TLS server makes, and each of
+ * their reads has a buffer of its own in any case. `push` is where a socket hands over what it has read, and stops
+ * reading when it returns false. What one read of the network brought comes whole, also after a false: 64 KB.
+ */
+export function readingTls(socket: TLSSocket, receive: (bytes: Buffer) => boolean): Socket {
+  const push = socket.push.bind(socket)
+  socket.push = (bytes: Buffer | null) => (bytes === null ? push(null) : socket.destroyed || receive(bytes))
+  socket.resume = () => {
+    socket._read(0)
+    setImmediate(() => socket.read(0)) // an end that came meanwhile is told of now
+    return socket
+  }
+  return socket
+}
+
+/** The TCP connection below. */
+const parentOf = (socket: TLSSocket) => (socket as unknown as { _parent?: Socket })._parent
+
+function reasonOf(error: Error, socket: TLSSocket): string {
+  switch (String(socket.authorizationError ?? tlsCode(error))) {
+    case 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE':
+      return 'the client showed no certificate, and this listener asks for one ("clientCaFile"). Give the client "certFile" and "keyFile"'
+    case 'UNABLE_TO_GET_ISSUER_CERT':
+    case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
+    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
+    case 'SELF_SIGNED_CERT_IN_CHAIN':
+    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
+    case 'CERT_SIGNATURE_FAILURE':
+      return 'the certificate of the client was not signed by the authority in "clientCaFile"'
+    case 'CERT_HAS_EXPIRED':
+      return 'the certificate of the client has expired. Renew it'
+    case 'CERT_NOT_YET_VALID':
+      return "the certificate of the client is not valid yet. Is this machine's clock right?"
+    case 'INVALID_PURPOSE':
+      return 'the certificate of the client is not for clients. Make it with "sightline certs client"'
+    case 'ERR_SSL_WRONG_VERSION_NUMBER':
+    case 'ERR_SSL_PACKET_LENGTH_TOO_LONG':
+    case 'ERR_SSL_HTTP_REQUEST':
+    case 'ERR_SSL_UNEXPECTED_MESSAGE':
+      return 'what came is not TLS. A client of MQTT needs mqtts:// in its address here'
+    case 'ERR_SSL_UNSUPPORTED_PROTOCOL':
+    case 'ERR_SSL_NO_SHARED_CIPHER':
+      return 'the client has no version of TLS (1.2 or later) or no cipher in common with this broker'
+    case 'ALERT_UNKNOWN_CA':
+    case 'ALERT_BAD_CERTIFICATE':
+    case 'ALERT_CERTIFICATE_UNKNOWN':
+    case 'ALERT_CERTIFICATE_EXPIRED':
+      return 'the client does not trust the certificate of this broker. Give it the authority that signed it, as "caFile"'
+    case 'ERR_TLS_HANDSHAKE_TIMEOUT':
+      return `the client did not finish the handshake within ${TLS_HANDSHAKE_MS_MAX / 1000} s`
+    case 'ECONNRESET':
+      return 'the client left during the handshake'
+    default:
+      return error.message
+  }
+}

@@ -1,0 +1,42 @@
+import { mintedAtMs } from '../wire/id.ts'
+import { objectKey } from '../wire/object-key.ts'
+import type { Bucket } from './buckets/bucket.ts'
+import { isKey } from './buckets/key.ts'
+import { cameras } from './cameras.ts'
+
+const HOUR_MS = 3_600_000
+
+/**
+ * The keys of a crop of which only the id is known. The id carries the time it was minted at, so every camera's hour of
+ * it, and the one before, is looked at first; what was filed under another (the device's clock was wrong; perhaps more
+ * than once) is found by looking through the whole bucket. Errors: those of the bucket.
+ * @param id a UUIDv7, lower case
+ */
+export async function* keysWithId(bucket: Bucket, id: string, signal?: AbortSignal): AsyncGenerator<string> {
+  const mintedMs = mintedAtMs(id)
+  let found = false
+  for await (const prefix of cameras(bucket, signal)) {
+    const [site = '', device = '', camera = ''] = prefix.split('/')
+    for (const atMs of [mintedMs, mintedMs - HOUR_MS]) {
+      const expected = objectKey({ id, site, device, camera }, atMs)
+      if (!isKey(expected)) continue // a time that no calendar has
+      for await (const { key } of bucket.list(expected, signal))
+        if (key === expected) {
+          found = true
+          yield key
+        }
+    }
+  }
+  if (found) return
+  for await (const { key } of bucket.list('', signal)) if (key.endsWith(`/${id}.jpg`)) yield key
+}
+
+/** The first of these keys. */
+export async function findCrop(
+  bucket: Bucket,
+  id: string,
+  signal?: AbortSignal,
+): Promise<string | undefined> {
+  for await (const key of keysWithId(bucket, id, signal)) return key
+  return undefined
+}

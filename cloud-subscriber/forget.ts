@@ -1,0 +1,206 @@
+import type { Handler } from '../lib/control.ts'
+import { failure } from '../lib/errors.ts'
+import { forgetEntries } from '../lib/forget.ts'
+import type { Log } from '../lib/log.ts'
+import type { Queue, Store } from '../lib/queue.ts'
+import {
+  type Forgotten,
+  forgetRequestSchema,
+  type Selection,
+  selects,
+  selectsMessage,
+} from '../wire/forget.ts'
+import { mintedAtMs } from '../wire/id.ts'
+import { dayOf, parseObjectKey } from '../wire/object-key.ts'
+import type { Bucket } from './buckets/bucket.ts'
+import { cameras } from './cameras.ts'
+import { decodeEntry, type InboxHeader, type QuarantineHeader } from './entry.ts'
+import { keysWithId } from './find.ts'
+import { type IndexEntry, IndexWriter, readIndex, readWriters } from './gallery/index-files.ts'
+import type { RecentIds } from './recent-ids.ts'
+import type { Storer } from './store.ts'
+
+/**
+ * `sightline forget` at the subscriber: inbox, quarantine, bucket and gallery index. The ids stay among the recent
+ * ones, so that a copy that comes later is not stored again. Each step finds again what an interrupted run has left.
+ */
+
+export interface ForgetOptions {
+  readonly store: Store
+  readonly inbox: Queue
+  readonly quarantine: Queue
+  readonly recent: RecentIds
+  readonly bucket: Bucket
+  /** Whose index it is. */
+  readonly writer: string
+  /** Those of a program that runs. */
+  readonly storer?: Pick<Storer, 'settled'>
+  readonly index?: IndexWriter
+  readonly log: Log
+}
+
+/** Objects removed, and ids remembered, in one go. */
+const BATCH = 1000
+const HOUR_MS = 3_600_000
+
+export function subscriberForget(options: ForgetOptions): Handler {
+  const { store, recent, bucket } = options
+  return async function* (args, signal) {
+    const request = forgetRequestSchema.safeParse(args)
+    if (!request.success) throw failure('USAGE', 'What is to be forgotten is not said.', request.error)
+    const { selection, dryRun } = request.data
+    yield forgotten('inbox', await fromInbox(options, selection, dryRun, signal))
+    yield forgotten('quarantine', await fromQuarantine(options, selection, dryRun, signal))
+    // Of one crop it is soon known where it lies, and then which days of the indexes are to be read.
+    const keys =
+      selection.kind === 'id'
+        ? await Array.fromAsync(keysOf(bucket, selection, signal))
+        : keysOf(bucket, selection, signal)
+    const days = daysOf(selection, Array.isArray(keys) ? keys : [])
+    const listed = await fromIndex(options, selection, days, dryRun)
+    if (listed !== undefined) yield forgotten(`gallery index of ${options.writer}`, listed)
+    let count = 0
+    for await (const batch of batched(keys)) {
+      signal.throwIfAborted()
+      count += batch.length
+      if (dryRun) continue
+      recent.add(batch.flatMap((key) => parseObjectKey(key)?.id ?? []))
+      await store.committed()
+      await bucket.remove(batch, signal)
+    }
+    if (count > 0 && !dryRun) await bucket.sync()
+    yield forgotten(bucket.description, count)
+    yield* ofOthers(options, selection, days, signal)
+  }
+}
+
+const forgotten = (place: string, count: number): Forgotten => ({ place, count })
+
+async function fromInbox(
+  { inbox, recent, store, storer }: ForgetOptions,
+  selection: Selection,
+  dryRun: boolean,
+  signal: AbortSignal,
+): Promise<number> {
+  const sequences = new Set<number>()
+  const count = await forgetEntries(
+    inbox,
+    (message, sequence) => {
+      const { header } = decodeEntry<InboxHeader>(message)
+      const days = [dayOf(header.filedAtMs), dayOf(header.capturedAtMs)]
+      if (!selects(selection, { ...header, days })) return false
+      sequences.add(sequence)
+      if (!dryRun) recent.add([header.id])
+      return true
+    },
+    dryRun,
+    signal,
+  )
+  if (dryRun) return count
+  await store.committed()
+  // What was on its way to the bucket is there then, or in quarantine, and found there.
+  await storer?.settled(sequences)
+  return count
+}
+
+function fromQuarantine(
+  { quarantine }: ForgetOptions,
+  selection: Selection,
+  dryRun: boolean,
+  signal: AbortSignal,
+): Promise<number> {
+  return forgetEntries(
+    quarantine,
+    (message) => {
+      const { header, payload } = decodeEntry<QuarantineHeader>(message)
+      return selectsMessage(selection, header.topic, payload, header.receivedAtMs)
+    },
+    dryRun,
+    signal,
+  )
+}
+
+/** @returns how many entries; undefined where this subscriber has never written an index */
+async function fromIndex(
+  { bucket, writer, index, log }: ForgetOptions,
+  selection: Selection,
+  days: readonly string[] | undefined,
+  dryRun: boolean,
+): Promise<number | undefined> {
+  if (!index && !(await readWriters(bucket, log)).includes(writer)) return undefined
+  const matches = matching(selection)
+  if (dryRun) return countListed(bucket, writer, log, matches, days)
+  // Nobody else writes under this name: the program is stopped, or keeps no gallery any more.
+  await using opened = index ? undefined : await IndexWriter.open({ bucket, writer, log })
+  const writing = index ?? opened
+  const count = await writing?.remove(matches, days)
+  if (selection.kind === 'device') await writing?.unlist(`${selection.site}/${selection.device}`)
+  return count
+}
+
+/** Other subscribers' indexes are theirs to write. */
+async function* ofOthers(
+  { bucket, writer, log }: ForgetOptions,
+  selection: Selection,
+  days: readonly string[] | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<Forgotten> {
+  for (const other of await readWriters(bucket, log)) {
+    signal.throwIfAborted()
+    if (other === writer) continue
+    const count = await countListed(bucket, other, log, matching(selection), days)
+    if (count > 0) yield { place: `gallery index of ${other}`, count, left: true }
+  }
+}
+
+async function countListed(
+  bucket: Bucket,
+  writer: string,
+  log: Log,
+  matches: (entry: IndexEntry) => boolean,
+  days: readonly string[] | undefined,
+): Promise<number> {
+  let count = 0
+  for await (const entry of readIndex(bucket, writer, log, days)) if (matches(entry)) count += 1
+  return count
+}
+
+const matching = (selection: Selection) => (entry: IndexEntry) =>
+  selects(selection, { ...entry, days: [dayOf(entry.filedAtMs)] })
+
+/** The days whose index is to be read; undefined: all. */
+function daysOf(selection: Selection, keys: readonly string[]): string[] | undefined {
+  if (selection.kind === 'day') return [selection.day]
+  if (selection.kind !== 'id') return undefined
+  if (keys.length > 0) return keys.flatMap((key) => parseObjectKey(key)?.day ?? [])
+  const mintedMs = mintedAtMs(selection.id)
+  return [mintedMs - HOUR_MS, mintedMs].map(dayOf)
+}
+
+/** The keys of the crops that are in the bucket. */
+async function* keysOf(bucket: Bucket, selection: Selection, signal: AbortSignal): AsyncGenerator<string> {
+  const under = async function* (prefix: string): AsyncGenerator<string> {
+    for await (const { key } of bucket.list(prefix, signal)) {
+      const crop = parseObjectKey(key)
+      if (crop && selects(selection, { ...crop, days: [crop.day] })) yield key
+    }
+  }
+  if (selection.kind === 'device') yield* under(`${selection.site}/${selection.device}/`)
+  else if (selection.kind === 'camera')
+    yield* under(`${selection.site}/${selection.device}/${selection.camera}/`)
+  else if (selection.kind === 'id') {
+    for await (const key of keysWithId(bucket, selection.id, signal)) if (parseObjectKey(key)) yield key
+  } else
+    for await (const camera of cameras(bucket, signal))
+      yield* under(`${camera}${selection.day.replaceAll('-', '/')}/`)
+}
+
+async function* batched(keys: AsyncIterable<string> | Iterable<string>): AsyncGenerator<string[]> {
+  let batch: string[] = []
+  for await (const key of keys) {
+    if (batch.push(key) < BATCH) continue
+    yield batch
+    batch = []
+  }
+  if (batch.length > 0) yield batch
+}

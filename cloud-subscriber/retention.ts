@@ -1,0 +1,215 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Backoff } from '../lib/backoff.ts'
+import { asFailure, type SightlineError } from '../lib/errors.ts'
+import type { Log } from '../lib/log.ts'
+import type { Bucket } from './buckets/bucket.ts'
+import { cameras, names } from './cameras.ts'
+import { removeIndexDays } from './gallery/index-files.ts'
+
+/**
+ * Crops leave the bucket, and the gallery's index, when the day that they are filed under (the one in their key, UTC)
+ * ended longer ago than `retention.ageMax`.
+ *
+ * A store that can do so deletes them by a rule of its own, also while no subscriber runs. Its rule goes by when an
+ * object was written, which is later than its day where a line was cut; so a sweep follows it, once a day. Where there
+ * are no such rules (a folder, many S3 stores that are not AWS) the sweep comes every hour and does all of it.
+ *
+ * Two subscribers on one bucket do the same work twice, and what is gone already is no error.
+ */
+
+/** The part of the gallery's index writer that is needed here. */
+export interface DatedIndex {
+  /** @returns days taken out */
+  dropDays(endedBeforeMs: number): Promise<number>
+}
+
+export interface RetentionOptions {
+  readonly bucket: Bucket
+  /** Infinity keeps everything for ever, and takes back the rules that an earlier setting made. */
+  readonly ageMsMax: number
+  readonly index: DatedIndex | undefined
+  readonly log: Log
+  readonly events: { readonly expired: (crops: number) => void }
+}
+
+export const DAY_MS = 24 * 3_600_000
+/** The rules are looked at, and, where there are none, the bucket is swept. */
+const INTERVAL_MS = 3_600_000
+/** Sweeps where the store has rules. */
+const SWEEP_RULED_MS = DAY_MS
+/** Crops of a new site tend to come with those of others. */
+const NEW_SITE_MS = 5_000
+/** As many rules as S3 allows a bucket. */
+const SITES_MAX = 1_000
+/** Keys held and deleted in one go, and a breath between two such for those who store. */
+const BATCH_MAX = 500
+const BREATH_MS = 20
+const RETRY_DELAY = { delayMsMin: 30_000, delayMsMax: INTERVAL_MS }
+/** A site may have this name; a rule for it would delete the gallery's page and index. The sweep knows days, and does not. */
+const NO_RULE_FOR = 'gallery'
+
+export class Retention implements AsyncDisposable {
+  readonly #options: RetentionOptions
+  readonly #abort = new AbortController()
+  readonly #sites = new Set<string>()
+  readonly #running: Promise<void>
+  #woken = new AbortController()
+  #fault: SightlineError | undefined
+
+  private constructor(options: RetentionOptions) {
+    this.#options = options
+    this.#running = this.#run()
+  }
+
+  static open(options: RetentionOptions): Retention {
+    return new Retention(options)
+  }
+
+  /** Why the last turn failed; it is tried again. */
+  get fault(): string | undefined {
+    return this.#fault?.message
+  }
+
+  /** A crop of this site was stored: it needs a rule, where there are rules. */
+  seen(site: string): void {
+    if (!this.#options.bucket.expire || this.#sites.has(site) || this.#sites.size >= SITES_MAX) return
+    this.#sites.add(site)
+    this.#woken.abort()
+  }
+
+  async #run(): Promise<void> {
+    const { ageMsMax, log } = this.#options
+    const { signal } = this.#abort
+    const forever = ageMsMax === Number.POSITIVE_INFINITY
+    const backoff = new Backoff(RETRY_DELAY)
+    let ruledBefore: boolean | undefined
+    let sweptAtMs = Number.NEGATIVE_INFINITY
+    while (!signal.aborted) {
+      this.#woken = new AbortController()
+      try {
+        const ruled = await this.#rule(forever ? undefined : Math.ceil(ageMsMax / DAY_MS))
+        if (forever) return
+        if (ruled !== ruledBefore)
+          log.info(
+            { ageDaysMax: ageMsMax / DAY_MS, by: ruled ? 'rules of the store, and sweeps' : 'sweeps' },
+            'retention',
+          )
+        ruledBefore = ruled
+        if (performance.now() - sweptAtMs >= (ruled ? SWEEP_RULED_MS : INTERVAL_MS)) {
+          await this.#sweep(Date.now() - ageMsMax)
+          sweptAtMs = performance.now()
+        }
+        this.#fault = undefined
+        backoff.reset()
+        const woken = AbortSignal.any([signal, this.#woken.signal])
+        await sleep(INTERVAL_MS, undefined, { signal: woken, ref: false }).catch(() => {})
+        if (!signal.aborted) await sleep(NEW_SITE_MS, undefined, { signal, ref: false })
+      } catch (error) {
+        if (signal.aborted) return
+        this.#fault = asFailure(error)
+        log.warn(
+          { code: this.#fault.code },
+          `what is too old could not be deleted, and is tried again: ${this.#fault.message}`,
+        )
+        await backoff.wait(signal).catch(() => {})
+      }
+    }
+  }
+
+  /** @returns whether the store deletes by itself what lies below every site */
+  async #rule(days: number | undefined): Promise<boolean> {
+    const { bucket } = this.#options
+    const { signal } = this.#abort
+    if (!bucket.expire) return false
+    const sites = new Set(this.#sites)
+    for await (const site of names(bucket, '', signal)) sites.add(site)
+    sites.delete(NO_RULE_FOR)
+    return bucket.expire(sites, days, signal)
+  }
+
+  async #sweep(endedBeforeMs: number): Promise<void> {
+    const { bucket, index, log, events } = this.#options
+    const { signal } = this.#abort
+    const startedMs = performance.now()
+    // The index first: better a crop that is not listed than an entry that leads nowhere.
+    const indexDays = (await index?.dropDays(endedBeforeMs)) ?? 0
+    await removeIndexDays(bucket, endedBeforeMs, signal)
+    const { crops, days } = await sweepDays(bucket, endedBeforeMs, events.expired, signal)
+    const tookMs = Math.round(performance.now() - startedMs)
+    log.info({ crops, days, indexDays, tookMs }, 'swept the bucket for what is too old')
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort()
+    await this.#running
+  }
+}
+
+/**
+ * Deletes the crops of every camera's days that ended before a moment. Errors: those of the bucket.
+ * @returns how many crops, and days of a camera
+ */
+export async function sweepDays(
+  bucket: Bucket,
+  endedBeforeMs: number,
+  removed: (crops: number) => void,
+  signal?: AbortSignal,
+): Promise<{ crops: number; days: number }> {
+  let crops = 0
+  let days = 0
+  for await (const camera of cameras(bucket, signal))
+    for await (const day of daysEnded(bucket, camera, endedBeforeMs, signal)) {
+      days += 1
+      for await (const keys of cropsOf(bucket, day, signal)) {
+        await bucket.remove(keys, signal)
+        crops += keys.length
+        removed(keys.length)
+        await sleep(BREATH_MS, undefined, { signal })
+      }
+    }
+  return { crops, days }
+}
+
+/** `<site>/<device>/<camera>/2026/11/20/` of each day that ended before a moment. */
+async function* daysEnded(
+  bucket: Bucket,
+  camera: string,
+  endedBeforeMs: number,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<string> {
+  const below = (prefix: string, digits: RegExp) => numbers(bucket, prefix, digits, signal)
+  for await (const year of below(camera, /^\d{4}$/)) {
+    if (Date.UTC(Number(year), 0) >= endedBeforeMs) continue
+    for await (const month of below(`${camera}${year}/`, /^\d\d$/)) {
+      if (Date.UTC(Number(year), Number(month) - 1) >= endedBeforeMs) continue
+      for await (const day of below(`${camera}${year}/${month}/`, /^\d\d$/))
+        if (Date.UTC(Number(year), Number(month) - 1, Number(day) + 1) <= endedBeforeMs)
+          yield `${camera}${year}/${month}/${day}/`
+    }
+  }
+}
+
+async function* numbers(
+  bucket: Bucket,
+  prefix: string,
+  digits: RegExp,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<string> {
+  for await (const name of bucket.folders(prefix, signal)) if (digits.test(name)) yield name
+}
+
+/** The keys of a day's crops, some at a time. */
+async function* cropsOf(
+  bucket: Bucket,
+  day: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<string[]> {
+  let keys: string[] = []
+  for await (const { key } of bucket.list(day, signal)) {
+    if (!key.endsWith('.jpg')) continue // not ours
+    if (keys.push(key) < BATCH_MAX) continue
+    yield keys
+    keys = []
+  }
+  if (keys.length > 0) yield keys
+}

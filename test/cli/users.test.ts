@@ -1,0 +1,125 @@
+import { spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join, resolve } from 'node:path'
+import t from 'tap'
+import { users as command } from '../../commands/users.ts'
+import { addUser, listUsers, newUser, removeUser, setPassword } from '../../commands/users-file.ts'
+import { PasswordVerifier } from '../../lib/passwords.ts'
+import { readUsers } from '../../lib/users.ts'
+import { cheapHash } from '../kit/passwords.ts'
+import { temporaryFolder } from '../kit/programs.ts'
+
+const CLI = resolve(import.meta.dirname, '..', '..', 'cli.ts')
+
+/** Without the launcher: half the time. */
+function users(args: readonly string[], input = '') {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, 'users', ...args], {
+    input,
+    encoding: 'utf8',
+  })
+  return { status, stdout, stderr }
+}
+
+const WRITTEN = `# Ours.
+topicPrefix: our/faces # not the default
+
+users:
+  # At the door.
+  - name: door
+    role: device
+    site: home
+    password: ${cheapHash('at the door')}
+  - name: eye # Ann
+    role: viewer
+
+# The end.
+`
+
+t.test('from the command line: added, listed, changed, removed', async (t) => {
+  const file = join(temporaryFolder(t), 'users.yaml')
+  const added = users(['add', file, 'door', '--role', 'device', '--site', 'home', '--generate'])
+  t.match(added, { status: 0, stderr: /door is in .* and may publish sightline\/v1\/home\/door\/#/ })
+  const password = added.stdout.trim()
+  t.match(password, /^[0-9a-f]{32}$/, 'the password alone')
+  t.equal(statSync(file).mode & 0o777, 0o600)
+  t.notMatch(readFileSync(file, 'utf8'), password)
+  const right = async (text: string) =>
+    new PasswordVerifier().verify('door', readUsers(file).users[0]?.password, Buffer.from(text))
+  t.equal(await right(password), 'right')
+  t.match(users(['passwd', file, 'door'], 'from a pipe\nand more\n'), { status: 0, stdout: '' })
+  t.equal(await right('from a pipe'), 'right')
+  t.match(
+    users(['list', file]).stdout,
+    /^door {2}device {2}password {2}publish sightline\/v1\/home\/door\/#$/m,
+  )
+  t.match(users(['remove', file, 'door']), { status: 0 })
+})
+
+t.test('what is wrong says so, and changes nothing', async (t) => {
+  const file = join(temporaryFolder(t), 'users.yaml')
+  writeFileSync(file, WRITTEN)
+  for (const [args, code, message] of [
+    [['add', file, 'x', '--role', 'device'], 'USAGE', /--role is "device", which also needs its "site"/],
+    [['add', file, 'x', '--role', 'king'], 'USAGE', /--role must be one of device, bridge/],
+    [['add', file, 'eye', '--role', 'viewer', '--generate'], 'USER_EXISTS', /"eye" is in .* already/],
+    [['passwd', file, 'eye', '--generate', '--no-password'], 'USAGE', /Give one of/],
+    [['list', file, '--generate'], 'USAGE', /takes no --generate/],
+    [['constructor', file, 'x'], 'USAGE', /Usage/],
+    [['remove', file, 'nobody'], 'USER_UNKNOWN', /There is no user "nobody"/],
+  ] as const)
+    await t.rejects(command.run([...args]), { code, message }, args.join(' '))
+  const add = ['add', file, 'x', '--role', 'viewer']
+  t.match(users(add), { status: 64, stderr: /There is no password/, stdout: '' })
+  t.match(users(add, 'short\n'), { status: 64, stderr: /too short: it needs 8 characters/, stdout: '' })
+  t.equal(readFileSync(file, 'utf8'), WRITTEN)
+  t.strictSame(readdirSync(join(file, '..')), ['users.yaml'])
+})
+
+t.test('a change keeps comments, order and what else is there', async (t) => {
+  const file = join(temporaryFolder(t), 'users.yaml')
+  writeFileSync(file, WRITTEN)
+  await addUser(file, newUser(file, 'tool', { publish: ['a/#', '#'], subscribe: undefined }))
+  await setPassword(file, 'eye', cheapHash('looking'))
+  await removeUser(file, 'tool')
+  await setPassword(file, 'eye', undefined)
+  t.equal(readFileSync(file, 'utf8'), WRITTEN, 'there and back again')
+  await addUser(file, newUser(file, 'tool', { publish: ['a/#', '#'] }))
+  t.match(listUsers(file, false), /^tool +- +certificate +publish a\/# #$/m)
+  const lines = listUsers(file, true)
+  t.notMatch(lines, 'scrypt')
+  t.match(JSON.parse(lines.split('\n')[0] ?? ''), {
+    name: 'door',
+    login: 'password',
+    rights: { publish: ['our/faces/home/door/#'] },
+  })
+  await removeUser(file, 'door')
+  t.match(readFileSync(file, 'utf8'), /^ {2}- name: eye # Ann$/m)
+  for (const name of ['eye', 'tool']) await removeUser(file, name)
+  t.strictSame(readUsers(file).users, [], 'an empty list is a list')
+})
+
+t.test('it stays readable for whom it was, through a link too, and is whole at any time', async (t) => {
+  const folder = temporaryFolder(t)
+  const file = join(folder, 'users.yaml')
+  writeFileSync(file, WRITTEN)
+  const link = join(folder, 'link')
+  symlinkSync(file, link)
+  for (const mode of [0o640, 0o400]) {
+    chmodSync(file, mode)
+    await setPassword(link, 'eye', cheapHash(String(mode)))
+    t.equal(statSync(file).mode & 0o777, mode)
+  }
+  t.ok(lstatSync(link).isSymbolicLink())
+  const names = Array.from({ length: 20 }, (_, n) => `n${n}`)
+  await Promise.all(names.map((name) => addUser(file, newUser(file, name, { role: 'viewer' }))))
+  t.equal(readUsers(file).users.length, 22, 'of many at once none is lost')
+  t.strictSame(readdirSync(folder).sort(), ['link', 'users.yaml'])
+})

@@ -1,0 +1,97 @@
+import { z } from 'zod'
+import { readCrop } from './crop.ts'
+import { ID_PATTERN } from './id.ts'
+import { NAME_PATTERN } from './names.ts'
+import { dayOf } from './object-key.ts'
+
+/** Which crops are to be forgotten, as the command line tells a program, and what belongs to them. Pure. */
+
+export const FORGET_COMMAND = 'forget'
+
+const name = z.string().regex(NAME_PATTERN)
+
+export const selectionSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('device'), site: name, device: name }),
+  z.strictObject({ kind: z.literal('camera'), site: name, device: name, camera: name }),
+  /** A day in UTC. */
+  z.strictObject({ kind: z.literal('day'), day: z.iso.date() }),
+  z.strictObject({ kind: z.literal('id'), id: z.string().toLowerCase().regex(ID_PATTERN) }),
+])
+export type Selection = z.infer<typeof selectionSchema>
+
+export const forgetRequestSchema = z.strictObject({ selection: selectionSchema, dryRun: z.boolean() })
+export type ForgetRequest = z.infer<typeof forgetRequestSchema>
+
+/** What a handler of the command yields. */
+export interface Forgotten {
+  /** For people, but with names as they came: not for a terminal. */
+  readonly place: string
+  readonly count: number
+  /** It is still there: another program has to let go of it. */
+  readonly left?: boolean
+}
+
+interface CropFacts {
+  readonly id: string
+  readonly site: string
+  readonly device: string
+  readonly camera: string
+  /** UTC days that it goes by: of its capture, of its key. */
+  readonly days: readonly string[]
+}
+
+export function selects(selection: Selection, crop: CropFacts): boolean {
+  switch (selection.kind) {
+    case 'device':
+      return crop.site === selection.site && crop.device === selection.device
+    case 'camera':
+      return (
+        crop.site === selection.site && crop.device === selection.device && crop.camera === selection.camera
+      )
+    case 'day':
+      return crop.days.includes(selection.day)
+    case 'id':
+      return crop.id === selection.id
+  }
+}
+
+/** Metadata stands at the beginning of a crop, within one segment of JPEG. */
+const METADATA_BYTES_MAX = 65_536 + 4
+
+/**
+ * Whether a message belongs to what is selected: by its metadata, or by its topic, under any prefix (a bridge may have
+ * changed it). A device's status is its too. Where the metadata cannot be read, the time of receipt stands in for the
+ * day, and an id is looked for in the text.
+ */
+export function selectsMessage(
+  selection: Selection,
+  topic: string,
+  payload: Uint8Array,
+  receivedAtMs?: number,
+): boolean {
+  const [site, device, camera, kind] = topic.split('/').slice(-4)
+  const isOf = (site?: string, device?: string) =>
+    'device' in selection && selection.site === site && selection.device === device
+  if (
+    kind === 'crop' &&
+    isOf(site, device) &&
+    (selection.kind === 'device' || camera === cameraOf(selection))
+  )
+    return true
+  const [statusSite, statusDevice, status] = topic.split('/').slice(-3)
+  if (status === 'status' && selection.kind === 'device' && isOf(statusSite, statusDevice)) return true
+  const reading = readCrop(payload)
+  if ('crop' in reading)
+    return selects(selection, { ...reading.crop, days: [dayOf(reading.crop.capturedAtMs)] })
+  if (selection.kind === 'day') return receivedAtMs !== undefined && dayOf(receivedAtMs) === selection.day
+  return (
+    selection.kind === 'id' &&
+    Buffer.from(
+      payload.buffer,
+      payload.byteOffset,
+      Math.min(payload.byteLength, METADATA_BYTES_MAX),
+    ).includes(selection.id)
+  )
+}
+
+const cameraOf = (selection: Selection) => (selection.kind === 'camera' ? selection.camera : undefined)

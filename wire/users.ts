@@ -1,0 +1,109 @@
+import { z } from 'zod'
+import { isName, NAME_RULE } from './names.ts'
+import { cropTopic, statusTopic, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from './topics.ts'
+
+/** Who the users are and what each may do: the same in the broker's configuration and in users files. Pure. */
+
+export const ROLES = ['device', 'bridge', 'subscriber', 'viewer', 'admin'] as const
+
+export interface User {
+  readonly name: string
+  readonly role?: (typeof ROLES)[number]
+  readonly site?: string
+  readonly device?: string
+  /** Topic filters, of a user without a role. */
+  readonly publish?: readonly string[]
+  readonly subscribe?: readonly string[]
+}
+
+export interface Rights {
+  /** Topic filters. */
+  readonly publish: readonly string[]
+  readonly subscribe: readonly string[]
+  /** Whether the user may look at what is served over HTTP. */
+  readonly pages: boolean
+}
+
+/** `+` and `#` stand for a whole level, `#` for the last [MQTT-4.7.1-2, MQTT-4.7.1-3]. */
+const FILTER_PATTERN = /^(?:(?:[^/#+\0]*|\+)\/)*(?:[^/#+\0]*|\+|#)$/
+const filters = () =>
+  z
+    .array(
+      z
+        .string()
+        .min(1)
+        .max(1024)
+        .regex(FILTER_PATTERN, 'must be a topic filter, in which + and # stand alone between slashes'),
+    )
+    .max(1000)
+
+const name = () => z.string().refine(isName, `must be a name: ${NAME_RULE}`)
+
+/** Control characters would drive a terminal, and a colon ends the name in HTTP's basic authentication. */
+const USER_NAME_PATTERN = /^[^\p{C}:]+$/u
+
+/** To be made whole by a `password` of its own kind and `checkUser`. */
+export const userShape = {
+  name: z
+    .string()
+    .min(1)
+    .max(200)
+    .regex(USER_NAME_PATTERN, 'must be printable characters, and no colon among them'),
+  role: z.enum(ROLES, `must be one of ${ROLES.join(', ')}`).optional(),
+  site: name().optional(),
+  device: name().optional(),
+  publish: filters().optional(),
+  subscribe: filters().optional(),
+}
+
+export const topicPrefixSchema = () =>
+  z
+    .string()
+    .regex(TOPIC_PREFIX_PATTERN, 'must be topic levels without +, # and spaces')
+    .max(200)
+    .default(TOPIC_PREFIX_DEFAULT)
+
+/** What a user's keys must be to each other; for `superRefine`. */
+export function checkUser(user: User, context: z.core.$RefinementCtx): void {
+  const complain = (key: keyof User, message: string) =>
+    context.addIssue({ code: 'custom', path: [key], message })
+  const { role, site, device, publish, subscribe } = user
+  if (role === undefined) {
+    if (publish === undefined && subscribe === undefined)
+      complain('name', `belongs to a user who has neither a role (${ROLES.join(', ')}) nor filters`)
+  } else {
+    if (publish !== undefined) complain('publish', 'must not be given together with a role')
+    if (subscribe !== undefined) complain('subscribe', 'must not be given together with a role')
+  }
+  if (role === 'device' && site === undefined) complain('role', 'is "device", which also needs its "site"')
+  if (role === 'device' && device === undefined && !isName(user.name))
+    complain('name', `is no name of a device (${NAME_RULE}). Give the device under "device"`)
+  if (site !== undefined && role !== 'device' && role !== 'bridge')
+    complain('site', 'is only for the roles device and bridge')
+  if (device !== undefined && role !== 'device') complain('device', 'is only for the role device')
+}
+
+export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights {
+  const everything = (site: string) => [
+    cropTopic(topicPrefix, { site, device: '+', camera: '+' }),
+    statusTopic(topicPrefix, { site, device: '+' }),
+  ]
+  switch (user.role) {
+    case 'device':
+      return {
+        publish: [`${topicPrefix}/${user.site}/${user.device ?? user.name}/#`],
+        subscribe: [],
+        pages: false,
+      }
+    case 'bridge':
+      return { publish: everything(user.site ?? '+'), subscribe: [], pages: false }
+    case 'subscriber':
+      return { publish: [], subscribe: everything('+'), pages: false }
+    case 'viewer':
+      return { publish: [], subscribe: [], pages: true }
+    case 'admin':
+      return { publish: ['#'], subscribe: ['#'], pages: true }
+    default:
+      return { publish: user.publish ?? [], subscribe: user.subscribe ?? [], pages: false }
+  }
+}
