@@ -28,7 +28,7 @@ interface Outage {
 }
 
 const FULL = { crops: 10_000, perSecond: 200 }
-const SHORT = { crops: 400, perSecond: 100 }
+const SHORT = { crops: 300, perSecond: 150 }
 const RUN_MS_MAX = 10 * 60_000
 const BACK_MS_MAX = 30_000
 /** A pause between two attempts, and the attempt. */
@@ -61,7 +61,7 @@ const OUTAGES: readonly Outage[] = [
     phases: [
       { ms: { full: 20_000, short: 2000 }, fault: some(BUSY, 0.3) },
       {
-        ms: { full: 10_000, short: 2500 },
+        ms: { full: 10_000, short: 1000 },
         fault: all({ status: 409, code: 'OperationAborted' }),
         says: UNREACHABLE,
       },
@@ -71,14 +71,14 @@ const OUTAGES: readonly Outage[] = [
   {
     name: 's3-slow',
     what: 'each answer of S3 takes seconds',
-    phases: [{ ms: { full: 30_000, short: 3000 }, fault: () => ({ slowMs: 900 }) }],
+    phases: [{ ms: { full: 30_000, short: 2000 }, fault: () => ({ slowMs: 900 }) }],
   },
   {
     name: 's3-lost-answer',
     what: 'S3 stores, and its answer is lost: by silence, by a cut, in its middle; then all are',
     phases: [
       { ms: { full: 20_000, short: 2000 }, fault: some(['silent', 'cut', 'truncated'], 0.3) },
-      { ms: { full: 20_000, short: 6000 }, fault: all('silent'), says: UNREACHABLE },
+      { ms: { full: 20_000, short: 1000 }, fault: all('silent'), says: UNREACHABLE },
     ],
   },
   {
@@ -94,7 +94,7 @@ const OUTAGES: readonly Outage[] = [
     name: 's3-vanishes',
     what: 'S3 is gone, then a login page answers for it, a redirect to itself, and nonsense',
     phases: [
-      { ms: { full: 120_000, short: 3000 }, fault: 'refuse', says: UNREACHABLE },
+      { ms: { full: 120_000, short: 2000 }, fault: 'refuse', says: UNREACHABLE },
       { ms: brief, fault: all({ status: 200, page: PAGE }), says: /no S3 store/ },
       { ms: brief, fault: all('redirect'), says: UNREACHABLE },
       { ms: brief, fault: all({ status: 400, page: '\u0000{{{' }), says: UNREACHABLE },
