@@ -69,7 +69,12 @@ async function checkContents(what: string, folder: string): Promise<Finding[]> {
     }
     const holder = holderOf(folder)
     const held = holder === undefined ? '' : `; in use by process ${holder}`
-    findings.push(ok(what, `its books can be read${held}; ${waiting.length === 0 ? 'nothing waits' : waiting.join(', ')}`))
+    findings.push(
+      ok(
+        what,
+        `its books can be read${held}; ${waiting.length === 0 ? 'nothing waits' : waiting.join(', ')}`,
+      ),
+    )
   } catch (error) {
     findings.push(failed(what, error, 'Move the folder away to start with an empty one, and keep it.'))
   }
