@@ -12,6 +12,7 @@ import { dirname } from 'node:path'
 import { setImmediate as breathe } from 'node:timers/promises'
 import { crc32 } from 'node:zlib'
 import { open as openLmdb } from 'lmdb'
+import { bytesFree, RESERVE_BYTES } from './disk-room.ts'
 import { failure } from './errors.ts'
 import {
   BIG,
@@ -305,13 +306,7 @@ class Salvager {
       return salvage
     } catch (error) {
       if (existsSync(this.#path)) for (const path of [fresh, `${fresh}-lock`]) rmSync(path, { force: true })
-      const message = error instanceof Error ? error.message : String(error)
-      if (!/no space|ENOSPC|MDB_MAP_FULL/i.test(message)) throw error
-      throw failure(
-        'DISK_FULL',
-        `The store in ${dirname(this.#path)} is damaged, and there is no room beside it for what can be read of it. Make room (at most ${statSync(this.#path).size} bytes are needed) and start again; nothing was changed.`,
-        error,
-      )
+      throw error
     }
   }
 
@@ -667,6 +662,7 @@ class Counts {
 
 /** The new file. */
 class Target {
+  readonly #path: string
   readonly #root
   readonly #bodies
   readonly #references
@@ -678,6 +674,7 @@ class Target {
   #bytes = 0
 
   constructor(path: string) {
+    this.#path = path
     this.#root = openLmdb<Uint8Array, string>({
       path,
       encoding: 'binary',
@@ -718,6 +715,12 @@ class Target {
   }
 
   async flush(): Promise<void> {
+    // Beforehand: on a full disk lmdb may end the process (disk-room.ts). Pages may be half empty.
+    if (bytesFree(dirname(this.#path)) < 2 * this.#bytes + RESERVE_BYTES)
+      throw failure(
+        'DISK_FULL',
+        `The store in ${dirname(this.#path)} is damaged, and the disk has no room for a copy of what can be read. Make room (as much as the store's file has is enough) and start again; nothing was changed.`,
+      )
     const batch = this.#batch
     this.#batch = []
     this.#bytes = 0
