@@ -3,6 +3,7 @@ import { certs } from './commands/certs.ts'
 import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
+import { doctor } from './commands/doctor.ts'
 import { forget } from './commands/forget.ts'
 import { link } from './commands/link.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
@@ -18,6 +19,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   broker,
   subscriber,
   config,
+  doctor,
   queue,
   quarantine,
   forget,

@@ -88,6 +88,13 @@ export function readClientFiles(
   return { ca, cert, key }
 }
 
+/** Of the certificates that this process shows: the file, and until when the one last read from it is valid, ms. */
+const validUntil = new Map<string, number>()
+
+export function certificatesRead(): ReadonlyMap<string, number> {
+  return validUntil
+}
+
 function readIdentity(certFile: string, keyFile: string, where: string): Identity {
   const cert = readNamedFile(certFile, `${where}.certFile`).toString()
   const key = readNamedFile(keyFile, `${where}.keyFile`).toString()
@@ -109,7 +116,9 @@ function readIdentity(certFile: string, keyFile: string, where: string): Identit
       'CONFIG_INVALID',
       `The key ${keyFile} does not belong to the certificate ${certFile} (${where}). Name the two files that were made together.`,
     )
-  return { cert, key, validUntilMs: certificate.validToDate.getTime() }
+  const validUntilMs = certificate.validToDate.getTime()
+  validUntil.set(certFile, validUntilMs)
+  return { cert, key, validUntilMs }
 }
 
 function readAuthority(file: string, key: string): string {

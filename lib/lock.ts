@@ -118,3 +118,9 @@ function startTime(pid: number): string | undefined {
     return undefined // no /proc on this system: the process number alone decides
   }
 }
+
+/** The process that holds a folder now, for people; undefined where none does. */
+export function holderOf(folder: string): number | undefined {
+  const holder = readHolder(join(folder, 'lock'))
+  return holder && isAlive(holder) ? holder.pid : undefined
+}

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { certificatesRead } from './certificates.ts'
 import type { Books, Queue, Store } from './queue.ts'
 
 export type { Counter, Gauge, Histogram, Registry } from 'prom-client'
@@ -32,6 +33,15 @@ export function openMetrics(program: string): Registry {
       if (bytes !== undefined) memory.set({ kind: 'anonymous' }, bytes)
     },
   })
+  gauge(
+    registry,
+    'certificate_valid_until_seconds',
+    'When a certificate that this program shows ends, seconds since 1970',
+    ['file'],
+    (made) => {
+      for (const [file, untilMs] of certificatesRead()) made.set({ file }, untilMs / 1000)
+    },
+  )
   return registry
 }
 
@@ -99,6 +109,8 @@ export function measureQueues(registry: Registry, store: Store): void {
     'How long the oldest message has waited',
     (queue) => queue.oldestAgeMs() / 1000,
   )
+  make('queue_max', 'Messages that may wait', (queue) => queue.bounds.entriesMax)
+  make('queue_bytes_max', 'Bytes of messages that may wait', (queue) => queue.bounds.bytesMax)
   gauge(registry, 'queue_dropped_total', 'Messages lost, by reason', ['queue', 'reason'], (made) => {
     made.reset()
     for (const [name, queue] of store.queues) {

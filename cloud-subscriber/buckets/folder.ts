@@ -16,7 +16,7 @@ export interface FolderOptions {
 }
 
 /** Temporary names live here, not beside the objects, so that a crash leaves its rest in one place. */
-const INCOMING = '.incoming'
+export const INCOMING = '.incoming'
 /** What is older was left by a run that is over. */
 const INCOMING_AGE_MS_MAX = 10 * 60_000
 /** Memory that both threads see, for the bodies on their way. What does not fit for now takes a buffer of its own. */

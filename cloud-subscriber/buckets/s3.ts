@@ -69,6 +69,8 @@ const CORS_ID = 'sightline-read'
 const LIFECYCLE_ID = 'sightline-'
 /** S3's own limit for a bucket. */
 const LIFECYCLE_RULES_MAX = 1000
+/** Not built, not allowed, or not in the form that this store knows. */
+const NO_RULES: ReadonlySet<number> = new Set([400, 403, 405, 501])
 
 export class S3Bucket implements Bucket {
   readonly description: string
@@ -223,17 +225,7 @@ export class S3Bucket implements Bucket {
     this.#assertOpen()
     const Bucket = this.#options.bucket
     try {
-      const { Rules, TransitionDefaultMinimumObjectSize } = await this.#client
-        .send(new GetBucketLifecycleConfigurationCommand({ Bucket }), { abortSignal: signal })
-        .catch((error: unknown) => {
-          if (error instanceof S3ServiceException && error.name === 'NoSuchLifecycleConfiguration')
-            return { Rules: [], TransitionDefaultMinimumObjectSize: undefined }
-          throw error
-        })
-      const present = Rules ?? []
-      const ours = present.filter(
-        (rule) => rule.ID === lifecycleId(prefixOf(rule)) && this.#isSite(prefixOf(rule)),
-      )
+      const { present, ours, TransitionDefaultMinimumObjectSize } = await this.#lifecycle(signal)
       const prefixes = new Set([
         ...ours.map(prefixOf),
         ...[...sites].map((site) => `${this.#prefix}${site}/`),
@@ -259,10 +251,39 @@ export class S3Bucket implements Bucket {
           ))
       return true
     } catch (error) {
-      // Not built, not allowed, or not in the form that this store knows.
-      if ([400, 403, 405, 501].includes(statusOf(error) ?? 0)) return false
+      if (NO_RULES.has(statusOf(error) ?? 0)) return false
       throw this.#failure(error, signal)
     }
+  }
+
+  /** Our own rules as they are; undefined where this store has none, or does not let us see them. */
+  async expiryRules(
+    signal?: AbortSignal,
+  ): Promise<{ prefix: string; days: number | undefined }[] | undefined> {
+    this.#assertOpen()
+    try {
+      const { ours } = await this.#lifecycle(signal)
+      return ours.map((rule) => ({ prefix: prefixOf(rule), days: rule.Expiration?.Days }))
+    } catch (error) {
+      if (NO_RULES.has(statusOf(error) ?? 0)) return undefined
+      throw this.#failure(error, signal)
+    }
+  }
+
+  async #lifecycle(signal: AbortSignal | undefined) {
+    const { Rules: present = [], TransitionDefaultMinimumObjectSize } = await this.#client
+      .send(new GetBucketLifecycleConfigurationCommand({ Bucket: this.#options.bucket }), {
+        abortSignal: signal,
+      })
+      .catch((error: unknown) => {
+        if (error instanceof S3ServiceException && error.name === 'NoSuchLifecycleConfiguration')
+          return { Rules: [], TransitionDefaultMinimumObjectSize: undefined }
+        throw error
+      })
+    const ours = present.filter(
+      (rule) => rule.ID === lifecycleId(prefixOf(rule)) && this.#isSite(prefixOf(rule)),
+    )
+    return { present, ours, TransitionDefaultMinimumObjectSize }
   }
 
   /** Whether a prefix of a rule is one that we make: our own and a single name. */

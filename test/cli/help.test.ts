@@ -18,6 +18,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   broker: ['--config'],
   subscriber: ['--config'],
   config: ['--for'],
+  doctor: ['--config', '--json'],
   queue: ['--max', '--json'],
   quarantine: ['--max', '--json', '--out', '--all'],
   forget: ['--device', '--camera', '--day', '--id', '--config', '--dry-run', '--yes'],

@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test as Tap } from 'tap'
+import { parse } from 'yaml'
+import { openMeters } from '../../device/meters.ts'
+import { openMetrics } from '../../lib/metrics.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import { cropFilter, TOPIC_PREFIX_DEFAULT } from '../../wire/topics.ts'
 import { storedKeys } from '../kit/bucket-folder.ts'
@@ -72,6 +75,42 @@ class Publisher {
     }
     this.sentAgain += inFlight.size
   }
+}
+
+const DOCS = join(import.meta.dirname, '..', '..', 'docs')
+
+/** Alerts and documentation name exactly the metrics that the programs have. */
+async function checkWhatIsWatched(t: Tap, programs: readonly Program[]): Promise<void> {
+  const device = openMetrics('device')
+  openMeters(device, () => ({ entries: 0, bytes: 0 }))
+  const texts = [
+    await device.metrics(),
+    ...(await Promise.all(programs.map(async ({ http }) => (await fetch(new URL('/metrics', http))).text()))),
+  ]
+  const exposed = new Set(
+    texts.flatMap((text) =>
+      [...text.matchAll(/^# TYPE (sightline_\w+) /gm)].map(([, name]) => name as string),
+    ),
+  )
+  const { groups } = parse(readFileSync(join(DOCS, 'alerts.yml'), 'utf8')) as {
+    groups: { rules: { alert: string; expr: string; annotations: { summary: string; action: string } }[] }[]
+  }
+  const rules = groups.flatMap((group) => group.rules)
+  t.ok(rules.length >= 10)
+  for (const { alert, expr, annotations } of rules) {
+    t.match(annotations, { summary: /\w/, action: /\w/ }, alert)
+    for (const [name] of expr.matchAll(/sightline_\w+/g)) t.ok(exposed.has(name), `${alert}: ${name}`)
+  }
+  // In a row of the table the later names are cut to what differs: `sightline_queue_accepted_total`, `_dropped_total`.
+  const documented = new Set<string>()
+  for (const row of readFileSync(join(DOCS, 'operations.md'), 'utf8').matchAll(/^\| (`sightline_.*?) \|/gm)) {
+    const [first = '', ...rest] = [...(row[1] as string).matchAll(/`(\w+)`/g)].map(
+      ([, name]) => name as string,
+    )
+    const [stem = ''] = /^sightline_[a-z]+/.exec(first) ?? []
+    for (const name of [first, ...rest]) documented.add(name.startsWith('_') ? stem + name : name)
+  }
+  t.strictSame([...documented].sort(), [...exposed].sort(), 'docs/operations.md lists every metric')
 }
 
 t.test(
@@ -146,6 +185,8 @@ t.test(
     t.ok(uplink.accepted <= CROPS + publisher.sentAgain, 'sent again is counted again')
     t.ok(inbox.accepted >= CROPS, 'the inbox is always on disk')
     t.equal(quarantine.accepted, 0)
+
+    await checkWhatIsWatched(t, [edge, cloud, subscriber])
 
     const { checks } = await subscriber.health()
     t.match(checks, { broker: 'connected', bucket: 'ok', inbox: '0 waiting' })

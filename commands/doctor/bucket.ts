@@ -1,0 +1,196 @@
+import { randomBytes } from 'node:crypto'
+import { readdirSync, rmdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { type Bucket, CACHE_REVALIDATE, type ObjectToStore } from '../../cloud-subscriber/buckets/bucket.ts'
+import { INCOMING } from '../../cloud-subscriber/buckets/folder.ts'
+import { openBucket } from '../../cloud-subscriber/buckets/open.ts'
+import type { S3Bucket } from '../../cloud-subscriber/buckets/s3.ts'
+import type { SubscriberConfig } from '../../cloud-subscriber/config.ts'
+import { type Finding, fail, failed, ok, skip, timed, warn } from './finding.ts'
+import { checkFolder, freeSpace, makeFolder } from './folders.ts'
+
+/** The bucket, with a small object that the gallery does not show: written, read, compared, deleted. */
+
+export const BUCKET_MS_MAX = 90_000
+const WHAT = 'bucket'
+const GET_MS_MAX = 10_000
+const DAY_MS = 86_400_000
+/** Signatures of S3 fail beyond 15 minutes; a Date header has whole seconds. */
+const CLOCK_WARN_S = 5
+const CLOCK_FAIL_S = 300
+
+export async function checkBucket(config: SubscriberConfig, signal: AbortSignal): Promise<Finding[]> {
+  const { bucket } = config
+  try {
+    if (bucket.type === 's3') return await tryBucket(config, signal)
+    const what = `bucket ${bucket.path}`
+    const findings = await checkFolder(what, bucket.path, 'bucket.path')
+    if (findings.some(({ level }) => level === 'FAIL')) return findings
+    const path = resolve(bucket.path)
+    using _made = makeFolder(path)
+    const isNew = readdirSync(path).length === 0
+    const tried = await tryBucket(config, signal)
+    if (isNew) removeIncoming(path)
+    const remarks = findings.filter(({ level }) => level !== 'ok')
+    return [...remarks, freeSpace(what, path, 0), ...tried]
+  } catch (error) {
+    return [failed(WHAT, error, 'Correct "bucket" in the configuration.')]
+  }
+}
+
+function removeIncoming(path: string): void {
+  try {
+    rmdirSync(join(path, INCOMING))
+  } catch {
+    // a subscriber has just begun to write
+  }
+}
+
+async function tryBucket(config: SubscriberConfig, signal: AbortSignal): Promise<Finding[]> {
+  // As private: a public one would have its policy written.
+  await using bucket = await openBucket({ ...config, bucket: { ...config.bucket, publicRead: false } })
+  const { description } = bucket
+  const object: ObjectToStore = {
+    key: `gallery/doctor-${randomBytes(8).toString('hex')}.json`,
+    body: Buffer.from(JSON.stringify({ from: 'sightline doctor', at: new Date().toISOString() })),
+    contentType: 'application/json',
+    cacheControl: CACHE_REVALIDATE,
+  }
+  const findings: Finding[] = []
+  const written = await timed(async () => {
+    await bucket.create(object, signal)
+    await bucket.sync()
+  })
+  let times = `written in ${written.ms} ms`
+  try {
+    const read = await timed(() => bucket.read(object.key, signal))
+    times += `, read in ${read.ms} ms`
+    if (!read.value || !Buffer.from(read.value).equals(Buffer.from(object.body)))
+      findings.push(
+        fail(
+          WHAT,
+          `${description}: what was written reads back differently, or not at all`,
+          'Is there a cache or a proxy in between? "bucket.endpoint" must be the store itself.',
+        ),
+      )
+    if (config.bucket.type === 's3')
+      findings.push(...(await checkS3(bucket as S3Bucket, object.key, config, signal)))
+  } finally {
+    const removed = await timed(() => bucket.remove([object.key]))
+    times += `, deleted in ${removed.ms} ms`
+  }
+  if ((await bucket.read(object.key, signal)) !== undefined)
+    findings.push(
+      warn(
+        WHAT,
+        `${description}: ${object.key} is still there after it was deleted`,
+        'Does the store, or what stands before it, answer late? "retention" needs deletes that work.',
+      ),
+    )
+  return [ok(WHAT, `${description}: ${times}`), ...findings]
+}
+
+async function checkS3(
+  bucket: S3Bucket,
+  key: string,
+  config: SubscriberConfig,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  return [
+    ok(
+      'conditional writes',
+      bucket.conditionalWrites
+        ? 'the store knows If-None-Match: nothing is written twice'
+        : 'the store does not know If-None-Match: a crop that comes twice is written twice, the same',
+    ),
+    await checkRules(bucket, config, signal),
+    ...(await checkReaders(bucket, key, config, signal)),
+  ]
+}
+
+/** Read, and not set: that is the subscriber's. */
+async function checkRules(
+  bucket: S3Bucket,
+  { retention }: SubscriberConfig,
+  signal: AbortSignal,
+): Promise<Finding> {
+  const what = 'lifecycle rules'
+  const rules = await bucket.expiryRules(signal)
+  if (!rules)
+    return ok(what, 'this store has none, or does not let us see them: the subscriber sweeps every hour')
+  if (rules.length === 0) return ok(what, 'none of ours yet: the subscriber makes one for each site')
+  const days = Number.isFinite(retention.ageMax) ? Math.ceil(retention.ageMax / DAY_MS) : undefined
+  const others = rules.filter((rule) => rule.days !== days)
+  const found = `${rules.length} of ours: ${[...new Set(rules.map((rule) => `${rule.days} days`))].join(', ')}`
+  if (others.length === 0) return ok(what, found)
+  return warn(
+    what,
+    `${found}; "retention.ageMax" says ${days === undefined ? 'forever' : `${days} days`}`,
+    'The subscriber corrects them within the hour. If it runs longer than that, its log says why it cannot.',
+  )
+}
+
+/** Asked without credentials, as a stranger would. */
+async function checkReaders(
+  bucket: Bucket,
+  key: string,
+  { bucket: { publicRead } }: SubscriberConfig,
+  signal: AbortSignal,
+): Promise<Finding[]> {
+  const what = 'public read'
+  const findings: Finding[] = []
+  const store = new URL((await bucket.signedUrl?.(key, 60)) ?? bucket.url(key))
+  store.search = ''
+  let asked = false
+  for (const address of new Set([store.href, bucket.url(key)])) {
+    const { host } = new URL(address)
+    const sentMs = Date.now()
+    const answer = await fetch(address, {
+      redirect: 'manual',
+      signal: AbortSignal.any([signal, AbortSignal.timeout(GET_MS_MAX)]),
+    }).catch(() => undefined)
+    await answer?.body?.cancel()
+    if (!answer) {
+      findings.push(
+        publicRead
+          ? fail(what, `${host} does not answer`, 'Correct "bucket.publicUrl" or the network.')
+          : skip(what, `${host} does not answer to who has no credentials`),
+      )
+      continue
+    }
+    if (!asked) findings.push(...compareClocks(host, answer.headers.get('date'), (sentMs + Date.now()) / 2))
+    asked = true
+    findings.push(judge(what, host, answer.status, publicRead))
+  }
+  return findings
+}
+
+function judge(what: string, host: string, status: number, publicRead: boolean): Finding {
+  const isOpen = status === 200
+  if (isOpen === publicRead)
+    return ok(what, isOpen ? `everyone may read, as configured (${host})` : `no (${host} answers ${status})`)
+  return isOpen
+    ? fail(
+        what,
+        `everyone can read from ${host}, and "bucket.publicRead" is false`,
+        'Take the policy or the ACL away that opens the bucket, now; or, if everyone may see every crop, set "bucket.publicRead: true".',
+      )
+    : fail(
+        what,
+        `"bucket.publicRead" is true, and ${host} answers ${status} to who has no credentials`,
+        'The subscriber opens the bucket when it starts. If it has, look for "Block public access", or at what "bucket.publicUrl" leads to.',
+      )
+}
+
+export function compareClocks(host: string, date: string | null, atMs: number): Finding[] {
+  const what = 'clock and bucket'
+  const theirsMs = Date.parse(date ?? '')
+  if (Number.isNaN(theirsMs)) return [skip(what, `${host} does not say what time it is`)]
+  // Cut to seconds: half a second later, on average.
+  const apartS = Math.round((atMs - theirsMs - 500) / 1000)
+  if (Math.abs(apartS) <= CLOCK_WARN_S) return [ok(what, `at most ${CLOCK_WARN_S} s apart`)]
+  const found = `this clock is ${Math.abs(apartS)} s ${apartS > 0 ? 'ahead of' : 'behind'} ${host}`
+  if (Math.abs(apartS) <= CLOCK_FAIL_S)
+    return [warn(what, found, 'Have the clock kept by NTP: crops are filed by it.')]
+  return [fail(what, found, 'Set the clock, best with NTP: S3 refuses requests whose time is wrong.')]
+}

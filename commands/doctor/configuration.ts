@@ -1,0 +1,42 @@
+import { type BrokerConfig, brokerSchema, checkBrokerConfig } from '../../broker/config.ts'
+import {
+  checkSubscriberConfig,
+  type SubscriberConfig,
+  subscriberSchema,
+} from '../../cloud-subscriber/config.ts'
+import { checkDeviceConfig, type DeviceConfig, deviceSchema } from '../../device/config.ts'
+import { loadConfig } from '../../lib/config.ts'
+import { programOf } from '../config-check.ts'
+
+/** A configuration file and whose it is. */
+export type Configuration = { readonly file: string } & (
+  | { readonly program: 'device'; readonly config: DeviceConfig }
+  | { readonly program: 'broker'; readonly config: BrokerConfig }
+  | { readonly program: 'subscriber'; readonly config: SubscriberConfig }
+)
+
+/** Errors: those of loadConfig, CONFIG_UNSAFE_LISTENER, USAGE. */
+export function loadConfiguration(file: string, env: NodeJS.ProcessEnv | undefined): Configuration {
+  switch (programOf(file)) {
+    case 'broker': {
+      const config = loadConfig(brokerSchema, { file, env })
+      checkBrokerConfig(config)
+      return { file, program: 'broker', config }
+    }
+    case 'subscriber': {
+      const config = loadConfig(subscriberSchema, { file, env })
+      checkSubscriberConfig(config)
+      return { file, program: 'subscriber', config }
+    }
+    default: {
+      const config = loadConfig(deviceSchema, { file, env })
+      checkDeviceConfig(config)
+      return { file, program: 'device', config }
+    }
+  }
+}
+
+/** As its metrics name it. */
+export function nameOf({ program, config }: Configuration): string {
+  return program === 'device' ? 'device' : config.name
+}

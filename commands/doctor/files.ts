@@ -1,0 +1,200 @@
+import { X509Certificate } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
+import { readServerFiles } from '../../lib/certificates.ts'
+import { readNamedFile, readSecret } from '../../lib/config.ts'
+import { failure } from '../../lib/errors.ts'
+import { readUsers } from '../../lib/users.ts'
+import type { Configuration } from './configuration.ts'
+import { type Finding, fail, failed, ok, warn } from './finding.ts'
+
+/** Files that a configuration names: certificates, keys, passwords, users. */
+
+const DAY_MS = 86_400_000
+const EXPIRES_SOON_DAYS = 30
+/** Permissions of others, and of group and others. */
+const OTHERS = 0o007
+const GROUP_AND_OTHERS = 0o077
+
+interface Pair {
+  /** The key that names the files. */
+  readonly where: string
+  readonly certFile?: string
+  readonly keyFile?: string
+  readonly authorities: readonly { readonly key: string; readonly file: string | undefined }[]
+}
+
+interface Secret {
+  readonly owner: string
+  readonly password?: string
+  readonly passwordFile?: string
+}
+
+export function checkFiles(configuration: Configuration, nowMs = Date.now()): Finding[] {
+  const { file, config } = configuration
+  const secrets = secretsOf(configuration)
+  const findings: Finding[] = []
+  if (secrets.some(({ password }) => password !== undefined)) findings.push(...secrecy(file, OTHERS))
+  for (const pair of pairsOf(configuration)) findings.push(...checkPair(pair, nowMs))
+  for (const secret of secrets) if (secret.passwordFile !== undefined) findings.push(...checkSecret(secret))
+  if (config.http.usersFile !== undefined) findings.push(...checkUsers(config.http.usersFile, new Set()))
+  if (configuration.program === 'broker' && configuration.config.usersFile !== undefined) {
+    const taken = new Set(configuration.config.users.map(({ name }) => name))
+    findings.push(...checkUsers(configuration.config.usersFile, taken))
+  }
+  return findings
+}
+
+function pairsOf({ program, config }: Configuration): Pair[] {
+  const client = (where: string, it: { caFile?: string; certFile?: string; keyFile?: string }) => ({
+    where,
+    certFile: it.certFile,
+    keyFile: it.keyFile,
+    authorities: [{ key: `${where}.caFile`, file: it.caFile }],
+  })
+  const pairs: Pair[] =
+    program === 'broker'
+      ? [
+          ...config.listeners.flatMap(({ tls }, at) => {
+            const where = `listeners.${at}.tls`
+            const authorities = [{ key: `${where}.clientCaFile`, file: tls?.clientCaFile }]
+            return tls ? [{ where, ...tls, authorities }] : []
+          }),
+          ...config.bridges.map((bridge, at) => client(`bridges.${at}`, bridge)),
+        ]
+      : [client('broker', config.broker)]
+  if (config.http.tls) pairs.push({ where: 'http.tls', ...config.http.tls, authorities: [] })
+  return pairs
+}
+
+function secretsOf({ program, config }: Configuration): Secret[] {
+  return program === 'broker'
+    ? [
+        ...config.users.map((user) => ({ ...user, owner: `user "${user.name}"` })),
+        ...config.bridges.map((bridge) => ({ ...bridge, owner: `bridge "${bridge.name}"` })),
+      ]
+    : [{ ...config.broker, owner: '"broker"' }]
+}
+
+function checkPair({ where, certFile, keyFile, authorities }: Pair, nowMs: number): Finding[] {
+  const findings: Finding[] = []
+  for (const { key, file } of authorities)
+    if (file !== undefined)
+      findings.push(
+        checked(`certificate ${file}`, () =>
+          validity(`certificate ${file}`, parse(file, key), `${key}, of an authority`, nowMs),
+        ),
+      )
+  if (certFile === undefined && keyFile === undefined) return findings
+  const what = `certificate ${certFile ?? where}`
+  if (certFile === undefined || keyFile === undefined)
+    return [
+      ...findings,
+      fail(
+        what,
+        `${where} names a ${certFile === undefined ? 'key and no certificate' : 'certificate and no key'}`,
+        'Name both "certFile" and "keyFile", or neither.',
+      ),
+    ]
+  findings.push(
+    checked(what, () => {
+      readServerFiles({ certFile, keyFile }, where, 0) // whether they fit; how long they are valid is said below
+      return validity(what, parse(certFile, `${where}.certFile`), where, nowMs)
+    }),
+    ...secrecy(keyFile, OTHERS),
+  )
+  return findings
+}
+
+function checked(what: string, check: () => Finding): Finding {
+  try {
+    return check()
+  } catch (error) {
+    return failed(what, error, 'Correct the file, or the key that names it.')
+  }
+}
+
+function parse(file: string, key: string): X509Certificate {
+  const pem = readNamedFile(file, key)
+  try {
+    return new X509Certificate(pem)
+  } catch (error) {
+    throw failure(
+      'CONFIG_INVALID',
+      `The file ${file} holds no certificate. Name one in PEM form under "${key}".`,
+      error,
+    )
+  }
+}
+
+function validity(what: string, { validFromDate, validToDate }: X509Certificate, of: string, nowMs: number) {
+  const until = validToDate.toISOString().slice(0, 10)
+  const days = Math.floor((validToDate.getTime() - nowMs) / DAY_MS)
+  if (validToDate.getTime() <= nowMs)
+    return fail(
+      what,
+      `expired on ${until} (${of})`,
+      'Renew it; "sightline certs renew" does, where it is from there. Nobody who checks it connects.',
+    )
+  if (validFromDate.getTime() > nowMs)
+    return fail(
+      what,
+      `is not valid before ${validFromDate.toISOString()} (${of})`,
+      "Is this machine's clock right? If it is, wait, or make the certificate again.",
+    )
+  if (days < EXPIRES_SOON_DAYS)
+    return warn(
+      what,
+      `expires on ${until}, in ${days} ${days === 1 ? 'day' : 'days'} (${of})`,
+      'Renew it before that; "sightline certs renew" does, where it is from there.',
+    )
+  return ok(what, `valid until ${until}, ${days} days (${of})`)
+}
+
+/** A warn where a file with a secret in it may be read by whom it does not concern. */
+function secrecy(file: string, forbidden: number): Finding[] {
+  const mode = (statSync(file, { throwIfNoEntry: false })?.mode ?? 0) & 0o777
+  if ((mode & forbidden) === 0) return []
+  const who = forbidden === OTHERS ? 'every user of this machine' : 'other users of this machine'
+  return [
+    warn(
+      `secret ${file}`,
+      `${who} may open it (mode ${mode.toString(8).padStart(3, '0')})`,
+      `Leave it to its owner, the user that the program runs as: chmod 600 ${file}`,
+    ),
+  ]
+}
+
+function checkSecret({ owner, password, passwordFile }: Secret): Finding[] {
+  const what = `password file ${passwordFile}`
+  const readable = checked(what, () => {
+    const secret = readSecret(owner, { password, passwordFile })
+    return secret === ''
+      ? fail(what, `is empty (${owner})`, 'Write the password into it, on one line.')
+      : ok(what, `readable (${owner})`)
+  })
+  return [readable, ...secrecy(passwordFile as string, OTHERS)]
+}
+
+function checkUsers(file: string, taken: ReadonlySet<string>): Finding[] {
+  const what = `users ${file}`
+  const list = checked(what, () => {
+    const { users } = readUsers(file, taken)
+    if (users.length > 0) return ok(what, `${users.length} ${users.length === 1 ? 'user' : 'users'}`)
+    return warn(
+      what,
+      'names nobody',
+      `Nobody can log in. Add one: sightline users add ${file} NAME --role ROLE`,
+    )
+  })
+  return [list, ...secrecy(file, GROUP_AND_OTHERS)]
+}
+
+/** PEM of what a client trusts and shows, for the connections that are tried. What is wrong with it is said by checkFiles. */
+export function credentialsOf(it: {
+  readonly caFile?: string
+  readonly certFile?: string
+  readonly keyFile?: string
+}) {
+  const read = (file: string | undefined) => (file === undefined ? undefined : readFileSync(file, 'utf8'))
+  return { ca: read(it.caFile), cert: read(it.certFile), key: read(it.keyFile) }
+}

@@ -1,0 +1,213 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { get as getHttp, type RequestOptions } from 'node:http'
+import { get as getHttps } from 'node:https'
+import { createServer } from 'node:net'
+import { basename } from 'node:path'
+import { systemCode } from '../../lib/errors.ts'
+import { listenFailure } from '../../lib/http.ts'
+import { printable } from '../table.ts'
+import { type Configuration, nameOf } from './configuration.ts'
+import { type Finding, fail, failed, ok, skip, warn } from './finding.ts'
+
+/** Ports that a program listens on: free, its own, or somebody else's. */
+
+const ANSWER_MS_MAX = 3000
+const ANSWER_BYTES_MAX = 1024 * 1024
+
+interface Listening {
+  readonly host: string
+  readonly port: number
+  /** Where it is set. */
+  readonly key: string
+}
+
+/** A Sightline program that answers at the address that a configuration has under `http`. */
+export interface Running {
+  readonly ok: boolean
+  /** Absent where it tells them only to who logs in. */
+  readonly checks: Readonly<Record<string, unknown>>
+  /** As its metrics have it; undefined where it does not tell. */
+  readonly name: string | undefined
+}
+
+export function listeningOf({ program, config }: Configuration): Listening[] {
+  const { host, port } = config.http
+  return [
+    ...(program === 'broker'
+      ? config.listeners.map((it, at) => ({ host: it.host, port: it.port, key: `listeners.${at}` }))
+      : []),
+    { host, port, key: 'http' },
+  ]
+}
+
+/** Whether two ask for the same port at an address that they share. */
+export function collide(a: Listening, b: Listening): boolean {
+  const everywhere = (host: string) => host === '0.0.0.0' || host === '::'
+  return a.port !== 0 && a.port === b.port && (a.host === b.host || everywhere(a.host) || everywhere(b.host))
+}
+
+/** @param others what other configurations want */
+export async function checkPorts(
+  configuration: Configuration,
+  running: Running | undefined,
+  others: readonly (Listening & { readonly file: string })[],
+): Promise<Finding[]> {
+  const findings: Finding[] = []
+  const wanted = listeningOf(configuration)
+  const isOurs = running && (running.name === undefined || running.name === nameOf(configuration))
+  for (const [at, listening] of wanted.entries()) {
+    const { host, port, key } = listening
+    const what = `port ${host}:${port}`
+    const rival =
+      others.find((other) => collide(listening, other))?.file ??
+      wanted.slice(0, at).find((other) => collide(listening, other))?.key
+    if (rival !== undefined) {
+      findings.push(fail(what, `${rival} wants it too`, `Choose another port under "${key}" in one of them.`))
+      continue
+    }
+    findings.push(await checkPort(listening, what, running, isOurs === true))
+  }
+  if (isOurs) findings.push(...health(configuration, running))
+  return findings
+}
+
+async function checkPort(
+  { host, port, key }: Listening,
+  what: string,
+  running: Running | undefined,
+  isOurs: boolean,
+): Promise<Finding> {
+  if (port === 0) return skip(what, 'any free port is taken at the start')
+  const error = await tryToListen(host, port)
+  if (error === undefined) return ok(what, 'free')
+  if (systemCode(error) !== 'EADDRINUSE')
+    return failed(what, listenFailure(error, host, port, key), `Choose another address under "${key}".`)
+  const holder = holderOfPort(port)
+  const whose = holder === undefined ? 'a process that this user may not see' : holder
+  if (isOurs) return ok(what, `in use by this program, which runs: ${whose}`)
+  const program = key === 'http' ? running?.name : undefined
+  const found =
+    program === undefined
+      ? `in use by ${whose}`
+      : `in use by the Sightline program "${printable(program)}": ${whose}`
+  const look = holder === undefined ? ` To see whose it is: sudo ss -ltnp sport = :${port}` : ''
+  return fail(what, found, `Stop that program, or choose another port under "${key}".${look}`)
+}
+
+/** @returns why it is not to be had */
+function tryToListen(host: string, port: number): Promise<Error | undefined> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', resolve)
+    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(undefined)))
+  })
+}
+
+function health(configuration: Configuration, { ok: isWell, checks }: Running): Finding[] {
+  const what = `running ${configuration.program}`
+  const said = Object.entries(checks)
+    .map(([name, state]) => `${name}: ${state}`)
+    .join('; ')
+  const found = said === '' ? 'it tells more only to who logs in' : printable(said)
+  if (isWell) return [ok(what, found)]
+  return [warn(what, found, 'It runs, and something that it needs is away. Its log says since when and why.')]
+}
+
+/** Asks whoever listens at the address under `http`. @returns undefined where that is no Sightline program */
+export async function whoRuns({ config }: Configuration): Promise<Running | undefined> {
+  const { host, port, tls } = config.http
+  if (port === 0) return undefined
+  try {
+    const options = {
+      host: host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host,
+      port,
+      // Whom we ask has shown our own file: it stands for itself, whatever name and authority it has.
+      ...(tls
+        ? {
+            ca: readFileSync(tls.certFile),
+            allowPartialTrustChain: true,
+            checkServerIdentity: () => undefined,
+          }
+        : {}),
+    }
+    const { ok, checks } = JSON.parse(
+      await ask({ ...options, path: '/healthz' }, tls !== undefined),
+    ) as Running
+    if (typeof ok !== 'boolean') return undefined
+    const metrics = await ask({ ...options, path: '/metrics' }, tls !== undefined)
+    const name = /^sightline_memory_bytes\{[^}]*program="([^"]*)"/m.exec(metrics)?.[1]
+    return { ok, checks: checks ?? {}, name }
+  } catch {
+    return undefined // nothing, or something else, answers there
+  }
+}
+
+function ask(options: RequestOptions, secure: boolean): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const request = (secure ? getHttps : getHttp)({ ...options, agent: false }, (answer) => {
+      let text = ''
+      answer.setEncoding('utf8')
+      answer.on('data', (chunk: string) => {
+        text += chunk
+        if (text.length > ANSWER_BYTES_MAX) request.destroy(new Error('too long an answer'))
+      })
+      answer.on('end', () => resolve(text))
+      answer.on('error', reject)
+    })
+    request.setTimeout(ANSWER_MS_MAX, () => request.destroy(new Error('no answer')))
+    request.on('error', reject)
+  })
+}
+
+/** The process that listens on a port, out of /proc: `process 123 (node main.ts)`. Only own processes, unless one is root. */
+function holderOfPort(port: number): string | undefined {
+  const inodes = new Set(['/proc/net/tcp', '/proc/net/tcp6'].flatMap((table) => listeners(table, port)))
+  if (inodes.size === 0) return undefined
+  for (const pid of names('/proc')) {
+    if (!/^\d+$/.test(pid)) continue
+    for (const fd of names(`/proc/${pid}/fd`)) {
+      try {
+        if (inodes.has(readlinkSync(`/proc/${pid}/fd/${fd}`))) return `process ${pid} (${commandOf(pid)})`
+      } catch {
+        // closed meanwhile
+      }
+    }
+  }
+  return undefined
+}
+
+/** Sockets in state LISTEN (0A) on a port, as links in /proc name them. */
+function listeners(table: string, port: number): string[] {
+  const wanted = port.toString(16).toUpperCase().padStart(4, '0')
+  let text: string
+  try {
+    text = readFileSync(table, 'utf8')
+  } catch {
+    return [] // no /proc on this system
+  }
+  return text.split('\n').flatMap((line) => {
+    const [, local, , state, , , , , , inode] = line.trim().split(/\s+/)
+    return state === '0A' && local?.endsWith(`:${wanted}`) ? [`socket:[${inode}]`] : []
+  })
+}
+
+function names(folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
+}
+
+/** The program and its script, and not what else stands on a command line: that may be secret. */
+function commandOf(pid: string): string {
+  try {
+    const [program = '', ...rest] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+    const script = rest.find((argument) => /\.[cm]?[jt]s$|\.py$/.test(argument))
+    return printable(
+      [program, ...(script === undefined ? [] : [script])].map((path) => basename(path)).join(' '),
+    )
+  } catch {
+    return 'ended meanwhile'
+  }
+}

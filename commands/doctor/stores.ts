@@ -1,0 +1,69 @@
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { holderOf } from '../../lib/lock.ts'
+import { STORE_FILE } from '../../lib/queue.ts'
+import { StoreView } from '../../lib/store-view.ts'
+import { ago, printable, size } from '../table.ts'
+import { type Finding, fail, failed, ok, warn } from './finding.ts'
+import { checkFolder, freeSpace } from './folders.ts'
+
+/** A program's store: who has it, and what waits in it. */
+
+export interface StoreToCheck {
+  readonly folder: string
+  /** Where it is set. */
+  readonly key: string
+  /** What the bounds of its queues allow. */
+  readonly bytesMax: number
+}
+
+/** A program's store: its folder, who has it, what waits. */
+export async function checkStore({ folder, key, bytesMax }: StoreToCheck): Promise<Finding[]> {
+  const what = `store ${folder}`
+  const findings = await checkFolder(what, folder, key)
+  if (findings.some(({ level }) => level === 'FAIL')) return findings
+  const file = join(folder, STORE_FILE)
+  const fileBytes = statSync(file, { throwIfNoEntry: false })?.size
+  findings.push(freeSpace(what, folder, Math.max(0, bytesMax - (fileBytes ?? 0))))
+  if (fileBytes === undefined) findings.push(ok(what, 'empty: nothing was stored yet'))
+  else findings.push(...(await checkContents(what, folder)))
+  return findings
+}
+
+async function checkContents(what: string, folder: string): Promise<Finding[]> {
+  const findings: Finding[] = []
+  try {
+    await using store = StoreView.open(folder)
+    const waiting: string[] = []
+    for (const { name, books, bytes, oldestAtMs } of store.queues()) {
+      const { accepted, forwarded, pending, dropped } = books
+      const queue = printable(name)
+      const lost = Object.values(dropped).reduce((sum, count) => sum + count, 0)
+      if (accepted !== forwarded + pending + lost)
+        findings.push(
+          fail(
+            what,
+            `the books of ${queue} do not balance: ${accepted} accepted, ${forwarded} forwarded, ${pending} pending, ${lost} dropped`,
+            'This is a fault of Sightline or of the disk: keep a copy of the folder, and report it.',
+          ),
+        )
+      if (pending === 0) continue
+      const oldest = oldestAtMs === undefined ? '' : `, oldest ${ago(Date.now() - oldestAtMs)}`
+      if (name.startsWith('quarantine'))
+        findings.push(
+          warn(
+            what,
+            `${pending} in ${queue} (${size(bytes)}${oldest})`,
+            `See why, and send it again or drop it: sightline quarantine list ${folder}`,
+          ),
+        )
+      else waiting.push(`${pending} in ${queue} (${size(bytes)}${oldest})`)
+    }
+    const holder = holderOf(folder)
+    const held = holder === undefined ? '' : `; in use by process ${holder}`
+    findings.push(ok(what, `readable${held}; ${waiting.length === 0 ? 'nothing waits' : waiting.join(', ')}`))
+  } catch (error) {
+    findings.push(failed(what, error, 'Move the folder away to start with an empty one, and keep it.'))
+  }
+  return findings
+}

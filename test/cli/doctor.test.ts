@@ -1,0 +1,184 @@
+import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Finding } from '../../commands/doctor/finding.ts'
+import { openAuthority } from '../kit/certificates.ts'
+import { freePort } from '../kit/ports.ts'
+import { brokerConfig, Program, type Test, temporaryFolder } from '../kit/programs.ts'
+import { configFile, type Outcome, sightline } from './sightline.ts'
+
+const USERS = [
+  { name: 'door', role: 'device', site: 'home', password: 'open sesame' },
+  { name: 'keeper', role: 'subscriber', password: 'to the bucket' },
+]
+
+async function setUp(t: Test) {
+  const broker = await Program.start(t, 'broker', brokerConfig(t, { name: 'edge', users: USERS }))
+  const folder = temporaryFolder(t)
+  const secret = (name: string, text: string) => {
+    writeFileSync(join(folder, name), `${text}\n`, { mode: 0o600 })
+    return join(folder, name)
+  }
+  return { broker, folder, secret }
+}
+
+type Line = Finding & { readonly subject: string; readonly sum?: Readonly<Record<string, number>> }
+
+function linesOf({ stdout }: Outcome): Line[] {
+  return stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Line)
+}
+
+t.test('a set-up that works is said to, and is as it was afterwards', async (t) => {
+  const { broker, folder, secret } = await setUp(t)
+  const bucket = join(folder, 'bucket')
+  const files = [
+    configFile(t, broker.config, 'edge.yaml'),
+    configFile(
+      t,
+      {
+        device: 'door',
+        broker: { url: broker.url, username: 'door', passwordFile: secret('door', 'open sesame') },
+        detect: { modelFolder: join(folder, 'models') },
+        http: { port: 0 },
+      },
+      'door.yaml',
+    ),
+    configFile(
+      t,
+      {
+        broker: { url: broker.url, username: 'keeper', passwordFile: secret('keeper', 'to the bucket') },
+        inbox: { folder: join(folder, 'inbox'), bytesMax: '10MB' },
+        quarantine: { bytesMax: '10MB' },
+        bucket: { type: 'folder', path: bucket },
+        http: { port: 0 },
+      },
+      'keeper.yaml',
+    ),
+  ]
+  for (const file of files) chmodSync(file, 0o600)
+  const before = broker.log.length
+  const { status, stdout, stderr } = await sightline(t, [
+    'doctor',
+    ...files.flatMap((file) => ['--config', file]),
+  ])
+  t.match({ status, stderr }, { status: 0, stderr: '' }, stdout)
+  t.match(
+    stdout,
+    /^ok {4}port 127\.0\.0\.1:\d+: in use by this program, which runs: process \d+ \(node main\.ts\)$/m,
+  )
+  t.match(stdout, /^ok {4}running broker: store: ok$/m)
+  t.match(stdout, /^ok {4}store .*: readable; in use by process \d+; nothing waits$/m)
+  t.match(
+    stdout,
+    /^ok {4}broker: mqtt:.* as "door": round trip .* ms, CONNACK after \d+ ms, PUBACK after \d+ ms$/m,
+  )
+  t.match(stdout, /^ok {4}broker: mqtt:.* as "keeper": .*SUBACK after \d+ ms$/m)
+  t.match(stdout, /^ok {4}model blazeface: loads in \d+ ms, and finds \d+ of \d+ drawn faces/m)
+  t.match(stdout, /^ok {4}camera testcard: /m)
+  t.match(stdout, /^ok {4}bucket: folder .*: written in \d+ ms, read in \d+ ms, deleted in \d+ ms$/m)
+  t.match(stdout, /\nnothing failed: \d+ ok, \d+ warnings?, \d+ skipped\n$/)
+  t.notOk(stdout.includes('\u001b'), 'no colours in a file')
+  t.strictSame(readdirSync(folder).sort(), ['door', 'keeper'], 'nothing stays behind')
+  t.strictSame(
+    broker.log.slice(before).filter(({ level }) => level > 30),
+    [],
+    'and the broker has nothing to complain of',
+  )
+})
+
+t.test('each fault is named, with what to do', async (t) => {
+  const { broker, folder, secret } = await setUp(t)
+  const stranger = createServer().listen(0, '127.0.0.1')
+  t.after(() => stranger.close())
+  await new Promise((resolve) => stranger.once('listening', resolve))
+  const { port } = stranger.address() as { port: number }
+  const authority = await openAuthority(t)
+  const expired = await authority.server('edge', { endedDaysAgo: 3 })
+  const file = secret('file', 'in the place of a folder')
+  const open = secret('open', 'wrong')
+  chmodSync(open, 0o644)
+  const model = join(folder, 'model.onnx')
+  writeFileSync(model, 'no model')
+
+  const files = {
+    device: configFile(
+      t,
+      {
+        device: 'door',
+        broker: { url: broker.url, username: 'door', passwordFile: open },
+        detect: { model },
+        cameras: [{ name: 'yard', source: join(folder, 'yard.mp4') }],
+        http: { port },
+      },
+      'device.yaml',
+    ),
+    subscriber: configFile(
+      t,
+      {
+        broker: { url: `mqtt://127.0.0.1:${await freePort()}` },
+        inbox: { folder: file },
+        bucket: { type: 'folder', path: join(folder, 'not mounted', 'bucket') },
+        http: { port: 0 },
+      },
+      'subscriber.yaml',
+    ),
+    broker: configFile(
+      t,
+      {
+        name: 'cloud',
+        listeners: [{ port: 0, tls: expired }, { port }],
+        store: { folder: join(folder, 'store') },
+        users: USERS,
+        http: { port: Number(new URL(broker.http).port) },
+      },
+      'broker.yaml',
+    ),
+    wrong: configFile(t, 'listeners:\n  - prot: 1883\nstore:\n  folder: 7\n', 'wrong.yaml'),
+  }
+  const outcome = await sightline(t, [
+    'doctor',
+    '--json',
+    ...Object.values(files).flatMap((name) => ['--config', name]),
+  ])
+  t.match({ status: outcome.status, stderr: outcome.stderr }, { status: 1, stderr: '' })
+  const lines = linesOf(outcome)
+  const says = (subject: string, level: Finding['level'], what: string, found: RegExp, todo: RegExp) => {
+    const line = lines.find(
+      (it) =>
+        it.subject?.startsWith(subject) && it.what === what && it.level === level && found.test(it.found),
+    )
+    t.match(line, { found, todo }, `${what}: ${found}`)
+  }
+  const taken = new RegExp(`in use by process ${process.pid} `)
+  says(files.device, 'FAIL', `port 127.0.0.1:${port}`, taken, /another port under "http"/)
+  says(files.device, 'FAIL', 'broker', /user name or the password is wrong/, /Compare "broker"/)
+  says(files.device, 'warn', `secret ${open}`, /mode 644/, /chmod 600/)
+  says(
+    files.device,
+    'FAIL',
+    `model ${model}`,
+    /not a model that ONNX Runtime can load/,
+    /path of an ONNX file/,
+  )
+  says(files.device, 'FAIL', 'camera yard', /yard\.mp4 does not exist/, /under "cameras"/)
+  says(files.subscriber, 'FAIL', 'broker', /Nothing listens/, /Start the broker/)
+  says(files.subscriber, 'FAIL', `store ${file}`, /a file and no folder/, /"inbox\.folder"/)
+  const bucket = join(folder, 'not mounted', 'bucket')
+  says(files.subscriber, 'warn', `bucket ${bucket}`, /nor the folder above/, /mount it first/)
+  t.notOk(existsSync(join(folder, 'not mounted')), 'nor is it there afterwards')
+  const { certFile } = expired
+  says(files.broker, 'FAIL', `certificate ${certFile}`, /expired on \d{4}-/, /certs renew/)
+  says(files.broker, 'FAIL', `port 127.0.0.1:${port}`, /device\.yaml wants it too/, /listeners\.1/)
+  const running = `port ${broker.http.replace('http://', '')}`
+  says(files.broker, 'FAIL', running, /the Sightline program "edge"/, /another port under "http"/)
+  says(files.wrong, 'FAIL', 'configuration', /CONFIG_INVALID/, /wrong\.yaml:2: .*"listeners\.0\.prot"/)
+  says(files.wrong, 'FAIL', 'configuration', /CONFIG_INVALID/, /wrong\.yaml:4: .*"store\.folder"/)
+  const fails = lines.filter(({ level }) => level === 'FAIL')
+  t.strictSame(lines.at(-1)?.sum?.FAIL, fails.length, 'and the sum counts them')
+  for (const { level, what, todo } of lines)
+    if (level === 'FAIL' || level === 'warn') t.match(todo, /\w{3}/, `${what} says what to do`)
+})
