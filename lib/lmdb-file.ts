@@ -423,6 +423,14 @@ export class LmdbFile implements Disposable {
     )
   }
 
+  /** The value of a node that was sound once, in a page that may have been written again since then. */
+  valueThen(number: number, at: number): Buffer | undefined {
+    const page = this.page(number)
+    if (!page || at + NODE_HEADER_BYTES > this.pageBytes) return undefined
+    const isWithin = at - PAGE_HEADER_BYTES + nodeBytes(page, at, LEAF) <= this.pageBytes - PAGE_HEADER_BYTES
+    return isWithin ? this.value(page, at) : undefined
+  }
+
   /** A node's value, wherever it lies; shorter than it should be where the file ends. */
   value(page: Buffer, at: number): Buffer {
     const bytes = valueBytes(page, at)

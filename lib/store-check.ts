@@ -49,8 +49,8 @@ export const placeOf = (page: number, at: number) => page * 65_536 + at
 export interface Contents extends Root {
   readonly snapshot: Snapshot
   readonly findings: Findings
-  /** Set where there may be a newer state, of which not enough could be read: which pages are free in that one. */
-  newer?: Uint8Array
+  /** Set where there is a newer state, of which not enough could be read; with its free pages where they are known. */
+  newer?: { readonly free: Uint8Array | undefined }
   readonly records: ReadonlyMap<string, QueueRecord>
   /** By id. */
   readonly names: ReadonlyMap<number, string>

@@ -12,6 +12,7 @@ import { dirname } from 'node:path'
 import { setImmediate as breathe } from 'node:timers/promises'
 import { crc32 } from 'node:zlib'
 import { open as openLmdb } from 'lmdb'
+import { bytesFree, RESERVE_BYTES } from './disk-room.ts'
 import { failure } from './errors.ts'
 import {
   BIG,
@@ -87,6 +88,8 @@ export interface Salvage {
   readonly faultCount: number
   /** Entries of all queues that are in the new file, and those that are not and were counted as dropped. */
   readonly entriesRead: number
+  /** More of them, from old pages: each is one of those that count as lost, or one that was handed on before. */
+  readonly entriesOld: number
   readonly entriesLost: number
   /** Queues whose books could not be read: they begin with what was found. */
   readonly booksLost: readonly string[]
@@ -105,6 +108,7 @@ export function describeSalvage({
   faults,
   faultCount,
   entriesRead,
+  entriesOld,
   entriesLost,
   booksLost,
 }: Salvage): string {
@@ -113,11 +117,15 @@ export function describeSalvage({
     entriesLost === 0
       ? 'none is known to be lost'
       : `${entriesLost} could not be read and are counted as dropped, "unreadable"`
+  const old =
+    entriesOld === 0
+      ? ''
+      : ` ${entriesOld} more were found in old pages: they may be among those, or come a second time.`
   const books =
     booksLost.length === 0
       ? ''
       : ` The books of ${booksLost.map((name) => JSON.stringify(name)).join(', ')} could not be read and begin anew.`
-  return `The store was damaged (${faults[0] ?? 'unknown'}${more}). ${entriesRead} entries were read from it, ${lost}.${books} The damaged file is ${movedTo}: keep it if it may be needed, delete it to end this message, and look at the disk.`
+  return `The store was damaged (${faults[0] ?? 'unknown'}${more}). ${entriesRead} entries were read from it, ${lost}.${old}${books} The damaged file is ${movedTo}: keep it if it may be needed, delete it to end this message, and look at the disk.`
 }
 
 /** Looks at a store's file and puts it in order where it is damaged. Errors: DISK_FULL; what is no store at all. */
@@ -192,7 +200,8 @@ export function readNewest(file: LmdbFile): Contents {
   if (newest && named.length === 2 && isReadable(newest)) return newest
   // The newest one may be named by a page that is lost, and one that nothing names may never have been completed.
   const known = named[0]?.transaction ?? 0
-  const unnamed = mainTrees(file).filter(({ transaction }) => named.length < 2 && transaction > known)
+  const { mains, last } = mainTrees(file)
+  const unnamed = mains.filter(({ transaction }) => named.length < 2 && transaction > known)
   let rest: Contents | undefined
   for (const snapshot of [...unnamed.slice(0, UNNAMED_MAX), ...named]) {
     const contents = readContents(file, snapshot)
@@ -203,7 +212,10 @@ export function readNewest(file: LmdbFile): Contents {
       rest ??= contents
       continue
     }
-    if (isNamed) contents.newer = newest?.findings.pages ?? new Uint8Array(0)
+    if (isNamed && (snapshot !== named[0] || last > snapshot.transaction)) {
+      const isFreeKnown = snapshot !== named[0] && newest && !newest.findings.lost.has(FREE_TREE)
+      contents.newer = { free: isFreeKnown ? newest.findings.pages : undefined }
+    }
     contents.findings.note(ROOT, 0, 'a page that says where everything is cannot be read')
     return contents
   }
@@ -228,11 +240,13 @@ const EMPTY_TREE: Tree = {
 
 const isReadable = ({ trees, findings }: Contents) => trees.size > 0 || findings.faultCount === 0
 
-/** Main trees of one page, which they all are, found without a meta page: newest first. */
-function mainTrees(file: LmdbFile): Snapshot[] {
+/** Main trees of one page, which they all are, found without a meta page: newest first; and the last transaction seen. */
+function mainTrees(file: LmdbFile): { mains: Snapshot[]; last: number } {
   const found: Snapshot[] = []
+  let last = 0
   for (const { page, number } of file.pages(range(2, file.pageCount))) {
     if (!page || page.readUInt16LE(18) !== LEAF || read64(page, 0) !== number) continue
+    last = Math.max(last, read64(page, 8))
     const nodes = [...file.possibleNodes(page)].filter(({ isListed }) => isListed).map(({ at }) => at)
     const trees = nodes.filter((at) => nodeFlags(page, at) === SUBTREE)
     if (trees.length < TREES.length - 1) continue // version 1 had no names
@@ -248,7 +262,7 @@ function mainTrees(file: LmdbFile): Snapshot[] {
     if (trees.every((at) => readTree(page, valueAt(page, at)) !== undefined))
       found.push({ transaction: read64(page, 8), lastPage: file.pageCount - 1, free: undefined, main })
   }
-  return found.sort((a, b) => b.transaction - a.transaction)
+  return { mains: found.sort((a, b) => b.transaction - a.transaction), last }
 }
 
 function* range(from: number, to: number): Generator<number> {
@@ -305,13 +319,7 @@ class Salvager {
       return salvage
     } catch (error) {
       if (existsSync(this.#path)) for (const path of [fresh, `${fresh}-lock`]) rmSync(path, { force: true })
-      const message = error instanceof Error ? error.message : String(error)
-      if (!/no space|ENOSPC|MDB_MAP_FULL/i.test(message)) throw error
-      throw failure(
-        'DISK_FULL',
-        `The store in ${dirname(this.#path)} is damaged, and there is no room beside it for what can be read of it. Make room (at most ${statSync(this.#path).size} bytes are needed) and start again; nothing was changed.`,
-        error,
-      )
+      throw error
     }
   }
 
@@ -409,11 +417,10 @@ class Salvager {
       await this.#copyEntries(target, records, counted)
       let entriesLost = 0
       for (const [name, record] of records) {
-        const read = counted.read(record.id)
-        const missing = pendingOf(record) - read
+        const missing = pendingOf(record) - (counted.certain.get(record.id) ?? 0)
         if (booksLost.includes(name)) {
           // Books that are older than the entries say nothing of how many are missing.
-          const lost = counted.lost(record.id)
+          const lost = counted.lost.get(record.id) ?? 0
           record.accepted += lost - missing
           addLost(record, lost)
           entriesLost += lost
@@ -421,6 +428,8 @@ class Salvager {
           addLost(record, missing)
           entriesLost += missing
         } else record.accepted -= missing
+        // They take nobody's place: what is missing is said to be lost all the same.
+        record.accepted += counted.old.get(record.id) ?? 0
       }
       if (records.size === 0 && this.#contents.trees.size === 0 && this.#file.snapshots().length === 0)
         throw new Error('no store: nothing in the file is of one')
@@ -429,7 +438,8 @@ class Salvager {
         atMs,
         faults: findings.faults.map(describeFault),
         faultCount: findings.faultCount,
-        entriesRead: counted.readAll,
+        entriesRead: sum(counted.certain),
+        entriesOld: sum(counted.old),
         entriesLost,
         booksLost,
       }
@@ -442,7 +452,8 @@ class Salvager {
 
   /** Books of every queue that has some, or entries. */
   #records(): { records: Map<string, QueueRecord>; booksLost: string[] } {
-    const { records: sound, references } = this.#contents
+    const { records: sound, references, newer } = this.#contents
+    const renewed = new Set<string>()
     const records = new Map([...sound].map(([name, record]) => [name, copyOf(record)]))
     const booksLost: string[] = []
     const ids = new Map([...records].map(([name, { id }]) => [id, name]))
@@ -454,8 +465,13 @@ class Salvager {
     for (const [name, { record, rank }] of this.#oldRecords) {
       const known = records.get(name)
       if (!known && !ids.has(record.id)) take(name, record)
-      else if (rank === 3 && known?.id === record.id) records.set(name, copyOf(record))
+      else if (rank === 3 && known?.id === record.id) {
+        records.set(name, copyOf(record))
+        renewed.add(name)
+      }
     }
+    // Books of an older state say nothing of what came since then.
+    if (newer) for (const name of sound.keys()) if (!newer.free || !renewed.has(name)) booksLost.push(name)
     for (const id of new Set([...references.queues, ...this.#candidates.map(({ queue }) => queue)]))
       if (!ids.has(id)) take(this.#nameOf(id, records), { id, accepted: 0, forwarded: 0, dropped: {} })
     return { records, booksLost }
@@ -479,19 +495,21 @@ class Salvager {
     for (const [name, { id }] of records) if (!this.#contents.records.has(name)) boundless.add(id)
     const order = sortedBy([...references.sequences.keys()], references.sequences)
     const missing: Entry[] = []
-    const referred = new Set(newer || this.#candidates.length > 0 ? references.sequences : [])
+    const isSearched = newer !== undefined || this.#candidates.length > 0
+    const referred = new Set<number>()
     const taken = new Set<string>()
     for (const n of order) {
       const queue = references.queues[n] as number
       const sequence = references.sequences[n] as number
       const place = references.places[n] as number
-      if (newer?.[Math.floor(place / 65_536)] === FREE) {
+      if (newer?.free?.[Math.floor(place / 65_536)] === FREE) {
         // The newer state has another page in its place, without what was released.
-        this.#candidates.push({ queue, sequence, place, rank: 1, transaction: 0 })
+        this.#candidates.push({ queue, sequence, place, rank: 0, transaction: 0 })
         continue
       }
+      if (isSearched) referred.add(sequence)
       const entry = this.#entry(queue, sequence, place)
-      if (newer || this.#candidates.length > 0) taken.add(`${entry.queue} ${entry.sequence}`)
+      if (isSearched) taken.add(`${entry.queue} ${entry.sequence}`)
       room.set(entry.queue, (room.get(entry.queue) ?? 0) - 1)
       this.#sequence = Math.max(this.#sequence, entry.sequence)
       const body = this.#body(entry)
@@ -499,7 +517,7 @@ class Salvager {
         missing.push(entry)
         continue
       }
-      counts.addRead(entry.queue)
+      counts.add(counts.certain, entry.queue)
       await target.add(entry, body)
     }
     // What fell out of the trees, the likeliest first, as many as the books say are missing.
@@ -523,14 +541,14 @@ class Salvager {
       const body = this.#body(entry)
       if (!body && rank === 0) continue
       taken.add(id)
-      const isCertain = rank > 1
+      const isCertain = isInUse
       if (body || isCertain) room.set(queue, (room.get(queue) ?? 0) - 1)
       if (!body) {
         missing.push({ ...entry, isCertain })
         continue
       }
       this.#sequence = Math.max(this.#sequence, sequence)
-      counts.addRead(queue)
+      counts.add(isCertain ? counts.certain : counts.old, queue)
       await target.add(entry, body)
     }
     for (const { entry, body } of this.#fromLostRuns(missing)) {
@@ -539,10 +557,11 @@ class Salvager {
       if (!entry.isCertain && !boundless.has(entry.queue) && left <= 0) continue
       if (!entry.isCertain) room.set(entry.queue, left - 1)
       entry.isFound = true
-      counts.addRead(entry.queue)
+      counts.add(entry.isCertain ? counts.certain : counts.old, entry.queue)
       await target.add(entry, body)
     }
-    for (const { isFound, isCertain, queue } of missing) if (isCertain && !isFound) counts.addLost(queue)
+    for (const { isFound, isCertain, queue } of missing)
+      if (isCertain && !isFound) counts.add(counts.lost, queue)
     await target.flush()
   }
 
@@ -642,31 +661,28 @@ interface Entry {
   readonly isCertain: boolean
 }
 
+/** Entries by queue. */
 class Counts {
-  readonly #read = new Map<number, number>()
-  readonly #lost = new Map<number, number>()
-  readAll = 0
+  /** Those of the state that was read, and those from old pages, which may have been released long ago. */
+  readonly certain = new Map<number, number>()
+  readonly old = new Map<number, number>()
+  /** Of those that are known to have been there. */
+  readonly lost = new Map<number, number>()
 
-  addRead(queue: number): void {
-    this.readAll += 1
-    this.#read.set(queue, this.read(queue) + 1)
-  }
-
-  addLost(queue: number): void {
-    this.#lost.set(queue, this.lost(queue) + 1)
+  add(to: Map<number, number>, queue: number): void {
+    to.set(queue, (to.get(queue) ?? 0) + 1)
   }
 
   read(queue: number): number {
-    return this.#read.get(queue) ?? 0
-  }
-
-  lost(queue: number): number {
-    return this.#lost.get(queue) ?? 0
+    return (this.certain.get(queue) ?? 0) + (this.old.get(queue) ?? 0)
   }
 }
 
+const sum = (counts: ReadonlyMap<number, number>) => [...counts.values()].reduce((all, one) => all + one, 0)
+
 /** The new file. */
 class Target {
+  readonly #path: string
   readonly #root
   readonly #bodies
   readonly #references
@@ -678,6 +694,7 @@ class Target {
   #bytes = 0
 
   constructor(path: string) {
+    this.#path = path
     this.#root = openLmdb<Uint8Array, string>({
       path,
       encoding: 'binary',
@@ -718,6 +735,12 @@ class Target {
   }
 
   async flush(): Promise<void> {
+    // Beforehand: on a full disk lmdb may end the process (disk-room.ts). Pages may be half empty.
+    if (bytesFree(dirname(this.#path)) < 2 * this.#bytes + RESERVE_BYTES)
+      throw failure(
+        'DISK_FULL',
+        `The store in ${dirname(this.#path)} is damaged, and the disk has no room for a copy of what can be read. Make room (as much as the store's file has is enough) and start again; nothing was changed.`,
+      )
     const batch = this.#batch
     this.#batch = []
     this.#bytes = 0

@@ -40,7 +40,9 @@ const ATTEMPTS_MAX = 5
 
 interface Source {
   records(): Iterable<{ name: string; record: QueueRecord }>
-  /** Oldest first. */
+  /** Entries of a queue at the moment of the books. */
+  count(queue: number): number
+  /** Oldest first; those that have left since then may be missing. */
   references(queue: number): Iterable<{ sequence: number; value: Uint8Array }>
   body(sequence: number): Uint8Array | undefined
   close(): Promise<void> | void
@@ -102,15 +104,14 @@ export class StoreView implements AsyncDisposable {
 
   queues(): QueueView[] {
     return [...this.#source.records()].map(({ name, record }) => {
-      let pending = 0
       let bytes = 0
       let oldestAtMs: number | undefined
       for (const entry of this.#entries(record)) {
-        pending += 1
         bytes += entry.bytes
         oldestAtMs ??= entry.atMs
       }
       const { accepted, forwarded, dropped } = record
+      const pending = this.#source.count(record.id)
       return { name, books: { accepted, forwarded, pending, dropped }, bytes, oldestAtMs }
     })
   }
@@ -152,13 +153,13 @@ function fromFile(file: LmdbFile, { records, references, bodies, sealedFrom }: C
     *records() {
       for (const [name, record] of records) yield { name, record }
     },
+    count: (queue) => queues.reduce((count, other) => (other === queue ? count + 1 : count), 0),
     *references(queue) {
       for (const n of order) {
         if (queues[n] !== queue) continue
         const sequence = sequences[n] as number
         const place = places[n] as number
-        const page = file.page(Math.floor(place / 65_536))
-        const value = page && file.value(page, place % 65_536)
+        const value = file.valueThen(Math.floor(place / 65_536), place % 65_536)
         // Where the page is used for something else by now, the entry has left.
         if (value && isReference(value, sequence, sealedFrom)) yield { sequence, value }
       }
@@ -188,6 +189,7 @@ function fromLmdb(path: string): Source {
     *records() {
       for (const { key: name, value: record } of records.getRange({})) yield { name, record }
     },
+    count: (queue) => all.getKeysCount({ start: [queue, 0], end: [queue + 1, 0] }),
     *references(queue) {
       for (const { key, value } of all.getRange({ start: [queue, 0], end: [queue + 1, 0] }))
         yield { sequence: key[1], value }
