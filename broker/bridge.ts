@@ -225,7 +225,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     signal.addEventListener('abort', onAbort, { once: true })
     this.#lastProgressMs = Date.now()
     const watch = setInterval(() => {
-      if (this.#pump.flights.size === 0) this.#lastProgressMs = Date.now()
+      if (this.#link && this.#pump.flights.size === 0) this.#lastProgressMs = Date.now()
       else if (Date.now() - this.#lastProgressMs > acknowledgeMsMax) {
         link.destroy(
           failure(

@@ -20,13 +20,16 @@ const TRIALS: readonly Trial[] = [
   ...HOSTILE_TRIALS,
 ]
 
+/** They mostly wait: for programs to start, for backoffs, for what is to be noticed. */
+const SIDE_BY_SIDE_IN_SHORT = 3
+
 const HELP = `npm run chaos [-- --short] [-- --seed N] [-- TRIAL ...]
 
   --short    fewer faults and crops: under four minutes
   --seed N   the same faults at the same moments, as far as a machine can
 
 Trials:
-${TRIALS.map(({ name, what }) => `  ${name.padEnd(18)} ${what}`).join('\n')}
+${TRIALS.map(({ name, what }) => `  ${name.padEnd(20)} ${what}`).join('\n')}
 `
 
 async function main(): Promise<number> {
@@ -53,19 +56,24 @@ async function main(): Promise<number> {
   let crops = 0
   const failed: string[] = []
   const leftOut: string[] = []
-  for (const trial of chosen) {
+  const attempt = async (trial: Trial) => {
     const start = performance.now()
     const verdict = await run(trial, values.short, seed + TRIALS.indexOf(trial))
     crops += verdict.crops ?? 0
     const word = verdict.leftOut !== undefined ? 'left' : verdict.faults.length === 0 ? 'ok  ' : 'FAIL'
     const seconds = ((performance.now() - start) / 1000).toFixed(0)
     process.stdout.write(
-      `  ${word} ${trial.name.padEnd(18)} ${trial.what}: ${verdict.leftOut ?? `${verdict.said}, ${seconds} s`}\n`,
+      `  ${word} ${trial.name.padEnd(20)} ${trial.what}: ${verdict.leftOut ?? `${verdict.said}, ${seconds} s`}\n`,
     )
     for (const fault of verdict.faults) process.stdout.write(`         ${fault}\n`)
     if (verdict.faults.length > 0) failed.push(trial.name)
     if (verdict.leftOut !== undefined) leftOut.push(trial.name)
   }
+  const waiting = [...chosen]
+  const worker = async () => {
+    for (let trial = waiting.shift(); trial; trial = waiting.shift()) await attempt(trial)
+  }
+  await Promise.all(Array.from({ length: values.short ? SIDE_BY_SIDE_IN_SHORT : 1 }, worker))
   const without = leftOut.length === 0 ? '' : `; left out here: ${leftOut.join(', ')}`
   process.stdout.write(
     failed.length === 0

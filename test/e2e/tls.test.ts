@@ -281,7 +281,7 @@ t.test('from a camera to the bucket with certificates all the way', async (t) =>
     t.equal(plain.returnCode, undefined)
     await says(/what came is not TLS.*mqtts/)
     const nobody = await overTls(t, edge.port, edgeCa, await edgeCa.client('nobody'), 'nobody')
-    t.equal(nobody.returnCode, 4, 'a good certificate whose name is no user')
+    t.equal(nobody.returnCode, 5, 'a good certificate whose name is no user')
     const metrics = await (await fetch(`${edge.http}/metrics`)).text()
     t.match(metrics, /broker_refused_total\{[^}]*code="TLS"[^}]*\} 5/)
     t.equal((await edge.books('bridge/cloud')).accepted, 200)
@@ -314,7 +314,8 @@ t.test('from a camera to the bucket with certificates all the way', async (t) =>
 
 t.test('listeners that would be open to others, or could let in nobody, do not start', async (t) => {
   const { checkBrokerConfig, brokerSchema } = await import('../../broker/config.ts')
-  const users = [{ name: 'pi', password: 'x' }]
+  const bare = { name: 'pi', role: 'device', site: 'home' }
+  const users = [{ ...bare, password: 'x' }]
   const tls = edgeServer
   const check = (listener: object, rest: object = {}) =>
     checkBrokerConfig(
@@ -333,8 +334,8 @@ t.test('listeners that would be open to others, or could let in nobody, do not s
     code: 'CONFIG_INVALID',
     message: /"users" is empty/,
   })
-  check({ tls: mutual }, { users: [{ name: 'pi' }] })
-  t.throws(() => check({ tls }, { users: [{ name: 'pi' }] }), {
+  check({ tls: mutual }, { users: [bare] })
+  t.throws(() => check({ tls }, { users: [bare] }), {
     code: 'CONFIG_INVALID',
     message: /"pi" has neither/,
   })
