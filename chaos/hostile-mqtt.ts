@@ -48,6 +48,7 @@ const credentials = ({ name, password }: { name: string; password: string }): Cr
 export const HOSTILE_MQTT: Trial = {
   name: 'hostile-mqtt',
   what: 'hostile bytes at a broker’s port, with and without users',
+  alone: true,
   async run(options) {
     const verdicts = [await attack('open', options), await attack('users', options)]
     return {

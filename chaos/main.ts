@@ -69,11 +69,20 @@ async function main(): Promise<number> {
     if (verdict.faults.length > 0) failed.push(trial.name)
     if (verdict.leftOut !== undefined) leftOut.push(trial.name)
   }
-  const waiting = [...chosen]
-  const worker = async () => {
-    for (let trial = waiting.shift(); trial; trial = waiting.shift()) await attempt(trial)
+  const attemptAll = async (trials: Trial[], sideBySide: number) => {
+    const worker = async () => {
+      for (let trial = trials.shift(); trial; trial = trials.shift()) await attempt(trial)
+    }
+    await Promise.all(Array.from({ length: sideBySide }, worker))
   }
-  await Promise.all(Array.from({ length: values.short ? SIDE_BY_SIDE_IN_SHORT : 1 }, worker))
+  await attemptAll(
+    chosen.filter(({ alone }) => !alone),
+    values.short ? SIDE_BY_SIDE_IN_SHORT : 1,
+  )
+  await attemptAll(
+    chosen.filter(({ alone }) => alone),
+    1,
+  )
   const without = leftOut.length === 0 ? '' : `; left out here: ${leftOut.join(', ')}`
   process.stdout.write(
     failed.length === 0

@@ -344,6 +344,7 @@ export const OVERLOAD_TRIALS: readonly Trial[] = [
   {
     name: 'fast-publisher',
     what: 'one publishes ten times what the line takes, beside five quiet ones',
+    alone: true,
     run: fastPublisher,
   },
   {

@@ -3,6 +3,8 @@ export interface Trial {
   readonly name: string
   /** What is done, in a few words. */
   readonly what: string
+  /** It measures how long others wait: no other trial runs beside it. */
+  readonly alone?: boolean
   run(options: TrialOptions): Promise<Verdict>
 }
 
