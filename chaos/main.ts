@@ -21,7 +21,7 @@ const TRIALS: readonly Trial[] = [
 ]
 
 /** They mostly wait: for programs to start, for backoffs, for what is to be noticed. */
-const SIDE_BY_SIDE_IN_SHORT = 3
+const SIDE_BY_SIDE_IN_SHORT = 2
 
 const HELP = `npm run chaos [-- --short] [-- --seed N] [-- TRIAL ...]
 

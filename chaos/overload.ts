@@ -289,7 +289,8 @@ async function retainedFlood({ short, random }: TrialOptions): Promise<Verdict> 
   const served = servedFaults(line, quiet)
   const late = await RawClient.open(test, edge.port, 'late', { clean: true })
   await late.subscribe('sightline/v1/bench/flood/#', 0)
-  await sleep(2000)
+  // Until no more come.
+  for (let before = -1; before < late.publishes.length; await sleep(2000)) before = late.publishes.length
   const retained = late.publishes.length
   const used = memory.end()
   return {

@@ -6,7 +6,7 @@ import type { Trial, Verdict } from './trial.ts'
 /** What is done to a line while crops flow. */
 
 const FULL: Scale = { crops: 10_000, kills: 50, perSecond: 200 }
-const SHORT: Scale = { crops: 1000, kills: 6, perSecond: 200 }
+const SHORT: Scale = { crops: 1000, kills: 4, perSecond: 200 }
 const RUN_MS_MAX = 10 * 60_000
 
 interface Scale {
