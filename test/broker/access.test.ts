@@ -78,7 +78,7 @@ t.test('a device publishes as itself alone, and reads nothing', async (t) => {
   for (const topic of [
     'sightline/v1/home/other/door/crop',
     'sightline/v1/home/camera2/door/crop',
-    'sightline/v1/work/camera/door/crop',
+    'sightline/v1/office/camera/door/crop',
     'sightline/v2/home/camera/door/crop',
     'sightline/v1/home/+/door/crop',
     'x',
@@ -108,7 +108,7 @@ t.test('bridge, subscriber, viewer and admin have what they need', async (t) => 
   const may = (topic: string) =>
     ['bridge', 'home', 'subscriber', 'viewer', 'admin'].filter((name) => roles.mayPublish(name, topic))
   t.strictSame(may('sightline/v1/home/pi/door/crop'), ['bridge', 'home', 'admin'])
-  t.strictSame(may('sightline/v1/work/pi/status'), ['bridge', 'admin'])
+  t.strictSame(may('sightline/v1/office/pi/status'), ['bridge', 'admin'])
   t.strictSame(may('sightline/v1/home/pi/door/other'), ['admin'])
   t.strictSame(may('$SYS/x'), [])
   const reads = (filter: string) =>
