@@ -9,6 +9,7 @@ import type { Uplink } from './custody.ts'
 import { decodeMessage, type StoredMessage } from './message.ts'
 import { type FarEnd, Pump } from './pump.ts'
 import { decodeNotice, newRefusalsTopic } from './refusals.ts'
+import { SendWindow } from './send-window.ts'
 import { TOPIC_MATCHING } from './sessions.ts'
 
 /**
@@ -244,7 +245,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     await Promise.race([link.subscribe(refusals, 0).catch(() => {}), ended.promise])
     this.#link = link
     if (link.closed) ended.resolve(undefined)
-    else this.#pump.attach(this, link.sendMax)
+    else this.#pump.attach(this, link.sendMax, new SendWindow())
     const fault = await ended.promise
     clearInterval(watch)
     signal.removeEventListener('abort', onAbort)

@@ -59,15 +59,14 @@ export class Custody {
   }
 
   /**
-   * Takes custody of what a client published (or its will). What one packet leads to beside its queues (retained,
-   * QoS 2) goes out in one transaction with it.
+   * Takes custody of what a client published (or its will), whose topic has passed `checkTopic`. What one packet leads
+   * to beside its queues (retained, QoS 2) goes out in one transaction with it.
    * @returns when it is safe; undefined where nothing had to be kept.
-   *   Errors, thrown or rejected with: QUEUE_FULL, QUEUE_MISSING, DISK_FULL, STORE_IO, TOPIC_INVALID; then nothing was kept
+   *   Errors, thrown or rejected with: QUEUE_FULL, QUEUE_MISSING, DISK_FULL, STORE_IO; then nothing was kept
    */
   accept(packet: MqttPacket, origin: Origin): Promise<void> | undefined {
     const { store, sessions, persistence, uplinks, mustBeKept } = this.#options
     const { topic, qos, retain, messageId } = packet
-    this.checkTopic(topic)
     let written: Promise<void> | undefined
     if (qos > 0) {
       const client = { id: origin.clientId }

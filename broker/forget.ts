@@ -5,10 +5,10 @@ import { isQuarantine } from '../lib/quarantine.ts'
 import type { Store } from '../lib/queue.ts'
 import { type Forgotten, forgetRequestSchema, selectsMessage } from '../wire/forget.ts'
 import { decodeMessage } from './message.ts'
-import { forgetKept } from './persistence.ts'
+import type { Persistence } from './persistence.ts'
 
 /** `sightline forget` at a broker: every queue, what bridges have set aside, retained messages. */
-export function brokerForget(store: Store): Handler {
+export function brokerForget(store: Store, persistence: Persistence): Handler {
   return async function* (args, signal) {
     const request = forgetRequestSchema.safeParse(args)
     if (!request.success) throw failure('USAGE', 'What is to be forgotten is not said.', request.error)
@@ -32,8 +32,7 @@ export function brokerForget(store: Store): Handler {
       )
       yield forgotten(`queue ${queue.name}`, count)
     }
-    const { retained, receipts } = await forgetKept(
-      store,
+    const { retained, receipts } = await persistence.forget(
       ({ topic, payload }) => selectsMessage(selection, topic, payload),
       dryRun,
     )

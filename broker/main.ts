@@ -139,7 +139,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       folder: config.store.folder,
       handlers: {
         [QUARANTINE_COMMAND]: brokerQuarantine(store, new Set(config.bridges.map(({ name }) => name))),
-        [FORGET_COMMAND]: brokerForget(store),
+        [FORGET_COMMAND]: brokerForget(store, persistence),
       },
       log,
     })

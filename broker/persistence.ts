@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { QlobberTrue } from 'qlobber'
 import { failure } from '../lib/errors.ts'
-import { type Queue, SHARE, type Store } from '../lib/queue.ts'
+import { overShare, type Queue, type Store } from '../lib/queue.ts'
 import {
   decodeMessage,
   encodeMessage,
@@ -131,9 +131,12 @@ export class Persistence {
     // The same share as in a queue (lib/queue.ts), for the same reason.
     const isFull =
       bytes > bytesFree ||
-      (before === undefined &&
-        (entriesFree < 1 || (own !== undefined && own.entries > SHARE * entriesFree))) ||
-      (own !== undefined && own.bytes > SHARE * bytesFree)
+      (before === undefined && entriesFree < 1) ||
+      (own !== undefined &&
+        overShare(
+          { entries: before === undefined ? own.entries : 0, bytes: own.bytes },
+          { entries: entriesFree, bytes: bytesFree },
+        ))
     if (isFull)
       throw failure(
         'RETAINED_FULL',
@@ -401,34 +404,38 @@ export class Persistence {
       if (!brokers[will.brokerId as string]) yield will
     }
   }
-}
 
-/**
- * Takes messages out of what lies beside the queues. The receipt of a QoS 2 message stays, without its payload: its
- * sender may send it again, and it would be taken for a new one.
- * @returns how many; on disk when it resolves
- */
-export async function forgetKept(
-  store: Store,
-  matches: (message: StoredMessage) => boolean,
-  dryRun: boolean,
-): Promise<{ retained: number; receipts: number }> {
-  const found = (table: string) =>
-    [...store.entries(table)]
-      .map(({ key, value }) => ({ key: String(key), message: unpackMessage(value) }))
-      .filter(({ message }) => message.payload.length > 0 && matches(message))
-  const retained = found(TABLE_RETAINED)
-  const receipts = found(TABLE_INCOMING)
-  if (!dryRun) {
-    const written = [
-      ...retained.map(({ key }) => store.remove(TABLE_RETAINED, key)),
-      ...receipts.map(({ key, message }) =>
-        store.put(TABLE_INCOMING, key, packMessage({ ...message, payload: Buffer.alloc(0) })),
-      ),
-    ]
-    await Promise.all(written)
+  // --- what is to be forgotten --------------------------------------------------------------------------------
+
+  /**
+   * Takes messages out of what lies beside the queues. The receipt of a QoS 2 message stays, without its payload: its
+   * sender may send it again, and it would be taken for a new one.
+   * @returns how many; on disk when it resolves
+   */
+  async forget(
+    matches: (message: StoredMessage) => boolean,
+    dryRun: boolean,
+  ): Promise<{ retained: number; receipts: number }> {
+    const found = (table: string) =>
+      [...this.#store.entries(table)]
+        .map(({ key, value }) => ({ key: String(key), message: unpackMessage(value) }))
+        .filter(({ message }) => message.payload.length > 0 && matches(message))
+    const retained = found(TABLE_RETAINED)
+    const receipts = found(TABLE_INCOMING)
+    if (!dryRun) {
+      for (const { key } of retained) {
+        this.#countRetained(key, undefined)
+        void this.#store.remove(TABLE_RETAINED, key)
+      }
+      for (const { key, message } of receipts) {
+        const value = packMessage({ ...message, payload: Buffer.alloc(0) })
+        this.#count(key, value.length)
+        void this.#store.put(TABLE_INCOMING, key, value)
+      }
+      await this.#store.committed()
+    }
+    return { retained: retained.length, receipts: receipts.length }
   }
-  return { retained: retained.length, receipts: receipts.length }
 }
 
 function parseWill(value: Uint8Array): MqttPacket {

@@ -1,5 +1,6 @@
 import type { Queue } from '../lib/queue.ts'
 import { decodeMessage, type StoredMessage } from './message.ts'
+import type { SendWindow } from './send-window.ts'
 
 /**
  * Takes a queue's messages to one far end: each sender's in order, a window of them in flight, each released from the queue
@@ -22,6 +23,8 @@ export interface Flight {
   readonly released: boolean
   /** QoS 2: the message id is on disk before it is sent, so that a restart sends the same one. */
   readonly exactlyOnce: boolean
+  /** Of topic and payload, where it was sent by this run of the program. */
+  readonly bytes?: number
 }
 
 export interface FarEnd {
@@ -42,6 +45,8 @@ export class Pump {
   #again: number[] = []
   #farEnd: FarEnd | undefined
   #farEndWindow = Number.POSITIVE_INFINITY
+  #sendWindow: SendWindow | undefined
+  #bytesInFlight = 0
   #lastId = 0
 
   constructor(queue: Queue, windowMax: number) {
@@ -49,10 +54,15 @@ export class Pump {
     this.windowMax = windowMax
   }
 
-  /** Starts sending on a connection. @param windowMax what the far end takes unacknowledged, where it says so */
-  attach(farEnd: FarEnd, windowMax = Number.POSITIVE_INFINITY): void {
+  /**
+   * Starts sending on a connection.
+   * @param windowMax what the far end takes unacknowledged, where it says so
+   * @param sendWindow what the line takes, where it may be a slow one
+   */
+  attach(farEnd: FarEnd, windowMax = Number.POSITIVE_INFINITY, sendWindow?: SendWindow): void {
     this.#farEnd = farEnd
     this.#farEndWindow = windowMax
+    this.#sendWindow = sendWindow
     this.queue.onEntries = () => this.run()
     this.queue.handOverMsMax = HAND_OVER_MS_MAX
     this.#again = [...this.flights.keys()]
@@ -63,6 +73,7 @@ export class Pump {
   detach(farEnd: FarEnd): void {
     if (this.#farEnd !== farEnd) return
     this.#farEnd = undefined
+    this.#sendWindow = undefined
     this.queue.onEntries = undefined
     this.queue.handOverMsMax = 0
     this.#again = []
@@ -81,16 +92,27 @@ export class Pump {
       if (!this.#sendAgain(sequence)) return
     }
     const window = Math.min(this.windowMax, this.#farEndWindow)
-    while (this.#farEnd && this.flights.size < window) {
+    while (this.#farEnd && this.flights.size < window && this.#lineHasRoom()) {
       const sequence = this.queue.take()
       if (sequence === undefined) return
       if (this.flights.has(sequence)) continue
       const message = this.queue.read(sequence)
       if (!message) continue
       const messageId = this.#freeId()
-      this.fly(sequence, { messageId, released: false, exactlyOnce: false })
+      const bytes = message.header.length + message.body.length
+      this.#sendWindow?.sent(messageId, this.flights.size === 0, performance.now())
+      this.fly(sequence, { messageId, released: false, exactlyOnce: false, bytes })
       if (!this.#farEnd.publish(decodeMessage(message), messageId, false)) return
     }
+  }
+
+  /** Two messages always go, however large: with one, a long round trip would pass for a slow line. */
+  #lineHasRoom(): boolean {
+    return (
+      this.#sendWindow === undefined ||
+      this.flights.size < 2 ||
+      this.#bytesInFlight < this.#sendWindow.bytesMax
+    )
   }
 
   #sendAgain(sequence: number): boolean {
@@ -107,6 +129,7 @@ export class Pump {
   fly(sequence: number, flight: Flight): void {
     const before = this.flights.get(sequence)
     if (before) this.#sequenceOf.delete(before.messageId)
+    this.#bytesInFlight += (flight.bytes ?? 0) - (before?.bytes ?? 0)
     this.flights.set(sequence, flight) // keeps its place in the order where it had one
     this.#sequenceOf.set(flight.messageId, sequence)
     this.queue.hold(sequence)
@@ -122,6 +145,7 @@ export class Pump {
     const flight = this.flights.get(sequence)
     if (!flight) return
     this.flights.delete(sequence)
+    this.#bytesInFlight -= flight.bytes ?? 0
     if (this.#sequenceOf.get(flight.messageId) === sequence) this.#sequenceOf.delete(flight.messageId)
     this.queue.letGo(sequence)
   }
@@ -131,6 +155,7 @@ export class Pump {
     if (this.#lent.delete(messageId)) return true
     const sequence = this.find(messageId)
     if (sequence === undefined) return false
+    this.#sendWindow?.acknowledged(messageId, this.flights.get(sequence)?.bytes ?? 0, performance.now())
     this.land(sequence)
     void this.queue.forwarded(sequence)
     this.run()

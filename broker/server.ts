@@ -597,6 +597,7 @@ export class BrokerServer implements AsyncDisposable {
       [this.#aedes.id]: true,
     }) as AsyncIterable<MqttPacket>) {
       try {
+        custody.checkTopic(will.topic)
         await custody.accept(will, { clientId: will.clientId ?? '', isBridge: false })
         await new Promise<void>((resolve, reject) =>
           this.#aedes.publish(will as never, (error) => (error ? reject(error) : resolve())),

@@ -8,7 +8,7 @@ import {
   makeServerCertificate,
   renewCertificate,
 } from './certificate-authority.ts'
-import { printable, table } from './table.ts'
+import { inOneLine, table } from './table.ts'
 
 /** `sightline certs`: what it says, and which keys of a configuration come next. */
 
@@ -87,11 +87,11 @@ export function certsList(folder: string, nowMs = Date.now()): string {
   return table([
     ['file', 'kind', 'valid until', 'days left', 'names'],
     ...facts.map((it) => [
-      printable(it.file),
+      inOneLine(it.file),
       it.kind,
       day(it.validUntilMs),
       daysLeft(it, nowMs),
-      printable(it.names.join(', ')),
+      inOneLine(it.names.join(', ')),
     ]),
   ])
 }

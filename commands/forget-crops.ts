@@ -1,6 +1,8 @@
 import { createInterface } from 'node:readline/promises'
 import { type BrokerConfig, brokerSchema, checkBrokerConfig } from '../broker/config.ts'
 import { brokerForget } from '../broker/forget.ts'
+import { Persistence } from '../broker/persistence.ts'
+import { Sessions } from '../broker/sessions.ts'
 import { openBucket } from '../cloud-subscriber/buckets/open.ts'
 import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from '../cloud-subscriber/config.ts'
 import { subscriberForget } from '../cloud-subscriber/forget.ts'
@@ -14,7 +16,7 @@ import { assertStore } from '../lib/store-view.ts'
 import { FORGET_COMMAND, type Forgotten, type Selection } from '../wire/forget.ts'
 import { programOf } from './config-check.ts'
 import { actOnStore } from './held-store.ts'
-import { printable } from './table.ts'
+import { inOneLine } from './table.ts'
 
 /** `sightline forget`. */
 
@@ -90,7 +92,7 @@ async function run(
         : dryRun
           ? 'to remove'
           : 'removed'
-      print(`  ${printable(place)}: ${count} ${what}\n`)
+      print(`  ${inOneLine(place)}: ${count} ${what}\n`)
     }
     if (nothing) print('  nothing\n')
   }
@@ -117,22 +119,25 @@ function keeperOf(file: string, env: NodeJS.ProcessEnv): Keeper {
   }
 }
 
-function brokerKeeper(file: string, { name, store, bridges }: BrokerConfig): Keeper {
-  return {
-    title: `broker ${name} (${file}), store ${store.folder}:`,
-    folder: store.folder,
-    order: bridges.length > 0 ? 0 : 1,
-    s3: false,
-    handlerOf: brokerForget,
-  }
-}
-
 /** Nothing is added where the queues are missing. */
 const NO_BOUNDS: QueueBounds = {
   entriesMax: Number.POSITIVE_INFINITY,
   bytesMax: Number.POSITIVE_INFINITY,
   ageMsMax: Number.POSITIVE_INFINITY,
   whenFull: 'reject',
+}
+
+function brokerKeeper(file: string, { name, store, bridges }: BrokerConfig): Keeper {
+  return {
+    title: `broker ${name} (${file}), store ${store.folder}:`,
+    folder: store.folder,
+    order: bridges.length > 0 ? 0 : 1,
+    s3: false,
+    handlerOf: (store) => {
+      const sessions = Sessions.open({ store, declared: [], bounds: NO_BOUNDS, inFlightMax: 1 })
+      return brokerForget(store, new Persistence({ store, sessions, custody: true, retained: NO_BOUNDS }))
+    },
+  }
 }
 
 function subscriberKeeper(file: string, config: SubscriberConfig): Keeper {

@@ -14,7 +14,7 @@ import {
 import type { Store } from '../lib/queue.ts'
 import { StoreView } from '../lib/store-view.ts'
 import { actOnStore } from './held-store.ts'
-import { printable, size } from './table.ts'
+import { inOneLine, size } from './table.ts'
 
 /** `sightline quarantine`. */
 
@@ -40,13 +40,13 @@ function entriesOf(store: StoreView): Entry[] {
         const { topic, reason, detail, receivedAtMs } = JSON.parse(header.toString()) as QuarantineHeader
         return {
           number: sequence,
-          queue: printable(name),
+          queue: inOneLine(name),
           atMs,
           bytes,
           receivedAtMs,
-          topic: printable(topic),
-          reason: printable(reason),
-          detail: printable(detail),
+          topic: inOneLine(topic),
+          reason: inOneLine(reason),
+          detail: inOneLine(detail),
         }
       }),
     )
@@ -149,8 +149,8 @@ export async function act(
     const about = {
       number,
       outcome: outcome === 'gone' ? 'not in quarantine' : outcome,
-      topic: printable(topic),
-      ...(detail === undefined ? {} : { detail: printable(detail) }),
+      topic: inOneLine(topic),
+      ...(detail === undefined ? {} : { detail: inOneLine(detail) }),
     }
     const line = json
       ? JSON.stringify(about)

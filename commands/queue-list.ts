@@ -1,7 +1,7 @@
 import { decodeMessage } from '../broker/message.ts'
 import { failure } from '../lib/errors.ts'
 import { type EntryView, type QueueView, StoreView } from '../lib/store-view.ts'
-import { ago, printable, size, table } from './table.ts'
+import { ago, inOneLine, size, table } from './table.ts'
 
 /** `sightline queue stats|ls`: what a program's store holds on disk, also that of a stopped one. */
 
@@ -62,16 +62,16 @@ function sayFaults({ faults, faultCount }: StoreView): void {
 
 /** What an entry's keeper says of it: a broker the topic, the subscriber's inbox the key, its quarantine the reason. */
 function describe({ header }: EntryView): Record<string, string> {
-  if (header[0] !== 0x7b) return { topic: printable(decodeMessage({ header, body: Buffer.alloc(0) }).topic) }
+  if (header[0] !== 0x7b) return { topic: inOneLine(decodeMessage({ header, body: Buffer.alloc(0) }).topic) }
   const about = JSON.parse(header.toString()) as Record<string, unknown>
-  const text = (key: string) => (typeof about[key] === 'string' ? { [key]: printable(about[key]) } : {})
+  const text = (key: string) => (typeof about[key] === 'string' ? { [key]: inOneLine(about[key]) } : {})
   return { ...text('key'), ...text('topic'), ...text('reason'), ...text('detail') }
 }
 
 function row({ name, books, bytes, oldestAtMs }: QueueView, now: number): string[] {
   const dropped = Object.entries(books.dropped).map(([reason, count]) => `${count} ${reason}`)
   return [
-    printable(name),
+    inOneLine(name),
     String(books.pending),
     size(bytes),
     oldestAtMs === undefined ? '-' : ago(now - oldestAtMs),

@@ -1,7 +1,9 @@
+import { printable } from '../lib/errors.ts'
+
 /** What commands print: columns, sizes and times for people. */
 
-/** A name from the wire must not drive the terminal. */
-export const printable = (text: string) => text.replace(/\p{Cc}/gu, '\ufffd')
+/** A name from the wire must not drive the terminal, and stays in its row. */
+export const inOneLine = (text: string) => printable(text).replaceAll('\n', '\\n')
 
 /** Columns as wide as they need be; the first and the last from the left, those between from the right. */
 export function table(rows: readonly (readonly string[])[]): string {

@@ -860,11 +860,7 @@ export class Queue {
         `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes). Its reader is away or too slow; raise its bounds if there is room on the disk.`,
       )
     const lane = sender === '' ? undefined : this.#entries.lane(sender)
-    if (
-      lane &&
-      (lane.entries > SHARE * (entriesMax - this.#entries.size) ||
-        lane.bytes > SHARE * (bytesMax - this.#bytes))
-    )
+    if (lane && overShare(lane, { entries: entriesMax - this.#entries.size, bytes: bytesMax - this.#bytes }))
       throw failure(
         'QUEUE_FULL',
         `The queue "${this.name}" holds ${lane.entries} messages (${lane.bytes} bytes) of ${sender}, which is its share; the rest is kept free for others. Its reader is away or too slow; raise its bounds if there is room on the disk.`,
@@ -958,7 +954,17 @@ const ONE_SENDER = () => ''
  * many there are, something is left for who has sent nothing yet (Choudhury and Hahne, Dynamic Queue Length Thresholds
  * for Shared-Memory Packet Switches, 1998).
  */
-export const SHARE = 9
+const SHARE = 9
+
+/** @returns whether a sender has its share already, of what is bounded by entries and bytes */
+export function overShare(own: Amount, free: Amount): boolean {
+  return own.entries > SHARE * free.entries || own.bytes > SHARE * free.bytes
+}
+
+export interface Amount {
+  readonly entries: number
+  readonly bytes: number
+}
 
 const RESOLVED = Promise.resolve()
 const NONE: ReadonlyMap<number, Acceptance> = new Map()

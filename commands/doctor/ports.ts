@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { basename } from 'node:path'
 import { systemCode } from '../../lib/errors.ts'
 import { listenFailure } from '../../lib/http.ts'
-import { printable } from '../table.ts'
+import { inOneLine } from '../table.ts'
 import { type Configuration, nameOf } from './configuration.ts'
 import { type Finding, fail, failed, ok, skip, warn } from './finding.ts'
 
@@ -89,7 +89,7 @@ async function checkPort(
   const found =
     program === undefined
       ? `in use by ${whose}`
-      : `in use by the Sightline program "${printable(program)}": ${whose}`
+      : `in use by the Sightline program "${inOneLine(program)}": ${whose}`
   const look = holder === undefined ? ` To see whose it is: sudo ss -ltnp sport = :${port}` : ''
   return fail(what, found, `Stop that program, or choose another port under "${key}".${look}`)
 }
@@ -108,7 +108,7 @@ function health(configuration: Configuration, { ok: isWell, checks }: Running): 
   const said = Object.entries(checks)
     .map(([name, state]) => `${name}: ${state}`)
     .join('; ')
-  const found = said === '' ? 'it tells more only to who logs in' : printable(said)
+  const found = said === '' ? 'it tells more only to who logs in' : inOneLine(said)
   if (isWell) return [ok(what, found)]
   return [warn(what, found, 'It runs, and something that it needs is away. Its log says since when and why.')]
 }
@@ -204,7 +204,7 @@ function commandOf(pid: string): string {
   try {
     const [program = '', ...rest] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
     const script = rest.find((argument) => /\.[cm]?[jt]s$|\.py$/.test(argument))
-    return printable(
+    return inOneLine(
       [program, ...(script === undefined ? [] : [script])].map((path) => basename(path)).join(' '),
     )
   } catch {

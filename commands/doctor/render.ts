@@ -1,5 +1,5 @@
 import { styleText } from 'node:util'
-import { printable } from '../table.ts'
+import { inOneLine } from '../table.ts'
 import type { Finding, Level } from './finding.ts'
 
 /** Findings for a terminal, for a file, for a program. */
@@ -29,7 +29,7 @@ function fold(text: string, columns: number): string[] {
   return text.split('\n').flatMap((line) => {
     const folded: string[] = []
     let here = ''
-    for (const word of printable(line).split(' ')) {
+    for (const word of inOneLine(line).split(' ')) {
       if (here !== '' && INDENT.length + here.length + 1 + word.length > columns) {
         folded.push(here)
         here = word

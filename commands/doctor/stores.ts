@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { holderOf } from '../../lib/lock.ts'
 import { STORE_FILE } from '../../lib/queue.ts'
 import { StoreView } from '../../lib/store-view.ts'
-import { ago, printable, size } from '../table.ts'
+import { ago, inOneLine, size } from '../table.ts'
 import { type Finding, fail, failed, ok, warn } from './finding.ts'
 import { checkFolder, freeSpace } from './folders.ts'
 
@@ -38,14 +38,14 @@ async function checkContents(what: string, folder: string): Promise<Finding[]> {
       findings.push(
         fail(
           what,
-          `damaged: ${store.faultCount} places cannot be read (${printable(store.faults[0] ?? '')})`,
+          `damaged: ${store.faultCount} places cannot be read (${inOneLine(store.faults[0] ?? '')})`,
           'Look at the disk, and keep a copy of the folder. At its next start the program saves what can be read, and moves the damaged file aside.',
         ),
       )
     const waiting: string[] = []
     for (const { name, books, bytes, oldestAtMs } of store.queues()) {
       const { accepted, forwarded, pending, dropped } = books
-      const queue = printable(name)
+      const queue = inOneLine(name)
       const lost = Object.values(dropped).reduce((sum, count) => sum + count, 0)
       if (accepted !== forwarded + pending + lost)
         findings.push(

@@ -4,7 +4,9 @@ import pino from 'pino'
 import t from 'tap'
 import { brokerForget } from '../../broker/forget.ts'
 import { encodeMessage, packMessage, unpackMessage } from '../../broker/message.ts'
+import { Persistence } from '../../broker/persistence.ts'
 import { Pump } from '../../broker/pump.ts'
+import { Sessions } from '../../broker/sessions.ts'
 import { FolderBucket } from '../../cloud-subscriber/buckets/folder.ts'
 import { encodeEntry, inboxHeader } from '../../cloud-subscriber/entry.ts'
 import { IndexWriter, readIndex } from '../../cloud-subscriber/gallery/index-files.ts'
@@ -85,7 +87,7 @@ t.test('a broker lets go of it in every queue, in flight too, and the books say 
       const header = { topic, qos: 1, receivedAtMs: 1, reason: 'too large', detail: '' }
       await store.accept({ header: Buffer.from(JSON.stringify(header)), body: payload }, [quarantine])
       await store.put('retained', topic, packMessage({ topic, payload, qos: 0 }))
-      await store.put('incoming', `receipt ${topic}`, packMessage({ topic, payload, qos: 2 }))
+      await store.put('incoming', receiptOf(topic), packMessage({ topic, payload, qos: 2 }))
     }
     return { uplink, session, quarantine }
   }
@@ -118,7 +120,7 @@ t.test('a broker lets go of it in every queue, in flight too, and the books say 
     [...store.entries('retained')].map(({ key }) => key),
     [other.topic],
   )
-  const receipt = store.get('incoming', `receipt ${mine.topic}`)
+  const receipt = store.get('incoming', receiptOf(mine.topic))
   t.match(
     receipt && unpackMessage(receipt),
     { topic: mine.topic, payload: { length: 0 } },
@@ -137,8 +139,20 @@ t.test('a broker lets go of it in every queue, in flight too, and the books say 
       await store.accept(encodeMessage({ topic, payload, qos: 1 }), [queue])
     pump.attach(farEnd)
     t.equal(sent.length, 3)
+    const sessions = Sessions.open({ store, declared: [], bounds: BOUNDS, inFlightMax: 1 })
+    const persistence = new Persistence({
+      store,
+      sessions,
+      custody: true,
+      retained: { entriesMax: 2, bytesMax: 1e6 },
+    })
+    const retain = (topic: string) =>
+      persistence.retain({ topic, payload: mine.payload, qos: 0, retain: true })
+    await retain(mine.topic)
+    t.throws(() => void retain('another/topic'), { code: 'RETAINED_FULL' })
     const request = { selection: PI, dryRun: false }
-    await Array.fromAsync(brokerForget(store)(request, new AbortController().signal))
+    await Array.fromAsync(brokerForget(store, persistence)(request, new AbortController().signal))
+    await t.resolves(retain('another/topic'), 'and there is room again for what others retain')
     pump.acknowledge(sent[0]?.messageId as number)
     pump.detach(farEnd)
     sent.length = 0
@@ -150,6 +164,9 @@ t.test('a broker lets go of it in every queue, in flight too, and the books say 
     t.strictSame(queue.books, { accepted: 3, forwarded: 1, pending: 0, dropped: { forgotten: 2 } })
   })
 })
+
+/** As a client's receipt is named in the store. */
+const receiptOf = (topic: string) => `${topic.length}:${topic}:1`
 
 const keyOf = (metadata: CropMetadata, filedAtMs = metadata.capturedAtMs) => objectKey(metadata, filedAtMs)
 
