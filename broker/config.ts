@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { commonShape, duration, httpShape, mutualTlsShape, port, size } from '../lib/config.ts'
+import { commonShape, duration, httpShape, longDuration, mutualTlsShape, port, size } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http.ts'
 import { parseBrokerUrl } from '../lib/mqtt-link.ts'
@@ -16,7 +16,7 @@ const bounds = (
 ) => ({
   bytesMax: size().prefault(bytes),
   entriesMax: z.number().int().positive().default(entries),
-  ageMax: duration().prefault(age),
+  ageMax: longDuration().prefault(age),
   whenFull: z.enum(['reject', 'drop-oldest']).default(whenFull),
 })
 

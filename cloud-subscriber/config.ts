@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { commonShape, duration, durationOrForever, httpShape, size } from '../lib/config.ts'
+import { commonShape, duration, durationOrForever, httpShape, longDuration, size } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { refuseOpenHttp } from '../lib/http.ts'
 import { isName } from '../wire/names.ts'
@@ -24,7 +24,7 @@ export const subscriberSchema = z.strictObject({
       keyFile: z.string().min(1).optional(),
       mqttVersion: z.union([z.literal(4), z.literal(5)]).default(4),
       shareGroup: z.string().refine(isName, 'must be letters, digits, dash and underscore').optional(),
-      sessionExpiry: duration().prefault('7d'),
+      sessionExpiry: longDuration().prefault('7d'),
       inFlightMax: z.number().int().min(1).max(65_535).default(500),
       keepalive: duration().prefault('30s'),
       connectTimeout: duration().prefault('10s'),
@@ -44,7 +44,7 @@ export const subscriberSchema = z.strictObject({
     .strictObject({
       bytesMax: size().prefault('200MB'),
       entriesMax: z.number().int().positive().default(10_000),
-      ageMax: duration().prefault('30d'),
+      ageMax: longDuration().prefault('30d'),
     })
     .prefault({}),
   retention: z.strictObject({ ageMax: durationOrForever().prefault('30d') }).prefault({}),

@@ -1,8 +1,10 @@
+import { Backoff } from '../lib/backoff.ts'
 import { readClientFiles } from '../lib/certificates.ts'
 import { loadConfig, readSecret } from '../lib/config.ts'
 import { ControlServer } from '../lib/control.ts'
+import { asFailure } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http.ts'
-import { openLog } from '../lib/log.ts'
+import { type Log, openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
 import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
@@ -11,9 +13,9 @@ import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib
 import { reportDamage, storeHealth } from '../lib/store-report.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { cropFilter } from '../wire/topics.ts'
-import { cacheCrop } from './buckets/bucket.ts'
+import { type Bucket, cacheCrop } from './buckets/bucket.ts'
 import { openBucket } from './buckets/open.ts'
-import { checkSubscriberConfig, subscriberSchema } from './config.ts'
+import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from './config.ts'
 import { senderOf } from './entry.ts'
 import { subscriberForget } from './forget.ts'
 import { IndexWriter } from './gallery/index-files.ts'
@@ -30,6 +32,8 @@ import { Storer } from './store.ts'
 const LATENCY_SECONDS = [
   0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 600, 3600,
 ]
+
+const BUCKET_DELAY = { delayMsMin: 500, delayMsMax: 15_000 }
 
 /** MQTT -> inbox -> bucket, and the gallery. @returns the exit status */
 export async function runSubscriber(options: RunOptions): Promise<number> {
@@ -68,7 +72,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       LATENCY_SECONDS,
     )
 
-    await using bucket = await openBucket(config)
+    await using bucket = await bucketOnceThere(config, log, signal)
     await using store = await Store.open({ folder: config.inbox.folder, senderOf })
     reportDamage(log, store)
     using farewell = new DisposableStack()
@@ -207,6 +211,25 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     // Wrong credentials at the start end the program; a broker that is away does not.
     await Promise.race([intake.subscribed.then(() => aborted(signal)), aborted(signal)])
   })
+}
+
+/**
+ * The bucket, once it can be reached: after a power cut everything starts at once, and the broker keeps the crops
+ * meanwhile. Whatever trying again does not cure ends the program. Errors: those of the bucket.
+ */
+async function bucketOnceThere(config: SubscriberConfig, log: Log, signal: AbortSignal): Promise<Bucket> {
+  const backoff = new Backoff(BUCKET_DELAY)
+  for (;;) {
+    try {
+      return await openBucket(config, signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      const { code, message } = asFailure(error)
+      if (code !== 'BUCKET_UNREACHABLE') throw error
+      log.warn({ code }, `${message} Trying again; the broker keeps the crops meanwhile.`)
+      await backoff.wait(signal)
+    }
+  }
 }
 
 if (import.meta.main) process.exitCode = await runFromCommandLine(runSubscriber)

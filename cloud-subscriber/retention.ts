@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type SightlineError } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
+import { SteadyClock } from '../lib/steady-clock.ts'
 import type { Bucket } from './buckets/bucket.ts'
 import { cameras, names } from './cameras.ts'
 import { removeIndexDays } from './gallery/index-files.ts'
@@ -52,6 +53,7 @@ export class Retention implements AsyncDisposable {
   readonly #options: RetentionOptions
   readonly #abort = new AbortController()
   readonly #sites = new Set<string>()
+  readonly #clock = new SteadyClock()
   readonly #running: Promise<void>
   #woken = new AbortController()
   #fault: SightlineError | undefined
@@ -96,7 +98,12 @@ export class Retention implements AsyncDisposable {
           )
         ruledBefore = ruled
         if (performance.now() - sweptAtMs >= (ruled ? SWEEP_RULED_MS : INTERVAL_MS)) {
-          await this.#sweep(Date.now() - ageMsMax)
+          await this.#sweep(this.#clock.nowMs() - ageMsMax)
+          if (this.#clock.leapMs > 0)
+            log.warn(
+              { code: 'CLOCK_LEAPT', aheadHours: Math.round(this.#clock.leapMs / 3_600_000) },
+              'the clock of this machine has leapt ahead: what would be too old by it is kept for a day, in case it is wrong',
+            )
           sweptAtMs = performance.now()
         }
         this.#fault = undefined

@@ -20,6 +20,8 @@ const PROBLEMS_MAX = 20
 /** Of a key or a value that an error repeats. */
 const QUOTED_CHARACTERS_MAX = 200
 
+/** `setTimeout` takes a longer one for none at all. */
+const TIMER_MS_MAX = 24 * 86_400_000
 const DURATION_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZE_BYTES = {
   B: 1,
@@ -55,8 +57,13 @@ function unitType(
   })
 }
 
-/** A duration with its unit (`500ms`, `10s`, `5m`, `12h`, `7d`); parses to milliseconds. */
-export const duration = () => unitType('duration', DURATION_MS, '10s, 5m or 7d')
+/** How long to wait, with its unit (`500ms`, `10s`, `5m`, `12h`, `7d`); parses to milliseconds. */
+export const duration = () =>
+  longDuration().refine((ms) => ms <= TIMER_MS_MAX, {
+    error: 'must be at most 24d, as long as a timer can run',
+  })
+/** How old something may become: a duration of any length. */
+export const longDuration = () => unitType('duration', DURATION_MS, '10s, 5m or 7d')
 /** A duration, or `forever`, which parses to Infinity. */
 export const durationOrForever = () =>
   unitType('duration', DURATION_MS, '12h or 30d, or forever', { forever: Number.POSITIVE_INFINITY })

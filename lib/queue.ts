@@ -6,6 +6,7 @@ import { bytesFree, DiskRoom, type FileRoom, isDiskFull, RESERVE_BYTES } from '.
 import { EntryIndex } from './entry-index.ts'
 import { failure, SightlineError } from './errors.ts'
 import { FolderLock } from './lock.ts'
+import { SteadyClock } from './steady-clock.ts'
 import {
   decodeReference,
   encodeReference,
@@ -175,6 +176,8 @@ export class Store implements AsyncDisposable {
   /** Ids of queues whose name is on disk. */
   readonly #named = new Set<number>()
   readonly #queues = new Map<string, Queue>()
+  /** By which messages become too old. */
+  readonly #clock = new SteadyClock()
   /** How many queues refer to a body, where it is more than one. */
   readonly #shared = new Map<number, number>()
   readonly #dirty = new Set<Queue>()
@@ -698,7 +701,7 @@ export class Store implements AsyncDisposable {
   }
 
   #expire(): void {
-    const now = Date.now()
+    const now = this.#clock.nowMs()
     for (const queue of this.#queues.values()) queue.expire(now)
     // What was handed over without being written is in the books all the same.
     if (this.#dirty.size > 0) void this.#writeBooks()

@@ -48,6 +48,10 @@ export async function runService(
     log.info('stopped')
     return 0
   } catch (error) {
+    if (controller.signal.aborted && error === controller.signal.reason) {
+      log.info('stopped')
+      return 0
+    }
     const fault = asFailure(error)
     log.fatal({ code: fault.code, cause: causeOf(fault) }, fault.message)
     return fault.exitStatus

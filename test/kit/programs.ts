@@ -84,6 +84,20 @@ export class Program {
     return program
   }
 
+  /** The same, for one that is not to become ready: waits until it says something else. */
+  static async waiting(
+    t: Test,
+    kind: ProgramKind,
+    config: Record<string, unknown>,
+    says: (line: LogLine) => boolean,
+  ): Promise<Program> {
+    const program = new Program(kind, config, join(temporaryFolder(t), `${kind}.yaml`), {})
+    t.after(() => program.kill())
+    program.#spawn(() => {})
+    await program.line(says, READY_MS_MAX)
+    return program
+  }
+
   /** The same, for one that is to end by itself. @returns its exit status and what it wrote */
   static async run(
     t: Test,
