@@ -227,7 +227,7 @@ async function bucketOnceThere(config: SubscriberConfig, log: Log, signal: Abort
       const { code, message } = asFailure(error)
       if (code !== 'BUCKET_UNREACHABLE') throw error
       log.warn({ code }, `${message} Trying again; the broker keeps the crops meanwhile.`)
-      await backoff.wait(signal)
+      await backoff.wait(signal).catch(() => signal.throwIfAborted())
     }
   }
 }
