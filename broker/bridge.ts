@@ -1,16 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { QlobberTrue } from 'qlobber'
-import { Backoff } from '../lib/backoff.ts'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
-import { type Log, throttled } from '../lib/log.ts'
-import { type LinkOptions, MqttLink } from '../lib/mqtt-link.ts'
+import type { Log } from '../lib/log.ts'
+import type { LinkOptions, MqttLink } from '../lib/mqtt-link.ts'
 import type { Queue, Store } from '../lib/queue.ts'
 import type { Uplink } from './custody.ts'
+import { keepLink } from './keep-link.ts'
 import { decodeMessage, type StoredMessage } from './message.ts'
 import { type FarEnd, Pump } from './pump.ts'
 import { decodeNotice, newRefusalsTopic } from './refusals.ts'
 import { SendWindow } from './send-window.ts'
-import { TOPIC_MATCHING } from './sessions.ts'
+import { type BridgeTopic, TopicMap } from './topic-map.ts'
 
 /**
  * A pump whose far end is another broker. Its queue is on disk; what the other broker has acknowledged leaves it.
@@ -18,13 +17,6 @@ import { TOPIC_MATCHING } from './sessions.ts'
  * ends, is followed by another one after a jittered wait; what was unacknowledged goes first. A message that the other
  * broker will never take is set aside in quarantine, so that the rest flows.
  */
-
-export interface BridgeTopic {
-  readonly filter: string
-  /** The topic's first levels here, and what they become there. */
-  readonly from: string
-  readonly to: string
-}
 
 export interface BridgeOptions {
   readonly name: string
@@ -53,7 +45,7 @@ export interface QuarantineHeader {
 
 export class Bridge implements Uplink, FarEnd, AsyncDisposable {
   readonly #options: BridgeOptions
-  readonly #topics: readonly { readonly matcher: QlobberTrue; readonly from: string; readonly to: string }[]
+  readonly #topics: TopicMap
   readonly #pump: Pump
   readonly #abort = new AbortController()
   readonly #running: Promise<void>
@@ -67,13 +59,20 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
 
   private constructor(options: BridgeOptions) {
     this.#options = options
-    this.#topics = options.topics.map(({ filter, from, to }) => {
-      const matcher = new QlobberTrue(TOPIC_MATCHING)
-      matcher.add(filter)
-      return { matcher, from, to }
-    })
+    this.#topics = new TopicMap(options.topics)
     this.#pump = new Pump(options.queue, options.inFlightMax)
-    this.#running = this.#run()
+    const { signal } = this.#abort
+    this.#running = keepLink(
+      {
+        ...options,
+        bridge: options.name,
+        onFault: (fault) => {
+          this.#lastFault = fault
+        },
+      },
+      signal,
+      (link) => this.#serve(link, signal),
+    )
   }
 
   /** Starts at once; the other broker need not be there. */
@@ -107,12 +106,12 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
   }
 
   wants(topic: string): boolean {
-    return this.#topics.some(({ matcher }) => matcher.test(topic))
+    return this.#topics.has(topic)
   }
 
-  publish({ topic, payload }: StoredMessage, messageId: number, dup: boolean): boolean {
+  publish({ topic, payload, retain }: StoredMessage, messageId: number, dup: boolean): boolean {
     if (!this.#link) return false
-    const mapped = this.#mapped(topic)
+    const mapped = this.#topics.map(topic) ?? topic // what was taken in under an earlier configuration
     const bytesMax = Math.min(this.#link.packetBytesMaxOfBroker, this.#packetBytesMax)
     const bytes = packetBytes(mapped, payload)
     if (bytes > bytesMax) {
@@ -121,7 +120,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
       setImmediate(() => this.#setAside(messageId, 'too large', detail))
       return true
     }
-    return this.#link.publish({ topic: mapped, payload, dup, messageId })
+    return this.#link.publish({ topic: mapped, payload, dup, retain, messageId })
   }
 
   /** It leaves the queue when quarantine has it on disk; where that is full, it stays, and nothing is lost. */
@@ -183,37 +182,10 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     return true // only QoS 1 goes over a bridge
   }
 
-  async #run(): Promise<void> {
-    const { signal } = this.#abort
-    const { log, name, link: linkOptions, reconnectMsMin, reconnectMsMax } = this.#options
-    const backoff = new Backoff({ delayMsMin: reconnectMsMin, delayMsMax: reconnectMsMax })
-    // By the time of the line there may be a connection again: what it says is what happened.
-    let warnedOf: SightlineError | undefined
-    const warn = throttled((count) =>
-      log.warn({ bridge: name, code: warnedOf?.code, count }, warnedOf?.message),
-    )
-    while (!signal.aborted) {
-      try {
-        const link = await MqttLink.open(linkOptions, signal)
-        this.#lastFault = undefined
-        log.info({ bridge: name, url: linkOptions.url, waiting: this.queue.size }, 'bridge connected')
-        const connectedMs = Date.now()
-        const fault = await this.#serve(link, signal)
-        if (Date.now() - connectedMs > reconnectMsMax) backoff.reset()
-        if (fault) throw fault
-      } catch (error) {
-        if (signal.aborted) return
-        this.#lastFault = asFailure(error)
-        warnedOf = this.#lastFault
-        warn()
-      }
-      await backoff.wait(signal).catch(() => {})
-    }
-  }
-
   /** Pumps over one connection until it ends. @returns why it did */
   async #serve(link: MqttLink, signal: AbortSignal): Promise<SightlineError | undefined> {
-    const { acknowledgeMsMax, link: linkOptions } = this.#options
+    const { acknowledgeMsMax, link: linkOptions, log, name } = this.#options
+    log.info({ bridge: name, url: linkOptions.url, waiting: this.queue.size }, 'bridge connected')
     const ended = Promise.withResolvers<SightlineError | undefined>()
     link.once('close', (fault) => ended.resolve(fault))
     link.on('drain', () => this.#pump.run())
@@ -261,14 +233,6 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     const until = Date.now() + DRAIN_MS_MAX
     this.#pump.pause()
     while (this.#pump.flights.size > 0 && !link.closed && Date.now() < until) await sleep(10)
-  }
-
-  #mapped(topic: string): string {
-    const mapping = this.#topics.find(({ matcher }) => matcher.test(topic))
-    if (!mapping || mapping.from === mapping.to) return topic
-    const { from, to } = mapping
-    const rest = from === '' ? topic : topic.slice(from.length + 1)
-    return [to, rest].filter((part) => part !== '').join('/')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

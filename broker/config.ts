@@ -4,6 +4,7 @@ import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http.ts'
 import { parseBrokerUrl } from '../lib/mqtt-link.ts'
 import { isName } from '../wire/names.ts'
+import { filtersOverlap } from '../wire/topics.ts'
 import { checkUser, userShape } from '../wire/users.ts'
 
 const filter = () => z.string().min(1).max(1024)
@@ -90,7 +91,12 @@ export const brokerSchema = z.strictObject({
         clientId: z.string().min(1).max(200).optional(),
         topics: z
           .array(
-            z.strictObject({ filter: filter(), from: z.string().default(''), to: z.string().default('') }),
+            z.strictObject({
+              filter: filter(),
+              direction: z.enum(['up', 'down']).default('up'),
+              from: z.string().default(''),
+              to: z.string().default(''),
+            }),
           )
           .min(1),
         inFlightMax: z.number().int().min(1).max(10_000).default(500),
@@ -174,7 +180,13 @@ export function checkBrokerConfig(config: BrokerConfig): void {
         )
       }
     }
-    for (const { filter, from } of bridge.topics) {
+    for (const { filter, from, direction } of bridge.topics) {
+      const both = bridge.topics.find((it) => it.direction !== direction && filtersOverlap(it.filter, filter))
+      if (both)
+        throw failure(
+          'CONFIG_INVALID',
+          `The bridge "${bridge.name}" brings some topics up and down ("${filter}" and "${both.filter}"): they would go in circles. Let each topic go one way.`,
+        )
       if (from !== '' && filter !== from && !filter.startsWith(`${from}/`)) {
         throw failure(
           'CONFIG_INVALID',

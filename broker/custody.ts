@@ -79,7 +79,7 @@ export class Custody {
       if (!origin.isBridge) for (const uplink of uplinks) if (uplink.wants(topic)) queues.push(uplink.queue)
       if (queues.length > 0) {
         written = store.accept(
-          encodeMessage({ topic, payload: packet.payload as Buffer, qos, bridged: origin.isBridge }),
+          encodeMessage({ topic, payload: packet.payload as Buffer, qos, bridged: origin.isBridge, retain }),
           queues,
           { handedOn: origin.isBridge },
         )

@@ -5,6 +5,7 @@ import { ControlServer } from '../lib/control.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog, throttled } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
+import type { LinkOptions } from '../lib/mqtt-link.ts'
 import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { Store, toBounds } from '../lib/queue.ts'
@@ -14,6 +15,7 @@ import { FORGET_COMMAND } from '../wire/forget.ts'
 import { Bridge } from './bridge.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
 import { Custody } from './custody.ts'
+import { Downlink } from './downlink.ts'
 import { brokerForget } from './forget.ts'
 import { senderOf } from './message.ts'
 import { Persistence } from './persistence.ts'
@@ -59,23 +61,24 @@ export async function runBroker(options: RunOptions): Promise<number> {
     for (const bridge of config.bridges)
       warnOfOpenPassword(log, { url: bridge.url, password: bridge.password ?? bridge.passwordFile })
     await using bridges = new AsyncDisposableStack()
+    const links = config.bridges.map((bridge, at) => ({
+      url: bridge.url,
+      clientId: bridgeClientId(bridge),
+      protocol: bridge.mqttVersion,
+      clean: true,
+      packetBytesMax: config.limits.packetMax,
+      keepaliveS: Math.ceil(bridge.keepalive / 1000),
+      connectMsMax: bridge.connectTimeout,
+      username: bridge.username,
+      password: readSecret(`bridge "${bridge.name}"`, bridge),
+      ...readClientFiles(bridge, `bridges.${at}`, log),
+    }))
     const uplinks = config.bridges.map((bridge, at) =>
       bridges.use(
         Bridge.open({
           name: bridge.name,
-          link: {
-            url: bridge.url,
-            clientId: bridgeClientId(bridge),
-            protocol: bridge.mqttVersion,
-            clean: true,
-            packetBytesMax: config.limits.packetMax,
-            keepaliveS: Math.ceil(bridge.keepalive / 1000),
-            connectMsMax: bridge.connectTimeout,
-            username: bridge.username,
-            password: readSecret(`bridge "${bridge.name}"`, bridge),
-            ...readClientFiles(bridge, `bridges.${at}`, log),
-          },
-          topics: bridge.topics,
+          link: links[at] as LinkOptions,
+          topics: bridge.topics.filter(({ direction }) => direction === 'up'),
           inFlightMax: bridge.inFlightMax,
           reconnectMsMin: bridge.reconnectMin,
           reconnectMsMax: bridge.reconnectMax,
@@ -135,6 +138,24 @@ export async function runBroker(options: RunOptions): Promise<number> {
       ownBridgeIds: new Set(config.bridges.map(bridgeClientId)),
     })
     users.onGone = (names) => server.disconnect(names)
+    await using downlinkStack = new AsyncDisposableStack()
+    const downlinks = new Map<string, Downlink>()
+    for (const [at, bridge] of config.bridges.entries()) {
+      const topics = bridge.topics.filter(({ direction }) => direction === 'down')
+      if (topics.length === 0) continue
+      const clientId = `${bridgeClientId(bridge)}-down`
+      const downlink = new Downlink({
+        name: bridge.name,
+        link: { ...(links[at] as LinkOptions), clientId, clean: false, sessionExpiryS: DOWNLINK_SESSION_S },
+        topics,
+        reconnectMsMin: bridge.reconnectMin,
+        reconnectMsMax: bridge.reconnectMax,
+        deliver: (message) =>
+          server.deliver({ cmd: 'publish', ...message, retain: false }, { clientId, isBridge: true }),
+        log,
+      })
+      downlinks.set(bridge.name, downlinkStack.use(downlink))
+    }
     await using _control = await ControlServer.open({
       folder: config.store.folder,
       handlers: {
@@ -146,6 +167,9 @@ export async function runBroker(options: RunOptions): Promise<number> {
     gauge(metrics, 'broker_connections', 'Clients connected', [], (made) => made.set(server.connections))
     gauge(metrics, 'bridge_up', 'Whether a bridge is connected', ['bridge'], (made) => {
       for (const bridge of uplinks) made.set({ bridge: bridge.name }, bridge.connected ? 1 : 0)
+    })
+    gauge(metrics, 'downlink_up', 'Whether the way down of a bridge is connected', ['bridge'], (made) => {
+      for (const [bridge, { connected }] of downlinks) made.set({ bridge }, connected ? 1 : 0)
     })
     measureQueues(metrics, store)
     await using http = await HttpServer.open({
@@ -164,6 +188,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
                   ? `connected, ${bridge.queue.size} waiting`
                   : `away (${bridge.fault}), ${bridge.queue.size} waiting`,
                 ...(bridge.connected && bridge.fault !== undefined ? [bridge.fault] : []),
+                ...saidOf(downlinks.get(bridge.name)),
                 ...(bridge.quarantine.size > 0 ? [`${bridge.quarantine.size} in quarantine`] : []),
               ].join('; '),
             ]),
@@ -183,6 +208,12 @@ export async function runBroker(options: RunOptions): Promise<number> {
     await aborted(signal)
   })
 }
+
+const saidOf = (downlink: Downlink | undefined) =>
+  downlink?.fault === undefined ? [] : [`nothing comes down: ${downlink.fault}`]
+
+/** How long the other broker keeps what is for us (MQTT 5; one that speaks 3.1.1 decides itself). */
+const DOWNLINK_SESSION_S = 7 * 24 * 3600
 
 function pending(store: Store): number {
   let count = 0

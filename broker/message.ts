@@ -3,7 +3,8 @@ import type { Message } from '../lib/queue.ts'
 /**
  * An MQTT message as it lies in the store: the payload as it came, and a header.
  *
- *   byte 0      flags: QoS (bits 0 and 1), payload was a string (2), came from a bridge (3), carries a stamp (4)
+ *   byte 0      flags: QoS (bits 0 and 1), payload was a string (2), came from a bridge (3), carries a stamp (4),
+ *               retained (5)
  *   if stamped  1 byte length and broker id, 8 bytes counter (aedes' own mark, kept for its persistence contract)
  *   the rest    topic, UTF-8
  */
@@ -14,12 +15,15 @@ export interface StoredMessage {
   readonly payloadIsString?: boolean
   /** A bridge delivered it: it is not bridged on, so that two brokers cannot send it in circles. */
   readonly bridged?: boolean
+  /** It was published to be retained; a bridge passes that on [MQTT-3.3.1-5]. */
+  readonly retain?: boolean
   readonly stamp?: { readonly brokerId: string; readonly counter: number }
 }
 
 const PAYLOAD_IS_STRING = 4
 const BRIDGED = 8
 const STAMPED = 16
+const RETAIN = 32
 
 export function encodeMessage({
   topic,
@@ -27,13 +31,18 @@ export function encodeMessage({
   qos,
   payloadIsString,
   bridged,
+  retain,
   stamp,
 }: StoredMessage): Message {
   const idBytes = stamp ? Buffer.byteLength(stamp.brokerId) : 0
   const topicStart = 1 + (stamp ? 9 + idBytes : 0)
   const header = Buffer.allocUnsafe(topicStart + Buffer.byteLength(topic))
   header[0] =
-    qos | (payloadIsString ? PAYLOAD_IS_STRING : 0) | (bridged ? BRIDGED : 0) | (stamp ? STAMPED : 0)
+    qos |
+    (payloadIsString ? PAYLOAD_IS_STRING : 0) |
+    (bridged ? BRIDGED : 0) |
+    (stamp ? STAMPED : 0) |
+    (retain ? RETAIN : 0)
   if (stamp) {
     header[1] = idBytes
     header.write(stamp.brokerId, 2)
@@ -72,6 +81,7 @@ export function decodeMessage({ header, body: payload }: Message): StoredMessage
     qos: (flags & 3) as 0 | 1 | 2,
     payloadIsString: (flags & PAYLOAD_IS_STRING) !== 0,
     bridged: (flags & BRIDGED) !== 0,
+    retain: (flags & RETAIN) !== 0,
   }
   if ((flags & STAMPED) === 0) return { ...message, topic: header.toString('utf8', 1) }
   const idEnd = 2 + (header[1] as number)

@@ -15,7 +15,7 @@ import { type Log, throttled } from '../lib/log.ts'
 import { type Publish, READ_BUFFER } from '../lib/packets.ts'
 import type { Access } from './access.ts'
 import { Connection } from './connection.ts'
-import type { Custody } from './custody.ts'
+import type { Custody, Origin } from './custody.ts'
 import { Delivery } from './delivery.ts'
 import { LiveReaders } from './live-readers.ts'
 import { type MqttPacket, NO_SUBSCRIPTION, type Persistence } from './persistence.ts'
@@ -590,18 +590,27 @@ export class BrokerServer implements AsyncDisposable {
     return null
   }
 
+  /**
+   * A message that no client of this broker sent: it came over a bridge. Kept as any other, and passed on to who listens.
+   * Errors: those of custody.
+   */
+  async deliver(packet: MqttPacket, origin: Origin): Promise<void> {
+    const { custody } = this.#options
+    custody.checkTopic(packet.topic)
+    await custody.accept(packet, origin)
+    await new Promise<void>((resolve, reject) =>
+      this.#aedes.publish(packet as never, (error) => (error ? reject(error) : resolve())),
+    )
+  }
+
   /** Wills that the last run left behind; a client that has come back meanwhile has replaced its own. */
   async #publishOldWills(): Promise<void> {
-    const { custody, persistence, log } = this.#options
+    const { persistence, log } = this.#options
     for await (const will of persistence.streamWill({
       [this.#aedes.id]: true,
     }) as AsyncIterable<MqttPacket>) {
       try {
-        custody.checkTopic(will.topic)
-        await custody.accept(will, { clientId: will.clientId ?? '', isBridge: false })
-        await new Promise<void>((resolve, reject) =>
-          this.#aedes.publish(will as never, (error) => (error ? reject(error) : resolve())),
-        )
+        await this.deliver(will, { clientId: will.clientId ?? '', isBridge: false })
         await persistence.delWill({ id: will.clientId ?? '' })
       } catch (error) {
         log.warn(

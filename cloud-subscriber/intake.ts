@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { AcknowledgeInOrder } from '../lib/acknowledge-in-order.ts'
 import { Backoff } from '../lib/backoff.ts'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
@@ -114,11 +115,7 @@ export class Intake implements AsyncDisposable {
     const { log } = this.#options
     const ended = Promise.withResolvers<SightlineError | undefined>()
     link.once('close', (fault) => ended.resolve(fault))
-    /** Message ids in the order received; those at the front that are on disk are acknowledged. */
-    const waiting: { readonly messageId: number; kept: boolean }[] = []
-    const acknowledge = () => {
-      while (waiting[0]?.kept) link.puback(waiting.shift()?.messageId as number)
-    }
+    const acknowledgements = new AcknowledgeInOrder((messageId) => link.puback(messageId))
     let leaving = false
     link.on('publish', (packet) => {
       if (link.closed || leaving) return
@@ -136,15 +133,7 @@ export class Intake implements AsyncDisposable {
         return
       }
       if (packet.qos === 0) return
-      const turn = { messageId: packet.messageId as number, kept: false }
-      waiting.push(turn)
-      written.then(
-        () => {
-          turn.kept = true
-          acknowledge()
-        },
-        (error: unknown) => link.destroy(asFailure(error)),
-      )
+      acknowledgements.add(packet.messageId as number, written, (error) => link.destroy(asFailure(error)))
     })
     return ended.promise
   }

@@ -208,7 +208,7 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   }
 
   /** At QoS 1. @returns false when the socket is full: wait for `drain` before the next one */
-  publish(message: Publish): boolean {
+  publish(message: Publish & { readonly retain?: boolean }): boolean {
     if (this.#closed) return false
     this.#lastSentMs = Date.now()
     return writePublish(this.#socket, message, this.#options.protocol)

@@ -16,6 +16,7 @@ export const PUBLISH = 0x30
 export const PUBACK = 0x40
 const DUP = 0x08
 const QOS_1 = 0x02
+const RETAIN = 0x01
 /** Any flags but DUP: QoS 1, not retained. */
 const CARRIES_CROP_MASK = 0xff & ~DUP
 /** What may wait in a socket before its writer has to wait for `drain`, bytes. */
@@ -184,14 +185,14 @@ export function readPuback(
 /** @returns false where the stream has enough: wait for `drain` before the next one */
 export function writePublish(
   stream: Writable,
-  { topic, payload, messageId, dup }: Publish,
+  { topic, payload, messageId, dup, retain }: Publish & { readonly retain?: boolean },
   protocol: Protocol,
 ): boolean {
   const topicBytes = Buffer.byteLength(topic)
   const remaining = 4 + topicBytes + (protocol === 5 ? 1 : 0) + payload.length
   const lengthBytes = remaining < 128 ? 1 : remaining < 16_384 ? 2 : remaining < 2_097_152 ? 3 : 4
   const head = Buffer.allocUnsafe(1 + lengthBytes + remaining - payload.length)
-  head[0] = PUBLISH | QOS_1 | (dup ? DUP : 0)
+  head[0] = PUBLISH | QOS_1 | (dup ? DUP : 0) | (retain ? RETAIN : 0)
   let at = 1
   for (let left = remaining; at <= lengthBytes; left = Math.floor(left / 128), at += 1)
     head[at] = (left % 128) | (at < lengthBytes ? 0x80 : 0)

@@ -31,3 +31,14 @@ export function parseCropTopic(prefix: string, topic: string): CameraAddress | u
     return undefined
   return { site, device, camera }
 }
+
+/** Whether a topic exists that both filters match. */
+export function filtersOverlap(one: string, other: string): boolean {
+  const [a, b] = [one.split('/'), other.split('/')]
+  for (let at = 0; ; at += 1) {
+    const [x, y] = [a[at], b[at]]
+    if (x === '#' || y === '#') return true // `a/#` matches `a` too [MQTT-4.7.1-2]
+    if (x === undefined || y === undefined) return x === y
+    if (x !== y && x !== '+' && y !== '+') return false
+  }
+}

@@ -1,0 +1,115 @@
+import { AcknowledgeInOrder } from '../lib/acknowledge-in-order.ts'
+import { asFailure, type SightlineError } from '../lib/errors.ts'
+import type { Log } from '../lib/log.ts'
+import type { LinkOptions, MqttLink, ReceivedPublish } from '../lib/mqtt-link.ts'
+import { keepLink } from './keep-link.ts'
+import { isFinal } from './refusals.ts'
+import { type BridgeTopic, TopicMap, turned } from './topic-map.ts'
+
+/**
+ * The other direction of a bridge: what the other broker has for this one (commands for devices). A session there keeps
+ * it while the link is down; here it is accepted as from any client, and acknowledged when it is kept. Nothing that came
+ * this way goes up again, and no topic goes both ways (config.ts).
+ *
+ * A connection of its own, because its session outlives it, and the uplink's must not.
+ */
+export interface DownlinkOptions {
+  readonly name: string
+  /** Its session is kept (`clean: false`). */
+  readonly link: LinkOptions
+  /** As seen from here: `filter` and `from` are this side's. */
+  readonly topics: readonly BridgeTopic[]
+  readonly reconnectMsMin: number
+  readonly reconnectMsMax: number
+  /** Resolves when the message is safe and on its way to who listens. Errors: those of custody */
+  readonly deliver: (message: Pick<ReceivedPublish, 'topic' | 'payload' | 'qos'>) => Promise<void>
+  readonly log: Log
+}
+
+export class Downlink implements AsyncDisposable {
+  readonly #options: DownlinkOptions
+  /** From the other side's topics to ours. */
+  readonly #topics: TopicMap
+  readonly #filters: readonly string[]
+  readonly #abort = new AbortController()
+  readonly #running: Promise<void>
+  #fault: SightlineError | undefined
+  #connected = false
+
+  constructor(options: DownlinkOptions) {
+    this.#options = options
+    const turnedTopics = options.topics.map(turned)
+    this.#topics = new TopicMap(turnedTopics)
+    this.#filters = turnedTopics.map(({ filter }) => filter)
+    this.#running = keepLink(
+      {
+        ...options,
+        bridge: options.name,
+        onFault: (fault) => {
+          this.#fault = fault
+        },
+      },
+      this.#abort.signal,
+      (link) => this.#serve(link),
+    )
+  }
+
+  get connected(): boolean {
+    return this.#connected
+  }
+
+  /** Why nothing comes, for people. */
+  get fault(): string | undefined {
+    return this.#connected ? undefined : (this.#fault?.message ?? 'connecting')
+  }
+
+  async #serve(link: MqttLink): Promise<SightlineError | undefined> {
+    const { log, name, link: linkOptions } = this.#options
+    const { signal } = this.#abort
+    const ended = Promise.withResolvers<SightlineError | undefined>()
+    const onAbort = () => ended.resolve(undefined)
+    signal.addEventListener('abort', onAbort, { once: true })
+    link.once('close', (fault) => ended.resolve(fault))
+    const acknowledgements = new AcknowledgeInOrder((messageId) => link.puback(messageId))
+    link.on('publish', (packet) => {
+      const kept = this.#receive(packet)
+      const failed = (error: unknown) => link.destroy(asFailure(error))
+      if (packet.messageId === undefined) kept.catch(failed)
+      else acknowledgements.add(packet.messageId, kept, failed)
+    })
+    try {
+      for (const filter of this.#filters)
+        await Promise.race([link.subscribe(filter, 1), ended.promise.then(throwIfFault)])
+      this.#connected = !link.closed
+      log.info({ bridge: name, url: linkOptions.url, filters: this.#filters }, 'downlink connected')
+      return await ended.promise
+    } finally {
+      this.#connected = false
+      signal.removeEventListener('abort', onAbort)
+      await link[Symbol.asyncDispose]()
+    }
+  }
+
+  /** What can never be taken is said and let go of; whatever passes ends the connection, and it comes again. */
+  async #receive({ topic, payload, qos }: ReceivedPublish): Promise<void> {
+    const { deliver, log, name } = this.#options
+    const here = this.#topics.map(topic)
+    if (here === undefined) return // a subscription of an earlier configuration
+    try {
+      await deliver({ topic: here, payload, qos })
+    } catch (error) {
+      const fault = asFailure(error)
+      if (!isFinal(fault)) throw fault
+      log.warn({ bridge: name, code: fault.code, topic: here }, `refused what came down: ${fault.message}`)
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort(new Error('the downlink is closing'))
+    await this.#running
+  }
+}
+
+function throwIfFault(fault: SightlineError | undefined): void {
+  if (fault) throw fault
+}
