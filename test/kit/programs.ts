@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
+import { ENVIRONMENT, NODE_FLAGS } from '../../bin/runtime.js'
 
 /**
  * Our programs as they are run: real processes from real configuration files, ended with SIGTERM or with SIGKILL.
@@ -138,6 +139,7 @@ export class Program {
     const [command, ...args] = [
       ...(this.#options.under ?? []),
       process.execPath,
+      ...NODE_FLAGS,
       join(ROOT, MAIN[this.kind]),
       '--config',
       this.#file,
@@ -145,7 +147,7 @@ export class Program {
     if (command === undefined) throw new TypeError('no command')
     const child = spawn(command, args, {
       cwd: ROOT,
-      env: { ...env, NODE_COMPILE_CACHE: COMPILE_CACHE, ...this.#options.env },
+      env: { ...env, ...ENVIRONMENT, NODE_COMPILE_CACHE: COMPILE_CACHE, ...this.#options.env },
       stdio: ['ignore', 'ignore', 'pipe'],
     })
     this.#child = child
