@@ -61,6 +61,12 @@ export class BoxFilter {
     return [this.#centreX.v, this.#centreY.v]
   }
 
+  /** What a detected centre is off by from the predicted one, standard deviation, pixels. */
+  get deviation(): number {
+    const measured = (MEASURED_CENTRE * sideOf(this.#width.x, this.#height.x)) ** 2
+    return Math.sqrt((this.#centreX.xx + this.#centreY.xx) / 2 + measured)
+  }
+
   /** Time goes by. @param holdSize while nothing is seen: what the side last did is no guide for long */
   predict(seconds: number, holdSize: boolean): void {
     const side = sideOf(this.#width.x, this.#height.x)
