@@ -221,18 +221,20 @@ export function printCrossings(result: CrossingsResult, what: string): void {
 
 /** What of the crossings went wrong, for a look: their tracks' ends and beginnings. */
 export function explain({ cropsOf, events }: CrossingsResult): string[] {
-  return cropsOf.flatMap((count, id) => (count === 1 ? [] : [`crossing ${id}: ${count} crops`])).concat(
-    events
-      .filter(({ type }) => type === 'end')
-      .map(
-        ({ after }) =>
-          `${after.id.slice(-6)} frames ${after.startMs - START_MS} to ${after.seenMs - START_MS}, ends at ${after.box.map(Math.round)}, crops ${after.crops}`,
-      ),
-  )
+  return cropsOf
+    .flatMap((count, id) => (count === 1 ? [] : [`crossing ${id}: ${count} crops`]))
+    .concat(
+      events
+        .filter(({ type }) => type === 'end')
+        .map(
+          ({ after }) =>
+            `${after.id.slice(-6)} frames ${after.startMs - START_MS} to ${after.seenMs - START_MS}, ends at ${after.box.map(Math.round)}, crops ${after.crops}`,
+        ),
+    )
 }
 
 export async function runCrossings(crossings: number): Promise<void> {
-  for (const everyNth of [1, 3])
+  for (const everyNth of [1, 2, 3, 4])
     printCrossings(
       await benchCrossings({ crossings, everyNth }),
       `emit best, ${12 / everyNth} frames a second`,

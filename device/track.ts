@@ -37,11 +37,11 @@ export interface TrackerOptions {
 }
 
 /** Overlap (IoU) of prediction and detection from which they may be the same face. */
-const OVERLAP_MIN = 0.2
+const OVERLAP_MIN = 0.3
 /** The same for doubtful detections: less is more likely something else. */
 const OVERLAP_MIN_DOUBTFUL = 0.35
 /** How many times less exact a doubtful detection's box is. */
-const DOUBT = 3
+const DOUBT = 8
 /** How far a face may be from where it was expected: in standard deviations of the filter's, and in its own sides. */
 const REACH_DEVIATIONS = 3
 const REACH_SIDES = 2.5

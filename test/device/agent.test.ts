@@ -44,7 +44,11 @@ interface Line {
 
 /** The agent as a program of its own. */
 function start(t: Test, settings: Record<string, unknown>) {
-  const env: NodeJS.ProcessEnv = { PATH: process.env.PATH, SIGHTLINE_HTTP__PORT: '0' }
+  const env: NodeJS.ProcessEnv = {
+    PATH: process.env.PATH,
+    SIGHTLINE_HTTP__PORT: '0',
+    SIGHTLINE_EMIT__MODE: 'every',
+  }
   for (const [key, value] of Object.entries(settings)) env[`SIGHTLINE_${key}`] = JSON.stringify(value)
   const child: ChildProcess = spawn(process.execPath, ['device/main.ts'], {
     cwd: ROOT,
