@@ -4,6 +4,7 @@ import { Agent } from '../../device/agent.ts'
 import { deviceSchema } from '../../device/config.ts'
 import type { Detection } from '../../device/detect/detector.ts'
 import type { Frame } from '../../device/frame.ts'
+import { BEST_SHOTS_BYTES_MAX, TRACKS_MAX } from '../../device/limits.ts'
 import { openMeters } from '../../device/meters.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { openLog } from '../../lib/log.ts'
@@ -22,6 +23,8 @@ interface Scripted {
 const SIZE = { width: 640, height: 360 }
 const START_MS = Date.UTC(2026, 10, 20, 13)
 const SCORE_MIN = 0.6
+/** So large a region is black: drawing it would take long. */
+const LARGE_PIXELS = 100_000
 
 function frameOf({ atMs }: Scripted, sequence: number, cuts: () => void): Frame {
   return {
@@ -32,6 +35,7 @@ function frameOf({ atMs }: Scripted, sequence: number, cuts: () => void): Frame 
     scaled: { data: new Uint8Array(SIZE.width * SIZE.height * 3), ...SIZE },
     async cut(_left, _top, width, height) {
       cuts()
+      if (width * height > LARGE_PIXELS) return new Uint8Array(width * height * 3)
       return Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * 7919 * (1 + (i % 13))) & 0xff)
     },
     [Symbol.dispose]() {},
@@ -210,6 +214,16 @@ t.test('best: a face that only flickers, or is only doubtful, becomes no crop', 
   t.strictSame([doubtful.crops, doubtful.events, doubtful.detected], [[], [], 0])
   const between = await run([...walk(10), ...walk(30, 1000, 0.3), ...nobody(30, 4000)])
   t.ok(between.crops.every(({ score }) => score >= SCORE_MIN))
+})
+
+t.test('best: where memory runs short best shots go out sooner, and still one of each face', async (t) => {
+  const faces = Array.from({ length: TRACKS_MAX }, () => ({ box: [0, 0, 640, 360] as const }))
+  const frames = Array.from({ length: 10 }, (_, i) => ({ atMs: i * 100, faces }))
+  const { crops, reasons } = await run([...frames, ...nobody(30, 1000)])
+  t.ok(TRACKS_MAX * 640 * 360 * 3 > BEST_SHOTS_BYTES_MAX)
+  t.equal(crops.length, TRACKS_MAX)
+  t.equal(new Set(crops.map(({ track }) => track)).size, TRACKS_MAX)
+  t.ok((reasons.memory ?? 0) > 0)
 })
 
 t.test('interval: one as soon as the face is followed, and then one each interval', async (t) => {

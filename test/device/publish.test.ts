@@ -347,7 +347,7 @@ t.test('events go out while there is a connection, are dropped and counted witho
   t.equal(publisher.pending, 0, 'crops alone are waited for')
 })
 
-t.test('a reader of events that keeps the broker waiting delays no crop', async (t) => {
+t.test('a broker that is slow with events delays no crop', async (t) => {
   const broker = await openBroker(t, {
     authorizePublish: (_client, packet, callback) => {
       if (!packet.topic.endsWith('/event')) return callback(null)
