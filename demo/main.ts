@@ -133,6 +133,9 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
   const device = start('device', 'device', 'device.yaml', {
     SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${edgePort}`,
     SIGHTLINE_HTTP__PORT: String(devicePort),
+    // This demo is for watching: the drawn faces flow, and whoever sits before a camera is seen soon.
+    SIGHTLINE_EMIT__MODE: options.source === undefined ? 'every' : 'best',
+    SIGHTLINE_EMIT__BEST_AFTER: '5s',
     ...(options.source === undefined
       ? {}
       : {
@@ -239,7 +242,9 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
 
 /** A path stays the same for a program that is started elsewhere; addresses and testcard are no paths. */
 function localPath(source: string): string {
-  return source === 'testcard' || /^[a-z][a-z0-9+.-]*:\/\//i.test(source) ? source : resolve(source)
+  return /^testcard(:crossings)?$/.test(source) || /^[a-z][a-z0-9+.-]*:\/\//i.test(source)
+    ? source
+    : resolve(source)
 }
 
 async function countObjects(folder: string): Promise<number> {
