@@ -154,6 +154,7 @@ async function pipeline(
         crops += 1
       },
       room: async () => {},
+      say: () => {},
     },
     onState: () => {},
   })

@@ -18,6 +18,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchMemory, printMemory } = await import('./memory.ts')
     printMemory(await benchMemory())
   },
+  crossings: async () => {
+    const { runCrossings } = await import('./crossings.ts')
+    await runCrossings(100)
+  },
   device: async () => {
     const { benchDevice, printDevice } = await import('./device.ts')
     const result = await benchDevice()

@@ -239,7 +239,9 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
 
 /** A path stays the same for a program that is started elsewhere; addresses and testcard are no paths. */
 function localPath(source: string): string {
-  return source === 'testcard' || /^[a-z][a-z0-9+.-]*:\/\//i.test(source) ? source : resolve(source)
+  return /^testcard(:crossings)?$/.test(source) || /^[a-z][a-z0-9+.-]*:\/\//i.test(source)
+    ? source
+    : resolve(source)
 }
 
 async function countObjects(folder: string): Promise<number> {

@@ -1,14 +1,11 @@
 import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type SightlineError } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
-import { CROP_VERSION, type CropMetadata, writeCrop } from '../wire/crop.ts'
 import { idMinter } from '../wire/id.ts'
-import { cropTopic } from '../wire/topics.ts'
 import type { CameraConfig, DeviceConfig } from './config.ts'
-import { type Box, cropRegion, encodeJpeg, pointToFrame, RateLimit, type Region, toFrame } from './crop.ts'
-import type { Detection, Detector } from './detect/detector.ts'
-import type { Frame } from './frame.ts'
-import { CLOCK_YEAR_MIN, SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
+import type { Detector } from './detect/detector.ts'
+import { Emitter } from './emit.ts'
+import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Meters } from './meters.ts'
 import type { Publisher } from './publish.ts'
 import { isRetried, nameOf, openSource } from './sources/open.ts'
@@ -17,15 +14,17 @@ import type { Source } from './sources/source.ts'
 export interface AgentParts {
   readonly config: DeviceConfig
   readonly detector: Detector
-  readonly publisher: Pick<Publisher, 'offer' | 'room'>
+  readonly publisher: Pick<Publisher, 'offer' | 'room' | 'say'>
   readonly meters: Meters
   readonly log: Log
+  /** Opens a camera's source; `openSource` where absent. */
+  readonly open?: typeof openSource
   /** Called when a camera goes up or down. */
   readonly onState: (states: ReadonlyMap<string, string>) => void
 }
 
 /**
- * The capture agent: for each camera, source -> detect -> crop -> publish.
+ * The capture agent: for each camera, source -> detect -> emit (follow, choose, crop, publish).
  *
  * Three frames are on their way at a time: while one is looked at, the next is decoded and scaled, and the crops of
  * the one before are encoded. Whoever is slowest sets the pace; no queue grows.
@@ -33,6 +32,8 @@ export interface AgentParts {
 export class Agent {
   readonly #parts: AgentParts
   readonly #mint = idMinter()
+  /** Pixels of best shots, of all cameras. */
+  readonly #held = { bytes: 0 }
   /** By camera: `up`, `ended`, or what is wrong. */
   readonly states = new Map<string, string>()
 
@@ -52,12 +53,12 @@ export class Agent {
 
   /** Opens a camera's source, and opens it again for as long as it is one that may come back. */
   async #camera(camera: CameraConfig, signal: AbortSignal): Promise<void> {
-    const { log, meters } = this.#parts
+    const { log, meters, open = openSource } = this.#parts
     const { name } = camera
     const backoff = new Backoff({ delayMsMin: SOURCE_RETRY_MS_MIN, delayMsMax: SOURCE_RETRY_MS_MAX })
     while (!signal.aborted) {
       try {
-        await using source = await openSource(camera, this.#context(name), signal)
+        await using source = await open(camera, this.#context(name), signal)
         log.info({ camera: name, source: source.name, live: source.live }, 'camera opened')
         await this.#watch(camera, source, signal, () => {
           backoff.reset()
@@ -79,12 +80,17 @@ export class Agent {
 
   /** The pipeline. */
   async #watch(camera: CameraConfig, source: Source, signal: AbortSignal, alive: () => void): Promise<void> {
-    const { detector, meters, config } = this.#parts
-    const rate = config.emit.rateMax
-    const limit = new RateLimit(rate === 'unlimited' ? Infinity : rate)
+    const { detector, meters } = this.#parts
+    const emitter = new Emitter({
+      ...this.#parts,
+      camera: camera.name,
+      lossless: source.lossless,
+      mint: this.#mint,
+      held: this.#held,
+    })
     const frames = source[Symbol.asyncIterator]()
     let upcoming = frames.next()
-    let cropping: Promise<void> = Promise.resolve()
+    let emitting: Promise<void> = Promise.resolve()
     try {
       for (;;) {
         const { value: frame, done } = await upcoming
@@ -99,73 +105,15 @@ export class Agent {
           throw error
         })
         stop()
-        await cropping
-        cropping = this.#crop(camera.name, source, frame, faces, limit, signal)
-        cropping.catch(() => {}) // awaited in the next round
+        await emitting
+        emitting = emitter.see(frame, faces, signal)
+        emitting.catch(() => {}) // awaited in the next round
       }
     } finally {
       await frames.return?.()
       await upcoming.then(({ value }) => value?.[Symbol.dispose]()).catch(() => {})
-      await cropping
-    }
-  }
-
-  /** Cuts, encodes and publishes the faces of a frame, best first, and disposes of the frame. */
-  async #crop(
-    camera: string,
-    { lossless }: Source,
-    frame: Frame,
-    faces: readonly Detection[],
-    limit: RateLimit,
-    signal: AbortSignal,
-  ): Promise<void> {
-    using _frame = frame
-    const { config, publisher, meters } = this.#parts
-    const topic = cropTopic(config.topicPrefix, { ...config, camera })
-    meters.facesDetected.inc({ camera }, faces.length)
-    const payloads: Promise<Buffer>[] = []
-    for (const face of faces) {
-      const box = toFrame(face.box, frame.scaled, frame)
-      const region = cropRegion(box, config.crop.margin, frame)
-      const small = Math.min(box[2], box[3]) < config.detect.sizeMin
-      if (region && !small && (frame.atMs === undefined || limit.take(frame.atMs)))
-        payloads.push(this.#encode(frame, region, this.#metadata(camera, frame, face, box, region)))
-      else meters.facesPassedOver.inc({ camera, reason: !region ? 'outside' : small ? 'small' : 'rate' })
-    }
-    // All are encoded at the same time, and offered in their order.
-    await Promise.allSettled(payloads)
-    for (const encoded of payloads) {
-      const payload = await encoded
-      if (lossless) await publisher.room(signal)
-      meters.cropsMade.inc({ camera })
-      publisher.offer({ camera, topic, payload })
-    }
-  }
-
-  async #encode(frame: Frame, region: Region, metadata: CropMetadata): Promise<Buffer> {
-    const rgb = await frame.cut(region.left, region.top, region.width, region.height)
-    return writeCrop(await encodeJpeg(rgb, region, this.#parts.config.crop), metadata)
-  }
-
-  #metadata(camera: string, frame: Frame, face: Detection, box: Box, region: Region): CropMetadata {
-    const { config, detector } = this.#parts
-    return {
-      v: CROP_VERSION,
-      id: this.#mint(),
-      site: config.site,
-      device: config.device,
-      camera,
-      capturedAtMs: frame.capturedAtMs,
-      clockSane: new Date(frame.capturedAtMs).getUTCFullYear() >= CLOCK_YEAR_MIN,
-      box: [tenth(box[0]), tenth(box[1]), tenth(box[2]), tenth(box[3])],
-      region: [region.left, region.top, region.width, region.height],
-      score: Math.min(1, Math.max(0, face.score)),
-      landmarks: face.landmarks.map((point) => {
-        const [x, y] = pointToFrame(point, frame.scaled, frame)
-        return [tenth(x), tenth(y)]
-      }),
-      model: detector.model,
-      frame: [frame.width, frame.height],
+      // However it ended: whoever was seen is published.
+      await emitting.finally(() => emitter.end(signal))
     }
   }
 
@@ -195,5 +143,3 @@ function canRetry(camera: CameraConfig, fault: SightlineError): boolean {
     isRetried(camera.source) && (fault.code === 'SOURCE_UNAVAILABLE' || fault.code === 'SOURCE_UNREADABLE')
   )
 }
-
-const tenth = (value: number) => Math.round(value * 10) / 10

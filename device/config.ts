@@ -81,7 +81,21 @@ export const deviceSchema = z.strictObject({
       sizeMax: z.number().int().min(16).max(8192).default(1024),
     })
     .prefault({}),
-  emit: z.strictObject({ rateMax: rate().default(30) }).prefault({}),
+  emit: z
+    .strictObject({
+      mode: z.enum(['every', 'best', 'interval']).default('best'),
+      bestAfter: duration().prefault('30s'),
+      interval: duration().prefault('5s'),
+      trackLostMax: duration().prefault('2s'),
+      rateMax: rate().default(30),
+    })
+    .prefault({}),
+  events: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      qos: z.union([z.literal(0), z.literal(1)]).default(0),
+    })
+    .prefault({}),
   broker: z
     .strictObject({
       url: z

@@ -24,3 +24,15 @@ export const FRUITLESS_CONNECTIONS_MAX = 3
 export const FAREWELL_MS_MAX = 500
 /** Clocks before this year have not been set. */
 export const CLOCK_YEAR_MIN = 2024
+/** The part of the detector's score threshold down to which a face that is followed already is still seen. */
+export const SCORE_LOW = 0.4
+/** Faces followed at a time, for each camera; further ones are counted and have no track. */
+export const TRACKS_MAX = 100
+/** Frames further apart than this (half of it) tell nothing about who is who. */
+export const TRACK_GAP_MS_MAX = 10_000
+/** Pixels of best shots that wait for their tracks to end, bytes, all cameras together. */
+export const BEST_SHOTS_BYTES_MAX = 64_000_000
+/** Between two updates of one track's event, ms. */
+export const EVENT_UPDATE_MS_MIN = 1000
+/** Events written and not yet out of this process; more are dropped, so that crops never wait behind them. */
+export const EVENTS_IN_FLIGHT_MAX = 200

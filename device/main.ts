@@ -10,7 +10,7 @@ import { statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
 import { checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
 import { openDetectorThread } from './detect/thread.ts'
-import { FAREWELL_MS_MAX } from './limits.ts'
+import { FAREWELL_MS_MAX, SCORE_LOW } from './limits.ts'
 import { type Meters, openMeters } from './meters.ts'
 import { Publisher } from './publish.ts'
 
@@ -41,6 +41,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       head: config.detect.head,
       threads: auto(config.detect.threads),
       scoreMin: auto(config.detect.scoreMin),
+      scoreLow: SCORE_LOW,
       inputSize: config.detect.inputSize,
     })
     log.info({ model: detector.model, runtime: detector.runtime, input: detector.input }, 'detector opened')
@@ -128,6 +129,8 @@ function publisherOptions(config: DeviceConfig, meters: Meters, log: ReturnType<
     events: {
       acknowledged: (camera: string) => meters.cropsPublished.inc({ camera }),
       dropped: (camera: string, reason: string) => meters.cropsDropped.inc({ camera, reason }),
+      said: (camera: string) => meters.eventsSent.inc({ camera }),
+      unsaid: (camera: string, reason: string) => meters.eventsDropped.inc({ camera, reason }),
     },
   }
 }

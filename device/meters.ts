@@ -27,7 +27,11 @@ export function openMeters(registry: Registry, pending: () => { entries: number;
       'camera',
       'reason',
     ]),
-    cropsMade: counter(registry, 'crops_made_total', 'Crops handed to the publisher', ['camera']),
+    tracksStarted: counter(registry, 'tracks_started_total', 'Faces that began to be followed', ['camera']),
+    tracksEnded: counter(registry, 'tracks_ended_total', 'Faces that were followed and are gone', ['camera']),
+    eventsSent: counter(registry, 'events_sent_total', 'Events handed to the broker', ['camera']),
+    eventsDropped: counter(registry, 'events_dropped_total', 'Events lost', ['camera', 'reason']),
+    cropsMade: counter(registry, 'crops_made_total', 'Crops handed to the publisher', ['camera', 'mode']),
     cropsPublished: counter(registry, 'crops_published_total', 'Crops acknowledged by the broker', [
       'camera',
     ]),

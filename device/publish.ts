@@ -4,7 +4,13 @@ import type { ClientCredentials } from '../lib/certificates.ts'
 import { failure, type SightlineError, systemCode } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import { CLOSED_AFTER_HANDSHAKE, tlsFault } from '../lib/tls-faults.ts'
-import { ACKNOWLEDGE_MS_MAX, CONNECT_MS_MAX, FAREWELL_MS_MAX, FRUITLESS_CONNECTIONS_MAX } from './limits.ts'
+import {
+  ACKNOWLEDGE_MS_MAX,
+  CONNECT_MS_MAX,
+  EVENTS_IN_FLIGHT_MAX,
+  FAREWELL_MS_MAX,
+  FRUITLESS_CONNECTIONS_MAX,
+} from './limits.ts'
 
 /**
  * Hands crops to the broker. A PUBACK is the broker's word that it has the crop; until then it stays here.
@@ -36,16 +42,27 @@ export interface PublisherOptions {
 }
 
 export type DropReason = 'pending full' | 'too large' | 'shutdown'
+export type UnsaidReason = 'not connected' | 'busy' | 'connection ended'
 
 export interface PublisherEvents {
   acknowledged(camera: string): void
   dropped(camera: string, reason: DropReason): void
+  /** An event has gone out: written at QoS 0, acknowledged at QoS 1. */
+  said(camera: string): void
+  unsaid(camera: string, reason: UnsaidReason): void
 }
 
 export interface Outgoing {
   readonly camera: string
   readonly topic: string
   readonly payload: Buffer
+}
+
+export interface Saying {
+  readonly camera: string
+  readonly topic: string
+  readonly payload: string
+  readonly qos: 0 | 1
 }
 
 /** CONNACK return codes of MQTT 3.1.1 [3.2.2.3] that trying again does not cure, in words. */
@@ -69,6 +86,7 @@ export class Publisher implements AsyncDisposable {
   #everConnected = false
   #trouble: string | undefined = 'connecting'
   #leaving = false
+  readonly #saying = new Set<Saying>()
   #status: Record<string, unknown> = {}
   readonly #stop = new AbortController()
   #running: Promise<void> = Promise.resolve()
@@ -119,6 +137,25 @@ export class Publisher implements AsyncDisposable {
       events.dropped(oldest.camera, 'pending full')
     }
     this.#send()
+  }
+
+  /** Says something that is worth nothing later: now or never, and never in the way of crops. */
+  say(saying: Saying): void {
+    const client = this.#client
+    const { camera, topic, payload, qos } = saying
+    const { events } = this.#options
+    if (!client?.connected) {
+      events.unsaid(camera, 'not connected')
+    } else if (this.#saying.size >= EVENTS_IN_FLIGHT_MAX || client.stream.writableNeedDrain) {
+      events.unsaid(camera, 'busy')
+    } else {
+      this.#saying.add(saying)
+      client.publish(topic, payload, { qos }, (error) => {
+        if (!this.#saying.delete(saying)) return
+        if (error) events.unsaid(camera, 'connection ended')
+        else events.said(camera)
+      })
+    }
   }
 
   /** Resolves when another crop can be offered without crowding one out, or when the signal is aborted. */
@@ -246,6 +283,8 @@ export class Publisher implements AsyncDisposable {
         // What was in flight goes back to the front: it has the lower numbers.
         this.#waiting = new Map([...this.#inFlight, ...this.#waiting])
         this.#inFlight.clear()
+        for (const { camera } of this.#saying) this.#options.events.unsaid(camera, 'connection ended')
+        this.#saying.clear()
         client.end(true)
         this.#notify()
         resolve({ ...counts, why, refused })

@@ -12,6 +12,7 @@ export const CROP_VERSION = 1
 const pixels = z.number().finite()
 const point = z.tuple([pixels, pixels])
 const name = z.string().regex(NAME_PATTERN)
+const share = z.number().min(0).max(1)
 
 export const cropMetadataSchema = z.object({
   v: z.literal(CROP_VERSION),
@@ -32,6 +33,10 @@ export const cropMetadataSchema = z.object({
   score: z.number().min(0).max(1),
   /** Points the model gives (eyes, nose, mouth corners), full-frame pixels, in the model's order. */
   landmarks: z.array(point).max(128).optional(),
+  /** The face that was followed, UUIDv7: the same in all of its crops and events. Absent in photos. */
+  track: z.string().regex(ID_PATTERN).optional(),
+  /** How good a picture it is, 0 to 1, where it was chosen as the best: all together, and what that is made of. */
+  quality: z.object({ total: share, size: share, sharpness: share, frontality: share }).optional(),
   /** The model's name. */
   model: z.string().max(200),
   /** Width and height of the frame, pixels. */

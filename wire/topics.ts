@@ -1,6 +1,9 @@
 import { isName } from './names.ts'
 
-/** `<prefix>/<site>/<device>/<camera>/crop` carries one JPEG; `<prefix>/<site>/<device>/status` retained JSON. */
+/**
+ * `<prefix>/<site>/<device>/<camera>/crop` carries one JPEG, `<prefix>/<site>/<device>/<camera>/event` JSON of what
+ * happens to a face that is followed, and `<prefix>/<site>/<device>/status` retained JSON.
+ */
 export const TOPIC_PREFIX_DEFAULT = 'sightline/v1'
 export const TOPIC_PREFIX_PATTERN = /^[A-Za-z0-9_-]+(\/[A-Za-z0-9_-]+)*$/
 
@@ -12,6 +15,10 @@ export interface CameraAddress {
 
 export function cropTopic(prefix: string, { site, device, camera }: CameraAddress): string {
   return `${prefix}/${site}/${device}/${camera}/crop`
+}
+
+export function eventTopic(prefix: string, { site, device, camera }: CameraAddress): string {
+  return `${prefix}/${site}/${device}/${camera}/event`
 }
 
 export function statusTopic(prefix: string, { site, device }: Omit<CameraAddress, 'camera'>): string {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { isName, NAME_RULE } from './names.ts'
-import { cropTopic, statusTopic, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from './topics.ts'
+import { cropTopic, eventTopic, statusTopic, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from './topics.ts'
 
 /** Who the users are and what each may do: the same in the broker's configuration and in users files. Pure. */
 
@@ -86,6 +86,7 @@ export function checkUser(user: User, context: z.core.$RefinementCtx): void {
 export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights {
   const everything = (site: string) => [
     cropTopic(topicPrefix, { site, device: '+', camera: '+' }),
+    eventTopic(topicPrefix, { site, device: '+', camera: '+' }),
     statusTopic(topicPrefix, { site, device: '+' }),
   ]
   switch (user.role) {

@@ -20,10 +20,12 @@ export interface Detector extends AsyncDisposable {
   readonly model: string
   /** What it runs on, for people: "ONNX Runtime 1.30, CPU, 2 threads". */
   readonly runtime: string
+  /** What scores less is no face by itself (`DetectorOptions.scoreLow`). */
+  readonly scoreMin: number
   /** The input, pixels: pictures given to `detect` must fit inside. */
   readonly input: { readonly width: number; readonly height: number }
   /**
-   * Faces above the score threshold after non-maximum suppression, best first. Calls wait for one another, in
+   * Faces above the score threshold, or above `scoreLow` of it, after non-maximum suppression, best first. Calls wait for one another, in
    * order; the picture must stay as it is until its own has resolved. A picture that does not fit is a RangeError.
    */
   detect(picture: Picture): Promise<Detection[]>

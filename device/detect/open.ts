@@ -24,6 +24,8 @@ export interface DetectorOptions {
   readonly threads?: number
   /** 0 to 1: what scores below is no face. The head has a default. */
   readonly scoreMin?: number
+  /** A part of `scoreMin`, 0 to 1: doubtful faces down to it are given too, for those who follow faces. Default 1. */
+  readonly scoreLow?: number
   /** For models whose input size is free: pixels, multiples of 32. Larger finds smaller faces, and takes longer. */
   readonly inputSize?: Size
 }
@@ -48,7 +50,7 @@ export async function openDetector(options: DetectorOptions = {}): Promise<Detec
   const runtime = await openOnnx(bytes, wanted, threads)
   try {
     const head = recognise(runtime, options.head ?? 'auto', wanted)
-    return new FaceDetector(name, runtime, head, inputSize(head, options.inputSize, wanted), options.scoreMin)
+    return new FaceDetector(name, runtime, head, inputSize(head, options.inputSize, wanted), options)
   } catch (error) {
     await runtime[Symbol.asyncDispose]()
     throw error
@@ -107,7 +109,8 @@ class FaceDetector implements Detector {
   readonly input: Size
   readonly #runtime: Runtime
   readonly #head: Head
-  readonly #scoreMin: number
+  readonly scoreMin: number
+  readonly #scoreFloor: number
   /** The input tensor, reused: one inference at a time. `#size` is its size, `#filled` the picture's in it. */
   #tensor = new Float32Array(0)
   #size: Size = { width: 0, height: 0 }
@@ -115,13 +118,20 @@ class FaceDetector implements Detector {
   #last: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | undefined
 
-  constructor(model: string, runtime: Runtime, head: Head, input: Size, scoreMin?: number) {
+  constructor(
+    model: string,
+    runtime: Runtime,
+    head: Head,
+    input: Size,
+    { scoreMin = head.scoreMinDefault, scoreLow = 1 }: DetectorOptions,
+  ) {
     this.model = model
     this.runtime = runtime.description
     this.input = input
     this.#runtime = runtime
     this.#head = head
-    this.#scoreMin = scoreMin ?? head.scoreMinDefault
+    this.scoreMin = scoreMin
+    this.#scoreFloor = scoreMin * scoreLow
   }
 
   /** One after the other, in the order of the calls. The picture must stay as it is until its turn is over. */
@@ -152,7 +162,7 @@ class FaceDetector implements Detector {
     this.#filled = { width: picture.width, height: picture.height }
     this.#head.fill(this.#tensor, picture, size)
     const outputs = await this.#runtime.run(this.#tensor, this.#head.inputShape(size))
-    return suppress(this.#head.decode(outputs, size, this.#scoreMin), this.#head.overlapMax)
+    return suppress(this.#head.decode(outputs, size, this.#scoreFloor), this.#head.overlapMax)
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -19,7 +19,7 @@ import { type DetectorOptions, openDetector } from './open.ts'
  */
 type ToThread = { readonly id: number; readonly picture: Picture } | { readonly close: true }
 type FromThread =
-  | { readonly opened: { readonly model: string; readonly runtime: string; readonly input: Size } }
+  | { readonly opened: Pick<Detector, 'model' | 'runtime' | 'scoreMin' | 'input'> }
   | { readonly id: number; readonly detections: Detection[] }
   | { readonly id?: number; readonly failed: { readonly code: ErrorCode; readonly message: string } }
 
@@ -42,6 +42,7 @@ export async function openDetectorThread(options: DetectorOptions = {}): Promise
 class ThreadDetector implements Detector {
   readonly model: string
   readonly runtime: string
+  readonly scoreMin: number
   readonly input: Size
   readonly #worker: Worker
   readonly #exited: Promise<unknown>
@@ -52,10 +53,11 @@ class ThreadDetector implements Detector {
   constructor(
     worker: Worker,
     exited: Promise<unknown>,
-    opened: { readonly model: string; readonly runtime: string; readonly input: Size },
+    opened: Pick<Detector, 'model' | 'runtime' | 'scoreMin' | 'input'>,
   ) {
     this.model = opened.model
     this.runtime = opened.runtime
+    this.scoreMin = opened.scoreMin
     this.input = opened.input
     this.#worker = worker
     this.#exited = exited
@@ -127,8 +129,8 @@ async function serve(options: DetectorOptions): Promise<void> {
       send({ id: message.id, failed: failed(error) })
     }
   })
-  const { model, runtime, input } = detector
-  send({ opened: { model, runtime, input } })
+  const { model, runtime, scoreMin, input } = detector
+  send({ opened: { model, runtime, scoreMin, input } })
 }
 
 if (!isMainThread && (workerData as { role?: string } | null)?.role === ROLE)

@@ -2,6 +2,7 @@ import { open, stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { failure, systemCode } from '../../lib/errors.ts'
 import type { CameraConfig } from '../config.ts'
+import { Crossings } from './crossings.ts'
 import { Photos } from './photos.ts'
 import type { Source, SourceContext } from './source.ts'
 import { Testcard } from './testcard.ts'
@@ -10,7 +11,7 @@ type Kind = 'testcard' | 'stream' | 'camera' | 'path'
 
 /** What a source string names, without looking at the world. */
 export function kindOf(source: string): Kind {
-  if (source === 'testcard') return 'testcard'
+  if (source === 'testcard' || source === 'testcard:crossings') return 'testcard'
   if (/^(rtsps?|rtmps?|https?):\/\//i.test(source)) return 'stream'
   if (/^\/dev\/video\d+$|^\/dev\/v4l\//.test(source)) return 'camera'
   return 'path'
@@ -37,7 +38,12 @@ export async function openSource(
   const { source } = camera
   const rateMax = camera.rateMax === 'unlimited' ? Infinity : camera.rateMax
   const kind = kindOf(source)
-  if (kind === 'testcard') return Testcard.open({ rateMax }, context, signal)
+  if (kind === 'testcard')
+    return Testcard.open(
+      { rateMax, draw: source === 'testcard:crossings' ? Crossings.draw : undefined },
+      context,
+      signal,
+    )
   const path = source.startsWith('file://') ? fileURLToPath(source) : source
   if (kind === 'path') {
     const found = await lookAt(path)

@@ -27,7 +27,7 @@ const FRAME_BORDER = 9
 const DIGITS = { width: 15, height: 24, left: 26, top: 12 } as const
 
 /** An opaque RGB picture at the two sizes a frame is asked for. */
-interface Sprite extends Size {
+export interface Sprite extends Size {
   readonly full: Pixels
   readonly scaled: Pixels
 }
@@ -36,10 +36,12 @@ interface Pixels extends Size {
   readonly data: Uint8Array
 }
 
-interface Placement {
+export interface Placement {
   readonly sprite: Sprite
   readonly left: number
   readonly top: number
+  /** Which portrait it is, where that is asked for. */
+  readonly id?: number
   /** Left, top, width, height. */
   readonly face?: readonly [number, number, number, number]
 }
@@ -52,7 +54,7 @@ export class Scene {
   readonly #rails: readonly (readonly Sprite[])[]
   readonly #digits: readonly Sprite[]
 
-  private constructor(wall: Sprite, rails: readonly (readonly Sprite[])[], digits: readonly Sprite[]) {
+  protected constructor(wall: Sprite, rails: readonly (readonly Sprite[])[], digits: readonly Sprite[]) {
     this.scaledSize = { width: wall.scaled.width, height: wall.scaled.height }
     this.#wall = wall
     this.#rails = rails
@@ -60,9 +62,7 @@ export class Scene {
   }
 
   static async draw(input: Size, seed: number): Promise<Scene> {
-    const fitted = fitInside(CARD_SIZE, input)
-    const scale = fitted.width / CARD_SIZE.width
-    const sprite = (svg: string, size: Size) => rasterise(svg, size, scale)
+    const sprite = brush(input)
     const start = Math.floor(random(seed)() * 1e6)
     const rails = RAILS.map((rail, r) =>
       rail.widths.map((width, i) => {
@@ -73,7 +73,7 @@ export class Scene {
     return new Scene(
       await sprite(wallSvg(), CARD_SIZE),
       await Promise.all(rails.map((rail) => Promise.all(rail))),
-      await Promise.all([...'0123456789:'].map((digit) => sprite(digitSvg(digit), DIGITS))),
+      await drawDigits(sprite),
     )
   }
 
@@ -88,20 +88,15 @@ export class Scene {
         const left = Math.round((((travelled % ring) + ring) % ring) - sprite.width)
         if (left >= CARD_SIZE.width) return
         const top = Math.round(rail.middle - sprite.height / 2)
-        const inner = sprite.width - 2 * FRAME_BORDER
-        list.push({
-          sprite,
-          left,
-          top,
-          face: [
-            left + FRAME_BORDER + FACE_BOX.left * inner,
-            top + FRAME_BORDER + FACE_BOX.top * inner * PORTRAIT_ASPECT,
-            FACE_BOX.width * inner,
-            FACE_BOX.height * inner * PORTRAIT_ASPECT,
-          ],
-        })
+        list.push({ sprite, left, top, face: faceIn(sprite, left, top) })
       })
     })
+    list.push(...this.clock(frame))
+    return list
+  }
+
+  protected clock(frame: number): Placement[] {
+    const list: Placement[] = []
     const seconds = Math.floor(frame / CARD_FRAMERATE)
     const clock = [seconds / 3600, (seconds / 60) % 60, seconds % 60]
       .map((part) => String(Math.floor(part)).padStart(2, '0'))
@@ -143,6 +138,18 @@ export class Scene {
   }
 }
 
+export type Brush = (svg: string, size: Size) => Promise<Sprite>
+
+/** Draws sprites for a detector's input. */
+export function brush(input: Size): Brush {
+  const scale = fitInside(CARD_SIZE, input).width / CARD_SIZE.width
+  return (svg, size) => rasterise(svg, size, scale)
+}
+
+export function drawDigits(sprite: Brush): Promise<Sprite[]> {
+  return Promise.all([...'0123456789:'].map((digit) => sprite(digitSvg(digit), DIGITS)))
+}
+
 /** Copies a picture onto a canvas, as far as it lies on it. */
 function blit(canvas: Uint8Array, { width, height }: Size, picture: Pixels, left: number, top: number): void {
   const from = Math.max(0, -left)
@@ -169,7 +176,46 @@ async function rasterise(svg: string, { width, height }: Size, scale: number): P
   return { width, height, full: { width, height, data: full }, scaled: { ...size, data: scaled } }
 }
 
-function framedPortrait(seed: number, width: number): [svg: string, size: Size] {
+/** The face of a framed portrait: left, top, width, height. */
+export function faceIn(sprite: Size, left: number, top: number): readonly [number, number, number, number] {
+  const inner = sprite.width - 2 * FRAME_BORDER
+  return [
+    left + FRAME_BORDER + FACE_BOX.left * inner,
+    top + FRAME_BORDER + FACE_BOX.top * inner * PORTRAIT_ASPECT,
+    FACE_BOX.width * inner,
+    FACE_BOX.height * inner * PORTRAIT_ASPECT,
+  ]
+}
+
+/** A face in a frame of the card. */
+export interface DrawnFace {
+  readonly id: number | undefined
+  readonly box: readonly [number, number, number, number]
+  /** The part of it that is seen, 0 to 1: the rest is outside of the frame, or behind something. */
+  readonly shown: number
+}
+
+/** Points looked at, by side, to tell how much of a face is seen. */
+const SHOWN_POINTS = 16
+
+function facesAmong(placements: readonly Placement[]): DrawnFace[] {
+  return placements.flatMap(({ face: box, id }, at) => {
+    if (!box) return []
+    const front = placements.slice(at + 1)
+    let seen = 0
+    for (let i = 0; i < SHOWN_POINTS ** 2; i += 1) {
+      const x = box[0] + (((i % SHOWN_POINTS) + 0.5) / SHOWN_POINTS) * box[2]
+      const y = box[1] + ((Math.floor(i / SHOWN_POINTS) + 0.5) / SHOWN_POINTS) * box[3]
+      if (x < 0 || y < 0 || x >= CARD_SIZE.width || y >= CARD_SIZE.height) continue
+      const hides = ({ left, top, sprite }: Placement) =>
+        x >= left && y >= top && x < left + sprite.width && y < top + sprite.height
+      if (!front.some(hides)) seen += 1
+    }
+    return [{ id, box, shown: seen / SHOWN_POINTS ** 2 }]
+  })
+}
+
+export function framedPortrait(seed: number, width: number): [svg: string, size: Size] {
   const inner = width - 2 * FRAME_BORDER
   const innerHeight = Math.round(inner * PORTRAIT_ASPECT)
   const height = innerHeight + 2 * FRAME_BORDER
@@ -182,7 +228,7 @@ function framedPortrait(seed: number, width: number): [svg: string, size: Size] 
   return [svg, { width, height }]
 }
 
-function wallSvg(): string {
+export function wallSvg(): string {
   const { width, height } = CARD_SIZE
   const rails = RAILS.map(
     ({ middle }) => `<rect y="${middle - 3}" width="${width}" height="6" fill="#b59a63"/>
@@ -235,6 +281,8 @@ function digitSvg(character: string): string {
 
 export interface TestcardOptions {
   readonly seed?: number
+  /** What is played; the wall with two rails where absent. */
+  readonly draw?: (input: Size, seed: number) => Promise<Scene>
   /** At most so many frames a second; the card has 12. */
   readonly rateMax?: number
   /** Ends after so many frames and never skips one: for tests. */
@@ -265,7 +313,7 @@ export class Testcard implements Source {
     signal: AbortSignal,
   ): Promise<Testcard> {
     return new Testcard(
-      await Scene.draw(context.input, options.seed ?? SEED_DEFAULT),
+      await (options.draw ?? Scene.draw)(context.input, options.seed ?? SEED_DEFAULT),
       options,
       context,
       signal,
@@ -292,6 +340,11 @@ export class Testcard implements Source {
     }
   }
 
+  /** All faces of a frame, also those that are hidden. */
+  faces(sequence: number): DrawnFace[] {
+    return facesAmong(this.#scene.placements(sequence))
+  }
+
   frame(sequence: number): Frame {
     const scene = this.#scene
     const placements = scene.placements(sequence)
@@ -302,7 +355,7 @@ export class Testcard implements Source {
       ...scene.size,
       scaled: { data: scene.scaled(placements), ...scene.scaledSize },
       cut: async (left, top, width, height) => scene.cut(placements, left, top, width, height),
-      truth: placements.flatMap(({ face }) => (face ? [face] : [])),
+      truth: facesAmong(placements).flatMap(({ box, shown }) => (shown > 0 ? [box] : [])),
       [Symbol.dispose]() {},
     }
   }

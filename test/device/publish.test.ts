@@ -43,7 +43,13 @@ async function openBroker(t: Test, options: AedesOptions = {}, port = 0): Promis
 }
 
 function openPublisher(t: Test, url: string, more: Partial<PublisherOptions> = {}) {
-  const books = { offered: 0, acknowledged: 0, dropped: {} as Record<string, number> }
+  const books = {
+    offered: 0,
+    acknowledged: 0,
+    dropped: {} as Record<string, number>,
+    said: 0,
+    unsaid: {} as Record<string, number>,
+  }
   const publisher = new Publisher({
     url,
     clientId: 'test',
@@ -60,6 +66,12 @@ function openPublisher(t: Test, url: string, more: Partial<PublisherOptions> = {
       },
       dropped: (_camera, reason) => {
         books.dropped[reason] = (books.dropped[reason] ?? 0) + 1
+      },
+      said: () => {
+        books.said += 1
+      },
+      unsaid: (_camera, reason) => {
+        books.unsaid[reason] = (books.unsaid[reason] ?? 0) + 1
       },
     },
     ...more,

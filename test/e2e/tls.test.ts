@@ -73,7 +73,7 @@ function agent(t: Test, port: number, files: ClientFiles): Publisher {
     pending: { bytesMax: 1e8, entriesMax: 1000 },
     statusTopic: 'sightline/v1/home/pi/status',
     log,
-    events: { acknowledged: () => {}, dropped: () => {} },
+    events: { acknowledged: () => {}, dropped: () => {}, said: () => {}, unsaid: () => {} },
   })
   t.after(() => publisher[Symbol.asyncDispose]())
   return publisher
