@@ -21,7 +21,12 @@ export interface PreviewArguments {
 }
 
 /** `sightline preview`: the capture agent without a broker. @returns the exit status */
-export async function previewCameras({ config: file, source, rate, port }: PreviewArguments): Promise<number> {
+export async function previewCameras({
+  config: file,
+  source,
+  rate,
+  port,
+}: PreviewArguments): Promise<number> {
   process.env.ORT_DISABLE_TELEMETRY ??= '1' // as in device/main.ts
   const config = loadConfig(deviceSchema, {
     file,

@@ -5,6 +5,7 @@
 
 const POLL_MS = 2000
 const AGAIN_MS = 2000
+const LOOK_MS = 100
 const STREAM = 'preview/'
 
 const element = (id) => document.getElementById(id)
@@ -113,13 +114,15 @@ function follow(name) {
   }
 }
 
-stream.addEventListener('load', () => {
-  if (seen) return
-  seen = true
+/** Not every browser says that a stream's first picture has come: looked at until it has. */
+function look() {
   const { naturalWidth, naturalHeight } = stream
-  if (naturalWidth > 0) picture.style.aspectRatio = `${naturalWidth} / ${naturalHeight}`
-  render()
-})
+  if (streaming !== undefined && !seen && naturalWidth > 0) {
+    seen = true
+    picture.style.aspectRatio = `${naturalWidth} / ${naturalHeight}`
+    render()
+  }
+}
 stream.addEventListener('error', () => {
   if (streaming === undefined) return
   seen = false
@@ -131,6 +134,7 @@ stream.addEventListener('error', () => {
     render()
   }, AGAIN_MS)
 })
+setInterval(look, LOOK_MS)
 addEventListener('hashchange', render)
 document.addEventListener('visibilitychange', render)
-poll()
+void poll()
