@@ -1,72 +1,9 @@
-import { once } from 'node:events'
-import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Aedes } from 'aedes'
-import { connectAsync, type MqttClient } from 'mqtt'
 import sharp from 'sharp'
-import t, { type Test } from 'tap'
-import { type CameraState, cameraStateSchema } from '../../wire/camera-state.ts'
-import { brokerConfig, Program, temporaryFolder } from '../kit/programs.ts'
+import t from 'tap'
+import { brokerConfig, Program } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
-
-/** The agent and a broker of ours, as programs; commands as anybody would publish them. */
-
-const BASE = 'sightline/v1/lab/bench1'
-
-interface Message {
-  readonly topic: string
-  readonly payload: Buffer
-  readonly retain: boolean
-  readonly atMs: number
-}
-
-/** Somebody at the broker who reads all. */
-async function watch(t: Test, url: string, login: { username?: string; password?: string } = {}) {
-  const client = await connectAsync(url, { ...login, reconnectPeriod: 0 })
-  t.teardown(() => client.endAsync(true))
-  const came: Message[] = []
-  client.on('message', (topic, payload, { retain }) => {
-    came.push({ topic, payload, retain, atMs: performance.now() })
-  })
-  const of = (kind: string, camera = 'card') =>
-    came.filter(({ topic }) => topic === `${BASE}/${camera}/${kind}`)
-  const states = () =>
-    of('state').map(({ payload }) => cameraStateSchema.parse(JSON.parse(payload.toString('utf8'))))
-  const stateBecomes = async (what: string, test: (state: CameraState) => boolean) => {
-    await until(what, () => {
-      const last = states().at(-1)
-      return last !== undefined && test(last)
-    })
-    return states().at(-1) as CameraState
-  }
-  return { client, came, of, states, stateBecomes }
-}
-
-const command = (client: MqttClient, what: string, payload: string, camera = 'card') =>
-  client.publishAsync(`${BASE}/${camera}/set/${what}`, payload, { qos: 1 })
-
-const deviceConfig = (url: string, settings: Record<string, unknown> = {}) => ({
-  site: 'lab',
-  device: 'bench1',
-  cameras: [{ name: 'card', source: 'testcard' }],
-  emit: { mode: 'every' },
-  http: { port: 0 },
-  ...settings,
-  broker: { url, backoff: { min: '20ms', max: '200ms' }, ...(settings.broker as object) },
-})
-
-const served = ({ msg }: { msg?: string }) => msg === 'health and metrics are served'
-const startDevice = (t: Test, url: string, settings?: Record<string, unknown>) =>
-  Program.waiting(t, 'device', deviceConfig(url, settings), served)
-
-async function metric(device: Program, name: string): Promise<number> {
-  const { url } = await device.line(served)
-  const text = await (await fetch(`${url}/metrics`)).text()
-  return text
-    .split('\n')
-    .filter((line) => line.startsWith(`sightline_${name}`))
-    .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0)
-}
+import { BASE, command, type Message, metric, startDevice, watch } from './commanded.ts'
 
 t.test('commands are followed, and the retained state says what holds', async (t) => {
   const broker = await Program.start(t, 'broker', brokerConfig(t))
@@ -125,8 +62,8 @@ t.test('commands are followed, and the retained state says what holds', async (t
   t.equal(late.of('snapshot').length, 0, 'a snapshot is not retained')
 
   const times = eye.of('state').map(({ atMs }) => atMs)
-  for (const [index, atMs] of times.entries())
-    if (index > 0) t.ok(atMs - (times[index - 1] as number) > 850, 'at most one state a second')
+  const seconds = ((times.at(-1) as number) - (times[0] as number)) / 1000
+  t.ok(times.length <= seconds + 2, `at most one state a second: ${times.length} in ${seconds} s`)
   await device.stop()
   await eye.stateBecomes('ended', ({ state }) => state === 'ended')
 })
@@ -190,101 +127,4 @@ t.test('without remote control no command is followed and no state is published'
   const before = eye.of('crop').length
   await until('still crops', () => eye.of('crop').length > before + 3)
   t.equal(eye.of('state').length, 0)
-})
-
-t.test('who has the right commands, and a device without it goes on with its crops', async (t) => {
-  const broker = await Program.start(
-    t,
-    'broker',
-    brokerConfig(t, {
-      users: [
-        { name: 'bench1', role: 'device', site: 'lab', password: 'secret-1' },
-        { name: 'bench2', role: 'device', site: 'lab', password: 'secret-2' },
-        { name: 'ha', role: 'operator', password: 'secret-3' },
-        {
-          name: 'old',
-          publish: [`${BASE}/+/crop`, `${BASE}/status`, `${BASE}/+/event`],
-          password: 'secret-4',
-        },
-      ],
-    }),
-  )
-  const eye = await watch(t, broker.url, { username: 'ha', password: 'secret-3' })
-  for (const kind of ['crop', 'state'])
-    await eye.client.subscribeAsync(`sightline/v1/+/+/+/${kind}`, { qos: 1 })
-  const device = await startDevice(t, broker.url, { broker: { username: 'bench1', password: 'secret-1' } })
-  await eye.stateBecomes('up', ({ state }) => state === 'up')
-  const other = await watch(t, broker.url, { username: 'bench2', password: 'secret-2' })
-  other.client.on('error', () => {})
-  await command(other.client, 'pause', 'ON').catch(() => {})
-  await sleep(300)
-  t.equal(eye.states().at(-1)?.paused, false, 'another device may not')
-  await command(eye.client, 'pause', 'ON')
-  await eye.stateBecomes('paused', ({ paused }) => paused)
-  await device.stop()
-
-  const count = eye.of('crop').length
-  const states = eye.of('state').length
-  const old = await startDevice(t, broker.url, {
-    broker: { username: 'old', password: 'secret-4', clientId: 'old' },
-  })
-  t.match((await old.line(({ code }) => code === 'BROKER_REFUSED')).msg, /role "device"/)
-  await until('its crops', () => eye.of('crop').length > count + 3)
-  t.equal(
-    eye.of('state').length,
-    states,
-    'and it publishes no state, over which the broker would end the connection',
-  )
-})
-
-t.test('a broker that ends the connection over the subscription gets crops all the same', async (t) => {
-  const aedes = await Aedes.createBroker({
-    authorizeSubscribe: (client, _subscription, callback) => {
-      client.close()
-      callback(new Error('no'))
-    },
-  })
-  const crops = new Set<string>()
-  aedes.on('publish', (packet, client) => {
-    if (client && packet.topic.endsWith('/crop')) crops.add(packet.payload.toString('latin1'))
-  })
-  const server = createServer((socket) => {
-    socket.on('error', () => {})
-    aedes.handle(socket)
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    aedes.close()
-    server.close()
-  })
-  const device = await startDevice(t, `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`)
-  t.match((await device.line(({ code }) => code === 'BROKER_REFUSED')).msg, /whenever this device subscribes/)
-  await until('crops', () => crops.size > 10)
-})
-
-t.test('a file of which no frame may be lost waits while it is paused', async (t) => {
-  const broker = await Program.start(t, 'broker', brokerConfig(t))
-  const eye = await watch(t, broker.url)
-  await eye.client.subscribeAsync(`${BASE}/#`, { qos: 1 })
-  const folder = temporaryFolder(t)
-  const { writeClip } = await import('./clip.ts')
-  const frames = 60
-  await writeClip({ file: `${folder}/a.mkv`, frames })
-  // A device that is away has a session already: it starts paused.
-  const first = await startDevice(t, broker.url)
-  await eye.stateBecomes('up', ({ state }) => state === 'up')
-  await first.stop()
-  await command(eye.client, 'pause', 'ON')
-  const device = await startDevice(t, broker.url, {
-    cameras: [{ name: 'card', source: `${folder}/a.mkv`, pace: 'asfast' }],
-    drain: { deadline: '5s' },
-  })
-  await eye.stateBecomes('paused', ({ paused }) => paused)
-  await sleep(500)
-  const before = await metric(device, 'frames_captured_total')
-  t.ok(before < frames, `${before} frames were quicker than the command`)
-  t.equal(await metric(device, 'frames_skipped_total'), 0)
-  await command(eye.client, 'resume', '')
-  const books = await device.line(({ msg }) => msg === 'books')
-  t.equal(books.captured, frames)
 })
