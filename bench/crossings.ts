@@ -70,8 +70,8 @@ export async function benchCrossings(options: CrossingsOptions): Promise<Crossin
     signal,
   )
   const evaluations: Evaluation[] = []
+  const numberOf = new WeakMap<Uint8Array, number>()
   const judging = {
-    ...detector,
     model: detector.model,
     runtime: detector.runtime,
     input: detector.input,
@@ -88,7 +88,6 @@ export async function benchCrossings(options: CrossingsOptions): Promise<Crossin
     },
     [Symbol.asyncDispose]: async () => {},
   }
-  const numberOf = new Map<Uint8Array, number>()
   const source = {
     name: 'crossings',
     live: false,
@@ -96,7 +95,6 @@ export async function benchCrossings(options: CrossingsOptions): Promise<Crossin
     async *[Symbol.asyncIterator](): AsyncGenerator<Frame, void> {
       for (let number = 0; number < frames; number += everyNth) {
         const frame = card.frame(number)
-        numberOf.clear()
         numberOf.set(frame.scaled.data, number)
         // The frame's number can be read off its time.
         yield { ...frame, capturedAtMs: START_MS + number }
@@ -221,8 +219,22 @@ export function printCrossings(result: CrossingsResult, what: string): void {
   row('detected = crops + passed over', `${result.detected} = ${result.made} + ${result.passedOver}`)
 }
 
+/** What of the crossings went wrong, for a look: their tracks' ends and beginnings. */
+export function explain({ cropsOf, events }: CrossingsResult): string[] {
+  return cropsOf
+    .flatMap((count, id) => (count === 1 ? [] : [`crossing ${id}: ${count} crops`]))
+    .concat(
+      events
+        .filter(({ type }) => type === 'end')
+        .map(
+          ({ after }) =>
+            `${after.id.slice(-6)} frames ${after.startMs - START_MS} to ${after.seenMs - START_MS}, ends at ${after.box.map(Math.round)}, crops ${after.crops}`,
+        ),
+    )
+}
+
 export async function runCrossings(crossings: number): Promise<void> {
-  for (const everyNth of [1, 3])
+  for (const everyNth of [1, 2, 3, 4])
     printCrossings(
       await benchCrossings({ crossings, everyNth }),
       `emit best, ${12 / everyNth} frames a second`,

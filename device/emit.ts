@@ -270,7 +270,9 @@ export class Emitter {
       this.#passOver('not best')
     }
     const { held } = this.#parts
-    if (held.bytes + rgb.length > BEST_SHOTS_BYTES_MAX) return void this.#passOver('memory')
+    // The second half is for faces of which nothing has gone out yet.
+    const bytesMax = followed.emittedAtMs === undefined ? BEST_SHOTS_BYTES_MAX : BEST_SHOTS_BYTES_MAX / 2
+    if (held.bytes + rgb.length > bytesMax) return void this.#passOver('memory')
     held.bytes += rgb.length
     followed.best = { metadata: this.#metadata(frame, face, region, followed, quality), region, rgb, quality }
   }

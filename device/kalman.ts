@@ -11,10 +11,10 @@ import type { Box } from './crop.ts'
 const MEASURED_CENTRE = 0.06
 const MEASURED_SIDE = 0.08
 /** Velocity changes by so many sides a second within a second (white noise acceleration). */
-const DRIFT_CENTRE = 1.2
-const DRIFT_SIDE = 0.25
+const DRIFT_CENTRE = 0.9
+const DRIFT_SIDE = 0.1
 /** What a velocity may be when nothing is known of it, sides a second. */
-const UNKNOWN_CENTRE = 2
+const UNKNOWN_CENTRE = 4
 const UNKNOWN_SIDE = 0.3
 /** A side never shrinks below so many pixels. */
 const SIDE_MIN = 1
@@ -61,6 +61,12 @@ export class BoxFilter {
     return [this.#centreX.v, this.#centreY.v]
   }
 
+  /** What a detected centre is off by from the predicted one, standard deviation, pixels. */
+  get deviation(): number {
+    const measured = (MEASURED_CENTRE * sideOf(this.#width.x, this.#height.x)) ** 2
+    return Math.sqrt((this.#centreX.xx + this.#centreY.xx) / 2 + measured)
+  }
+
   /** Time goes by. @param holdSize while nothing is seen: what the side last did is no guide for long */
   predict(seconds: number, holdSize: boolean): void {
     const side = sideOf(this.#width.x, this.#height.x)
@@ -75,8 +81,11 @@ export class BoxFilter {
   /** A box was seen. @param doubt how many times less exact than a detector's box is it? 1 for a good one */
   correct([left, top, width, height]: Box, doubt = 1): void {
     const side = sideOf(this.#width.x, this.#height.x) * doubt
-    correct(this.#centreX, left + width / 2, (MEASURED_CENTRE * side) ** 2)
-    correct(this.#centreY, top + height / 2, (MEASURED_CENTRE * side) ** 2)
+    // Something in front of a face cuts its box on one side, and so moves the centre: that is no movement.
+    const cutX = width - this.#width.x
+    const cutY = height - this.#height.x
+    correct(this.#centreX, left + width / 2, (MEASURED_CENTRE * side) ** 2 + cutX ** 2)
+    correct(this.#centreY, top + height / 2, (MEASURED_CENTRE * side) ** 2 + cutY ** 2)
     correct(this.#width, width, (MEASURED_SIDE * side) ** 2)
     correct(this.#height, height, (MEASURED_SIDE * side) ** 2)
   }

@@ -37,15 +37,14 @@ export interface TrackerOptions {
 }
 
 /** Overlap (IoU) of prediction and detection from which they may be the same face. */
-const OVERLAP_MIN = 0.2
+const OVERLAP_MIN = 0.3
 /** The same for doubtful detections: less is more likely something else. */
 const OVERLAP_MIN_DOUBTFUL = 0.35
 /** How many times less exact a doubtful detection's box is. */
-const DOUBT = 3
-/** How far a face may be from where it was expected, in its own sides: at once, more each second unseen, at most. */
-const REACH = 0.6
-const REACH_PER_SECOND = 1.6
-const REACH_MAX = 2.5
+const DOUBT = 8
+/** How far a face may be from where it was expected: in standard deviations of the filter's, and in its own sides. */
+const REACH_DEVIATIONS = 3
+const REACH_SIDES = 2.5
 /** Two boxes of one face differ in size by at most this factor. */
 const GROWTH_MAX = 1.8
 /** Frames in a row that a track may miss before it is confirmed. */
@@ -103,7 +102,7 @@ export class Track {
     this.box = face.box
     this.score = face.score
     this.topScore = Math.max(this.topScore, face.score)
-    if (distance(this.#anchor, face.box) > STATIONARY_WITHIN) {
+    if (apart(this.#anchor, face.box) > STATIONARY_WITHIN * sideOf(face.box)) {
       this.#anchor = face.box
       this.#movedAtMs = atMs
     }
@@ -174,9 +173,10 @@ export class Tracker {
       byOverlap(OVERLAP_MIN_DOUBTFUL),
     )
     match(
-      this.#tracks.filter(({ misses }) => misses > 0),
+      // Who comes in at the edge is not the one who is just going out there.
+      this.#tracks.filter((track) => track.misses > 0 && !isLeaving(track, size)),
       sure,
-      byDistance(atMs),
+      byDistance,
     )
     const kept: Track[] = []
     for (const track of this.#tracks) (this.#isOver(track, atMs, size) ? ended : kept).push(track)
@@ -258,18 +258,27 @@ const byOverlap =
   }
 
 /** 0 where it was expected, 1 out of reach. */
-const byDistance =
-  (atMs: number): Cost =>
-  (track, face) => {
-    const expected = track.filter.box
-    const growth = Math.sqrt((face.box[2] * face.box[3]) / (expected[2] * expected[3]))
-    if (!(growth <= GROWTH_MAX && growth >= 1 / GROWTH_MAX)) return 1
-    const unseenSeconds = (atMs - track.seenAtMs) / 1000
-    return distance(expected, face.box) / Math.min(REACH_MAX, REACH + REACH_PER_SECOND * unseenSeconds)
-  }
-
-/** Between the centres of two boxes, in sides of the smaller. */
-function distance(a: Box, b: Box): number {
-  const side = Math.sqrt(Math.min(a[2] * a[3], b[2] * b[3]))
-  return Math.hypot(a[0] + a[2] / 2 - b[0] - b[2] / 2, a[1] + a[3] / 2 - b[1] - b[3] / 2) / side
+const byDistance: Cost = ({ filter }, { box }) => {
+  const growth = Math.sqrt((box[2] * box[3]) / (filter.box[2] * filter.box[3]))
+  if (!(growth <= GROWTH_MAX && growth >= 1 / GROWTH_MAX)) return 1
+  const off = apart(filter.box, box)
+  return Math.max(off / (REACH_DEVIATIONS * filter.deviation), off / (REACH_SIDES * sideOf(box)))
 }
+
+/** Whether it is on its way over the picture's edge. */
+function isLeaving({ filter }: Track, size: Size): boolean {
+  const [left, top, width, height] = filter.box
+  const [x, y] = filter.velocity
+  return (
+    (left < 0 && x < 0) ||
+    (top < 0 && y < 0) ||
+    (left + width > size.width && x > 0) ||
+    (top + height > size.height && y > 0)
+  )
+}
+
+const sideOf = (box: Box) => Math.sqrt(box[2] * box[3])
+
+/** Between the centres of two boxes, pixels. */
+const apart = (a: Box, b: Box) =>
+  Math.hypot(a[0] + a[2] / 2 - b[0] - b[2] / 2, a[1] + a[3] / 2 - b[1] - b[3] / 2)

@@ -20,10 +20,13 @@ import {
  * be told. Endless; what a frame shows follows from the seed and its number alone.
  */
 
-/** Two lanes: height of their middle, pixels a second to the right, a new portrait each so many seconds. */
+/**
+ * Two lanes: height of their middle, pixels a second to the right, a new portrait each so many seconds. They meet on
+ * both sides of the pillar, 260 pixels from its middle, so that a face is hidden for up to 1.5 s at a time.
+ */
 const LANES = [
-  { middle: 330, speed: 150, everySeconds: 4.6, startSeconds: 0 },
-  { middle: 440, speed: -125, everySeconds: 4.6, startSeconds: 1.9 },
+  { middle: 330, speed: 190, everySeconds: 6, startSeconds: 0 },
+  { middle: 440, speed: -160, everySeconds: 6, startSeconds: 2.3 },
 ] as const
 /** They walk, they do not glide: hurry and linger, up and down, pixels and seconds. */
 const SWAY = { pixels: 14, seconds: 2.9 } as const

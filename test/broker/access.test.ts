@@ -154,11 +154,13 @@ t.test('bridge, subscriber, viewer and admin have what they need', async (t) => 
   t.strictSame(may('sightline/v1/office/pi/status'), ['bridge', 'admin'])
   t.strictSame(may('sightline/v1/home/pi/door/state'), ['bridge', 'home', 'admin'])
   t.strictSame(may('sightline/v1/home/pi/door/set/pause'), ['admin'])
+  t.strictSame(may('sightline/v1/home/pi/door/event'), ['bridge', 'home', 'admin'])
   t.strictSame(may('sightline/v1/home/pi/door/other'), ['admin'])
   t.strictSame(may('$SYS/x'), [])
   const reads = (filter: string) =>
     ['bridge', 'home', 'subscriber', 'viewer', 'admin'].filter((name) => roles.maySubscribe(name, filter))
   t.strictSame(reads('sightline/v1/+/+/+/crop'), ['subscriber', 'admin'])
+  t.strictSame(reads('sightline/v1/+/+/+/event'), ['subscriber', 'admin'])
   t.strictSame(reads('sightline/v1/home/+/status'), ['subscriber', 'admin'])
   t.strictSame(reads('sightline/v1/home/+/+/set/+'), ['bridge', 'home', 'admin'])
   t.strictSame(reads('sightline/v1/+/+/+/set/+'), ['bridge', 'admin'])

@@ -9,6 +9,7 @@ import sharp from 'sharp'
 import t, { type Test } from 'tap'
 import { Testcard } from '../../device/sources/testcard.ts'
 import { type CropMetadata, readCrop } from '../../wire/crop.ts'
+import { eventSchema, type FaceEvent } from '../../wire/event.ts'
 import { writeClip } from './clip.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
@@ -17,7 +18,9 @@ const ROOT = join(import.meta.dirname, '..', '..')
 async function openBroker(t: Test) {
   const aedes = await Aedes.createBroker()
   const crops: { topic: string; payload: Buffer; metadata: CropMetadata }[] = []
+  const events: FaceEvent[] = []
   aedes.on('publish', (packet, client) => {
+    if (packet.topic.endsWith('/event')) events.push(eventSchema.parse(JSON.parse(packet.payload.toString())))
     if (!client || !packet.topic.endsWith('/crop')) return
     const reading = readCrop(packet.payload as Buffer)
     if (!('crop' in reading)) throw new Error(`no crop: ${reading.fault} ${reading.detail}`)
@@ -32,7 +35,7 @@ async function openBroker(t: Test) {
     aedes.close()
     server.close()
   })
-  return { url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`, crops }
+  return { url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`, crops, events }
 }
 
 interface Line {
@@ -44,7 +47,11 @@ interface Line {
 
 /** The agent as a program of its own. */
 function start(t: Test, settings: Record<string, unknown>) {
-  const env: NodeJS.ProcessEnv = { PATH: process.env.PATH, SIGHTLINE_HTTP__PORT: '0' }
+  const env: NodeJS.ProcessEnv = {
+    PATH: process.env.PATH,
+    SIGHTLINE_HTTP__PORT: '0',
+    SIGHTLINE_EMIT__MODE: 'every',
+  }
   for (const [key, value] of Object.entries(settings)) env[`SIGHTLINE_${key}`] = JSON.stringify(value)
   const child: ChildProcess = spawn(process.execPath, ['device/main.ts'], {
     cwd: ROOT,
@@ -125,6 +132,24 @@ t.test(
       })
       t.ok(Math.abs(metadata.capturedAtMs - Date.now()) < 60_000)
     }
+  },
+)
+
+t.test(
+  'told to stop, the agent publishes the best shot of each face it follows, then says its end',
+  async (t) => {
+    const broker = await openBroker(t)
+    const agent = start(t, { BROKER__URL: broker.url, EMIT__MODE: 'best' })
+    while (broker.events.filter(({ type }) => type === 'new').length < 3) await sleep(20)
+    const metrics = (await agent.get('/metrics')).text
+    t.ok(metric(metrics, 'tracks_started_total') >= 3)
+    t.ok(metric(metrics, 'events_sent_total') >= 3)
+    agent.child.kill('SIGTERM')
+    t.equal(await agent.exited, 0)
+    const ids = (type: FaceEvent['type']) =>
+      broker.events.filter((event) => event.type === type).map(({ after }) => after.id)
+    t.strictSame(ids('end').toSorted(), ids('new').toSorted())
+    t.strictSame(broker.crops.map(({ metadata }) => metadata.track).toSorted(), ids('new').toSorted())
   },
 )
 

@@ -3,6 +3,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Aedes, type AedesOptions } from 'aedes'
 import t, { type Test } from 'tap'
+import { EVENTS_IN_FLIGHT_MAX } from '../../device/limits.ts'
 import { Publisher, type PublisherOptions } from '../../device/publish.ts'
 import { openLog } from '../../lib/log.ts'
 
@@ -317,4 +318,48 @@ t.test('draining gives up when told to, and counts what it leaves', async (t) =>
   t.strictSame(books.dropped, { shutdown: 7 })
   t.equal(publisher.pending, 0)
   balanced()
+})
+
+t.test('events go out while there is a connection, are dropped and counted without one', async (t) => {
+  const broker = await openBroker(t)
+  const events: { payload: string; qos: number; retain: boolean }[] = []
+  broker.aedes.on('publish', ({ topic, payload, qos, retain }) => {
+    if (topic.endsWith('/event')) events.push({ payload: payload.toString(), qos, retain })
+  })
+  const { publisher, books } = openPublisher(t, broker.url)
+  const say = (payload: string, qos: 0 | 1 = 0) =>
+    publisher.say({ camera: 'c', topic: 'sightline/v1/s/d/c/event', payload, qos })
+  say('too soon')
+  t.strictSame(books.unsaid, { 'not connected': 1 })
+  publisher.run().catch(t.fail)
+  await until(() => publisher.trouble === undefined)
+  say('a')
+  say('b', 1)
+  await until(() => events.length === 2 && books.said === 2)
+  t.strictSame(events, [
+    { payload: 'a', qos: 0, retain: false },
+    { payload: 'b', qos: 1, retain: false },
+  ])
+  for (let i = 0; i < 2 * EVENTS_IN_FLIGHT_MAX; i += 1) say(String(i), 1)
+  t.equal(books.unsaid.busy, EVENTS_IN_FLIGHT_MAX)
+  await until(() => books.said === 2 + EVENTS_IN_FLIGHT_MAX)
+  t.equal(books.said, 2 + EVENTS_IN_FLIGHT_MAX)
+  t.equal(publisher.pending, 0, 'crops alone are waited for')
+})
+
+t.test('a broker that is slow with events delays no crop', async (t) => {
+  const broker = await openBroker(t, {
+    authorizePublish: (_client, packet, callback) => {
+      if (!packet.topic.endsWith('/event')) return callback(null)
+      setTimeout(() => callback(null), 3000).unref() // the acknowledgement of events hangs
+    },
+  })
+  const { publisher, books, offer } = openPublisher(t, broker.url)
+  publisher.run().catch(t.fail)
+  await until(() => publisher.trouble === undefined)
+  for (let i = 0; i < 50; i += 1)
+    publisher.say({ camera: 'c', topic: 'sightline/v1/s/d/c/event', payload: 'slow', qos: 0 })
+  for (const text of numbers(20)) offer(text)
+  t.equal(await drained(publisher, 2000), 0)
+  t.equal(books.acknowledged, 20)
 })

@@ -2,6 +2,7 @@ import exifReader from 'exif-reader'
 import sharp from 'sharp'
 import t from 'tap'
 import { type CropMetadata, readCrop, writeCrop } from '../../wire/crop.ts'
+import { newId } from '../../wire/id.ts'
 import { cropMetadata, tinyJpeg } from '../kit/crops.ts'
 import { hostileCrop, judgeReading } from '../kit/hostile-crop.ts'
 
@@ -24,6 +25,17 @@ t.test('what is written is read back', async (t) => {
   t.strictSame(readCrop(writeCrop(tinyJpeg, metadata)), { crop: metadata })
   const withoutLandmarks = cropMetadata()
   t.strictSame(readCrop(writeCrop(tinyJpeg, withoutLandmarks)), { crop: withoutLandmarks })
+})
+
+t.test('track and quality are read back, and a crop from before there were any is still one', async (t) => {
+  const quality = { total: 0.4, size: 0.6, sharpness: 0.7, frontality: 1 }
+  const followed = cropMetadata({ track: newId(), quality })
+  t.strictSame(readCrop(writeCrop(tinyJpeg, followed)), { crop: followed })
+  t.notOk('track' in cropMetadata())
+  const write = (changed: object) =>
+    readCrop(writeCrop(tinyJpeg, { ...followed, ...changed } as CropMetadata))
+  t.match(write({ track: '../../etc' }), { fault: 'invalid metadata' })
+  t.match(write({ quality: { ...quality, sharpness: 7 } }), { fault: 'invalid metadata' })
 })
 
 t.test('other programs see the same metadata, and the same picture', async (t) => {

@@ -1,0 +1,275 @@
+import { once } from 'node:events'
+import t from 'tap'
+import { Agent } from '../../device/agent.ts'
+import { deviceSchema } from '../../device/config.ts'
+import type { Detection } from '../../device/detect/detector.ts'
+import type { Frame } from '../../device/frame.ts'
+import { BEST_SHOTS_BYTES_MAX, TRACKS_MAX } from '../../device/limits.ts'
+import { openMeters } from '../../device/meters.ts'
+import { loadConfig } from '../../lib/config.ts'
+import { openLog } from '../../lib/log.ts'
+import { openMetrics, total } from '../../lib/metrics.ts'
+import { type CropMetadata, readCrop } from '../../wire/crop.ts'
+import { eventSchema, type FaceEvent } from '../../wire/event.ts'
+
+/** The agent over scripted frames: what it makes of what a detector says. The detector alone is not real. */
+
+type Box = Detection['box']
+interface Scripted {
+  readonly atMs: number | undefined
+  readonly faces: readonly { readonly box: Box; readonly score?: number }[]
+}
+
+const SIZE = { width: 640, height: 360 }
+const START_MS = Date.UTC(2026, 10, 20, 13)
+const SCORE_MIN = 0.6
+/** So large a region is black: drawing it would take long. */
+const LARGE_PIXELS = 100_000
+
+function frameOf({ atMs }: Scripted, sequence: number, cuts: () => void): Frame {
+  return {
+    sequence,
+    capturedAtMs: START_MS + (atMs ?? 0),
+    atMs,
+    ...SIZE,
+    scaled: { data: new Uint8Array(SIZE.width * SIZE.height * 3), ...SIZE },
+    async cut(_left, _top, width, height) {
+      cuts()
+      if (width * height > LARGE_PIXELS) return new Uint8Array(width * height * 3)
+      return Uint8Array.from({ length: width * height * 3 }, (_, i) => (i * 7919 * (1 + (i % 13))) & 0xff)
+    },
+    [Symbol.dispose]() {},
+  }
+}
+
+async function run(
+  script: readonly Scripted[],
+  settings: Record<string, unknown> = {},
+  more: { signal?: AbortSignal; endless?: boolean; fails?: Error } = {},
+) {
+  const crops: CropMetadata[] = []
+  const events: FaceEvent[] = []
+  const order: string[] = []
+  const meters = openMeters(openMetrics('test'), () => ({ entries: 0, bytes: 0 }))
+  const { signal = new AbortController().signal } = more
+  let at = 0
+  let cut = 0
+  const agent = new Agent({
+    config: loadConfig(deviceSchema, {
+      overrides: { cameras: [{ name: 'door', source: 'script.mp4' }], ...settings },
+    }),
+    detector: {
+      model: 'script',
+      runtime: 'none',
+      scoreMin: SCORE_MIN,
+      input: SIZE,
+      async detect() {
+        const { faces = [] } = script[at] ?? {}
+        at += 1
+        return faces.map(({ box, score = 0.9 }) => ({ box, score, landmarks: [] }))
+      },
+      async [Symbol.asyncDispose]() {},
+    },
+    meters,
+    log: openLog('test', 'silent'),
+    open: async () => ({
+      name: 'script',
+      live: false,
+      lossless: true,
+      async *[Symbol.asyncIterator]() {
+        for (const [sequence, it] of script.entries())
+          yield frameOf(it, sequence, () => {
+            cut += 1
+          })
+        if (more.fails) throw more.fails
+        if (more.endless && !signal.aborted) await once(signal, 'abort')
+      },
+      async [Symbol.asyncDispose]() {},
+    }),
+    publisher: {
+      offer({ payload }) {
+        const reading = readCrop(payload)
+        if (!('crop' in reading)) throw new Error(reading.detail)
+        crops.push(reading.crop)
+        order.push('crop')
+      },
+      room: async () => {},
+      say({ topic, payload }) {
+        const event = eventSchema.parse(JSON.parse(payload))
+        t.equal(topic, 'sightline/v1/home/laptop/door/event')
+        events.push(event)
+        order.push(event.type)
+      },
+    },
+    onState: () => {},
+  })
+  const failed = await agent.run(signal).catch((error: unknown) => error)
+  const [detected, made, passedOver] = [
+    await total(meters.facesDetected),
+    await total(meters.cropsMade),
+    await total(meters.facesPassedOver),
+  ]
+  t.equal(detected, made + passedOver, 'each face became a crop, or was passed over for a reason')
+  t.equal(made, crops.length)
+  t.equal(await total(meters.tracksStarted), await total(meters.tracksEnded), 'all tracks have ended')
+  const reasons = Object.fromEntries(
+    (await meters.facesPassedOver.get()).values.map(({ labels, value }) => [labels.reason, value]),
+  )
+  return { crops, events, order, reasons, cut, failed, detected }
+}
+
+/** A face that walks by, ten frames a second, largest in the middle. */
+const walk = (frames: number, from = 0, score = 0.9): Scripted[] =>
+  Array.from({ length: frames }, (_, i) => {
+    const side = 60 + 40 * Math.sin((Math.PI * i) / frames)
+    return {
+      atMs: from + i * 100,
+      faces: [{ box: [100 + 6 * i, 100, side, side] as const, score }],
+    }
+  })
+const nobody = (frames: number, from: number): Scripted[] =>
+  Array.from({ length: frames }, (_, i) => ({ atMs: from + i * 100, faces: [] }))
+
+t.test('best: one crop of each who passes, the largest, when the face has gone', async (t) => {
+  const { crops, events, order, reasons } = await run([
+    ...walk(40),
+    ...nobody(30, 4000),
+    ...walk(20, 7000),
+    ...nobody(40, 9000),
+  ])
+  t.equal(crops.length, 2)
+  t.not(crops[0]?.track, crops[1]?.track)
+  t.ok((crops[0]?.box[2] ?? 0) > 98, `${crops[0]?.box}`)
+  t.equal(crops[0]?.capturedAtMs, START_MS + 2000)
+  t.ok((crops[0]?.quality?.total ?? 0) > 0.3)
+  t.strictSame(reasons, { 'not best': 58 })
+  t.strictSame(
+    order.filter((it) => it !== 'update'),
+    ['new', 'crop', 'end', 'new', 'crop', 'end'],
+  )
+  t.ok(order.filter((it) => it === 'update').length <= 12, 'at most one a second')
+  const [first] = events
+  const end = events.find(({ type }) => type === 'end')
+  t.match(first, { type: 'new', before: { crops: 0, crop: null, endMs: null }, after: { active: true } })
+  t.match(end, {
+    before: { id: crops[0]?.track, endMs: null },
+    after: {
+      id: crops[0]?.track,
+      startMs: START_MS,
+      endMs: START_MS + 3900,
+      crop: crops[0]?.id,
+      crops: 1,
+      active: false,
+      site: 'home',
+      device: 'laptop',
+      camera: 'door',
+    },
+  })
+  for (const [i, event] of events.entries()) {
+    const previous = events.slice(0, i).findLast(({ after }) => after.id === event.after.id)
+    if (previous) t.strictSame(event.before, previous.after, 'before is what was said last') || t.bailout()
+  }
+})
+
+t.test('best: pixels are cut only where they could be the best', async (t) => {
+  const { crops, cut } = await run([...walk(60), ...nobody(30, 6000)])
+  t.equal(crops.length, 1)
+  t.ok(cut < 45, `${cut} of 60`)
+})
+
+t.test('best: who stays is published after a while, and then not at once again', async (t) => {
+  const stays: Scripted[] = Array.from({ length: 250 }, (_, i) => ({
+    atMs: i * 100,
+    faces: [{ box: [200, 100, 80, 80] as const, score: 0.8 + (i % 10) / 100 }],
+  }))
+  const { crops, events } = await run([...stays, ...nobody(30, 25_000)], { emit: { bestAfter: '10s' } })
+  t.equal(crops.length, 2, 'after 10 s, and after 20; not once more at its end')
+  t.equal(new Set(crops.map(({ track }) => track)).size, 1)
+  t.ok(events.some(({ after }) => after.stationary))
+  const updates = events.filter(({ type }) => type === 'update').length
+  t.ok(updates < 10, `${updates} updates of a face that does not move`)
+})
+
+t.test(
+  'best: when the source ends, or fails, or the agent is told to stop, nothing is left behind',
+  async (t) => {
+    t.equal((await run(walk(20))).crops.length, 1, 'the end of a file')
+    const fails = new Error('the stream broke')
+    const failed = await run(walk(20), {}, { fails })
+    t.equal(failed.crops.length, 1, 'a failure')
+    t.match(failed.failed, { message: /the stream broke/ })
+    t.match(failed.events.at(-1), { type: 'end' })
+    const stop = new AbortController()
+    setTimeout(() => stop.abort(), 300)
+    const stopped = await run(walk(20), {}, { signal: stop.signal, endless: true })
+    t.equal(stopped.crops.length, 1, 'told to stop')
+    t.equal((await run(walk(2))).crops.length, 1, 'a file of two frames')
+  },
+)
+
+t.test('best: a face that only flickers, or is only doubtful, becomes no crop', async (t) => {
+  const flicker = await run([...nobody(10, 0), ...walk(1, 1000), ...nobody(30, 1100)])
+  t.strictSame([flicker.crops, flicker.events, flicker.reasons], [[], [], { unconfirmed: 1 }])
+  const doubtful = await run([...walk(30, 0, SCORE_MIN - 0.01), ...nobody(30, 3000)])
+  t.strictSame([doubtful.crops, doubtful.events, doubtful.detected], [[], [], 0])
+  const between = await run([...walk(10), ...walk(30, 1000, 0.3), ...nobody(30, 4000)])
+  t.ok(between.crops.every(({ score }) => score >= SCORE_MIN))
+})
+
+t.test('best: where memory runs short best shots go out sooner, and still one of each face', async (t) => {
+  const faces = Array.from({ length: TRACKS_MAX }, () => ({ box: [0, 0, 640, 360] as const }))
+  const frames = Array.from({ length: 10 }, (_, i) => ({ atMs: i * 100, faces }))
+  const { crops, reasons } = await run([...frames, ...nobody(30, 1000)])
+  t.ok(TRACKS_MAX * 640 * 360 * 3 > BEST_SHOTS_BYTES_MAX)
+  t.equal(crops.length, TRACKS_MAX)
+  t.equal(new Set(crops.map(({ track }) => track)).size, TRACKS_MAX)
+  t.ok((reasons.memory ?? 0) > 0)
+})
+
+t.test('interval: one as soon as the face is followed, and then one each interval', async (t) => {
+  const { crops, order } = await run([...walk(60), ...nobody(30, 6000)], {
+    emit: { mode: 'interval', interval: '2s' },
+  })
+  t.strictSame(
+    crops.map(({ capturedAtMs }) => capturedAtMs - START_MS),
+    [200, 2200, 4200],
+  )
+  t.strictSame(order.slice(0, 2), ['crop', 'new'])
+})
+
+t.test('every: each sure face of each frame, with its track, up to the rate', async (t) => {
+  const { crops } = await run([...walk(40), ...walk(10, 4000, 0.5)], { emit: { mode: 'every' } })
+  t.equal(crops.length, 40)
+  t.equal(new Set(crops.map(({ track }) => track)).size, 1)
+  const limited = await run(walk(40), { emit: { mode: 'every', rateMax: 2 } })
+  t.ok(limited.crops.length >= 8 && limited.crops.length <= 10, `${limited.crops.length}`)
+})
+
+t.test('photos: every sure face, no track, no event, in each mode', async (t) => {
+  const photos: Scripted[] = Array.from({ length: 5 }, () => ({
+    atMs: undefined,
+    faces: [
+      { box: [100, 100, 80, 80] },
+      { box: [300, 100, 80, 80] },
+      { box: [400, 200, 80, 80], score: 0.4 },
+    ],
+  }))
+  for (const mode of ['best', 'interval', 'every']) {
+    const { crops, events } = await run(photos, { emit: { mode, rateMax: 1 } })
+    t.equal(crops.length, 10)
+    t.ok(crops.every(({ track }) => track === undefined))
+    t.strictSame(events, [])
+  }
+})
+
+t.test('without events none are said, and crops come all the same', async (t) => {
+  const { crops, events } = await run(walk(20), { events: { enabled: false } })
+  t.equal(crops.length, 1)
+  t.strictSame(events, [])
+})
+
+t.test('a file that starts again: who was seen before is published, and followed anew', async (t) => {
+  const { crops } = await run([...walk(20), ...walk(20)])
+  t.equal(crops.length, 2)
+  t.not(crops[0]?.track, crops[1]?.track)
+})
