@@ -6,6 +6,7 @@ import { demo } from './commands/demo.ts'
 import { doctor } from './commands/doctor.ts'
 import { forget } from './commands/forget.ts'
 import { link } from './commands/link.ts'
+import { preview } from './commands/preview.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
 import { quarantine } from './commands/quarantine.ts'
 import { queue } from './commands/queue.ts'
@@ -16,6 +17,7 @@ import { asFailure, failure } from './lib/errors.ts'
 const COMMANDS: Readonly<Record<string, Command>> = {
   demo,
   device,
+  preview,
   broker,
   subscriber,
   config,

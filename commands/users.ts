@@ -28,9 +28,11 @@ ${USAGE}
 FILE is made where there is none, readable by its owner alone.
 
 Roles:
-  device       publishes as SITE/DEVICE, nothing else
-  bridge       publishes what devices do (of one SITE, where that is given)
+  device       publishes as SITE/DEVICE and reads its commands, nothing else
+  bridge       publishes what devices do and reads their commands (of one SITE,
+               where that is given)
   subscriber   reads all crops and states
+  operator     sees what devices publish and commands them: Home Assistant, say
   viewer       looks at the pages, has no access over MQTT
   admin        everything
 

@@ -1,6 +1,7 @@
 import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type SightlineError } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
+import type { CropMetadata } from '../wire/crop.ts'
 import { idMinter } from '../wire/id.ts'
 import type { CameraConfig, DeviceConfig } from './config.ts'
 import type { Detector } from './detect/detector.ts'
@@ -8,8 +9,10 @@ import { Emitter } from './emit.ts'
 import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Meters } from './meters.ts'
 import type { Publisher } from './publish.ts'
+import { type CameraSettings, configuredSettings, type SettingsSource } from './settings.ts'
 import { isRetried, nameOf, openSource } from './sources/open.ts'
 import type { Source } from './sources/source.ts'
+import type { Watcher } from './watcher.ts'
 
 export interface AgentParts {
   readonly config: DeviceConfig
@@ -19,6 +22,12 @@ export interface AgentParts {
   readonly log: Log
   /** Opens a camera's source; `openSource` where absent. */
   readonly open?: typeof openSource
+  /** What holds for each camera now; what the configuration says where absent. */
+  readonly remote?: SettingsSource
+  /** Who looks at frames beside the pipeline. */
+  readonly watchers?: readonly Watcher[]
+  /** Called for each crop that is handed to the publisher. */
+  readonly onCrop?: (crop: CropMetadata) => void
   /** Called when a camera goes up or down. */
   readonly onState: (states: ReadonlyMap<string, string>) => void
 }
@@ -34,11 +43,13 @@ export class Agent {
   readonly #mint = idMinter()
   /** Pixels of best shots, of all cameras. */
   readonly #held = { bytes: 0 }
+  readonly #configured: CameraSettings
   /** By camera: `up`, `ended`, or what is wrong. */
   readonly states = new Map<string, string>()
 
   constructor(parts: AgentParts) {
     this.#parts = parts
+    this.#configured = configuredSettings(parts.config, parts.detector.scoreMin)
   }
 
   /** Runs all cameras until their sources end. Throws the first failure of a file once all have ended. */
@@ -80,14 +91,24 @@ export class Agent {
 
   /** The pipeline. */
   async #watch(camera: CameraConfig, source: Source, signal: AbortSignal, alive: () => void): Promise<void> {
-    const { detector, meters } = this.#parts
-    const emitter = new Emitter({
-      ...this.#parts,
-      camera: camera.name,
-      lossless: source.lossless,
-      mint: this.#mint,
-      held: this.#held,
-    })
+    const { detector, meters, remote } = this.#parts
+    let settings = this.#settings(camera.name)
+    let emitter = this.#emitter(camera.name, source, settings)
+    /** Heeds the settings as they are now; where no frame may be passed over, waits until it is not paused. */
+    const isPaused = async (): Promise<boolean> => {
+      for (;;) {
+        if (settings !== this.#settings(camera.name)) {
+          // Whoever was followed until now is published as things stood.
+          await emitting
+          await emitter.end(signal)
+          settings = this.#settings(camera.name)
+          emitter = this.#emitter(camera.name, source, settings)
+        }
+        if (!settings.paused) return false
+        if (!source.lossless || !remote || signal.aborted) return true
+        await remote.changed(camera.name, signal)
+      }
+    }
     const frames = source[Symbol.asyncIterator]()
     let upcoming = frames.next()
     let emitting: Promise<void> = Promise.resolve()
@@ -98,6 +119,15 @@ export class Agent {
         upcoming = frames.next()
         upcoming.catch(() => {}) // awaited in the next round
         alive()
+        const paused = await isPaused().catch((error: unknown) => {
+          frame[Symbol.dispose]()
+          throw error
+        })
+        if (paused) {
+          frame[Symbol.dispose]()
+          meters.framesSkipped.inc({ camera: camera.name, reason: 'paused' })
+          continue
+        }
         meters.framesCaptured.inc({ camera: camera.name })
         const stop = meters.detectSeconds.startTimer()
         const faces = await detector.detect(frame.scaled).catch((error: unknown) => {
@@ -115,6 +145,23 @@ export class Agent {
       // However it ended: whoever was seen is published.
       await emitting.finally(() => emitter.end(signal))
     }
+  }
+
+  #settings(camera: string): CameraSettings {
+    return this.#parts.remote?.settings(camera) ?? this.#configured
+  }
+
+  #emitter(camera: string, source: Source, { scoreMin, rate }: CameraSettings): Emitter {
+    const { config, detector } = this.#parts
+    return new Emitter({
+      ...this.#parts,
+      config: { ...config, emit: { ...config.emit, rateMax: rate } },
+      detector: { model: detector.model, scoreMin },
+      camera,
+      lossless: source.lossless,
+      mint: this.#mint,
+      held: this.#held,
+    })
   }
 
   #context(camera: string) {

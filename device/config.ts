@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { commonShape, duration, httpShape, size } from '../lib/config.ts'
 import { refuseOpenHttp } from '../lib/http.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
-import { TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
+import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { HEADS, type HeadName } from './detect/open.ts'
 
 /** The agent's settings. `conf/device.yaml` explains each one and parses to exactly these defaults. */
@@ -125,6 +125,26 @@ export const deviceSchema = z.strictObject({
     .strictObject({
       bytesMax: size().prefault('64MB'),
       entriesMax: z.number().int().min(1).max(1_000_000).default(5000),
+    })
+    .prefault({}),
+  // On by default: the broker decides who may publish commands, the device's user has the right to read its own, and
+  // where it has not the agent says so and goes on with its crops. Off, a camera cannot be stopped from afar.
+  remote: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
+  homeAssistant: z
+    .strictObject({
+      enabled: z.boolean().default(false),
+      prefix: z
+        .string()
+        .regex(TOPIC_PREFIX_PATTERN, 'must be topic levels without +, # and spaces')
+        .max(200)
+        .default(DISCOVERY_PREFIX_DEFAULT),
+    })
+    .prefault({}),
+  preview: z
+    .strictObject({
+      enabled: z.boolean().default(false),
+      rateMax: z.number().positive().max(30).default(10),
+      viewersMax: z.number().int().min(1).max(64).default(8),
     })
     .prefault({}),
   http: httpShape(9101),

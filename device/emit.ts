@@ -19,6 +19,7 @@ import { BEST_SHOTS_BYTES_MAX, CLOCK_YEAR_MIN, EVENT_UPDATE_MS_MIN } from './lim
 import type { Meters } from './meters.ts'
 import type { Publisher } from './publish.ts'
 import { type Track, Tracker } from './track.ts'
+import type { SeenFace, Watcher } from './watcher.ts'
 
 export interface EmitterParts {
   readonly config: DeviceConfig
@@ -31,6 +32,10 @@ export interface EmitterParts {
   readonly lossless: boolean
   /** Pixels of best shots held at the moment, bytes, all cameras together. */
   readonly held: { bytes: number }
+  /** Who looks at frames beside this. */
+  readonly watchers?: readonly Watcher[]
+  /** Called for each crop that is handed to the publisher. */
+  readonly onCrop?: (crop: CropMetadata) => void
 }
 
 /** Why a sure face became no crop. `faces_detected = crops_made + faces_passed_over{reason}` once nothing is held. */
@@ -129,13 +134,15 @@ export class Emitter {
     const faces = detections.map((detection) => this.#face(frame, detection))
     const sure = faces.filter(({ score }) => score >= detector.scoreMin)
     meters.facesDetected.inc({ camera }, sure.length)
-    if (frame.atMs === undefined) {
+    const following = frame.atMs === undefined ? undefined : this.#tracker.follow(faces, frame.atMs, frame)
+    await this.#show(frame, faces, following?.tracks)
+    if (frame.atMs === undefined || !following) {
       const making: Making[] = []
       for (const face of sure)
         if (this.#fits(face)) making.push({ mode: 'photo', shot: this.#shot(frame, face) })
       return await this.#publish(making, signal)
     }
-    const { tracks, ended } = this.#tracker.follow(faces, frame.atMs, frame)
+    const { tracks, ended } = following
     const previousMs = this.#atMs
     this.#atMs = frame.atMs
     const making = ended.flatMap((track) => this.#ended(track, previousMs))
@@ -152,6 +159,7 @@ export class Emitter {
   /** A frame that nobody looked at because nothing in it had changed. The frame is disposed of. */
   async still(frame: Frame, signal: AbortSignal): Promise<void> {
     using _frame = frame
+    await this.#show(frame, [])
     if (frame.atMs === undefined) return
     this.#tracker.still(frame.atMs)
     this.#atMs = Math.max(this.#atMs, frame.atMs)
@@ -167,6 +175,24 @@ export class Emitter {
       signal,
     )
     this.#tell(ended)
+  }
+
+  /** To those who look, while the frame is there. */
+  async #show(frame: Frame, faces: readonly Face[], tracks?: readonly (Track | undefined)[]): Promise<void> {
+    const { camera, watchers = [], detector } = this.#parts
+    for (const watcher of watchers) {
+      if (!watcher.wants(camera)) continue
+      const seen = faces.map(({ box, score }, index): SeenFace => {
+        const track = tracks?.[index]
+        return {
+          box,
+          score,
+          sure: score >= detector.scoreMin,
+          track: track?.confirmed ? track.id : undefined,
+        }
+      })
+      await watcher.see(camera, frame, seen)
+    }
   }
 
   #face(frame: Frame, { box, score, landmarks }: Detection): Face {
@@ -298,6 +324,7 @@ export class Emitter {
       const payload = await encoded
       if (lossless) await publisher.room(signal)
       meters.cropsMade.inc({ camera, mode })
+      this.#parts.onCrop?.(shot.metadata)
       publisher.offer({ camera, topic: this.#topic, payload })
       if (!of) continue
       of.crop = shot.metadata.id

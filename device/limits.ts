@@ -36,3 +36,17 @@ export const BEST_SHOTS_BYTES_MAX = 64_000_000
 export const EVENT_UPDATE_MS_MIN = 1000
 /** Events written and not yet out of this process; more are dropped, so that crops never wait behind them. */
 export const EVENTS_IN_FLIGHT_MAX = 200
+/** Between two of a camera's states, ms. */
+export const STATE_MS_MIN = 1000
+/** Between two snapshots of a camera, ms, and how long one waits for a frame. */
+export const SNAPSHOT_MS_MIN = 1000
+export const SNAPSHOT_WAIT_MS_MAX = 10_000
+/** Longer sides of a snapshot, pixels: the largest whose JPEG the broker takes. */
+export const SNAPSHOT_SIDES = [1920, 1280, 640] as const
+/** A preview's picture: its width, pixels, and its JPEG's quality. */
+export const PREVIEW_WIDTH_MAX = 960
+export const PREVIEW_QUALITY = 75
+/** A picture that a preview's viewer has not taken for so long ends the connection, ms. */
+export const PREVIEW_STALLED_MS_MAX = 30_000
+/** Without a new picture the last one is sent again after so long, ms: so who has gone is noticed. */
+export const PREVIEW_REPEAT_MS = 5000

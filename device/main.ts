@@ -6,13 +6,16 @@ import { openLog } from '../lib/log.ts'
 import { openMetrics, total } from '../lib/metrics.ts'
 import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
-import { statusTopic } from '../wire/topics.ts'
+import { commandFilter, statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
 import { checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
 import { openDetectorThread } from './detect/thread.ts'
+import { discovery } from './home-assistant.ts'
 import { FAREWELL_MS_MAX, SCORE_LOW } from './limits.ts'
 import { type Meters, openMeters } from './meters.ts'
-import { Publisher } from './publish.ts'
+import { Preview } from './preview.ts'
+import { type CommandMessage, Publisher } from './publish.ts'
+import { Remote } from './remote.ts'
 
 /**
  * The capture agent as a program: reads its configuration, runs until its sources end or it is told to stop, drains.
@@ -34,7 +37,9 @@ export async function runDevice(options: RunOptions): Promise<number> {
       entries: publisher.pending,
       bytes: publisher.pendingBytes,
     }))
-    await using publisher = new Publisher(publisherOptions(config, meters, log))
+    await using publisher = new Publisher(
+      publisherOptions(config, meters, log, (message) => remote?.take(message)),
+    )
     await using detector = await openDetectorThread({
       model: config.detect.model,
       modelFolder: config.detect.modelFolder,
@@ -45,19 +50,53 @@ export async function runDevice(options: RunOptions): Promise<number> {
       inputSize: config.detect.inputSize,
     })
     log.info({ model: detector.model, runtime: detector.runtime, input: detector.input }, 'detector opened')
-    const agent = new Agent({
+    await using remote =
+      config.remote.enabled || config.homeAssistant.enabled
+        ? new Remote({
+            config,
+            scoreMin: detector.scoreMin,
+            scoreFloor: detector.scoreMin * SCORE_LOW,
+            publisher,
+            meters,
+            log,
+          })
+        : undefined
+    if (config.homeAssistant.enabled) {
+      const { topic, payload } = discovery(config, detector.model)
+      publisher.keep(topic, payload)
+    }
+    using preview = config.preview.enabled
+      ? new Preview({
+          ...config.preview,
+          cameras: config.cameras.map(({ name }) => name),
+          title: `${config.site} / ${config.device}`,
+          look: (camera) => ({
+            state: agent.states.get(camera) ?? 'opening',
+            paused: remote?.settings(camera).paused ?? false,
+          }),
+          meters,
+          log,
+        })
+      : undefined
+    const agent: Agent = new Agent({
       config,
       detector,
       publisher,
       meters,
       log,
-      onState: (states) =>
-        publisher.setStatus({ model: detector.model, cameras: Object.fromEntries(states) }),
+      remote,
+      watchers: [remote, preview].filter((it) => it !== undefined),
+      onCrop: (crop) => remote?.cropMade(crop),
+      onState: (states) => {
+        publisher.setStatus({ model: detector.model, cameras: Object.fromEntries(states) })
+        remote?.states(states)
+      },
     })
     await using server = await HttpServer.open({
       ...config.http,
       log,
       metrics: registry,
+      routes: preview && ((app) => preview.routes(app)),
       health: () => ({
         ok:
           publisher.trouble === undefined && ![...agent.states.values()].some((it) => it.startsWith('down')),
@@ -108,7 +147,12 @@ function late(signal: AbortSignal, config: DeviceConfig): AbortSignal {
   return controller.signal
 }
 
-function publisherOptions(config: DeviceConfig, meters: Meters, log: ReturnType<typeof openLog>) {
+function publisherOptions(
+  config: DeviceConfig,
+  meters: Meters,
+  log: ReturnType<typeof openLog>,
+  take: (message: CommandMessage) => void,
+) {
   const { broker, site, device, topicPrefix, pending } = config
   const passwordFile = readNamedFile(broker.passwordFile, 'broker.passwordFile')
   const password = passwordFile?.toString('utf8').replace(/\r?\n$/, '') ?? broker.password
@@ -125,6 +169,9 @@ function publisherOptions(config: DeviceConfig, meters: Meters, log: ReturnType<
     backoff: { delayMsMin: broker.backoff.min, delayMsMax: broker.backoff.max },
     pending,
     statusTopic: statusTopic(topicPrefix, { site, device }),
+    commands: config.remote.enabled
+      ? { filter: commandFilter(topicPrefix, { site, device }), take }
+      : undefined,
     log,
     events: {
       acknowledged: (camera: string) => meters.cropsPublished.inc({ camera }),

@@ -31,6 +31,18 @@ export function openMeters(registry: Registry, pending: () => { entries: number;
     tracksEnded: counter(registry, 'tracks_ended_total', 'Faces that were followed and are gone', ['camera']),
     eventsSent: counter(registry, 'events_sent_total', 'Events handed to the broker', ['camera']),
     eventsDropped: counter(registry, 'events_dropped_total', 'Events lost', ['camera', 'reason']),
+    commandsTaken: counter(registry, 'commands_taken_total', 'Commands that were followed', [
+      'camera',
+      'command',
+    ]),
+    commandsIgnored: counter(registry, 'commands_ignored_total', 'Commands that were not followed', [
+      'reason',
+    ]),
+    previewPictures: counter(registry, 'preview_pictures_total', 'Pictures made for the preview', ['camera']),
+    previewLost: counter(registry, 'preview_lost_total', 'Pictures that a viewer was too slow for', [
+      'camera',
+    ]),
+    previewViewers: gauge(registry, 'preview_viewers', 'Who looks at the preview at the moment', []),
     cropsMade: counter(registry, 'crops_made_total', 'Crops handed to the publisher', ['camera', 'mode']),
     cropsPublished: counter(registry, 'crops_published_total', 'Crops acknowledged by the broker', [
       'camera',

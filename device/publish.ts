@@ -37,6 +37,11 @@ export interface PublisherOptions {
   readonly backoff: { readonly delayMsMin: number; readonly delayMsMax: number }
   readonly pending: { readonly bytesMax: number; readonly entriesMax: number }
   readonly statusTopic: string
+  /**
+   * What to subscribe to, at each connection. The broker then keeps a session: what is sent while we are away comes
+   * with the next connection.
+   */
+  readonly commands?: { readonly filter: string; take(message: CommandMessage): void }
   readonly log: Log
   readonly events: PublisherEvents
 }
@@ -65,6 +70,30 @@ export interface Saying {
   readonly qos: 0 | 1
 }
 
+/** Anything else that is worth nothing later, at QoS 1. */
+export interface Sending {
+  readonly topic: string
+  readonly payload: Buffer
+  /** Called once, with why where it did not go out. */
+  readonly done: (unsaid?: UnsaidReason) => void
+}
+
+/** A message that came in one of the commands' topics. */
+export interface CommandMessage {
+  readonly topic: string
+  readonly payload: Buffer
+  /** It was there before we asked for it: kept by the broker, not sent now. */
+  readonly retained: boolean
+}
+
+/** What the broker should always have, retained: the newest payload of a topic. */
+interface Kept {
+  payload: string
+  /** On this connection. */
+  isSent: boolean
+  inFlight: boolean
+}
+
 /** CONNACK return codes of MQTT 3.1.1 [3.2.2.3] that trying again does not cure, in words. */
 const REFUSALS: Readonly<Record<number, string>> = {
   1: 'it does not speak MQTT 3.1.1',
@@ -86,7 +115,12 @@ export class Publisher implements AsyncDisposable {
   #everConnected = false
   #trouble: string | undefined = 'connecting'
   #leaving = false
-  readonly #saying = new Set<Saying>()
+  readonly #saying = new Set<Sending['done']>()
+  readonly #kept = new Map<string, Kept>()
+  /** What is kept goes out. Not before we know that we may: a broker may end the connection over it. */
+  #mayKeep = false
+  /** Connections in a row that ended before the broker had answered our subscription. */
+  #unanswered = 0
   #status: Record<string, unknown> = {}
   readonly #stop = new AbortController()
   #running: Promise<void> = Promise.resolve()
@@ -140,22 +174,79 @@ export class Publisher implements AsyncDisposable {
   }
 
   /** Says something that is worth nothing later: now or never, and never in the way of crops. */
-  say(saying: Saying): void {
-    const client = this.#client
-    const { camera, topic, payload, qos } = saying
+  say({ camera, topic, payload, qos }: Saying): void {
     const { events } = this.#options
+    this.#attempt(topic, payload, qos, (unsaid) => {
+      if (unsaid) events.unsaid(camera, unsaid)
+      else events.said(camera)
+    })
+  }
+
+  /** The same for what is no event. */
+  send({ topic, payload, done }: Sending): void {
+    this.#attempt(topic, payload, 1, done)
+  }
+
+  #attempt(topic: string, payload: string | Buffer, qos: 0 | 1, done: Sending['done']): void {
+    const client = this.#client
     if (!client?.connected) {
-      events.unsaid(camera, 'not connected')
+      done('not connected')
     } else if (this.#saying.size >= EVENTS_IN_FLIGHT_MAX || client.stream.writableNeedDrain) {
-      events.unsaid(camera, 'busy')
+      done('busy')
     } else {
-      this.#saying.add(saying)
+      this.#saying.add(done)
       client.publish(topic, payload, { qos }, (error) => {
-        if (!this.#saying.delete(saying)) return
-        if (error) events.unsaid(camera, 'connection ended')
-        else events.said(camera)
+        if (this.#saying.delete(done)) done(error ? 'connection ended' : undefined)
       })
     }
+  }
+
+  /** From now on the broker has this payload, retained: published where it is new, and at each connection. */
+  keep(topic: string, payload: string): void {
+    const kept = this.#kept.get(topic)
+    if (kept?.payload === payload) return
+    const next = { payload, isSent: false, inFlight: kept?.inFlight ?? false }
+    this.#kept.set(topic, next)
+    this.#sendKept(topic)
+  }
+
+  /** One in flight for each topic: a broker that does not acknowledge gets no more of them, and later the newest. */
+  #sendKept(topic: string): void {
+    const client = this.#client
+    const kept = this.#kept.get(topic)
+    if (!client?.connected || !this.#mayKeep || !kept || kept.isSent || kept.inFlight) return
+    kept.isSent = true
+    kept.inFlight = true
+    client.publish(topic, kept.payload, { qos: 1, retain: true }, () => {
+      const now = this.#kept.get(topic)
+      if (this.#client !== client || !now) return
+      now.inFlight = false
+      this.#sendKept(topic)
+    })
+  }
+
+  #startKeeping(): void {
+    this.#mayKeep = true
+    for (const topic of this.#kept.keys()) this.#sendKept(topic)
+  }
+
+  /** Whether this connection subscribes: a broker that ends the connection over it must get crops all the same. */
+  #subscribes(): boolean {
+    return this.#options.commands !== undefined && this.#unanswered < FRUITLESS_CONNECTIONS_MAX
+  }
+
+  #subscribe(client: MqttClient, answered: () => void): void {
+    const { commands, log } = this.#options
+    if (!commands) return
+    client.subscribe(commands.filter, { qos: 1 }, (error, granted) => {
+      if (this.#client !== client) return
+      answered()
+      if (!error && granted?.every(({ qos }) => qos < 0x80)) return this.#startKeeping()
+      log.error(
+        { code: 'BROKER_REFUSED', filter: commands.filter },
+        `${this.#name} does not let this device subscribe to ${commands.filter}: it cannot be commanded. Give its user the role "device" there, or that right; or set remote.enabled to false.`,
+      )
+    })
   }
 
   /** Resolves when another crop can be offered without crowding one out, or when the signal is aborted. */
@@ -194,6 +285,9 @@ export class Publisher implements AsyncDisposable {
     this.#client = undefined
     this.#leaving = true
     if (client?.connected) {
+      // The newest of what is kept, also where an earlier one is still on its way.
+      for (const [topic, { payload, isSent }] of this.#kept)
+        if (this.#mayKeep && !isSent) client.publish(topic, payload, { qos: 1, retain: true }, () => {})
       const said = new Promise<void>((resolve) => this.#sendStatus(client, 'offline', resolve))
       await Promise.race([said, after(FAREWELL_MS_MAX)])
       await Promise.race([client.endAsync(), after(FAREWELL_MS_MAX)])
@@ -240,6 +334,12 @@ export class Publisher implements AsyncDisposable {
     const { options } = this
     return new Promise((resolve) => {
       const client = connect(this.#options.url, options)
+      const { commands } = this.#options
+      let unanswered = false
+      if (commands)
+        client.on('message', (topic, payload, { retain }) => {
+          if (!this.#leaving) commands.take({ topic, payload, retained: retain })
+        })
       const counts = { connected: false, sent: 0, acknowledged: 0 }
       let why = this.#options.url.startsWith('mqtts:')
         ? `it ${CLOSED_AFTER_HANDSHAKE}`
@@ -267,6 +367,13 @@ export class Publisher implements AsyncDisposable {
         this.#trouble = undefined
         this.#options.log.info({ broker: this.#name, pending: this.pending }, 'connected to the broker')
         this.#sendStatus(client, 'online')
+        if (this.#subscribes()) {
+          unanswered = true
+          this.#subscribe(client, () => {
+            unanswered = false
+            this.#unanswered = 0
+          })
+        } else if (!commands) this.#startKeeping()
         this.#send()
         watch = setInterval(() => {
           const oldest = this.#inFlight.values().next().value
@@ -280,16 +387,34 @@ export class Publisher implements AsyncDisposable {
         clearInterval(watch)
         signal.removeEventListener('abort', stop)
         if (this.#client === client) this.#client = undefined
+        this.#closeCommands(counts.connected, unanswered)
         // What was in flight goes back to the front: it has the lower numbers.
         this.#waiting = new Map([...this.#inFlight, ...this.#waiting])
         this.#inFlight.clear()
-        for (const { camera } of this.#saying) this.#options.events.unsaid(camera, 'connection ended')
+        for (const done of this.#saying) done('connection ended')
         this.#saying.clear()
         client.end(true)
         this.#notify()
         resolve({ ...counts, why, refused })
       })
     })
+  }
+
+  /** A connection has ended: what was said on it of commands and of what is kept. */
+  #closeCommands(wasConnected: boolean, unanswered: boolean): void {
+    this.#mayKeep = false
+    for (const kept of this.#kept.values()) {
+      kept.isSent = false
+      kept.inFlight = false
+    }
+    if (!this.#options.commands || !wasConnected) return
+    // A connection that did not subscribe is over: the next one tries again.
+    this.#unanswered = unanswered ? this.#unanswered + 1 : 0
+    if (this.#unanswered === FRUITLESS_CONNECTIONS_MAX)
+      this.#options.log.error(
+        { code: 'BROKER_REFUSED', connections: this.#unanswered },
+        `${this.#name} ends the connection whenever this device subscribes to its commands. Without them until the next connection ends; give its user that right, or set remote.enabled to false.`,
+      )
   }
 
   #counts = { connected: false, sent: 0, acknowledged: 0 }
@@ -302,8 +427,8 @@ export class Publisher implements AsyncDisposable {
       password,
       ...tls,
       protocolVersion: 4,
-      // Nothing is subscribed to and our own state is the queue: a session at the broker would hold nothing.
-      clean: true,
+      // A session is for commands that come while we are away. What we publish is in our own queue.
+      clean: this.#options.commands === undefined,
       reconnectPeriod: 0,
       connectTimeout: CONNECT_MS_MAX,
       keepalive: Math.max(1, Math.round(keepaliveMs / 1000)),

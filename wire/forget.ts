@@ -73,7 +73,7 @@ export function selectsMessage(
   const isOf = (site?: string, device?: string) =>
     'device' in selection && selection.site === site && selection.device === device
   if (
-    kind === 'crop' &&
+    CAMERA_KINDS.has(kind) &&
     isOf(site, device) &&
     (selection.kind === 'device' || camera === cameraOf(selection))
   )
@@ -93,5 +93,8 @@ export function selectsMessage(
     ).includes(selection.id)
   )
 }
+
+/** Topics of a camera whose messages tell of what it saw. */
+const CAMERA_KINDS: ReadonlySet<string | undefined> = new Set(['crop', 'event', 'state', 'snapshot'])
 
 const cameraOf = (selection: Selection) => (selection.kind === 'camera' ? selection.camera : undefined)

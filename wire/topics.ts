@@ -1,8 +1,14 @@
 import { isName } from './names.ts'
 
 /**
- * `<prefix>/<site>/<device>/<camera>/crop` carries one JPEG, `<prefix>/<site>/<device>/<camera>/event` JSON of what
- * happens to a face that is followed, and `<prefix>/<site>/<device>/status` retained JSON.
+ * Below `<prefix>/<site>/<device>`:
+ *
+ *     <camera>/crop         one JPEG
+ *     <camera>/event        JSON: what happens to a face that is followed
+ *     <camera>/state        JSON, retained: how the camera is, and what has been set (camera-state.ts)
+ *     <camera>/snapshot     a JPEG of the whole frame, where somebody asked for one
+ *     <camera>/set/<what>   commands to the device (commands.ts)
+ *     status                JSON, retained; the last will says offline
  */
 export const TOPIC_PREFIX_DEFAULT = 'sightline/v1'
 export const TOPIC_PREFIX_PATTERN = /^[A-Za-z0-9_-]+(\/[A-Za-z0-9_-]+)*$/
@@ -19,6 +25,14 @@ export function cropTopic(prefix: string, { site, device, camera }: CameraAddres
 
 export function eventTopic(prefix: string, { site, device, camera }: CameraAddress): string {
   return `${prefix}/${site}/${device}/${camera}/event`
+}
+
+export function stateTopic(prefix: string, { site, device, camera }: CameraAddress): string {
+  return `${prefix}/${site}/${device}/${camera}/state`
+}
+
+export function snapshotTopic(prefix: string, { site, device, camera }: CameraAddress): string {
+  return `${prefix}/${site}/${device}/${camera}/snapshot`
 }
 
 export function statusTopic(prefix: string, { site, device }: Omit<CameraAddress, 'camera'>): string {
@@ -48,4 +62,46 @@ export function filtersOverlap(one: string, other: string): boolean {
     if (x === undefined || y === undefined) return x === y
     if (x !== y && x !== '+' && y !== '+') return false
   }
+}
+
+export function commandTopic(
+  prefix: string,
+  { site, device, camera }: CameraAddress,
+  command: string,
+): string {
+  return `${prefix}/${site}/${device}/${camera}/set/${command}`
+}
+
+/** The filter that matches every command to a device; `+` stands for all sites or devices. */
+export function commandFilter(prefix: string, { site, device }: Omit<CameraAddress, 'camera'>): string {
+  return commandTopic(prefix, { site, device, camera: '+' }, '+')
+}
+
+/** What a topic commands a device to do, in the sender's words; undefined where it is no command to that device. */
+export function parseCommandTopic(
+  prefix: string,
+  { site, device }: Omit<CameraAddress, 'camera'>,
+  topic: string,
+): { readonly camera: string; readonly command: string } | undefined {
+  const base = `${prefix}/${site}/${device}/`
+  if (!topic.startsWith(base)) return undefined
+  const [camera, set, command, ...rest] = topic.slice(base.length).split('/')
+  if (camera === undefined || set !== 'set' || command === undefined || rest.length > 0) return undefined
+  return { camera, command }
+}
+
+/** Home Assistant's own default. */
+export const DISCOVERY_PREFIX_DEFAULT = 'homeassistant'
+
+/**
+ * Names a device where only letters, digits, dash and underscore may stand. The length of the site tells where it ends,
+ * since names may hold underscores too.
+ */
+export function discoveryId({ site, device }: Omit<CameraAddress, 'camera'>): string {
+  return `sightline_${site.length}_${site}_${device}`
+}
+
+/** Where Home Assistant looks for what a device has. */
+export function discoveryTopic(prefix: string, address: Omit<CameraAddress, 'camera'>): string {
+  return `${prefix}/device/${discoveryId(address)}/config`
 }

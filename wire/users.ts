@@ -1,10 +1,21 @@
 import { z } from 'zod'
 import { isName, NAME_RULE } from './names.ts'
-import { cropTopic, eventTopic, statusTopic, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from './topics.ts'
+import {
+  commandFilter,
+  cropTopic,
+  DISCOVERY_PREFIX_DEFAULT,
+  discoveryTopic,
+  eventTopic,
+  snapshotTopic,
+  stateTopic,
+  statusTopic,
+  TOPIC_PREFIX_DEFAULT,
+  TOPIC_PREFIX_PATTERN,
+} from './topics.ts'
 
 /** Who the users are and what each may do: the same in the broker's configuration and in users files. Pure. */
 
-export const ROLES = ['device', 'bridge', 'subscriber', 'viewer', 'admin'] as const
+export const ROLES = ['device', 'bridge', 'subscriber', 'operator', 'viewer', 'admin'] as const
 
 export interface User {
   readonly name: string
@@ -89,15 +100,35 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
     eventTopic(topicPrefix, { site, device: '+', camera: '+' }),
     statusTopic(topicPrefix, { site, device: '+' }),
   ]
+  const looks = (site: string) => [
+    stateTopic(topicPrefix, { site, device: '+', camera: '+' }),
+    snapshotTopic(topicPrefix, { site, device: '+', camera: '+' }),
+  ]
+  const commands = (site: string) => commandFilter(topicPrefix, { site, device: '+' })
   switch (user.role) {
-    case 'device':
+    case 'device': {
+      const address = { site: user.site as string, device: user.device ?? user.name }
       return {
-        publish: [`${topicPrefix}/${user.site}/${user.device ?? user.name}/#`],
-        subscribe: [],
+        publish: [
+          `${topicPrefix}/${address.site}/${address.device}/#`,
+          discoveryTopic(DISCOVERY_PREFIX_DEFAULT, address),
+        ],
+        subscribe: [commandFilter(topicPrefix, address)],
         pages: false,
       }
-    case 'bridge':
-      return { publish: everything(user.site ?? '+'), subscribe: [], pages: false }
+    }
+    // Up go crops and what is told of them, down come commands.
+    case 'bridge': {
+      const site = user.site ?? '+'
+      return { publish: [...everything(site), ...looks(site)], subscribe: [commands(site)], pages: false }
+    }
+    // A person's dashboard, or Home Assistant: sees all devices, and may command them.
+    case 'operator':
+      return {
+        publish: [commands('+'), `${DISCOVERY_PREFIX_DEFAULT}/status`],
+        subscribe: [...everything('+'), ...looks('+'), `${DISCOVERY_PREFIX_DEFAULT}/#`],
+        pages: false,
+      }
     case 'subscriber':
       return { publish: [], subscribe: everything('+'), pages: false }
     case 'viewer':

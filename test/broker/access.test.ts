@@ -72,19 +72,37 @@ t.test('a verified certificate needs no password, and its name is the user', asy
   t.strictSame(await login(open, undefined, undefined, 'camera'), { refused: 'denied' })
 })
 
-t.test('a device publishes as itself alone, and reads nothing', async (t) => {
+t.test('a device publishes as itself alone, and reads nothing but its commands', async (t) => {
   const own = 'sightline/v1/home/camera'
-  for (const topic of [`${own}/door/crop`, `${own}/status`]) t.ok(access.mayPublish('camera', topic), topic)
+  for (const topic of [
+    `${own}/door/crop`,
+    `${own}/door/state`,
+    `${own}/status`,
+    'homeassistant/device/sightline_4_home_camera/config',
+  ])
+    t.ok(access.mayPublish('camera', topic), topic)
   for (const topic of [
     'sightline/v1/home/other/door/crop',
     'sightline/v1/home/camera2/door/crop',
     'sightline/v1/office/camera/door/crop',
     'sightline/v2/home/camera/door/crop',
     'sightline/v1/home/+/door/crop',
+    'homeassistant/device/sightline_4_home_camera2/config',
+    'homeassistant/status',
     'x',
   ])
     t.notOk(access.mayPublish('camera', topic), topic)
-  for (const filter of ['#', `${own}/#`, `${own}/status`, 'sightline/v1/+/+/+/crop'])
+  for (const filter of [`${own}/+/set/+`, `${own}/door/set/pause`])
+    t.ok(access.maySubscribe('camera', filter), filter)
+  for (const filter of [
+    '#',
+    `${own}/#`,
+    `${own}/status`,
+    'sightline/v1/+/+/+/crop',
+    'sightline/v1/home/other/+/set/+',
+    'sightline/v1/home/+/+/set/+',
+    `${own}/+/set/#`,
+  ])
     t.notOk(access.maySubscribe('camera', filter), filter)
   const named = new Access({
     accounts: [accountOf({ name: 'x y', role: 'device', site: 'a', device: 'b' }, 's', 'their/own')],
@@ -92,6 +110,31 @@ t.test('a device publishes as itself alone, and reads nothing', async (t) => {
   })
   t.ok(named.mayPublish('x y', 'their/own/a/b/c/crop'))
   t.notOk(named.mayPublish('x y', 'sightline/v1/a/b/c/crop'))
+})
+
+t.test('an operator sees every device and may command it, and nothing else', async (t) => {
+  const roles = new Access({ accounts: [user({ name: 'ha', role: 'operator' }, 's')], anonymous: false })
+  for (const filter of [
+    'sightline/v1/+/+/+/crop',
+    'sightline/v1/home/pi/door/snapshot',
+    'sightline/v1/home/pi/door/state',
+    'sightline/v1/home/pi/status',
+    'homeassistant/+/+/config',
+    'homeassistant/+/+/+/config',
+    'homeassistant/status',
+  ])
+    t.ok(roles.maySubscribe('ha', filter), filter)
+  for (const filter of ['#', 'sightline/v1/#', 'sightline/v1/+/+/+/set/+', 'zigbee2mqtt/#'])
+    t.notOk(roles.maySubscribe('ha', filter), filter)
+  for (const topic of ['sightline/v1/home/pi/door/set/pause', 'homeassistant/status'])
+    t.ok(roles.mayPublish('ha', topic), topic)
+  for (const topic of [
+    'sightline/v1/home/pi/door/crop',
+    'sightline/v1/home/pi/door/state',
+    'sightline/v1/home/pi/door/set/pause/x',
+    'homeassistant/device/sightline_4_home_pi/config',
+  ])
+    t.notOk(roles.mayPublish('ha', topic), topic)
 })
 
 t.test('bridge, subscriber, viewer and admin have what they need', async (t) => {
@@ -109,6 +152,8 @@ t.test('bridge, subscriber, viewer and admin have what they need', async (t) => 
     ['bridge', 'home', 'subscriber', 'viewer', 'admin'].filter((name) => roles.mayPublish(name, topic))
   t.strictSame(may('sightline/v1/home/pi/door/crop'), ['bridge', 'home', 'admin'])
   t.strictSame(may('sightline/v1/office/pi/status'), ['bridge', 'admin'])
+  t.strictSame(may('sightline/v1/home/pi/door/state'), ['bridge', 'home', 'admin'])
+  t.strictSame(may('sightline/v1/home/pi/door/set/pause'), ['admin'])
   t.strictSame(may('sightline/v1/home/pi/door/event'), ['bridge', 'home', 'admin'])
   t.strictSame(may('sightline/v1/home/pi/door/other'), ['admin'])
   t.strictSame(may('$SYS/x'), [])
@@ -117,6 +162,8 @@ t.test('bridge, subscriber, viewer and admin have what they need', async (t) => 
   t.strictSame(reads('sightline/v1/+/+/+/crop'), ['subscriber', 'admin'])
   t.strictSame(reads('sightline/v1/+/+/+/event'), ['subscriber', 'admin'])
   t.strictSame(reads('sightline/v1/home/+/status'), ['subscriber', 'admin'])
+  t.strictSame(reads('sightline/v1/home/+/+/set/+'), ['bridge', 'home', 'admin'])
+  t.strictSame(reads('sightline/v1/+/+/+/set/+'), ['bridge', 'admin'])
   t.strictSame(reads('sightline/v1/#'), ['admin'])
   t.strictSame(await login(roles, undefined, undefined, 'viewer'), { refused: 'denied' }, 'not over MQTT')
 })

@@ -15,6 +15,7 @@ const COLUMNS_MAX = 80
 const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   demo: ['--source', '--model', '--pace', '--loop', '--for', '--data'],
   device: ['--config'],
+  preview: ['--config', '--source', '--rate', '--port'],
   broker: ['--config'],
   subscriber: ['--config'],
   config: ['--for'],

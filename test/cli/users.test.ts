@@ -58,7 +58,7 @@ t.test('from the command line: added, listed, changed, removed', async (t) => {
   t.equal(await right('from a pipe'), 'right')
   t.match(
     users(['list', file]).stdout,
-    /^door {2}device {2}password {2}publish sightline\/v1\/home\/door\/#$/m,
+    /^door {2}device {2}password {2}publish sightline\/v1\/home\/door\/# homeassistant\/device\/sightline_4_home_door\/config, subscribe sightline\/v1\/home\/door\/\+\/set\/\+$/m,
   )
   t.match(users(['remove', file, 'door']), { status: 0 })
 })

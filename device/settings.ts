@@ -1,0 +1,24 @@
+import type { DeviceConfig } from './config.ts'
+
+/** What may be changed of a camera while it runs. A change is another object. */
+export interface CameraSettings {
+  /** Frames are passed over; where none may be, the source waits. */
+  readonly paused: boolean
+  /** What was asked for: a score, 0 to 1, or what suits the model. */
+  readonly threshold: number | 'auto'
+  /** What holds: what scores less is no face. */
+  readonly scoreMin: number
+  /** Crops a second. */
+  readonly rate: number | 'unlimited'
+}
+
+/** What the configuration says. @param scoreMin the detector's */
+export function configuredSettings({ emit }: Pick<DeviceConfig, 'emit'>, scoreMin: number): CameraSettings {
+  return { paused: false, threshold: 'auto', scoreMin, rate: emit.rateMax }
+}
+
+export interface SettingsSource {
+  settings(camera: string): CameraSettings
+  /** Resolves when the settings of a camera change, or when the signal is aborted. */
+  changed(camera: string, signal: AbortSignal): Promise<void>
+}

@@ -1,0 +1,98 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import t from 'tap'
+import { brokerConfig, Program } from '../kit/programs.ts'
+import { until } from '../kit/wait.ts'
+import { command, startDevice, watch } from './commanded.ts'
+
+/** The preview of real programs: of an agent, and `sightline preview`. */
+
+const ROOT = join(import.meta.dirname, '..', '..')
+
+/** Reads a stream until so many pictures have come. */
+async function pictures(url: string, count: number): Promise<void> {
+  const ending = new AbortController()
+  const answer = await fetch(url, { signal: ending.signal })
+  if (answer.status !== 200 || !answer.body) throw new Error(`${url} answers ${answer.status}`)
+  let came = 0
+  for await (const chunk of answer.body) {
+    came += Buffer.from(chunk).toString('latin1').split('content-type: image/jpeg').length - 1
+    if (came >= count) break
+  }
+  ending.abort()
+}
+
+t.test('an agent serves none by default; with it, what is paused is not shown', async (t) => {
+  const broker = await Program.start(t, 'broker', brokerConfig(t))
+  const served = ({ msg }: { msg?: string }) => msg === 'health and metrics are served'
+  const without = await (await startDevice(t, broker.url, { device: 'other' })).line(served)
+  for (const path of [
+    'preview',
+    'preview/',
+    'preview/state.json',
+    'preview/card.mjpeg',
+    'preview/preview.js',
+  ])
+    t.equal((await fetch(`${without.url}/${path}`)).status, 404, path)
+  const { url } = await (await startDevice(t, broker.url, { preview: { enabled: true } })).line(served)
+  await pictures(`${url}/preview/card.mjpeg`, 3)
+  const state = async () => (await (await fetch(`${url}/preview/state.json`)).json()) as { cameras: object[] }
+  t.match((await state()).cameras, [{ name: 'card', state: 'up', paused: false }])
+  const eye = await watch(t, broker.url)
+  await command(eye.client, 'pause', 'ON')
+  await until('paused', async () => /"paused":true/.test(JSON.stringify(await state())))
+})
+
+t.test('sightline preview needs no broker, prints its address, and ends at Ctrl-C', async (t) => {
+  const child = spawn(process.execPath, ['cli.ts', 'preview', '--source', 'testcard', '--port', '0'], {
+    cwd: ROOT,
+    env: { PATH: process.env.PATH },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const closed = once(child, 'close')
+  let said = ''
+  child.stdout.on('data', (text) => {
+    said += String(text)
+  })
+  await until('its address', () => said.endsWith('/preview\n'), 20_000)
+  const address = said.trim()
+  t.equal((await fetch(address)).status, 200)
+  await pictures(`${address}/camera.mjpeg`, 3)
+  const metrics = await (await fetch(new URL('/metrics', address))).text()
+  t.match(metrics, /sightline_preview_pictures_total\{[^}]*camera="camera"[^}]*\} [1-9]/)
+  t.notMatch(metrics, /sightline_crops_published_total\{[^}]*\} [1-9]/)
+  child.kill('SIGINT')
+  t.strictSame(await closed, [0, null])
+})
+
+t.test('sightline preview says what is wrong with how it is called', async (t) => {
+  for (const [args, status, text] of [
+    [['--port', '99999'], 64, /"99999" is no port/],
+    [['--rate', '0'], 64, /"0" is no rate/],
+    [['--host', 'x'], 64, /preview --help/],
+    [['--config', '/nowhere.yaml'], 66, /nowhere\.yaml/],
+  ] as const) {
+    const child = spawn(process.execPath, ['cli.ts', 'preview', ...args], {
+      cwd: ROOT,
+      env: { PATH: process.env.PATH },
+    })
+    let said = ''
+    child.stderr.on('data', (data) => {
+      said += String(data)
+    })
+    t.strictSame(await once(child, 'close'), [status, null], args.join(' '))
+    t.match(said, text)
+  }
+  const open = spawn(process.execPath, ['cli.ts', 'preview'], {
+    cwd: ROOT,
+    env: { PATH: process.env.PATH, SIGHTLINE_HTTP__HOST: '0.0.0.0' },
+  })
+  let said = ''
+  open.stderr.on('data', (data) => {
+    said += String(data)
+  })
+  t.strictSame(await once(open, 'close'), [78, null])
+  t.match(said, /CONFIG_UNSAFE_LISTENER/)
+})

@@ -1,0 +1,34 @@
+import { z } from 'zod'
+import { ID_PATTERN } from './id.ts'
+import { NAME_PATTERN } from './names.ts'
+
+/** How a camera is and what holds for it, as JSON, retained: the answer to every command. */
+export const CAMERA_STATE_VERSION = 1
+
+const name = z.string().regex(NAME_PATTERN)
+
+export const cameraStateSchema = z.object({
+  v: z.literal(CAMERA_STATE_VERSION),
+  site: name,
+  device: name,
+  camera: name,
+  state: z.enum(['opening', 'up', 'down', 'ended']),
+  /** What is wrong, in a sentence; null unless it is down. */
+  why: z.string().nullable(),
+  /** Nothing is detected, published or shown. */
+  paused: z.boolean(),
+  /** What was set: a score, 0 to 1, or what suits the model. */
+  threshold: z.union([z.number().min(0).max(1), z.literal('auto')]),
+  /** What holds: what scores less is no face. */
+  scoreMin: z.number().min(0).max(1),
+  /** Crops a second at most. */
+  rate: z.union([z.number().positive(), z.literal('unlimited')]),
+  /** Crops made since the agent started. */
+  crops: z.number().int().nonnegative(),
+  /** The newest of them; null before the first. */
+  lastCrop: z
+    .object({ id: z.string().regex(ID_PATTERN), capturedAtMs: z.number().int().nonnegative() })
+    .nullable(),
+})
+
+export type CameraState = z.infer<typeof cameraStateSchema>
