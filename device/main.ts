@@ -9,6 +9,7 @@ import { type RunOptions, runFromCommandLine, runService } from '../lib/service.
 import { statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
 import { checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
+import { detectorOptions } from './detect/options.ts'
 import { openDetectorThread } from './detect/thread.ts'
 import { FAREWELL_MS_MAX } from './limits.ts'
 import { type Meters, openMeters } from './meters.ts'
@@ -35,15 +36,16 @@ export async function runDevice(options: RunOptions): Promise<number> {
       bytes: publisher.pendingBytes,
     }))
     await using publisher = new Publisher(publisherOptions(config, meters, log))
-    await using detector = await openDetectorThread({
-      model: config.detect.model,
-      modelFolder: config.detect.modelFolder,
-      head: config.detect.head,
-      threads: auto(config.detect.threads),
-      scoreMin: auto(config.detect.scoreMin),
-      inputSize: config.detect.inputSize,
-    })
-    log.info({ model: detector.model, runtime: detector.runtime, input: detector.input }, 'detector opened')
+    await using detector = await openDetectorThread(detectorOptions(config.detect))
+    log.info(
+      {
+        model: detector.model,
+        runtime: detector.runtime,
+        input: detector.input,
+        ...(detector.measured && { measured: detector.measured }),
+      },
+      'detector opened',
+    )
     const agent = new Agent({
       config,
       detector,
@@ -131,7 +133,5 @@ function publisherOptions(config: DeviceConfig, meters: Meters, log: ReturnType<
     },
   }
 }
-
-const auto = (value: number | 'auto') => (value === 'auto' ? undefined : value)
 
 if (import.meta.main) process.exitCode = await runFromCommandLine(runDevice)

@@ -32,6 +32,8 @@ export const cropMetadataSchema = z.object({
   score: z.number().min(0).max(1),
   /** Points the model gives (eyes, nose, mouth corners), full-frame pixels, in the model's order. */
   landmarks: z.array(point).max(128).optional(),
+  /** Whether the face wears a mask, where the model can tell. */
+  masked: z.boolean().optional(),
   /** The model's name. */
   model: z.string().max(200),
   /** Width and height of the frame, pixels. */
