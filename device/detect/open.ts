@@ -58,18 +58,21 @@ const SIDE_MAX = 4096
 /** What a detector is made of. */
 export interface DetectorParts {
   readonly model: string
+  readonly headName: HeadName
   readonly runtime: Runtime
   readonly head: Head
   readonly input: Input
   readonly scoreMin: number
   readonly measured?: Measured
+  /** The ONNX file's; undefined for a model of TensorFlow.js. */
+  readonly bytes?: Uint8Array
 }
 
 /**
  * Opens a model. Errors: MODEL_NOT_FOUND, MODEL_UNUSABLE, CHECKSUM_WRONG, PROVIDER_UNAVAILABLE; those of the user's
  * catalogue (CONFIG_*), FOLDER_UNWRITABLE.
  */
-export async function openDetector(options: DetectorOptions = {}): Promise<Detector> {
+export async function openDetector(options: DetectorOptions = {}): Promise<FaceDetector> {
   return new FaceDetector(await openParts(options))
 }
 
@@ -79,11 +82,13 @@ export async function openParts(options: DetectorOptions = {}): Promise<Detector
   const wanted: Wanted = { provider: options.provider ?? 'cpu', threads: options.threads ?? THREADS_DEFAULT }
   let runtime = await openFirst(model, wanted)
   try {
-    const head = recognise(runtime, options.head ?? 'auto', model)
+    const { head, headName } = recognise(runtime, options.head ?? 'auto', model)
     const size = inputSize(head, options.inputSize ?? model.inputSize, model.label)
     const parts = {
       model: model.name,
+      bytes: model.bytes,
       head,
+      headName,
       input: { ...size, fit: head.fit },
       scoreMin: options.scoreMin ?? model.scoreMin ?? head.scoreMinDefault,
     }
@@ -223,7 +228,11 @@ async function openChosen(
   }
 }
 
-function recognise(runtime: Runtime, wanted: HeadName | 'auto', model: Located): Head {
+function recognise(
+  runtime: Runtime,
+  wanted: HeadName | 'auto',
+  model: Located,
+): { readonly head: Head; readonly headName: HeadName } {
   const named = wanted === 'auto' ? (model.head ?? 'auto') : wanted
   if (named !== 'auto' && !Object.hasOwn(HEADS, named))
     throw failure(
@@ -235,7 +244,7 @@ function recognise(runtime: Runtime, wanted: HeadName | 'auto', model: Located):
   const one = runtime.inputs.length === 1 && (typeof input?.shape[0] !== 'number' || input.shape[0] === 1)
   for (const name of names) {
     const head = HEADS[name].recognise(runtime)
-    if (head && one && input?.type === 'float32') return head
+    if (head && one && input?.type === 'float32') return { head, headName: name }
   }
   const has = [...runtime.inputs, ...runtime.outputs].map(
     ({ name, type, shape }) => `${name} [${shape.join(' x ')}]${type === 'float32' ? '' : ` of ${type}`}`,
@@ -288,6 +297,9 @@ export class FaceDetector implements Detector {
   readonly input: Input
   readonly scoreMin: number
   readonly measured: Measured | undefined
+  /** The family it belongs to, and whether it takes inputs of other sizes. */
+  readonly head: HeadName
+  readonly inputFree: boolean
   readonly #runtime: Runtime
   readonly #head: Head
   /** The input tensor, reused: one inference at a time. `#size` is its size, `#filled` the picture's in it. */
@@ -297,12 +309,14 @@ export class FaceDetector implements Detector {
   #last: Promise<unknown> = Promise.resolve()
   #closed: Promise<void> | undefined
 
-  constructor({ model, runtime, head, input, scoreMin, measured }: DetectorParts) {
+  constructor({ model, runtime, head, headName, input, scoreMin, measured }: DetectorParts) {
     this.model = model
     this.runtime = runtime.description
     this.input = input
     this.scoreMin = scoreMin
     this.measured = measured
+    this.head = headName
+    this.inputFree = head.inputSize === undefined
     this.#runtime = runtime
     this.#head = head
   }
