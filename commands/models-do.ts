@@ -152,7 +152,7 @@ async function info(entry: CatalogEntry, folder: string, { json }: ModelsOptions
     [
       'measured',
       measured &&
-        `recall ${measured.recall}, precision ${measured.precision}, average precision ${measured.averagePrecision} (${measured.on})`,
+        `recall ${measured.recall}, precision ${measured.precision}, average precision ${measured.averagePrecision} (see docs/models.md)`,
     ],
     ['score', entry.scoreMin === undefined ? undefined : `at least ${entry.scoreMin}`],
     ['sha256', entry.sha256],

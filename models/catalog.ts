@@ -57,7 +57,7 @@ const entrySchema = z
     scoreMin: share.optional(),
     /** As `sightline detect eval` measured it. */
     measured: z
-      .strictObject({ recall: share, precision: share, averagePrecision: share, on: z.string().max(200) })
+      .strictObject({ recall: share, precision: share, averagePrecision: share })
       .optional(),
   })
   .refine((it) => it.sources.length === 0 || (it.sha256 !== undefined && it.file !== undefined), {
