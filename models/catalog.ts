@@ -56,9 +56,7 @@ const entrySchema = z
       .optional(),
     scoreMin: share.optional(),
     /** As `sightline detect eval` measured it. */
-    measured: z
-      .strictObject({ recall: share, precision: share, averagePrecision: share })
-      .optional(),
+    measured: z.strictObject({ recall: share, precision: share, averagePrecision: share }).optional(),
   })
   .refine((it) => it.sources.length === 0 || (it.sha256 !== undefined && it.file !== undefined), {
     path: ['sha256'],
