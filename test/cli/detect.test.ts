@@ -2,13 +2,15 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
+import { detect } from '../../commands/detect.ts'
+import { evaluateFolder } from '../../commands/detect-eval.ts'
 import { PORTRAIT } from '../detect/pictures.ts'
 import { sharedData } from '../kit/data.ts'
 import { type Test, temporaryFolder } from '../kit/programs.ts'
 import { sightline } from './sightline.ts'
 
 /** Where the drawn face is: left, top, width, height. */
-const FACE = [166, 100, 148, 170] as const
+const FACE = [166, 110, 148, 170] as const
 
 async function workplace(t: Test) {
   const folder = temporaryFolder(t)
@@ -72,12 +74,12 @@ t.test('--draw draws the boxes: on one picture, or on several in a folder', asyn
 
   const before = readFileSync(portrait)
   t.match(await sightline(t, ['detect', portrait, '--draw', portrait], env), { status: 64, code: 'USAGE' })
-  t.match(await sightline(t, ['detect', portrait, '--draw', folder], env), { status: 64, code: 'USAGE' })
+  for (const args of [
+    [portrait, '--draw', folder],
+    [portrait, second, '--draw', out],
+  ])
+    await t.rejects(detect.run(args), { code: 'USAGE' }, args.join(' '))
   t.ok(readFileSync(portrait).equals(before), 'no picture is drawn over itself')
-  t.match(await sightline(t, ['detect', portrait, second, '--draw', out], env), {
-    status: 64,
-    sentence: /one picture, and there are 2 files/,
-  })
 })
 
 t.test('pictures that cannot be read are named, and the others are looked at', async (t) => {
@@ -105,12 +107,16 @@ t.test('pictures that cannot be read are named, and the others are looked at', a
     [join(folder, 'none.jpg'), /none\.jpg does not exist/],
     [folder, /is a folder/],
   ]
-  for (const [path, sentence] of bad) {
-    const { status, stdout, stderr } = await sightline(t, ['detect', path, portrait], env)
-    t.match(stderr, sentence)
-    t.ok(status === 65 || status === 66, `status ${status}`)
-    t.equal(JSON.parse(stdout).faces.length, 1, 'the next one is looked at')
-  }
+  const { status, stdout, stderr } = await sightline(
+    t,
+    ['detect', ...bad.map(([path]) => path), portrait],
+    env,
+  )
+  const told = stderr.trim().split('\n')
+  t.equal(told.length, bad.length)
+  for (const [at, [, sentence]] of bad.entries()) t.match(told[at], sentence)
+  t.equal(status, 65, 'the first one’s')
+  t.equal(JSON.parse(stdout).faces.length, 1, 'the one that is a picture is looked at')
   // Long and thin it may be.
   const thin = join(folder, 'thin.png')
   await sharp({ create: { width: 30_000, height: 2, channels: 3, background: '#fff' } })
@@ -126,14 +132,16 @@ t.test('eval says recall, precision and average precision', async (t) => {
   await sharp(portrait).toFile(join(photos, 'a.png'))
   await sharp(portrait).flop().toFile(join(photos, 'b.png'))
   const evaluate = (...more: string[]) => sightline(t, ['detect', 'eval', photos, ...more], env)
-  t.match(await evaluate(), { status: 66, code: 'SOURCE_NOT_FOUND', sentence: /boxes\.json does not exist/ })
+  const refused = (expected: { code: string; message: RegExp }) =>
+    t.rejects(evaluateFolder(photos, {}, 0.4, true), expected)
+  await refused({ code: 'SOURCE_NOT_FOUND', message: /boxes\.json does not exist/ })
   const boxes = (content: unknown) => writeFileSync(join(photos, 'boxes.json'), JSON.stringify(content))
   boxes({ 'a.png': [[1, 2, 3]] })
-  t.match(await evaluate(), { status: 65, sentence: /boxes\.json must be JSON of the form/ })
+  await refused({ code: 'SOURCE_UNREADABLE', message: /boxes\.json must be JSON of the form/ })
   boxes({ '../portrait.png': [] })
-  t.match(await evaluate(), { status: 65, sentence: /outside of its folder/ })
+  await refused({ code: 'SOURCE_UNREADABLE', message: /outside of its folder/ })
   boxes({ 'c.png': [FACE] })
-  t.match(await evaluate(), { status: 66, sentence: /c\.png does not exist/ })
+  t.match(await evaluate(), { status: 66, code: 'SOURCE_NOT_FOUND', sentence: /c\.png does not exist/ })
 
   // One of three faces is where nothing is, and one picture's face is not labelled.
   boxes({ 'a.png': [FACE, [0, 0, 20, 20]], 'b.png': [] })
@@ -200,7 +208,7 @@ t.test('wrong use is told', async (t) => {
     [portrait, '--score-min', 'much'],
     [portrait, '--input', 'large'],
   ])
-    t.match(await sightline(t, ['detect', ...args], env), { status: 64, code: 'USAGE' }, args.join(' '))
+    await t.rejects(detect.run(args), { code: 'USAGE' }, args.join(' '))
   t.match(await sightline(t, ['detect', portrait, '--runtime', 'caffe'], env), {
     status: 78,
     code: 'CONFIG_INVALID',
