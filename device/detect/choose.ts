@@ -25,6 +25,8 @@ import type { Runtime } from './runtime.ts'
 export const THREADS_DEFAULT = availableParallelism() >= 4 ? 2 : 1
 /** A further thread must save so much of the time: its core is not there for decoding then. */
 const THREAD_GAIN_MIN = 0.15
+/** It builds an engine for the model before the first inference: minutes, which nobody can interrupt. */
+const SLOW_TO_OPEN: ReadonlySet<ProviderName> = new Set(['tensorrt'])
 const VERDICTS_FILE = 'providers.json'
 
 export interface Wanted {
@@ -100,7 +102,7 @@ export async function choose(
     const best = fastest(remembered.timings)
     if (best) return { ...candidateOf(best), measured: { timings: remembered.timings, remembered: true } }
   }
-  const timings = await measure(all, subject, msMax)
+  const timings = await measure(all, subject, msMax, wanted.provider !== 'auto')
   const best = fastest(timings)
   if (!best)
     throw failure(
@@ -123,7 +125,7 @@ export async function measureAndRemember(
   const open = all.filter(
     ({ provider }) => usable.find((it) => it.provider === provider)?.missing === undefined,
   )
-  const timings = await measure(all, subject, msMax)
+  const timings = await measure(all, subject, msMax, true)
   if (folder !== undefined && open.length > 1 && fastest(timings))
     await remember(folder, await verdictKey(wanted, subject, open), timings)
   return timings
@@ -137,28 +139,38 @@ const candidateOf = ({ provider, threads }: Timing): Candidate => ({
 /** That a provider named in the configuration does not load, and what does. */
 export async function unavailable(provider: ProviderName, why: string, subject: Subject) {
   const others = PROVIDERS.filter((name) => name !== provider).map((name) => ({ provider: name, threads: 1 }))
-  const loads = (await measure(others, subject, MEASURE_MS_MAX)).filter(({ fault }) => fault === undefined)
+  const loads = (await measure(others, subject, MEASURE_MS_MAX, false)).filter(
+    ({ fault }) => fault === undefined,
+  )
   return failure(
     'PROVIDER_UNAVAILABLE',
     `The provider ${provider} does not load for ${subject.name}: ${why.replace(/\.$/, '')}. What loads here: ${loads.map((it) => it.provider).join(', ') || 'none'}. Set "detect.provider" to one of them, or to auto.`,
   )
 }
 
-/** One row a candidate, in their order. Candidates whose turn comes after `msMax` are not tried, and say so. */
+/**
+ * One row a candidate, in their order. Candidates whose turn comes after `msMax` are not tried, and say so; neither are
+ * those that are slow to open, unless `slowToo`.
+ */
 export async function measure(
   list: readonly Candidate[],
   subject: Subject,
   msMax: number,
+  slowToo: boolean,
 ): Promise<Timing[]> {
+  const missing = new Map((await listProviders()).map((it) => [it.provider, it.missing]))
   const deadlineMs = performance.now() + msMax
   const timings: Timing[] = []
   for (const { provider, threads } of list) {
-    if (performance.now() > deadlineMs) {
-      timings.push({
-        provider,
-        threads,
-        fault: 'not tried: measuring took too long; sightline detect bench tries it',
-      })
+    const fault =
+      missing.get(provider) ??
+      (SLOW_TO_OPEN.has(provider) && !slowToo
+        ? 'not tried: opening it takes minutes; sightline detect bench does'
+        : performance.now() > deadlineMs
+          ? 'not tried: measuring took too long; sightline detect bench tries it'
+          : undefined)
+    if (fault !== undefined) {
+      timings.push({ provider, threads, fault })
       continue
     }
     try {
