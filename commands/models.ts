@@ -3,7 +3,7 @@ import { failure } from '../lib/errors.ts'
 import { type Command, parse } from './command.ts'
 
 export const models: Command = {
-  summary: 'face detectors: which there are, fetch and check them, add your own',
+  summary: 'face detectors: list, fetch and check them, add your own',
   help: `Face detectors by name. One comes with Sightline; the others are fetched once,
 from where their makers publish them, and held against their checksums. Give a
 name to "detect.model" in the device's configuration.
