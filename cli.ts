@@ -3,9 +3,11 @@ import { certs } from './commands/certs.ts'
 import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
+import { detect } from './commands/detect.ts'
 import { doctor } from './commands/doctor.ts'
 import { forget } from './commands/forget.ts'
 import { link } from './commands/link.ts'
+import { models } from './commands/models.ts'
 import { preview } from './commands/preview.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
 import { quarantine } from './commands/quarantine.ts'
@@ -22,6 +24,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   subscriber,
   config,
   doctor,
+  models,
+  detect,
   queue,
   quarantine,
   forget,

@@ -14,7 +14,7 @@ Options:
   --source SOURCE   what to look at (default: testcard, a scene of drawn faces):
                     a video, a photo, a folder of photos, /dev/video0,
                     rtsp://..., rtmp://... or http://...
-  --model MODEL     blazeface, or the path of an ONNX file (YuNet, BlazeFace)
+  --model MODEL     a name of "sightline models list", or the path of a model
   --pace PACE       realtime or asfast, for files
   --loop            start again when the source ends
   --for DURATION    end by itself after so long (20s, 5m), with a line a second

@@ -1,5 +1,6 @@
 import { Agent } from '../device/agent.ts'
 import { checkDeviceConfig, deviceSchema } from '../device/config.ts'
+import { detectorOptions } from '../device/detect/options.ts'
 import { openDetectorThread } from '../device/detect/thread.ts'
 import { SCORE_LOW } from '../device/limits.ts'
 import { openMeters } from '../device/meters.ts'
@@ -43,15 +44,9 @@ export async function previewCameras({
   return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const registry = openMetrics('preview')
     const meters = openMeters(registry, () => ({ entries: 0, bytes: 0 }))
-    const { model, modelFolder, head, inputSize } = config.detect
     await using detector = await openDetectorThread({
-      model,
-      modelFolder,
-      head,
-      threads: auto(config.detect.threads),
-      scoreMin: auto(config.detect.scoreMin),
+      ...detectorOptions(config.detect),
       scoreLow: SCORE_LOW,
-      inputSize,
     })
     using preview = new Preview({
       ...config.preview,
@@ -103,5 +98,3 @@ function toPort(text: string): number {
     throw failure('USAGE', `"${text}" is no port. Write --port 8090, say; 0 takes any free one.`)
   return port
 }
-
-const auto = (value: number | 'auto') => (value === 'auto' ? undefined : value)

@@ -3,7 +3,8 @@ import { commonShape, duration, httpShape, size } from '../lib/config.ts'
 import { refuseOpenHttp } from '../lib/http.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
-import { HEADS, type HeadName } from './detect/open.ts'
+import { PROVIDERS } from './detect/onnx.ts'
+import { HEADS, type HeadName, RUNTIMES } from './detect/open.ts'
 
 /** The agent's settings. `conf/device.yaml` explains each one and parses to exactly these defaults. */
 
@@ -65,8 +66,11 @@ export const deviceSchema = z.strictObject({
     .strictObject({
       model: z.string().min(1).default('blazeface'),
       modelFolder: z.string().min(1).default('data/models'),
+      catalog: z.string().min(1).optional(),
       head: z.enum(['auto', ...(Object.keys(HEADS) as HeadName[])]).default('auto'),
       scoreMin: z.union([z.number().min(0).max(1), z.literal('auto')]).default('auto'),
+      runtime: z.enum(['auto', ...RUNTIMES]).default('auto'),
+      provider: z.enum(['auto', ...PROVIDERS]).default('auto'),
       threads: z.union([z.number().int().min(1).max(64), z.literal('auto')]).default('auto'),
       inputSize: z
         .strictObject({ width: z.number().int().positive(), height: z.number().int().positive() })

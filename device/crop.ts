@@ -1,4 +1,5 @@
 import sharp from 'sharp'
+import type { Fit } from './detect/detector.ts'
 
 // Crops are small and many: one thread for each, and nothing in a cache that is asked for once only.
 sharp.concurrency(1)
@@ -53,6 +54,11 @@ export function fitInside(frame: Size, input: Size): Size {
     width: clamp(Math.round(frame.width * scale), 1, input.width),
     height: clamp(Math.round(frame.height * scale), 1, input.height),
   }
+}
+
+/** The size of a frame in the detector's input: all of it, or as much as keeps the frame's aspect ratio. */
+export function fitInto(frame: Size, input: Size & { readonly fit?: Fit }): Size {
+  return input.fit === 'stretch' ? { width: input.width, height: input.height } : fitInside(frame, input)
 }
 
 const clamp = (value: number, min: number, max: number) => Math.min(max, Math.max(min, value))

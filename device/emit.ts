@@ -64,6 +64,7 @@ interface Face {
   readonly box: Box
   readonly score: number
   readonly landmarks: readonly Point[]
+  readonly masked?: boolean
   readonly region: Region | undefined
 }
 
@@ -195,12 +196,13 @@ export class Emitter {
     }
   }
 
-  #face(frame: Frame, { box, score, landmarks }: Detection): Face {
+  #face(frame: Frame, { box, score, landmarks, masked }: Detection): Face {
     const inFrame = toFrame(box, frame.scaled, frame)
     return {
       box: inFrame,
       score: Math.min(1, Math.max(0, score)),
       landmarks: landmarks.map((point) => pointToFrame(point, frame.scaled, frame)),
+      masked,
       region: cropRegion(inFrame, this.#parts.config.crop.margin, frame),
     }
   }
@@ -421,6 +423,7 @@ export class Emitter {
       region: [region.left, region.top, region.width, region.height],
       score: face.score,
       landmarks: face.landmarks.map(([x, y]) => [tenth(x), tenth(y)]),
+      ...(face.masked !== undefined && { masked: face.masked }),
       ...(followed && { track: followed.track.id }),
       ...(quality && {
         quality: {

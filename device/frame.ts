@@ -14,8 +14,8 @@ export interface Frame extends Disposable {
   readonly height: number
   /**
    * The frame fitted into the detector's input, RGB, 8 bits, rows from the top, without padding between rows.
-   * `scaled.width <= input.width` and `scaled.height <= input.height`; the aspect ratio is the frame's
-   * (letterbox: the detector pads at the right and at the bottom).
+   * `scaled.width <= input.width` and `scaled.height <= input.height`. For an input of fit `letterbox` the aspect
+   * ratio is the frame's (the detector pads at the right and at the bottom); for `stretch` it is as large as the input.
    */
   readonly scaled: { readonly data: Uint8Array; readonly width: number; readonly height: number }
   /**

@@ -9,6 +9,7 @@ import { type RunOptions, runFromCommandLine, runService } from '../lib/service.
 import { commandFilter, statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
 import { checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
+import { detectorOptions } from './detect/options.ts'
 import { openDetectorThread } from './detect/thread.ts'
 import { discovery } from './home-assistant.ts'
 import { FAREWELL_MS_MAX, SCORE_LOW } from './limits.ts'
@@ -41,15 +42,18 @@ export async function runDevice(options: RunOptions): Promise<number> {
       publisherOptions(config, meters, log, (message) => remote?.take(message)),
     )
     await using detector = await openDetectorThread({
-      model: config.detect.model,
-      modelFolder: config.detect.modelFolder,
-      head: config.detect.head,
-      threads: auto(config.detect.threads),
-      scoreMin: auto(config.detect.scoreMin),
+      ...detectorOptions(config.detect),
       scoreLow: SCORE_LOW,
-      inputSize: config.detect.inputSize,
     })
-    log.info({ model: detector.model, runtime: detector.runtime, input: detector.input }, 'detector opened')
+    log.info(
+      {
+        model: detector.model,
+        runtime: detector.runtime,
+        input: detector.input,
+        ...(detector.measured && { measured: detector.measured }),
+      },
+      'detector opened',
+    )
     await using remote =
       config.remote.enabled || config.homeAssistant.enabled
         ? new Remote({
@@ -181,7 +185,5 @@ function publisherOptions(
     },
   }
 }
-
-const auto = (value: number | 'auto') => (value === 'auto' ? undefined : value)
 
 if (import.meta.main) process.exitCode = await runFromCommandLine(runDevice)

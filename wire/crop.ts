@@ -37,6 +37,8 @@ export const cropMetadataSchema = z.object({
   track: z.string().regex(ID_PATTERN).optional(),
   /** How good a picture it is, 0 to 1, where it was chosen as the best: all together, and what that is made of. */
   quality: z.object({ total: share, size: share, sharpness: share, frontality: share }).optional(),
+  /** Whether the face wears a mask, where the model can tell. */
+  masked: z.boolean().optional(),
   /** The model's name. */
   model: z.string().max(200),
   /** Width and height of the frame, pixels. */

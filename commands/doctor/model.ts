@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { DeviceConfig } from '../../device/config.ts'
+import { detectorOptions } from '../../device/detect/options.ts'
 import { openDetectorThread } from '../../device/detect/thread.ts'
 import { Testcard } from '../../device/sources/testcard.ts'
 import { openLog } from '../../lib/log.ts'
@@ -9,20 +10,14 @@ import { type Finding, fail, failed, ok, timed } from './finding.ts'
 
 const DRAWN_FRAMES = 3
 
-const auto = (value: number | 'auto') => (value === 'auto' ? undefined : value)
-
 export async function checkModel({ detect }: DeviceConfig, signal: AbortSignal): Promise<Finding[]> {
   const what = `model ${detect.model}`
   try {
     const opened = await timed(() =>
       openDetectorThread({
-        model: detect.model,
+        ...detectorOptions(detect),
         // Made anew where it is not there yet: the folder is the agent's to make.
         modelFolder: existsSync(detect.modelFolder) ? detect.modelFolder : undefined,
-        head: detect.head,
-        threads: auto(detect.threads),
-        scoreMin: auto(detect.scoreMin),
-        inputSize: detect.inputSize,
       }),
     )
     await using detector = opened.value

@@ -23,12 +23,12 @@ interface Grid {
 
 export const blazeface: HeadKind = {
   expects:
-    'an input of 1 x height x width x 3 and four outputs: scores of 1 x anchors x 1 and boxes of 1 x anchors x 16, for two grids, the finer first',
+    'an input of 1 x height x width x 3 and four outputs: scores of 1 x anchors x 1 and boxes of 1 x anchors x 16, for two grids',
   recognise({ inputs, outputs }: Signature) {
     const [input] = inputs
     const [, height, width, channels] = input?.shape ?? []
-    const [fineScores, coarseScores, ...moreScores] = outputs.filter(({ shape }) => shape.at(-1) === 1)
-    const [fineBoxes, coarseBoxes, ...moreBoxes] = outputs.filter(({ shape }) => shape.at(-1) === NUMBERS)
+    const [fineScores, coarseScores, ...moreScores] = finerFirst(outputs, 1)
+    const [fineBoxes, coarseBoxes, ...moreBoxes] = finerFirst(outputs, NUMBERS)
     if (input?.shape.length !== 4 || channels !== 3 || outputs.length !== 4) return undefined
     if (!fineScores || !coarseScores || !fineBoxes || !coarseBoxes) return undefined
     if (moreScores.length > 0 || moreBoxes.length > 0) return undefined
@@ -42,9 +42,16 @@ export const blazeface: HeadKind = {
   },
 }
 
+/** The outputs with so many numbers an anchor; the finer grid has more anchors. Where sizes are free, as they come. */
+function finerFirst(outputs: Signature['outputs'], numbers: number): Signature['outputs'] {
+  const anchors = ({ shape }: Signature['outputs'][number]) => (typeof shape[1] === 'number' ? shape[1] : 0)
+  return outputs.filter(({ shape }) => shape.at(-1) === numbers).toSorted((a, b) => anchors(b) - anchors(a))
+}
+
 function blazefaceHead(inputSize: Size | undefined, grids: readonly Grid[]): Head {
   return {
     inputSize,
+    fit: 'letterbox',
     inputSizeDefault: { width: 256, height: 256 },
     scoreMinDefault: 0.6,
     overlapMax: 0.3,

@@ -6,13 +6,46 @@ export interface Detection {
   readonly score: number
   /** Eyes, nose, mouth: the model's order. */
   readonly landmarks: readonly (readonly [number, number])[]
+  /** Whether the face wears a mask; undefined where the model cannot tell. */
+  readonly masked?: boolean
 }
 
-/** A picture to look at: RGB, 8 bits, rows from the top without padding, fitted inside the detector's input size. */
+/**
+ * How a frame of another shape is brought into a model's input: `letterbox` keeps the aspect ratio and leaves the rest
+ * of the input black; `stretch` fills the input.
+ */
+export type Fit = 'letterbox' | 'stretch'
+
+/** A detector's input: pixels, and how a frame is fitted into it. */
+export interface Input {
+  readonly width: number
+  readonly height: number
+  readonly fit: Fit
+}
+
+/**
+ * A picture to look at: RGB, 8 bits, rows from the top without padding, fitted into the detector's input: at most as
+ * large (`letterbox`), or exactly as large (`stretch`).
+ */
 export interface Picture {
   readonly data: Uint8Array
   readonly width: number
   readonly height: number
+}
+
+/** One row of what was measured: a provider with so many threads, or why it does not load. */
+export interface Timing {
+  readonly provider: string
+  readonly threads: number
+  /** Milliseconds of one inference, the median. */
+  readonly ms?: number
+  readonly fault?: string
+}
+
+/** What was measured, and when: `remembered` where that was at an earlier start. */
+export interface Measured {
+  readonly timings: readonly Timing[]
+  readonly remembered: boolean
 }
 
 /** A model = one runtime + one head. */
@@ -20,10 +53,12 @@ export interface Detector extends AsyncDisposable {
   readonly model: string
   /** What it runs on, for people: "ONNX Runtime 1.30, CPU, 2 threads". */
   readonly runtime: string
-  /** What scores less is no face by itself (`DetectorOptions.scoreLow`). */
+  /** The input: pictures given to `detect` must fit it. */
+  readonly input: Input
+  /** What scores less is no face by itself (`DetectorOptions.scoreLow`): 0 to 1. */
   readonly scoreMin: number
-  /** The input, pixels: pictures given to `detect` must fit inside. */
-  readonly input: { readonly width: number; readonly height: number }
+  /** What was measured to choose provider and threads; undefined where both were given, or there was no choice. */
+  readonly measured?: Measured
   /**
    * Faces above the score threshold, or above `scoreLow` of it, after non-maximum suppression, best first. Calls wait for one another, in
    * order; the picture must stay as it is until its own has resolved. A picture that does not fit is a RangeError.

@@ -1,4 +1,4 @@
-import type { Detection, Picture } from './detector.ts'
+import type { Detection, Fit, Picture } from './detector.ts'
 
 /** A tensor a model takes or gives: a dimension that is a name is free. */
 export interface TensorInfo {
@@ -26,6 +26,8 @@ export interface Size {
 export interface Head {
   /** The fixed input size; undefined: any size whose sides are multiples of 32. */
   readonly inputSize: Size | undefined
+  /** How the model was taught to see pictures of another shape. */
+  readonly fit: Fit
   /** For a free input size: what to take where nobody says. */
   readonly inputSizeDefault: Size
   /** Below this score a detection is none, where nobody says otherwise. */

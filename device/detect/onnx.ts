@@ -1,13 +1,24 @@
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 import { failure } from '../../lib/errors.ts'
-import type { Signature, TensorInfo } from './head.ts'
+import type { TensorInfo } from './head.ts'
+import type { Runtime } from './runtime.ts'
 
-/** A network that can be run: bytes of numbers in, bytes of numbers out. */
-export interface Runtime extends Signature, AsyncDisposable {
-  /** For people: "ONNX Runtime 1.30.0, CPU, 2 threads". */
-  readonly description: string
-  /** One input tensor, float32; the outputs by name. The input may be reused once this has resolved. */
-  run(input: Float32Array, shape: readonly number[]): Promise<ReadonlyMap<string, Float32Array>>
-}
+/** ONNX Runtime's execution providers that are tried here, by the names of the configuration. */
+export const PROVIDERS = ['cpu', 'cuda', 'tensorrt', 'coreml', 'directml'] as const
+export type ProviderName = (typeof PROVIDERS)[number]
+
+const PROVIDERS_FOR_PEOPLE = {
+  cpu: 'CPU',
+  cuda: 'CUDA',
+  tensorrt: 'TensorRT',
+  coreml: 'CoreML',
+  directml: 'DirectML',
+} as const satisfies Record<ProviderName, string>
+
+/** What ONNX Runtime for Node calls them, where it differs. */
+const nameForRuntime = (provider: ProviderName) => (provider === 'directml' ? 'dml' : provider)
 
 /** ONNX Runtime's severities: 3 is errors. What it warns about (unused initialisers) nobody can act on. */
 const LOG_SEVERITY = 3
@@ -19,19 +30,20 @@ const LOG_SEVERITY = 3
 const THREADS_SLEEP = { session: { intra_op: { allow_spinning: '0' } } }
 
 /**
- * An ONNX model on ONNX Runtime's CPU provider, all graph optimisations on. `name` is for errors.
- * Errors: MODEL_UNUSABLE.
+ * An ONNX model on ONNX Runtime, all graph optimisations on. `name` is for errors.
+ * Errors: MODEL_UNUSABLE; PROVIDER_UNAVAILABLE where a provider other than the CPU does not load.
  */
-export async function openOnnx(model: Uint8Array, name: string, threads: number): Promise<Runtime> {
-  const ort = await import('onnxruntime-node').catch((error: unknown) => {
-    throw failure(
-      'MODEL_UNUSABLE',
-      `ONNX Runtime does not load on this machine (${process.platform}, ${process.arch}). Run "npm install" again; see its requirements at https://onnxruntime.ai.`,
-      error,
-    )
-  })
+export async function openOnnx(
+  model: Uint8Array,
+  name: string,
+  threads: number,
+  provider: ProviderName = 'cpu',
+): Promise<Runtime> {
+  const ort = await loadRuntime()
+  const missing = (await listProviders()).find((it) => it.provider === provider)?.missing
+  if (missing !== undefined) throw failure('PROVIDER_UNAVAILABLE', missing)
   const session = await ort.InferenceSession.create(model, {
-    executionProviders: ['cpu'],
+    executionProviders: [nameForRuntime(provider)],
     executionMode: 'sequential',
     graphOptimizationLevel: 'all',
     intraOpNumThreads: threads,
@@ -39,6 +51,8 @@ export async function openOnnx(model: Uint8Array, name: string, threads: number)
     extra: THREADS_SLEEP,
     logSeverityLevel: LOG_SEVERITY,
   }).catch((error: unknown) => {
+    if (provider !== 'cpu')
+      throw failure('PROVIDER_UNAVAILABLE', error instanceof Error ? error.message : String(error), error)
     throw failure(
       'MODEL_UNUSABLE',
       `${name} is not a model that ONNX Runtime can load. Give the path of an ONNX file, or "blazeface" for the model that comes with Sightline.`,
@@ -47,7 +61,7 @@ export async function openOnnx(model: Uint8Array, name: string, threads: number)
   })
   const [inputName = ''] = session.inputNames
   return {
-    description: `ONNX Runtime ${ort.env.versions.node ?? ort.env.versions.common}, CPU, ${threads} ${threads === 1 ? 'thread' : 'threads'}`,
+    description: `ONNX Runtime ${ort.env.versions.node ?? ort.env.versions.common}, ${PROVIDERS_FOR_PEOPLE[provider]}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`,
     inputs: tensors(session.inputMetadata),
     outputs: tensors(session.outputMetadata),
     async run(input, shape) {
@@ -56,6 +70,50 @@ export async function openOnnx(model: Uint8Array, name: string, threads: number)
     },
     [Symbol.asyncDispose]: () => session.release(),
   }
+}
+
+async function loadRuntime() {
+  return await import('onnxruntime-node').catch((error: unknown) => {
+    throw failure(
+      'MODEL_UNUSABLE',
+      `ONNX Runtime does not load on this machine (${process.platform}, ${process.arch}). Run "npm install" again; see its requirements at https://onnxruntime.ai.`,
+      error,
+    )
+  })
+}
+
+/** ONNX Runtime's version. Errors: MODEL_UNUSABLE. */
+export async function onnxVersion(): Promise<string> {
+  const { env } = await loadRuntime()
+  return env.versions.node ?? env.versions.common
+}
+
+/**
+ * Every provider that this build of ONNX Runtime has for this platform, the CPU first; `missing` says why one cannot
+ * load without trying: ONNX Runtime writes to stderr when it misses a library.
+ */
+export async function listProviders(): Promise<{ provider: ProviderName; missing: string | undefined }[]> {
+  const ort = await loadRuntime()
+  const built = ort.listSupportedBackends().map(({ name }) => name)
+  return PROVIDERS.map((provider) => ({
+    provider,
+    missing: built.includes(nameForRuntime(provider))
+      ? missingLibrary(provider)
+      : `this build of ONNX Runtime (${process.platform}, ${process.arch}) is without it`,
+  }))
+}
+
+/** CUDA and TensorRT are libraries of their own beside ONNX Runtime's, which npm does not bring. */
+function missingLibrary(provider: ProviderName): string | undefined {
+  if (provider !== 'cuda' && provider !== 'tensorrt') return undefined
+  const prefix = process.platform === 'win32' ? '' : 'lib'
+  const suffix = process.platform === 'win32' ? '.dll' : '.so'
+  const root = dirname(createRequire(import.meta.url).resolve('onnxruntime-node/package.json'))
+  const folder = join(root, 'bin', 'napi-v6', process.platform, process.arch)
+  const library = ['shared', provider]
+    .map((part) => `${prefix}onnxruntime_providers_${part}${suffix}`)
+    .find((name) => existsSync(folder) && !existsSync(join(folder, name)))
+  return library && `${library} is not beside ONNX Runtime; it comes with its GPU packages`
 }
 
 function tensors(

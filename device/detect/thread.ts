@@ -2,7 +2,6 @@ import { once } from 'node:events'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 import { asFailure, type ErrorCode, failure } from '../../lib/errors.ts'
 import type { Detection, Detector, Picture } from './detector.ts'
-import type { Size } from './head.ts'
 import { type DetectorOptions, openDetector } from './open.ts'
 
 /**
@@ -18,8 +17,10 @@ import { type DetectorOptions, openDetector } from './open.ts'
  *     dispose             -- close   -> dispose, then the thread ends
  */
 type ToThread = { readonly id: number; readonly picture: Picture } | { readonly close: true }
+/** What is told of a detector that is open. */
+type Opened = Pick<Detector, 'model' | 'runtime' | 'input' | 'scoreMin' | 'measured'>
 type FromThread =
-  | { readonly opened: Pick<Detector, 'model' | 'runtime' | 'scoreMin' | 'input'> }
+  | { readonly opened: Opened }
   | { readonly id: number; readonly detections: Detection[] }
   | { readonly id?: number; readonly failed: { readonly code: ErrorCode; readonly message: string } }
 
@@ -27,7 +28,7 @@ type FromThread =
 const ROLE = 'sightline detector'
 const THREAD_ENDED = 'The detector thread has ended.'
 
-/** As `openDetector`, in a thread of its own. Errors: MODEL_NOT_FOUND, MODEL_UNUSABLE. */
+/** As `openDetector`, in a thread of its own. Errors: the same. */
 export async function openDetectorThread(options: DetectorOptions = {}): Promise<Detector> {
   const worker = new Worker(new URL(import.meta.url), { workerData: { role: ROLE, options }, name: ROLE })
   const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
@@ -42,23 +43,21 @@ export async function openDetectorThread(options: DetectorOptions = {}): Promise
 class ThreadDetector implements Detector {
   readonly model: string
   readonly runtime: string
+  readonly input: Detector['input']
   readonly scoreMin: number
-  readonly input: Size
+  readonly measured: Detector['measured']
   readonly #worker: Worker
   readonly #exited: Promise<unknown>
   readonly #waiting = new Map<number, PromiseWithResolvers<Detection[]>>()
   #nextId = 0
   #ended: Error | undefined
 
-  constructor(
-    worker: Worker,
-    exited: Promise<unknown>,
-    opened: Pick<Detector, 'model' | 'runtime' | 'scoreMin' | 'input'>,
-  ) {
+  constructor(worker: Worker, exited: Promise<unknown>, opened: Opened) {
     this.model = opened.model
     this.runtime = opened.runtime
-    this.scoreMin = opened.scoreMin
     this.input = opened.input
+    this.scoreMin = opened.scoreMin
+    this.measured = opened.measured
     this.#worker = worker
     this.#exited = exited
     worker.on('message', (reply: FromThread) => this.#settle(reply))
@@ -129,8 +128,8 @@ async function serve(options: DetectorOptions): Promise<void> {
       send({ id: message.id, failed: failed(error) })
     }
   })
-  const { model, runtime, scoreMin, input } = detector
-  send({ opened: { model, runtime, scoreMin, input } })
+  const { model, runtime, input, scoreMin, measured } = detector
+  send({ opened: { model, runtime, input, scoreMin, measured } })
 }
 
 if (!isMainThread && (workerData as { role?: string } | null)?.role === ROLE)

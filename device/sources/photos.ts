@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import sharp from 'sharp'
 import { failure } from '../../lib/errors.ts'
-import { fitInside } from '../crop.ts'
+import { fitInto } from '../crop.ts'
 import type { Frame } from '../frame.ts'
 import { PHOTO_PIXELS_MAX, PHOTOS_MAX } from '../limits.ts'
 import type { Source, SourceContext } from './source.ts'
@@ -88,7 +88,7 @@ export class Photos implements Source {
     const { width, height } = info
     if (info.channels !== 3) throw new Error(`it has ${info.channels} channels instead of 3`)
     const raw = { width, height, channels: 3 as const }
-    const fitted = fitInside(info, this.#context.input)
+    const fitted = fitInto(info, this.#context.input)
     const scaled = await sharp(data, { raw, limitInputPixels: PHOTO_PIXELS_MAX })
       .resize({ ...fitted, fit: 'fill' })
       .raw()

@@ -1,4 +1,5 @@
 import type { Log } from '../../lib/log.ts'
+import type { Fit } from '../detect/detector.ts'
 import type { Frame } from '../frame.ts'
 
 /** Why a frame never reached the detector. */
@@ -13,8 +14,8 @@ export interface SourceEvents {
 
 /** What every source is given. */
 export interface SourceContext {
-  /** The detector's input: `Frame.scaled` fits inside. */
-  readonly input: { readonly width: number; readonly height: number }
+  /** The detector's input: `Frame.scaled` is `fitInto(frame, input)`. */
+  readonly input: { readonly width: number; readonly height: number; readonly fit?: Fit }
   readonly events: SourceEvents
   readonly log: Log
 }

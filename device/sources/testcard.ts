@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import sharp from 'sharp'
-import { fitInside, type Size } from '../crop.ts'
+import { fitInto, type Size } from '../crop.ts'
 import type { Frame } from '../frame.ts'
 import { FACE_BOX, PORTRAIT_ASPECT, portraitSvg, random } from './portrait.ts'
 import type { Source, SourceContext } from './source.ts'
@@ -61,7 +61,7 @@ export class Scene {
     this.#digits = digits
   }
 
-  static async draw(input: Size, seed: number): Promise<Scene> {
+  static async draw(input: SourceContext['input'], seed: number): Promise<Scene> {
     const sprite = brush(input)
     const start = Math.floor(random(seed)() * 1e6)
     const rails = RAILS.map((rail, r) =>
@@ -116,10 +116,11 @@ export class Scene {
   /** The whole frame at the detector's size. */
   scaled(placements: readonly Placement[]): Uint8Array {
     const { width, height } = this.scaledSize
-    const scale = width / CARD_SIZE.width
+    const x = width / CARD_SIZE.width
+    const y = height / CARD_SIZE.height
     const canvas = new Uint8Array(this.#wall.scaled.data)
     for (const { sprite, left, top } of placements)
-      blit(canvas, { width, height }, sprite.scaled, Math.round(left * scale), Math.round(top * scale))
+      blit(canvas, { width, height }, sprite.scaled, Math.round(left * x), Math.round(top * y))
     return canvas
   }
 
@@ -141,8 +142,9 @@ export class Scene {
 export type Brush = (svg: string, size: Size) => Promise<Sprite>
 
 /** Draws sprites for a detector's input. */
-export function brush(input: Size): Brush {
-  const scale = fitInside(CARD_SIZE, input).width / CARD_SIZE.width
+export function brush(input: SourceContext['input']): Brush {
+  const fitted = fitInto(CARD_SIZE, input)
+  const scale = { x: fitted.width / CARD_SIZE.width, y: fitted.height / CARD_SIZE.height }
   return (svg, size) => rasterise(svg, size, scale)
 }
 
@@ -162,12 +164,16 @@ function blit(canvas: Uint8Array, { width, height }: Size, picture: Pixels, left
   }
 }
 
-async function rasterise(svg: string, { width, height }: Size, scale: number): Promise<Sprite> {
+async function rasterise(
+  svg: string,
+  { width, height }: Size,
+  scale: { readonly x: number; readonly y: number },
+): Promise<Sprite> {
   const drawn = sharp(Buffer.from(svg)).removeAlpha().toColourspace('srgb')
   const full = await drawn.clone().raw().toBuffer()
   const size = {
-    width: Math.max(1, Math.round(width * scale)),
-    height: Math.max(1, Math.round(height * scale)),
+    width: Math.max(1, Math.round(width * scale.x)),
+    height: Math.max(1, Math.round(height * scale.y)),
   }
   const scaled = await sharp(full, { raw: { width, height, channels: 3 } })
     .resize({ ...size, fit: 'fill' })

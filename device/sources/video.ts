@@ -11,7 +11,7 @@ import {
 import { type Frame as AvFrame, FFmpegError, Log as FFmpegLog, SoftwareScaleContext } from 'node-av/lib'
 import { failure } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
-import { fitInside, type Region, type Size } from '../crop.ts'
+import { fitInto, type Region, type Size } from '../crop.ts'
 import type { Frame } from '../frame.ts'
 import { Handover } from '../handover.ts'
 import { FRAMES_AHEAD_MAX } from '../limits.ts'
@@ -187,7 +187,7 @@ export class Video implements Source {
     const size = quarters % 2 === 1 ? { width: stored.height, height: stored.width } : stored
     if (decoded.colorSpace === AVCOL_SPC_UNSPECIFIED)
       decoded.colorSpace = stored.height >= 720 ? AVCOL_SPC_BT709 : AVCOL_SPC_BT470BG
-    const fitted = fitInside(size, this.#context.input)
+    const fitted = fitInto(size, this.#context.input)
     const unturned = quarters % 2 === 1 ? { width: fitted.height, height: fitted.width } : fitted
     const small = this.#small(unturned)
     await this.#scale(small.av, decoded)

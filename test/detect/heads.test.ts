@@ -23,6 +23,13 @@ const BLAZEFACE: Signature = {
   ],
 }
 
+function ultraface(classes: number, names = ['scores', 'boxes']): Signature {
+  return {
+    inputs: [tensor('input', [1, 3, 240, 320])],
+    outputs: [tensor(names[0] as string, [1, 4420, classes]), tensor(names[1] as string, [1, 4420, 4])],
+  }
+}
+
 t.test('a head takes the models of its family and no others', async (t) => {
   t.same(HEADS.yunet.recognise(yunet(320, 192))?.inputSize, { width: 320, height: 192 })
   t.equal(HEADS.yunet.recognise(yunet('w', 'h'))?.inputSize, undefined, 'the size is free')
@@ -34,6 +41,18 @@ t.test('a head takes the models of its family and no others', async (t) => {
     HEADS.blazeface.recognise({ ...BLAZEFACE, outputs: BLAZEFACE.outputs.slice(1) }),
     'an output too few',
   )
+  t.same(HEADS.ultraface.recognise(ultraface(2))?.inputSize, { width: 320, height: 240 })
+  t.ok(HEADS.ultraface.recognise(ultraface(3)), 'with masked faces')
+  t.notOk(HEADS.ultraface.recognise(ultraface(80)), 'eighty kinds of things')
+  t.notOk(HEADS.yunet.recognise(ultraface(2)))
+  t.notOk(HEADS.blazeface.recognise(ultraface(2)))
+  t.notOk(HEADS.ultraface.recognise(BLAZEFACE))
+  t.notOk(HEADS.ultraface.recognise(yunet(320, 240)))
+  const narrow = yunet(320, 320)
+  const outputs = narrow.outputs.map((it) => (it.name === 'kps_16' ? tensor('kps_16', [1, 'cells', 4]) : it))
+  t.notOk(HEADS.yunet.recognise({ ...narrow, outputs }), 'landmarks of another number')
+  const mixed = { ...BLAZEFACE, outputs: BLAZEFACE.outputs.toReversed() }
+  t.ok(HEADS.blazeface.recognise(mixed), 'outputs in another order')
 })
 
 t.test(
@@ -144,4 +163,67 @@ t.test('BlazeFace: an anchor gives its score, box and landmarks, in both grids',
   t.same(second?.box, [48 + 4 - 10, 80 - 2 - 15, 20, 30])
   t.equal(second?.score, 0.5)
   t.equal(head.decode(outputs, { width: 256, height: 256 }, 0.51).length, 1)
+})
+
+t.test('BlazeFace: which grid is which does not follow from the order of the outputs', async (t) => {
+  const reversed = { ...BLAZEFACE, outputs: BLAZEFACE.outputs.toReversed() }
+  const outputs = new Map([
+    ['s', new Float32Array(512).fill(-9).fill(2, 0, 1)],
+    ['t', new Float32Array(384).fill(-9)],
+    ['b', new Float32Array(512 * 16)],
+    ['c', new Float32Array(384 * 16)],
+  ])
+  const [face] = (HEADS.blazeface.recognise(reversed) as Head).decode(
+    outputs,
+    { width: 256, height: 256 },
+    0.5,
+  )
+  t.same(face?.box, [8, 8, 0, 0], 'the middle of a cell of 16 pixels')
+})
+
+t.test('UltraFace sees red, green and blue planes, about -1 to 1, stretched', async (t) => {
+  const head = HEADS.ultraface.recognise(ultraface(2)) as Head
+  t.equal(head.fit, 'stretch')
+  const size = { width: 6, height: 2 }
+  const data = Uint8Array.from({ length: 36 }, (_, i) => (i * 37 + 11) % 256)
+  const filled = new Float32Array(36)
+  head.fill(filled, { data, ...size }, size)
+  for (let pixel = 0; pixel < 12; pixel += 1)
+    for (let channel = 0; channel < 3; channel += 1) {
+      const value = ((data[pixel * 3 + channel] as number) - 127) / 128
+      t.ok(Math.abs((filled[channel * 12 + pixel] as number) - value) < 1e-6)
+    }
+})
+
+t.test('UltraFace: corners are shares of the input; the better of face and masked face counts', async (t) => {
+  const boxes = Float32Array.of(0, 0, 1, 1, 0.25, 0.5, 0.5, 0.75, 0.1, 0.1, 0.2, 0.2)
+  const size = { width: 320, height: 240 }
+  const two = HEADS.ultraface.recognise(ultraface(2, ['a', 'b'])) as Head
+  const scores = Float32Array.of(0.9, 0.1, 0.25, 0.75, 0.5, 0.5)
+  const found = two.decode(
+    new Map([
+      ['a', scores],
+      ['b', boxes],
+    ]),
+    size,
+    0.7,
+  )
+  t.strictSame(found, [{ box: [80, 120, 80, 60], score: 0.75, landmarks: [] }], 'it cannot tell of masks')
+  const three = HEADS.ultraface.recognise(ultraface(3, ['a', 'b'])) as Head
+  const masks = Float32Array.of(0.9, 0.1, 0, 0, 0.25, 0.75, 0, 0.875, 0.125)
+  const faces = three.decode(
+    new Map([
+      ['a', masks],
+      ['b', boxes],
+    ]),
+    size,
+    0.7,
+  )
+  t.same(
+    faces.map(({ score, masked }) => [score, masked]),
+    [
+      [0.75, true],
+      [0.875, false],
+    ],
+  )
 })

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -84,7 +85,7 @@ t.test('a head named in the configuration must fit the model', async (t) => {
 
 t.test('the input size must be multiples of 32', async (t) => {
   await using detector = await openDetector({ inputSize: { width: 320, height: 192 } })
-  t.same(detector.input, { width: 320, height: 192 })
+  t.same(detector.input, { width: 320, height: 192, fit: 'letterbox' })
   for (const inputSize of [
     { width: 300, height: 192 },
     { width: 0, height: 32 },
@@ -106,4 +107,147 @@ t.test('a detector in a thread of its own leaves this one free', async (t) => {
   const took = performance.now() - startedAt
   clearInterval(counting)
   t.ok(turns >= 3, `${turns} timer turns in ${took.toFixed(0)} ms`)
+})
+
+/** A network with the inputs and outputs of UltraFace for 64x32 that finds one face, whatever it sees. */
+function oneFace(classes: number): Buffer {
+  const scores = new Float32Array(2 * classes)
+  scores.set([0.1, 0.2, 0.9].slice(0, classes), classes)
+  const constant = (name: string, shape: number[], values: Float32Array) => ({ name, shape, values })
+  return encodeOnnx({
+    name: 'one-face',
+    producer: 'test',
+    description: '',
+    inputs: [{ name: 'input', type: 'float32', shape: [1, 3, 32, 64] }],
+    outputs: [
+      { name: 'scores', type: 'float32', shape: [1, 2, classes] },
+      { name: 'boxes', type: 'float32', shape: [1, 2, 4] },
+    ],
+    constants: [
+      constant('s', [1, 2, classes], scores),
+      constant('b', [1, 2, 4], Float32Array.of(0, 0, 0, 0, 0.25, 0.5, 0.75, 1)),
+    ],
+    nodes: [
+      { operator: 'Identity', inputs: ['s'], output: 'scores' },
+      { operator: 'Identity', inputs: ['b'], output: 'boxes' },
+    ],
+  })
+}
+
+t.test('a model that wants its pictures stretched takes none of another size', async (t) => {
+  await using detector = await openDetector({ model: file('one-face.onnx', oneFace(3)), threads: 1 })
+  t.same(detector.input, { width: 64, height: 32, fit: 'stretch' })
+  const picture = (width: number, height: number) => ({
+    data: new Uint8Array(width * height * 3),
+    width,
+    height,
+  })
+  t.match(await detector.detect(picture(64, 32)), [{ box: [16, 16, 32, 16], masked: true, landmarks: [] }])
+  await t.rejects(detector.detect(picture(64, 30)), { message: /64x30 is not stretched/ })
+})
+
+t.test('a model of one’s own needs one entry in a catalogue, and no code', async (t) => {
+  const modelFolder = t.testdir()
+  const bytes = oneFace(3)
+  const sha256 = createHash('sha256').update(bytes).digest('hex')
+  const entry = `{ name: mine, file: mine.onnx, sha256: ${sha256}, scoreMin: 0.95 }`
+  writeFileSync(join(modelFolder, 'catalog.yaml'), `models:\n  - ${entry}\n`)
+  const open = () => openDetector({ model: 'mine', modelFolder, threads: 1 })
+  await t.rejects(open(), { code: 'MODEL_NOT_FOUND', message: /mine\.onnx/ }, 'it is not there yet')
+  writeFileSync(join(modelFolder, 'mine.onnx'), bytes)
+  {
+    await using detector = await open()
+    t.equal(detector.model, 'mine')
+    t.equal(detector.scoreMin, 0.95)
+    t.same(await detector.detect({ data: new Uint8Array(64 * 32 * 3), width: 64, height: 32 }), [])
+  }
+  writeFileSync(join(modelFolder, 'mine.onnx'), oneFace(2))
+  await t.rejects(open(), { code: 'CHECKSUM_WRONG', message: /mine\.onnx/ })
+  await t.rejects(openDetector({ model: 'yours', modelFolder }), {
+    code: 'MODEL_NOT_FOUND',
+    message: /"yours".*There are: .*mine/,
+  })
+  await t.rejects(openDetector({ model: 'yunet-n', modelFolder }), {
+    code: 'MODEL_NOT_FOUND',
+    message: /sightline models pull yunet-n/,
+  })
+})
+
+t.test('a catalogue that is wrong names file, line and key', async (t) => {
+  const catalog = join(t.testdir(), 'own.yaml')
+  const open = () => openDetector({ model: 'mine', catalog })
+  await t.rejects(open(), { code: 'CONFIG_NOT_FOUND', message: catalog })
+  writeFileSync(catalog, 'models:\n  - name: mine\n    file: ../../etc/passwd\n')
+  await t.rejects(open(), { code: 'CONFIG_INVALID', message: /own\.yaml:3.*models\.0\.file/ })
+  writeFileSync(catalog, 'models:\n  - name: mine\n    file: a.onnx\n    sources: [https://example.org/a]\n')
+  await t.rejects(open(), { code: 'CONFIG_INVALID', message: /sha256/ })
+  writeFileSync(catalog, 'models:\n  - name: mine\n    file: a.onnx\n    head: retina\n')
+  writeFileSync(join(t.testdirName, 'a.onnx'), oneFace(2))
+  await t.rejects(openDetector({ model: 'mine', catalog, modelFolder: t.testdirName }), {
+    code: 'CONFIG_INVALID',
+    message: /head "retina"/,
+  })
+})
+
+t.test('a model whose inputs do not fit its head is told apart', async (t) => {
+  const batch = encodeOnnx({
+    name: 'batch',
+    producer: 'test',
+    description: '',
+    inputs: [{ name: 'input', type: 'float32', shape: [2, 3, 32, 64] }],
+    outputs: [
+      { name: 'scores', type: 'float32', shape: [1, 2, 2] },
+      { name: 'boxes', type: 'float32', shape: [1, 2, 4] },
+    ],
+    constants: [
+      { name: 's', shape: [1, 2, 2], values: new Float32Array(4) },
+      { name: 'b', shape: [1, 2, 4], values: new Float32Array(8) },
+    ],
+    nodes: [
+      { operator: 'Identity', inputs: ['s'], output: 'scores' },
+      { operator: 'Identity', inputs: ['b'], output: 'boxes' },
+    ],
+  })
+  await t.rejects(openDetector({ model: file('batch.onnx', batch) }), {
+    code: 'MODEL_UNUSABLE',
+    message: /input \[2 x 3 x 32 x 64\]/,
+  })
+  // Free sides as it says, and an addition inside that goes with 64x32 alone.
+  const half = encodeOnnx({
+    name: 'half',
+    producer: 'test',
+    description: '',
+    inputs: [{ name: 'input', type: 'float32', shape: [1, 3, 'height', 'width'] }],
+    outputs: [
+      { name: 'scores', type: 'float32', shape: [1, 'anchors', 2] },
+      { name: 'boxes', type: 'float32', shape: [1, 'anchors', 4] },
+    ],
+    constants: [
+      { name: 'k', shape: [1, 3, 32, 64], values: new Float32Array(3 * 32 * 64) },
+      { name: 'to2', shape: [3], values: BigInt64Array.of(1n, -1n, 2n) },
+      { name: 'to4', shape: [3], values: BigInt64Array.of(1n, -1n, 4n) },
+    ],
+    nodes: [
+      { operator: 'Add', inputs: ['input', 'k'], output: 'sum' },
+      { operator: 'Reshape', inputs: ['sum', 'to2'], output: 'scores' },
+      { operator: 'Reshape', inputs: ['sum', 'to4'], output: 'boxes' },
+    ],
+  })
+  const model = file('half.onnx', half)
+  await t.rejects(openDetector({ model, inputSize: { width: 320, height: 192 } }), {
+    code: 'MODEL_UNUSABLE',
+    message: /half\.onnx does not run on pictures of 320x192/,
+  })
+})
+
+t.test('the runtime that is named must suit the file', async (t) => {
+  const onnx = file('one-face.onnx', oneFace(2))
+  await t.rejects(openDetector({ model: onnx, runtime: 'tfjs' }), {
+    code: 'MODEL_UNUSABLE',
+    message: /detect\.runtime/,
+  })
+  await t.rejects(openDetector({ model: file('model.json'), runtime: 'onnx' }), {
+    code: 'MODEL_UNUSABLE',
+    message: /detect\.runtime/,
+  })
 })

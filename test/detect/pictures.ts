@@ -9,6 +9,7 @@ export async function fitted(
 ): Promise<{ picture: Picture; scale: number }> {
   const { width, height } = await sharp(photo).metadata()
   const scale = Math.min(input.width / width, input.height / height)
+  // (A model that wants its pictures stretched: test/detect/faces.test.ts reads photos as the agent does.)
   return {
     picture: await picture(
       sharp(photo).resize(Math.round(width * scale), Math.round(height * scale), { fit: 'fill' }),

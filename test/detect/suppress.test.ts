@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Detection } from '../../device/detect/detector.ts'
-import { evaluate, sum } from '../../device/detect/evaluate.ts'
+import { averagePrecision, evaluate, judge, sum } from '../../device/detect/evaluate.ts'
 import { type Box, overlap, suppress } from '../../device/detect/suppress.ts'
 
 const face = (box: Box, score: number): Detection => ({ box, score, landmarks: [] })
@@ -50,4 +50,28 @@ t.test('detections are matched one to one with true boxes', async (t) => {
     recall: 2 / 3,
     precision: 0.5,
   })
+})
+
+t.test('average precision is the area under precision by recall', async (t) => {
+  const judged = (...rights: boolean[]) => rights.map((right, at) => ({ right, score: 1 - at / 100 }))
+  t.equal(averagePrecision(judged(true, true), 2), 1)
+  t.equal(
+    averagePrecision(judged(true, true, false, false), 2),
+    1,
+    'wrong ones behind the last face cost nothing',
+  )
+  t.equal(averagePrecision(judged(true, false), 2), 0.5, 'half is never found')
+  t.equal(averagePrecision(judged(false, true), 1), 0.5)
+  // Right, wrong, right: precision 1 up to a recall of 1/2, 2/3 up to 1.
+  t.ok(Math.abs(averagePrecision(judged(true, false, true), 2) - (1 / 2 + 1 / 3)) < 1e-12)
+  t.equal(
+    averagePrecision(judged(true, false, true).toReversed(), 2),
+    averagePrecision(judged(true, false, true), 2),
+  )
+  t.equal(averagePrecision([], 3), 0)
+  t.equal(averagePrecision([], 0), 1)
+  t.same(judge([face([0, 0, 10, 10], 0.2), face([0, 0, 10, 10], 0.9)], [[0, 0, 10, 10]], 0.4), [
+    { score: 0.9, right: true },
+    { score: 0.2, right: false },
+  ])
 })

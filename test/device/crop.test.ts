@@ -1,6 +1,14 @@
 import sharp from 'sharp'
 import t from 'tap'
-import { cropRegion, encodeJpeg, fitInside, pointToFrame, RateLimit, toFrame } from '../../device/crop.ts'
+import {
+  cropRegion,
+  encodeJpeg,
+  fitInside,
+  fitInto,
+  pointToFrame,
+  RateLimit,
+  toFrame,
+} from '../../device/crop.ts'
 
 const FRAME = { width: 1920, height: 1080 }
 
@@ -35,6 +43,9 @@ t.test('a box beside the frame has no region', async (t) => {
 
 t.test('a frame fits inside the input with its aspect ratio and is never enlarged', async (t) => {
   t.strictSame(fitInside(FRAME, { width: 320, height: 320 }), { width: 320, height: 180 })
+  const input = { width: 320, height: 240 }
+  t.strictSame(fitInto(FRAME, { ...input, fit: 'letterbox' }), { width: 320, height: 180 })
+  t.strictSame(fitInto(FRAME, { ...input, fit: 'stretch' }), input)
   t.strictSame(fitInside({ width: 1080, height: 1920 }, { width: 256, height: 256 }), {
     width: 144,
     height: 256,
