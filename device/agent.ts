@@ -10,8 +10,10 @@ import type { Detection, Detector } from './detect/detector.ts'
 import type { Frame } from './frame.ts'
 import { CLOCK_YEAR_MIN, SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Meters } from './meters.ts'
+import { MotionGate } from './motion.ts'
 import type { Publisher } from './publish.ts'
-import { isRetried, nameOf, openSource } from './sources/open.ts'
+import { nameOf } from './sources/address.ts'
+import { isRetried, openSource } from './sources/open.ts'
 import type { Source } from './sources/source.ts'
 
 export interface AgentParts {
@@ -55,10 +57,13 @@ export class Agent {
     const { log, meters } = this.#parts
     const { name } = camera
     const backoff = new Backoff({ delayMsMin: SOURCE_RETRY_MS_MIN, delayMsMax: SOURCE_RETRY_MS_MAX })
+    let isRecording = false
     while (!signal.aborted) {
       try {
         await using source = await openSource(camera, this.#context(name), signal)
+        isRecording = !source.live
         log.info({ camera: name, source: source.name, live: source.live }, 'camera opened')
+        if (source.isPatient) this.#state(name, 'up')
         await this.#watch(camera, source, signal, () => {
           backoff.reset()
           this.#state(name, 'up')
@@ -70,7 +75,7 @@ export class Agent {
         this.#state(name, `down: ${fault.message}`)
         meters.sourceFailures.inc({ camera: name })
         log.error({ camera: name, code: fault.code, source: nameOf(camera.source) }, fault.message)
-        if (!canRetry(camera, fault)) throw fault
+        if (!canRetry(camera, fault, isRecording)) throw fault
         await backoff.wait(signal).catch(() => {})
       }
     }
@@ -82,6 +87,7 @@ export class Agent {
     const { detector, meters, config } = this.#parts
     const rate = config.emit.rateMax
     const limit = new RateLimit(rate === 'unlimited' ? Infinity : rate)
+    const gate = camera.motion.enabled ? new MotionGate(camera.motion) : undefined
     const frames = source[Symbol.asyncIterator]()
     let upcoming = frames.next()
     let cropping: Promise<void> = Promise.resolve()
@@ -92,6 +98,11 @@ export class Agent {
         upcoming = frames.next()
         upcoming.catch(() => {}) // awaited in the next round
         alive()
+        if (gate && frame.atMs !== undefined && !gate.take(frame.scaled, frame.atMs)) {
+          frame[Symbol.dispose]()
+          meters.framesSkipped.inc({ camera: camera.name, reason: 'still scene' })
+          continue
+        }
         meters.framesCaptured.inc({ camera: camera.name })
         const stop = meters.detectSeconds.startTimer()
         const faces = await detector.detect(frame.scaled).catch((error: unknown) => {
@@ -189,10 +200,13 @@ export class Agent {
   }
 }
 
-/** Live sources come back; so does whatever fails for want of a network. What is wrong in itself stays wrong. */
-function canRetry(camera: CameraConfig, fault: SightlineError): boolean {
+/**
+ * Live sources come back; so does whatever fails for want of a network. What is wrong in itself stays wrong, and a
+ * recording that could be opened is one that is cut off or damaged.
+ */
+function canRetry(camera: CameraConfig, { code }: SightlineError, isRecording: boolean): boolean {
   return (
-    isRetried(camera.source) && (fault.code === 'SOURCE_UNAVAILABLE' || fault.code === 'SOURCE_UNREADABLE')
+    isRetried(camera) && (code === 'SOURCE_UNAVAILABLE' || (code === 'SOURCE_UNREADABLE' && !isRecording))
   )
 }
 
