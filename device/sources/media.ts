@@ -29,6 +29,7 @@ import {
 import { failure, type SightlineError } from '../../lib/errors.ts'
 import type { Size } from '../crop.ts'
 import { DECODER_THREADS_MAX, PICTURE_PIXELS_MAX, SHORTFALL_RATIO_MAX, SHORTFALL_S_MAX } from '../limits.ts'
+import { hasCredentials } from './address.ts'
 import { videoDevices } from './devices.ts'
 import type { SourceContext } from './source.ts'
 
@@ -292,7 +293,11 @@ function openOptions(options: VideoOptions): Record<string, string> {
 }
 
 /** What a failed open means, in a sentence that says what to do. */
-function openFailure({ name, kind }: VideoOptions, status: number, signal: AbortSignal): SightlineError {
+function openFailure(
+  { name, kind, address }: VideoOptions,
+  status: number,
+  signal: AbortSignal,
+): SightlineError {
   const cause = new FFmpegError(status)
   if (signal.aborted) return failure('SOURCE_UNAVAILABLE', `${name} was being opened when told to stop.`)
   if (kind === 'file')
@@ -317,7 +322,12 @@ function openFailure({ name, kind }: VideoOptions, status: number, signal: Abort
   const said = new Map<number, string>([
     [AVERROR_EACCES, 'may not be used by this user. Add the user to the group "video"'],
     [AVERROR_EBUSY, 'is in use by another program. Stop that program'],
-    [AVERROR_HTTP_UNAUTHORIZED, 'wants a user and a password: give username and passwordFile'],
+    [
+      AVERROR_HTTP_UNAUTHORIZED,
+      hasCredentials(address)
+        ? 'refuses this user. Check username and password'
+        : 'wants a user and a password: give username and passwordFile',
+    ],
     [AVERROR_HTTP_FORBIDDEN, 'refuses this user. Check username and password'],
     [AVERROR_HTTP_NOT_FOUND, 'has no such stream. Check the path in the address'],
     [AVERROR_INVALIDDATA, 'gives no answer that makes sense, or none in time. Check the address'],
