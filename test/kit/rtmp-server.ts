@@ -20,7 +20,7 @@ export class RtmpServer implements AsyncDisposable {
   static async open(clip: string, port?: number): Promise<RtmpServer> {
     const url = `rtmp://127.0.0.1:${port ?? (await freePort())}/live/cam`
     const child = spawn(process.execPath, [import.meta.filename, clip, url], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     })
     await Promise.race([
       once(child, 'message'),
@@ -85,4 +85,6 @@ function check(status: number): void {
   if (status < 0) throw new FFmpegError(status)
 }
 
+// Whoever started it is gone: a thread that waits in FFmpeg would hold up a milder end.
+if (import.meta.main) process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'))
 if (import.meta.main) await serve(process.argv[2] ?? '', process.argv[3] ?? '')

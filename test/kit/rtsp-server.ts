@@ -191,7 +191,7 @@ class Viewer {
             const payloads = packetise(unit)
             payloads.forEach((payload, j) => {
               this.#sequence += 1
-              if (this.#sequence % garbleEvery === 0) randomBytes(payload.length).copy(payload, 4, 4)
+              if (payload.length > 64 && this.#sequence % garbleEvery === 0) randomBytes(60).copy(payload, 4)
               this.#send(payload, time, i === units.length - 1 && j === payloads.length - 1)
             })
           })
