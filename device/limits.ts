@@ -7,6 +7,8 @@ export const SOURCE_RETRY_MS_MIN = 500
 export const SOURCE_RETRY_MS_MAX = 15_000
 /** Threads of one video decoder: beyond four, the gain is small and each holds frames. */
 export const DECODER_THREADS_MAX = 4
+/** Of a stream, so much is looked at before it is played, ms: FFmpeg would wait 5 s for sound that never comes. */
+export const PROBE_MS_MAX = 2000
 /** Pixels of one picture, photo or video. Raw RGB takes three bytes each. */
 export const PICTURE_PIXELS_MAX = 64_000_000
 /** Photos that one folder may name. */

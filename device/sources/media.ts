@@ -28,7 +28,13 @@ import {
 } from 'node-av/lib'
 import { failure, type SightlineError } from '../../lib/errors.ts'
 import type { Size } from '../crop.ts'
-import { DECODER_THREADS_MAX, PICTURE_PIXELS_MAX, SHORTFALL_RATIO_MAX, SHORTFALL_S_MAX } from '../limits.ts'
+import {
+  DECODER_THREADS_MAX,
+  PICTURE_PIXELS_MAX,
+  PROBE_MS_MAX,
+  SHORTFALL_RATIO_MAX,
+  SHORTFALL_S_MAX,
+} from '../limits.ts'
 import { hasCredentials } from './address.ts'
 import { videoDevices } from './devices.ts'
 import type { SourceContext } from './source.ts'
@@ -288,8 +294,10 @@ function openOptions(options: VideoOptions): Record<string, string> {
       ...(inputFormat !== undefined && { input_format: inputFormat }),
     }
   if (kind === 'file') return {}
-  if (/^rtsps?:/i.test(address)) return { rtsp_transport: options.rtspTransport, timeout: timeoutUs }
-  return { rw_timeout: timeoutUs }
+  const probing = { analyzeduration: String(PROBE_MS_MAX * 1000) }
+  if (/^rtsps?:/i.test(address))
+    return { ...probing, rtsp_transport: options.rtspTransport, timeout: timeoutUs }
+  return { ...probing, rw_timeout: timeoutUs }
 }
 
 /** What a failed open means, in a sentence that says what to do. */

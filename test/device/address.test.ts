@@ -78,7 +78,7 @@ t.test('settings that contradict each other are refused, and say why', async (t)
         },
       ],
     },
-    /masks\.0.*rectangle.*points/,
+    /masks\.0.*at least three corners/,
   )
   refuses('x', { motion: { enabled: true, threshold: 0 } }, /motion\.threshold/)
   t.notMatch(JSON.stringify(camera('x').password), /./)

@@ -143,17 +143,18 @@ function pictureOf({ width }: { readonly width: number }): Pixel {
   }
 }
 
-/** BT.709, limited or full range. The colour of a group of pixels that share one is its first pixel's. */
+/** BT.709 in limited range, or BT.601 in full range, as JPEG has it. The colour of a group of pixels that share one is its first pixel's. */
 function draw(frame: Frame, pixel: Pixel, number: number, layout: AVPixelFormat, range: number): void {
   const { width, height } = frame
   const full = range === AVCOL_RANGE_JPEG
   const [scale, floor, swing] = full ? [255, 0, 255] : [219, 16, 224]
+  const [red, blue] = full ? [0.299, 0.114] : [0.2126, 0.0722]
   const yuv = ([r, g, b]: readonly [number, number, number]) => {
-    const luma = (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255
+    const luma = (red * r + (1 - red - blue) * g + blue * b) / 255
     return [
       Math.round(floor + scale * luma),
-      Math.round(128 + (swing * (b / 255 - luma)) / 1.8556),
-      Math.round(128 + (swing * (r / 255 - luma)) / 1.5748),
+      Math.min(255, Math.round(128 + (swing * (b / 255 - luma)) / (2 - 2 * blue))),
+      Math.min(255, Math.round(128 + (swing * (r / 255 - luma)) / (2 - 2 * red))),
     ] as const
   }
   const [first, u, v] = frame.data as [Buffer, Buffer, Buffer]
@@ -162,15 +163,15 @@ function draw(frame: Frame, pixel: Pixel, number: number, layout: AVPixelFormat,
   const rows = layout === AV_PIX_FMT_YUV420P ? 2 : 1
   for (let y = 0; y < height; y += 1)
     for (let x = 0; x < width; x += 1) {
-      const [luma, blue, red] = yuv(pixel(x, y, number))
+      const [luma, cb, cr] = yuv(pixel(x, y, number))
       first[y * stride + (packed ? 2 * x : x)] = luma
       if (x % 2 === 1 || y % rows !== 0) continue
       if (packed) {
-        first[y * stride + 2 * x + 1] = blue
-        first[y * stride + 2 * x + 3] = red
+        first[y * stride + 2 * x + 1] = cb
+        first[y * stride + 2 * x + 3] = cr
       } else {
-        u[(y / rows) * strideU + x / 2] = blue
-        v[(y / rows) * strideV + x / 2] = red
+        u[(y / rows) * strideU + x / 2] = cb
+        v[(y / rows) * strideV + x / 2] = cr
       }
     }
 }

@@ -1,6 +1,5 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, readdirSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { camera, play } from './playing.ts'
@@ -31,7 +30,13 @@ t.test('a still each interval, turned and masked like every picture, and no file
     t.comment('skipped: fswebcam is absent (Debian: apt-get install fswebcam)')
     return
   }
-  const before = readdirSync(tmpdir()).length
+  const temporary = t.testdir()
+  const before = process.env.TMPDIR
+  process.env.TMPDIR = temporary
+  t.teardown(() => {
+    if (before === undefined) delete process.env.TMPDIR
+    else process.env.TMPDIR = before
+  })
   const times: number[] = []
   const masks = [{ left: 0, top: 0, width: 1, height: 0.5 }]
   const seen = await play(
@@ -54,7 +59,7 @@ t.test('a still each interval, turned and masked like every picture, and no file
   t.equal(seen.fault, undefined)
   const tookMs = (times[2] as number) - (times[0] as number)
   t.ok(tookMs > 700 && tookMs < 4000, `two intervals took ${tookMs} ms`)
-  t.equal(readdirSync(tmpdir()).length, before)
+  t.strictSame(readdirSync(temporary), [])
 })
 
 t.test('a camera that is not there is an error that says which are', async (t) => {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Frame } from '../../device/frame.ts'
 import { sharedData } from '../kit/data.ts'
+import { seeded } from '../kit/wait.ts'
 import { writeClip } from './clip.ts'
 import { camera, play } from './playing.ts'
 
@@ -197,6 +198,49 @@ t.test('what is not there is an error that says what to do', async (t) => {
   })
   t.match((await play(camera('/dev/video99'))).fault, {
     code: 'SOURCE_UNAVAILABLE',
-    message: /plugged in/,
+    message: /video99 is no camera, or not there.*(There are: \/dev\/video\d|no \/dev\/video\* at all)/,
   })
+})
+
+t.test('a video with errors in it is played as far as it goes, and what is lost is counted', async (t) => {
+  for (const ending of ['mkv', 'avi', 'ts']) {
+    const file = join(folder, `garbled.${ending}`)
+    await writeClip({ file, frames: FRAMES })
+    const bytes = readFileSync(file)
+    const random = seeded(9)
+    for (let i = 0; i < 60; i += 1)
+      bytes[Math.floor(bytes.length * (0.2 + 0.6 * random()))] = Math.floor(random() * 256)
+    writeFileSync(file, bytes)
+    const seen = await play(camera(file))
+    t.ok(seen.frames > FRAMES / 10, `${ending}: ${seen.frames} frames`)
+    if (seen.fault) t.match(seen.fault, { code: 'SOURCE_UNREADABLE', message: /garbled/ })
+  }
+  const noise = join(folder, 'noise.mp4')
+  const random = seeded(3)
+  writeFileSync(noise, Buffer.from(Array.from({ length: 20_000 }, () => Math.floor(random() * 256))))
+  t.match((await play(camera(noise))).fault, { code: 'SOURCE_UNREADABLE', message: /noise\.mp4/ })
+})
+
+t.test('a video of 30,000 pixels a side is refused before it is decoded', async (t) => {
+  const file = join(folder, 'vast.y4m')
+  writeFileSync(file, `YUV4MPEG2 W30000 H30000 F25:1 Ip A1:1 C420jpeg\nFRAME\n${'x'.repeat(1000)}`)
+  t.match((await play(camera(file))).fault, {
+    code: 'SOURCE_UNREADABLE',
+    message: /vast\.y4m has pictures of 30000 x 30000 pixels; 64 million are the limit\. Make it smaller/,
+  })
+})
+
+t.test('a recording that its server cuts off says so, and is not played again and again', async (t) => {
+  const whole = join(folder, 'served.avi')
+  await writeClip({ file: whole, frames: FRAMES })
+  const bytes = readFileSync(whole).subarray(0, -Math.floor(readFileSync(whole).length * 0.4))
+  const server = createServer((_request, response) => {
+    response.writeHead(200, { 'content-length': bytes.length }).end(bytes)
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await new Promise((resolve) => server.once('listening', resolve))
+  const { port } = server.address() as AddressInfo
+  const seen = await play(camera(`http://127.0.0.1:${port}/served.avi`))
+  t.match(seen.fault, { code: 'SOURCE_UNREADABLE', message: /cut off/ })
+  t.ok(seen.frames > FRAMES * 0.2, `${seen.frames} frames`)
 })
