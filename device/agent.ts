@@ -57,11 +57,11 @@ export class Agent {
     const { log, meters } = this.#parts
     const { name } = camera
     const backoff = new Backoff({ delayMsMin: SOURCE_RETRY_MS_MIN, delayMsMax: SOURCE_RETRY_MS_MAX })
-    let isRecording = false
+    let wasLive: boolean | undefined
     while (!signal.aborted) {
       try {
         await using source = await openSource(camera, this.#context(name), signal)
-        isRecording = !source.live
+        wasLive = source.live
         log.info({ camera: name, source: source.name, live: source.live }, 'camera opened')
         if (source.isPatient) this.#state(name, 'up')
         await this.#watch(camera, source, signal, () => {
@@ -75,7 +75,7 @@ export class Agent {
         this.#state(name, `down: ${fault.message}`)
         meters.sourceFailures.inc({ camera: name })
         log.error({ camera: name, code: fault.code, source: nameOf(camera.source) }, fault.message)
-        if (!canRetry(camera, fault, isRecording)) throw fault
+        if (!canRetry(camera, fault, wasLive)) throw fault
         await backoff.wait(signal).catch(() => {})
       }
     }
@@ -201,12 +201,15 @@ export class Agent {
 }
 
 /**
- * Live sources come back; so does whatever fails for want of a network. What is wrong in itself stays wrong, and a
- * recording that could be opened is one that is cut off or damaged.
+ * Live sources come back; so does whatever fails for want of a network. What is wrong in itself stays wrong: a recording
+ * that could be opened (`wasLive` is false) is one that is cut off or damaged. A password's file may be away for a moment.
  */
-function canRetry(camera: CameraConfig, { code }: SightlineError, isRecording: boolean): boolean {
+function canRetry(camera: CameraConfig, { code }: SightlineError, wasLive: boolean | undefined): boolean {
+  if (!isRetried(camera)) return false
   return (
-    isRetried(camera) && (code === 'SOURCE_UNAVAILABLE' || (code === 'SOURCE_UNREADABLE' && !isRecording))
+    code === 'SOURCE_UNAVAILABLE' ||
+    (code === 'SOURCE_UNREADABLE' && wasLive !== false) ||
+    (code === 'CONFIG_NOT_FOUND' && wasLive === true)
   )
 }
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
+import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import pino from 'pino'
@@ -121,9 +122,13 @@ t.test('a wrong password is told without it, also in what FFmpeg says', async (t
 })
 
 t.test('a watched folder is up while it waits, and down while it is away', async (t) => {
-  const dir = t.testdir({})
+  const dir = join(t.testdir({ inbox: {} }), 'inbox')
   const { agent } = run(t, [{ name: 'inbox', source: dir, watch: true }])
   await until('it is up', () => agent.states.get('inbox') === 'up')
+  await rename(dir, `${dir}-away`)
+  await until('it is down', () => /^down: .*inbox cannot be read/.test(agent.states.get('inbox') ?? ''))
+  await rename(`${dir}-away`, dir)
+  await until('it is back', () => agent.states.get('inbox') === 'up')
 })
 
 t.test('still scenes are not looked at, and counted', async (t) => {
@@ -134,7 +139,7 @@ t.test('still scenes are not looked at, and counted', async (t) => {
   ])
   await done
   const skipped = await metric('frames_skipped_total', /still scene/)
-  // Ten seconds of video: two at the start, then one at 7 s.
+  // Ten seconds of video: all of the first two, then one at 7 s.
   t.ok(looked() >= 50 && looked() <= 54, `${looked()} looks`)
   t.equal(skipped + looked(), 250)
   t.equal(await metric('frames_captured_total', /hall/), looked())
