@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 
 /**
  * `npm run bench`: everything that has a bar, side by side with what people would use instead, as ratios of one run.
- * `npm run bench -- transport backlog` runs some of them. Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
+ * `npm run bench -- transport backlog` runs some of them; `leak` takes `--minutes 15` and `--openings 1000`. Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
  * the path) and, for the device, test clips (SIGHTLINE_TEST_DATA).
  */
 const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
@@ -22,6 +22,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { runCrossings } = await import('./crossings.ts')
     await runCrossings(100)
   },
+  leak: async () => {
+    const { benchLeak, printLeak } = await import('./leak.ts')
+    printLeak(await benchLeak({ minutes: Number(values.minutes), openings: Number(values.openings) }))
+  },
   device: async () => {
     const { benchDevice, printDevice } = await import('./device.ts')
     const result = await benchDevice()
@@ -33,7 +37,12 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
   },
 }
 
-const { positionals } = parseArgs({ allowPositionals: true })
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { minutes: { type: 'string', default: '15' }, openings: { type: 'string', default: '1000' } },
+})
+for (const [name, value] of Object.entries(values))
+  if (!(Number(value) > 0)) throw new Error(`--${name} must be a number above 0, not "${value}".`)
 for (const name of positionals.length > 0 ? positionals : Object.keys(BENCHES)) {
   const bench = BENCHES[name]
   if (!bench)

@@ -18,7 +18,7 @@ import type { Trial, TrialOptions, Verdict } from './trial.ts'
 
 const FULL = { crops: 3000, perSecond: 150, holdMs: 10_000, diskBytes: 384 * 1024 * 1024 }
 /** So many that they still come when the disk is full for the second time. */
-const SHORT = { crops: 1000, perSecond: 150, holdMs: 1000, diskBytes: 96 * 1024 * 1024 }
+const SHORT = { crops: 700, perSecond: 150, holdMs: 1000, diskBytes: 96 * 1024 * 1024 }
 /** What a keeper's disk has left for crops that wait. */
 const BACKLOG_BYTES = 10 * 1024 * 1024
 const CROP_BYTES = [30_000, 60_000] as const

@@ -114,7 +114,7 @@ function servedFaults(line: Line, quiet: readonly Publisher[]): { faults: string
 
 async function fastPublisher({ short, random }: TrialOptions): Promise<Verdict> {
   // 100 crops of 20 KB a second go through, and a quarter of what comes fits the queue.
-  const crops = short ? 1500 : 8000
+  const crops = short ? 1000 : 8000
   await using line = await Line.open({
     link: { latencyMs: 20, bytesMax: 40_000 },
     bridge: { bytesMax: `${crops * 5}KB` },
@@ -177,7 +177,7 @@ async function manyDevices({ short, random }: TrialOptions): Promise<Verdict> {
   await using line = await Line.open()
   const { edge, cloud } = line.keepers
   const memory = new MemoryWatch([edge, cloud])
-  const count = short ? 2 : 10
+  const count = short ? 1 : 10
   const start = performance.now()
   const devices = Array.from(
     { length: DEVICES },
@@ -272,7 +272,7 @@ async function retainedFlood({ short, random }: TrialOptions): Promise<Verdict> 
   const test: Test = { after: (handler) => void own.defer(handler) }
   const { edge } = line.keepers
   const memory = new MemoryWatch([edge])
-  const count = short ? 25_000 : 200_000
+  const count = short ? 20_000 : 200_000
   const quiet = quietOnes(edge.url, short ? 4 : 20, random)
   const publishing = run(quiet)
   const flood = await RawClient.open(test, edge.port, 'flood', { clean: true })

@@ -8,9 +8,11 @@ import type { Detector } from './detect/detector.ts'
 import { Emitter } from './emit.ts'
 import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Meters } from './meters.ts'
+import { MotionGate } from './motion.ts'
 import type { Publisher } from './publish.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from './settings.ts'
-import { isRetried, nameOf, openSource } from './sources/open.ts'
+import { nameOf } from './sources/address.ts'
+import { isRetried, openSource } from './sources/open.ts'
 import type { Source } from './sources/source.ts'
 import type { Watcher } from './watcher.ts'
 
@@ -67,10 +69,13 @@ export class Agent {
     const { log, meters, open = openSource } = this.#parts
     const { name } = camera
     const backoff = new Backoff({ delayMsMin: SOURCE_RETRY_MS_MIN, delayMsMax: SOURCE_RETRY_MS_MAX })
+    let wasLive: boolean | undefined
     while (!signal.aborted) {
       try {
         await using source = await open(camera, this.#context(name), signal)
+        wasLive = source.live
         log.info({ camera: name, source: source.name, live: source.live }, 'camera opened')
+        if (source.isPatient) this.#state(name, 'up')
         await this.#watch(camera, source, signal, () => {
           backoff.reset()
           this.#state(name, 'up')
@@ -82,7 +87,7 @@ export class Agent {
         this.#state(name, `down: ${fault.message}`)
         meters.sourceFailures.inc({ camera: name })
         log.error({ camera: name, code: fault.code, source: nameOf(camera.source) }, fault.message)
-        if (!canRetry(camera, fault)) throw fault
+        if (!canRetry(camera, fault, wasLive)) throw fault
         await backoff.wait(signal).catch(() => {})
       }
     }
@@ -109,6 +114,7 @@ export class Agent {
         await remote.changed(camera.name, signal)
       }
     }
+    const gate = camera.motion.enabled ? new MotionGate(camera.motion) : undefined
     const frames = source[Symbol.asyncIterator]()
     let upcoming = frames.next()
     let emitting: Promise<void> = Promise.resolve()
@@ -126,6 +132,13 @@ export class Agent {
         if (paused) {
           frame[Symbol.dispose]()
           meters.framesSkipped.inc({ camera: camera.name, reason: 'paused' })
+          continue
+        }
+        if (gate && frame.atMs !== undefined && !gate.take(frame.scaled, frame.atMs)) {
+          await emitting
+          emitting = emitter.still(frame, signal)
+          emitting.catch(() => {}) // awaited in the next round
+          meters.framesSkipped.inc({ camera: camera.name, reason: 'still scene' })
           continue
         }
         meters.framesCaptured.inc({ camera: camera.name })
@@ -184,9 +197,15 @@ export class Agent {
   }
 }
 
-/** Live sources come back; so does whatever fails for want of a network. What is wrong in itself stays wrong. */
-function canRetry(camera: CameraConfig, fault: SightlineError): boolean {
+/**
+ * Live sources come back; so does whatever fails for want of a network. What is wrong in itself stays wrong: a recording
+ * that could be opened (`wasLive` is false) is one that is cut off or damaged. A password's file may be away for a moment.
+ */
+function canRetry(camera: CameraConfig, { code }: SightlineError, wasLive: boolean | undefined): boolean {
+  if (!isRetried(camera)) return false
   return (
-    isRetried(camera.source) && (fault.code === 'SOURCE_UNAVAILABLE' || fault.code === 'SOURCE_UNREADABLE')
+    code === 'SOURCE_UNAVAILABLE' ||
+    (code === 'SOURCE_UNREADABLE' && wasLive !== false) ||
+    (code === 'CONFIG_NOT_FOUND' && wasLive === true)
   )
 }

@@ -5,6 +5,8 @@ import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { PROVIDERS } from './detect/onnx.ts'
 import { HEADS, type HeadName, RUNTIMES } from './detect/open.ts'
+import { MASK_CORNERS_MAX, MASKS_MAX } from './limits.ts'
+import { hasCredentials, kindOf } from './sources/address.ts'
 
 /** The agent's settings. `conf/device.yaml` explains each one and parses to exactly these defaults. */
 
@@ -12,6 +14,32 @@ const name = () => z.string().regex(NAME_PATTERN, `must be a name: ${NAME_RULE}`
 const rate = () => z.union([z.number().positive(), z.literal('unlimited')])
 
 const SCHEMES = ['rtsp', 'rtsps', 'rtmp', 'rtmps', 'http', 'https', 'file']
+
+/** A part of the picture, as fractions of it once it is turned. */
+const fraction = () => z.number().min(0).max(1)
+const rectangle = () =>
+  z
+    .strictObject({
+      left: fraction(),
+      top: fraction(),
+      width: fraction().positive(),
+      height: fraction().positive(),
+    })
+    .refine((it) => it.left + it.width <= 1 + 1e-9, {
+      path: ['width'],
+      error: 'must end inside the picture: left + width is more than 1',
+    })
+    .refine((it) => it.top + it.height <= 1 + 1e-9, {
+      path: ['height'],
+      error: 'must end inside the picture: top + height is more than 1',
+    })
+const polygon = () =>
+  z.strictObject({
+    points: z
+      .array(z.tuple([fraction(), fraction()]))
+      .min(3, 'must list at least three corners, each [x, y]')
+      .max(MASK_CORNERS_MAX),
+  })
 
 const camera = z
   .strictObject({
@@ -25,12 +53,24 @@ const camera = z
           return scheme === undefined || SCHEMES.includes(scheme)
         },
         {
-          error: `must be "testcard", the path of a video, a photo or a folder of photos, /dev/video0, or an address that starts with ${SCHEMES.map((scheme) => `${scheme}://`).join(', ')}`,
+          error: `must be "testcard", the path of a video, a photo or a folder of photos, /dev/video0, still:/dev/video0, or an address that starts with ${SCHEMES.map((scheme) => `${scheme}://`).join(', ')}`,
+        },
+      )
+      .refine(
+        (text) =>
+          !text.startsWith('still:') || /^still:(TEST|\/dev\/(video\d{1,4}|v4l\/[\w.:/-]+))$/.test(text),
+        {
+          error: 'must be still: and a camera, such as still:/dev/video0 (or still:TEST for a test picture)',
         },
       ),
+    username: z.string().min(1).optional(),
+    password: z.string().optional(),
+    passwordFile: z.string().min(1).optional(),
     pace: z.enum(['realtime', 'asfast']).default('realtime'),
     loop: z.boolean().default(false),
     rateMax: rate().default('unlimited'),
+    watch: z.boolean().default(false),
+    interval: duration().prefault('10s'),
     timeout: duration().prefault('10s'),
     rtspTransport: z.enum(['tcp', 'udp']).default('tcp'),
     width: z.number().int().positive().max(16_384).optional(),
@@ -40,10 +80,49 @@ const camera = z
       .string()
       .regex(/^[a-z0-9_]+$/, 'must be a name that FFmpeg knows, such as mjpeg, yuyv422 or h264')
       .optional(),
+    rotate: z.literal([0, 90, 180, 270]).default(0),
+    mirror: z.enum(['none', 'horizontal', 'vertical']).default('none'),
+    region: rectangle().optional(),
+    masks: z
+      .array(
+        z.union([rectangle(), polygon()], {
+          error:
+            'must be a rectangle (left, top, width, height) or points: [[x, y], ...], in fractions of the picture: 0 to 1',
+        }),
+      )
+      .max(MASKS_MAX)
+      .default([]),
+    motion: z
+      .strictObject({
+        enabled: z.boolean().default(false),
+        threshold: z.number().positive().max(1).default(0.005),
+        checkEvery: duration().prefault('5s'),
+      })
+      .prefault({}),
   })
   .refine((it) => (it.width === undefined) === (it.height === undefined), {
     path: ['width'],
     error: 'must be given together with height',
+  })
+  .refine((it) => it.password === undefined || it.passwordFile === undefined, {
+    path: ['passwordFile'],
+    error: 'must not be given together with password',
+  })
+  .refine((it) => it.username !== undefined || (it.password ?? it.passwordFile) === undefined, {
+    path: ['username'],
+    error: 'must be given together with a password',
+  })
+  .refine((it) => it.username === undefined || kindOf(it.source) === 'stream', {
+    path: ['username'],
+    error: 'must be left out: only a source that is an address has users',
+  })
+  .refine((it) => it.username === undefined || !hasCredentials(it.source), {
+    path: ['username'],
+    error: 'must be left out, or the user in the address of the source: keep one',
+  })
+  .refine((it) => !it.watch || !it.loop, {
+    path: ['loop'],
+    error: 'must not be given together with watch: a watched folder has no end',
   })
 
 export const deviceSchema = z.strictObject({

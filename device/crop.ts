@@ -21,16 +21,22 @@ export interface Size {
 export type Box = readonly [left: number, top: number, width: number, height: number]
 export type Point = readonly [x: number, y: number]
 
+/** A frame's full size and the part of it, if not all, that its scaled picture shows. */
+export interface Shown extends Size {
+  readonly region?: Region
+}
+
 /** A box in pixels of the scaled picture, as a box in pixels of the full frame. */
-export function toFrame(box: Box, scaled: Size, frame: Size): Box {
-  const x = frame.width / scaled.width
-  const y = frame.height / scaled.height
-  return [box[0] * x, box[1] * y, box[2] * x, box[3] * y]
+export function toFrame(box: Box, scaled: Size, frame: Shown): Box {
+  const [left, top] = pointToFrame([box[0], box[1]], scaled, frame)
+  const { width, height } = frame.region ?? frame
+  return [left, top, (box[2] * width) / scaled.width, (box[3] * height) / scaled.height]
 }
 
 /** The same for a point. */
-export function pointToFrame(point: Point, scaled: Size, frame: Size): Point {
-  return [(point[0] * frame.width) / scaled.width, (point[1] * frame.height) / scaled.height]
+export function pointToFrame(point: Point, scaled: Size, frame: Shown): Point {
+  const { left, top, width, height } = frame.region ?? { left: 0, top: 0, ...frame }
+  return [left + (point[0] * width) / scaled.width, top + (point[1] * height) / scaled.height]
 }
 
 /**

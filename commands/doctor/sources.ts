@@ -1,7 +1,8 @@
 import { accessSync, constants, readFileSync, statSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import type { CameraConfig } from '../../device/config.ts'
-import { kindOf, nameOf, openSource } from '../../device/sources/open.ts'
+import { kindOf, nameOf } from '../../device/sources/address.ts'
+import { openSource } from '../../device/sources/open.ts'
 import { systemCode } from '../../lib/errors.ts'
 import { openLog } from '../../lib/log.ts'
 import { type Finding, fail, failed, ok, skip, timed } from './finding.ts'
@@ -23,7 +24,7 @@ export async function checkCamera(
   const kind = kindOf(source)
   const shown = nameOf(source)
   if (kind === 'testcard') return [ok(what, 'testcard: drawn, it needs no camera')]
-  if (running && (kind === 'camera' || kind === 'stream')) {
+  if (running && kind !== 'path') {
     const state = running.checks[what]
     return [
       skip(what, `${shown} is the running agent's${state === undefined ? '' : `, which says: ${state}`}`),

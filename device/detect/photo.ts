@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises'
 import sharp from 'sharp'
 import { failure, SightlineError, systemCode } from '../../lib/errors.ts'
 import { fitInto } from '../crop.ts'
-import { PHOTO_PIXELS_MAX } from '../limits.ts'
+import { PICTURE_PIXELS_MAX } from '../limits.ts'
 import type { Input, Picture } from './detector.ts'
 
 /** A photo from disk, upright, and as the detector wants it. */
@@ -21,12 +21,12 @@ export async function readPhoto(file: string, input: Input): Promise<Photo> {
   await lookAt(file)
   try {
     const about = await sharp(file, { limitInputPixels: false }).metadata()
-    if (about.width * about.height > PHOTO_PIXELS_MAX)
+    if (about.width * about.height > PICTURE_PIXELS_MAX)
       throw failure(
         'SOURCE_UNREADABLE',
-        `${file} has ${about.width}x${about.height} pixels; at most ${PHOTO_PIXELS_MAX / 1e6} million are read. Make it smaller.`,
+        `${file} has ${about.width}x${about.height} pixels; at most ${PICTURE_PIXELS_MAX / 1e6} million are read. Make it smaller.`,
       )
-    const { data, info } = await sharp(file, { limitInputPixels: PHOTO_PIXELS_MAX, failOn: 'error' })
+    const { data, info } = await sharp(file, { limitInputPixels: PICTURE_PIXELS_MAX, failOn: 'error' })
       .autoOrient()
       .flatten({ background: '#808080' })
       .toColourspace('srgb')
@@ -35,7 +35,10 @@ export async function readPhoto(file: string, input: Input): Promise<Photo> {
     const { width, height, channels } = info
     if (channels !== 3) throw new Error(`it has ${channels} channels instead of 3`)
     const fitted = fitInto(info, input)
-    const scaled = await sharp(data, { raw: { width, height, channels }, limitInputPixels: PHOTO_PIXELS_MAX })
+    const scaled = await sharp(data, {
+      raw: { width, height, channels },
+      limitInputPixels: PICTURE_PIXELS_MAX,
+    })
       .resize({ ...fitted, fit: 'fill' })
       .raw()
       .toBuffer()

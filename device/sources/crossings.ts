@@ -1,5 +1,5 @@
-import type { Size } from '../crop.ts'
 import { random } from './portrait.ts'
+import type { SourceContext } from './source.ts'
 import {
   type Brush,
   brush,
@@ -54,7 +54,7 @@ export class Crossings extends Scene {
     this.#seed = seed
   }
 
-  static override async draw(input: Size, seed: number): Promise<Crossings> {
+  static override async draw(input: SourceContext['input'], seed: number): Promise<Crossings> {
     const sprite = brush(input)
     const next = random(seed)
     const start = Math.floor(next() * 1e6)

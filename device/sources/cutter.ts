@@ -37,10 +37,18 @@ export class Cutter implements Disposable {
     const x = left - (left % 4)
     const y = top - (top % 2)
     const [wider, higher] = [width + left - x, height + top - y]
-    using region = this.#graphFor(picture).crop(picture, { left: x, top: y, width: wider, height: higher })
+    using region = this.crop(picture, { left: x, top: y, width: wider, height: higher })
     using rgb = allocate({ width: wider, height: higher }, AV_PIX_FMT_RGB24)
     check(this.#scaler.scaleFrameSync(rgb, region))
     return copyRows(rgb, { left: left - x, top: top - y, width, height })
+  }
+
+  /**
+   * A region of a picture as a picture of its own over the same memory: nothing is copied. Its left must be a
+   * multiple of 4 and its top of 2. Whoever asks frees it. Throws FFmpegError.
+   */
+  crop(picture: AvFrame, region: Region): AvFrame {
+    return this.#graphFor(picture).crop(picture, region)
   }
 
   [Symbol.dispose](): void {

@@ -28,7 +28,15 @@ import {
 } from 'node-av/lib'
 import { failure, type SightlineError } from '../../lib/errors.ts'
 import type { Size } from '../crop.ts'
-import { DECODER_THREADS_MAX, SHORTFALL_RATIO_MAX, SHORTFALL_S_MAX } from '../limits.ts'
+import {
+  DECODER_THREADS_MAX,
+  PICTURE_PIXELS_MAX,
+  PROBE_MS_MAX,
+  SHORTFALL_RATIO_MAX,
+  SHORTFALL_S_MAX,
+} from '../limits.ts'
+import { hasCredentials } from './address.ts'
+import { videoDevices } from './devices.ts'
 import type { SourceContext } from './source.ts'
 
 export interface VideoOptions {
@@ -61,6 +69,8 @@ export class Media implements AsyncDisposable {
   readonly #codec: CodecContext
   readonly #streamIndex: number
   readonly #startSeconds: number
+  /** Nothing but the video makes it so long; of streams, the sound is not read. */
+  readonly #isLengthOfVideo: boolean
   #endSeconds = 0
   #lastCorrupt = false
 
@@ -77,6 +87,8 @@ export class Media implements AsyncDisposable {
         : format.duration > 0n
           ? Number(format.duration) / 1e6
           : undefined
+    this.#isLengthOfVideo =
+      options.kind === 'file' || (video?.duration ?? 0n) > 0n || format.streams.length === 1
     this.#startSeconds = format.startTime > -(2n ** 62n) ? Number(format.startTime) / 1e6 : 0
     this.quarters = quarterTurns(video?.codecpar.getCodedSideData(AV_PKT_DATA_DISPLAYMATRIX) ?? undefined)
   }
@@ -93,12 +105,14 @@ export class Media implements AsyncDisposable {
     try {
       const opened = await format.openInput(address, v4l2, dictionary)
       if (opened < 0) throw openFailure(options, opened, signal)
+      for (const { codecpar } of format.streams) refuseLarge(name, codecpar)
       const probed = await format.findStreamInfo()
       if (probed < 0) throw openFailure(options, probed, signal)
       const found = format.findBestStream(AVMEDIA_TYPE_VIDEO, -1, -1, true)
       const stream = format.streams[found.streamIndex]
       if (found.streamIndex < 0 || !stream)
         throw failure('SOURCE_UNREADABLE', `${name} has no video in it. Give one that has.`)
+      refuseLarge(name, stream.codecpar)
       if (!found.decoder)
         throw failure('SOURCE_UNREADABLE', `${name} is in a video format for which there is no decoder here.`)
       // Sound is read along only where the file's length is known for the whole alone.
@@ -205,7 +219,7 @@ export class Media implements AsyncDisposable {
 
   /** How the end came sooner than the file says, in words; undefined where it did not. */
   shortfall(): string | undefined {
-    if (this.seconds !== undefined && this.#endSeconds > 0) {
+    if (this.seconds !== undefined && this.#isLengthOfVideo && this.#endSeconds > 0) {
       const missing = this.seconds - this.#endSeconds
       if (missing > Math.max(SHORTFALL_S_MAX, this.seconds * SHORTFALL_RATIO_MAX))
         return `it says ${this.seconds.toFixed(1)} s and ends after ${this.#endSeconds.toFixed(1)} s`
@@ -219,6 +233,18 @@ export class Media implements AsyncDisposable {
   }
 }
 
+/** Also for pictures that grow in the middle of a stream: a decoder refuses those. */
+const DECODER_LIMITS = { max_pixels: String(PICTURE_PIXELS_MAX) }
+
+/** Errors: SOURCE_UNREADABLE. */
+function refuseLarge(name: string, { width, height }: Size): void {
+  if (width * height > PICTURE_PIXELS_MAX)
+    throw failure(
+      'SOURCE_UNREADABLE',
+      `${name} has pictures of ${width} x ${height} pixels; ${PICTURE_PIXELS_MAX / 1e6} million are the limit. Make it smaller.`,
+    )
+}
+
 async function openDecoder(
   decoder: Codec,
   stream: NonNullable<FormatContext['streams'][number]>,
@@ -229,7 +255,8 @@ async function openDecoder(
   codec.parametersToContext(stream.codecpar)
   codec.pktTimebase = stream.timeBase
   codec.threadCount = decoderThreads ?? Math.min(availableParallelism() + 1, DECODER_THREADS_MAX)
-  const status = await codec.open2(decoder, null)
+  using limits = Dictionary.fromObject(DECODER_LIMITS)
+  const status = await codec.open2(decoder, limits)
   if (status >= 0) return codec
   codec.freeContext()
   throw failure(
@@ -267,12 +294,18 @@ function openOptions(options: VideoOptions): Record<string, string> {
       ...(inputFormat !== undefined && { input_format: inputFormat }),
     }
   if (kind === 'file') return {}
-  if (/^rtsps?:/i.test(address)) return { rtsp_transport: options.rtspTransport, timeout: timeoutUs }
-  return { rw_timeout: timeoutUs }
+  const probing = { analyzeduration: String(PROBE_MS_MAX * 1000) }
+  if (/^rtsps?:/i.test(address))
+    return { ...probing, rtsp_transport: options.rtspTransport, timeout: timeoutUs }
+  return { ...probing, rw_timeout: timeoutUs }
 }
 
 /** What a failed open means, in a sentence that says what to do. */
-function openFailure({ name, kind }: VideoOptions, status: number, signal: AbortSignal): SightlineError {
+function openFailure(
+  { name, kind, address }: VideoOptions,
+  status: number,
+  signal: AbortSignal,
+): SightlineError {
   const cause = new FFmpegError(status)
   if (signal.aborted) return failure('SOURCE_UNAVAILABLE', `${name} was being opened when told to stop.`)
   if (kind === 'file')
@@ -288,13 +321,22 @@ function openFailure({ name, kind }: VideoOptions, status: number, signal: Abort
           cause,
         )
     }
+  if (kind === 'camera' && [AVERROR_ENOENT, AVERROR_ENODEV].includes(status as never))
+    return failure(
+      'SOURCE_UNAVAILABLE',
+      `${name} is no camera, or not there. Check that it is plugged in and that the name is right. ${videoDevices()}`,
+      cause,
+    )
   const said = new Map<number, string>([
-    [AVERROR_ENOENT, 'is not there. Check that the camera is plugged in and the name is right'],
-    [AVERROR_ENODEV, 'is no camera. Check the name'],
     [AVERROR_EACCES, 'may not be used by this user. Add the user to the group "video"'],
     [AVERROR_EBUSY, 'is in use by another program. Stop that program'],
-    [AVERROR_HTTP_UNAUTHORIZED, 'wants a user and a password: put them into the address'],
-    [AVERROR_HTTP_FORBIDDEN, 'refuses this user. Check user and password in the address'],
+    [
+      AVERROR_HTTP_UNAUTHORIZED,
+      hasCredentials(address)
+        ? 'refuses this user. Check username and password'
+        : 'wants a user and a password: give username and passwordFile',
+    ],
+    [AVERROR_HTTP_FORBIDDEN, 'refuses this user. Check username and password'],
     [AVERROR_HTTP_NOT_FOUND, 'has no such stream. Check the path in the address'],
     [AVERROR_INVALIDDATA, 'gives no answer that makes sense, or none in time. Check the address'],
   ]).get(status)

@@ -2,33 +2,25 @@ import { open, stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { failure, systemCode } from '../../lib/errors.ts'
 import type { CameraConfig } from '../config.ts'
+import { addressOf, CROSSINGS, kindOf, nameOf, STILL } from './address.ts'
 import { Crossings } from './crossings.ts'
 import { Photos } from './photos.ts'
 import type { Source, SourceContext } from './source.ts'
 import { Testcard } from './testcard.ts'
-
-type Kind = 'testcard' | 'stream' | 'camera' | 'path'
-
-/** What a source string names, without looking at the world. */
-export function kindOf(source: string): Kind {
-  if (source === 'testcard' || source === 'testcard:crossings') return 'testcard'
-  if (/^(rtsps?|rtmps?|https?):\/\//i.test(source)) return 'stream'
-  if (/^\/dev\/video\d+$|^\/dev\/v4l\//.test(source)) return 'camera'
-  return 'path'
-}
+import type { ViewSettings } from './view.ts'
+import { WatchedFolder } from './watch.ts'
 
 /** A source that may come back when it fails: it is opened again, for ever. A file that fails stays as it is. */
-export function isRetried(source: string): boolean {
-  return kindOf(source) !== 'path'
+export function isRetried({ source, watch }: Pick<CameraConfig, 'source' | 'watch'>): boolean {
+  return kindOf(source) !== 'path' || watch
 }
 
-/** The source's name for people: without user and password. */
-export function nameOf(source: string): string {
-  return source.replace(/^([a-z]+:\/\/)[^@/]*@/i, '$1')
-}
+/** Watched folders know what was taken, also when they were away for a while. */
+const watchedFolders = new WeakMap<CameraConfig, WatchedFolder>()
 
 /**
- * Opens what a camera's `source` names. Errors: SOURCE_NOT_FOUND, SOURCE_UNREADABLE, SOURCE_UNAVAILABLE.
+ * Opens what a camera's `source` names. Errors: SOURCE_NOT_FOUND, SOURCE_UNREADABLE, SOURCE_UNAVAILABLE;
+ * CONFIG_NOT_FOUND for its password's file.
  */
 export async function openSource(
   camera: CameraConfig,
@@ -38,24 +30,40 @@ export async function openSource(
   const { source } = camera
   const rateMax = camera.rateMax === 'unlimited' ? Infinity : camera.rateMax
   const kind = kindOf(source)
-  if (kind === 'testcard')
-    return Testcard.open(
-      { rateMax, draw: source === 'testcard:crossings' ? Crossings.draw : undefined },
-      context,
-      signal,
-    )
+  const view = viewOf(camera)
+  if (kind === 'testcard') {
+    const draw = source === CROSSINGS ? Crossings.draw : undefined
+    return Testcard.open({ rateMax, view, draw }, context, signal)
+  }
+  if (kind === 'still') {
+    const { Still } = await import('./still.ts')
+    const size = { width: camera.width ?? 1280, height: camera.height ?? 720 }
+    const times = { intervalMs: camera.interval, timeoutMs: camera.timeout }
+    const device = source.slice(STILL.length)
+    return Still.open({ device, name: source, size, ...times, view }, context, signal)
+  }
   const path = source.startsWith('file://') ? fileURLToPath(source) : source
   if (kind === 'path') {
-    const found = await lookAt(path)
+    const before = watchedFolders.get(camera)
+    const found = before ? 'folder' : await lookAt(path)
+    if (camera.watch && found !== 'folder')
+      throw failure('SOURCE_UNREADABLE', `${path} is no folder; only a folder can be watched for new photos.`)
     if (found !== 'file') {
-      return Photos.open({ path, isFolder: found === 'folder', loop: camera.loop, rateMax }, context, signal)
+      const watched = camera.watch ? (before ?? new WatchedFolder(path)) : undefined
+      if (watched) watchedFolders.set(camera, watched)
+      const { loop } = camera
+      return Photos.open(
+        { path, isFolder: found === 'folder', loop, rateMax, view, watched },
+        context,
+        signal,
+      )
     }
   }
   // Loaded only where there is a video: FFmpeg is large.
   const { Video } = await import('./video.ts')
   return Video.open(
     {
-      address: kind === 'path' ? `file:${path}` : source,
+      address: kind === 'path' ? `file:${path}` : addressOf(source, `camera "${camera.name}"`, camera),
       name: kind === 'path' ? path : nameOf(source),
       kind: kind === 'path' ? 'file' : kind,
       pace: camera.pace,
@@ -72,7 +80,24 @@ export async function openSource(
     },
     context,
     signal,
+    view,
   )
+}
+
+function viewOf({ rotate, mirror, region, masks }: CameraConfig): ViewSettings {
+  return { rotate, mirror, region, masks: masks.map(cornersOf) }
+}
+
+function cornersOf(mask: CameraConfig['masks'][number]): ViewSettings['masks'][number] {
+  if ('points' in mask) return mask.points
+  const { left, top, width, height } = mask
+  const [right, bottom] = [left + width, top + height]
+  return [
+    [left, top],
+    [right, top],
+    [right, bottom],
+    [left, bottom],
+  ]
 }
 
 async function lookAt(path: string): Promise<'folder' | 'photo' | 'file'> {

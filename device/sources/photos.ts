@@ -1,12 +1,13 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import sharp from 'sharp'
-import { failure } from '../../lib/errors.ts'
-import { fitInto } from '../crop.ts'
+import { failure, SightlineError, systemCode } from '../../lib/errors.ts'
 import type { Frame } from '../frame.ts'
-import { PHOTO_PIXELS_MAX, PHOTOS_MAX } from '../limits.ts'
+import { PHOTOS_MAX, WATCH_MS_MIN, WATCH_REST_FACTOR } from '../limits.ts'
+import { frameOf, readPicture } from './picture.ts'
 import type { Source, SourceContext } from './source.ts'
+import type { ViewSettings } from './view.ts'
+import type { WatchedFolder } from './watch.ts'
 
 export interface PhotosOptions {
   /** A folder (with its subfolders) or one file. */
@@ -15,13 +16,17 @@ export interface PhotosOptions {
   readonly loop: boolean
   /** Photos a second; Infinity: as fast as they are taken. */
   readonly rateMax: number
+  readonly view: ViewSettings
+  /** The same folder, where it is also watched for new files: then there is no end. */
+  readonly watched?: WatchedFolder
 }
 
 /** Photos, each one frame, turned upright as their EXIF says, every one exactly once, in the order of their names. */
 export class Photos implements Source {
-  readonly live = false
+  readonly live: boolean
   readonly lossless = true
   readonly name: string
+  readonly isPatient: boolean
   readonly #files: readonly string[]
   readonly #options: PhotosOptions
   readonly #context: SourceContext
@@ -34,6 +39,8 @@ export class Photos implements Source {
     signal: AbortSignal,
   ) {
     this.name = options.path
+    this.live = options.watched !== undefined
+    this.isPatient = this.live
     this.#files = files
     this.#options = options
     this.#context = context
@@ -42,74 +49,66 @@ export class Photos implements Source {
 
   /** Errors: SOURCE_UNREADABLE. */
   static async open(options: PhotosOptions, context: SourceContext, signal: AbortSignal): Promise<Photos> {
-    const files = options.isFolder ? await listFolder(options.path) : [options.path]
+    const { path, isFolder, watched } = options
+    const files = watched ? [] : isFolder ? await listFolder(path) : [path]
     return new Photos(files, options, context, signal)
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Frame, void> {
-    const { loop, rateMax, path } = this.#options
+    const { rateMax, watched } = this.#options
     let sequence = 0
-    let read = 0
     let dueMs = performance.now()
+    for await (const file of watched ? this.#watch(watched) : this.#list(() => sequence)) {
+      const waitMs = dueMs - performance.now()
+      if (waitMs > 0) await sleep(waitMs, undefined, { signal: this.#signal }).catch(() => {})
+      if (this.#signal.aborted) return
+      dueMs = Math.max(dueMs, performance.now()) + 1000 / rateMax
+      const frame = await this.#read(file, sequence).catch((error: unknown) => this.#passOver(file, error))
+      if (!frame) continue
+      sequence += 1
+      yield frame
+    }
+  }
+
+  async *#list(read: () => number): AsyncGenerator<string, void> {
     do {
-      for (const file of this.#files) {
-        const waitMs = dueMs - performance.now()
-        if (waitMs > 0) await sleep(waitMs, undefined, { signal: this.#signal }).catch(() => {})
-        if (this.#signal.aborted) return
-        dueMs = Math.max(dueMs, performance.now()) + 1000 / rateMax
-        const frame = await this.#read(file, sequence).catch((error: unknown) => {
-          this.#context.events.damaged('photo')
-          this.#context.log.warn(
-            { file, cause: error instanceof Error ? error.message : String(error) },
-            `${file} is no picture that can be read; going on with the next`,
-          )
-          return undefined
-        })
-        if (!frame) continue
-        sequence += 1
-        read += 1
-        yield frame
-      }
-      if (read === 0)
+      yield* this.#files
+      if (read() === 0)
         throw failure(
           'SOURCE_UNREADABLE',
-          `${path} has no picture that can be read. JPEG, PNG, WebP, AVIF, GIF and TIFF can.`,
+          `${this.name} has no picture that can be read. JPEG, PNG, WebP, AVIF, GIF and TIFF can.`,
         )
-    } while (loop)
+    } while (this.#options.loop)
+  }
+
+  async *#watch(watched: WatchedFolder): AsyncGenerator<string, void> {
+    while (!this.#signal.aborted) {
+      const startMs = performance.now()
+      yield* await watched.look(startMs)
+      const restMs = Math.max(WATCH_MS_MIN, (performance.now() - startMs) * WATCH_REST_FACTOR)
+      await sleep(restMs, undefined, { signal: this.#signal }).catch(() => {})
+    }
   }
 
   async #read(file: string, sequence: number): Promise<Frame> {
-    const { data, info } = await sharp(file, { limitInputPixels: PHOTO_PIXELS_MAX, failOn: 'error' })
-      .autoOrient()
-      .flatten({ background: '#808080' })
-      .toColourspace('srgb')
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true })
-    const { width, height } = info
-    if (info.channels !== 3) throw new Error(`it has ${info.channels} channels instead of 3`)
-    const raw = { width, height, channels: 3 as const }
-    const fitted = fitInto(info, this.#context.input)
-    const scaled = await sharp(data, { raw, limitInputPixels: PHOTO_PIXELS_MAX })
-      .resize({ ...fitted, fit: 'fill' })
-      .raw()
-      .toBuffer()
-    return {
-      sequence,
-      capturedAtMs: Date.now(),
-      atMs: undefined,
-      width,
-      height,
-      scaled: { data: scaled, ...fitted },
-      async cut(left, top, cutWidth, cutHeight) {
-        const rgb = new Uint8Array(cutWidth * cutHeight * 3)
-        for (let y = 0; y < cutHeight; y += 1) {
-          const from = ((top + y) * width + left) * 3
-          rgb.set(data.subarray(from, from + cutWidth * 3), y * cutWidth * 3)
-        }
-        return rgb
-      },
-      [Symbol.dispose]() {},
-    }
+    const { view: settings } = this.#options
+    const picture = await readPicture(file, file)
+    const when = { sequence, capturedAtMs: Date.now(), atMs: undefined }
+    return await frameOf(picture, { settings, input: this.#context.input }, when)
+  }
+
+  /** One that cannot be read. Errors: SOURCE_UNREADABLE, where there is no other and it is known what is wrong. */
+  #passOver(file: string, error: unknown): undefined {
+    const { events, log } = this.#context
+    // Taken away between looking and reading: in a folder that is watched, nothing out of the ordinary.
+    if (this.live && (systemCode(error) === 'ENOENT' || /input file is missing/i.test(String(error)))) return
+    events.damaged('photo')
+    const isOurs = error instanceof SightlineError
+    if (isOurs && !this.#options.isFolder) throw error
+    log.warn(
+      { file, ...(!isOurs && { cause: error instanceof Error ? error.message : String(error) }) },
+      `${isOurs ? error.message : `${file} is no picture that can be read`}; going on with the next`,
+    )
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}

@@ -3,7 +3,7 @@ import type { Fit } from '../detect/detector.ts'
 import type { Frame } from '../frame.ts'
 
 /** Why a frame never reached the detector. */
-export type SkipReason = 'detector busy' | 'rate'
+export type SkipReason = 'detector busy' | 'rate' | 'still scene'
 
 /** What happens in a source besides frames; whoever opens it counts. */
 export interface SourceEvents {
@@ -32,4 +32,6 @@ export interface Source extends AsyncIterable<Frame>, AsyncDisposable {
   readonly live: boolean
   /** Every frame counts: it waits for the pipeline instead of skipping. */
   readonly lossless: boolean
+  /** It may have nothing to show for long although all is well: open is up. */
+  readonly isPatient?: boolean
 }

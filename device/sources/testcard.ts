@@ -4,6 +4,8 @@ import { fitInto, type Size } from '../crop.ts'
 import type { Frame } from '../frame.ts'
 import { FACE_BOX, PORTRAIT_ASPECT, portraitSvg, random } from './portrait.ts'
 import type { Source, SourceContext } from './source.ts'
+import { turnedSize } from './turn.ts'
+import { View, type ViewSettings, WHOLE_VIEW } from './view.ts'
 
 /**
  * A gallery wall on which framed portraits glide past on two rails, with a clock and a frame counter. Where each
@@ -164,6 +166,27 @@ function blit(canvas: Uint8Array, { width, height }: Size, picture: Pixels, left
   }
 }
 
+/** A smaller picture, each pixel the mean of those it stands for. */
+function shrinkRgb(rgb: Uint8Array, from: Size, to: Size): Uint8Array {
+  const out = new Uint8Array(to.width * to.height * 3)
+  for (let y = 0, at = 0; y < to.height; y += 1) {
+    const top = Math.floor((y * from.height) / to.height)
+    const bottom = Math.max(top + 1, Math.floor(((y + 1) * from.height) / to.height))
+    for (let x = 0; x < to.width; x += 1) {
+      const left = Math.floor((x * from.width) / to.width)
+      const right = Math.max(left + 1, Math.floor(((x + 1) * from.width) / to.width))
+      for (let channel = 0; channel < 3; channel += 1, at += 1) {
+        let sum = 0
+        for (let row = top; row < bottom; row += 1)
+          for (let column = left; column < right; column += 1)
+            sum += rgb[(row * from.width + column) * 3 + channel] as number
+        out[at] = sum / ((bottom - top) * (right - left))
+      }
+    }
+  }
+  return out
+}
+
 async function rasterise(
   svg: string,
   { width, height }: Size,
@@ -288,11 +311,12 @@ function digitSvg(character: string): string {
 export interface TestcardOptions {
   readonly seed?: number
   /** What is played; the wall with two rails where absent. */
-  readonly draw?: (input: Size, seed: number) => Promise<Scene>
+  readonly draw?: (input: SourceContext['input'], seed: number) => Promise<Scene>
   /** At most so many frames a second; the card has 12. */
   readonly rateMax?: number
   /** Ends after so many frames and never skips one: for tests. */
   readonly frames?: number
+  readonly view?: ViewSettings
 }
 
 export class Testcard implements Source {
@@ -300,12 +324,14 @@ export class Testcard implements Source {
   readonly live: boolean
   readonly lossless: boolean
   readonly #scene: Scene
+  readonly #view: View
   readonly #options: TestcardOptions
   readonly #context: SourceContext
   readonly #signal: AbortSignal
 
   private constructor(scene: Scene, options: TestcardOptions, context: SourceContext, signal: AbortSignal) {
     this.#scene = scene
+    this.#view = new View(options.view ?? WHOLE_VIEW, CARD_SIZE)
     this.#options = options
     this.#context = context
     this.#signal = signal
@@ -318,12 +344,11 @@ export class Testcard implements Source {
     context: SourceContext,
     signal: AbortSignal,
   ): Promise<Testcard> {
-    return new Testcard(
-      await (options.draw ?? Scene.draw)(context.input, options.seed ?? SEED_DEFAULT),
-      options,
-      context,
-      signal,
-    )
+    // The scene knows no turning: it is drawn for an input that stands as it does.
+    const { orientation } = new View(options.view ?? WHOLE_VIEW, CARD_SIZE)
+    const input = { ...context.input, ...turnedSize(context.input, orientation) }
+    const scene = await (options.draw ?? Scene.draw)(input, options.seed ?? SEED_DEFAULT)
+    return new Testcard(scene, options, context, signal)
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Frame, void> {
@@ -353,15 +378,27 @@ export class Testcard implements Source {
 
   frame(sequence: number): Frame {
     const scene = this.#scene
+    const view = this.#view
     const placements = scene.placements(sequence)
+    const fitted = view.isWhole
+      ? { stored: scene.scaledSize, turned: turnedSize(scene.scaledSize, view.orientation) }
+      : view.scaledSize(this.#context.input)
+    const { left, top, width, height } = view.storedRegion
+    const scaled = view.isWhole
+      ? scene.scaled(placements)
+      : shrinkRgb(scene.cut(placements, left, top, width, height), { width, height }, fitted.stored)
     return {
       sequence,
       capturedAtMs: Date.now(),
       atMs: (sequence * 1000) / CARD_FRAMERATE,
-      ...scene.size,
-      scaled: { data: scene.scaled(placements), ...scene.scaledSize },
-      cut: async (left, top, width, height) => scene.cut(placements, left, top, width, height),
-      truth: facesAmong(placements).flatMap(({ box, shown }) => (shown > 0 ? [box] : [])),
+      ...view.size,
+      ...(!view.isWhole && { region: view.region }),
+      scaled: { data: view.finish(scaled, fitted.stored), ...fitted.turned },
+      cut: async (...[left, top, width, height]) =>
+        view.cut({ left, top, width, height }, (it) =>
+          scene.cut(placements, it.left, it.top, it.width, it.height),
+        ),
+      truth: facesAmong(placements).flatMap(({ box, shown }) => (shown > 0 ? [view.turnBox(box)] : [])),
       [Symbol.dispose]() {},
     }
   }

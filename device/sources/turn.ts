@@ -1,23 +1,39 @@
-import type { Region } from '../crop.ts'
+import type { Region, Size } from '../crop.ts'
 
-/** RGB turned clockwise by quarters of a turn, as phones ask for in the videos they write. */
+/** How a stored picture is to be seen: turned clockwise by quarters of a turn, then, if mirrored, left for right. */
+export interface Orientation {
+  readonly quarters: number
+  readonly mirrored: boolean
+}
+
+/** Whether a picture is seen as it is stored. */
+export const isUpright = ({ quarters, mirrored }: Orientation) => quarters % 4 === 0 && !mirrored
+
+/** The size once turned. */
+export function turnedSize({ width, height }: Size, { quarters }: Orientation): Size {
+  return quarters % 2 === 1 ? { width: height, height: width } : { width, height }
+}
+
+/** RGB as it is to be seen, into `out` (another array of the same length); `size` is the stored picture's. */
 export function turnRgb(
   rgb: Uint8Array,
-  { width, height }: { readonly width: number; readonly height: number },
-  quarters: number,
+  size: Size,
+  orientation: Orientation,
+  out: Uint8Array = new Uint8Array(rgb.length),
 ): Uint8Array {
-  if (quarters % 4 === 0) return rgb
-  const out = new Uint8Array(rgb.length)
-  const turnedWidth = quarters % 2 === 1 ? height : width
+  const { width, height } = size
+  const turned = turnedSize(size, orientation).width
+  const place = (x: number, y: number) => {
+    const { left, top } = turnRegion({ left: x, top: y, width: 1, height: 1 }, size, orientation)
+    return (top * turned + left) * 3
+  }
+  // Every step to the right, and every step down, goes the same way in the turned picture.
+  const start = place(0, 0)
+  const right = place(1, 0) - start
+  const down = place(0, 1) - start
   for (let y = 0, from = 0; y < height; y += 1) {
-    for (let x = 0; x < width; x += 1, from += 3) {
-      const [tx, ty] =
-        quarters === 1
-          ? [height - 1 - y, x]
-          : quarters === 2
-            ? [width - 1 - x, height - 1 - y]
-            : [y, width - 1 - x]
-      const to = (ty * turnedWidth + tx) * 3
+    let to = start + y * down
+    for (let x = 0; x < width; x += 1, from += 3, to += right) {
       out[to] = rgb[from] as number
       out[to + 1] = rgb[from + 1] as number
       out[to + 2] = rgb[from + 2] as number
@@ -26,21 +42,32 @@ export function turnRgb(
   return out
 }
 
-/** Where a region of the turned picture lies in the picture as it was stored (`stored` is its size). */
-export function untilTurned(
-  region: Region,
-  stored: { readonly width: number; readonly height: number },
-  quarters: number,
-): Region {
+/** Where a region of the stored picture lies in the turned one (`stored` is the stored picture's size). */
+export function turnRegion(region: Region, stored: Size, { quarters, mirrored }: Orientation): Region {
   const { left, top, width, height } = region
-  switch (quarters % 4) {
-    case 1:
-      return { left: top, top: stored.height - left - width, width: height, height: width }
-    case 2:
-      return { left: stored.width - left - width, top: stored.height - top - height, width, height }
-    case 3:
-      return { left: stored.width - top - height, top: left, width: height, height: width }
-    default:
-      return region
-  }
+  const right = stored.width - left - width
+  const bottom = stored.height - top - height
+  const turned = (
+    [
+      region,
+      { left: bottom, top: left, width: height, height: width },
+      { left: right, top: bottom, width, height },
+      { left: top, top: right, width: height, height: width },
+    ] as const
+  )[quarters % 4] as Region
+  if (!mirrored) return turned
+  const across = quarters % 2 === 1 ? stored.height : stored.width
+  return { ...turned, left: across - turned.left - turned.width }
+}
+
+/** Where a region of the turned picture lies in the picture as it was stored (`stored` is its size). */
+export function untilTurned(region: Region, stored: Size, orientation: Orientation): Region {
+  const turned = turnedSize(stored, orientation)
+  const { quarters, mirrored } = orientation
+  const { top, width, height } = region
+  const left = mirrored ? turned.width - region.left - width : region.left
+  return turnRegion({ left, top, width, height }, turned, {
+    quarters: (4 - (quarters % 4)) % 4,
+    mirrored: false,
+  })
 }

@@ -11,14 +11,15 @@ import {
 import { type Frame as AvFrame, FFmpegError, Log as FFmpegLog, SoftwareScaleContext } from 'node-av/lib'
 import { failure } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
-import { fitInto, type Region, type Size } from '../crop.ts'
+import type { Size } from '../crop.ts'
 import type { Frame } from '../frame.ts'
 import { Handover } from '../handover.ts'
 import { FRAMES_AHEAD_MAX } from '../limits.ts'
+import { scrub } from './address.ts'
 import { allocate, Cutter, copyRows } from './cutter.ts'
 import { Media, type VideoOptions } from './media.ts'
 import type { Source, SourceContext } from './source.ts'
-import { turnRgb, untilTurned } from './turn.ts'
+import { View, type ViewSettings, WHOLE_VIEW } from './view.ts'
 
 /** A decoded picture on its way. */
 interface Picture extends Disposable {
@@ -42,7 +43,7 @@ FFmpegLog.setLevel(AV_LOG_QUIET)
 function routeFFmpegLog(log: Log): void {
   if (!log.isLevelEnabled('debug')) return
   FFmpegLog.setLevel(AV_LOG_WARNING)
-  FFmpegLog.setCallback((_level, message) => log.debug({ ffmpeg: message.trim() }, 'FFmpeg says'), {
+  FFmpegLog.setCallback((_level, message) => log.debug({ ffmpeg: scrub(message.trim()) }, 'FFmpeg says'), {
     maxLevel: AV_LOG_WARNING,
   })
 }
@@ -67,14 +68,23 @@ export class Video implements Source {
   readonly #scaler = new SoftwareScaleContext()
   #smallMade: Small | undefined
   readonly #cutter = new Cutter()
+  readonly #settings: ViewSettings
+  #viewMade: { readonly view: View; readonly quarters: number } | undefined
   /** Scaled pictures' memory that no frame has at the moment; never more than there were frames at once. */
   readonly #slots: Uint8Array[] = []
   #media: Media | undefined
   #sequence = 0
   #working: Promise<void> = Promise.resolve()
 
-  private constructor(options: VideoOptions, context: SourceContext, media: Media, signal: AbortSignal) {
+  private constructor(
+    options: VideoOptions,
+    context: SourceContext,
+    media: Media,
+    settings: ViewSettings,
+    signal: AbortSignal,
+  ) {
     this.name = options.name
+    this.#settings = settings
     this.#options = options
     this.#context = context
     this.#media = media
@@ -87,9 +97,14 @@ export class Video implements Source {
   }
 
   /** Errors: SOURCE_NOT_FOUND, SOURCE_UNREADABLE, SOURCE_UNAVAILABLE. */
-  static async open(options: VideoOptions, context: SourceContext, signal: AbortSignal): Promise<Video> {
+  static async open(
+    options: VideoOptions,
+    context: SourceContext,
+    signal: AbortSignal,
+    settings: ViewSettings = WHOLE_VIEW,
+  ): Promise<Video> {
     routeFFmpegLog(context.log)
-    return new Video(options, context, await Media.open(options, signal), signal)
+    return new Video(options, context, await Media.open(options, signal), settings, signal)
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Frame, void> {
@@ -178,22 +193,26 @@ export class Video implements Source {
         [Symbol.dispose]: () => av.free(),
       })
     })
-    return this.#options.kind === 'file' ? media.shortfall() : undefined
+    return this.live ? undefined : media.shortfall()
   }
 
   /** Scales a picture to the detector's input. The picture belongs to the frame from here on. */
   async #frame({ av: decoded, sequence, capturedAtMs, atMs, quarters }: Picture): Promise<Frame> {
-    const stored = { width: decoded.width, height: decoded.height }
-    const size = quarters % 2 === 1 ? { width: stored.height, height: stored.width } : stored
     if (decoded.colorSpace === AVCOL_SPC_UNSPECIFIED)
-      decoded.colorSpace = stored.height >= 720 ? AVCOL_SPC_BT709 : AVCOL_SPC_BT470BG
-    const fitted = fitInto(size, this.#context.input)
-    const unturned = quarters % 2 === 1 ? { width: fitted.height, height: fitted.width } : fitted
-    const small = this.#small(unturned)
-    await this.#scale(small.av, decoded)
+      decoded.colorSpace = decoded.height >= 720 ? AVCOL_SPC_BT709 : AVCOL_SPC_BT470BG
+    const view = this.#view({ width: decoded.width, height: decoded.height }, quarters)
+    const fitted = view.scaledSize(this.#context.input)
+    const small = this.#small(fitted.stored)
+    if (view.isWhole) await this.#scale(small.av, decoded)
+    else {
+      using region = this.#cutter.crop(decoded, view.storedRegion)
+      await this.#scale(small.av, region)
+    }
     // Copied out of FFmpeg's memory, which the next frame takes: 170 KB at 320x180, 20 us. Into shared memory, so
     // that it reaches the detector's thread without a further copy, and used again once the frame is done with.
-    const rgb = copyRows(small, { left: 0, top: 0, ...unturned }, this.#slot(unturned))
+    const rgb = copyRows(small, { left: 0, top: 0, ...fitted.stored }, this.#slot(fitted.stored))
+    const data = view.finish(rgb, fitted.stored, view.isUpright ? undefined : this.#slot(fitted.stored))
+    if (data !== rgb) this.#slots.push(rgb)
     let av: AvFrame | undefined = decoded
     const cutter = this.#cutter
     const slots = this.#slots
@@ -201,20 +220,29 @@ export class Video implements Source {
       sequence,
       capturedAtMs,
       atMs,
-      ...size,
-      scaled: { data: turnRgb(rgb, unturned, quarters), ...fitted },
+      ...view.size,
+      ...(!view.isWhole && { region: view.region }),
+      scaled: { data, ...fitted.turned },
       async cut(left, top, width, height) {
-        if (!av) throw new Error('the frame has been disposed of')
-        const region: Region = untilTurned({ left, top, width, height }, stored, quarters)
-        return turnRgb(cutter.cut(av, region), region, quarters)
+        const whole = av
+        if (!whole) throw new Error('the frame has been disposed of')
+        return view.cut({ left, top, width, height }, (region) => cutter.cut(whole, region))
       },
       [Symbol.dispose]() {
         if (!av) return
         av.free()
         av = undefined
-        slots.push(rgb)
+        slots.push(data)
       },
     }
+  }
+
+  #view(stored: Size, quarters: number): View {
+    const made = this.#viewMade
+    if (made?.view.isFor(stored) && made.quarters === quarters) return made.view
+    const view = new View(this.#settings, stored, quarters)
+    this.#viewMade = { view, quarters }
+    return view
   }
 
   #slot({ width, height }: Size): Uint8Array {

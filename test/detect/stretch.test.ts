@@ -10,6 +10,7 @@ import { Photos } from '../../device/sources/photos.ts'
 import type { SourceContext } from '../../device/sources/source.ts'
 import { Testcard } from '../../device/sources/testcard.ts'
 import { Video } from '../../device/sources/video.ts'
+import { WHOLE_VIEW } from '../../device/sources/view.ts'
 import { openLog } from '../../lib/log.ts'
 import { sharedData } from '../kit/data.ts'
 import { PORTRAIT } from './pictures.ts'
@@ -34,7 +35,7 @@ t.test('every source fills an input that wants its pictures stretched, wider or 
   mkdirSync(folder)
   await sharp(PORTRAIT).resize(640, 100, { fit: 'fill' }).png().toFile(join(folder, 'wide.png'))
   await sharp(PORTRAIT).resize(100, 120, { fit: 'fill' }).png().toFile(join(folder, 'small.png'))
-  const options = { path: folder, isFolder: true, loop: false, rateMax: Infinity }
+  const options = { path: folder, isFolder: true, loop: false, rateMax: Infinity, view: WHOLE_VIEW }
   await using photos = await Photos.open(options, STRETCH, NEVER)
   for await (using frame of photos) t.same(sizeOf(frame.scaled), WHOLE, 'photos')
 })

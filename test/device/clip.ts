@@ -1,11 +1,29 @@
 import {
+  AV_CODEC_ID_H264,
+  AV_CODEC_ID_MJPEG,
   AV_CODEC_ID_MPEG4,
+  AV_CODEC_ID_RAWVIDEO,
+  AV_LOG_QUIET,
   AV_PIX_FMT_YUV420P,
+  AV_PIX_FMT_YUVJ422P,
+  AV_PIX_FMT_YUYV422,
   AV_PKT_DATA_DISPLAYMATRIX,
+  AVCOL_RANGE_JPEG,
   AVCOL_RANGE_MPEG,
   AVCOL_SPC_BT709,
+  type AVPixelFormat,
 } from 'node-av/constants'
-import { Codec, CodecContext, FFmpegError, FormatContext, Frame, Packet, Rational } from 'node-av/lib'
+import {
+  Codec,
+  CodecContext,
+  Dictionary,
+  FFmpegError,
+  FormatContext,
+  Frame,
+  Log,
+  Packet,
+  Rational,
+} from 'node-av/lib'
 
 /**
  * Writes a clip of its own making, so that tests of video need no borrowed one. Each frame: a left half of
@@ -13,7 +31,7 @@ import { Codec, CodecContext, FFmpegError, FormatContext, Frame, Packet, Rationa
  * white bar as wide as the frame's number.
  */
 export interface ClipOptions {
-  /** The name's ending chooses the format: .mkv, .mp4, .ts, .avi. */
+  /** The name's ending chooses the format: .mkv, .mp4, .ts, .avi; .m3u8 for HLS, its segments beside it. */
   readonly file: string
   readonly frames: number
   readonly width?: number
@@ -21,30 +39,49 @@ export interface ClipOptions {
   readonly framerate?: number
   /** To be shown a quarter of a turn clockwise, as phones write it. */
   readonly turned?: boolean
+  /**
+   * mpeg4, or what cameras send: h264 (without frames that refer to later ones), mjpeg, or raw (YUYV 4:2:2, as V4L2
+   * cameras give it).
+   */
+  readonly codec?: 'mpeg4' | 'h264' | 'mjpeg' | 'raw'
+  /** Of HLS: how long a segment is, seconds. */
+  readonly segmentSeconds?: number
+  /** RGB of each pixel, instead of the picture described above. */
+  readonly pixel?: (x: number, y: number, frame: number) => readonly [number, number, number]
 }
 
-/** Limited-range BT.709 for RGB 255, 0, 0. */
-const RED = [63, 102, 240] as const
+const CODECS = {
+  mpeg4: { encoder: AV_CODEC_ID_MPEG4, layout: AV_PIX_FMT_YUV420P, range: AVCOL_RANGE_MPEG },
+  h264: { encoder: AV_CODEC_ID_H264, layout: AV_PIX_FMT_YUV420P, range: AVCOL_RANGE_MPEG },
+  mjpeg: { encoder: AV_CODEC_ID_MJPEG, layout: AV_PIX_FMT_YUVJ422P, range: AVCOL_RANGE_JPEG },
+  raw: { encoder: AV_CODEC_ID_RAWVIDEO, layout: AV_PIX_FMT_YUYV422, range: AVCOL_RANGE_MPEG },
+} as const
 
 export async function writeClip(options: ClipOptions): Promise<void> {
+  Log.setLevel(AV_LOG_QUIET)
   const { file, frames, width = 640, height = 360, framerate = 25 } = options
   const format = new FormatContext()
   check(format.allocOutputContext2(null, null, file))
-  const encoder = Codec.findEncoder(AV_CODEC_ID_MPEG4)
-  if (!encoder) throw new Error('no MPEG-4 encoder')
+  const { encoder: id, layout, range } = CODECS[options.codec ?? 'mpeg4']
+  const encoder = Codec.findEncoder(id)
+  if (!encoder) throw new Error(`no encoder for ${options.codec}`)
   using codec = new CodecContext()
   codec.allocContext3(encoder)
   codec.width = width
   codec.height = height
-  codec.pixelFormat = AV_PIX_FMT_YUV420P
+  codec.pixelFormat = layout
   codec.timeBase = new Rational(1, framerate)
   codec.framerate = new Rational(framerate, 1)
   codec.bitRate = 8_000_000n
   codec.gopSize = framerate
   codec.colorSpace = AVCOL_SPC_BT709
-  codec.colorRange = AVCOL_RANGE_MPEG
+  codec.colorRange = range
   codec.qMin = 1
   codec.qMax = 3
+  if (options.codec === 'h264') {
+    codec.maxBFrames = 0
+    codec.setOption('preset', 'ultrafast')
+  }
   if (/\.(mp4|mkv)$/.test(file)) codec.setFlags(0x400000 as never) // AV_CODEC_FLAG_GLOBAL_HEADER
   check(await codec.open2(encoder, null))
   const stream = format.newStream()
@@ -59,8 +96,12 @@ export async function writeClip(options: ClipOptions): Promise<void> {
     matrix.writeInt32LE(1 << 30, 32)
     stream.codecpar.addCodedSideData(AV_PKT_DATA_DISPLAYMATRIX, matrix)
   }
-  check(await format.openOutput())
-  check(await format.writeHeader())
+  const isHls = file.endsWith('.m3u8')
+  if (!isHls) check(await format.openOutput())
+  using muxing = Dictionary.fromObject(
+    isHls ? { hls_time: String(options.segmentSeconds ?? 1), hls_list_size: '0' } : {},
+  )
+  check(await format.writeHeader(muxing))
   using packet = new Packet()
   packet.alloc()
   const drain = async () => {
@@ -76,33 +117,62 @@ export async function writeClip(options: ClipOptions): Promise<void> {
     frame.alloc()
     frame.width = width
     frame.height = height
-    frame.format = AV_PIX_FMT_YUV420P
+    frame.format = layout
     frame.colorSpace = AVCOL_SPC_BT709
-    frame.colorRange = AVCOL_RANGE_MPEG
+    frame.colorRange = range
     check(frame.getBuffer())
     frame.pts = BigInt(number)
-    draw(frame, number, width, height)
+    draw(frame, options.pixel ?? pictureOf({ width }), number, layout, range)
     check(await codec.sendFrame(frame))
     await drain()
   }
   await codec.sendFrame(null)
   await drain()
   check(await format.writeTrailer())
-  await format.closeOutput()
+  if (!isHls) await format.closeOutput()
   format.freeContext()
 }
 
-function draw(frame: Frame, number: number, width: number, height: number): void {
-  const [y, u, v] = frame.data as [Buffer, Buffer, Buffer]
-  const [strideY, strideU, strideV] = frame.linesize as [number, number, number]
-  for (let row = 0; row < height; row += 1)
-    for (let x = 0; x < width; x += 1)
-      y[row * strideY + x] = row < 16 ? (x < number ? 235 : 16) : x < width / 2 ? RED[0] : x % 2 ? 235 : 16
-  for (let row = 0; row < height / 2; row += 1)
-    for (let x = 0; x < width / 2; x += 1) {
-      const red = row >= 8 && x < width / 4
-      u[row * strideU + x] = red ? RED[1] : 128
-      v[row * strideV + x] = red ? RED[2] : 128
+type Pixel = NonNullable<ClipOptions['pixel']>
+
+function pictureOf({ width }: { readonly width: number }): Pixel {
+  return (x, y, number) => {
+    if (y < 16) return x < number ? [255, 255, 255] : [0, 0, 0]
+    if (x < width / 2) return [255, 0, 0]
+    return x % 2 ? [255, 255, 255] : [0, 0, 0]
+  }
+}
+
+/** BT.709 in limited range, or BT.601 in full range, as JPEG has it. The colour of a group of pixels that share one is its first pixel's. */
+function draw(frame: Frame, pixel: Pixel, number: number, layout: AVPixelFormat, range: number): void {
+  const { width, height } = frame
+  const full = range === AVCOL_RANGE_JPEG
+  const [scale, floor, swing] = full ? [255, 0, 255] : [219, 16, 224]
+  const [red, blue] = full ? [0.299, 0.114] : [0.2126, 0.0722]
+  const yuv = ([r, g, b]: readonly [number, number, number]) => {
+    const luma = (red * r + (1 - red - blue) * g + blue * b) / 255
+    return [
+      Math.round(floor + scale * luma),
+      Math.min(255, Math.round(128 + (swing * (b / 255 - luma)) / (2 - 2 * blue))),
+      Math.min(255, Math.round(128 + (swing * (r / 255 - luma)) / (2 - 2 * red))),
+    ] as const
+  }
+  const [first, u, v] = frame.data as [Buffer, Buffer, Buffer]
+  const [stride, strideU, strideV] = frame.linesize as [number, number, number]
+  const packed = layout === AV_PIX_FMT_YUYV422
+  const rows = layout === AV_PIX_FMT_YUV420P ? 2 : 1
+  for (let y = 0; y < height; y += 1)
+    for (let x = 0; x < width; x += 1) {
+      const [luma, cb, cr] = yuv(pixel(x, y, number))
+      first[y * stride + (packed ? 2 * x : x)] = luma
+      if (x % 2 === 1 || y % rows !== 0) continue
+      if (packed) {
+        first[y * stride + 2 * x + 1] = cb
+        first[y * stride + 2 * x + 3] = cr
+      } else {
+        u[(y / rows) * strideU + x / 2] = cb
+        v[(y / rows) * strideV + x / 2] = cr
+      }
     }
 }
 

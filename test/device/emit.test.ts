@@ -62,7 +62,7 @@ async function run(
       model: 'script',
       runtime: 'none',
       scoreMin: SCORE_MIN,
-      input: SIZE,
+      input: { ...SIZE, fit: 'letterbox' },
       async detect() {
         const { faces = [] } = script[at] ?? {}
         at += 1

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { crc32, deflateSync } from 'node:zlib'
 import sharp from 'sharp'
 import t from 'tap'
 import { deviceSchema } from '../../device/config.ts'
@@ -9,6 +10,24 @@ import { openLog } from '../../lib/log.ts'
 
 const picture = (width: number, height: number, background: string) =>
   sharp({ create: { width, height, channels: 3, background } })
+
+/** The beginning of a PNG that would be 900 million pixels. */
+async function writeFile30k(file: string): Promise<void> {
+  const chunk = (type: string, data: Buffer) => {
+    const body = Buffer.concat([Buffer.from(type, 'latin1'), data])
+    const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)]
+    length.writeUInt32BE(data.length)
+    sum.writeUInt32BE(crc32(body))
+    return Buffer.concat([length, body, sum])
+  }
+  const header = Buffer.alloc(13)
+  header.writeUInt32BE(30_000, 0)
+  header.writeUInt32BE(30_000, 4)
+  header.set([8, 2, 0, 0, 0], 8)
+  const signature = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')
+  const parts = [signature, chunk('IHDR', header), chunk('IDAT', deflateSync(Buffer.alloc(1000)))]
+  writeFileSync(file, Buffer.concat([...parts, chunk('IEND', Buffer.alloc(0))]))
+}
 
 /** What a folder gives: the sizes of its frames, and how many files could not be read. */
 async function read(source: string, more: Record<string, unknown> = {}, frames = Infinity) {
@@ -83,5 +102,12 @@ t.test('what cannot be read at all is an error that names it', async (t) => {
   await t.rejects(read(join(dir, 'empty')), { code: 'SOURCE_UNREADABLE', message: /is empty/ })
   await t.rejects(read(join(dir, 'texts')), { code: 'SOURCE_UNREADABLE', message: /no picture/ })
   await t.rejects(read(join(dir, 'nothing')), { code: 'SOURCE_UNREADABLE', message: /is empty/ })
+  await writeFile30k(join(dir, 'vast.png'))
+  await t.rejects(read(join(dir, 'vast.png')), {
+    code: 'SOURCE_UNREADABLE',
+    message: /vast\.png has 30000 x 30000 pixels; 64 million are the limit\. Make it smaller/,
+  })
+  await picture(40, 30, 'blue').png().toFile(join(dir, 'z.png'))
+  t.match(await read(dir), { sizes: ['40x30'] }, 'in a folder it is passed over')
   await t.rejects(read(join(dir, 'texts', 'a.txt')), { code: 'SOURCE_UNREADABLE', message: /no video/ })
 })

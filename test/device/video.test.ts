@@ -3,68 +3,16 @@ import { createServer } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { type CameraConfig, deviceSchema } from '../../device/config.ts'
 import type { Frame } from '../../device/frame.ts'
-import { openSource } from '../../device/sources/open.ts'
-import type { Source } from '../../device/sources/source.ts'
-import { loadConfig } from '../../lib/config.ts'
-import { openLog } from '../../lib/log.ts'
 import { sharedData } from '../kit/data.ts'
+import { seeded } from '../kit/wait.ts'
 import { writeClip } from './clip.ts'
+import { camera, play } from './playing.ts'
 
 const folder = t.testdir()
 const clip = join(folder, 'clip.mkv')
 const FRAMES = 60
 t.before(() => writeClip({ file: clip, frames: FRAMES }))
-
-interface Seen {
-  frames: number
-  sequences: number[]
-  readonly skipped: Record<string, number>
-  readonly damaged: Record<string, number>
-  fault: (Error & { code?: string }) | undefined
-}
-
-function camera(source: string, more: Record<string, unknown> = {}): CameraConfig {
-  return loadConfig(deviceSchema, {
-    overrides: { cameras: [{ name: 'c', source, pace: 'asfast', ...more }] },
-  }).cameras[0] as CameraConfig
-}
-
-function watch(): { seen: Seen; context: Parameters<typeof openSource>[1] } {
-  const seen: Seen = { frames: 0, sequences: [], skipped: {}, damaged: {}, fault: undefined }
-  const events = {
-    skipped(reason: string, frames: number) {
-      seen.skipped[reason] = (seen.skipped[reason] ?? 0) + frames
-    },
-    damaged(what: string) {
-      seen.damaged[what] = (seen.damaged[what] ?? 0) + 1
-    },
-  }
-  return { seen, context: { input: { width: 320, height: 320 }, events, log: openLog('test', 'silent') } }
-}
-
-/** Plays a source to its end, or until `look` says that it has seen enough. */
-async function play(
-  config: CameraConfig,
-  look: (frame: Frame, source: Source) => unknown = () => {},
-  signal = new AbortController().signal,
-): Promise<Seen> {
-  const { seen, context } = watch()
-  try {
-    await using source = await openSource(config, context, signal)
-    for await (const frame of source) {
-      seen.frames += 1
-      seen.sequences.push(frame.sequence)
-      const enough = await look(frame, source)
-      frame[Symbol.dispose]()
-      if (enough === true) break
-    }
-  } catch (error) {
-    seen.fault = error as Error
-  }
-  return seen
-}
 
 const near = (t: Test, actual: Uint8Array, expected: readonly number[], message: string) =>
   t.ok(
@@ -250,6 +198,49 @@ t.test('what is not there is an error that says what to do', async (t) => {
   })
   t.match((await play(camera('/dev/video99'))).fault, {
     code: 'SOURCE_UNAVAILABLE',
-    message: /plugged in/,
+    message: /video99 is no camera, or not there.*(There are: \/dev\/video\d|no \/dev\/video\* at all)/,
   })
+})
+
+t.test('a video with errors in it is played as far as it goes, and what is lost is counted', async (t) => {
+  for (const ending of ['mkv', 'avi', 'ts']) {
+    const file = join(folder, `garbled.${ending}`)
+    await writeClip({ file, frames: FRAMES })
+    const bytes = readFileSync(file)
+    const random = seeded(9)
+    for (let i = 0; i < 60; i += 1)
+      bytes[Math.floor(bytes.length * (0.2 + 0.6 * random()))] = Math.floor(random() * 256)
+    writeFileSync(file, bytes)
+    const seen = await play(camera(file))
+    t.ok(seen.frames > FRAMES / 10, `${ending}: ${seen.frames} frames`)
+    if (seen.fault) t.match(seen.fault, { code: 'SOURCE_UNREADABLE', message: /garbled/ })
+  }
+  const noise = join(folder, 'noise.mp4')
+  const random = seeded(3)
+  writeFileSync(noise, Buffer.from(Array.from({ length: 20_000 }, () => Math.floor(random() * 256))))
+  t.match((await play(camera(noise))).fault, { code: 'SOURCE_UNREADABLE', message: /noise\.mp4/ })
+})
+
+t.test('a video of 144 million pixels is refused before it is decoded', async (t) => {
+  const file = join(folder, 'vast.y4m')
+  writeFileSync(file, `YUV4MPEG2 W12000 H12000 F25:1 Ip A1:1 C420jpeg\nFRAME\n${'x'.repeat(1000)}`)
+  t.match((await play(camera(file))).fault, {
+    code: 'SOURCE_UNREADABLE',
+    message: /vast\.y4m has pictures of 12000 x 12000 pixels; 64 million are the limit\. Make it smaller/,
+  })
+})
+
+t.test('a recording that its server cuts off says so, and is not played again and again', async (t) => {
+  const whole = join(folder, 'served.avi')
+  await writeClip({ file: whole, frames: FRAMES })
+  const bytes = readFileSync(whole).subarray(0, -Math.floor(readFileSync(whole).length * 0.4))
+  const server = createServer((_request, response) => {
+    response.writeHead(200, { 'content-length': bytes.length }).end(bytes)
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await new Promise((resolve) => server.once('listening', resolve))
+  const { port } = server.address() as AddressInfo
+  const seen = await play(camera(`http://127.0.0.1:${port}/served.avi`))
+  t.match(seen.fault, { code: 'SOURCE_UNREADABLE', message: /cut off/ })
+  t.ok(seen.frames > FRAMES * 0.2, `${seen.frames} frames`)
 })
