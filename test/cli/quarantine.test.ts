@@ -140,7 +140,7 @@ for (const runs of [true, false])
         lines[0],
         /^1 {2}\d{4}-\d\d-\d\dT[\d:.]+Z +\d+(\.\d)? K?B {2}sightline\/v1\/home\/pi\/door\/crop {2}wrong topic: by/,
       )
-      t.match(lines[2], /^3 .* {2}a\/\ufffd\[2J {2}wrong topic/, 'nothing from the wire drives the terminal')
+      t.match(lines[2], /^3 .* {2}a\/\\u001b\[2J {2}wrong topic/, 'nothing from the wire drives the terminal')
       t.match(lines[3], '... and 3 more (--max)')
       const out = join(folder, 'payload.jpg')
       await show(folder, 3, out, true, quiet)
@@ -161,7 +161,7 @@ for (const runs of [true, false])
       t.match(text, /^2 {2}known already /m)
       t.match(
         text,
-        /^3 {2}back in quarantine {2}a\/\ufffd\[2J {2}wrong topic: the metadata says home\/pi\/door$/m,
+        /^3 {2}back in quarantine {2}a\/\\u001b\[2J {2}wrong topic: the metadata says home\/pi\/door$/m,
       )
       t.match(text, /^4 {2}stays {2}b {2}not a JPEG/m)
       t.match(text, /^5 {2}stays {2}c {2}only its beginning was kept$/m)

@@ -50,7 +50,7 @@ t.test('the same for programs, and nothing from the wire reaches the terminal as
   t.match(queues[0], { name: 'bridge/cloud', bytes: 60_000, books: { pending: 3, dropped: { expired: 1 } } })
   for (const { books } of queues) t.equal(missing(books), 0)
   const list = await sightline(t, ['queue', 'ls', folder, 'quarantine'])
-  t.match(list.stdout, /1 B {2}a\/\ufffd\[2J {2}not a JPEG {2}the first bytes/)
+  t.match(list.stdout, /1 B {2}a\/\\u001b\[2J {2}not a JPEG {2}the first bytes/)
 })
 
 t.test('what cannot be shown says why', async (t) => {
