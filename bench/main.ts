@@ -22,6 +22,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { runCrossings } = await import('./crossings.ts')
     await runCrossings(100)
   },
+  classic: async () => {
+    const { benchClassic, printClassic } = await import('./classic.ts')
+    printClassic(await benchClassic())
+  },
   leak: async () => {
     const { benchLeak, printLeak } = await import('./leak.ts')
     printLeak(await benchLeak({ minutes: Number(values.minutes), openings: Number(values.openings) }))
