@@ -11,6 +11,31 @@ import { sharedData } from './kit/data.ts'
  * turn it on. `npm test -- test/broker/*.test.ts` runs some of them.
  */
 
+/**
+ * Files that start programs again and again, or wait for clocks. `npm test` leaves them to those who change what they
+ * are about, and to CI.
+ */
+const LONG = [
+  'test/broker/downlink.test.ts',
+  'test/cli/bad-input.test.ts',
+  'test/cli/detect.test.ts',
+  'test/cli/doctor.test.ts',
+  'test/cli/help.test.ts',
+  'test/cli/launcher.test.ts',
+  'test/cli/models.test.ts',
+  'test/device/home-assistant.test.ts',
+  'test/device/leak.test.ts',
+  'test/device/motion.test.ts',
+  'test/device/preview.test.ts',
+  'test/device/preview-served.test.ts',
+  'test/device/remote-rights.test.ts',
+  'test/device/rtsp.test.ts',
+  'test/device/streams.test.ts',
+  'test/e2e/tls.test.ts',
+  'test/subscriber/gallery-page.test.ts',
+]
+const LONG_VARIABLE = 'SIGHTLINE_TEST_LONG'
+
 /** What some tests need besides npm, and the variable that says where it is. */
 const EXTRAS = [
   {
@@ -76,8 +101,13 @@ async function tap(...args: string[]): Promise<{ code: number; text: string }> {
   return { code: code ?? 1, text: stripVTControlCharacters(text) }
 }
 
+const named = process.argv.slice(2)
 const files =
-  process.argv.length > 2 ? process.argv.slice(2) : globSync('test/**/*.test.ts', { cwd: ROOT }).sort()
+  named.length > 0
+    ? named
+    : globSync('test/**/*.test.ts', { cwd: ROOT })
+        .filter((file) => isSet(LONG_VARIABLE) || !LONG.includes(file))
+        .sort()
 // tap makes its test class once, for the plugins that .taprc names.
 if (!existsSync(`${ROOT}.tap/plugins`) || !existsSync(`${ROOT}node_modules/@tapjs/test-built`))
   await tap('build')
@@ -85,11 +115,16 @@ const started = performance.now()
 const { code, text } = await tap('--reporter=base', ...files)
 const seconds = (performance.now() - started) / 1000
 
+const isShortened = named.length === 0 && !isSet(LONG_VARIABLE)
 const left = EXTRAS.filter(({ variable, on }) => !on(variable))
 if (left.length > 0) {
   process.stdout.write('\nLeft out, for want of:\n')
   for (const { name, variable, how } of left) process.stdout.write(`  ${name}: set ${variable} to ${how}\n`)
 }
+if (isShortened)
+  process.stdout.write(
+    `\nLeft out, because they take minutes: ${LONG.length} files. All of them: ${LONG_VARIABLE}=1 npm test\n`,
+  )
 const totals = /^# \{ total: .*\}$/m.exec(text)?.[0] ?? ''
 const count = (name: string) => Number(new RegExp(`${name}: (\\d+)`).exec(totals)?.[1] ?? 0)
 // A file that did not even start has no failed assertion.
