@@ -3,6 +3,7 @@ import { certs } from './commands/certs.ts'
 import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
+import { deploy } from './commands/deploy.ts'
 import { doctor } from './commands/doctor.ts'
 import { forget } from './commands/forget.ts'
 import { link } from './commands/link.ts'
@@ -26,6 +27,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   link,
   users,
   certs,
+  deploy,
 }
 
 function usage(): string {
