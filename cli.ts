@@ -5,6 +5,7 @@ import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
 import { doctor } from './commands/doctor.ts'
 import { forget } from './commands/forget.ts'
+import { healthcheck } from './commands/healthcheck.ts'
 import { link } from './commands/link.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
 import { quarantine } from './commands/quarantine.ts'
@@ -20,6 +21,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   subscriber,
   config,
   doctor,
+  healthcheck,
   queue,
   quarantine,
   forget,
