@@ -57,7 +57,7 @@ RUN mkdir -p /made/onnxruntime-node /made/onnxruntime-common && \
 FROM ${DEVICE} AS device
 
 FROM nvcr.io/nvidia/l4t-jetpack:${L4T_JETPACK}
-COPY --from=device /usr/local/bin/node /usr/local/bin/node
+COPY --from=device /usr/local/bin/node /usr/local/bin/sightline /usr/local/bin/
 ENV NODE_ENV=production \
     UV_THREADPOOL_SIZE=16 \
     MALLOC_ARENA_MAX=2 \
@@ -76,7 +76,7 @@ USER 1000:1000
 STOPSIGNAL SIGTERM
 VOLUME /var/lib/sightline
 HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 \
-  CMD ["node", "/opt/sightline/cli.js", "healthcheck", "device", "--config", "/etc/sightline/device.yaml"]
+  CMD ["sightline", "healthcheck", "device", "--config", "/etc/sightline/device.yaml"]
 ENTRYPOINT ["node", "--max-semi-space-size=2", "--initial-old-space-size=96", "/opt/sightline/cli.js"]
 CMD ["device", "--config", "/etc/sightline/device.yaml"]
 ARG VERSION=0.1.0

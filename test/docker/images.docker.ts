@@ -42,7 +42,7 @@ for (const [name, { bytesMax, without }] of Object.entries(IMAGES)) {
     t.equal(Config.StopSignal, 'SIGTERM')
     t.match(
       Config.Healthcheck.Test.join(' '),
-      `cli.js healthcheck ${name} --config /etc/sightline/${name}.yaml`,
+      `sightline healthcheck ${name} --config /etc/sightline/${name}.yaml`,
     )
     t.match(Config.Labels, {
       'org.opencontainers.image.title': /^Sightline /,
