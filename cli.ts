@@ -6,6 +6,7 @@ import { demo } from './commands/demo.ts'
 import { deploy } from './commands/deploy.ts'
 import { doctor } from './commands/doctor.ts'
 import { forget } from './commands/forget.ts'
+import { healthcheck } from './commands/healthcheck.ts'
 import { link } from './commands/link.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
 import { quarantine } from './commands/quarantine.ts'
@@ -21,6 +22,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   subscriber,
   config,
   doctor,
+  healthcheck,
   queue,
   quarantine,
   forget,
