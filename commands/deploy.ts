@@ -2,6 +2,8 @@ import { parseArgs } from 'node:util'
 import { failure } from '../lib/errors.ts'
 import { type Command, parse } from './command.ts'
 
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const
+
 const SET_UP = ['edge', 'cloud', 'demo'] as const
 
 const WHERE = ['host', 'name', 'identity', 'known-hosts']
@@ -139,13 +141,7 @@ docs/deploy.md says more.
     const name = (fallback: string) => asked.checkName(values.name ?? fallback)
     /** What stays to be named where several things can be deployed. */
     const named = async () => (values.name === undefined ? run.onlyOne(where) : asked.checkName(values.name))
-    const interrupt = new AbortController()
-    for (const signal of ['SIGINT', 'SIGTERM'] as const)
-      process.once(signal, () =>
-        interrupt.abort(
-          failure('INTERRUPTED', 'Interrupted. Run the same again: it goes on from where it was.'),
-        ),
-      )
+    using interrupt = new Interrupt()
     const say = (line: string) => void process.stdout.write(`${line}\n`)
     const how = {
       ...where,
@@ -210,4 +206,25 @@ docs/deploy.md says more.
         return 0
     }
   },
+}
+
+/** Ctrl-C, once; the second one ends the program as ever. */
+class Interrupt implements Disposable {
+  readonly #controller = new AbortController()
+  readonly #abort = () =>
+    this.#controller.abort(
+      failure('INTERRUPTED', 'Interrupted. Run the same again: it goes on from where it was.'),
+    )
+
+  constructor() {
+    for (const name of SIGNALS) process.once(name, this.#abort)
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  [Symbol.dispose](): void {
+    for (const name of SIGNALS) process.off(name, this.#abort)
+  }
 }

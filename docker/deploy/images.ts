@@ -38,6 +38,8 @@ interface Target {
   readonly dockerfile: string
   /** Of the image, without `sightline-`. */
   readonly name: string
+  /** What it is built upon; the Dockerfile's argument DEVICE names it. */
+  readonly from?: Target
 }
 
 function targetsOf(kind: Kind, gpu: boolean, architecture: 'amd64' | 'arm64'): Target[] {
@@ -46,9 +48,11 @@ function targetsOf(kind: Kind, gpu: boolean, architecture: 'amd64' | 'arm64'): T
     if (program !== 'device' || !gpu) return { program, stage: program, dockerfile, name: program }
     return architecture === 'amd64'
       ? { program, stage: 'device-cuda', dockerfile, name: 'device-cuda' }
-      : { program, dockerfile: 'docker/jetson.Dockerfile', name: 'device-jetson' }
+      : { program, dockerfile: 'docker/jetson.Dockerfile', name: 'device-jetson', from: DEVICE }
   })
 }
+
+const DEVICE: Target = { program: 'device', stage: 'device', dockerfile: 'docker/Dockerfile', name: 'device' }
 
 /** What can be said about the source without the engine. Errors: IMAGE_NOT_FOUND, IMAGE_UNUSABLE, PAYLOAD_TOO_LARGE */
 export async function checkSource(source: ImageSource): Promise<SavedImage[] | undefined> {
@@ -109,25 +113,24 @@ async function build(
 ): Promise<References> {
   const { version } = JSON.parse(readFileSync(`${ROOT}/package.json`, 'utf8')) as { version: string }
   const references: References = {}
-  for (const target of targets) {
+  const ensure = async (target: Target): Promise<string> => {
+    const base = target.from && (await ensure(target.from))
+    const all = { VERSION: version, ...(base === undefined ? {} : { DEVICE: base }), ...args }
     const context = readContext(ROOT, target.dockerfile)
-    const source = hashOf(context, [target.stage ?? '', target.dockerfile, JSON.stringify(args)])
+    const source = hashOf(context, [target.stage ?? '', target.dockerfile, JSON.stringify(all)])
     const reference = `sightline-${target.name}:${version}`
-    references[target.program] = reference
     const there = await engine.do(`looking for ${reference}`, () =>
       orNone(engine.docker.getImage(reference).inspect()),
     )
     if (there?.Config.Labels?.[SOURCE] === source) {
       say(`image ${reference} is there, built from these files`)
-      continue
+      return reference
     }
     say(`building ${reference} from ${context.files.length} files (${megabytes(context.bytes)})`)
-    await buildOne(
-      engine,
-      { target, context, reference, source, args: { VERSION: version, ...args }, network },
-      say,
-    )
+    await buildOne(engine, { target, context, reference, source, args: all, network }, say)
+    return reference
   }
+  for (const target of targets) references[target.program] = await ensure(target)
   return references
 }
 
@@ -171,7 +174,7 @@ async function buildOne(
     if (error.code !== 'ENGINE_REFUSED') throw error
     throw failure(
       'BUILD_FAILED',
-      `${it.reference} could not be built: ${error.message?.replace(/^The Docker engine refused while [^:]*: /, '')}\nIts last lines:\n${lines.map((line) => `  ${line}`).join('\n')}`,
+      `${it.reference} could not be built: ${error.message?.replace(`The Docker engine refused while ${doing}: `, '')}\nIts last lines:\n${lines.map((line) => `  ${line}`).join('\n')}`,
       error,
     )
   })

@@ -19,6 +19,11 @@ const joinSchema = z.strictObject({
 
 /** Errors: CONFIG_NOT_FOUND, CONFIG_SYNTAX, CONFIG_INVALID */
 export function readJoin(file: string): Uplink {
+  if (!existsSync(file))
+    throw failure(
+      'CONFIG_NOT_FOUND',
+      `There is no file ${file} (--join). "sightline deploy cloud" writes one, and "sightline deploy join" writes it again.`,
+    )
   const { version: _, ...uplink } = loadConfig(joinSchema, { file })
   checkAuthority(uplink.ca, file)
   return uplink

@@ -1,10 +1,8 @@
-import { once } from 'node:events'
 import { closeSync, createReadStream, openSync, readSync } from 'node:fs'
-import { buffer } from 'node:stream/consumers'
 import { createGunzip } from 'node:zlib'
-import { extract } from 'tar-stream'
 import { failure } from '../../lib/errors.ts'
 import { MANIFEST_BYTES_MAX } from './limits.ts'
+import { untar } from './untar.ts'
 
 /** What is in a tarball of `docker save`, looked at before it is sent. */
 
@@ -16,32 +14,16 @@ export interface SavedImage {
 
 /** Errors: IMAGE_UNUSABLE, IMAGE_NOT_FOUND */
 export async function readSavedImages(file: string): Promise<SavedImage[]> {
-  const texts = new Map<string, Buffer>()
+  let texts: Map<string, Buffer>
   try {
-    const tar = extract()
-    tar.on('entry', (header, content, next) => {
-      const small = header.type === 'file' && (header.size ?? 0) <= MANIFEST_BYTES_MAX
-      // manifest.json is at the end, and the configurations that it names are anywhere, under a name that is a hash.
-      if (
-        small &&
-        (header.name === 'manifest.json' || /^(blobs\/sha256\/)?[0-9a-f]{64}(\.json)?$/.test(header.name))
-      )
-        buffer(content).then((whole) => {
-          texts.set(header.name, whole)
-          next()
-        }, next)
-      else {
-        content.on('end', () => next())
-        content.resume()
-      }
-    })
+    const zipped = isGzip(file)
     const stream = createReadStream(file)
-    stream.on('error', (error) => tar.destroy(error))
-    if (isGzip(file)) {
-      const unzip = createGunzip().on('error', (error) => tar.destroy(error))
-      stream.pipe(unzip).pipe(tar)
-    } else stream.pipe(tar)
-    await once(tar, 'finish')
+    const isJson = /^(manifest\.json|(blobs\/sha256\/)?[0-9a-f]{64}(\.json)?)$/
+    // manifest.json is at the end, and the configurations that it names are anywhere, under a name that is a hash.
+    texts = await untar(
+      zipped ? stream.pipe(createGunzip()) : stream,
+      ({ name, size = 0 }) => size <= MANIFEST_BYTES_MAX && isJson.test(name),
+    )
   } catch (error) {
     throw failure(
       (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'IMAGE_NOT_FOUND' : 'IMAGE_UNUSABLE',

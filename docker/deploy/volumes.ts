@@ -1,10 +1,9 @@
-import { once } from 'node:events'
 import type { Readable } from 'node:stream'
-import { buffer } from 'node:stream/consumers'
-import { extract, pack } from 'tar-stream'
+import { pack } from 'tar-stream'
 import { OWNER } from './compose.ts'
 import { type Engine, orNone } from './engine.ts'
 import { DEPLOYMENT, HELPER, KIND, type Kind, ROLE } from './names.ts'
+import { untar } from './untar.ts'
 
 /**
  * Volumes are written and read through a container that has them and is never started. Files come as a tar archive, with
@@ -129,22 +128,11 @@ function archive(entries: readonly Entry[]): NodeJS.ReadableStream {
 
 /** Files of an archive, without the folder they are in. Rejects where they are more than so much. */
 async function unpack(stream: Readable, bytesMax: number): Promise<Record<string, Buffer>> {
-  const files: Record<string, Buffer> = {}
-  const tar = extract()
   let bytes = 0
-  tar.on('entry', (header, content, next) => {
-    bytes += header.size ?? 0
-    if (bytes > bytesMax) {
-      next(new Error(`more than ${bytesMax} bytes`))
-      return
-    }
-    buffer(content).then((whole) => {
-      if (header.type === 'file') files[header.name.replace(/^[^/]*\//, '')] = whole
-      next()
-    }, next)
+  const files = await untar(stream, ({ size = 0 }) => {
+    bytes += size
+    if (bytes > bytesMax) throw new RangeError(`the volume holds more than ${bytesMax} bytes`)
+    return true
   })
-  stream.on('error', (error) => tar.destroy(error))
-  stream.pipe(tar)
-  await once(tar, 'finish')
-  return files
+  return Object.fromEntries([...files].map(([name, content]) => [name.replace(/^[^/]*\//, ''), content]))
 }

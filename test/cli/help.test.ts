@@ -36,10 +36,37 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
     '--json',
   ],
   certs: ['--name', '--host', '--days'],
+  deploy: [
+    '--host',
+    '--name',
+    '--identity',
+    '--known-hosts',
+    '--config',
+    '--join',
+    '--cloud',
+    '--ca',
+    '--user-file',
+    '--camera',
+    '--mount',
+    '--gpu',
+    '--address',
+    '--mqtt-port',
+    '--gallery-port',
+    '--s3-credentials',
+    '--images',
+    '--tag',
+    '--build-arg',
+    '--build-network',
+    '--wait',
+    '--out',
+    '--follow',
+    '--tail',
+    '--purge',
+  ],
 }
 
 /** They take no value. */
-const SWITCHES = ['--loop', '--json', '--all', '--dry-run', '--yes']
+const SWITCHES = ['--loop', '--json', '--all', '--dry-run', '--yes', '--gpu', '--follow', '--purge']
 
 function checkWidth(t: { ok(value: boolean, message: string): void }, text: string): void {
   for (const line of text.split('\n'))
