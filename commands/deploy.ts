@@ -26,9 +26,9 @@ const TAKES: Readonly<Record<string, readonly string[]>> = {
 
 export const deploy: Command = {
   summary: 'sets up containers on a Docker engine, here or over SSH',
-  help: `Sets up containers on a Docker engine, on this machine or over SSH: looks whether
+  help: `Sets up containers on a Docker engine, here or over SSH: looks whether
 all is there that it takes, makes images, network, volumes and containers, and
-waits until all is well. Run again it changes nothing but what is to be changed.
+waits until all is well. Run again, it changes nothing but what has changed.
 
 Usage: sightline deploy edge --host ssh://me@jetson --join FILE
        sightline deploy cloud --host ssh://me@server --address NAME
@@ -38,7 +38,7 @@ Usage: sightline deploy edge --host ssh://me@jetson --join FILE
 edge     a capture agent and its broker, which hands on to a cloud
 cloud    a broker and a subscriber with bucket and gallery; writes a join file
 demo     all four on one machine
-status   what runs where, and how it is; exit status 1 where something is not well
+status   what runs where, and how it is; exit status 1: something is not well
 logs     of all, or of one part: logs broker -f
 upgrade  other images; what does not become well is rolled back
 down     removes the containers and keeps what waits in queues
@@ -46,15 +46,15 @@ join     writes the join file of a cloud again
 login    who may look at the gallery
 
 Options:
-  --host HOST           unix:///var/run/docker.sock (default, or DOCKER_HOST), or
-                        ssh://user@machine[:port], logged in to with a key
+  --host HOST           unix:///var/run/docker.sock (default, or DOCKER_HOST),
+                        or ssh://user@machine[:port], logged in to with a key
   --name NAME           of the deployment (default: edge, cloud or demo)
   --identity FILE       private key for SSH (default: the agent's, and ~/.ssh)
   --known-hosts FILE    the machine's key is in there (default: as for ssh)
-  --config FILE         settings of a program, as in conf/; once for each. Files
-                        that they name are taken along
+  --config FILE         settings of a program, as in conf/; once for each.
+                        Files that they name are taken along
   --join FILE           edge: the cloud, as its join file has it
-  --cloud URL           edge: another cloud, mqtts://HOST:8883, together with
+  --cloud URL           edge: another cloud, mqtts://HOST:8883, with
   --ca FILE             its authority's certificate, and
   --user-file FILE      user name and password, a line each
   --camera SOURCE       edge, demo: /dev/video0, rtsp://... or testcard
@@ -64,7 +64,7 @@ Options:
   --mqtt-port N         cloud: for edges (default: 8883)
   --gallery-port N      cloud, demo: for browsers (default: 8080)
   --s3-credentials FILE cloud, demo: an AWS shared credentials file
-  --images FILE         images from "docker save"; otherwise they are built there
+  --images FILE         images from "docker save" (default: they are built)
   --tag REFERENCE       images by name: registry/sightline-{program}:1.0
   --build-arg NAME=X    for the build of images
   --build-network MODE  network of the build: host, say
@@ -72,7 +72,8 @@ Options:
   --out FILE            the join file (default: NAME.join.yaml)
   --follow, -f          logs: go on
   --tail N              logs: of the last lines (default: 100)
-  --purge               down: delete queues, bucket and passwords too; say it twice
+  --purge               down: delete queues, bucket and passwords too; to be
+                        said twice
   --help                this text
 
 docs/deploy.md says more.

@@ -16,6 +16,7 @@ import {
   networkName,
   previousName,
   ROLE,
+  SOURCE,
 } from './names.ts'
 import type { Say } from './say.ts'
 import { CONFIG_FOLDER } from './settings.ts'
@@ -68,6 +69,7 @@ export async function apply(options: ApplyOptions): Promise<Outcome[]> {
     }
   }
   await removeStrays(options)
+  await removeReplacedImages(engine)
   return outcomes
 }
 
@@ -77,7 +79,7 @@ export async function settle(engine: Engine, deployment: string, say: Say): Prom
   const containers = await containersOf(engine, deployment)
   for (const { Id, Labels } of containers)
     if (Labels[ROLE] === HELPER)
-      await engine.do('clearing up', () => orNone(docker.getContainer(Id).remove({ force: true })))
+      await engine.do('clearing up', () => orNone(docker.getContainer(Id).remove({ force: true, v: true })))
   for (const { Id, Names } of containers) {
     const name = nameOf(Names)
     if (!name.endsWith('.previous')) continue
@@ -124,7 +126,11 @@ async function applyPart(
   const old = await engine.do(`looking at ${name}`, () => orNone(docker.getContainer(name).inspect()))
   const current = docker.getContainer(name)
   if (old?.Config.Labels[CONFIG] === configHash && old.Image === image.id) {
-    if (old.State.Running) return 'unchanged'
+    if (old.State.Running) {
+      const health = await healthOf(engine, current)
+      if (!health.ok) say(`${name}: as it should be, but not well: ${health.said}`)
+      return 'unchanged'
+    }
     say(`${name}: starting it again`)
     await engine.do(`starting ${name}`, () => startIfStopped(current))
     await becomeHealthy(options, current, name)
@@ -139,7 +145,7 @@ async function applyPart(
       docker.createContainer({
         ...wanted,
         name,
-        Image: image.id,
+        Image: image.reference,
         Labels: {
           ...labelsOf(deployment, role),
           [CONFIG]: configHash,
@@ -311,6 +317,12 @@ async function removeStrays({ engine, deployment }: ApplyOptions): Promise<void>
     deployment.name,
     ({ Name }) => isConfig(deployment.name, Name) && !used.has(Name),
   )
+}
+
+/** Images that were built by deploy, and whose name a newer one has taken. */
+async function removeReplacedImages(engine: Engine): Promise<void> {
+  const filters = { dangling: ['true'], label: [SOURCE] }
+  await engine.do('removing images that were replaced', () => engine.docker.pruneImages({ filters }))
 }
 
 async function removeVolumes(

@@ -8,6 +8,9 @@ import { type Engine, orNone } from './engine.ts'
 import { HEALTH_INTERVAL_MS, RESTARTS_MAX } from './limits.ts'
 import type { Say } from './say.ts'
 
+/** A program that has just been started does not answer yet, which is no news, ms. */
+const QUIET_MS = 5000
+
 /** How a container is. */
 export interface Health {
   readonly ok: boolean
@@ -28,14 +31,15 @@ export async function untilHealthy(
   { name, msMax, signal }: { readonly name: string; readonly msMax: number; readonly signal: AbortSignal },
   say: Say,
 ): Promise<string | undefined> {
-  const endMs = Date.now() + msMax
+  const startMs = Date.now()
+  const endMs = startMs + msMax
   let last = ''
   for (;;) {
     const health = await healthOf(engine, container)
     if (health.ok) return undefined
     if (health.hopeless) return health.said
     if (Date.now() > endMs) return `${health.said} (for ${Math.round(msMax / 1000)} s)`
-    if (health.said !== last) {
+    if (health.said !== last && Date.now() - startMs > QUIET_MS) {
       last = health.said
       say(`  ${name}: ${last}`)
     }

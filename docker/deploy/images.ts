@@ -118,7 +118,7 @@ async function build(
     const all = { VERSION: version, ...(base === undefined ? {} : { DEVICE: base }), ...args }
     const context = readContext(ROOT, target.dockerfile)
     const source = hashOf(context, [target.stage ?? '', target.dockerfile, JSON.stringify(all)])
-    const reference = `sightline-${target.name}:${version}`
+    const reference = `sightline-${target.name}:${all.VERSION}`
     const there = await engine.do(`looking for ${reference}`, () =>
       orNone(engine.docker.getImage(reference).inspect()),
     )
@@ -163,12 +163,16 @@ async function buildOne(
       },
     ),
   )
+  let step = ''
   await follow(engine, doing, stream, (event) => {
     for (const line of (event.stream ?? event.status ?? '').split('\n')) {
       if (line.trim() === '') continue
       lines.push(line)
       if (lines.length > BUILD_LINES_SHOWN) lines.shift()
-      if (/^Step \d+\/\d+/.test(line)) say(`  ${it.target.name}: ${shortened(line)}`)
+      if (/^Step \d+\/\d+/.test(line)) step = line
+      // Of 76 steps most are a moment's work or were done before.
+      else if (/^ ---> Running in/.test(line) && / : RUN /.test(step))
+        say(`  ${it.target.name}: ${shortened(step)}`)
     }
   }).catch((error: { code?: string; message?: string }) => {
     if (error.code !== 'ENGINE_REFUSED') throw error

@@ -107,7 +107,8 @@ export class Volumes {
       try {
         return await use(container)
       } finally {
-        await container.remove({ force: true })
+        // With the volumes that the image declares: they have no name, and nobody would ever remove them.
+        await container.remove({ force: true, v: true })
       }
     })
   }
