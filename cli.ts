@@ -3,9 +3,11 @@ import { certs } from './commands/certs.ts'
 import type { Command } from './commands/command.ts'
 import { config } from './commands/config.ts'
 import { demo } from './commands/demo.ts'
+import { deploy } from './commands/deploy.ts'
 import { detect } from './commands/detect.ts'
 import { doctor } from './commands/doctor.ts'
 import { forget } from './commands/forget.ts'
+import { healthcheck } from './commands/healthcheck.ts'
 import { link } from './commands/link.ts'
 import { models } from './commands/models.ts'
 import { preview } from './commands/preview.ts'
@@ -26,12 +28,14 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   doctor,
   models,
   detect,
+  healthcheck,
   queue,
   quarantine,
   forget,
   link,
   users,
   certs,
+  deploy,
 }
 
 function usage(): string {

@@ -1,21 +1,38 @@
 #!/usr/bin/env node
-// The launcher: plain JavaScript, so that any Node can say what is wrong. It runs cli.ts on the Node that this
-// project pins (npm package `node`), or on the system's own where that one is new enough.
+// The launcher: plain JavaScript, so that any Node can say what is wrong. It runs cli.ts of a clone, or cli.js of the
+// installed package, on the system's own Node where that one is new enough, or else on the one that the npm package
+// `node` has brought along.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ENVIRONMENT, NODE_FLAGS, NODE_MAJOR_MIN } from './runtime.js'
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP']
 
-const cli = fileURLToPath(new URL('../cli.ts', import.meta.url))
-const pinned = fileURLToPath(new URL('../node_modules/node/bin/node', import.meta.url))
+const clone = fileURLToPath(new URL('../cli.ts', import.meta.url))
+const cli = existsSync(clone) ? clone : fileURLToPath(new URL('../dist/cli.js', import.meta.url))
 const own = Number(process.versions.node.split('.')[0]) >= NODE_MAJOR_MIN
-const runtime = own ? process.execPath : existsSync(pinned) ? pinned : undefined
+const runtime = own ? process.execPath : broughtAlong()
+
+/** @returns {string | undefined} the npm package `node`, of this folder or of the one that this package was installed in */
+function broughtAlong() {
+  try {
+    const node = join(dirname(createRequire(import.meta.url).resolve('node/package.json')), 'bin', 'node')
+    return existsSync(node) ? node : undefined
+  } catch {
+    return undefined // it was not installed
+  }
+}
 
 if (runtime === undefined) {
+  const how =
+    cli === clone
+      ? 'Run "npm install" in its folder, which brings one along'
+      : `Run "npm install node@${NODE_MAJOR_MIN}" where you installed it, which brings one along`
   process.stderr.write(
-    `RUNTIME_TOO_OLD: Sightline needs Node ${NODE_MAJOR_MIN} or newer; this is ${process.version}. Run "npm install" in its folder, which brings one along, or install Node ${NODE_MAJOR_MIN}.\n`,
+    `RUNTIME_TOO_OLD: Sightline needs Node ${NODE_MAJOR_MIN} or newer; this is ${process.version}. ${how}, or install Node ${NODE_MAJOR_MIN}.\n`,
   )
   process.exit(69)
 }

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createWriteStream } from 'node:fs'
+import { extname } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -7,7 +8,8 @@ import { fileURLToPath } from 'node:url'
 import { ENVIRONMENT, NODE_FLAGS } from '../bin/runtime.js'
 import { failure, type SightlineError } from '../lib/errors.ts'
 
-const CLI = fileURLToPath(new URL('../cli.ts', import.meta.url))
+/** Installed from npm it is JavaScript, as this file then is. */
+const CLI = fileURLToPath(new URL(`../cli${extname(import.meta.url)}`, import.meta.url))
 const READY_INTERVAL_MS = 100
 const STOP_MS_MAX = 15_000
 const LOG_LINES_KEPT = 50

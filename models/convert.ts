@@ -77,8 +77,13 @@ export function blazefaceTfjsFile(): string {
   }
 }
 
+/** Where packages and images have it, made when they were. */
+const SHIPPED_FOLDER = import.meta.dirname
+
 /** BlazeFace "back" as an ONNX file's bytes, the same at each call. Errors: MODEL_NOT_FOUND, MODEL_UNUSABLE. */
 export async function convertBlazeface(): Promise<Uint8Array> {
+  const shipped = await keptIn(SHIPPED_FOLDER)
+  if (shipped !== undefined) return shipped
   const file = blazefaceTfjsFile()
   try {
     const model = JSON.parse(await readFile(file, 'utf8')) as TfjsModel
@@ -297,17 +302,12 @@ const CONVERSION = 'v1'
 const CHECKSUM_DIGITS = 16
 
 /**
- * The default model out of a folder where it is kept; made and put there on first use.
+ * The default model, where it was shipped, or else out of a folder where it is kept; made and put there on first use.
  * Errors: FOLDER_UNWRITABLE, MODEL_NOT_FOUND.
  */
 export async function keptBlazeface(folder: string): Promise<Uint8Array> {
-  const kept = new RegExp(`^${BLAZEFACE}-${CONVERSION}-([0-9a-f]{${CHECKSUM_DIGITS}})\\.onnx$`)
-  for (const name of await readdir(folder).catch(() => [])) {
-    const wanted = kept.exec(name)?.[1]
-    if (wanted === undefined) continue
-    const bytes = await readFile(join(folder, name)).catch(() => new Uint8Array())
-    if (checksum(bytes) === wanted) return bytes
-  }
+  const kept = (await keptIn(SHIPPED_FOLDER)) ?? (await keptIn(folder))
+  if (kept !== undefined) return kept
   const bytes = await convertBlazeface()
   const file = join(folder, `${BLAZEFACE}-${CONVERSION}-${checksum(bytes)}.onnx`)
   const temporary = `${file}.${process.pid}`
@@ -330,6 +330,18 @@ export async function keptBlazeface(folder: string): Promise<Uint8Array> {
     )
   }
   return bytes
+}
+
+/** A whole one out of a folder; undefined where there is none. */
+async function keptIn(folder: string): Promise<Uint8Array | undefined> {
+  const kept = new RegExp(`^${BLAZEFACE}-${CONVERSION}-([0-9a-f]{${CHECKSUM_DIGITS}})\\.onnx$`)
+  for (const name of await readdir(folder).catch(() => [])) {
+    const wanted = kept.exec(name)?.[1]
+    if (wanted === undefined) continue
+    const bytes = await readFile(join(folder, name)).catch(() => new Uint8Array())
+    if (checksum(bytes) === wanted) return bytes
+  }
+  return undefined
 }
 
 function checksum(bytes: Uint8Array): string {

@@ -10,6 +10,11 @@ import { freeSpace } from './folders.ts'
 
 /** What every program needs of its machine. */
 
+/** An image has only what its program needs, and says so in its package.json. */
+const OWN = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  readonly dependencies: Readonly<Record<string, string>>
+}
+
 const PACKAGES = [
   { name: 'sharp', of: 'pictures', load: () => import('sharp') },
   { name: 'onnxruntime-node', of: 'face detection', load: () => import('onnxruntime-node') },
@@ -20,7 +25,7 @@ const PACKAGES = [
 export function machineChecks(): Check[] {
   return [
     { what: 'Node', msMax: 1000, run: async () => [node()] },
-    ...PACKAGES.map(({ name, of, load }) => ({
+    ...PACKAGES.filter(({ name }) => name in OWN.dependencies).map(({ name, of, load }) => ({
       what: name,
       msMax: 30_000,
       isHeavy: true,

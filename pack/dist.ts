@@ -1,0 +1,32 @@
+import { cpSync, globSync, rmSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { keptBlazeface } from '../models/convert.ts'
+import { ship } from './image.ts'
+
+/**
+ * `dist/`, which `npm pack` ships: everything that runs, as JavaScript (Node strips no types under `node_modules`), in
+ * the same folders, the default model made, and what images are built from. Run by `npm pack` itself ("prepack").
+ */
+
+const ROOT = resolve(import.meta.dirname, '..')
+
+const SHIPPED = [
+  'cli.ts',
+  '{bin,broker,cloud-subscriber,commands,demo,device,lib,models,pack,wire}/**/*',
+  '{conf,docker}/**/*',
+  'package.json',
+  '.dockerignore',
+]
+/** What a clone has besides: secrets that docker/secrets.sh has made, types of JavaScript. */
+const NOT_SHIPPED = ['docker/secrets/**', '**/*.d.ts']
+
+export async function makeDist(out: string): Promise<void> {
+  rmSync(out, { recursive: true, force: true })
+  for (const entry of globSync(SHIPPED, { cwd: ROOT, exclude: NOT_SHIPPED, withFileTypes: true }))
+    if (entry.isFile()) ship(ROOT, join(entry.parentPath, entry.name).slice(ROOT.length + 1), out)
+  // Under its own name npm leaves it out only at the top: images are built from the versions that are in it.
+  cpSync(join(ROOT, 'package-lock.json'), join(out, 'package-lock.json'))
+  await keptBlazeface(join(out, 'models'))
+}
+
+if (import.meta.main) await makeDist(join(ROOT, 'dist'))

@@ -1,0 +1,61 @@
+/** The programs that have an image of their own, and what each does without. */
+
+export interface Program {
+  readonly entries: readonly string[]
+  /** Modules of `commands/` that work in this image; what the others import when they are called is left out. */
+  readonly commands: readonly string[]
+  /** Modules (paths without extension) and packages that are imported when they are needed, and here never are. */
+  readonly without: readonly string[]
+  /** Folders of which only the settings' schema is here (for `doctor` and `config`): no more than that is followed. */
+  readonly schemaOnly: readonly string[]
+  /** Settings of the repository that lie at /etc/sightline until somebody mounts his own: from, to. */
+  readonly settings: readonly (readonly [string, string])[]
+}
+
+/** For people who look into a container: of every image. */
+const COMMON = ['programs', 'healthcheck', 'doctor', 'config']
+
+const CAMERA = [
+  'device/main',
+  'commands/doctor/model',
+  'commands/doctor/sources',
+  'node-av',
+  'onnxruntime-node',
+  'sharp',
+]
+const BUCKET = ['cloud-subscriber/main', 'cloud-subscriber/buckets/s3']
+
+export const PROGRAMS = {
+  broker: {
+    entries: ['cli.ts'],
+    commands: [...COMMON, 'queue', 'quarantine', 'forget', 'users', 'certs'],
+    without: [...CAMERA, ...BUCKET],
+    schemaOnly: ['device/', 'models/'],
+    settings: [['conf/broker.yaml', 'broker.yaml']],
+  },
+  subscriber: {
+    entries: ['cli.ts'],
+    commands: [...COMMON, 'queue', 'quarantine', 'forget', 'link', 'users'],
+    without: [...CAMERA, 'broker/main'],
+    schemaOnly: ['device/', 'models/'],
+    settings: [['conf/subscriber.yaml', 'subscriber.yaml']],
+  },
+  device: {
+    entries: ['cli.ts'],
+    commands: COMMON,
+    without: [...BUCKET, 'broker/main', 'commands/doctor/stores', 'lmdb'],
+    schemaOnly: ['broker/', 'cloud-subscriber/'],
+    settings: [['conf/device.yaml', 'device.yaml']],
+  },
+} as const satisfies Record<string, Program>
+
+export type ProgramName = keyof typeof PROGRAMS
+
+/** What only its install script or a way of use that is none of ours needs of a package. */
+export const NEEDLESS: Readonly<Record<string, readonly string[]>> = {
+  'onnxruntime-node': ['adm-zip', 'global-agent'],
+  'node-av': ['unzipper', 'werift'],
+}
+
+/** Turns into the default model, while an image is built. */
+export const MODEL = { entries: ['models/convert.ts'], package: '@vladmandic/human' } as const

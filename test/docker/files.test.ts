@@ -1,0 +1,245 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import t from 'tap'
+import { parse } from 'yaml'
+import { ENVIRONMENT, NODE_FLAGS } from '../../bin/runtime.js'
+import { brokerSchema, checkBrokerConfig } from '../../broker/config.ts'
+import { checkSubscriberConfig, subscriberSchema } from '../../cloud-subscriber/config.ts'
+import { checkDeviceConfig, deviceSchema } from '../../device/config.ts'
+import { loadConfig } from '../../lib/config.ts'
+import { temporaryFolder } from '../kit/programs.ts'
+
+/** What can be said of the files in docker/ without an engine. `npm run test:docker` builds and runs them. */
+
+const ROOT = resolve(import.meta.dirname, '..', '..')
+const DOCKER = join(ROOT, 'docker')
+const read = (file: string) => readFileSync(join(DOCKER, file), 'utf8')
+const dockerfiles = ['Dockerfile', 'jetson.Dockerfile']
+const composeFiles = globSync('compose.*.yaml', { cwd: DOCKER })
+
+/** Instructions, each on one line, comments left out. */
+function instructions(file: string): string[] {
+  return read(file)
+    .replace(/^#.*\n/gm, '')
+    .replace(/\\\n\s*/g, '')
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+}
+
+t.test('programs in an image are started as everywhere', async (t) => {
+  for (const file of dockerfiles) {
+    const settings = instructions(file).filter((line) => line.startsWith('ENV NODE_ENV'))
+    t.ok(settings.length > 0, file)
+    for (const line of settings) {
+      const env = Object.fromEntries(
+        line
+          .slice(4)
+          .split(/\s+/)
+          .map((pair) => pair.split('=')),
+      )
+      for (const [name, value] of Object.entries(ENVIRONMENT)) {
+        if (name === 'NODE_COMPILE_CACHE') t.notOk(name in env, 'the root filesystem is read-only')
+        else if (name === 'UV_THREADPOOL_SIZE') t.ok(Number(env[name]) >= 8, `${file}: ${name}`)
+        else t.equal(env[name], value, `${file}: ${name}`)
+      }
+    }
+    for (const line of instructions(file).filter((it) => it.startsWith('ENTRYPOINT')))
+      t.strictSame(JSON.parse(line.slice('ENTRYPOINT'.length)), [
+        'node',
+        ...NODE_FLAGS,
+        '/opt/sightline/cli.js',
+      ])
+  }
+})
+
+t.test('Dockerfiles need no BuildKit, run as user 1000, and hold no secret', async (t) => {
+  for (const file of dockerfiles) {
+    const lines = instructions(file)
+    for (const line of lines) {
+      t.notMatch(
+        line,
+        /--mount|<<|--chmod|--link|\$BUILDPLATFORM|\$\{?TARGET(ARCH|PLATFORM)/,
+        `${file}: ${line}`,
+      )
+      t.notMatch(line, /password|secret|token/i, `${file}: ${line}`)
+    }
+    const stages = lines.join('\n').split(/^FROM /m)
+    for (const stage of stages.filter((it) => it.includes('ENTRYPOINT'))) {
+      for (const needed of [
+        'USER 1000:1000',
+        'VOLUME /var/lib/sightline',
+        'HEALTHCHECK',
+        'org.opencontainers.image.title',
+      ])
+        t.match(stage, needed, `${file}: ${stage.split('\n')[0]}`)
+    }
+  }
+  const ignored = readFileSync(join(ROOT, '.dockerignore'), 'utf8').split('\n')
+  t.equal(
+    ignored.find((line) => line !== '' && !line.startsWith('#')),
+    '*',
+    '.dockerignore is a list of what may',
+  )
+  for (const line of ignored.filter((it) => it.startsWith('!')))
+    t.notMatch(line, /secret|docker|data|^!\.|node_modules|\*/, line)
+})
+
+interface Service {
+  readonly image: string
+  readonly user?: string
+  readonly read_only?: boolean
+  readonly cap_drop?: string[]
+  readonly security_opt?: string[]
+  readonly restart?: string
+  readonly privileged?: boolean
+  readonly network_mode?: string
+  readonly env_file?: string[]
+  readonly environment?: Record<string, string>
+  readonly ports?: string[]
+  readonly build?: { readonly context: string; readonly dockerfile: string; readonly target?: string }
+  readonly volumes?: (string | { type: string; source: string; target: string; read_only?: boolean })[]
+}
+
+function services(file: string): [string, Service][] {
+  const { services } = parse(read(file), { merge: true }) as { services: Record<string, Service> }
+  return Object.entries(services)
+}
+
+t.test('every container is confined, its image pinned, its settings there', async (t) => {
+  const targets = new Set(
+    instructions('Dockerfile').flatMap((line) => /^FROM \S+ AS (\S+)/.exec(line)?.[1] ?? []),
+  )
+  for (const file of composeFiles) {
+    const isWhole = /^name: /m.test(read(file))
+    for (const [name, service] of services(file)) {
+      const said = `${file}: ${name}`
+      t.notOk(
+        service.privileged || service.network_mode,
+        `${said} is not privileged, and has a network of its own`,
+      )
+      if (service.image)
+        t.match(
+          service.image,
+          /:(v?\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?|\$\{SIGHTLINE_VERSION:-\d+\.\d+\.\d+\})$/,
+          said,
+        )
+      if (service.build) {
+        t.ok(existsSync(join(DOCKER, service.build.context, service.build.dockerfile)), said)
+        if (service.build.target) t.ok(targets.has(service.build.target), said)
+      }
+      for (const [key, value] of Object.entries(service.environment ?? {}))
+        t.notMatch(`${key}=${value}`, /password|secret|key_id/i, said)
+      if (!isWhole) continue
+      t.equal(service.read_only, true, said)
+      t.strictSame(service.cap_drop, ['ALL'], said)
+      t.strictSame(service.security_opt, ['no-new-privileges:true'], said)
+      t.equal(service.restart, 'unless-stopped', said)
+      for (const volume of service.volumes ?? []) {
+        if (typeof volume === 'string') continue
+        t.equal(volume.read_only, true, `${said}: ${volume.target}`)
+        t.ok(
+          volume.source.startsWith('./secrets/') || existsSync(join(DOCKER, volume.source)),
+          `${said}: ${volume.source}`,
+        )
+      }
+      for (const port of service.ports ?? [])
+        t.match(port, /:(8883|8443)$/, `${said}: TLS alone is published`)
+    }
+  }
+})
+
+const mayHandOver = [0, 1000].includes(process.getuid?.() ?? -1)
+const noHandOver = !mayHandOver && 'the secrets belong to user 1000, whom only root can hand them to'
+
+t.test(
+  'with the secrets that secrets.sh makes every program has valid settings',
+  { skip: noHandOver },
+  async (t) => {
+    const secrets = temporaryFolder(t)
+    const env = {
+      ...process.env,
+      SIGHTLINE: `${process.execPath} ${join(ROOT, 'bin', 'sightline.js')}`,
+      SIGHTLINE_SECRETS: secrets,
+    }
+    const run = (...args: string[]) => spawnSync(join(DOCKER, 'secrets.sh'), args, { env, encoding: 'utf8' })
+    const demo = run('demo')
+    t.equal(demo.status, 0, demo.stderr)
+    const cloud = run('cloud', 'broker.example.org', '192.0.2.7')
+    t.equal(cloud.status, 0, cloud.stderr)
+    t.equal(run('invite', 'school').status, 0)
+    const edge = run('edge', join(secrets, 'invitations', 'school'), 'door')
+    t.equal(edge.status, 0, edge.stderr)
+
+    const variables = (file: string) =>
+      Object.fromEntries(
+        readFileSync(join(secrets, file), 'utf8')
+          .trim()
+          .split('\n')
+          .map((line) => line.split(/=(.*)/s)),
+      )
+    for (const base of ['', 'demo/']) {
+      const broker = loadConfig(brokerSchema, {
+        file: join(DOCKER, 'edge/broker.yaml'),
+        env: variables(`${base}edge/broker.env`),
+      })
+      checkBrokerConfig(broker)
+      t.match(broker.bridges[0]?.url, base ? 'mqtts://cloud-broker:8883' : 'mqtts://broker.example.org:8883')
+      const device = loadConfig(deviceSchema, {
+        file: join(DOCKER, 'edge/device.yaml'),
+        env: variables(`${base}edge/device.env`),
+      })
+      checkDeviceConfig(device)
+      t.equal(device.broker.username, device.device)
+    }
+    checkBrokerConfig(loadConfig(brokerSchema, { file: join(DOCKER, 'cloud/broker.yaml') }))
+    for (const file of ['cloud/subscriber.yaml', 'demo/subscriber.yaml'])
+      checkSubscriberConfig(loadConfig(subscriberSchema, { file: join(DOCKER, file) }))
+
+    // What each container is given is there, and nothing else: no key of the authority.
+    for (const file of composeFiles)
+      for (const [name, { volumes = [], env_file = [] }] of services(file)) {
+        for (const path of env_file)
+          t.ok(existsSync(join(secrets, path.replace('./secrets/', ''))), `${file}: ${path}`)
+        for (const volume of volumes) {
+          if (typeof volume === 'string' || !volume.source.startsWith('./secrets/')) continue
+          const given = join(secrets, volume.source.replace('./secrets/', ''))
+          t.notOk(
+            globSync('**/ca.key', { cwd: given }).length,
+            `${file}: ${name} has no key of the authority`,
+          )
+          const config = (volumes.find(
+            (it) => typeof it !== 'string' && it.target.startsWith('/etc/sightline/'),
+          ) ?? {}) as { source: string }
+          for (const [, secret = ''] of read(config.source).matchAll(/\/run\/secrets\/([\w.-]+)/g))
+            t.ok(existsSync(join(given, secret)), `${file}: ${name} has ${secret}`)
+        }
+      }
+
+    const again = run('cloud', 'broker.example.org')
+    t.equal(again.status, 73)
+    t.match(again.stderr, /^FILE_EXISTS: .* nothing is changed/)
+    t.equal(run('edge', secrets, 'door').status, 66, 'no invitation')
+    t.equal(run('invite', '../x').status, 65)
+    t.equal(run().status, 64)
+    t.equal(
+      new Set(['demo', ''].map((base) => readFileSync(join(secrets, base, 'edge/device/password'), 'utf8')))
+        .size,
+      2,
+    )
+  },
+)
+
+const noSystemd =
+  spawnSync('systemd-analyze', ['--version']).status !== 0 && 'there is no systemd-analyze here'
+
+t.test('systemd takes the units', { skip: noSystemd }, async (t) => {
+  const folder = join(ROOT, 'conf', 'systemd')
+  const units = globSync('*.service', { cwd: folder }).map((unit) => join(folder, unit))
+  t.equal(units.length, 3)
+  const { stderr } = spawnSync('systemd-analyze', ['verify', ...units], { encoding: 'utf8' })
+  const complaints = stderr
+    .split('\n')
+    .filter((line) => line !== '' && !/is not executable: No such file/.test(line))
+  t.strictSame(complaints, [])
+})

@@ -1,0 +1,57 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+
+/**
+ * `npm run test:docker`: builds the images on this machine's engine, and runs the tests that need them. Where there is
+ * no engine it says so, and is done. What it makes is tagged "test", and containers are removed.
+ *
+ * SIGHTLINE_TEST_DOCKER_BUILD   more arguments of "docker build", such as --network=host
+ * SIGHTLINE_TEST_DOCKER_TARGETS which images, by commas (default: broker,subscriber,device)
+ */
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const ENV = { DOCKER_BUILDKIT: '0', ...process.env }
+
+async function run(command: string, args: readonly string[]): Promise<number> {
+  const child = spawn(command, args, { cwd: ROOT, stdio: 'inherit', env: ENV })
+  const [code] = (await once(child, 'close')) as [number | null]
+  return code ?? 1
+}
+
+async function main(): Promise<number> {
+  const engine = spawnSync('docker', ['info', '--format', '{{.ServerVersion}}, {{.Architecture}}'], {
+    encoding: 'utf8',
+  })
+  if (engine.status !== 0) {
+    process.stdout.write(
+      'No Docker engine answers here ("docker info"): images are neither built nor tested.\n\n0 passed, 0 failed\n',
+    )
+    return 0
+  }
+  process.stdout.write(`Docker engine ${engine.stdout}`)
+  const more = (process.env.SIGHTLINE_TEST_DOCKER_BUILD ?? '').split(' ').filter((it) => it !== '')
+  const targets = (process.env.SIGHTLINE_TEST_DOCKER_TARGETS ?? 'broker,subscriber,device').split(',')
+  for (const target of targets) {
+    const started = performance.now()
+    const code = await run('docker', [
+      'build',
+      '--quiet',
+      ...more,
+      '--file=docker/Dockerfile',
+      `--target=${target}`,
+      `--tag=sightline-${target}:test`,
+      '.',
+    ])
+    if (code !== 0) return code
+    process.stdout.write(`${target}: built in ${((performance.now() - started) / 1000).toFixed(0)} s\n`)
+  }
+  return run(process.execPath, [
+    'test/run.ts',
+    '--timeout=600',
+    'test/docker/images.docker.ts',
+    'test/docker/compose.docker.ts',
+  ])
+}
+
+process.exitCode = await main()
