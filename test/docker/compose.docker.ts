@@ -36,14 +36,16 @@ function compose(input: string, ...args: string[]) {
   const [program = '', ...first] = COMPOSE ?? []
   return command(program, [...first, '--project-directory', DOCKER, '-p', PROJECT, '-f', '-', ...args], {
     input,
-    env: { SIGHTLINE_VERSION: 'test' },
+    // Compose 1 takes relative paths from here.
+    cwd: DOCKER,
+    env: { SIGHTLINE_VERSION: 'under-test' },
   })
 }
 
 function makeSecrets(folder: string, ...args: string[]): void {
   const made = spawnSync(join(DOCKER, 'secrets.sh'), args, {
     encoding: 'utf8',
-    env: { ...process.env, SIGHTLINE_SECRETS: folder, SIGHTLINE_IMAGE: 'sightline-broker:test' },
+    env: { ...process.env, SIGHTLINE_SECRETS: folder, SIGHTLINE_IMAGE: 'sightline-broker:under-test' },
   })
   if (made.status !== 0) throw new Error(made.stderr)
 }

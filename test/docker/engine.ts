@@ -24,9 +24,13 @@ export interface Ended {
 export async function command(
   program: string,
   args: readonly string[],
-  { input = '', env = {} }: { input?: string; env?: Readonly<Record<string, string>> } = {},
+  {
+    input = '',
+    env = {},
+    cwd,
+  }: { input?: string; env?: Readonly<Record<string, string>>; cwd?: string } = {},
 ): Promise<Ended> {
-  const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: 'pipe' })
+  const child = spawn(program, args, { env: { ...process.env, ...env }, cwd, stdio: 'pipe' })
   let stdout = ''
   let stderr = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 
 /**
  * `npm run test:docker`: builds the images on this machine's engine, and runs the tests that need them. Where there is
- * no engine it says so, and is done. What it makes is tagged "test", and containers are removed.
+ * no engine it says so, and is done. What it makes is tagged "under-test", and containers are removed.
  *
  * SIGHTLINE_TEST_DOCKER_BUILD   more arguments of "docker build", such as --network=host
  * SIGHTLINE_TEST_DOCKER_TARGETS which images, by commas (default: broker,subscriber,device)
@@ -18,6 +18,9 @@ async function run(command: string, args: readonly string[]): Promise<number> {
   const [code] = (await once(child, 'close')) as [number | null]
   return code ?? 1
 }
+
+const sizeOf = (image: string) =>
+  Number(spawnSync('docker', ['image', 'inspect', '--format={{.Size}}', image], { encoding: 'utf8' }).stdout)
 
 async function main(): Promise<number> {
   const engine = spawnSync('docker', ['info', '--format', '{{.ServerVersion}}, {{.Architecture}}'], {
@@ -40,11 +43,15 @@ async function main(): Promise<number> {
       ...more,
       '--file=docker/Dockerfile',
       `--target=${target}`,
-      `--tag=sightline-${target}:test`,
+      `--tag=sightline-${target}:under-test`,
       '.',
     ])
     if (code !== 0) return code
-    process.stdout.write(`${target}: built in ${((performance.now() - started) / 1000).toFixed(0)} s\n`)
+    const above = (sizeOf(`sightline-${target}:under-test`) - sizeOf('node:24-bookworm-slim')) / 1e6
+    const seconds = (performance.now() - started) / 1000
+    process.stdout.write(
+      `${target}: built in ${seconds.toFixed(0)} s, ${above.toFixed(0)} MB above its base\n`,
+    )
   }
   return run(process.execPath, [
     'test/run.ts',
