@@ -26,6 +26,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchClassic, printClassic } = await import('./classic.ts')
     printClassic(await benchClassic())
   },
+  latency: async () => {
+    const { benchLatency, printLatency } = await import('./latency.ts')
+    printLatency(await benchLatency())
+  },
   leak: async () => {
     const { benchLeak, printLeak } = await import('./leak.ts')
     printLeak(await benchLeak({ minutes: Number(values.minutes), openings: Number(values.openings) }))
