@@ -100,7 +100,7 @@ for (const [command, options] of Object.entries(OPTIONS)) {
     const { status, stdout, stderr } = await sightline(t, [command, '--help'])
     t.match({ status, stderr }, { status: 0, stderr: '' })
     t.match(stdout, `Usage: sightline ${command}`)
-    const named = [...stdout.matchAll(/^ {2}(--[a-z-]+)/gm)].map(([, option]) => option)
+    const named = [...stdout.matchAll(/^ {2}(--[a-z0-9-]+)/gm)].map(([, option]) => option)
     t.strictSame(named, [...options, '--help'])
     checkWidth(t, stdout)
   })
