@@ -177,7 +177,7 @@ async function manyDevices({ short, random }: TrialOptions): Promise<Verdict> {
   await using line = await Line.open()
   const { edge, cloud } = line.keepers
   const memory = new MemoryWatch([edge, cloud])
-  const count = short ? 1 : 10
+  const count = short ? 2 : 10
   const start = performance.now()
   const devices = Array.from(
     { length: DEVICES },

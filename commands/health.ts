@@ -1,15 +1,13 @@
 import { readFileSync } from 'node:fs'
-import { get as getHttp, type RequestOptions } from 'node:http'
-import { get as getHttps } from 'node:https'
 import { z } from 'zod'
 import { httpShape, loadConfig } from '../lib/config.ts'
-import { failure, printable } from '../lib/errors.ts'
+import { failure } from '../lib/errors.ts'
+import { ask } from './ask.ts'
+import { inOneLine } from './table.ts'
 
 /** `sightline healthcheck`. It runs twice a minute beside the program, so it loads nothing of it. */
 
 const PORT_DEFAULT = { device: 9101, broker: 9102, subscriber: 8080 } as const
-const ANSWER_MS_MAX = 5000
-const ANSWER_BYTES_MAX = 64 * 1024
 
 export type HealthProgram = keyof typeof PORT_DEFAULT
 
@@ -56,28 +54,4 @@ export async function askHealth(
   } catch (error) {
     return { ok: false, said: inOneLine(`${url} does not answer: ${(error as Error).message}`) }
   }
-}
-
-const inOneLine = (text: string) => printable(text).replaceAll('\n', ' ')
-
-function ask(options: RequestOptions, secure: boolean): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const request = (secure ? getHttps : getHttp)({ ...options, agent: false }, (answer) => {
-      let text = ''
-      answer.setEncoding('utf8')
-      answer.on('data', (chunk: string) => {
-        text += chunk
-        if (text.length > ANSWER_BYTES_MAX) request.destroy(new Error('too long an answer'))
-      })
-      answer.on('end', () => resolve(text))
-      answer.on('error', reject)
-    })
-    // Of the whole answer: whoever asks has a deadline of its own.
-    const timer = setTimeout(
-      () => request.destroy(new Error(`no answer within ${ANSWER_MS_MAX / 1000} s`)),
-      ANSWER_MS_MAX,
-    )
-    request.on('close', () => clearTimeout(timer))
-    request.on('error', reject)
-  })
 }

@@ -14,7 +14,8 @@ import {
   MODEL_NAME_PATTERN,
   readCatalog,
 } from '../models/catalog.ts'
-import { keepFile, type Presence, presenceOf, pull } from '../models/pull.ts'
+import { keepFile } from '../models/keep-file.ts'
+import { type Presence, presenceOf, pull } from '../models/pull.ts'
 import type { Verb } from './models.ts'
 import { progressBar } from './progress.ts'
 import { size, table } from './table.ts'

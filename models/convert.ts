@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, unlink, writeFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { failure, systemCode } from '../lib/errors.ts'
+import { keepFile } from './keep-file.ts'
 import { encodeOnnx, type OnnxConstant, type OnnxNode } from './onnx-file.ts'
 
 /**
@@ -303,32 +304,13 @@ const CHECKSUM_DIGITS = 16
 
 /**
  * The default model, where it was shipped, or else out of a folder where it is kept; made and put there on first use.
- * Errors: FOLDER_UNWRITABLE, MODEL_NOT_FOUND.
+ * Errors: FOLDER_UNWRITABLE, DISK_FULL, MODEL_NOT_FOUND.
  */
 export async function keptBlazeface(folder: string): Promise<Uint8Array> {
   const kept = (await keptIn(SHIPPED_FOLDER)) ?? (await keptIn(folder))
   if (kept !== undefined) return kept
   const bytes = await convertBlazeface()
-  const file = join(folder, `${BLAZEFACE}-${CONVERSION}-${checksum(bytes)}.onnx`)
-  const temporary = `${file}.${process.pid}`
-  try {
-    await mkdir(folder, { recursive: true })
-    const handle = await open(temporary, 'w')
-    try {
-      await handle.writeFile(bytes)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(temporary, file)
-  } catch (error) {
-    await unlink(temporary).catch(() => {}) // it may never have been made
-    throw failure(
-      'FOLDER_UNWRITABLE',
-      `The model cannot be kept in ${folder}. Give this user the right to write there, or name another folder under "detect.modelFolder".`,
-      error,
-    )
-  }
+  await keepFile(bytes, join(folder, `${BLAZEFACE}-${CONVERSION}-${checksum(bytes)}.onnx`))
   return bytes
 }
 

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, stat, unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { download, sha256OfFile } from '../lib/download.ts'
 import { failure, systemCode } from '../lib/errors.ts'
 import type { CatalogEntry } from './catalog.ts'
+import { keepFile } from './keep-file.ts'
 
 /** What a model may have where its entry does not say. */
 const BYTES_MAX = 512 * 1024 * 1024
@@ -99,27 +100,4 @@ async function findOffline({ name, file, sha256, bytes }: CatalogEntry, folder: 
         'MODEL_NOT_FOUND',
         `The folder ${folder} has no file that is the model ${name} (sha256 ${sha256}).`,
       )
-}
-
-/** Writes a model under its name once it is on the disk. Errors: FOLDER_UNWRITABLE. */
-export async function keepFile(content: Uint8Array, file: string): Promise<void> {
-  const temporary = `${file}.${process.pid}`
-  try {
-    await mkdir(dirname(file), { recursive: true })
-    const handle = await open(temporary, 'w')
-    try {
-      await handle.writeFile(content)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(temporary, file)
-  } catch (error) {
-    await unlink(temporary).catch(() => {}) // it may never have been made
-    throw failure(
-      systemCode(error) === 'ENOSPC' ? 'DISK_FULL' : 'FOLDER_UNWRITABLE',
-      `${file} cannot be written. Give this user the right to write to ${dirname(file)}, and see that its disk has room.`,
-      error,
-    )
-  }
 }

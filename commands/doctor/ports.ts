@@ -1,18 +1,14 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { get as getHttp, type RequestOptions } from 'node:http'
-import { get as getHttps } from 'node:https'
 import { createServer } from 'node:net'
 import { basename } from 'node:path'
 import { systemCode } from '../../lib/errors.ts'
 import { listenFailure } from '../../lib/http.ts'
+import { ask } from '../ask.ts'
 import { inOneLine } from '../table.ts'
 import { type Configuration, nameOf } from './configuration.ts'
 import { type Finding, fail, failed, ok, skip, warn } from './finding.ts'
 
 /** Ports that a program listens on: free, its own, or somebody else's. */
-
-const ANSWER_MS_MAX = 3000
-const ANSWER_BYTES_MAX = 1024 * 1024
 
 interface Listening {
   readonly host: string
@@ -140,23 +136,6 @@ export async function whoRuns({ config }: Configuration): Promise<Running | unde
   } catch {
     return undefined // nothing, or something else, answers there
   }
-}
-
-function ask(options: RequestOptions, secure: boolean): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const request = (secure ? getHttps : getHttp)({ ...options, agent: false }, (answer) => {
-      let text = ''
-      answer.setEncoding('utf8')
-      answer.on('data', (chunk: string) => {
-        text += chunk
-        if (text.length > ANSWER_BYTES_MAX) request.destroy(new Error('too long an answer'))
-      })
-      answer.on('end', () => resolve(text))
-      answer.on('error', reject)
-    })
-    request.setTimeout(ANSWER_MS_MAX, () => request.destroy(new Error('no answer')))
-    request.on('error', reject)
-  })
 }
 
 /** The process that listens on a port, out of /proc: `process 123 (node main.ts)`. Only own processes, unless one is root. */

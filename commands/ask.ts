@@ -1,0 +1,28 @@
+import { get as getHttp, type RequestOptions } from 'node:http'
+import { get as getHttps } from 'node:https'
+
+const ANSWER_MS_MAX = 5000
+const ANSWER_BYTES_MAX = 1024 * 1024
+
+/** What a program of ours answers over HTTP or HTTPS, whatever its status. Rejects where it does not, in time. */
+export function ask(options: RequestOptions, secure: boolean): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const request = (secure ? getHttps : getHttp)({ ...options, agent: false }, (answer) => {
+      let text = ''
+      answer.setEncoding('utf8')
+      answer.on('data', (chunk: string) => {
+        text += chunk
+        if (text.length > ANSWER_BYTES_MAX) request.destroy(new Error('too long an answer'))
+      })
+      answer.on('end', () => resolve(text))
+      answer.on('error', reject)
+    })
+    // Of the whole answer: whoever asks has a deadline of its own.
+    const timer = setTimeout(
+      () => request.destroy(new Error(`no answer within ${ANSWER_MS_MAX / 1000} s`)),
+      ANSWER_MS_MAX,
+    )
+    request.on('close', () => clearTimeout(timer))
+    request.on('error', reject)
+  })
+}

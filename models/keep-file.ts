@@ -1,0 +1,26 @@
+import { mkdir, open, rename, unlink } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { failure, systemCode } from '../lib/errors.ts'
+
+/** Writes a model under its name once it is on the disk. Errors: DISK_FULL, FOLDER_UNWRITABLE. */
+export async function keepFile(content: Uint8Array, file: string): Promise<void> {
+  const temporary = `${file}.${process.pid}`
+  try {
+    await mkdir(dirname(file), { recursive: true })
+    const handle = await open(temporary, 'w')
+    try {
+      await handle.writeFile(content)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, file)
+  } catch (error) {
+    await unlink(temporary).catch(() => {}) // it may never have been made
+    throw failure(
+      systemCode(error) === 'ENOSPC' ? 'DISK_FULL' : 'FOLDER_UNWRITABLE',
+      `${file} cannot be written. Give this user the right to write to ${dirname(file)}, and see that its disk has room.`,
+      error,
+    )
+  }
+}
