@@ -12,6 +12,7 @@ import type { ServerFiles } from '../lib/certificates.ts'
 import { asFailure, type ErrorCode, failure, type SightlineError } from '../lib/errors.ts'
 import { listenFailure } from '../lib/http.ts'
 import { type Log, throttled } from '../lib/log.ts'
+import { shareLengths } from '../lib/mqtt-lengths.ts'
 import { type Publish, READ_BUFFER } from '../lib/packets.ts'
 import type { Access } from './access.ts'
 import { Connection } from './connection.ts'
@@ -240,6 +241,7 @@ export class BrokerServer implements AsyncDisposable {
   }
 
   static async open(options: ServerOptions): Promise<BrokerServer> {
+    shareLengths()
     const server = new BrokerServer(options)
     await server.#aedes.listen()
     try {

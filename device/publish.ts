@@ -3,6 +3,7 @@ import { Backoff } from '../lib/backoff.ts'
 import type { ClientCredentials } from '../lib/certificates.ts'
 import { failure, type SightlineError, systemCode } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
+import { shareLengths } from '../lib/mqtt-lengths.ts'
 import { CLOSED_AFTER_HANDSHAKE, tlsFault } from '../lib/tls-faults.ts'
 import {
   ACKNOWLEDGE_MS_MAX,
@@ -127,6 +128,7 @@ export class Publisher implements AsyncDisposable {
   #wake: (() => void)[] = []
 
   constructor(options: PublisherOptions) {
+    shareLengths()
     this.#options = options
     this.#name = options.url.replace(/\/\/[^@/]*@/, '//')
   }

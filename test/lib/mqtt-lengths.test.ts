@@ -1,0 +1,29 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import mqtt from 'mqtt-packet'
+import t from 'tap'
+import { shareLengths } from '../../lib/mqtt-lengths.ts'
+
+const nowhere = { write: () => true, cork() {}, uncork() {} } as never
+
+t.test('packets of ever new lengths leave nothing behind', async (t) => {
+  const start = performance.now()
+  shareLengths()
+  t.ok(performance.now() - start < 2000)
+  const before = process.memoryUsage().arrayBuffers
+  const others: Buffer[] = []
+  for (let bytes = 1000; bytes < 4000; bytes += 1) {
+    // Something else out of the pool in between, as in a program at work.
+    others[0] = Buffer.allocUnsafe(30_000)
+    const payload = Buffer.alloc(bytes)
+    const packet = { cmd: 'publish', topic: 'a', payload, qos: 0, dup: false, retain: false } as const
+    mqtt.writeToStream(packet, nowhere)
+    if (bytes % 100 === 0) await new Promise(setImmediate)
+  }
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  collect()
+  // Without it: 1,500 slabs of the pool, 100 MB.
+  const grown = process.memoryUsage().arrayBuffers - before
+  t.ok(grown < 20e6, `${Math.round(grown / 1e6)} MB more`)
+})
