@@ -168,11 +168,12 @@ t.test('a slow viewer loses pictures while a quick one gets all, and little wait
   t.ok(bytesMax < 2.2 * size, `at most one picture a viewer waits: ${bytesMax} bytes of ${count * size}`)
   slow.socket.resume()
   await until('what was on its way', () => preview.queuedBytes === 0)
-  await sleep(100)
+  // What lies in the sockets' own buffers comes yet.
+  for (let seen = -1; seen !== slow.pictures.length; await sleep(300)) seen = slow.pictures.length
   const got = slow.pictures.length
   t.ok(got > 0 && got < count / 2, `the slow one has ${got} of ${count}`)
   while (!(await show())) await sleep(2)
-  await until('it goes on', () => slow.pictures.length === got + 1)
+  await until('it goes on', () => slow.pictures.length > got)
 })
 
 t.test('no more pictures a second than rateMax', async (t) => {
