@@ -339,6 +339,7 @@ t.test('a build that fails shows its last lines; one for want of room says that'
     t,
     built(
       { stream: 'Step 1/2 : RUN npm ci\n' },
+      { stream: ' ---> Running in 0123456789ab\n' },
       { stream: 'npm error E404\n' },
       { error: 'returned a non-zero code: 1' },
     ),
