@@ -16,9 +16,8 @@ import type { Trial, TrialOptions, Verdict } from './trial.ts'
  * hands on what it has, starts on a full disk too, and goes on by itself when there is room.
  */
 
-const FULL = { crops: 3000, perSecond: 150, holdMs: 10_000, diskBytes: 384 * 1024 * 1024 }
-/** So many that they still come when the disk is full for the second time. */
-const SHORT = { crops: 700, perSecond: 150, holdMs: 1000, diskBytes: 96 * 1024 * 1024 }
+const FULL = { perSecond: 150, holdMs: 10_000, diskBytes: 384 * 1024 * 1024 }
+const SHORT = { perSecond: 150, holdMs: 1000, diskBytes: 96 * 1024 * 1024 }
 /** What a keeper's disk has left for crops that wait. */
 const BACKLOG_BYTES = 10 * 1024 * 1024
 const CROP_BYTES = [30_000, 60_000] as const
@@ -37,11 +36,13 @@ interface Scene {
   readonly seen: string[]
 }
 
-/** The next keeper of each: how it goes away, and comes back. */
-const NEXT: Record<
-  Exclude<Keeper, 'subscriber'>,
-  { leave(line: Line): unknown; comeBack(line: Line): unknown }
-> = {
+/** How the next keeper goes away, and comes back. */
+interface Next {
+  leave(line: Line): unknown
+  comeBack(line: Line): unknown
+}
+
+const NEXT: Record<Exclude<Keeper, 'subscriber'>, Next> = {
   edge: {
     leave: ({ link }) => {
       link.refuse()
@@ -65,8 +66,9 @@ function keeperTrial(keeper: Keeper, what: string): Trial {
         keeper,
         ({ path }) => ({ stores: { [keeper]: join(path, 'store') } }),
         async (scene) => {
-          if (keeper !== 'subscriber') await fillsUp(scene, keeper)
-          await isFilled(scene)
+          if (keeper === 'subscriber') return isFilled(scene)
+          await fillsUp(scene, keeper)
+          await isFilled(scene, NEXT[keeper])
         },
       ),
   }
@@ -98,12 +100,12 @@ async function run(
   place: (disk: SmallDisk) => Parameters<typeof Line.open>[0],
   play: (scene: Scene) => Promise<void>,
 ): Promise<Verdict> {
-  const { crops, perSecond, holdMs, diskBytes } = short ? SHORT : FULL
+  const { perSecond, holdMs, diskBytes } = short ? SHORT : FULL
   const opened = SmallDisk.open(diskBytes)
   if (typeof opened === 'string') return { faults: [], said: '', leftOut: opened }
   using disk = opened
   await using line = await Line.open(place(disk))
-  const publisher = line.publisher({ count: crops, perSecond, bytes: CROP_BYTES, random })
+  const publisher = line.publisher({ count: Number.POSITIVE_INFINITY, perSecond, bytes: CROP_BYTES, random })
   const publishing = publisher.run(AbortSignal.timeout(RUN_MS_MAX))
   const scene: Scene = {
     line,
@@ -115,7 +117,7 @@ async function run(
     seen: [],
   }
   await until('crops flow', () => publisher.acknowledged.size > 20, NOTICE_MS_MAX)
-  await play(scene)
+  await play(scene).finally(() => publisher.enough())
   await publishing
   return {
     faults: [...scene.faults, ...(await line.faults(publisher))],
@@ -138,12 +140,19 @@ async function fillsUp(scene: Scene, keeper: keyof typeof NEXT): Promise<void> {
   disk.makeRoom()
 }
 
-/** Somebody else fills it; it is killed and started meanwhile; and then there is room. */
-async function isFilled(scene: Scene): Promise<void> {
-  const { disk, program, seen, faults, holdMs } = scene
+/**
+ * Somebody else fills it; it is killed and started meanwhile; and then there is room.
+ *
+ * @param next is away until the program has noticed: room in the store's own file, from a backlog that has drained, is
+ *   enough for crops that leave at once
+ */
+async function isFilled(scene: Scene, next?: Next): Promise<void> {
+  const { line, disk, program, seen, faults, holdMs } = scene
   const lines = program.log.length
+  await next?.leave(line)
   disk.fill()
   await saysSo(scene)
+  await next?.comeBack(line)
   await sleep(holdMs)
   if (!program.log.slice(lines).some(({ code }) => code === 'DISK_FULL'))
     faults.push('its log has no line with DISK_FULL')

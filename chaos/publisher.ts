@@ -14,6 +14,7 @@ const RECONNECT_MS = 50
 
 export interface PublisherOptions {
   readonly url: string
+  /** `Infinity`: until `enough`. */
   readonly count: number
   readonly perSecond: number
   /** The size of a crop. */
@@ -28,7 +29,7 @@ const SITE = 'bench'
 export class Publisher {
   /** Checksum of each crop that was acknowledged, by id. */
   readonly acknowledged = new Map<string, string>()
-  readonly count: number
+  #count: number
   /** Resolves when every crop is acknowledged, or `run` has been given up. */
   readonly done: Promise<void>
   /** How often a crop was sent once more. */
@@ -54,9 +55,19 @@ export class Publisher {
     this.#url = options.url
     this.#device = options.device ?? 'load'
     this.#topic = cropTopic(TOPIC_PREFIX_DEFAULT, { site: SITE, device: this.#device, camera: 'cam' })
-    this.count = options.count
+    this.#count = options.count
     this.#perSecond = options.perSecond
     this.#random = options.random
+  }
+
+  /** How many crops there are to be in all. */
+  get count(): number {
+    return this.#count
+  }
+
+  /** Makes no more crops: `run` resolves when those that were made are acknowledged. */
+  enough(): void {
+    this.#count = this.#made
   }
 
   /** Resolves when every crop is acknowledged. */
@@ -67,7 +78,7 @@ export class Publisher {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    while (this.acknowledged.size < this.count && !signal.aborted) {
+    while (this.acknowledged.size < this.#count && !signal.aborted) {
       try {
         await using link = await MqttLink.open({
           url: this.#url,
@@ -107,9 +118,9 @@ export class Publisher {
       this.acknowledged.set(id, checksum(crop.payload))
       this.acknowledgeMsMax = Math.max(this.acknowledgeMsMax, performance.now() - crop.madeAtMs)
     })
-    while (!link.closed && !signal.aborted && this.acknowledged.size < this.count) {
+    while (!link.closed && !signal.aborted && this.acknowledged.size < this.#count) {
       const due = Math.min(
-        this.count,
+        this.#count,
         Math.floor(((performance.now() - this.#started) / 1000) * this.#perSecond) + 1,
       )
       while (flights.size < WINDOW && (again.length > 0 || this.#made < due)) {

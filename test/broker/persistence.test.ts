@@ -1,5 +1,5 @@
 import assert from 'node:assert'
-import { mkdtempSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import abstract from 'aedes-persistence/abstract.js'
@@ -16,7 +16,8 @@ const BOUNDS = {
 } as const
 
 async function openPersistence() {
-  const store = await Store.open({ folder: mkdtempSync(join(tmpdir(), 'sightline-persistence-')) })
+  const folder = mkdtempSync(join(tmpdir(), 'sightline-persistence-'))
+  const store = await Store.open({ folder })
   const persistence = new Persistence({
     store,
     sessions: Sessions.open({ store, declared: [], bounds: BOUNDS, inFlightMax: 64 }),
@@ -27,6 +28,7 @@ async function openPersistence() {
   persistence.destroy = async () => {
     await destroy()
     await store[Symbol.asyncDispose]()
+    rmSync(folder, { recursive: true, force: true })
   }
   return persistence
 }
