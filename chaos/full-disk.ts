@@ -16,8 +16,9 @@ import type { Trial, TrialOptions, Verdict } from './trial.ts'
  * hands on what it has, starts on a full disk too, and goes on by itself when there is room.
  */
 
-const FULL = { perSecond: 150, holdMs: 10_000, diskBytes: 384 * 1024 * 1024 }
-const SHORT = { perSecond: 150, holdMs: 1000, diskBytes: 96 * 1024 * 1024 }
+/** Fewer than a bucket on a slow disk takes: a backlog is to drain while crops come. */
+const FULL = { perSecond: 100, holdMs: 10_000, diskBytes: 384 * 1024 * 1024 }
+const SHORT = { perSecond: 100, holdMs: 1000, diskBytes: 96 * 1024 * 1024 }
 /** What a keeper's disk has left for crops that wait. */
 const BACKLOG_BYTES = 10 * 1024 * 1024
 const CROP_BYTES = [30_000, 60_000] as const
