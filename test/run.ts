@@ -117,7 +117,7 @@ const files =
         .filter((file) => isSet(LONG_VARIABLE) || !LONG.includes(file))
         .sort()
 // tap makes its test class once, for the plugins that .taprc names.
-if (!existsSync(`${ROOT}.tap/plugins`) || !existsSync(`${ROOT}node_modules/@tapjs/test-built`))
+if (!existsSync(`${ROOT}.tap/plugins`) || !existsSync(`${ROOT}node_modules/@tapjs/test/test-built`))
   await tap('build')
 const started = performance.now()
 const { code, text } = await tap('--reporter=base', ...files)

@@ -124,6 +124,7 @@ t.test('over a bad link', async (t) => {
   })
 
   await t.test('a link on which nothing moves is given up and made anew', async (t) => {
+    await pass(t, 1, async () => {}) // the last reset is over
     const opened = proxy.opened
     proxy.stall()
     await pass(t, 60, async () => {
