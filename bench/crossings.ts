@@ -1,5 +1,6 @@
 import { Agent } from '../device/agent.ts'
 import { deviceSchema } from '../device/config.ts'
+import { type Size, toFrame } from '../device/crop.ts'
 import { type Evaluation, evaluate, sum } from '../device/detect/evaluate.ts'
 import { openDetector } from '../device/detect/open.ts'
 import { overlap } from '../device/detect/suppress.ts'
@@ -11,6 +12,7 @@ import { type DrawnFace, Testcard } from '../device/sources/testcard.ts'
 import { loadConfig } from '../lib/config.ts'
 import { openLog } from '../lib/log.ts'
 import { openMetrics, total } from '../lib/metrics.ts'
+import { sharedData } from '../test/kit/data.ts'
 import { type CropMetadata, readCrop } from '../wire/crop.ts'
 import { eventSchema, type FaceEvent } from '../wire/event.ts'
 
@@ -233,7 +235,47 @@ export function explain({ cropsOf, events }: CrossingsResult): string[] {
     )
 }
 
+/** Portraits whose faces are 40 to 80 px wide. */
+const PORTRAIT_WIDTH_SMALL = { least: 80, most: 138 } as const
+const SMALL_FRAMES = 1200
+const SMALL_EVERY_NTH = 4
+/** By what they are made for: the default sees a card of 1280 px at 256, where 40 px are 8. */
+const SMALL_MODELS = ['yunet_s_640_640.onnx', 'yunet_n_640_640.onnx', 'ultraface-version-RFB-640.onnx']
+
+/** Detection alone, of faces of 40 to 80 px in the same scene. @param model a file, or absent: the default */
+export async function benchSmallFaces(model?: string, inputSize?: Size): Promise<Evaluation> {
+  await using detector = await openDetector({ model, inputSize })
+  const card = await Testcard.open(
+    { draw: (input, seed) => Crossings.draw(input, seed, PORTRAIT_WIDTH_SMALL), frames: SMALL_FRAMES },
+    { input: detector.input, log: openLog('bench', 'warn'), events: { skipped() {}, damaged() {} } },
+    new AbortController().signal,
+  )
+  const evaluations: Evaluation[] = []
+  for (let number = 0; number < SMALL_FRAMES; number += SMALL_EVERY_NTH) {
+    const frame = card.frame(number)
+    const found = (await detector.detect(frame.scaled)).map((it) => ({
+      ...it,
+      box: toFrame(it.box, frame.scaled, frame),
+    }))
+    evaluations.push(judge(found, card.faces(number)))
+  }
+  return sum(evaluations)
+}
+
+async function runSmallFaces(): Promise<void> {
+  console.log('\nFaces of 40 to 80 px in the same scene, detection alone\n')
+  const row = (name: string, { recall, precision }: Evaluation) =>
+    console.log(`${name.padEnd(38)}recall ${recall.toFixed(4)}, precision ${precision.toFixed(4)}`)
+  row('the default model, at 256', await benchSmallFaces())
+  row('the default model, at 640', await benchSmallFaces(undefined, { width: 640, height: 640 }))
+  for (const name of SMALL_MODELS) {
+    const file = sharedData(`models/${name}`)
+    if (file) row(name, await benchSmallFaces(file))
+  }
+}
+
 export async function runCrossings(crossings: number): Promise<void> {
+  await runSmallFaces()
   for (const everyNth of [1, 2, 3, 4])
     printCrossings(
       await benchCrossings({ crossings, everyNth }),

@@ -31,7 +31,7 @@ const LANES = [
 /** They walk, they do not glide: hurry and linger, up and down, pixels and seconds. */
 const SWAY = { pixels: 14, seconds: 2.9 } as const
 const BOB = { pixels: 6, seconds: 0.9 } as const
-const WIDTH = { least: 200, most: 280 } as const
+export const PORTRAIT_WIDTH = { least: 200, most: 280 } as const
 /** Different portraits; they come again after so many crossings. */
 const CAST = 24
 const PILLAR = { left: 560, width: 170, top: 51, bottom: 704 } as const
@@ -54,13 +54,19 @@ export class Crossings extends Scene {
     this.#seed = seed
   }
 
-  static override async draw(input: SourceContext['input'], seed: number): Promise<Crossings> {
+  static override async draw(
+    input: SourceContext['input'],
+    seed: number,
+    width: { readonly least: number; readonly most: number } = PORTRAIT_WIDTH,
+  ): Promise<Crossings> {
     const sprite = brush(input)
     const next = random(seed)
     const start = Math.floor(next() * 1e6)
     const cast = Array.from({ length: CAST }, (_, i) => {
-      const width = Math.round(WIDTH.least + next() * (WIDTH.most - WIDTH.least))
-      const [svg, size] = framedPortrait(start + i, width)
+      const [svg, size] = framedPortrait(
+        start + i,
+        Math.round(width.least + next() * (width.most - width.least)),
+      )
       return sprite(svg, size)
     })
     return new Crossings(
@@ -78,7 +84,7 @@ export class Crossings extends Scene {
     const slowest = Math.min(...LANES.map(({ speed }) => Math.abs(speed)))
     const seconds =
       Math.max(...LANES.map(({ startSeconds, everySeconds }) => startSeconds + perLane * everySeconds)) +
-      (CARD_SIZE.width + WIDTH.most + 4 * SWAY.pixels) / slowest
+      (CARD_SIZE.width + PORTRAIT_WIDTH.most + 4 * SWAY.pixels) / slowest
     return Math.ceil(seconds * CARD_FRAMERATE)
   }
 
@@ -87,7 +93,7 @@ export class Crossings extends Scene {
     const portraits = LANES.flatMap(({ middle, speed, everySeconds, startSeconds }, lane) => {
       const since = seconds - startSeconds
       const newest = Math.floor(since / everySeconds)
-      const longest = (CARD_SIZE.width + WIDTH.most + 4 * SWAY.pixels) / Math.abs(speed)
+      const longest = (CARD_SIZE.width + PORTRAIT_WIDTH.most + 4 * SWAY.pixels) / Math.abs(speed)
       const list: (Placement & { readonly depth: number })[] = []
       for (let nth = Math.max(0, newest - Math.ceil(longest / everySeconds)); nth <= newest; nth += 1) {
         const id = nth * LANES.length + lane

@@ -26,7 +26,7 @@ function gallery(port: number, ca: string, auth?: string): Promise<number | unde
 }
 
 t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a secret', async (t) => {
-  const stranger = await container(t, '--entrypoint=sleep', 'sightline-broker:test', '600')
+  const stranger = await container(t, '--entrypoint=sleep', 'sightline-broker:under-test', '600')
   const before = new Set(await docker('volume', 'ls', '--quiet').then((text) => text.split('\n')))
   const it = new Deployment(t, 'demo')
   const port = await freePort()
@@ -34,7 +34,7 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
     '--gallery-port',
     String(port),
     '--build-arg',
-    'VERSION=test',
+    'VERSION=under-test',
     ...(NETWORK ? ['--build-network', NETWORK] : []),
   ]
   const up = await it.deploy('demo', ...args)
@@ -92,7 +92,7 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
       ...PARTS.map((part) => it.docker('inspect', it.container(part))),
       ...PARTS.map((part) => it.docker('logs', it.container(part))),
       ...['broker', 'subscriber', 'device'].map((name) =>
-        it.docker('history', '--no-trunc', `sightline-${name}:test`),
+        it.docker('history', '--no-trunc', `sightline-${name}:under-test`),
       ),
       it.docker(
         'volume',
@@ -151,8 +151,8 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
     const was = await Promise.all(PARTS.map((part) => it.inspect<string>(part, '.Id')))
     const { accepted } = await it.queue('edge-broker', 'bridge/cloud')
     for (const name of ['broker', 'subscriber', 'device'])
-      await derive(t, `sightline-${name}:test`, `sightline-${name}:test-next`, 'LABEL next=1')
-    const next = ['--tag', 'sightline-{program}:test-next']
+      await derive(t, `sightline-${name}:under-test`, `sightline-${name}:under-test-next`, 'LABEL next=1')
+    const next = ['--tag', 'sightline-{program}:under-test-next']
     const upgrade = await it.deploy('upgrade', ...next)
     t.match(upgrade, { status: 0, stderr: '' })
     const is = await Promise.all(PARTS.map((part) => it.inspect<string>(part, '.Id')))
@@ -165,7 +165,7 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
 
   await t.test('what ends at once, or never becomes well, is rolled back with its last words', async (t) => {
     for (const name of ['broker', 'subscriber'])
-      await derive(t, `sightline-${name}:test-next`, `sightline-${name}:test-broken`)
+      await derive(t, `sightline-${name}:under-test-next`, `sightline-${name}:under-test-broken`)
     for (const [instructions, expected, ...wait] of [
       [
         'ENTRYPOINT ["sh", "-c", "echo the lens fell off; exit 3"]',
@@ -178,10 +178,10 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
         '8s',
       ],
     ] as const) {
-      await derive(t, 'sightline-device:test', 'sightline-device:test-broken', instructions)
+      await derive(t, 'sightline-device:under-test', 'sightline-device:under-test-broken', instructions)
       const was = await it.everything()
       const id = await it.inspect<string>('device', '.Id')
-      const outcome = await it.deploy('upgrade', '--tag', 'sightline-{program}:test-broken', ...wait)
+      const outcome = await it.deploy('upgrade', '--tag', 'sightline-{program}:under-test-broken', ...wait)
       t.match(outcome, { status: 70, stderr: expected })
       t.match(outcome.stderr, /^ROLLED_BACK: /)
       t.equal(await it.inspect<string>('device', '.Id'), id, 'the very one')
@@ -215,10 +215,10 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
 t.test('a first deployment that fails leaves nothing running, and nothing in the way', async (t) => {
   const it = new Deployment(t, 'first')
   for (const name of ['broker', 'subscriber'])
-    await derive(t, `sightline-${name}:test`, `sightline-${name}:test-bad`)
-  await derive(t, 'sightline-device:test', 'sightline-device:test-bad', 'ENTRYPOINT ["false"]')
+    await derive(t, `sightline-${name}:under-test`, `sightline-${name}:under-test-bad`)
+  await derive(t, 'sightline-device:under-test', 'sightline-device:under-test-bad', 'ENTRYPOINT ["false"]')
   const port = ['--gallery-port', String(await freePort())]
-  const failed = await it.deploy('demo', ...port, '--tag', 'sightline-{program}:test-bad')
+  const failed = await it.deploy('demo', ...port, '--tag', 'sightline-{program}:under-test-bad')
   t.match(failed, {
     status: 70,
     stderr: /^DEPLOYMENT_UNHEALTHY: \S+-device does not become well: it ended with status 1/,
@@ -246,19 +246,19 @@ t.test('a deploy that is killed can be run again, however far it was', async (t)
     t.match(said, at)
     t.notMatch(said, /logs {6}sightline/, 'it did not come to its end')
   }
-  await killed('demo', args, /images?.*device:test is there/)
+  await killed('demo', args, /images?.*device:under-test is there/)
   await killed('demo', args, /cloud-broker: starting it/)
   await killed('demo', args, /device: starting it/)
   t.match(await it.deploy('demo', ...args), { status: 0, stderr: '' })
   await it.untilStored(5)
   for (const name of ['broker', 'subscriber', 'device'])
-    await derive(t, `sightline-${name}:test`, `sightline-${name}:test-later`, 'LABEL later=1')
-  const later = ['--tag', 'sightline-{program}:test-later']
+    await derive(t, `sightline-${name}:under-test`, `sightline-${name}:under-test-later`, 'LABEL later=1')
+  const later = ['--tag', 'sightline-{program}:under-test-later']
   for (const at of [/cloud-broker: stopping/, /subscriber: starting the new/, /device: stopping/])
     await killed('upgrade', later, at)
   t.match(await it.deploy('upgrade', ...later), { status: 0, stderr: '' })
   await it.untilWell()
-  const image = await docker('image', 'inspect', '--format={{.Id}}', 'sightline-broker:test-later')
+  const image = await docker('image', 'inspect', '--format={{.Id}}', 'sightline-broker:under-test-later')
   t.equal(await it.inspect<string>('edge-broker', '.Image'), image)
   t.strictSame(
     await it

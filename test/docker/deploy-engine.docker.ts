@@ -74,7 +74,7 @@ t.test(
   async (t) => {
     const engine = await PrivateEngine.open(t)
     const file = join(temporaryFolder(t), 'images.tar')
-    const images = ['broker', 'subscriber', 'device'].map((name) => `sightline-${name}:test`)
+    const images = ['broker', 'subscriber', 'device'].map((name) => `sightline-${name}:under-test`)
     await docker('save', '--output', file, ...images)
     const it = new Deployment(t, 'own', { host: engine.host })
     t.teardown(async () => {

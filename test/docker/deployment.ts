@@ -11,7 +11,7 @@ const LAUNCHER = resolve(import.meta.dirname, '..', '..', 'bin', 'sightline.js')
 const run = promisify(execFile)
 export const WELL_MS_MAX = 120_000
 /** As `npm run test:docker` has built them. */
-export const TAG = 'sightline-{program}:test'
+export const TAG = 'sightline-{program}:under-test'
 
 export interface Target {
   /** For `deploy`. */

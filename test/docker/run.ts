@@ -1,10 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { globSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 /**
  * `npm run test:docker`: builds the images on this machine's engine, and runs the tests that need them. Where there is
  * no engine it says so, and is done. What it makes is tagged "under-test", and containers are removed.
+ * `npm run test:docker -- test/docker/images.docker.ts` runs some of them.
  *
  * SIGHTLINE_TEST_DOCKER_BUILD   more arguments of "docker build", such as --network=host
  * SIGHTLINE_TEST_DOCKER_TARGETS which images, by commas (default: broker,subscriber,device)
@@ -34,6 +36,7 @@ async function main(): Promise<number> {
   }
   process.stdout.write(`Docker engine ${engine.stdout}`)
   const more = (process.env.SIGHTLINE_TEST_DOCKER_BUILD ?? '').split(' ').filter((it) => it !== '')
+  const files = process.argv.slice(2)
   const targets = (process.env.SIGHTLINE_TEST_DOCKER_TARGETS ?? 'broker,subscriber,device').split(',')
   for (const target of targets) {
     const started = performance.now()
@@ -55,9 +58,9 @@ async function main(): Promise<number> {
   }
   return run(process.execPath, [
     'test/run.ts',
-    '--timeout=600',
-    'test/docker/images.docker.ts',
-    'test/docker/compose.docker.ts',
+    '--timeout=900',
+    '--jobs=1', // some look at all that the engine holds
+    ...(files.length > 0 ? files : globSync('test/docker/*.docker.ts', { cwd: ROOT }).sort()),
   ])
 }
 
