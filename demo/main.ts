@@ -133,6 +133,7 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
   const device = start('device', 'device', 'device.yaml', {
     SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${edgePort}`,
     SIGHTLINE_HTTP__PORT: String(devicePort),
+    SIGHTLINE_REMOTE__FOLDER: join(data, 'device'),
     // This demo is for watching: the drawn faces flow, and whoever sits before a camera is seen soon.
     SIGHTLINE_EMIT__MODE: options.source === undefined ? 'every' : 'best',
     SIGHTLINE_EMIT__BEST_AFTER: '5s',

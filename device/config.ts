@@ -212,7 +212,9 @@ export const deviceSchema = z.strictObject({
     .prefault({}),
   // On by default: the broker decides who may publish commands, the device's user has the right to read its own, and
   // where it has not the agent says so and goes on with its crops. Off, a camera cannot be stopped from afar.
-  remote: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
+  remote: z
+    .strictObject({ enabled: z.boolean().default(true), folder: z.string().min(1).default('data/device') })
+    .prefault({}),
   homeAssistant: z
     .strictObject({
       enabled: z.boolean().default(false),

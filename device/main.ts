@@ -8,6 +8,7 @@ import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { commandFilter, statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
+import { Commanded } from './commanded.ts'
 import { checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
 import { detectorOptions } from './detect/options.ts'
 import { openDetectorThread } from './detect/thread.ts'
@@ -60,6 +61,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
             config,
             scoreMin: detector.scoreMin,
             scoreFloor: detector.scoreMin * SCORE_LOW,
+            commanded: new Commanded(config.remote.folder, config, log),
             publisher,
             meters,
             log,

@@ -10,6 +10,7 @@ import {
 } from '../wire/commands.ts'
 import type { CropMetadata } from '../wire/crop.ts'
 import { parseCommandTopic, snapshotTopic, stateTopic } from '../wire/topics.ts'
+import type { Commanded, Wish } from './commanded.ts'
 import type { DeviceConfig } from './config.ts'
 import { encodeJpeg } from './crop.ts'
 import type { Frame } from './frame.ts'
@@ -24,6 +25,7 @@ export interface RemoteParts {
   /** The detector's threshold, and the lowest score of what it gives at all. */
   readonly scoreMin: number
   readonly scoreFloor: number
+  readonly commanded: Commanded
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
   readonly meters: Pick<Meters, 'commandsTaken' | 'commandsIgnored'>
   readonly log: Log
@@ -105,7 +107,15 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       const [fields, message] = this.#complaint
       parts.log.warn({ ...fields, count }, message)
     })
-    for (const camera of this.#cameras.values()) this.#tell(camera)
+    for (const camera of this.#cameras.values()) {
+      const wish = parts.commanded.of(camera.name)
+      if (this.#set(camera, wish))
+        parts.log.warn(
+          { camera: camera.name, ...wish, file: parts.commanded.file },
+          'what was commanded before still holds',
+        )
+      this.#tell(camera)
+    }
   }
 
   settings(name: string): CameraSettings {
@@ -191,23 +201,16 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
   }
 
   #follow(camera: Camera, command: Command): void {
-    const { scoreMin, scoreFloor } = this.#parts
     switch (command.is) {
       case 'pause':
-        this.#set(camera, { paused: command.paused })
+        this.#wish(camera, { paused: command.paused })
         if (command.paused && camera.snapshot === 'wanted') this.#noSnapshot(camera)
         break
-      case 'threshold': {
-        const { threshold } = command
-        // Below the floor the detector gives nothing: the state says what holds.
-        this.#set(camera, {
-          threshold,
-          scoreMin: threshold === 'auto' ? scoreMin : Math.max(threshold, scoreFloor),
-        })
+      case 'threshold':
+        this.#wish(camera, { threshold: command.threshold })
         break
-      }
       case 'rate':
-        this.#set(camera, { rate: command.rate })
+        this.#wish(camera, { rate: command.rate })
         break
       case 'snapshot':
         camera.snapshot = 'wanted'
@@ -218,12 +221,26 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
-  #set(camera: Camera, change: Partial<CameraSettings>): void {
-    const next = { ...camera.settings, ...change }
-    const keys = Object.keys(change) as (keyof CameraSettings)[]
-    if (keys.every((key) => camera.settings[key] === next[key])) return
+  #wish(camera: Camera, wish: Wish): void {
+    this.#parts.commanded.add(camera.name, wish)
+    this.#set(camera, wish)
+  }
+
+  /** @returns whether that is anything new */
+  #set(camera: Camera, wish: Wish): boolean {
+    const { scoreMin, scoreFloor } = this.#parts
+    const { threshold } = wish
+    // Below the floor the detector gives nothing: the state says what holds.
+    const score =
+      threshold === undefined
+        ? {}
+        : { scoreMin: threshold === 'auto' ? scoreMin : Math.max(threshold, scoreFloor) }
+    const next: CameraSettings = { ...camera.settings, ...wish, ...score }
+    const keys = Object.keys(next) as (keyof CameraSettings)[]
+    if (keys.every((key) => camera.settings[key] === next[key])) return false
     camera.settings = next
     for (const wake of camera.changed) wake()
+    return true
   }
 
   /** What the agent says of its cameras. */
@@ -325,7 +342,8 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
   }
 
   #say(camera: Camera): void {
-    const { config, publisher } = this.#parts
+    const { config, publisher, commanded } = this.#parts
+    commanded.keep() // first: what is said to hold, holds
     clearTimeout(camera.timer)
     camera.timer = undefined
     camera.saidAtMs = performance.now()

@@ -1,7 +1,7 @@
 import { connectAsync, type MqttClient } from 'mqtt'
 import type { Test } from 'tap'
 import { type CameraState, cameraStateSchema } from '../../wire/camera-state.ts'
-import { Program } from '../kit/programs.ts'
+import { Program, temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 
 /** The agent and a broker of ours, as programs; commands as anybody would publish them. */
@@ -40,19 +40,20 @@ export async function watch(t: Test, url: string, login: { username?: string; pa
 export const command = (client: MqttClient, what: string, payload: string, camera = 'card') =>
   client.publishAsync(`${BASE}/${camera}/set/${what}`, payload, { qos: 1 })
 
-const deviceConfig = (url: string, settings: Record<string, unknown> = {}) => ({
+const deviceConfig = (t: Test, url: string, settings: Record<string, unknown> = {}) => ({
   site: 'lab',
   device: 'bench1',
   cameras: [{ name: 'card', source: 'testcard' }],
   emit: { mode: 'every' },
   http: { port: 0 },
   ...settings,
+  remote: { folder: temporaryFolder(t), ...(settings.remote as object) },
   broker: { url, backoff: { min: '20ms', max: '200ms' }, ...(settings.broker as object) },
 })
 
 const served = ({ msg }: { msg?: string }) => msg === 'health and metrics are served'
 export const startDevice = (t: Test, url: string, settings?: Record<string, unknown>) =>
-  Program.waiting(t, 'device', deviceConfig(url, settings), served)
+  Program.waiting(t, 'device', deviceConfig(t, url, settings), served)
 
 export async function metric(device: Program, name: string): Promise<number> {
   const { url } = await device.line(served)

@@ -1,7 +1,9 @@
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import sharp from 'sharp'
 import t from 'tap'
-import { brokerConfig, Program } from '../kit/programs.ts'
+import { brokerConfig, Program, temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 import { BASE, command, type Message, metric, startDevice, watch } from './commanded.ts'
 
@@ -114,6 +116,46 @@ t.test('a command that is sent while the device is away arrives when it is back'
   await command(eye.client, 'pause', 'ON')
   await startDevice(t, broker.url)
   t.match(await eye.stateBecomes('paused', ({ paused }) => paused), { rate: 3 })
+})
+
+t.test('what was commanded outlives a kill; what cannot be read or kept is said', async (t) => {
+  const broker = await Program.start(t, 'broker', brokerConfig(t))
+  const eye = await watch(t, broker.url)
+  await eye.client.subscribeAsync(`${BASE}/#`, { qos: 1 })
+  const folder = temporaryFolder(t)
+  const start = async () => {
+    eye.came.length = 0
+    const device = await startDevice(t, broker.url, { remote: { folder } })
+    await eye.stateBecomes('up', ({ state }) => state === 'up')
+    return device
+  }
+  const first = await start()
+  await command(eye.client, 'pause', 'ON')
+  await command(eye.client, 'threshold', '0.9')
+  await eye.stateBecomes('both hold', ({ paused, threshold }) => paused && threshold === 0.9)
+  await first.kill()
+  const second = await start()
+  await second.line(({ msg, camera }) => /still holds/.test(msg ?? '') && camera === 'card')
+  t.match(eye.states().at(-1), { paused: true, threshold: 0.9, scoreMin: 0.9 })
+  t.equal(eye.of('crop').length, 0)
+  await command(eye.client, 'resume', '')
+  await command(eye.client, 'threshold', 'auto')
+  await eye.stateBecomes('neither holds', ({ paused, threshold }) => !paused && threshold === 'auto')
+  await second.kill()
+  const third = await start()
+  t.match(eye.states().at(-1), { paused: false, threshold: 'auto' })
+  t.notOk(third.log.some(({ msg }) => /still holds/.test(msg ?? '')))
+  await third.kill()
+
+  const file = join(folder, 'commanded-lab-bench1.json')
+  writeFileSync(file, '{"v":1,"cameras":{"card":{"paused":"perhaps"}}}')
+  const fourth = await start()
+  await fourth.line(({ msg }) => /cannot be read, so that the configuration holds/.test(msg ?? ''))
+  rmSync(folder, { recursive: true })
+  writeFileSync(folder, 'no folder')
+  await command(eye.client, 'pause', 'ON')
+  await fourth.line(({ msg }) => /cannot be kept, and holds until the agent ends/.test(msg ?? ''))
+  t.match(await eye.stateBecomes('it holds all the same', ({ paused }) => paused), { paused: true })
 })
 
 t.test('without remote control no command is followed and no state is published', async (t) => {
