@@ -232,6 +232,18 @@ function describe(issue: z.core.$ZodIssue, path: string): string {
       if (issue.message.startsWith('must be ')) return `${key} ${issue.message}.`
       if (SECRET.test(path)) return `${key} must be ${article(issue.expected)}. Put it in quotes.`
       return `${key} must be ${article(issue.expected)}, not ${quoted(issue.input)}.`
+    case 'too_small':
+    case 'too_big': {
+      if (issue.message.startsWith('must ')) return `${key} ${issue.message}.`
+      const [least, bound] =
+        issue.code === 'too_small' ? [true, issue.minimum] : ([false, issue.maximum] as const)
+      if (issue.origin === 'string' && least && bound === 1) return `${key} must not be empty.`
+      const words =
+        issue.inclusive === false ? (least ? 'more than' : 'less than') : least ? 'at least' : 'at most'
+      if (issue.origin === 'string') return `${key} must have ${words} ${bound} characters.`
+      if (issue.origin === 'array') return `${key} must list ${words} ${bound}.`
+      return `${key} must be ${words} ${bound}${SECRET.test(path) ? '' : `, not ${quoted(issue.input)}`}.`
+    }
     default:
       return `${key} ${lowerFirst(issue.message)}.`
   }

@@ -80,7 +80,7 @@ t.test('an unknown key names file, line and key, wherever it stands', async (t) 
 t.test('everything that is wrong is said at once, each with its line', async (t) => {
   const { message } = faultOf(() => load(t, 'wait: soon\nhttp:\n  port: 70000\nstore:\n  bytesMax: 5 cows\n'))
   t.match(message, /^conf\.yaml:1: "wait" must be a duration such as .*not "soon"/m)
-  t.match(message, /^conf\.yaml:3: "http\.port" /m)
+  t.match(message, /^conf\.yaml:3: "http\.port" must be at most 65535, not 70000\.$/m)
   t.match(message, /^conf\.yaml:5: "store\.bytesMax" must be a size such as .*not "5 cows"/m)
   t.equal(message.split('\n').length, 3)
   t.match(
