@@ -1,4 +1,5 @@
 import type { Size } from './crop.ts'
+import { SEGMENTS } from './seven-segments.ts'
 import type { SeenFace } from './watcher.ts'
 
 /** What is drawn over a picture: boxes, and above each its score and the last digits of its track. Pure. */
@@ -10,26 +11,6 @@ const DIGIT = { width: 7, height: 12, gap: 3, stroke: 2 } as const
 const LABEL_PADDING = 4
 /** Of a track's id, its end: the beginning is the time. */
 const TRACK_DIGITS = 4
-
-/** In seven segments, since no font need be installed: a top, b and c right, d bottom, e and f left, g middle. */
-const SEGMENTS: Readonly<Record<string, string>> = {
-  0: 'abcdef',
-  1: 'bc',
-  2: 'abged',
-  3: 'abgcd',
-  4: 'fgbc',
-  5: 'afgcd',
-  6: 'afgedc',
-  7: 'abc',
-  8: 'abcdefg',
-  9: 'abcdfg',
-  a: 'abcefg',
-  b: 'fgedc',
-  c: 'afed',
-  d: 'bcdeg',
-  e: 'afged',
-  f: 'afge',
-}
 
 /** @param size the picture's, into which the frame was fitted */
 export function overlaySvg(faces: readonly SeenFace[], frame: Size, size: Size): string {

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import sharp from 'sharp'
 import { fitInto, type Size } from '../crop.ts'
 import type { Frame } from '../frame.ts'
+import { SEGMENTS } from '../seven-segments.ts'
 import { FACE_BOX, PORTRAIT_ASPECT, portraitSvg, random } from './portrait.ts'
 import type { Source, SourceContext } from './source.ts'
 import { turnedSize } from './turn.ts'
@@ -284,22 +285,10 @@ function digitSvg(character: string): string {
     f: '2,2 3,9',
     g: '3,10 9,3',
   }
-  const lit: Record<string, string> = {
-    0: 'abcdef',
-    1: 'bc',
-    2: 'abged',
-    3: 'abgcd',
-    4: 'fgbc',
-    5: 'afgcd',
-    6: 'afgedc',
-    7: 'abc',
-    8: 'abcdefg',
-    9: 'abcdfg',
-  }
   const rects =
     character === ':'
       ? ['5,6 4,4', '5,14 4,4']
-      : [...(lit[character] ?? '')].map((key) => segments[key as keyof typeof segments])
+      : [...(SEGMENTS[character] ?? '')].map((key) => segments[key as keyof typeof segments])
   const shapes = rects.map((text) => {
     const [x, y, w, h] = text.split(/[ ,]/)
     return `<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="#f3ead2"/>`
