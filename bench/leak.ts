@@ -84,6 +84,10 @@ async function loopClip(clip: string, ms: number): Promise<Growth> {
     if (bytes === undefined)
       throw new Error(`the agent ended, or its memory cannot be read (${child.exitCode})`)
     samples.push(bytes)
+    if (samples.length % (60_000 / SAMPLE_MS) === 0)
+      process.stdout.write(
+        `  after ${(samples.length * SAMPLE_MS) / 60_000} min: ${megabytes(median(samples.slice(-SAMPLES)))}\n`,
+      )
   }
   await end(child)
   broker.close()
@@ -144,10 +148,12 @@ function growthOf(first: readonly number[], last: readonly number[]): Growth {
 const median = (values: readonly number[]) =>
   values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
 
+const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0).padStart(5)} MB`
+
 export function printLeak({ minutes, clip, openings, opened }: LeakResult): void {
   const row = (name: string, { firstBytes, lastBytes, growth }: Growth) =>
     process.stdout.write(
-      `  ${name.padEnd(44)}${(firstBytes / 1e6).toFixed(0).padStart(5)} MB ->${(lastBytes / 1e6).toFixed(0).padStart(5)} MB  ${(growth * 100).toFixed(1).padStart(6)} % (bar: ${GROWTH_MAX * 100} %)${growth > GROWTH_MAX ? '  LEAKS' : ''}\n`,
+      `  ${name.padEnd(44)}${megabytes(firstBytes)} ->${megabytes(lastBytes)}  ${(growth * 100).toFixed(1).padStart(6)} % (bar: ${GROWTH_MAX * 100} %)${growth > GROWTH_MAX ? '  LEAKS' : ''}\n`,
     )
   process.stdout.write('\nLeaks: anonymous memory (RssAnon), after warming up and at the end\n')
   row(`clip looped as fast as possible, ${minutes} min`, clip)
