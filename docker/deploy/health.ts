@@ -50,15 +50,8 @@ export async function untilHealthy(
 export async function healthOf(engine: Engine, container: Dockerode.Container): Promise<Health> {
   const info = await engine.do('looking at a container', () => orNone(container.inspect()))
   if (!info) return { ok: false, said: 'it is gone', hopeless: true }
-  const { State: state, RestartCount: restarts } = info
-  if (!state.Running || state.Restarting) {
-    const said = `it ended with status ${state.ExitCode}${state.Error ? ` (${state.Error})` : ''}${restarts > 0 ? `, ${restarts + 1} times` : ''}`
-    return {
-      ok: false,
-      said,
-      hopeless: restarts >= RESTARTS_MAX || state.Status === 'exited' || state.Status === 'dead',
-    }
-  }
+  const { Running: runs, Restarting: restarts } = info.State
+  if (!runs || restarts) return endedAs({ ...info, State: { ...info.State, Running: false } })
   const check = (info.Config as { Healthcheck?: { Test?: string[] } }).Healthcheck?.Test ?? []
   const command =
     check[0] === 'CMD'
@@ -67,33 +60,49 @@ export async function healthOf(engine: Engine, container: Dockerode.Container): 
         ? ['/bin/sh', '-c', check[1] ?? 'true']
         : []
   if (command.length === 0) return { ok: true, said: 'running', hopeless: false }
-  const { status, said } = await engine.do('asking a container how it is', () =>
+  const { status, said, ended } = await engine.do('asking a container how it is', () =>
     exec(engine, container, command),
   )
+  if (ended) {
+    const now = await engine.do('looking at a container', () => orNone(container.inspect()))
+    return endedAs(now ?? info)
+  }
   if (status === 0) return { ok: true, said, hopeless: false }
   return { ok: false, said: said === '' ? 'starting' : said, hopeless: false }
 }
+
+/** Of one that does not run, or did not a moment ago. */
+function endedAs({ State: state, RestartCount: restarts }: Dockerode.ContainerInspectInfo): Health {
+  const times = restarts > 0 ? `, ${restarts + 1} times` : ''
+  return {
+    ok: false,
+    said: state.Running
+      ? `it ended, and was started again${times}`
+      : `it ended with status ${state.ExitCode}${state.Error ? ` (${state.Error})` : ''}${times}`,
+    hopeless: restarts >= RESTARTS_MAX || state.Status === 'exited' || state.Status === 'dead',
+  }
+}
+
+/** What runc says, as the output of the command, of a container that ends at this moment. */
+const STOPPED = /cannot exec in a stopped state|container \S+ is not running/
 
 async function exec(
   engine: Engine,
   container: Dockerode.Container,
   command: string[],
-): Promise<{ status: number | null; said: string }> {
+): Promise<{ status: number | null; said: string; ended: boolean }> {
   try {
     const run = await container.exec({ Cmd: command, AttachStdout: true, AttachStderr: true })
     const stream = await run.start({ hijack: false, stdin: false })
     const output = new PassThrough()
     engine.docker.modem.demuxStream(stream, output, output)
     stream.on('end', () => output.end()).on('error', (error: Error) => output.destroy(error))
-    const lines = printable(await text(output))
-      .trim()
-      .split('\n')
-    const { ExitCode } = await run.inspect()
-    return { status: ExitCode, said: (lines.at(-1) ?? '').slice(0, 500) }
+    const said = (await text(output)).replaceAll('\r', '').trim()
+    const { ExitCode: status } = await run.inspect()
+    const line = printable(said.slice(said.lastIndexOf('\n') + 1)).slice(0, 500)
+    return { status, said: line, ended: status !== 0 && STOPPED.test(said) }
   } catch (error) {
-    // It ended meanwhile: the next look says so.
-    if ((error as { statusCode?: number }).statusCode === 409)
-      return { status: null, said: 'it has just ended' }
+    if ((error as { statusCode?: number }).statusCode === 409) return { status: null, said: '', ended: true }
     throw error
   }
 }

@@ -172,7 +172,7 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
         /does not become well: it ended with status 3[\s\S]*the lens fell off[\s\S]*The one that ran before is back, and well/,
       ],
       [
-        'ENTRYPOINT ["sleep", "600"]',
+        'ENTRYPOINT ["sh", "-c", "sleep 600"]',
         /does not become well: http:\/\/127\.0\.0\.1:9101\/healthz does not answer.*\(for 8 s\)[\s\S]*is back, and well/,
         '--wait',
         '8s',
