@@ -312,7 +312,8 @@ function container(
       ExposedPorts: Object.fromEntries(ports.map(({ inside }) => [`${inside}/tcp`, {}])),
       StopTimeout: STOP_SECONDS_MAX,
       HostConfig: {
-        RestartPolicy: { Name: 'unless-stopped' },
+        // Not `unless-stopped`: an engine that was killed takes what still runs for stopped by hand, and leaves it (20.10).
+        RestartPolicy: { Name: 'always' },
         ReadonlyRootfs: true,
         SecurityOpt: ['no-new-privileges'],
         CapDrop: ['ALL'],

@@ -417,7 +417,7 @@ t.test('containers are confined, and no secret is in what an engine shows of the
     for (const { part, create, config } of composed) {
       checkTree(part.program, config)
       t.match(create.HostConfig, {
-        RestartPolicy: { Name: 'unless-stopped' },
+        RestartPolicy: { Name: 'always' },
         ReadonlyRootfs: true,
         SecurityOpt: ['no-new-privileges'],
         CapDrop: ['ALL'],

@@ -134,7 +134,7 @@ t.test('every container is confined, its image pinned, its settings there', asyn
       t.equal(service.read_only, true, said)
       t.strictSame(service.cap_drop, ['ALL'], said)
       t.strictSame(service.security_opt, ['no-new-privileges:true'], said)
-      t.equal(service.restart, 'unless-stopped', said)
+      t.equal(service.restart, 'always', said)
       for (const volume of service.volumes ?? []) {
         if (typeof volume === 'string') continue
         t.equal(volume.read_only, true, `${said}: ${volume.target}`)
