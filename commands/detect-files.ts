@@ -109,7 +109,7 @@ async function drawFaces(photo: Photo, faces: readonly Detection[], target: stri
   } catch (error) {
     throw failure(
       'FOLDER_UNWRITABLE',
-      `${target} cannot be written (${systemCode(error) ?? (error instanceof Error ? error.message : '')}). Does its folder exist, and may this user write to it?`,
+      `${target} cannot be written${systemCode(error) === undefined ? '' : ` (${systemCode(error)})`}. Does its folder exist, and may this user write to it?`,
       error,
     )
   }

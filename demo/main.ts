@@ -10,7 +10,7 @@ import { asFailure, failure } from '../lib/errors.ts'
 import { audit } from './books.ts'
 import { Link } from './link.ts'
 import { Program } from './program.ts'
-import { Meter, type Readings, withLastWords } from './readings.ts'
+import { Meter, type Readings, readCamera, withLastWords } from './readings.ts'
 import { type Moment, render, renderLine, type Scene } from './view.ts'
 
 /**
@@ -163,8 +163,11 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
   const startedMs = Date.now()
   const readings: Readings[] = []
   const edgeHistory: number[] = []
+  let cameraDown: string | undefined
   const moment = async (note?: string): Promise<Moment> => {
     const now = withLastWords(await meter.read(), device.books)
+    const [, down] = /^down: (.*)$/s.exec((await readCamera(url(devicePort))) ?? '') ?? []
+    if (note === undefined && !device.exited) cameraDown = down // at the end every camera is closed
     readings.push(now)
     if (readings.length > RATE_TICKS + 1) readings.shift()
     return {
@@ -174,6 +177,7 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
       before: readings.length > 1 ? readings[0] : undefined,
       plugged: link.plugged,
       sourceEnded: device.exited,
+      cameraDown,
       edgeHistory,
       note,
     }
@@ -237,6 +241,8 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
           : `The programs' logs are in ${data}.`
       }`,
     )
+  if (last.captured === 0 && cameraDown !== undefined)
+    throw failure('SOURCE_UNAVAILABLE', `The camera gave no picture: ${cameraDown}`)
   say('They balance: every crop that was published is in the bucket.')
   return 0
 }

@@ -55,6 +55,17 @@ export async function readMetrics(url: string): Promise<Sample[] | undefined> {
   }
 }
 
+/** What a program's health says of its one camera: `up`, `opening`, `down: why`. Undefined where it says nothing. */
+export async function readCamera(url: string): Promise<string | undefined> {
+  try {
+    const response = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(FETCH_MS_MAX) })
+    const { checks } = (await response.json()) as { checks: Readonly<Record<string, string>> }
+    return Object.entries(checks).find(([name]) => name.startsWith('camera '))?.[1]
+  } catch {
+    return undefined
+  }
+}
+
 /** Prometheus' text format, as far as prom-client writes it. */
 export function parseMetrics(text: string): Sample[] {
   const samples: Sample[] = []

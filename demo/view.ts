@@ -18,6 +18,8 @@ export interface Moment {
   readonly before: Readings | undefined
   readonly plugged: boolean
   readonly sourceEnded: boolean
+  /** Why the camera gives no pictures, where it gives none. */
+  readonly cameraDown: string | undefined
   /** How many crops waited at the edge, a value a second, newest last. */
   readonly edgeHistory: readonly number[]
   /** What is being done at the moment, where it is not simply running. */
@@ -38,7 +40,7 @@ const QUEUED_DIGITS = 5
 
 /** The live view: lines of text for a terminal of so many columns, none wider. Pure. */
 export function render(moment: Moment, columns: number): string[] {
-  const { scene, now, before, plugged, note, sourceEnded } = moment
+  const { scene, now, before, plugged, note, sourceEnded, cameraDown } = moment
   const wide = columns >= COLUMNS_WIDE
   const rate = (select: (readings: Readings) => number) => {
     if (!before || now.atMs <= before.atMs) return ''
@@ -62,7 +64,7 @@ export function render(moment: Moment, columns: number): string[] {
     '',
     row(
       'camera',
-      !sourceEnded,
+      !sourceEnded && cameraDown === undefined,
       'captured',
       now.captured,
       rate(({ captured }) => captured),
@@ -70,9 +72,11 @@ export function render(moment: Moment, columns: number): string[] {
         ? wide
           ? 'the source has ended'
           : 'has ended'
-        : now.skipped > 0
-          ? `${dim('skipped')} ${count(now.skipped)}`
-          : '',
+        : cameraDown !== undefined
+          ? bad('gives no picture')
+          : now.skipped > 0
+            ? `${dim('skipped')} ${count(now.skipped)}`
+            : '',
     ),
     row(
       'faces',
@@ -115,7 +119,9 @@ export function render(moment: Moment, columns: number): string[] {
       waiting('inbox', now.inboxWaiting),
     ),
     '',
-    `  ${dim('frame to object')}   ${p50 === undefined ? dim('nothing stored in the last seconds') : `half within ${bold(ms(p50))}, 99 % within ${bold(ms(p99 ?? p50))}`}`,
+    cameraDown !== undefined && !sourceEnded
+      ? `  ${dim('no picture, as')}    ${bad(cameraDown)}`
+      : `  ${dim('frame to object')}   ${p50 === undefined ? dim('nothing stored in the last seconds') : `half within ${bold(ms(p50))}, 99 % within ${bold(ms(p99 ?? p50))}`}`,
     `  ${dim('link to cloud  ')}   ${plugged ? (now.linkUp ? good('connected') : bad('connecting again ...')) : bad(`unplugged: crops wait at the edge${wide ? ', on disk' : ''}`)}`,
     '',
     `  ${dim('Gallery')}   ${bold(scene.gallery)}`,
@@ -130,7 +136,7 @@ export function render(moment: Moment, columns: number): string[] {
 }
 
 /** One line a second, for logs and pipes. */
-export function renderLine({ elapsedMs, now, before, plugged }: Moment): string {
+export function renderLine({ elapsedMs, now, before, plugged, cameraDown }: Moment): string {
   const p50 = latencyQuantile(before, now, 0.5)
   return [
     `${String(Math.floor(elapsedMs / 1000)).padStart(4)} s`,
@@ -141,6 +147,7 @@ export function renderLine({ elapsedMs, now, before, plugged }: Moment): string 
     `stored ${now.stored}`,
     `latency ${p50 === undefined ? '-' : ms(p50)}`,
     ...(plugged ? [] : ['link unplugged']),
+    ...(cameraDown === undefined ? [] : [`no picture: ${cameraDown}`]),
   ].join('  ')
 }
 

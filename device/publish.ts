@@ -304,7 +304,7 @@ export class Publisher implements AsyncDisposable {
     const backoff = new Backoff(this.#options.backoff)
     const complain = throttled((count) =>
       log.warn(
-        { code: 'BROKER_UNREACHABLE', attempts: count, pending: this.pending, trouble: this.#trouble },
+        { code: 'BROKER_UNREACHABLE', count, pending: this.pending, trouble: this.#trouble },
         `${this.#name} cannot be reached: ${this.#trouble}. Trying again; crops wait meanwhile.`,
       ),
     )

@@ -125,6 +125,12 @@ t.test('a source that is none: the words and the status of the agent, and nothin
   t.strictSame(readdirSync(tmp), [])
 })
 
+t.test('a camera that is not there: why, in each line, and a status that says so', async (t) => {
+  const outcome = await sightline(t, ['demo', '--source', '/dev/video63', '--for', '8s'])
+  t.match(outcome, { status: 69, code: 'SOURCE_UNAVAILABLE' })
+  t.match(outcome.sentence, /The camera gave no picture: \/dev\/video63/)
+})
+
 /** Gives a program a terminal. */
 const SCRIPT = '/usr/bin/script'
 

@@ -33,6 +33,7 @@ function moment(now: Partial<Readings> = {}, settings: Partial<Moment> = {}): Mo
     before: readings(),
     plugged: true,
     sourceEnded: false,
+    cameraDown: undefined,
     edgeHistory: Array.from({ length: 30 }, (_, second) => second),
     note: undefined,
     ...settings,
@@ -103,6 +104,13 @@ t.test('a source that has ended is said to have ended', async (t) => {
   t.match(text(moment({}, { sourceEnded: true }), 80).join('\n'), /camera .* the source has ended/)
   t.match(text(moment({}, { sourceEnded: true }), 60).join('\n'), /camera .* has ended/)
   t.notMatch(text(moment(), 80).join('\n'), /has ended/)
+})
+
+t.test('a camera that gives no picture is said, with the reason, and nothing jumps', async (t) => {
+  const down = moment({}, { cameraDown: 'there is no /dev/video7' })
+  t.match(text(down, 80).join('\n'), /gives no picture[\s\S]*no picture, as +there is no \/dev\/video7/)
+  t.equal(text(down, 80).length, text(moment(), 80).length)
+  t.match(renderLine(down), /no picture: there is no \/dev\/video7$/)
 })
 
 t.test('rates and latencies are those of the last seconds', async (t) => {
