@@ -159,7 +159,7 @@ export async function status(
   options: Omit<Where, 'name'> & { readonly name: string | undefined },
 ): Promise<{ text: string; ok: boolean }> {
   using engine = await Engine.open(options.address, options.ssh)
-  return showStatus(engine, options.name)
+  return await showStatus(engine, options.name) // the connection is closed with this block
 }
 
 /** The name of what is deployed there, where that is one. Errors: DEPLOYMENT_NOT_FOUND, USAGE */
@@ -221,7 +221,7 @@ export async function down(
   const containers = await containersOf(engine, options.name)
   if (containers.length === 0 && (await kept()).length === 0) throw nothingThere(options.name)
   await takeDown(engine, options.name, options.purge)
-  return kept()
+  return await kept()
 }
 
 /** How long a log that ended is waited for: a container that is replaced, or started again. */

@@ -26,7 +26,10 @@ class PrivateEngine {
 
   static async open(t: Test): Promise<PrivateEngine> {
     const engine = new PrivateEngine(temporaryFolder(t))
-    t.after(() => engine.stop('SIGTERM'))
+    t.after(async () => {
+      await engine.stop('SIGTERM')
+      engine.unmount()
+    })
     await engine.start()
     return engine
   }
@@ -77,11 +80,6 @@ t.test(
     const images = ['broker', 'subscriber', 'device'].map((name) => `sightline-${name}:under-test`)
     await docker('save', '--output', file, ...images)
     const it = new Deployment(t, 'own', { host: engine.host })
-    t.teardown(async () => {
-      await it.deploy('down', '--purge', '--purge')
-      await engine.stop('SIGTERM')
-      engine.unmount()
-    })
     const args = ['--images', file, '--gallery-port', String(await freePort())]
     const up = await it.deploy('demo', ...args)
     t.match(up, { status: 0, stderr: '', stdout: /loading .*images\.tar[\s\S]*100 %/ })
