@@ -158,6 +158,13 @@ t.test('an engine behind SSH is asked over one connection', async (t) => {
     it.commands.some((command) => command.startsWith('df ')),
     'its disk is looked at there',
   )
+  const where = ['--host', it.host, '--identity', it.identity, '--known-hosts', it.knownHosts]
+  for (const verb of ['status', 'down'])
+    t.match(
+      await sightline(t, ['deploy', verb, ...where]),
+      { code: 'DEPLOYMENT_NOT_FOUND' },
+      'the connection lasts until the answer is there',
+    )
 })
 
 t.test('a host whose key is not known, or is another, is sent nothing', async (t) => {
