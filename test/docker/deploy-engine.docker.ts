@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { freePort } from '../kit/ports.ts'
 import { type Test, temporaryFolder } from '../kit/programs.ts'
@@ -63,6 +64,11 @@ class PrivateEngine {
     const closed = new Promise((done) => child.once('close', done))
     child.kill(signal)
     await closed
+    if (signal !== 'SIGKILL') return
+    // What it leaves behind when it is killed would be in the way of the next one; the containers go on.
+    const left = join(this.#folder, 'run', 'containerd', 'containerd.pid')
+    if (existsSync(left)) process.kill(Number(readFileSync(left, 'utf8')), 'SIGTERM')
+    await sleep(1000)
   }
 
   /** For good. */
