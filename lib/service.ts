@@ -9,7 +9,7 @@ export interface ServiceOptions {
 }
 
 /** A terminal's Ctrl-C reaches the launcher and the program, and the launcher passes its own on: one wish, twice said. */
-const SAME_WISH_MS_MAX = 500
+const SAME_WISH_MS_MAX = 1000
 
 /**
  * Runs a program until it ends by itself or is told to stop: the signal given to `main` is aborted by SIGTERM

@@ -33,7 +33,7 @@ t.test('a second wish to stop, later, ends a program that drains for long', asyn
   )
   device.kill('SIGTERM')
   await device.line(({ msg }) => msg === 'draining')
-  await new Promise((resolve) => setTimeout(resolve, 600))
+  await new Promise((resolve) => setTimeout(resolve, 1100))
   t.notOk(device.ended)
   device.kill('SIGTERM')
   const { status, sentence } = await device.end()
