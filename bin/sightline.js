@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { ENVIRONMENT, NODE_FLAGS, NODE_MAJOR_MIN } from './runtime.js'
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP']
+const PASS_ON_MS = 250
 
 const clone = fileURLToPath(new URL('../cli.ts', import.meta.url))
 const cli = existsSync(clone) ? clone : fileURLToPath(new URL('../dist/cli.js', import.meta.url))
@@ -41,7 +42,10 @@ const child = spawn(runtime, [...NODE_FLAGS, cli, ...process.argv.slice(2)], {
   stdio: 'inherit',
   env: { ...ENVIRONMENT, ...process.env },
 })
-for (const signal of SIGNALS) process.on(signal, () => child.kill(signal))
+// Not at once: a terminal's Ctrl-C reaches the program as well, and passed on while Node takes down a program that has
+// drained already, it would end it with 130.
+for (const signal of SIGNALS)
+  process.on(signal, () => void setTimeout(() => child.kill(signal), PASS_ON_MS).unref())
 child.on('error', (error) => {
   process.stderr.write(`RUNTIME_TOO_OLD: ${runtime} could not be started: ${error.message}\n`)
   process.exit(69)

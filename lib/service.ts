@@ -57,8 +57,11 @@ export async function runService(
     return fault.exitStatus
   } finally {
     clearTimeout(deadline)
-    process.off('SIGTERM', stop)
-    process.off('SIGINT', stop)
+    // Where it was told to stop, the launcher's word of the same wish may still come, and would end it with 130 (seen).
+    if (!controller.signal.aborted) {
+      process.off('SIGTERM', stop)
+      process.off('SIGINT', stop)
+    }
   }
 }
 
