@@ -8,7 +8,7 @@ import type { Frame } from '../device/frame.ts'
 import { SCORE_LOW } from '../device/limits.ts'
 import { openMeters } from '../device/meters.ts'
 import { Crossings } from '../device/sources/crossings.ts'
-import { type DrawnFace, Testcard } from '../device/sources/testcard.ts'
+import { CARD_SIZE, type DrawnFace, Testcard } from '../device/sources/testcard.ts'
 import { loadConfig } from '../lib/config.ts'
 import { openLog } from '../lib/log.ts'
 import { openMetrics, total } from '../lib/metrics.ts'
@@ -80,11 +80,10 @@ export async function benchCrossings(options: CrossingsOptions): Promise<Crossin
     scoreMin: detector.scoreMin,
     async detect(picture: Frame['scaled']) {
       const found = await detector.detect(picture)
-      const scale = card.frame(0).width / picture.width
       const number = numberOf.get(picture.data) as number
       const sure = found
         .filter(({ score }) => score >= detector.scoreMin)
-        .map((it) => ({ ...it, box: it.box.map((v) => v * scale) as unknown as typeof it.box }))
+        .map((it) => ({ ...it, box: toFrame(it.box, picture, CARD_SIZE) }))
       evaluations.push(judge(sure, card.faces(number)))
       return found
     },

@@ -166,8 +166,9 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
   let cameraDown: string | undefined
   const moment = async (note?: string): Promise<Moment> => {
     const now = withLastWords(await meter.read(), device.books)
-    const [, down] = /^down: (.*)$/s.exec((await readCamera(url(devicePort))) ?? '') ?? []
-    if (note === undefined && !device.exited) cameraDown = down // at the end every camera is closed
+    // Not at the end, when every camera is closed.
+    if (note === undefined && !device.exited)
+      cameraDown = /^down: (.*)$/s.exec((await readCamera(url(devicePort))) ?? '')?.[1]
     readings.push(now)
     if (readings.length > RATE_TICKS + 1) readings.shift()
     return {
