@@ -8,9 +8,9 @@ import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metr
 import type { LinkOptions } from '../lib/mqtt-link.ts'
 import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
-import { Store, toBounds } from '../lib/queue.ts'
+import { type Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
-import { reportDamage, storeHealth } from '../lib/store-report.ts'
+import { openStore, storeHealth } from '../lib/store-report.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { Bridge } from './bridge.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
@@ -37,8 +37,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
     clientId ?? `${BRIDGE_CLIENT_ID_PREFIX}${config.name}-${name}`
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
-    await using store = await Store.open({ folder: config.store.folder, senderOf })
-    reportDamage(log, store)
+    await using store = await openStore(log, { folder: config.store.folder, senderOf })
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const sessions = Sessions.open({

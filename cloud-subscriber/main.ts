@@ -8,9 +8,8 @@ import { type Log, openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
 import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
-import { Store } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
-import { reportDamage, storeHealth } from '../lib/store-report.ts'
+import { openStore, storeHealth } from '../lib/store-report.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { cropFilter } from '../wire/topics.ts'
 import { type Bucket, cacheCrop } from './buckets/bucket.ts'
@@ -73,8 +72,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     )
 
     await using bucket = await bucketOnceThere(config, log, signal)
-    await using store = await Store.open({ folder: config.inbox.folder, senderOf })
-    reportDamage(log, store)
+    await using store = await openStore(log, { folder: config.inbox.folder, senderOf })
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const inbox = store.queue('inbox', {

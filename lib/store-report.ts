@@ -1,9 +1,14 @@
 import { type Log, throttled } from './log.ts'
-import type { Store } from './queue.ts'
+import { Store, type StoreOptions } from './queue.ts'
 import { describeSalvage } from './store-salvage.ts'
 
-/** What could not be read in a store, for the log: what was found when it was opened, and what is found later. */
-export function reportDamage(log: Log, store: Store): void {
+/**
+ * A program's store. The log has that it is opened (a large one takes its time), and what could not be read in it:
+ * what was found now, and what is found later. Errors: as `Store.open`.
+ */
+export async function openStore(log: Log, options: StoreOptions): Promise<Store> {
+  log.info({ folder: options.folder }, 'opening the store')
+  const store = await Store.open(options)
   const { salvage } = store
   if (salvage) log.error({ code: 'STORE_DAMAGED', ...salvage }, describeSalvage(salvage))
   let last: string | undefined
@@ -17,6 +22,7 @@ export function reportDamage(log: Log, store: Store): void {
     last = name
     warn()
   }
+  return store
 }
 
 /** A store's state for `/healthz`: a damaged file that was dealt with is no reason to start again, and is said. */

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -200,7 +200,12 @@ export class Program {
         clearTimeout(timer)
         this.#waiting.delete(look)
         if (line) resolve(line)
-        else reject(new Error(`the ${this.kind} did not say it; its last words:\n${this.#lastWords(20)}`))
+        else
+          reject(
+            new Error(
+              `the ${this.kind} did not say it; it ${whereabouts(this.#child)}; its last words:\n${this.#lastWords(20)}`,
+            ),
+          )
       }
       const look = () => {
         const line = this.log.slice(from).find(test)
@@ -291,6 +296,24 @@ export interface QueueBooks {
 /** accepted - forwarded - pending - dropped: 0 where the books balance. */
 export function missing({ accepted, forwarded, pending, dropped }: QueueBooks): number {
   return accepted - forwarded - pending - Object.values(dropped).reduce((sum, count) => sum + count, 0)
+}
+
+/** Where a process that says nothing stands: what each of its threads waits for, as the kernel has it. */
+function whereabouts(child: ChildProcess | undefined): string {
+  if (!child?.pid) return 'was not started'
+  if (child.exitCode !== null || child.signalCode !== null)
+    return `ended with ${child.exitCode ?? child.signalCode}`
+  const tasks = `/proc/${child.pid}/task`
+  try {
+    const read = (thread: string, name: string) => readFileSync(join(tasks, thread, name), 'utf8').trim()
+    const threads = readdirSync(tasks).map(
+      (thread) =>
+        `${read(thread, 'comm')} ${/\) (\w)/.exec(read(thread, 'stat'))?.[1]} ${read(thread, 'wchan')}`,
+    )
+    return `runs, with threads ${threads.join(', ')}`
+  } catch {
+    return 'runs' // no Linux
+  }
 }
 
 function parseLine(line: string): LogLine {
