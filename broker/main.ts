@@ -1,5 +1,5 @@
 import { QlobberTrue } from 'qlobber'
-import { readClientFiles } from '../lib/certificates.ts'
+import { followClientFiles } from '../lib/certificates.ts'
 import { loadConfig, readSecret } from '../lib/config.ts'
 import { ControlServer } from '../lib/control.ts'
 import { HttpServer } from '../lib/http.ts'
@@ -70,7 +70,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       connectMsMax: bridge.connectTimeout,
       username: bridge.username,
       password: readSecret(`bridge "${bridge.name}"`, bridge),
-      ...readClientFiles(bridge, `bridges.${at}`, log),
+      credentials: followClientFiles(bridge, `bridges.${at}`, log),
     }))
     const uplinks = config.bridges.map((bridge, at) =>
       bridges.use(

@@ -1,5 +1,5 @@
 import { Backoff } from '../lib/backoff.ts'
-import { readClientFiles } from '../lib/certificates.ts'
+import { followClientFiles } from '../lib/certificates.ts'
 import { loadConfig, readSecret } from '../lib/config.ts'
 import { ControlServer } from '../lib/control.ts'
 import { asFailure } from '../lib/errors.ts'
@@ -156,7 +156,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         connectMsMax: broker.connectTimeout,
         username: broker.username,
         password,
-        ...readClientFiles(broker, 'broker', log),
+        credentials: followClientFiles(broker, 'broker', log),
       },
       filter: broker.shareGroup === undefined ? filter : `$share/${broker.shareGroup}/${filter}`,
       ...rules,

@@ -1,4 +1,4 @@
-import { readClientFiles } from '../lib/certificates.ts'
+import { followClientFiles } from '../lib/certificates.ts'
 import { loadConfig, readNamedFile } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http.ts'
@@ -168,7 +168,7 @@ function publisherOptions(
     clientId: broker.clientId ?? `sightline-device-${site}-${device}`,
     username: broker.username,
     password,
-    tls: readClientFiles(broker, 'broker', log),
+    credentials: followClientFiles(broker, 'broker', log),
     keepaliveMs: broker.keepalive,
     window: broker.window,
     payloadBytesMax: broker.payloadMax,

@@ -31,7 +31,7 @@ export interface PublisherOptions {
   readonly clientId: string
   readonly username?: string
   readonly password?: string
-  readonly tls?: ClientCredentials
+  readonly credentials?: () => ClientCredentials
   readonly keepaliveMs: number
   readonly window: number
   readonly payloadBytesMax: number
@@ -422,12 +422,12 @@ export class Publisher implements AsyncDisposable {
   #counts = { connected: false, sent: 0, acknowledged: 0 }
 
   private get options(): IClientOptions {
-    const { clientId, username, password, tls, keepaliveMs, statusTopic } = this.#options
+    const { clientId, username, password, credentials, keepaliveMs, statusTopic } = this.#options
     return {
       clientId,
       username,
       password,
-      ...tls,
+      ...credentials?.(),
       protocolVersion: 4,
       // A session is for commands that come while we are away. What we publish is in our own queue.
       clean: this.#options.commands === undefined,

@@ -6,8 +6,8 @@ import { asFailure, failure } from './errors.ts'
 import type { Log } from './log.ts'
 
 /**
- * Certificates and keys out of the files that a configuration names: read, held against each other, and for listeners
- * read again when they change, so that a renewal needs no restart.
+ * Certificates and keys out of the files that a configuration names: read, held against each other, and read again
+ * when they change, so that a renewal needs no restart.
  */
 
 /** Older versions are broken (RFC 8996). */
@@ -67,25 +67,53 @@ export function readServerFiles(
 }
 
 /**
- * What a client shows a server, and whom it trusts. An expired certificate is a line in the log and no error: a broker
- * whose bridge cannot connect goes on taking crops, and keeps them.
+ * What a client shows a server, and whom it trusts: as the files have it, to be asked for at each connection. They are
+ * read now, and again once they have changed; a pair that does not fit is then an error in the log, and the old one
+ * stays. An expired certificate is a line in the log and no error: a broker whose bridge cannot connect goes on taking
+ * crops, and keeps them.
  * Errors: CONFIG_INVALID, as readServerFiles
  */
-export function readClientFiles(
+export function followClientFiles(
   { caFile, certFile, keyFile }: ClientFiles,
   where: string,
   log: Log,
-): ClientCredentials {
+  intervalMs = CHANGE_INTERVAL_MS,
+): () => ClientCredentials {
+  const files = { caFile, certFile, keyFile }
+  const read = () => readClientFiles(files, where)
+  let latest = read()
+  const look = follow(files, latest, {
+    log,
+    read,
+    take: (renewed) => {
+      latest = renewed
+    },
+  })
+  look()
+  if (Object.values(files).some((file) => file !== undefined)) setInterval(look, intervalMs).unref()
+  return () => {
+    look()
+    return latest.credentials
+  }
+}
+
+interface ClientIdentity {
+  readonly credentials: ClientCredentials
+  /** Infinity where it shows no certificate. */
+  readonly validUntilMs: number
+}
+
+function readClientFiles({ caFile, certFile, keyFile }: ClientFiles, where: string): ClientIdentity {
   const ca = caFile === undefined ? undefined : readAuthority(caFile, `${where}.caFile`)
-  if (certFile === undefined && keyFile === undefined) return { ca }
+  if (certFile === undefined && keyFile === undefined)
+    return { credentials: { ca }, validUntilMs: Number.POSITIVE_INFINITY }
   if (certFile === undefined || keyFile === undefined)
     throw failure(
       'CONFIG_INVALID',
       `${where} names ${certFile === undefined ? '"keyFile" and no "certFile"' : '"certFile" and no "keyFile"'}. A certificate is of use with its key alone: name both, or neither.`,
     )
   const { cert, key, validUntilMs } = readIdentity(certFile, keyFile, where)
-  warnOfExpiry(certFile, validUntilMs, log)
-  return { ca, cert, key }
+  return { credentials: { ca, cert, key }, validUntilMs }
 }
 
 /** Of the certificates that this process shows: the file, and until when the one last read from it is valid, ms. */
@@ -140,10 +168,11 @@ function parse(pem: string, file: string, key: string): X509Certificate {
 }
 
 /** A line in the log about a certificate that is not, or not much longer, valid. */
-function warnOfExpiry(certFile: string, validUntilMs: number, log: Log, nowMs = Date.now()): void {
-  if (validUntilMs <= nowMs)
+function warnOfExpiry(certFile: string | undefined, validUntilMs: number, log: Log): void {
+  const leftMs = validUntilMs - Date.now()
+  if (leftMs <= 0)
     log.error({ certFile }, `the certificate expired on ${day(validUntilMs)} and is refused: renew it`)
-  else if (validUntilMs - nowMs < EXPIRES_SOON_MS)
+  else if (leftMs < EXPIRES_SOON_MS)
     log.warn({ certFile }, `the certificate expires on ${day(validUntilMs)}: renew it`)
 }
 
@@ -165,20 +194,44 @@ export function keepRenewed(
     readonly intervalMs?: number
   },
 ): void {
-  const { where, log, context, intervalMs = CHANGE_INTERVAL_MS } = options
-  let { validUntilMs } = options
+  const { where, log, context, validUntilMs, intervalMs = CHANGE_INTERVAL_MS } = options
+  const look = follow(
+    files,
+    { validUntilMs },
+    {
+      log,
+      read: () => readServerFiles(files, where),
+      take: (renewed) => server.setSecureContext({ ...context, ...renewed.context }),
+    },
+  )
+  look()
+  const timer = setInterval(look, intervalMs).unref()
+  server.once('close', () => clearInterval(timer))
+}
+
+/**
+ * @returns what looks after the files: whether they have changed since the last look, and whether it is time to warn
+ * of a certificate that expires
+ */
+function follow<Read extends { readonly validUntilMs: number }>(
+  files: ServerFiles | ClientFiles,
+  { validUntilMs }: { readonly validUntilMs: number },
+  { log, read, take }: { readonly log: Log; read(): Read; take(renewed: Read): void },
+): () => void {
+  const { certFile } = files
   let warnedMs = 0
   let seen = stateOf(files)
-  const look = () => {
+  return () => {
     const state = stateOf(files) // before they are read: what changes meanwhile is seen the next time
     if (state !== seen) {
       seen = state
       try {
-        const read = readServerFiles(files, where)
-        server.setSecureContext({ ...context, ...read.context })
-        validUntilMs = read.validUntilMs
+        const renewed = read()
+        take(renewed)
+        validUntilMs = renewed.validUntilMs
         warnedMs = 0
-        log.info({ certFile: files.certFile, validUntil: day(validUntilMs) }, 'took up a renewed certificate')
+        const until = Number.isFinite(validUntilMs) ? { certFile, validUntil: day(validUntilMs) } : files
+        log.info(until, 'took up a renewed certificate')
       } catch (error) {
         const { code, message } = asFailure(error)
         log.error({ code }, `${message} The old certificate stays in use.`)
@@ -186,16 +239,13 @@ export function keepRenewed(
     }
     if (Date.now() - warnedMs < WARN_INTERVAL_MS) return
     warnedMs = Date.now()
-    warnOfExpiry(files.certFile, validUntilMs, log)
+    warnOfExpiry(certFile, validUntilMs, log)
   }
-  look()
-  const timer = setInterval(look, intervalMs).unref()
-  server.once('close', () => clearInterval(timer))
 }
 
 /** Different once one of the files was written or replaced. */
-function stateOf({ certFile, keyFile, clientCaFile }: ServerFiles): string {
-  return [certFile, keyFile, clientCaFile]
+function stateOf({ certFile, keyFile, ...authorities }: ServerFiles | ClientFiles): string {
+  return [certFile, keyFile, ...Object.values(authorities)]
     .map((file) => {
       try {
         const { mtimeMs, size, ino } = statSync(file ?? '')

@@ -8,7 +8,7 @@ import mqtt, {
   type Parser,
   type QoS,
 } from 'mqtt-packet'
-import { TLS_MIN_VERSION } from './certificates.ts'
+import { type ClientCredentials, TLS_MIN_VERSION } from './certificates.ts'
 import { failure, type SightlineError, systemCode } from './errors.ts'
 import {
   carriesCrop,
@@ -53,11 +53,8 @@ export interface LinkOptions {
   readonly connectMsMax: number
   readonly username?: string
   readonly password?: string
-  /** Trusted certificate authorities, PEM; the system's where absent. */
-  readonly ca?: string
-  /** What this client shows of itself, PEM: both or neither. */
-  readonly cert?: string
-  readonly key?: string
+  /** What this client shows of itself, and whom it trusts (the system's authorities where it names none). */
+  readonly credentials?: () => ClientCredentials
 }
 
 export interface ReceivedPublish {
@@ -149,9 +146,7 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
           port: url.port,
           // A server name is a name [RFC 6066, 3]; the certificate is compared with the host in either case.
           servername: isIP(url.host) ? undefined : url.host,
-          ca: options.ca,
-          cert: options.cert,
-          key: options.key,
+          ...options.credentials?.(),
           minVersion: TLS_MIN_VERSION,
         })
       : connectTcp({ host: url.host, port: url.port, onread })

@@ -100,7 +100,7 @@ async function tryBroker(
       connectMsMax: CONNECT_MS_MAX,
       username,
       password: readSecret(owner, remote),
-      ...credentialsOf(remote),
+      credentials: () => credentialsOf(remote),
     }
     const { value: opened, ms } = await timed(() => MqttLink.open(options, signal))
     await using link = opened

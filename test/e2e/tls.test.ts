@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { copyFileSync, readFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { connect as connectTcp } from 'node:net'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ import t from 'tap'
 import { Connection } from '../../broker/connection.ts'
 import { certificateNameOf, createTlsServer, readingTls } from '../../broker/tls.ts'
 import { Publisher } from '../../device/publish.ts'
-import { type ClientFiles, readClientFiles } from '../../lib/certificates.ts'
+import { type ClientFiles, followClientFiles } from '../../lib/certificates.ts'
 import type { Publish } from '../../lib/packets.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import { cropFilter, TOPIC_PREFIX_DEFAULT } from '../../wire/topics.ts'
@@ -65,7 +65,7 @@ function agent(t: Test, port: number, files: ClientFiles): Publisher {
   const publisher = new Publisher({
     url: `mqtts://127.0.0.1:${port}`,
     clientId: 'pi',
-    tls: readClientFiles(files, 'broker', log),
+    credentials: followClientFiles(files, 'broker', log),
     keepaliveMs: 15_000,
     window: 64,
     payloadBytesMax: 1e6,
@@ -300,6 +300,33 @@ t.test('from a camera to the bucket with certificates all the way', async (t) =>
     const unknown = agent(t, edge.port, { caFile: edgeCa.caFile, certFile, keyFile })
     unknown.run().catch((error: unknown) => t.error(error))
     await until('it says so', () => /ended the connection/.test(unknown.trouble ?? ''))
+  })
+
+  await t.test('an agent whose certificate has expired comes in again once it is renewed', async (t) => {
+    const folder = temporaryFolder(t)
+    const files = {
+      certFile: join(folder, 'cert.pem'),
+      keyFile: join(folder, 'key.pem'),
+      caFile: edgeCa.caFile,
+    }
+    const put = (pair: Pair) => {
+      copyFileSync(pair.certFile, files.certFile)
+      copyFileSync(pair.keyFile, files.keyFile)
+    }
+    put(camera)
+    const publisher = agent(t, edge.port, files)
+    publisher.run().catch((error: unknown) => t.error(error))
+    const taken = async () => {
+      const { topic, payload, metadata } = makeCrop()
+      publisher.offer({ camera: metadata.camera, topic, payload: Buffer.from(payload) })
+      await until('the broker takes a crop', () => publisher.pending === 0)
+    }
+    await taken()
+    put(await edgeCa.client('camera-old', { endedDaysAgo: 1 }))
+    await edge.restart()
+    await until('it is turned away', () => /TLS handshake|has expired/.test(publisher.trouble ?? ''))
+    put(camera)
+    await taken()
   })
 
   await t.test('told to stop, they end, also while someone is in the middle of a handshake', async (t) => {

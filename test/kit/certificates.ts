@@ -21,7 +21,7 @@ export interface Authority {
     name: string,
     settings?: { hosts?: readonly string[]; endedDaysAgo?: number; days?: number },
   ): Promise<Pair>
-  client(name: string, settings?: { endedDaysAgo?: number }): Promise<Pair>
+  client(name: string, settings?: { endedDaysAgo?: number; days?: number }): Promise<Pair>
 }
 
 const DAY_MS = 86_400_000
@@ -41,7 +41,7 @@ export async function openAuthority(t: Test): Promise<Authority> {
     caFile: join(folder, 'ca.pem'),
     server: async (name, { hosts = ['127.0.0.1', 'localhost'], endedDaysAgo, days = 100 } = {}) =>
       pair(await makeServerCertificate(folder, name, hosts, validity(endedDaysAgo, days))),
-    client: async (name, { endedDaysAgo } = {}) =>
-      pair(await makeClientCertificate(folder, name, validity(endedDaysAgo))),
+    client: async (name, { endedDaysAgo, days } = {}) =>
+      pair(await makeClientCertificate(folder, name, validity(endedDaysAgo, days))),
   }
 }

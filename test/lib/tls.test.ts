@@ -10,7 +10,7 @@ import { Registry } from 'prom-client'
 import t from 'tap'
 import { listCertificates, makeAuthority, renewCertificate } from '../../commands/certificate-authority.ts'
 import { certsList } from '../../commands/certs-say.ts'
-import { keepRenewed, readClientFiles, readServerFiles, type ServerFiles } from '../../lib/certificates.ts'
+import { followClientFiles, keepRenewed, readServerFiles, type ServerFiles } from '../../lib/certificates.ts'
 import { HttpServer } from '../../lib/http.ts'
 import type { Log } from '../../lib/log.ts'
 import { MqttLink } from '../../lib/mqtt-link.ts'
@@ -145,13 +145,13 @@ t.test('files that would not work are named, with what to do', async (t) => {
   ] as const)
     t.throws(server(files), { code: 'CONFIG_INVALID', message: says }, says.source)
   for (const files of [{ certFile: camera.certFile }, { keyFile: camera.keyFile }])
-    t.throws(() => readClientFiles(files, 'broker', log), {
+    t.throws(() => followClientFiles(files, 'broker', log), {
       code: 'CONFIG_INVALID',
       message: /broker names .* both/,
     })
-  t.strictSame(readClientFiles({}, 'broker', log), { ca: undefined })
+  t.strictSame(followClientFiles({}, 'broker', log)(), { ca: undefined })
   t.strictSame(lines, [])
-  readClientFiles(await home.client('gone', { endedDaysAgo: 1 }), 'broker', log)
+  followClientFiles(await home.client('gone', { endedDaysAgo: 1 }), 'broker', log)
   t.match(
     lines,
     [{ level: 50, msg: /expired on/ }],
@@ -196,8 +196,50 @@ t.test(
   },
 )
 
+t.test(
+  'a client shows a renewed certificate from its next connection on, and a broken pair never',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const files = { certFile: join(folder, 'cert.pem'), keyFile: join(folder, 'key.pem') }
+    const put = (pair: Pair) => {
+      copyFileSync(pair.certFile, files.certFile)
+      copyFileSync(pair.keyFile, files.keyFile)
+    }
+    const ending = await home.client('ending', { days: 5 })
+    put(ending)
+    const { log, lines } = memoryLog()
+    const credentials = followClientFiles({ ...files, caFile: home.caFile }, 'broker', log)
+    t.match(lines, [{ level: 40, msg: /expires on/ }])
+    const asks = await tlsServer(t, {
+      ...pem(broker),
+      ca: readFileSync(home.caFile),
+      requestCert: true,
+      rejectUnauthorized: true,
+    })
+    const shown: string[] = []
+    asks.server.on('secureConnection', (socket) => shown.push(socket.getPeerCertificate().serialNumber))
+    const show = async () => {
+      const before = shown.length
+      const socket = connect({ host: '127.0.0.1', port: asks.port, ...credentials() }).on('error', () => {})
+      await until('it is shown', () => shown.length > before)
+      socket.destroy()
+      return shown.at(-1)
+    }
+    const first = serialOf(ending.certFile)
+    t.equal(await show(), first)
+    copyFileSync(camera.keyFile, files.keyFile)
+    t.equal(await show(), first)
+    t.match(lines.at(-1), { level: 50, code: 'CONFIG_INVALID', msg: /The old certificate stays in use/ })
+    await renewCertificate(home.folder, 'ending', { days: 90 })
+    put(ending)
+    t.equal(await show(), serialOf(ending.certFile))
+    t.not(await show(), first)
+    t.match(lines.at(-1), { level: 30, msg: 'took up a renewed certificate' })
+  },
+)
+
 t.test('a client says why there is no connection, and what to change', async (t) => {
-  const open = (url: string, settings: object = {}) =>
+  const open = (url: string, credentials: object = {}) =>
     MqttLink.open({
       url,
       clientId: 'it',
@@ -206,8 +248,7 @@ t.test('a client says why there is no connection, and what to change', async (t)
       packetBytesMax: 1000,
       keepaliveS: 0,
       connectMsMax: 3000,
-      ca: readFileSync(home.caFile, 'utf8'),
-      ...settings,
+      credentials: () => ({ ca: readFileSync(home.caFile, 'utf8'), ...credentials }),
     })
   const plain = await tlsServer(t, pem(broker))
   const old = await tlsServer(t, pem(expired))
@@ -233,14 +274,14 @@ t.test('a client says why there is no connection, and what to change', async (t)
     [
       {
         url: plain.url,
-        settings: { ca: undefined },
+        credentials: { ca: undefined },
         code: 'BROKER_REFUSED',
         says: /authority is not known.*caFile/,
       },
       // Another authority of the same name.
       {
         url: plain.url,
-        settings: { ca: readFileSync(other.caFile, 'utf8') },
+        credentials: { ca: readFileSync(other.caFile, 'utf8') },
         code: 'BROKER_REFUSED',
         says: /authority/,
       },
@@ -251,13 +292,13 @@ t.test('a client says why there is no connection, and what to change', async (t)
       { url: asks12.url, code: /BROKER_/, says: /client certificate/ },
       {
         url: asks.url,
-        settings: foreignPem,
+        credentials: foreignPem,
         code: 'BROKER_UNREACHABLE',
         says: /does not know the one it was shown/,
       },
       { url: `mqtts://127.0.0.1:${port}`, code: 'BROKER_REFUSED', says: /does not speak TLS at this port/ },
-    ].map(({ url, settings, code, says }) =>
-      t.rejects(open(url, settings), { code, message: says }, says.source),
+    ].map(({ url, credentials, code, says }) =>
+      t.rejects(open(url, credentials), { code, message: says }, says.source),
     ),
   )
 })
