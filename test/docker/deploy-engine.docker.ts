@@ -71,9 +71,9 @@ class PrivateEngine {
     await sleep(1000)
   }
 
-  /** For good. */
+  /** For good. An engine that follows one that was killed leaves the mount of its data, which it did not make. */
   unmount(): void {
-    spawnSync('umount', [join(this.#folder, 'network')])
+    for (const name of ['network', 'data']) spawnSync('umount', ['--recursive', join(this.#folder, name)])
   }
 }
 
