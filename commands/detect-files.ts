@@ -65,6 +65,11 @@ async function drawTargets(files: readonly string[], out: string): Promise<strin
     () => false,
   )
   const one = isPicture && !isFolder
+  if (!one && !isFolder && extname(out) !== '' && !out.endsWith('/'))
+    throw failure(
+      'USAGE',
+      `--draw ${out} is no kind of picture that can be written (${PICTURES.join(', ')}). Give one of these, or a folder: ${out}/`,
+    )
   if (one && files.length > 1)
     throw failure(
       'USAGE',

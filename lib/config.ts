@@ -120,7 +120,11 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
   const document = file === undefined ? undefined : parse(readText(file), lines)
   const syntax = document?.errors[0]
   if (syntax)
-    throw failure('CONFIG_SYNTAX', `${file}:${lines.linePos(syntax.pos[0]).line}: ${syntax.message}.`, syntax)
+    throw failure(
+      'CONFIG_SYNTAX',
+      `${file}:${lines.linePos(syntax.pos[0]).line}: this is not YAML (${lowerFirst(syntax.message)}). Check how far this line is indented, that brackets close, and that a value with a colon or a # in it stands in quotes.`,
+      syntax,
+    )
   const twice = document && keyThatStandsTwice(document)
   if (twice)
     throw failure(
@@ -224,30 +228,49 @@ const SECRET = /password|secret|token/i
 
 function describe(issue: z.core.$ZodIssue, path: string): string {
   const key = quoted(path)
+  if (issue.code === 'unrecognized_keys')
+    return `${key} is no setting of this program. Check the spelling against the commented file in conf/.`
+  if (issue.message.startsWith('must ')) return `${key} ${issue.message}.`
+  // Of a union that its key "type" decides, the input is the whole, and not what stands at that key.
+  const isWhole = issue.code === 'invalid_union' && issue.discriminator !== undefined
+  const input = isWhole ? (issue.input as Record<string, unknown>)[String(issue.discriminator)] : issue.input
+  if (input === undefined && issue.code.startsWith('invalid_'))
+    return issue.code === 'invalid_type' ? `${key} is missing.` : `${key} is missing: it ${demand(issue)}.`
+  if (SECRET.test(path))
+    return `${key} ${demand(issue)}.${issue.code === 'invalid_type' ? ' Put it in quotes.' : ''}`
+  return `${key} ${demand(issue)}${issue.code === 'custom' ? '' : `, not ${quoted(input)}`}.`
+}
+
+/** What a value must be. */
+function demand(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
-    case 'unrecognized_keys':
-      return `${key} is no setting of this program. Check the spelling against the commented file in conf/.`
     case 'invalid_type':
-      if (issue.input === undefined) return `${key} is missing.`
-      if (issue.message.startsWith('must be ')) return `${key} ${issue.message}.`
-      if (SECRET.test(path)) return `${key} must be ${article(issue.expected)}. Put it in quotes.`
-      return `${key} must be ${article(issue.expected)}, not ${quoted(issue.input)}.`
+      return `must be ${issue.expected === 'boolean' ? 'true or false' : article(issue.expected)}`
+    case 'invalid_value':
+      return `must be ${oneOf(issue.values)}`
+    case 'invalid_union': {
+      const { options } = issue as { readonly options?: readonly unknown[] }
+      if (options) return `must be ${oneOf(options)}`
+      const demands = issue.errors.flatMap(([first]) => (first ? [demand(first)] : []))
+      return [...new Set(demands)].join(', or ').replaceAll(', or must be ', ' or ')
+    }
     case 'too_small':
     case 'too_big': {
-      if (issue.message.startsWith('must ')) return `${key} ${issue.message}.`
       const [least, bound] =
         issue.code === 'too_small' ? [true, issue.minimum] : ([false, issue.maximum] as const)
-      if (issue.origin === 'string' && least && bound === 1) return `${key} must not be empty.`
+      if (issue.origin === 'string' && least && bound === 1) return 'must not be empty'
       const words =
         issue.inclusive === false ? (least ? 'more than' : 'less than') : least ? 'at least' : 'at most'
-      if (issue.origin === 'string') return `${key} must have ${words} ${bound} characters.`
-      if (issue.origin === 'array') return `${key} must list ${words} ${bound}.`
-      return `${key} must be ${words} ${bound}${SECRET.test(path) ? '' : `, not ${quoted(issue.input)}`}.`
+      if (issue.origin === 'string') return `must have ${words} ${bound} characters`
+      if (issue.origin === 'array') return `must list ${words} ${bound}`
+      return `must be ${words} ${bound}`
     }
     default:
-      return `${key} ${lowerFirst(issue.message)}.`
+      return lowerFirst(issue.message)
   }
 }
+
+const oneOf = (values: readonly unknown[]) => values.map(quoted).join(' or ')
 
 /** As it may stand in an error: on one line, short, and without what a terminal would take for an order. */
 function quoted(value: unknown): string {

@@ -5,6 +5,8 @@ import { fitInto } from '../crop.ts'
 import { PICTURE_PIXELS_MAX } from '../limits.ts'
 import type { Input, Picture } from './detector.ts'
 
+const VIDEO = /\.(avi|flv|m4v|mkv|mov|mp4|mpe?g|ts|webm)$/i
+
 /** A photo from disk, upright, and as the detector wants it. */
 export interface Photo {
   readonly file: string
@@ -47,7 +49,7 @@ export async function readPhoto(file: string, input: Input): Promise<Photo> {
     if (error instanceof SightlineError) throw error
     throw failure(
       'SOURCE_UNREADABLE',
-      `${file} is no picture that can be read, or it is damaged. JPEG, PNG, WebP, AVIF, GIF and TIFF can be read.`,
+      `${file} is no picture that can be read, or it is damaged. JPEG, PNG, WebP, AVIF, GIF and TIFF can be read.${VIDEO.test(file) ? ` It may be a video: sightline preview --source ${file}` : ''}`,
       error,
     )
   }

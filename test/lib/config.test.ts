@@ -92,6 +92,30 @@ t.test('everything that is wrong is said at once, each with its line', async (t)
   )
 })
 
+t.test('a value that is none of several says which there are', async (t) => {
+  const choices = z.strictObject({
+    on: z.boolean().optional(),
+    mode: z.enum(['every', 'best']).optional(),
+    rate: z.union([z.number(), z.literal('unlimited')]).optional(),
+    bucket: z.discriminatedUnion('type', [
+      z.strictObject({ type: z.literal('folder') }),
+      z.strictObject({ type: z.literal('s3') }),
+    ]),
+  })
+  const fault = (yaml: string) => {
+    const file = join(temporaryFolder(t), 'conf.yaml')
+    writeFileSync(file, yaml)
+    return faultOf(() => loadConfig(choices, { file })).message.split('\n')
+  }
+  t.strictSame(fault('mode: never\nrate: fast\nbucket:\n  type: ftp\non: 7\n').sort(), [
+    'conf.yaml:1: "mode" must be "every" or "best", not "never".',
+    'conf.yaml:2: "rate" must be a number or "unlimited", not "fast".',
+    'conf.yaml:4: "bucket.type" must be "folder" or "s3", not "ftp".',
+    'conf.yaml:5: "on" must be true or false, not 7.',
+  ])
+  t.strictSame(fault('bucket: {}\n'), ['conf.yaml:1: "bucket.type" is missing: it must be "folder" or "s3".'])
+})
+
 t.test('a missing key names the place where it should be', async (t) => {
   t.match(
     faultOf(() => load(t, 'name: x\nbridges:\n  - retry: 1s\n')),
@@ -165,7 +189,7 @@ t.test('a file that cannot be read, or is no YAML, says so with its line', async
   )
   t.match(
     faultOf(() => load(t, 'name: x\nhttp: {port: 1\nwait: 1s\n')),
-    { code: 'CONFIG_SYNTAX', message: /^conf\.yaml:[23]: / },
+    { code: 'CONFIG_SYNTAX', message: /^conf\.yaml:[23]: this is not YAML .*indented/ },
   )
   t.match(
     faultOf(() => load(t, 'name: x\nname: y\n')),
