@@ -155,12 +155,32 @@ export async function runBroker(options: RunOptions): Promise<number> {
       })
       downlinks.set(bridge.name, downlinkStack.use(downlink))
     }
+    const health = () => ({
+      ok: store.fault === undefined,
+      checks: {
+        store: storeHealth(store),
+        ...Object.fromEntries(
+          uplinks.map((bridge) => [
+            `bridge ${bridge.name}`,
+            [
+              bridge.connected
+                ? `connected, ${bridge.queue.size} waiting`
+                : `away (${bridge.fault}), ${bridge.queue.size} waiting`,
+              ...(bridge.connected && bridge.fault !== undefined ? [bridge.fault] : []),
+              ...saidOf(downlinks.get(bridge.name)),
+              ...(bridge.quarantine.size > 0 ? [`${bridge.quarantine.size} in quarantine`] : []),
+            ].join('; '),
+          ]),
+        ),
+      },
+    })
     await using _control = await ControlServer.open({
       folder: config.store.folder,
       handlers: {
         [QUARANTINE_COMMAND]: brokerQuarantine(store, new Set(config.bridges.map(({ name }) => name))),
         [FORGET_COMMAND]: brokerForget(store, persistence),
       },
+      health,
       log,
     })
     gauge(metrics, 'broker_connections', 'Clients connected', [], (made) => made.set(server.connections))
@@ -175,25 +195,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       ...config.http,
       log,
       metrics,
-      health: () => ({
-        ok: store.fault === undefined,
-        checks: {
-          store: storeHealth(store),
-          ...Object.fromEntries(
-            uplinks.map((bridge) => [
-              `bridge ${bridge.name}`,
-              [
-                bridge.connected
-                  ? `connected, ${bridge.queue.size} waiting`
-                  : `away (${bridge.fault}), ${bridge.queue.size} waiting`,
-                ...(bridge.connected && bridge.fault !== undefined ? [bridge.fault] : []),
-                ...saidOf(downlinks.get(bridge.name)),
-                ...(bridge.quarantine.size > 0 ? [`${bridge.quarantine.size} in quarantine`] : []),
-              ].join('; '),
-            ]),
-          ),
-        },
-      }),
+      health,
     })
     log.info(
       {

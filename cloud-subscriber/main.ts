@@ -121,24 +121,6 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     })
     const rules = { topicPrefix: config.topicPrefix, payloadBytesMax: config.payloadMax }
     await saveRules(store, rules)
-    await using _control = await ControlServer.open({
-      folder: config.inbox.folder,
-      handlers: {
-        [QUARANTINE_COMMAND]: subscriberQuarantine({ store, inbox, quarantine, recent }, rules),
-        [FORGET_COMMAND]: subscriberForget({
-          store,
-          inbox,
-          quarantine,
-          recent,
-          bucket,
-          writer: config.name,
-          storer,
-          index,
-          log,
-        }),
-      },
-      log,
-    })
     const { broker } = config
     const password = readSecret('"broker"', broker)
     warnOfOpenPassword(log, { url: broker.url, password })
@@ -173,6 +155,36 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         quarantined: (reason) => quarantined.inc({ reason }),
       },
     })
+    const health = () => ({
+      ok: intake.connected && storer.fault === undefined && store.fault === undefined,
+      checks: {
+        broker: intake.connected ? 'connected' : `away (${intake.fault})`,
+        bucket: storer.fault ?? 'ok',
+        inbox: `${storer.waiting} waiting`,
+        store: storeHealth(store),
+        quarantine: `${quarantine.size} messages`,
+        retention: retention.fault ?? 'ok',
+      },
+    })
+    await using _control = await ControlServer.open({
+      folder: config.inbox.folder,
+      handlers: {
+        [QUARANTINE_COMMAND]: subscriberQuarantine({ store, inbox, quarantine, recent }, rules),
+        [FORGET_COMMAND]: subscriberForget({
+          store,
+          inbox,
+          quarantine,
+          recent,
+          bucket,
+          writer: config.name,
+          storer,
+          index,
+          log,
+        }),
+      },
+      health,
+      log,
+    })
     gauge(metrics, 'subscriber_up', 'Whether the broker is connected', [], (made) =>
       made.set(intake.connected ? 1 : 0),
     )
@@ -190,17 +202,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       metrics,
       allowed: gallery.enabled ? allowedWithoutLogin(access) : undefined,
       routes: gallery.enabled ? galleryRoutes(bucket, access) : undefined,
-      health: () => ({
-        ok: intake.connected && storer.fault === undefined && store.fault === undefined,
-        checks: {
-          broker: intake.connected ? 'connected' : `away (${intake.fault})`,
-          bucket: storer.fault ?? 'ok',
-          inbox: `${storer.waiting} waiting`,
-          store: storeHealth(store),
-          quarantine: `${quarantine.size} messages`,
-          retention: retention.fault ?? 'ok',
-        },
-      }),
+      health,
     })
     log.info(
       { broker: broker.url, bucket: bucket.description, http: http.url, waiting: inbox.size },

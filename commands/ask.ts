@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { get as getHttp, type RequestOptions } from 'node:http'
 import { get as getHttps } from 'node:https'
 
@@ -25,4 +26,29 @@ export function ask(options: RequestOptions, secure: boolean): Promise<string> {
     request.on('close', () => clearTimeout(timer))
     request.on('error', reject)
   })
+}
+
+/** The same of a program on this machine, at the address that its settings have under "http". */
+export function askOwn(
+  {
+    host,
+    port,
+    tls,
+  }: { readonly host: string; readonly port: number; readonly tls?: { readonly certFile: string } },
+  path: string,
+): Promise<string> {
+  return ask(
+    {
+      host: host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host,
+      port,
+      path,
+      // Whom we ask shows our own file: it stands for itself, whatever name and authority it has.
+      ...(tls && {
+        ca: readFileSync(tls.certFile),
+        allowPartialTrustChain: true,
+        checkServerIdentity: () => undefined,
+      }),
+    },
+    tls !== undefined,
+  )
 }

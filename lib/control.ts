@@ -25,11 +25,15 @@ export type Handlers = Readonly<Record<string, Handler>>
 
 export interface ControlOptions {
   readonly folder: string
+  /** One after the other. */
   readonly handlers: Handlers
+  /** Its state, for whoever may give commands: at once, whatever else is under way. */
+  readonly health: () => unknown
   readonly log: Log
 }
 
 export const CONTROL_FILE = 'control.sock'
+export const HEALTH_COMMAND = 'health'
 /** What `sun_path` takes without its final zero. A longer one would be cut, or refused. */
 const PATH_BYTES_MAX = process.platform === 'linux' ? 107 : 103
 const CONNECTIONS_MAX = 8
@@ -128,7 +132,12 @@ export class ControlServer implements AsyncDisposable {
     let alive: NodeJS.Timeout | undefined
     try {
       const { command, args } = parseRequest(await readLine(socket, signal))
-      const { handlers } = this.#options
+      const { handlers, health } = this.#options
+      if (command === HEALTH_COMMAND) {
+        await write(socket, { item: health() }, signal)
+        await write(socket, { done: true }, signal)
+        return
+      }
       const handler = Object.hasOwn(handlers, command) ? handlers[command] : undefined
       if (!handler) throw failure('USAGE', `The program that holds this store knows no command "${command}".`)
       alive = setInterval(() => socket.write('{"alive":true}\n'), ALIVE_INTERVAL_MS)

@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import { basename } from 'node:path'
 import { systemCode } from '../../lib/errors.ts'
 import { listenFailure } from '../../lib/http.ts'
-import { ask } from '../ask.ts'
+import { askOwn } from '../ask.ts'
 import { inOneLine } from '../table.ts'
 import { type Configuration, nameOf } from './configuration.ts'
 import { type Finding, fail, failed, ok, skip, warn } from './finding.ts'
@@ -111,26 +111,11 @@ function health(configuration: Configuration, { ok: isWell, checks }: Running): 
 
 /** Asks whoever listens at the address under `http`. @returns undefined where that is no Sightline program */
 export async function whoRuns({ config }: Configuration): Promise<Running | undefined> {
-  const { host, port, tls } = config.http
-  if (port === 0) return undefined
+  if (config.http.port === 0) return undefined
   try {
-    const options = {
-      host: host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host,
-      port,
-      // Whom we ask has shown our own file: it stands for itself, whatever name and authority it has.
-      ...(tls
-        ? {
-            ca: readFileSync(tls.certFile),
-            allowPartialTrustChain: true,
-            checkServerIdentity: () => undefined,
-          }
-        : {}),
-    }
-    const { ok, checks } = JSON.parse(
-      await ask({ ...options, path: '/healthz' }, tls !== undefined),
-    ) as Running
+    const { ok, checks } = JSON.parse(await askOwn(config.http, '/healthz')) as Running
     if (typeof ok !== 'boolean') return undefined
-    const metrics = await ask({ ...options, path: '/metrics' }, tls !== undefined)
+    const metrics = await askOwn(config.http, '/metrics')
     const name = /^sightline_memory_bytes\{[^}]*program="([^"]*)"/m.exec(metrics)?.[1]
     return { ok, checks: checks ?? {}, name }
   } catch {

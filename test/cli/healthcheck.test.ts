@@ -53,6 +53,32 @@ t.test(
   },
 )
 
+t.test(
+  'where HTTP tells users alone what is away, the user that it runs as hears it all the same',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const usersFile = `${folder}/users.yaml`
+    await sightline(t, ['users', 'add', usersFile, 'ann', '--role', 'viewer', '--generate'])
+    const subscriber = await Program.start(t, 'subscriber', {
+      http: { port: 0, usersFile },
+      broker: { url: 'mqtt://127.0.0.1:1' },
+      inbox: { folder: `${folder}/inbox` },
+      bucket: { type: 'folder', path: `${folder}/bucket` },
+    })
+    const { port } = subscriber.config.http as { port: number }
+    const asked = await (await fetch(`http://127.0.0.1:${port}/healthz`)).text()
+    t.equal(asked, '{"ok":false}')
+    const http = { port, usersFile }
+    const ask = (config: Record<string, unknown>) =>
+      sightline(t, ['healthcheck', 'subscriber', '--config', configFile(t, config)])
+    t.match(
+      (await ask({ http, inbox: subscriber.config.inbox })).stdout,
+      /^not well; broker: away .*; inbox: /,
+    )
+    t.match((await ask({ http, inbox: { folder: `${folder}/none` } })).stdout, /^not well; .*see its log\n$/)
+  },
+)
+
 t.test('the environment counts as it does for the program', async (t) => {
   const answer = await sightline(t, ['healthcheck', 'broker'], { SIGHTLINE_HTTP__PORT: '1' })
   t.match(answer.stdout, '127.0.0.1:1/')

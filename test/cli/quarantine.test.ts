@@ -31,7 +31,7 @@ function collect(items: AsyncIterable<unknown> | undefined): Promise<unknown[]> 
 }
 
 async function control(t: Tap, folder: string, handlers: Handlers): Promise<ControlServer> {
-  const server = await ControlServer.open({ folder, handlers, log })
+  const server = await ControlServer.open({ folder, handlers, health: () => ({ ok: true }), log })
   t.after(() => server[Symbol.asyncDispose]())
   return server
 }
@@ -86,6 +86,7 @@ t.test('a path that is too long for a socket: said at the start, and the program
   const server = await ControlServer.open({
     folder,
     handlers: {},
+    health: () => ({ ok: true }),
     log: pino({ level: 'warn' }, { write: (line: string) => lines.push(line) }),
   })
   await server[Symbol.asyncDispose]()
