@@ -311,7 +311,11 @@ function openFailure(
   if (kind === 'file')
     switch (status) {
       case AVERROR_ENOENT:
-        return failure('SOURCE_NOT_FOUND', `${name} does not exist. Check the path under "cameras".`, cause)
+        return failure(
+          'SOURCE_NOT_FOUND',
+          `${name} does not exist. Check the path under "cameras", or after --source.`,
+          cause,
+        )
       case AVERROR_EACCES:
         return failure('SOURCE_UNREADABLE', `${name} may not be read by this user.`, cause)
       default:

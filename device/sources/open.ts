@@ -114,7 +114,7 @@ async function lookAt(path: string): Promise<'folder' | 'photo' | 'file'> {
       case 'ENOTDIR':
         throw failure(
           'SOURCE_NOT_FOUND',
-          `${path} does not exist. Give the path of a video, a photo or a folder under "cameras".`,
+          `${path} does not exist. Give the path of a video, a photo or a folder under "cameras", or after --source.`,
           error,
         )
       case 'EACCES':
