@@ -7,6 +7,7 @@ import { deviceSchema } from '../device/config.ts'
 import { HEADS, type HeadName, openDetector } from '../device/detect/open.ts'
 import { loadConfig } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
+import { keepFile } from '../lib/keep-file.ts'
 import {
   type Catalog,
   type CatalogEntry,
@@ -14,7 +15,6 @@ import {
   MODEL_NAME_PATTERN,
   readCatalog,
 } from '../models/catalog.ts'
-import { keepFile } from '../models/keep-file.ts'
 import { type Presence, presenceOf, pull } from '../models/pull.ts'
 import type { Verb } from './models.ts'
 import { progressBar } from './progress.ts'

@@ -3,7 +3,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { failure, systemCode } from '../lib/errors.ts'
-import { keepFile } from './keep-file.ts'
+import { keepFile } from '../lib/keep-file.ts'
 import { encodeOnnx, type OnnxConstant, type OnnxNode } from './onnx-file.ts'
 
 /**

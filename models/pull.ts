@@ -3,8 +3,8 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { download, sha256OfFile } from '../lib/download.ts'
 import { failure, systemCode } from '../lib/errors.ts'
+import { keepFile } from '../lib/keep-file.ts'
 import type { CatalogEntry } from './catalog.ts'
-import { keepFile } from './keep-file.ts'
 
 /** What a model may have where its entry does not say. */
 const BYTES_MAX = 512 * 1024 * 1024

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { availableParallelism, cpus } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { asFailure, failure } from '../../lib/errors.ts'
+import { keepFile } from '../../lib/keep-file.ts'
 import {
   MEASURE_MS_MAX,
   MEASURE_ONE_MS_MAX,
@@ -252,14 +253,6 @@ async function remember(folder: string, key: string, timings: Timing[]): Promise
   const verdicts = await readVerdicts(folder)
   verdicts.delete(key)
   const kept = [...verdicts.values()].slice(-(VERDICTS_MAX - 1))
-  const file = join(folder, VERDICTS_FILE)
-  const temporary = `${file}.${process.pid}`
-  try {
-    await mkdir(folder, { recursive: true })
-    await writeFile(
-      temporary,
-      `${JSON.stringify({ v: 1, verdicts: [...kept, { key, at: new Date().toISOString(), timings }] }, null, 1)}\n`,
-    )
-    await rename(temporary, file)
-  } catch {}
+  const text = `${JSON.stringify({ v: 1, verdicts: [...kept, { key, at: new Date().toISOString(), timings }] }, null, 1)}\n`
+  await keepFile(Buffer.from(text), join(folder, VERDICTS_FILE)).catch(() => {})
 }

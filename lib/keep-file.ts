@@ -1,8 +1,8 @@
 import { mkdir, open, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { failure, systemCode } from '../lib/errors.ts'
+import { failure, systemCode } from './errors.ts'
 
-/** Writes a model under its name once it is on the disk. Errors: DISK_FULL, FOLDER_UNWRITABLE. */
+/** Writes a file under its name once it is on the disk: who reads it has the old one or the new one whole. Errors: DISK_FULL, FOLDER_UNWRITABLE. */
 export async function keepFile(content: Uint8Array, file: string): Promise<void> {
   const temporary = `${file}.${process.pid}`
   try {
