@@ -66,16 +66,18 @@ export class Access {
 
   /**
    * Other accounts from now on.
-   * @returns the users whose connections have to go: removed, with another password, or with less rights
+   * @returns the users whose connections have to go (removed, with another password, or with less rights), and whether
+   * they had the right to publish to a topic
    */
-  replace(accounts: readonly Account[]): ReadonlySet<string> {
+  replace(accounts: readonly Account[]): ReadonlyMap<string, (topic: string) => boolean> {
     const before = this.#rights
     this.#rights = rightsByName(accounts)
     this.#logins.keepOnly(new Set(this.#rights.keys()))
-    const gone = new Set<string>()
-    for (const [name, { account }] of before) {
+    const gone = new Map<string, (topic: string) => boolean>()
+    for (const [name, { account, publish }] of before) {
       const now = this.#rights.get(name)?.account
-      if (!now || now.secret !== account.secret || !includes(now.rights, account.rights)) gone.add(name)
+      if (!now || now.secret !== account.secret || !includes(now.rights, account.rights))
+        gone.set(name, (topic) => !topic.startsWith('$') && publish.test(topic))
     }
     return gone
   }

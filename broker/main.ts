@@ -136,7 +136,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       events: { refused: (code) => refused.inc({ code }), skipped: () => skipped.inc() },
       ownBridgeIds: new Set(config.bridges.map(bridgeClientId)),
     })
-    users.onGone = (names) => server.disconnect(names)
+    users.onGone = (gone) => server.disconnect(gone)
     await using downlinkStack = new AsyncDisposableStack()
     const downlinks = new Map<string, Downlink>()
     for (const [at, bridge] of config.bridges.entries()) {

@@ -101,6 +101,8 @@ export class BrokerServer implements AsyncDisposable {
   readonly #belowTls = new Set<Socket>()
   readonly #live = new LiveReaders()
   readonly #userOf = new WeakMap<Client, string>()
+  /** Topics of wills that go out although their user has no rights any more. */
+  readonly #lastWords = new WeakMap<Client, string>()
   /** Bridges that asked to be told of refusals, and where (refusals.ts). */
   readonly #refusalsTopics = new WeakMap<Client, string>()
   /** What each client is subscribed to, or was allowed to just now: all of a packet's are judged before one is stored. */
@@ -267,11 +269,17 @@ export class BrokerServer implements AsyncDisposable {
     return this.#aedes.connectedClients
   }
 
-  /** Ends the connections of these users. */
-  disconnect(users: ReadonlySet<string>): void {
+  /**
+   * Ends the connections of these users. A will goes out where it had the right to: nobody else would say that the
+   * device is no longer there.
+   */
+  disconnect(users: ReadonlyMap<string, (topic: string) => boolean>): void {
     for (const socket of this.#connections.keys()) {
-      const { client } = socket as { client?: Client }
-      if (client && users.has(this.#userOf.get(client) ?? '')) socket.destroy()
+      const { client } = socket as { client?: Client & { readonly will?: { readonly topic: string } | null } }
+      const hadRight = client && users.get(this.#userOf.get(client) ?? '')
+      if (!hadRight) continue
+      if (client.will && hadRight(client.will.topic)) this.#lastWords.set(client, client.will.topic)
+      socket.destroy()
     }
   }
 
@@ -473,7 +481,9 @@ export class BrokerServer implements AsyncDisposable {
     const { access, custody } = this.#options
     try {
       custody.checkTopic(packet.topic)
-      if (client && !access.mayPublish(this.#userOf.get(client), packet.topic)) throw notAllowed(packet.topic)
+      const isLastWord = client?.closed && this.#lastWords.get(client) === packet.topic
+      if (client && !isLastWord && !access.mayPublish(this.#userOf.get(client), packet.topic))
+        throw notAllowed(packet.topic)
     } catch (error) {
       done(this.#refused(error))
       return

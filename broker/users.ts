@@ -10,8 +10,8 @@ import type { BrokerConfig } from './config.ts'
 export class Users implements Disposable {
   readonly access: Access
   readonly #file: UsersFile | undefined
-  /** Called with the users whose connections have to go. */
-  onGone: ((names: ReadonlySet<string>) => void) | undefined
+  /** Called with the users whose connections have to go, and what they might publish to. */
+  onGone: ((gone: ReadonlyMap<string, (topic: string) => boolean>) => void) | undefined
 
   private constructor(inline: readonly Account[], file: UsersFile | undefined, log: Log) {
     this.#file = file
@@ -25,7 +25,7 @@ export class Users implements Disposable {
         const gone = this.access.replace(all())
         if (gone.size === 0) return
         log.info(
-          { users: [...gone].slice(0, NAMES_LOGGED_MAX), count: gone.size },
+          { users: [...gone.keys()].slice(0, NAMES_LOGGED_MAX), count: gone.size },
           'closing their connections',
         )
         this.onGone?.(gone)

@@ -187,7 +187,9 @@ t.test('who was removed, has another password or less rights has to go; nobody e
     user({ name: 'moved', role: 'device', site: 'work' }, 'a'),
     device('added', 'a'),
   ])
-  t.strictSame([...gone].sort(), ['less', 'moved', 'new-password', 'removed'])
+  t.strictSame([...gone.keys()].sort(), ['less', 'moved', 'new-password', 'removed'])
+  t.ok(gone.get('less')?.('b'), 'it had that right')
+  t.notOk(gone.get('less')?.('c'))
   t.strictSame(await login(changing, 'removed', 'a'), { refused: 'denied' })
   t.strictSame(await login(changing, 'new-password', 'a'), { refused: 'denied' })
   t.strictSame(await login(changing, 'new-password', 'b'), { user: 'new-password' })

@@ -185,8 +185,21 @@ t.test('users', async (t) => {
     t.match(complaint, { level: 50, msg: /users\.yaml:1: "users\.0\.role"/ })
     t.equal(device.closed, false, 'a broken file sends nobody away')
 
+    const will = (topic: string) => ({ topic, payload: Buffer.from('gone'), qos: 1 as const, retain: true })
+    const [own, foreign] = ['sightline/v1/home/camera/status', 'sightline/v1/home/another/status']
+    await RawClient.open(t, port, 'own', { ...as('camera', 'filming'), will: will(own) })
+    await RawClient.open(t, port, 'foreign', { ...as('camera', 'filming'), will: will(foreign) })
+    const watcher = await RawClient.open(t, port, 'watcher', as('cloud', 'other'))
+    await watcher.subscribe('sightline/v1/+/+/status', 1)
+
     write(cloud2, { name: 'new', role: 'admin', password: cheapHash('ruling') })
     await device.ended()
+    t.match(await watcher.publishesReached(1), [{ topic: own }], 'its will says that it is gone')
+    const later = await RawClient.open(t, port, 'later', as('cloud', 'other'))
+    await later.subscribe('sightline/v1/+/+/status', 1)
+    t.match(await later.publishesReached(1), [{ topic: own, retain: true }])
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    t.equal(watcher.publishes.length + later.publishes.length, 2, 'and no will where it never had the right')
     t.equal((await RawClient.open(t, port, 'a-device', as('camera', 'filming'))).returnCode, 4)
     t.equal((await RawClient.open(t, port, 'new', as('new', 'ruling'))).returnCode, 0)
     t.strictSame([reader.closed, inline.closed], [false, false])
