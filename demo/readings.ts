@@ -7,6 +7,8 @@ export interface Readings {
   readonly detected: number
   readonly made: number
   readonly published: number
+  /** Asked again after all the others: no fewer than they have of it, for people who look at one beside the other. */
+  readonly publishedAtLast: number
   readonly waiting: number
   readonly droppedByAgent: number
   readonly edge: QueueReadings
@@ -101,8 +103,10 @@ export class Meter {
       if (samples) this.#last.set(name, samples)
     }
     const of = (program: keyof MetricsAddresses) => this.#last.get(program) ?? []
-    const sum = (program: keyof MetricsAddresses, name: string) =>
-      of(program).reduce((total, sample) => (sample.name === name ? total + sample.value : total), 0)
+    const last = (await readMetrics(this.#addresses.device)) ?? of('device')
+    const sumOf = (samples: readonly Sample[], name: string) =>
+      samples.reduce((total, sample) => (sample.name === name ? total + sample.value : total), 0)
+    const sum = (program: keyof MetricsAddresses, name: string) => sumOf(of(program), name)
     const queue = (program: keyof MetricsAddresses, name: string): QueueReadings => {
       const value = (metric: string) =>
         of(program).reduce(
@@ -124,6 +128,7 @@ export class Meter {
       detected: sum('device', 'faces_detected_total'),
       made: sum('device', 'crops_made_total'),
       published: sum('device', 'crops_published_total'),
+      publishedAtLast: sumOf(last, 'crops_published_total'),
       waiting: sum('device', 'crops_pending'),
       droppedByAgent: sum('device', 'crops_dropped_total'),
       edge: queue('edge', 'bridge/cloud'),
@@ -163,6 +168,7 @@ export function withLastWords(
     detected: count('detected'),
     made: count('made'),
     published: count('published'),
+    publishedAtLast: count('published'),
     droppedByAgent: count('dropped'),
     waiting: 0,
   }

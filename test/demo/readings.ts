@@ -13,6 +13,7 @@ export function readings(settings: Partial<Readings> = {}): Readings {
     detected: 0,
     made: 0,
     published: 0,
+    publishedAtLast: settings.published ?? 0,
     waiting: 0,
     droppedByAgent: 0,
     edge: queue(),
