@@ -79,7 +79,9 @@ function endedAs({ State: state, RestartCount: restarts }: Dockerode.ContainerIn
     said: state.Running
       ? `it ended, and was started again${times}`
       : `it ended with status ${state.ExitCode}${state.Error ? ` (${state.Error})` : ''}${times}`,
-    hopeless: restarts >= RESTARTS_MAX || state.Status === 'exited' || state.Status === 'dead',
+    // Of one that runs again, its status is gone: the next look, at its next end, has it.
+    hopeless:
+      !state.Running && (restarts >= RESTARTS_MAX || state.Status === 'exited' || state.Status === 'dead'),
   }
 }
 
