@@ -54,6 +54,17 @@ function shownSerial(port: number, servername = 'localhost'): Promise<string> {
   })
 }
 
+/** Files of a certificate and its key, and what puts another pair into them. */
+function replaceablePair(t: Test) {
+  const folder = temporaryFolder(t)
+  const files = { certFile: join(folder, 'cert.pem'), keyFile: join(folder, 'key.pem') }
+  const put = (pair: Pair) => {
+    copyFileSync(pair.certFile, files.certFile)
+    copyFileSync(pair.keyFile, files.keyFile)
+  }
+  return { files, put }
+}
+
 const serialOf = (file: string) => new X509Certificate(readFileSync(file)).serialNumber
 
 t.test('the authority, servers and clients have the extensions that strict readers want', async (t) => {
@@ -162,12 +173,7 @@ t.test('files that would not work are named, with what to do', async (t) => {
 t.test(
   'a listener takes up a renewed certificate, and keeps the old one where the new pair is broken',
   async (t) => {
-    const folder = temporaryFolder(t)
-    const files = { certFile: join(folder, 'cert.pem'), keyFile: join(folder, 'key.pem') }
-    const put = (pair: Pair) => {
-      copyFileSync(pair.certFile, files.certFile)
-      copyFileSync(pair.keyFile, files.keyFile)
-    }
+    const { files, put } = replaceablePair(t)
     const soon = await home.server('soon', { days: 5 })
     put(soon)
     const read = readServerFiles(files, 'http.tls')
@@ -199,12 +205,7 @@ t.test(
 t.test(
   'a client shows a renewed certificate from its next connection on, and a broken pair never',
   async (t) => {
-    const folder = temporaryFolder(t)
-    const files = { certFile: join(folder, 'cert.pem'), keyFile: join(folder, 'key.pem') }
-    const put = (pair: Pair) => {
-      copyFileSync(pair.certFile, files.certFile)
-      copyFileSync(pair.keyFile, files.keyFile)
-    }
+    const { files, put } = replaceablePair(t)
     const ending = await home.client('ending', { days: 5 })
     put(ending)
     const { log, lines } = memoryLog()
