@@ -153,6 +153,7 @@ const totals = /^# \{ total: .*\}$/m.exec(text)?.[0] ?? ''
 const count = (name: string) => Number(new RegExp(`${name}: (\\d+)`).exec(totals)?.[1] ?? 0)
 // A file that did not even start has no failed assertion.
 const failed = Math.max(count('fail'), code === 0 ? 0 : 1)
-process.stdout.write(`\n${files.length} files in ${seconds.toFixed(0)} s, ${count('skip')} tests left out\n`)
+const filesRun = files.filter((it) => !it.startsWith('-')).length // flags are tap's
+process.stdout.write(`\n${filesRun} files in ${seconds.toFixed(0)} s, ${count('skip')} tests left out\n`)
 process.stdout.write(`${count('pass')} passed, ${failed} failed\n`)
 process.exitCode = code
