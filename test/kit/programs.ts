@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -310,7 +310,14 @@ function whereabouts(child: ChildProcess | undefined): string {
       (thread) =>
         `${read(thread, 'comm')} ${/\) (\w)/.exec(read(thread, 'stat'))?.[1]} ${read(thread, 'wchan')}`,
     )
-    return `runs, with threads ${threads.join(', ')}`
+    // Where there is a debugger: the calls that the main thread is in.
+    const calls = spawnSync('gdb', ['-p', String(child.pid), '-batch', '-ex', 'bt 20'], {
+      encoding: 'utf8',
+      timeout: 30_000,
+    })
+      .stdout?.split('\n')
+      .filter((line) => line.startsWith('#'))
+    return `runs, with threads ${threads.join(', ')}${calls?.length ? `; its calls:\n${calls.join('\n')}\n` : ''}`
   } catch {
     return 'runs' // no Linux
   }
