@@ -82,6 +82,16 @@ export class Access {
     return gone
   }
 
+  /** Whether there is such a user still. */
+  knows(user: string): boolean {
+    return this.#rights.has(user)
+  }
+
+  /** Whether the user is a bridge's, by its role. */
+  isBridge(user: string): boolean {
+    return this.#rights.get(user)?.account.rights.handsOn ?? false
+  }
+
   mayPublish(user: string | undefined, topic: string): boolean {
     if (topic.startsWith('$')) return false
     return user === undefined ? this.#anonymous : (this.#rights.get(user)?.publish.test(topic) ?? false)

@@ -5,17 +5,20 @@ import type { LinkOptions, MqttLink } from '../lib/mqtt-link.ts'
 import type { Queue, Store } from '../lib/queue.ts'
 import type { Uplink } from './custody.ts'
 import { keepLink } from './keep-link.ts'
+import { LiveLane, type LiveLoss, type LiveMessage } from './live-lane.ts'
 import { decodeMessage, type StoredMessage } from './message.ts'
 import { type FarEnd, Pump } from './pump.ts'
 import { decodeNotice, newRefusalsTopic } from './refusals.ts'
 import { SendWindow } from './send-window.ts'
 import { type BridgeTopic, TopicMap } from './topic-map.ts'
+import { HOPS_MAX, markTopic, UNKNOWN_BROKER, type Via } from './via.ts'
 
 /**
  * A pump whose far end is another broker. Its queue is on disk; what the other broker has acknowledged leaves it.
  * A window of publishes is in flight, so a long round trip costs no throughput. A connection that ends, however it
  * ends, is followed by another one after a jittered wait; what was unacknowledged goes first. A message that the other
- * broker will never take is set aside in quarantine, so that the rest flows.
+ * broker will never take is set aside in quarantine, so that the rest flows. What is published at QoS 0 goes beside the
+ * queue, while there is a connection (live-lane.ts).
  */
 
 export interface BridgeOptions {
@@ -31,13 +34,30 @@ export interface BridgeOptions {
   readonly queue: Queue
   /** What the other broker will never take, whole, with the reason. */
   readonly quarantine: Queue
+  /** Of this broker. */
+  readonly brokerId: string
+  readonly senderOf: (topic: string) => string
+  readonly events: {
+    readonly liveSent: () => void
+    readonly liveLost: (why: LiveLoss) => void
+  }
   readonly log: Log
+}
+
+/** What is known of the other broker. */
+export interface FarBroker {
+  /** Of one of ours; undefined of another kind, which cannot be told where a message has been. */
+  readonly id: string | undefined
+  /** Whether a message at QoS 0 that it does not allow leaves the connection alone. */
+  readonly takesLive: boolean
 }
 
 /** Beside a message in quarantine; `sightline quarantine` shows it. */
 export interface QuarantineHeader {
   readonly topic: string
   readonly qos: 0 | 1 | 2
+  readonly retain?: boolean
+  readonly via?: Via
   readonly receivedAtMs: number
   readonly reason: string
   readonly detail: string
@@ -51,9 +71,18 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
   readonly #running: Promise<void>
   #lastFault: SightlineError | undefined
   #link: MqttLink | undefined
-  #lastProgressMs = Date.now()
+  /** By a clock that nobody sets. */
+  #lastProgressMs = performance.now()
   /** What the other broker takes, where it has said so. */
   #packetBytesMax = Number.POSITIVE_INFINITY
+  /** As of the last connection. */
+  #far: FarBroker | undefined
+  /** What it has said of itself on this one. */
+  #heard: FarBroker | undefined
+  #farKnown = Promise.withResolvers<FarBroker>()
+  /** The last connection ended over it: some brokers close at a topic that they do not know. */
+  #asksInVain = false
+  readonly #live: LiveLane
   /** Why something stays in the queue that should leave it. */
   #stuck: string | undefined
 
@@ -61,6 +90,14 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     this.#options = options
     this.#topics = new TopicMap(options.topics)
     this.#pump = new Pump(options.queue, options.inFlightMax)
+    this.#live = new LiveLane({
+      senderOf: options.senderOf,
+      // Crops first: none that waits for the line, or for its window.
+      mayGo: () => this.#link !== undefined && this.queue.size <= this.#pump.flights.size,
+      send: (message) => this.#sendLive(message),
+      ping: () => this.#link?.ping() ?? NEVER,
+      lost: options.events.liveLost,
+    })
     const { signal } = this.#abort
     this.#running = keepLink(
       {
@@ -105,14 +142,64 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     return this.#link ? this.#stuck : (this.#lastFault?.message ?? 'connecting')
   }
 
-  wants(topic: string): boolean {
-    return this.#topics.has(topic)
+  /** Not where it came from: that broker has it. */
+  wants(topic: string, via: Via): boolean {
+    return this.#topics.has(topic) && !this.#hasPassedFarEnd(via)
   }
 
-  publish({ topic, payload, retain }: StoredMessage, messageId: number, dup: boolean): boolean {
-    if (!this.#link) return false
+  /** One broker of another kind may be any of them. */
+  #hasPassedFarEnd(via: Via): boolean {
+    return this.#far !== undefined && via.includes(this.#far.id ?? UNKNOWN_BROKER)
+  }
+
+  /** Resolves at the first connection, and when there is one again. */
+  get farBroker(): Promise<FarBroker> {
+    return this.#farKnown.promise
+  }
+
+  /** A message at QoS 0, not retained: sent while there is a connection, or lost, and counted. */
+  passOn(message: LiveMessage): void {
+    if (this.#link && this.#far?.takesLive) this.#live.add(message)
+    else this.#options.events.liveLost('no connection')
+  }
+
+  #sendLive({ topic, payload, via }: LiveMessage): boolean {
+    const name = this.#nameFor(topic, via)
+    if (!this.#link) return true
+    if (name === undefined || packetBytes(name, payload) > this.#bytesMax) {
+      this.#options.events.liveLost(name === undefined ? 'wrong topic' : 'too large')
+      return true
+    }
+    this.#options.events.liveSent()
+    return this.#link.publishLive(name, payload)
+  }
+
+  /** The topic as the other broker is to have it; undefined where it would have too many levels, or has come too far. */
+  #nameFor(topic: string, via: Via): string | undefined {
     const mapped = this.#topics.map(topic) ?? topic // what was taken in under an earlier configuration
-    const bytesMax = Math.min(this.#link.packetBytesMaxOfBroker, this.#packetBytesMax)
+    if (via.length >= HOPS_MAX) return undefined
+    const name = this.#far?.id === undefined ? mapped : markTopic([...via, this.#options.brokerId], mapped)
+    return name.split('/', LEVELS_MAX + 1).length > LEVELS_MAX ? undefined : name
+  }
+
+  get #bytesMax(): number {
+    return Math.min(this.#link?.packetBytesMaxOfBroker ?? 0, this.#packetBytesMax)
+  }
+
+  publish({ topic, payload, retain, via = [] }: StoredMessage, messageId: number, dup: boolean): boolean {
+    if (!this.#link) return false
+    if (this.#hasPassedFarEnd(via)) {
+      // Taken in before it was known who the far end is.
+      setImmediate(() => this.#pump.reject(messageId, 'came from there'))
+      return true
+    }
+    const mapped = this.#nameFor(topic, via)
+    if (mapped === undefined) {
+      const detail = `over ${HOPS_MAX} brokers, or more than ${LEVELS_MAX} levels`
+      setImmediate(() => this.#setAside(messageId, 'wrong topic', detail))
+      return true
+    }
+    const bytesMax = this.#bytesMax
     const bytes = packetBytes(mapped, payload)
     if (bytes > bytesMax) {
       // It would end the connection each time it is sent, and everything behind it would wait for ever.
@@ -129,8 +216,8 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     const sequence = this.#pump.find(messageId)
     const stored = sequence === undefined ? undefined : this.queue.read(sequence)
     if (!stored) return
-    const { topic, qos, payload } = decodeMessage(stored)
-    const header: QuarantineHeader = { topic, qos, receivedAtMs: Date.now(), reason, detail }
+    const { topic, qos, payload, retain, via } = decodeMessage(stored)
+    const header: QuarantineHeader = { topic, qos, retain, via, receivedAtMs: Date.now(), reason, detail }
     const failed = (error: unknown) => {
       const fault = asFailure(error)
       this.#stuck = `cannot set aside what ${this.#options.link.url} does not take: ${fault.message}`
@@ -153,9 +240,10 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
   #onNotice(payload: Buffer): void {
     const notice = decodeNotice(payload)
     if (!notice) return
-    this.#lastProgressMs = Date.now()
+    this.#lastProgressMs = performance.now()
     if ('packetBytesMax' in notice) {
       this.#packetBytesMax = notice.packetBytesMax
+      this.#heard = { id: notice.brokerId, takesLive: notice.brokerId !== undefined }
       return
     }
     const { messageId, code, message } = notice
@@ -188,18 +276,22 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     log.info({ bridge: name, url: linkOptions.url, waiting: this.queue.size }, 'bridge connected')
     const ended = Promise.withResolvers<SightlineError | undefined>()
     link.once('close', (fault) => ended.resolve(fault))
-    link.on('drain', () => this.#pump.run())
+    link.on('drain', () => {
+      this.#pump.run()
+      this.#live.run()
+    })
     link.on('puback', (messageId, reasonCode) => {
-      this.#lastProgressMs = Date.now()
+      this.#lastProgressMs = performance.now()
       if (reasonCode >= 0x80) this.#refused(link, messageId, reasonCode)
       else this.#pump.acknowledge(messageId)
+      this.#live.run()
     })
     const onAbort = () => ended.resolve(undefined)
     signal.addEventListener('abort', onAbort, { once: true })
-    this.#lastProgressMs = Date.now()
+    this.#lastProgressMs = performance.now()
     const watch = setInterval(() => {
-      if (this.#link && this.#pump.flights.size === 0) this.#lastProgressMs = Date.now()
-      else if (Date.now() - this.#lastProgressMs > acknowledgeMsMax) {
+      if (this.#link && this.#pump.flights.size === 0) this.#lastProgressMs = performance.now()
+      else if (performance.now() - this.#lastProgressMs > acknowledgeMsMax) {
         link.destroy(
           failure(
             'BROKER_UNREACHABLE',
@@ -209,30 +301,54 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
       }
     }, WATCH_INTERVAL_MS)
     this.#packetBytesMax = Number.POSITIVE_INFINITY
-    const refusals = newRefusalsTopic()
-    link.on('publish', ({ topic, payload }) => {
-      if (topic === refusals) this.#onNotice(payload)
-    })
-    // Not every broker lets it: then there is nothing to hear. What it takes is to be known before the first message.
-    await Promise.race([link.subscribe(refusals, 0).catch(() => {}), ended.promise])
+    this.#heard = undefined
+    await Promise.race([this.#ask(link), ended.promise])
+    const far = this.#heard ?? OF_ANOTHER_KIND
+    this.#far = far
     this.#link = link
+    if (far.id === this.#options.brokerId) link.destroy(itself(name, linkOptions.url))
     if (link.closed) ended.resolve(undefined)
-    else this.#pump.attach(this, link.sendMax, new SendWindow())
+    else {
+      this.#farKnown.resolve(far)
+      this.#pump.attach(this, link.sendMax, new SendWindow())
+    }
     const fault = await ended.promise
     clearInterval(watch)
     signal.removeEventListener('abort', onAbort)
     if (signal.aborted) await this.#drain(link)
     this.#pump.detach(this)
     this.#link = undefined
+    this.#live.clear()
+    const next = Promise.withResolvers<FarBroker>()
+    this.#farKnown.resolve(next.promise) // where it was not known, who waits for it waits on
+    this.#farKnown = next
     await link[Symbol.asyncDispose]()
     return fault
   }
 
+  /**
+   * Asks to be told of refusals, and who the other broker is; resolves when it has answered. Not every broker lets it,
+   * and there is nothing to hear from those. Some close over it, every time: then every other connection goes without.
+   */
+  async #ask(link: MqttLink): Promise<void> {
+    if (this.#asksInVain) {
+      this.#asksInVain = false
+      return
+    }
+    const refusals = newRefusalsTopic()
+    link.on('publish', ({ topic, payload }) => {
+      if (topic === refusals) this.#onNotice(payload)
+    })
+    // What it takes is to be known before the first message.
+    await link.subscribe(refusals, 0).catch(() => {})
+    this.#asksInVain = link.closed
+  }
+
   /** Gives what is in flight a moment to be acknowledged, so that it is not sent twice. */
   async #drain(link: MqttLink): Promise<void> {
-    const until = Date.now() + DRAIN_MS_MAX
+    const until = performance.now() + DRAIN_MS_MAX
     this.#pump.pause()
-    while (this.#pump.flights.size > 0 && !link.closed && Date.now() < until) await sleep(10)
+    while (this.#pump.flights.size > 0 && !link.closed && performance.now() < until) await sleep(10)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -254,6 +370,17 @@ const FINAL_REASON_CODES: Readonly<Record<number, string>> = {
   144: 'wrong topic',
   153: 'wrong payload',
 }
+
+const itself = (bridge: string, url: string) =>
+  failure(
+    'CONFIG_INVALID',
+    `The bridge "${bridge}" leads back to this broker itself (${url}). Correct its "url": it must be another broker.`,
+  )
+
+/** What aedes takes (`maxTopicLevels`); more would end the connection each time it is sent. */
+const LEVELS_MAX = 100
+const OF_ANOTHER_KIND: FarBroker = { id: undefined, takesLive: true }
+const NEVER = new Promise<void>(() => {})
 
 /** Of a PUBLISH at QoS 1, as MQTT counts it; MQTT 5 has a byte more. */
 function packetBytes(topic: string, payload: Buffer): number {

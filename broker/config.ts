@@ -5,7 +5,7 @@ import { isLoopback, refuseOpenHttp } from '../lib/http.ts'
 import { parseBrokerUrl } from '../lib/mqtt-link.ts'
 import { isName } from '../wire/names.ts'
 import { filtersOverlap } from '../wire/topics.ts'
-import { checkUser, userShape } from '../wire/users.ts'
+import { checkUser, topicPrefixSchema, userShape } from '../wire/users.ts'
 
 const filter = () => z.string().min(1).max(1024)
 
@@ -30,6 +30,7 @@ const credentials = {
 export const brokerSchema = z.strictObject({
   ...commonShape,
   name: z.string().refine(isName, 'must be letters, digits, dash and underscore').default('broker'),
+  topicPrefix: topicPrefixSchema(),
   listeners: z
     .array(
       z.strictObject({
@@ -112,7 +113,8 @@ export const brokerSchema = z.strictObject({
       }),
     )
     .default([]),
-  mustBeKept: z.array(filter()).default(['sightline/v1/+/+/+/crop']),
+  /** Where absent: crops, under `topicPrefix`. */
+  mustBeKept: z.array(filter()).optional(),
   limits: z
     .strictObject({
       connectionsMax: z.number().int().positive().default(2000),

@@ -68,8 +68,9 @@ const FAREWELL_MS_MAX = 1000
 interface Turn {
   done: boolean
   readonly bytes: number
-  /** Of a message that was taken here and is to be acknowledged; else `finish` is called. */
+  /** At QoS 1. */
   readonly messageId: number
+  /** Called in its turn; where there is none, the message was taken here and is acknowledged. */
   finish: (() => void) | undefined
 }
 
@@ -236,9 +237,15 @@ export class Connection implements PacketSink {
     this.#withAedes = Math.max(0, this.#withAedes - 1)
   }
 
-  /** Lets a message of aedes' on in its turn. */
-  inTurn(kept: Promise<void>, bytes: number, finish: () => void, refuse: (error: unknown) => void): void {
-    this.#queueUp(kept, { done: false, bytes, messageId: 0, finish }, refuse)
+  /** Lets a message of aedes' on in its turn. @param messageId at QoS 1, else 0 */
+  inTurn(
+    kept: Promise<void>,
+    messageId: number,
+    bytes: number,
+    finish: () => void,
+    refuse: (error: unknown) => void,
+  ): void {
+    this.#queueUp(kept, { done: false, bytes, messageId, finish }, refuse)
   }
 
   #queueUp(kept: Promise<void>, turn: Turn, refuse: (error: unknown) => void): void {

@@ -1,9 +1,12 @@
+import { createHash } from 'node:crypto'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import type { Queue, Store } from '../lib/queue.ts'
+import type { LiveMessage } from './live-lane.ts'
 import { encodeMessage } from './message.ts'
 import type { MqttPacket, Persistence } from './persistence.ts'
 import type { Sessions } from './sessions.ts'
 import { isText } from './text.ts'
+import type { Via } from './via.ts'
 
 /**
  * accept(packet): checks, then into every queue that wants it. Who publishes is acknowledged when the message is safe
@@ -13,7 +16,9 @@ import { isText } from './text.ts'
 
 export interface Uplink {
   readonly queue: Queue
-  wants(topic: string): boolean
+  wants(topic: string, via: Via): boolean
+  /** At QoS 0, for whom it may concern now. */
+  passOn(message: LiveMessage): void
 }
 
 export interface CustodyOptions {
@@ -25,12 +30,16 @@ export interface CustodyOptions {
   readonly mustBeKept: (topic: string) => boolean
   readonly topicBytesMax: number
   readonly notRetained: (fault: SightlineError) => void
+  /** A retained message at QoS 0 that a bridge's queue has no room for. */
+  readonly notBridged: (fault: SightlineError) => void
 }
 
 export interface Origin {
   readonly clientId: string
-  /** Delivered by another broker's bridge. */
-  readonly isBridge: boolean
+  /** By a keeper, who has shared its own room already. */
+  readonly handedOn: boolean
+  /** The brokers that it has passed. */
+  readonly via: Via
 }
 
 /** What aedes takes too (`maxTopicLevels`): a message beyond it would stop the bridge that brings it to a broker. */
@@ -67,6 +76,7 @@ export class Custody {
   accept(packet: MqttPacket, origin: Origin): Promise<void> | undefined {
     const { store, sessions, persistence, uplinks, mustBeKept } = this.#options
     const { topic, qos, retain, messageId } = packet
+    const { via, handedOn } = origin
     let written: Promise<void> | undefined
     if (qos > 0) {
       const client = { id: origin.clientId }
@@ -74,29 +84,55 @@ export class Custody {
       if (qos === 2 && persistence.hasIncoming(client, messageId)) return store.committed()
       if (qos === 2) persistence.assertIncomingRoom(client)
       const queues: Queue[] = []
-      for (const session of sessions.wanting(topic).keys())
-        if (session.clientId !== origin.clientId || !session.noLocal) queues.push(session.queue)
-      if (!origin.isBridge) for (const uplink of uplinks) if (uplink.wants(topic)) queues.push(uplink.queue)
+      for (const session of sessions.wanting(topic).keys()) {
+        const isOwn = session.clientId === origin.clientId && session.noLocal
+        const hasHadIt = session.brokerId !== undefined && via.includes(session.brokerId)
+        if (!isOwn && !hasHadIt) queues.push(session.queue)
+      }
+      for (const uplink of uplinks) if (uplink.wants(topic, via)) queues.push(uplink.queue)
       if (queues.length > 0) {
         written = store.accept(
-          encodeMessage({ topic, payload: packet.payload as Buffer, qos, bridged: origin.isBridge, retain }),
+          encodeMessage({ topic, payload: packet.payload as Buffer, qos, via, retain }),
           queues,
-          { handedOn: origin.isBridge },
+          { handedOn },
         )
       } else if (mustBeKept(topic)) {
         throw failure(
           'QUEUE_MISSING',
-          `Nothing here keeps messages of ${topic}: no declared queue, session or bridge matches it. Declare one under "queues" or "bridges", or correct the topic.`,
+          `Nothing here keeps messages of ${topic}: no declared queue, session or bridge matches it, or only a bridge back to where it came from. Declare one under "queues" or "bridges", or correct the topic.`,
         )
       }
       if (qos === 2 && messageId !== undefined) {
         void persistence.incomingStorePacket(client, packet)
         written = store.committed()
       }
-    }
-    if (retain) written = this.#retain(packet) ?? written
+    } else this.#passOn(packet, origin)
+    if (retain) written = this.#retain({ ...packet, via }) ?? written
     // Nothing to keep, but acknowledged in its turn [MQTT-4.6.0-2].
     return qos > 0 ? (written ?? Promise.resolve()) : written
+  }
+
+  /** At QoS 0, over bridges: the last retained one of a topic is kept for them, as it is kept here; others go now or not. */
+  #passOn(packet: MqttPacket, { via, handedOn }: Origin): void {
+    const { store, uplinks, notBridged } = this.#options
+    const { topic, qos, retain } = packet
+    const payload = packet.payload as Buffer
+    for (const uplink of uplinks) {
+      if (!uplink.wants(topic, via)) continue
+      if (!retain) {
+        uplink.passOn({ topic, payload, via })
+        continue
+      }
+      const failed = (error: unknown) => notBridged(asFailure(error))
+      try {
+        const message = encodeMessage({ topic, payload, qos, via, retain })
+        store
+          .accept(message, [uplink.queue], { handedOn, key: retainedKey(topic), replaces: true })
+          .catch(failed)
+      } catch (error) {
+        failed(error)
+      }
+    }
   }
 
   /** What does not fit is not retained, and is delivered all the same. */
@@ -111,3 +147,6 @@ export class Custody {
     return store.committed()
   }
 }
+
+/** Of one length, whatever the topic has: a key has 255 bytes at most. */
+const retainedKey = (topic: string) => createHash('sha1').update(topic).digest('base64')

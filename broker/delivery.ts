@@ -4,6 +4,7 @@ import { writePublish } from '../lib/packets.ts'
 import type { StoredMessage } from './message.ts'
 import type { FarEnd, Pump } from './pump.ts'
 import type { Session, Sessions } from './sessions.ts'
+import { markTopic } from './via.ts'
 
 /**
  * Serves persistent sessions from their queues. aedes' own deliveries reach live readers of QoS 0 and clean
@@ -15,17 +16,19 @@ export class Delivery implements FarEnd {
   readonly #session: Session
   readonly #sessions: Sessions
   readonly #pump: Pump
+  readonly #brokerId: string
 
-  private constructor(client: Client, session: Session, sessions: Sessions) {
+  private constructor(client: Client, session: Session, sessions: Sessions, brokerId: string) {
     this.#client = client
     this.#session = session
     this.#sessions = sessions
+    this.#brokerId = brokerId
     this.#pump = session.pump
   }
 
   /** Starts when CONNACK has been sent; ends with the connection. */
-  static start(client: Client, session: Session, sessions: Sessions): void {
-    const delivery = new Delivery(client, session, sessions)
+  static start(client: Client, session: Session, sessions: Sessions, brokerId: string): void {
+    const delivery = new Delivery(client, session, sessions, brokerId)
     session.pump.attach(delivery)
     const onDrain = () => session.pump.run()
     client.conn.on('drain', onDrain)
@@ -35,8 +38,11 @@ export class Delivery implements FarEnd {
     })
   }
 
-  publish({ topic, payload, qos }: StoredMessage, messageId: number, dup: boolean): boolean {
-    const granted = Math.min(qos, this.#sessions.wanting(topic).get(this.#session) ?? 1) as 1 | 2
+  publish(message: StoredMessage, messageId: number, dup: boolean): boolean {
+    const { payload, qos, via = [] } = message
+    const granted = Math.min(qos, this.#sessions.wanting(message.topic).get(this.#session) ?? 1) as 1 | 2
+    const isMarked = this.#session.brokerId !== undefined
+    const topic = isMarked ? markTopic([...via, this.#brokerId], message.topic) : message.topic
     if (granted === 2) {
       const packet = { cmd: 'publish', topic, payload, qos: granted, retain: false, dup, messageId } as const
       // Exactly once: the message id is on disk before the message goes out.

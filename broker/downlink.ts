@@ -2,14 +2,17 @@ import { AcknowledgeInOrder } from '../lib/acknowledge-in-order.ts'
 import { asFailure, type SightlineError } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
 import type { LinkOptions, MqttLink, ReceivedPublish } from '../lib/mqtt-link.ts'
+import type { FarBroker } from './bridge.ts'
 import { keepLink } from './keep-link.ts'
 import { isFinal } from './refusals.ts'
 import { type BridgeTopic, TopicMap, turned } from './topic-map.ts'
+import { markedFilter, readMark, UNKNOWN_BROKER, type Via } from './via.ts'
 
 /**
  * The other direction of a bridge: what the other broker has for this one (commands for devices). A session there keeps
- * it while the link is down; here it is accepted as from any client, and acknowledged when it is kept. Nothing that came
- * this way goes up again, and no topic goes both ways (config.ts).
+ * it while the link is down; here it is accepted as from any client, and acknowledged when it is kept. What comes from a
+ * broker of ours says which brokers it has passed, so that it goes to none of them again, and no topic goes both ways
+ * (config.ts).
  *
  * A connection of its own, because its session outlives it, and the uplink's must not.
  */
@@ -21,8 +24,12 @@ export interface DownlinkOptions {
   readonly topics: readonly BridgeTopic[]
   readonly reconnectMsMin: number
   readonly reconnectMsMax: number
+  /** Resolves when it is known, which takes a connection of the bridge's other direction. */
+  readonly farBroker: () => Promise<FarBroker>
+  /** Of this broker. */
+  readonly brokerId: string
   /** Resolves when the message is safe and on its way to who listens. Errors: those of custody */
-  readonly deliver: (message: Pick<ReceivedPublish, 'topic' | 'payload' | 'qos'>) => Promise<void>
+  readonly deliver: (message: Pick<ReceivedPublish, 'topic' | 'payload' | 'qos'>, via: Via) => Promise<void>
   readonly log: Log
 }
 
@@ -64,7 +71,7 @@ export class Downlink implements AsyncDisposable {
   }
 
   async #serve(link: MqttLink): Promise<SightlineError | undefined> {
-    const { log, name, link: linkOptions } = this.#options
+    const { log, name, link: linkOptions, farBroker, brokerId } = this.#options
     const { signal } = this.#abort
     const ended = Promise.withResolvers<SightlineError | undefined>()
     const onAbort = () => ended.resolve(undefined)
@@ -78,8 +85,11 @@ export class Downlink implements AsyncDisposable {
       else acknowledgements.add(packet.messageId, kept, failed)
     })
     try {
-      for (const filter of this.#filters)
-        await Promise.race([link.subscribe(filter, 1), ended.promise.then(throwIfFault)])
+      const far = await Promise.race([farBroker(), ended.promise.then(throwIfFault)])
+      for (const filter of this.#filters) {
+        const wanted = far?.id === undefined ? filter : markedFilter(brokerId, filter)
+        await Promise.race([link.subscribe(wanted, 1), ended.promise.then(throwIfFault)])
+      }
       this.#connected = !link.closed
       log.info({ bridge: name, url: linkOptions.url, filters: this.#filters }, 'downlink connected')
       return await ended.promise
@@ -93,14 +103,15 @@ export class Downlink implements AsyncDisposable {
   /** What can never be taken is said and let go of; whatever passes ends the connection, and it comes again. */
   async #receive({ topic, payload, qos }: ReceivedPublish): Promise<void> {
     const { deliver, log, name } = this.#options
-    const here = this.#topics.map(topic)
-    if (here === undefined) return // a subscription of an earlier configuration
     try {
-      await deliver({ topic: here, payload, qos })
+      const marked = readMark(topic)
+      const here = this.#topics.map(marked?.topic ?? topic)
+      if (here === undefined) return // a subscription of an earlier configuration
+      await deliver({ topic: here, payload, qos }, marked?.via ?? FROM_SOMEWHERE)
     } catch (error) {
       const fault = asFailure(error)
       if (!isFinal(fault)) throw fault
-      log.warn({ bridge: name, code: fault.code, topic: here }, `refused what came down: ${fault.message}`)
+      log.warn({ bridge: name, code: fault.code, topic }, `refused what came down: ${fault.message}`)
     }
   }
 
@@ -109,6 +120,8 @@ export class Downlink implements AsyncDisposable {
     await this.#running
   }
 }
+
+const FROM_SOMEWHERE: Via = [UNKNOWN_BROKER]
 
 function throwIfFault(fault: SightlineError | undefined): void {
   if (fault) throw fault

@@ -31,9 +31,9 @@ export async function keepLink(
     try {
       const link = await MqttLink.open(linkOptions, signal)
       onFault(undefined)
-      const connectedMs = Date.now()
+      const connectedMs = performance.now()
       const fault = await serve(link)
-      if (Date.now() - connectedMs > reconnectMsMax) backoff.reset()
+      if (performance.now() - connectedMs > reconnectMsMax) backoff.reset()
       if (fault) throw fault
     } catch (error) {
       if (signal.aborted) return

@@ -1,7 +1,9 @@
+import { randomBytes } from 'node:crypto'
 import { QlobberTrue } from 'qlobber'
 import { followClientFiles } from '../lib/certificates.ts'
 import { loadConfig, readSecret } from '../lib/config.ts'
 import { ControlServer } from '../lib/control.ts'
+import type { SightlineError } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http.ts'
 import { openLog, throttled } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
@@ -12,17 +14,20 @@ import { type Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { openStore, storeHealth } from '../lib/store-report.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
+import { cropFilter } from '../wire/topics.ts'
 import { Bridge } from './bridge.ts'
+import { ClientIds } from './client-ids.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
 import { Custody } from './custody.ts'
 import { Downlink } from './downlink.ts'
 import { brokerForget } from './forget.ts'
-import { senderOf } from './message.ts'
+import { sendersBelow } from './message.ts'
 import { Persistence } from './persistence.ts'
 import { brokerQuarantine } from './quarantine.ts'
-import { BRIDGE_CLIENT_ID_PREFIX, BrokerServer } from './server.ts'
+import { BrokerServer } from './server.ts'
 import { Sessions, TOPIC_MATCHING } from './sessions.ts'
 import { Users } from './users.ts'
+import { BROKER_ID_BYTES } from './via.ts'
 
 /** The broker, at the edge or in the cloud: the configuration makes the difference. @returns the exit status */
 export async function runBroker(options: RunOptions): Promise<number> {
@@ -33,11 +38,17 @@ export async function runBroker(options: RunOptions): Promise<number> {
   })
   checkBrokerConfig(config)
   const log = openLog(config.name, config.log.level)
-  const bridgeClientId = ({ name, clientId }: { name: string; clientId?: string }) =>
-    clientId ?? `${BRIDGE_CLIENT_ID_PREFIX}${config.name}-${name}`
+  const senders = sendersBelow(config.topicPrefix)
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
-    await using store = await openStore(log, { folder: config.store.folder, senderOf })
+    await using store = await openStore(log, {
+      folder: config.store.folder,
+      senderOf: senders.ofHeader,
+    })
+    const brokerId = ownId(store)
+    // Nobody who does not know it can be there first under the id of a bridge.
+    const bridgeClientId = ({ name, clientId }: { name: string; clientId?: string }) =>
+      clientId ?? `sightline-bridge-${config.name}-${name}-${brokerId}`
     using farewell = new DisposableStack()
     farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
     const sessions = Sessions.open({
@@ -51,14 +62,26 @@ export async function runBroker(options: RunOptions): Promise<number> {
       bounds: toBounds(config.sessions),
       inFlightMax: config.sessions.inFlightMax,
     })
+    using users = await Users.open(config, log)
+    const clientIds = ClientIds.open({
+      store,
+      hasSession: (clientId) => sessions.get(clientId) !== undefined,
+      isUser: (name) => users.access.knows(name),
+    })
     const persistence = new Persistence({
       store,
       sessions,
       custody: true,
       retained: config.retained,
+      senderOf: senders.ofTopic,
+      userOf: (clientId) => clientIds.holderOf(clientId),
     })
     for (const bridge of config.bridges)
       warnOfOpenPassword(log, { url: bridge.url, password: bridge.password ?? bridge.passwordFile })
+    const live = counter(metrics, 'bridge_live_total', 'Messages at QoS 0 for a bridge', [
+      'bridge',
+      'outcome',
+    ])
     await using bridges = new AsyncDisposableStack()
     const links = config.bridges.map((bridge, at) => ({
       url: bridge.url,
@@ -85,6 +108,12 @@ export async function runBroker(options: RunOptions): Promise<number> {
           store,
           queue: store.queue(`bridge/${bridge.name}`, toBounds(bridge)),
           quarantine: store.queue(`quarantine/${bridge.name}`, toBounds(bridge.quarantine)),
+          brokerId,
+          senderOf: senders.ofTopic,
+          events: {
+            liveSent: () => live.inc({ bridge: bridge.name, outcome: 'sent' }),
+            liveLost: (why) => live.inc({ bridge: bridge.name, outcome: why }),
+          },
           log,
         }),
       ),
@@ -95,13 +124,18 @@ export async function runBroker(options: RunOptions): Promise<number> {
       'broker_skipped_total',
       'Live QoS 0 messages that a slow reader did not get',
     )
-    let lastNotRetained = ''
-    const notRetained = throttled((count) => log.warn({ code: 'RETAINED_FULL', count }, lastNotRetained))
-    const warnNotRetained = (message: string) => {
-      lastNotRetained = message
-      notRetained()
+    const cameBack = counter(
+      metrics,
+      'broker_came_back_total',
+      'Messages that had been here before and were not taken again: brokers stand in a circle',
+    )
+    let last: SightlineError | undefined
+    const warn = throttled((count) => log.warn({ code: last?.code, count }, last?.message))
+    const notKept = (fault: SightlineError) => {
+      refused.inc({ code: fault.code })
+      last = fault
+      warn()
     }
-    using users = await Users.open(config, log)
     await using server = await BrokerServer.open({
       listeners: config.listeners,
       access: users.access,
@@ -110,15 +144,16 @@ export async function runBroker(options: RunOptions): Promise<number> {
         sessions,
         persistence,
         uplinks,
-        mustBeKept: anyOf(config.mustBeKept),
+        mustBeKept: anyOf(config.mustBeKept ?? [cropFilter(config.topicPrefix)]),
         topicBytesMax: config.limits.topicBytesMax,
-        notRetained: ({ code, message }) => {
-          refused.inc({ code })
-          warnNotRetained(message)
-        },
+        notRetained: notKept,
+        notBridged: notKept,
       }),
       persistence,
       sessions,
+      clientIds,
+      brokerId,
+      topicPrefix: config.topicPrefix,
       limits: {
         connectionsMax: config.limits.connectionsMax,
         connectionsPerAddressMax: config.limits.connectionsPerAddressMax,
@@ -133,8 +168,11 @@ export async function runBroker(options: RunOptions): Promise<number> {
         slowReaderBytesMax: config.limits.slowReaderMax,
       },
       log,
-      events: { refused: (code) => refused.inc({ code }), skipped: () => skipped.inc() },
-      ownBridgeIds: new Set(config.bridges.map(bridgeClientId)),
+      events: {
+        refused: (code) => refused.inc({ code }),
+        skipped: () => skipped.inc(),
+        cameBack: () => cameBack.inc(),
+      },
     })
     users.onGone = (gone) => server.disconnect(gone)
     await using downlinkStack = new AsyncDisposableStack()
@@ -149,8 +187,10 @@ export async function runBroker(options: RunOptions): Promise<number> {
         topics,
         reconnectMsMin: bridge.reconnectMin,
         reconnectMsMax: bridge.reconnectMax,
-        deliver: (message) =>
-          server.deliver({ cmd: 'publish', ...message, retain: false }, { clientId, isBridge: true }),
+        farBroker: () => (uplinks[at] as Bridge).farBroker,
+        brokerId,
+        deliver: (message, via) =>
+          server.deliver({ cmd: 'publish', ...message, retain: false }, { clientId, handedOn: true, via }),
         log,
       })
       downlinks.set(bridge.name, downlinkStack.use(downlink))
@@ -215,6 +255,16 @@ const saidOf = (downlink: Downlink | undefined) =>
 
 /** How long the other broker keeps what is for us (MQTT 5; one that speaks 3.1.1 decides itself). */
 const DOWNLINK_SESSION_S = 7 * 24 * 3600
+
+/** This broker's, to others (via.ts): made at the first start. Where the disk is full it holds until the next one. */
+function ownId(store: Store): string {
+  const known = store.get(TABLE_SELF, 'id')
+  if (known) return Buffer.from(known).toString()
+  const id = randomBytes(BROKER_ID_BYTES).toString('base64url')
+  store.put(TABLE_SELF, 'id', Buffer.from(id)).catch(() => {})
+  return id
+}
+const TABLE_SELF = 'self'
 
 function pending(store: Store): number {
   let count = 0

@@ -1,11 +1,13 @@
 import type { Message } from '../lib/queue.ts'
+import { NOWHERE, UNKNOWN_BROKER, type Via } from './via.ts'
 
 /**
  * An MQTT message as it lies in the store: the payload as it came, and a header.
  *
- *   byte 0      flags: QoS (bits 0 and 1), payload was a string (2), came from a bridge (3), carries a stamp (4),
- *               retained (5)
+ *   byte 0      flags: QoS (bits 0 and 1), payload was a string (2), came from a bridge (3, written no more), carries a
+ *               stamp (4), retained (5), has passed other brokers (6)
  *   if stamped  1 byte length and broker id, 8 bytes counter (aedes' own mark, kept for its persistence contract)
+ *   if passed   1 byte length and the ids of those brokers, with commas between them
  *   the rest    topic, UTF-8
  */
 export interface StoredMessage {
@@ -13,8 +15,8 @@ export interface StoredMessage {
   readonly payload: Buffer
   readonly qos: 0 | 1 | 2
   readonly payloadIsString?: boolean
-  /** A bridge delivered it: it is not bridged on, so that two brokers cannot send it in circles. */
-  readonly bridged?: boolean
+  /** The brokers that it has passed before this one. */
+  readonly via?: Via
   /** It was published to be retained; a bridge passes that on [MQTT-3.3.1-5]. */
   readonly retain?: boolean
   readonly stamp?: { readonly brokerId: string; readonly counter: number }
@@ -24,55 +26,76 @@ const PAYLOAD_IS_STRING = 4
 const BRIDGED = 8
 const STAMPED = 16
 const RETAIN = 32
+const PASSED = 64
 
 export function encodeMessage({
   topic,
   payload,
   qos,
   payloadIsString,
-  bridged,
+  via = NOWHERE,
   retain,
   stamp,
 }: StoredMessage): Message {
   const idBytes = stamp ? Buffer.byteLength(stamp.brokerId) : 0
-  const topicStart = 1 + (stamp ? 9 + idBytes : 0)
+  const passed = via.join(',')
+  const viaStart = 1 + (stamp ? 9 + idBytes : 0)
+  const topicStart = viaStart + (passed === '' ? 0 : 1 + passed.length)
   const header = Buffer.allocUnsafe(topicStart + Buffer.byteLength(topic))
   header[0] =
     qos |
     (payloadIsString ? PAYLOAD_IS_STRING : 0) |
-    (bridged ? BRIDGED : 0) |
     (stamp ? STAMPED : 0) |
-    (retain ? RETAIN : 0)
+    (retain ? RETAIN : 0) |
+    (passed === '' ? 0 : PASSED)
   if (stamp) {
     header[1] = idBytes
     header.write(stamp.brokerId, 2)
     header.writeDoubleBE(stamp.counter, 2 + idBytes)
   }
+  if (passed !== '') {
+    header[viaStart] = passed.length
+    header.write(passed, viaStart + 1, 'latin1')
+  }
   header.write(topic, topicStart)
   return { header, body: payload }
 }
 
-/** Levels of a topic that say who sends: `sightline/v1/<site>/<device>`. */
-const SENDER_LEVELS = 4
+/** Where the brokers that it has passed stand, if it has passed any. */
+const viaStartOf = (header: Buffer) =>
+  ((header[0] as number) & STAMPED) === 0 ? 1 : 10 + (header[1] as number)
 
-/**
- * Whose message it is, for queues that senders share fairly: a topic's first four levels, where it has more. Other
- * topics are one sender's.
- */
-export function senderOf(header: Buffer): string {
-  if (((header[0] as number) & STAMPED) !== 0) return ''
-  let levels = 0
-  for (let at = 1; at < header.length; at += 1) {
-    if (header[at] !== SLASH) continue
-    levels += 1
-    if (levels === SENDER_LEVELS) return header.toString('utf8', 1, at)
-  }
-  return ''
+function topicStartOf(header: Buffer): number {
+  const viaStart = viaStartOf(header)
+  return ((header[0] as number) & PASSED) === 0 ? viaStart : viaStart + 1 + (header[viaStart] as number)
 }
 
-export const senderOfTopic = (topic: string) => senderOf(Buffer.from(`\0${topic}`))
+/**
+ * Whose message it is, for queues that senders share fairly: the levels of a topic that stand before its last one, but no
+ * more of them than name a device (`<prefix>/<site>/<device>`).
+ */
+export interface Senders {
+  readonly ofHeader: (header: Buffer) => string
+  readonly ofTopic: (topic: string) => string
+}
 
-const SLASH = 0x2f
+export function sendersBelow(topicPrefix: string): Senders {
+  const levelsMax = topicPrefix.split('/').length + 2
+  const ofTopic = (topic: string) => {
+    let end = -1
+    for (let level = 0; level < levelsMax; level += 1) {
+      const next = topic.indexOf('/', end + 1)
+      if (next < 0) break
+      end = next
+    }
+    return end < 0 ? topic : topic.slice(0, end)
+  }
+  return {
+    ofTopic,
+    ofHeader: (header) =>
+      ((header[0] as number) & STAMPED) !== 0 ? '' : ofTopic(header.toString('utf8', topicStartOf(header))),
+  }
+}
 
 export function decodeMessage({ header, body: payload }: Message): StoredMessage {
   const flags = header[0] as number
@@ -80,13 +103,21 @@ export function decodeMessage({ header, body: payload }: Message): StoredMessage
     payload,
     qos: (flags & 3) as 0 | 1 | 2,
     payloadIsString: (flags & PAYLOAD_IS_STRING) !== 0,
-    bridged: (flags & BRIDGED) !== 0,
+    via: viaOf(header),
     retain: (flags & RETAIN) !== 0,
+    topic: header.toString('utf8', topicStartOf(header)),
   }
-  if ((flags & STAMPED) === 0) return { ...message, topic: header.toString('utf8', 1) }
+  if ((flags & STAMPED) === 0) return message
   const idEnd = 2 + (header[1] as number)
   const stamp = { brokerId: header.toString('utf8', 2, idEnd), counter: header.readDoubleBE(idEnd) }
-  return { ...message, stamp, topic: header.toString('utf8', idEnd + 8) }
+  return { ...message, stamp }
+}
+
+function viaOf(header: Buffer): Via {
+  const flags = header[0] as number
+  if ((flags & PASSED) === 0) return (flags & BRIDGED) === 0 ? NOWHERE : [UNKNOWN_BROKER]
+  const start = viaStartOf(header)
+  return header.toString('latin1', start + 1, start + 1 + (header[start] as number)).split(',')
 }
 
 /** Header and payload in one, for what lies outside the queues: 2 bytes length of the header, header, payload. */

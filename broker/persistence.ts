@@ -1,16 +1,10 @@
 import { Readable } from 'node:stream'
 import { QlobberTrue } from 'qlobber'
 import { failure } from '../lib/errors.ts'
-import { overShare, type Queue, type Store } from '../lib/queue.ts'
-import {
-  decodeMessage,
-  encodeMessage,
-  packMessage,
-  type StoredMessage,
-  senderOfTopic,
-  unpackMessage,
-} from './message.ts'
+import { type Amount, overShare, type Queue, type Store } from '../lib/queue.ts'
+import { decodeMessage, encodeMessage, packMessage, type StoredMessage, unpackMessage } from './message.ts'
 import { type Session, type Sessions, type Subscription, TOPIC_MATCHING } from './sessions.ts'
+import { NOWHERE, type Via } from './via.ts'
 
 /**
  * What aedes keeps, in our store: subscriptions, messages for sessions, retained messages, wills, QoS 2 receipts.
@@ -26,6 +20,9 @@ export interface PersistenceOptions {
   readonly sessions: Sessions
   readonly custody: boolean
   readonly retained: RetainedBounds
+  /** Who shares what is bounded: by topic, and by client id. */
+  readonly senderOf: (topic: string) => string
+  readonly userOf: (clientId: string) => string | undefined
 }
 
 export interface RetainedBounds {
@@ -48,6 +45,8 @@ export interface MqttPacket {
   brokerId?: string
   brokerCounter?: number
   clientId?: string
+  /** The brokers that it has passed. */
+  via?: Via
 }
 
 /** Stands for a session that has no subscriptions: aedes believes only in those that have some [MQTT-3.2.2-2]. */
@@ -55,6 +54,8 @@ export const NO_SUBSCRIPTION: Subscription = { topic: 'none', qos: 0 }
 /** A client's QoS 2 messages that it has not released yet. */
 const INCOMING_MAX = 1000
 const INCOMING_BYTES_MAX = 64 * 1024 * 1024
+/** Of all clients together; users share it as senders share a queue. */
+const INCOMING_SUM: Amount = { entries: 100_000, bytes: 2 * 1024 * 1024 * 1024 }
 
 const TABLE_RETAINED = 'retained'
 const TABLE_WILLS = 'wills'
@@ -65,14 +66,20 @@ export class Persistence {
   readonly #sessions: Sessions
   readonly #custody: boolean
   broker: { readonly id: string } | undefined
-  /** QoS 2 messages that their senders have not released, with their bytes, and what each client has of them. */
-  readonly #incoming = new Map<string, number>()
+  /** QoS 2 messages that their senders have not released, and what each client and each user has of them. */
+  readonly #incoming = new Map<string, { readonly bytes: number; readonly user: string }>()
   readonly #incomingOf = new Map<string, { entries: number; bytes: number }>()
+  readonly #incomingOfUser = new Map<string, { entries: number; bytes: number }>()
+  #incomingBytes = 0
   /** Retained: bytes by topic, and what each sender has of them. */
   readonly #retainedBytes = new Map<string, number>()
   readonly #retainedOf = new Map<string, { entries: number; bytes: number }>()
   #retainedBytesSum = 0
   readonly #retainedBounds: RetainedBounds
+  readonly #senderOf: (topic: string) => string
+  readonly #userOf: (clientId: string) => string | undefined
+  /** Which brokers a packet that aedes has in hand has passed, by its payload: of all it copies, that stays what it is. */
+  readonly #viaOf = new WeakMap<object, Via>()
   /** Of these, those that aedes has not asked for yet. */
   readonly #gated = new Set<string>()
 
@@ -82,11 +89,13 @@ export class Persistence {
     { readonly clientId: string; readonly stored: Promise<void> }
   >()
 
-  constructor({ store, sessions, custody, retained }: PersistenceOptions) {
+  constructor({ store, sessions, custody, retained, senderOf, userOf }: PersistenceOptions) {
     this.#store = store
     this.#sessions = sessions
     this.#custody = custody
     this.#retainedBounds = retained
+    this.#senderOf = senderOf
+    this.#userOf = userOf
     for (const { key, value } of store.entries(TABLE_INCOMING)) this.#count(String(key), value.length)
     for (const { key, value } of store.entries(TABLE_RETAINED)) this.#countRetained(String(key), value.length)
   }
@@ -127,7 +136,7 @@ export class Persistence {
     const before = this.#retainedBytes.get(topic)
     const entriesFree = entriesMax - this.#retainedBytes.size
     const bytesFree = bytesMax - this.#retainedBytesSum + (before ?? 0)
-    const own = this.#retainedOf.get(senderOfTopic(topic))
+    const own = this.#retainedOf.get(this.#senderOf(topic))
     // The same share as in a queue (lib/queue.ts), for the same reason.
     const isFull =
       bytes > bytesFree ||
@@ -151,10 +160,19 @@ export class Persistence {
     this.#retainedBytesSum += (bytes ?? 0) - (before ?? 0)
     addTo(
       this.#retainedOf,
-      senderOfTopic(topic),
+      this.#senderOf(topic),
       (bytes === undefined ? 0 : 1) - (before === undefined ? 0 : 1),
       (bytes ?? 0) - (before ?? 0),
     )
+  }
+
+  /** For `viaOf`, where aedes has the packet next. */
+  remember(payload: Buffer | string, via: Via | undefined): void {
+    if (typeof payload !== 'string' && via !== undefined && via.length > 0) this.#viaOf.set(payload, via)
+  }
+
+  viaOf(payload: Buffer | string): Via {
+    return (typeof payload === 'string' ? undefined : this.#viaOf.get(payload)) ?? NOWHERE
   }
 
   createRetainedStream(pattern: string): Readable {
@@ -180,7 +198,8 @@ export class Persistence {
   }
 
   #retainedPacket(body: Uint8Array): object {
-    const { topic, payload, qos } = unpackMessage(body)
+    const { topic, payload, qos, via } = unpackMessage(body)
+    this.remember(payload, via)
     return { cmd: 'publish', id: this.broker?.id, topic, payload, qos, retain: true }
   }
 
@@ -301,13 +320,23 @@ export class Persistence {
     return this.#incoming.has(incomingKey(client, messageId))
   }
 
-  /** Errors: QUEUE_FULL, thrown, where the client has released none of many. */
+  /** Errors: QUEUE_FULL, thrown, where the client has released none of many, or all clients together. */
   assertIncomingRoom({ id }: ClientLike): void {
     const own = this.#incomingOf.get(id)
     if (own && (own.entries >= INCOMING_MAX || own.bytes >= INCOMING_BYTES_MAX))
       throw failure(
         'QUEUE_FULL',
         `Client "${id}" has ${own.entries} messages at QoS 2 (${own.bytes} bytes) that it has not released. It must send PUBREL before it sends more.`,
+      )
+    const free = {
+      entries: INCOMING_SUM.entries - this.#incoming.size,
+      bytes: INCOMING_SUM.bytes - this.#incomingBytes,
+    }
+    const ofUser = this.#incomingOfUser.get(this.#userOf(id) ?? '')
+    if (free.entries <= 0 || free.bytes <= 0 || (ofUser !== undefined && overShare(ofUser, free)))
+      throw failure(
+        'QUEUE_FULL',
+        `There are ${this.#incoming.size} messages at QoS 2 (${this.#incomingBytes} bytes) that their senders have not released, ${ofUser?.entries ?? 0} of them of this user. Its clients must send PUBREL before they send more.`,
       )
   }
 
@@ -357,16 +386,23 @@ export class Persistence {
 
   #count(key: string, bytes: number): void {
     this.#uncount(key)
-    this.#incoming.set(key, bytes)
-    addTo(this.#incomingOf, clientOf(key), 1, bytes)
+    const user = this.#userOf(clientOf(key)) ?? ''
+    this.#incoming.set(key, { bytes, user })
+    this.#addIncoming(key, user, 1, bytes)
   }
 
   #uncount(key: string): boolean {
-    const bytes = this.#incoming.get(key)
-    if (bytes === undefined) return false
+    const counted = this.#incoming.get(key)
+    if (counted === undefined) return false
     this.#incoming.delete(key)
-    addTo(this.#incomingOf, clientOf(key), -1, -bytes)
+    this.#addIncoming(key, counted.user, -1, -counted.bytes)
     return true
+  }
+
+  #addIncoming(key: string, user: string, entries: number, bytes: number): void {
+    addTo(this.#incomingOf, clientOf(key), entries, bytes)
+    addTo(this.#incomingOfUser, user, entries, bytes)
+    this.#incomingBytes += bytes
   }
 
   // --- wills --------------------------------------------------------------------------------------------------
@@ -447,13 +483,22 @@ function parseWill(value: Uint8Array): MqttPacket {
   return { ...rest, payload: string ? bytes.toString() : bytes }
 }
 
-function plainSubscription({ topic, qos, rh, rap, nl, subscriptionIdentifier }: Subscription): Subscription {
+function plainSubscription({
+  topic,
+  qos,
+  rh,
+  rap,
+  nl,
+  subscriptionIdentifier,
+  brokerId,
+}: Subscription): Subscription {
   return {
     topic,
     qos,
     rh,
     rap,
     nl,
+    ...(brokerId === undefined ? {} : { brokerId }),
     ...(subscriptionIdentifier === undefined ? {} : { subscriptionIdentifier }),
   }
 }
@@ -465,6 +510,7 @@ function toStored(packet: MqttPacket): StoredMessage {
     payload: payloadIsString ? Buffer.from(packet.payload) : (packet.payload as Buffer),
     qos: packet.qos ?? 0,
     payloadIsString,
+    via: packet.via,
     stamp:
       packet.brokerId === undefined
         ? undefined

@@ -2,13 +2,8 @@ import type { Handler } from '../lib/control.ts'
 import { failure } from '../lib/errors.ts'
 import { quarantineHandler } from '../lib/quarantine.ts'
 import type { Store } from '../lib/queue.ts'
+import type { QuarantineHeader } from './bridge.ts'
 import { encodeMessage } from './message.ts'
-
-/** Beside each message that a bridge has set aside, as JSON. */
-interface SetAside {
-  readonly topic: string
-  readonly qos: 0 | 1 | 2
-}
 
 /**
  * `sightline quarantine retry`: what the far broker would not take goes to it once more, behind what waits.
@@ -20,8 +15,8 @@ export function brokerQuarantine(store: Store, bridges?: ReadonlySet<string>): H
     const queue = store.queues.get(`bridge/${bridge}`)
     if (!queue || bridges?.has(bridge) === false)
       throw failure('USAGE', `There is no bridge "${bridge}" any more that could take it.`)
-    const { topic, qos } = JSON.parse(header.toString()) as SetAside
-    await store.accept(encodeMessage({ topic, payload: body, qos }), [queue], { handedOn: true })
+    const { topic, qos, retain, via } = JSON.parse(header.toString()) as QuarantineHeader
+    await store.accept(encodeMessage({ topic, payload: body, qos, retain, via }), [queue], { handedOn: true })
     await quarantine.forwarded(number)
     return { outcome: `to the queue ${queue.name}` }
   })

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import type { SightlineError } from '../lib/errors.ts'
+import { isBrokerId } from './via.ts'
 
 /**
  * What a broker tells another one's bridge of messages that it will never take. MQTT 3.1.1 knows no refusal of a
@@ -8,7 +9,7 @@ import type { SightlineError } from '../lib/errors.ts'
  * for ever. So a bridge asks, with a subscription to a topic that nobody else can know, and is told there:
  *
  *     bridge ── SUBSCRIBE $sightline/refused/<uuid> ──▶ broker
- *            ◀─ {"v":1,"packetBytesMax":16000000} ─────        what it takes at all
+ *            ◀─ {"v":1,"packetBytesMax":16000000,"brokerId":"…"} what it takes at all, and who it is (via.ts)
  *            ── PUBLISH, message id 7 ────────────────▶
  *            ◀─ {"v":1,"messageId":7,"code":"NOT_ALLOWED",...}  in place of PUBACK; the connection stays
  *
@@ -23,7 +24,11 @@ const MESSAGE_CHARACTERS_MAX = 500
 const FINAL = new Set(['NOT_ALLOWED', 'TOPIC_INVALID', 'PAYLOAD_TOO_LARGE'])
 
 const noticeSchema = z.union([
-  z.object({ v: z.literal(1), packetBytesMax: z.number().int().positive() }),
+  z.object({
+    v: z.literal(1),
+    packetBytesMax: z.number().int().positive(),
+    brokerId: z.string().refine(isBrokerId).optional(), // one from before there were ids
+  }),
   z.object({
     v: z.literal(1),
     messageId: z.number().int().min(1).max(65_535),

@@ -14,16 +14,20 @@ import { listenFailure } from '../lib/http.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import { shareLengths } from '../lib/mqtt-lengths.ts'
 import { type Publish, READ_BUFFER } from '../lib/packets.ts'
+import { overShare } from '../lib/queue.ts'
+import { statusTopic } from '../wire/topics.ts'
 import type { Access } from './access.ts'
+import type { ClientIds } from './client-ids.ts'
 import { Connection } from './connection.ts'
 import type { Custody, Origin } from './custody.ts'
 import { Delivery } from './delivery.ts'
 import { LiveReaders } from './live-readers.ts'
 import { type MqttPacket, NO_SUBSCRIPTION, type Persistence } from './persistence.ts'
 import { encodeNotice, isFinal, isRefusalsTopic } from './refusals.ts'
-import { isTopicFilter, type Sessions } from './sessions.ts'
+import { isTopicFilter, type Session, type Sessions, type Subscription } from './sessions.ts'
 import { isText } from './text.ts'
 import { certificateNameOf, createTlsServer, readingTls } from './tls.ts'
+import { isBrokerId, markTopic, NOWHERE, readMark, UNKNOWN_BROKER, type Via } from './via.ts'
 
 export interface Listener {
   readonly host: string
@@ -53,6 +57,8 @@ export interface BrokerEvents {
   readonly refused: (code: string) => void
   /** A live QoS 0 message that a slow reader did not get. */
   readonly skipped: () => void
+  /** A message that has been here before: brokers stand in a circle. */
+  readonly cameBack: () => void
 }
 
 export interface ServerOptions {
@@ -61,15 +67,19 @@ export interface ServerOptions {
   readonly custody: Custody
   readonly persistence: Persistence
   readonly sessions: Sessions
+  readonly clientIds: ClientIds
+  /** Of this broker, to others (via.ts). */
+  readonly brokerId: string
+  readonly topicPrefix: string
   readonly limits: ServerLimits
   readonly log: Log
   readonly events: BrokerEvents
-  /** Client ids of our own bridges: nobody may connect under one of them. */
-  readonly ownBridgeIds: ReadonlySet<string>
 }
 
-/** Other brokers' bridges are known by their client id. */
-export const BRIDGE_CLIENT_ID_PREFIX = 'sightline-bridge-'
+/** Agents call themselves `sightline-device-<site>-<device>`. */
+const DEVICE_CLIENT_ID_PREFIX = 'sightline-device-'
+/** Where a message goes that has to pass through aedes and must not arrive: nobody may subscribe to it. */
+const VOID_TOPIC = '$sightline/void'
 
 /** How much a connection may have accepted and not yet on disk: so much shares one transaction. */
 const UNACKNOWLEDGED_BYTES_MAX = 4 * 1024 * 1024
@@ -79,6 +89,10 @@ const SUBSCRIPTIONS_MAX = 50_000
 const RETAINED_IN_FLIGHT_MAX = 30_000
 /** Identifier rejected [MQTT-3.1.3-8, -9], server unavailable; what is malformed gets no answer. */
 const CONNACK_CODES: Partial<Record<ErrorCode, number>> = { NAME_INVALID: 2, NOT_ALLOWED: 2, TOO_MANY: 3 }
+type ConnackCode = AuthenticateError['returnCode']
+/** aedes ends the client with such an error, and sends CONNACK with its code. */
+const turnedAway = (message: string, returnCode: ConnackCode) =>
+  Object.assign(new Error(message), { returnCode }) as AuthenticateError
 const WILL_GRACE_MS = 3000
 /** A client without keepalive that is gone is found out all the same. */
 const TCP_KEEPALIVE_MS = 60_000
@@ -105,6 +119,8 @@ export class BrokerServer implements AsyncDisposable {
   readonly #lastWords = new WeakMap<Client, string>()
   /** Bridges that asked to be told of refusals, and where (refusals.ts). */
   readonly #refusalsTopics = new WeakMap<Client, string>()
+  /** Bridges of brokers of another kind, which say so in CONNECT. */
+  readonly #foreignBridges = new WeakSet<Client>()
   /** What each client is subscribed to, or was allowed to just now: all of a packet's are judged before one is stored. */
   readonly #filters = new WeakMap<Client, Set<string>>()
   #willSweep: NodeJS.Timeout | undefined
@@ -134,6 +150,7 @@ export class BrokerServer implements AsyncDisposable {
       preConnect: (client, packet, done) => {
         const fault = this.#checkConnect(packet)
         if (!fault) {
+          if ((packet as { bridgeMode?: boolean }).bridgeMode) this.#foreignBridges.add(client)
           done(null, true)
           return
         }
@@ -154,21 +171,14 @@ export class BrokerServer implements AsyncDisposable {
         })
         if ('user' in answer) {
           const { user } = answer
-          const foreign = this.#foreignFilter(client, user)
-          if (foreign !== undefined) {
-            this.#warn(
-              'foreign session',
-              { clientId: client.id, user, filter: foreign, code: 'NOT_ALLOWED' },
-              'refused a client: the session or queue under its id holds messages that this user may not read',
-            )
-            events.refused('NOT_ALLOWED')
-            done(
-              Object.assign(new Error("not this user's session"), { returnCode: 5 }) as AuthenticateError,
-              false,
-            )
+          const fault = this.#entryFault(client, user)
+          if (fault) {
+            this.#warn(fault.code, { clientId: client.id, user, code: fault.code }, fault.message)
+            events.refused(fault.code)
+            done(turnedAway(fault.message, (CONNACK_CODES[fault.code] ?? 5) as ConnackCode), false)
             return
           }
-          if (user !== undefined) this.#userOf.set(client, user)
+          if (user !== undefined) this.#enter(client, user)
           done(null, true)
           return
         }
@@ -176,9 +186,12 @@ export class BrokerServer implements AsyncDisposable {
         if (later) busy()
         else refusedConnections()
         events.refused(later ? 'BROKER_BUSY' : 'BROKER_REFUSED')
-        const error = new Error(later ? 'try again later' : 'bad user name or password') as AuthenticateError
-        error.returnCode = later ? 3 : name === undefined ? 5 : 4
-        done(error, false)
+        done(
+          later
+            ? turnedAway('try again later', 3)
+            : turnedAway('bad user name or password', name === undefined ? 5 : 4),
+          false,
+        )
       },
       authorizePublish: (client, packet, done) => this.#gate(client, packet, done),
       authorizeSubscribe: (client, subscription, done) => {
@@ -191,6 +204,7 @@ export class BrokerServer implements AsyncDisposable {
           this.#tellRefusals(client, subscription.topic)
           return
         }
+        this.#takeMark(subscription as Subscription)
         if (!isTopicFilter(subscription.topic)) {
           done(new Error('malformed topic filter'))
           return
@@ -232,7 +246,7 @@ export class BrokerServer implements AsyncDisposable {
       if (client.closed) return // gone meanwhile
       this.#connections.get(client.conn as Socket)?.ready(client)
       if (client.clean) return
-      Delivery.start(client, sessions.ensure(client.id), sessions)
+      Delivery.start(client, sessions.ensure(client.id), sessions, options.brokerId)
     })
     this.#aedes.on('clientError', (client, error) =>
       log.debug({ clientId: client.id, error: error.message }, 'connection ended with an error'),
@@ -315,8 +329,9 @@ export class BrokerServer implements AsyncDisposable {
     if (count > limits.connectionsPerAddressMax) {
       accepted.destroy()
       events.refused('TOO_MANY')
-      this.#refusal(
-        'TOO_MANY',
+      this.#warn(
+        'connections of an address',
+        { code: 'TOO_MANY', from: address },
         `Refused connections beyond the ${limits.connectionsPerAddressMax} that one address may have; raise "limits.connectionsPerAddressMax" where many clients share one.`,
       )
       return
@@ -336,7 +351,7 @@ export class BrokerServer implements AsyncDisposable {
         accept: (client, message) => this.#accept(client, message),
         acknowledge: (client, messageId) =>
           !client.clean && (sessions.get(client.id)?.acknowledge(messageId) ?? false),
-        canTell: (client, error) => this.#refusalsTopics.has(client) && isFinal(asFailure(error)),
+        canTell: (client, error) => this.#canTell(client, error),
         refused: (client, error, messageId) => {
           const fault = this.#refused(error)
           if (isFinal(fault)) this.#tell(client, fault, messageId)
@@ -364,15 +379,58 @@ export class BrokerServer implements AsyncDisposable {
   }
 
   /** A message that only durable queues want goes past aedes, which would have nothing to do with it. */
-  #accept(client: Client, { topic, payload, messageId }: Publish): Promise<void> | undefined {
+  #accept(client: Client, { topic: name, payload, messageId }: Publish): Promise<void> | undefined {
     const { access, custody } = this.#options
+    const { topic, via } = this.#unmarked(client, name)
     custody.checkTopic(topic)
     if (!access.mayPublish(this.#userOf.get(client), topic)) throw notAllowed(topic)
+    if (this.#hasBeenHere(via)) return Promise.resolve()
     if (this.#live.want(topic)) return undefined
     return custody.accept(
       { cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false, messageId },
-      originOf(client),
+      this.#originOf(client, via),
     )
+  }
+
+  /** What a message is called, and where it has been: brokers of ours say so in front of its topic. Errors: TOPIC_INVALID */
+  #unmarked(client: Client | null, topic: string): { readonly topic: string; readonly via: Via } {
+    if (client === null) return { topic, via: NOWHERE }
+    const marked = this.#refusalsTopics.has(client) ? readMark(topic) : undefined
+    return marked ?? { topic, via: this.#isForeignBridge(client) ? FROM_SOMEWHERE : NOWHERE }
+  }
+
+  /** By its user's role; without users, by what it says. */
+  #isBridge(client: Client): boolean {
+    const user = this.#userOf.get(client)
+    if (user !== undefined) return this.#options.access.isBridge(user)
+    return this.#refusalsTopics.has(client) || this.#foreignBridges.has(client)
+  }
+
+  #isForeignBridge(client: Client): boolean {
+    return !this.#refusalsTopics.has(client) && (this.#foreignBridges.has(client) || this.#isBridge(client))
+  }
+
+  #originOf(client: Client | null, via: Via): Origin {
+    return { clientId: client?.id ?? '', handedOn: client !== null && this.#isBridge(client), via }
+  }
+
+  #hasBeenHere(via: Via): boolean {
+    if (!via.includes(this.#options.brokerId)) return false
+    this.#options.events.cameBack()
+    return true
+  }
+
+  /** Another broker of ours subscribes, and wants to be told where a message has been (downlink.ts). */
+  #takeMark(subscription: Subscription): void {
+    let marked: ReturnType<typeof readMark>
+    try {
+      marked = readMark(subscription.topic)
+    } catch {
+      return // it stays a topic that nobody may subscribe to
+    }
+    const brokerId = marked?.via[0]
+    if (marked && marked.via.length === 1 && brokerId !== undefined && isBrokerId(brokerId))
+      Object.assign(subscription, { topic: marked.topic, brokerId })
   }
 
   /**
@@ -405,10 +463,12 @@ export class BrokerServer implements AsyncDisposable {
         `Refused a subscription beyond the ${limits.subscriptionsPerSessionMax} that one client may have.`,
       )
     const known = !client.clean && sessions.get(client.id)?.subscriptions.has(filter)
-    if (!known && sessions.subscriptionCount + this.#live.filterCount >= SUBSCRIPTIONS_MAX)
+    const count = sessions.subscriptionCount + this.#live.filterCount
+    const ofUser = (user: string) => this.#subscriptionsOf(user)
+    if (!known && this.#isTaken(SUBSCRIPTIONS_MAX, count, this.#userOf.get(client), ofUser))
       return failure(
         'TOO_MANY',
-        `Refused a subscription: there are ${SUBSCRIPTIONS_MAX} of all clients together, more than this broker keeps.`,
+        `Refused a subscription: there are ${count} of all clients together, of ${SUBSCRIPTIONS_MAX} that this broker keeps. Unsubscribe from some.`,
       )
     filters.add(filter)
     return undefined
@@ -420,7 +480,7 @@ export class BrokerServer implements AsyncDisposable {
     protocolVersion?: number
     will?: { topic: string; qos?: number }
   }) {
-    const { limits, ownBridgeIds, sessions, custody } = this.#options
+    const { limits, sessions, custody } = this.#options
     if (packet.protocolVersion === 5) return undefined // aedes refuses it as such, with 1
     if (!isText(packet.clientId))
       return failure(
@@ -450,65 +510,159 @@ export class BrokerServer implements AsyncDisposable {
         'NAME_INVALID',
         `A client id of ${Buffer.byteLength(packet.clientId)} bytes is over the limit of ${limits.clientIdBytesMax}.`,
       )
-    if (ownBridgeIds.has(packet.clientId))
-      return failure(
-        'NOT_ALLOWED',
-        `This broker's own bridge "${packet.clientId}" connects back to it. Correct the bridge's "url": it must be another broker.`,
-      )
     if (packet.clean && sessions.get(packet.clientId)?.declared)
       return failure(
         'NOT_ALLOWED',
         `Client "${packet.clientId}" has a declared queue here and asks for a clean session, which would discard it. Connect it with clean session off.`,
       )
-    if (!packet.clean && !sessions.get(packet.clientId) && sessions.undeclared >= limits.sessionsMax)
+    return undefined
+  }
+
+  /** Why a client may not come in, although its user may. */
+  #entryFault(client: Client, user: string | undefined): SightlineError | undefined {
+    const { access, sessions, clientIds, limits } = this.#options
+    const { id } = client
+    const holder = clientIds.holderOf(id)
+    if (holder !== undefined && holder !== user)
+      return failure(
+        'NOT_ALLOWED',
+        `Refused a client: the client id "${id}" belongs to user "${holder}", who is connected under it, has a session, or was here within the last week. Give each client an id of its own, or remove that user.`,
+      )
+    if (user !== undefined && !this.#mayBear(user, id))
+      return failure(
+        'NOT_ALLOWED',
+        `Refused a client: "${id}" is the id of a device, and this user may not publish that device's status. Give the client another id.`,
+      )
+    // Who may not read what a session holds may not discard it either, which a clean session does [MQTT-3.1.2-6].
+    const session = sessions.get(id)
+    const foreign = session?.subscriptions.keys().find((filter) => !access.maySubscribe(user, filter))
+    if (foreign !== undefined)
+      return failure(
+        'NOT_ALLOWED',
+        `Refused a client: the session or queue "${id}" holds messages of ${foreign}, which this user may not read.`,
+      )
+    const ofUser = (name: string) => this.#sessionsOf(name).length
+    if (!client.clean && !session && this.#isTaken(limits.sessionsMax, sessions.undeclared, user, ofUser))
       return failure(
         'TOO_MANY',
-        `Client "${packet.clientId}" asks for a session that outlives its connection, and there are ${sessions.undeclared} already. Let clients that need none connect with clean session on, or raise "sessions.countMax".`,
+        `Client "${id}" asks for a session that outlives its connection, and there are ${sessions.undeclared} already. Let clients that need none connect with clean session on, or raise "sessions.countMax".`,
       )
     return undefined
   }
 
-  /** A subscription of the session that the client would take up, and that its user has no right to. */
-  #foreignFilter(client: Client, user: string | undefined): string | undefined {
-    const { access, sessions } = this.#options
-    if (client.clean) return undefined
-    const filters = [...(sessions.get(client.id)?.subscriptions.keys() ?? [])]
-    return filters.find((filter) => !access.maySubscribe(user, filter))
+  /** Client ids that agents have by default are for who may speak for that device. */
+  #mayBear(user: string, clientId: string): boolean {
+    const { access, topicPrefix } = this.#options
+    if (!clientId.startsWith(DEVICE_CLIENT_ID_PREFIX)) return true
+    const parts = clientId.slice(DEVICE_CLIENT_ID_PREFIX.length).split('-', 64)
+    // Names may hold dashes too.
+    return parts.some((_, at) => {
+      const address = { site: parts.slice(0, at).join('-'), device: parts.slice(at).join('-') }
+      return at > 0 && access.mayPublish(user, statusTopic(topicPrefix, address))
+    })
+  }
+
+  #enter(client: Client, user: string): void {
+    this.#userOf.set(client, user)
+    const leave = this.#options.clientIds.take(client.id, user)
+    if (client.conn.destroyed) leave()
+    else client.conn.once('close', leave)
+  }
+
+  /**
+   * Whether there is no room for one more of what users share as senders share a queue (lib/queue.ts).
+   * @param ofUser how many of them a user has: only asked where one could have too many
+   */
+  #isTaken(
+    countMax: number,
+    count: number,
+    user: string | undefined,
+    ofUser: (user: string) => number,
+  ): boolean {
+    const free = { entries: countMax - count, bytes: Number.POSITIVE_INFINITY }
+    const isOverShare = (entries: number) => overShare({ entries, bytes: 0 }, free)
+    return free.entries <= 0 || (user !== undefined && isOverShare(count) && isOverShare(ofUser(user)))
+  }
+
+  #sessionsOf(user: string): Session[] {
+    const { sessions, clientIds } = this.#options
+    return [...sessions].filter((it) => !it.declared && clientIds.holderOf(it.clientId) === user)
+  }
+
+  #subscriptionsOf(user: string): number {
+    let count = 0
+    for (const { subscriptions } of this.#sessionsOf(user)) count += subscriptions.size
+    for (const socket of this.#connections.keys()) {
+      const { client } = socket as { client?: Client }
+      if (client?.clean && this.#userOf.get(client) === user) count += this.#filters.get(client)?.size ?? 0
+    }
+    return count
   }
 
   /** Before aedes acknowledges: on disk, or not at all. */
   #gate(client: Client | null, packet: PublishPacket, done: (error?: Error | null) => void): void {
-    const { access, custody } = this.#options
-    try {
-      custody.checkTopic(packet.topic)
-      const isLastWord = client?.closed && this.#lastWords.get(client) === packet.topic
-      if (client && !isLastWord && !access.mayPublish(this.#userOf.get(client), packet.topic))
-        throw notAllowed(packet.topic)
-    } catch (error) {
-      done(this.#refused(error))
-      return
-    }
+    const { custody } = this.#options
     // A will comes when its connection is over.
     const connection = client?.closed ? undefined : this.#connections.get(client?.conn as Socket)
     connection?.passedAedes()
-    // MQTT 3.1.1 knows no refusal of a message: the connection ends, and the sender keeps it.
-    // Not before what aedes has acknowledged in this turn is written.
-    const refuse = (error: unknown) => void setImmediate(() => done(this.#refused(error)))
+    let written: Promise<void> | undefined
     try {
-      const written = custody.accept(packet as MqttPacket, originOf(client))
-      if (!written) done(null)
-      else if (connection) connection.inTurn(written, packet.payload.length, () => done(null), refuse)
-      else written.then(() => done(null), refuse)
+      const { topic, via } = this.#unmarked(client, packet.topic)
+      packet.topic = topic
+      custody.checkTopic(topic)
+      this.#assertMayPublish(client, topic)
+      if (this.#hasBeenHere(via)) Object.assign(packet, { topic: VOID_TOPIC, retain: false })
+      else {
+        this.#options.persistence.remember(packet.payload, via)
+        written = custody.accept(packet as MqttPacket, this.#originOf(client, via))
+      }
     } catch (error) {
-      if (connection) connection.inTurn(Promise.reject(error), 0, () => {}, refuse)
-      else refuse(error)
+      written = Promise.reject(error)
     }
+    // Not before what aedes has acknowledged in this turn is written.
+    const refuse = (error: unknown) => void setImmediate(() => this.#refuse(client, packet, error, done))
+    if (!written) done(null)
+    else if (connection && packet.qos > 0) {
+      const messageId = packet.qos === 1 ? (packet.messageId as number) : 0
+      connection.inTurn(written, messageId, packet.payload.length, () => done(null), refuse)
+    } else written.then(() => done(null), refuse)
+  }
+
+  #assertMayPublish(client: Client | null, topic: string): void {
+    const isLastWord = client?.closed && this.#lastWords.get(client) === topic
+    if (client && !isLastWord && !this.#options.access.mayPublish(this.#userOf.get(client), topic))
+      throw notAllowed(topic)
+  }
+
+  /**
+   * MQTT 3.1.1 knows no refusal of a message: the connection ends, and the sender keeps it. But a bridge that has asked is
+   * told, and goes on; at QoS 0, where nobody keeps it, it is let go of.
+   */
+  #refuse(client: Client | null, packet: PublishPacket, error: unknown, done: (error?: Error) => void): void {
+    const fault = this.#refused(error)
+    const goesOn =
+      client !== null &&
+      !client.closed &&
+      ((packet.qos === 1 && this.#canTell(client, fault)) || (packet.qos === 0 && this.#isBridge(client)))
+    if (!goesOn) {
+      done(fault)
+      return
+    }
+    if (packet.qos === 1) this.#tell(client, fault, packet.messageId as number)
+    // aedes acknowledges at QoS 1, and nothing at QoS 0.
+    Object.assign(packet, { topic: VOID_TOPIC, qos: 0, retain: false })
+    done()
+  }
+
+  #canTell(client: Client, error: unknown): boolean {
+    return this.#refusalsTopics.has(client) && isFinal(asFailure(error))
   }
 
   #tellRefusals(client: Client, topic: string): void {
     this.#refusalsTopics.set(client, topic)
     // Before SUBACK, so that the bridge knows it before its first message.
-    this.#notice(client, encodeNotice({ v: 1, packetBytesMax: this.#options.limits.packetBytesMax }))
+    const { limits, brokerId } = this.#options
+    this.#notice(client, encodeNotice({ v: 1, packetBytesMax: limits.packetBytesMax, brokerId }))
   }
 
   #tell(client: Client, { code, message }: SightlineError, messageId: number): void {
@@ -524,20 +678,20 @@ export class BrokerServer implements AsyncDisposable {
   #refused(error: unknown): SightlineError {
     const fault = asFailure(error)
     this.#options.events.refused(fault.code)
-    this.#refusal(fault.code, fault.message)
+    this.#warn(`refusal ${fault.code}`, { code: fault.code }, fault.message, 'error')
     return fault
   }
 
   readonly #warnings = new Map<string, { fields: object; text: string; readonly event: () => void }>()
 
   /** A line a second for each kind of thing that clients do wrong, with the last that did. */
-  #warn(kind: string, fields: object, text: string): void {
+  #warn(kind: string, fields: object, text: string, level: 'warn' | 'error' = 'warn'): void {
     let warning = this.#warnings.get(kind)
     if (!warning) {
       const made = {
         fields,
         text,
-        event: throttled((count) => this.#options.log.warn({ ...made.fields, count }, made.text)),
+        event: throttled((count) => this.#options.log[level]({ ...made.fields, count }, made.text)),
       }
       warning = made
       this.#warnings.set(kind, warning)
@@ -546,20 +700,17 @@ export class BrokerServer implements AsyncDisposable {
     warning.event()
   }
 
-  readonly #refusals = new Map<string, () => void>()
-
-  /** A line a second for each kind of refusal. */
-  #refusal(code: string, message: string): void {
-    let warn = this.#refusals.get(code)
-    if (!warn) {
-      warn = throttled((count) => this.#options.log.error({ code, count }, message))
-      this.#refusals.set(code, warn)
-    }
-    warn()
-  }
-
   /** What aedes itself may send to a client: QoS 0, retained messages, and live messages of clean sessions. */
   #forward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
+    const brokerId = client.clean ? undefined : this.#options.sessions.get(client.id)?.brokerId
+    if (brokerId === undefined) return this.#forwardAs(client, packet)
+    const via = this.#options.persistence.viaOf(packet.payload)
+    const forwarded = via.includes(brokerId) ? null : this.#forwardAs(client, packet)
+    if (!forwarded) return null
+    return { ...forwarded, topic: markTopic([...via, this.#options.brokerId], packet.topic) }
+  }
+
+  #forwardAs(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
     const { sessions, limits, events } = this.#options
     const slow = client.conn.writableLength > limits.slowReaderBytesMax
     if (packet.qos > 0 && client.clean) {
@@ -607,8 +758,10 @@ export class BrokerServer implements AsyncDisposable {
    * Errors: those of custody.
    */
   async deliver(packet: MqttPacket, origin: Origin): Promise<void> {
-    const { custody } = this.#options
+    const { custody, persistence } = this.#options
     custody.checkTopic(packet.topic)
+    if (this.#hasBeenHere(origin.via)) return
+    persistence.remember(packet.payload, origin.via)
     await custody.accept(packet, origin)
     await new Promise<void>((resolve, reject) =>
       this.#aedes.publish(packet as never, (error) => (error ? reject(error) : resolve())),
@@ -622,7 +775,7 @@ export class BrokerServer implements AsyncDisposable {
       [this.#aedes.id]: true,
     }) as AsyncIterable<MqttPacket>) {
       try {
-        await this.deliver(will, { clientId: will.clientId ?? '', isBridge: false })
+        await this.deliver(will, { clientId: will.clientId ?? '', handedOn: false, via: NOWHERE })
         await persistence.delWill({ id: will.clientId ?? '' })
       } catch (error) {
         log.warn(
@@ -666,10 +819,7 @@ function readingInto(accepted: Socket, receive: (bytes: Buffer) => boolean): Soc
   return socket
 }
 
-const originOf = (client: Client | null) => ({
-  clientId: client?.id ?? '',
-  isBridge: client?.id.startsWith(BRIDGE_CLIENT_ID_PREFIX) ?? false,
-})
+const FROM_SOMEWHERE: Via = [UNKNOWN_BROKER]
 
 const notAllowed = (topic: string) =>
   failure(

@@ -32,6 +32,8 @@ export interface Subscription {
   readonly rap?: boolean
   readonly nl?: boolean
   readonly subscriptionIdentifier?: number
+  /** It is a broker of ours with this id that subscribes, and wants to be told where a message has been (via.ts). */
+  readonly brokerId?: string
 }
 
 export interface DeclaredQueue {
@@ -74,6 +76,18 @@ export class Session {
   /** Its client, a bridge of another broker's, gets its own messages back from no queue. */
   get noLocal(): boolean {
     return this.subscriptions.values().some(({ nl }) => nl === true)
+  }
+
+  /** The broker whose way down this is: it is told where a message has been, and gets none that it has had. */
+  get brokerId(): string | undefined {
+    return this.#brokerId
+  }
+
+  #brokerId: string | undefined
+
+  subscribe(subscription: Subscription): void {
+    this.subscriptions.set(subscription.topic, subscription)
+    this.#brokerId = subscription.brokerId
   }
 
   /** Its client has a QoS 1 message. @returns false where it is more than that: QoS 2, or none of the pump's */
@@ -238,7 +252,7 @@ export class Sessions {
   #subscribe(session: Session, subscription: Subscription): void {
     const { topic, qos } = subscription
     const declared = this.#declaredFilters(session.clientId).includes(topic)
-    session.subscriptions.set(topic, subscription)
+    session.subscribe(subscription)
     if (qos > 0 || declared)
       this.#trie.add(topic, {
         clientId: session.clientId,

@@ -34,10 +34,10 @@ export class Users implements Disposable {
 
   /** Errors: CONFIG_INVALID, CONFIG_NOT_FOUND, and those of a users file. */
   static async open(
-    { users, usersFile }: Pick<BrokerConfig, 'users' | 'usersFile'>,
+    { users, usersFile, topicPrefix }: Pick<BrokerConfig, 'users' | 'usersFile' | 'topicPrefix'>,
     log: Log,
   ): Promise<Users> {
-    const inline = users.map((user) => accountOf(user, secretOf(user)))
+    const inline = users.map((user) => accountOf(user, secretOf(user), topicPrefix))
     const taken = new Set(users.map(({ name }) => name))
     const file = usersFile === undefined ? undefined : await UsersFile.open({ file: usersFile, taken, log })
     return new Users(inline, file, log)

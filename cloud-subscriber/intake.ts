@@ -85,7 +85,7 @@ export class Intake implements AsyncDisposable {
         await this.#waitForRoom(signal)
         await using link = await MqttLink.open(linkOptions, signal)
         const ended = this.#receive(link)
-        await link.subscribe(filter, 1)
+        await link.subscribe(filter, 1, signal)
         this.#link = link
         this.#fault = undefined
         log.info({ url: linkOptions.url, filter, sessionPresent: link.sessionPresent }, 'subscribed')

@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline/promises'
 import { type BrokerConfig, brokerSchema, checkBrokerConfig } from '../broker/config.ts'
 import { brokerForget } from '../broker/forget.ts'
+import { sendersBelow } from '../broker/message.ts'
 import { Persistence } from '../broker/persistence.ts'
 import { Sessions } from '../broker/sessions.ts'
 import { openBucket } from '../cloud-subscriber/buckets/open.ts'
@@ -127,7 +128,7 @@ const NO_BOUNDS: QueueBounds = {
   whenFull: 'reject',
 }
 
-function brokerKeeper(file: string, { name, store, bridges }: BrokerConfig): Keeper {
+function brokerKeeper(file: string, { name, store, bridges, topicPrefix }: BrokerConfig): Keeper {
   return {
     title: `broker ${name} (${file}), store ${store.folder}:`,
     folder: store.folder,
@@ -135,7 +136,16 @@ function brokerKeeper(file: string, { name, store, bridges }: BrokerConfig): Kee
     s3: false,
     handlerOf: (store) => {
       const sessions = Sessions.open({ store, declared: [], bounds: NO_BOUNDS, inFlightMax: 1 })
-      return brokerForget(store, new Persistence({ store, sessions, custody: true, retained: NO_BOUNDS }))
+      const senderOf = sendersBelow(topicPrefix).ofTopic
+      const options = {
+        store,
+        sessions,
+        custody: true,
+        retained: NO_BOUNDS,
+        senderOf,
+        userOf: () => undefined,
+      }
+      return brokerForget(store, new Persistence(options))
     },
   }
 }

@@ -17,7 +17,7 @@ const COUNTED_MAX = 20_000
 export class FailedLogins {
   readonly #failures = new Map<string, { count: number; readonly endMs: number }>()
 
-  tooMany(address: string, name: string, nowMs = Date.now()): boolean {
+  tooMany(address: string, name: string, nowMs = performance.now()): boolean {
     const network = networkOf(address)
     const reached = (key: string, countMax: number) => {
       const failures = this.#failures.get(key)
@@ -26,7 +26,7 @@ export class FailedLogins {
     return reached(network, FAILURES_PER_ADDRESS_MAX) || reached(atAddress(network, name), FAILURES_MAX)
   }
 
-  add(address: string, name: string, nowMs = Date.now()): void {
+  add(address: string, name: string, nowMs = performance.now()): void {
     const network = networkOf(address)
     for (const key of [network, atAddress(network, name)]) this.#count(key, nowMs)
   }

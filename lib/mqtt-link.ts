@@ -103,9 +103,12 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   readonly #reader: PacketReader
   readonly #pubacks: PubackWriter
   readonly #subscribing = new Map<number, PromiseWithResolvers<ISubackPacket>>()
+  /** In the order asked: the broker answers in that order. */
+  readonly #pinging: (() => void)[] = []
   #keepalive: NodeJS.Timeout | undefined
-  #lastReceivedMs = Date.now()
-  #lastSentMs = Date.now()
+  /** By a clock that nobody sets, like all times here. */
+  #lastReceivedMs = performance.now()
+  #lastSentMs = performance.now()
   #closed = false
   #fault: SightlineError | undefined
   #connack: IConnackPacket | undefined
@@ -205,30 +208,65 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   /** At QoS 1. @returns false when the socket is full: wait for `drain` before the next one */
   publish(message: Publish & { readonly retain?: boolean }): boolean {
     if (this.#closed) return false
-    this.#lastSentMs = Date.now()
+    this.#lastSentMs = performance.now()
     return writePublish(this.#socket, message, this.#options.protocol)
+  }
+
+  /** At QoS 0. @returns false when the socket is full: wait for `drain` before the next one */
+  publishLive(topic: string, payload: Buffer): boolean {
+    return this.#send({ cmd: 'publish', topic, payload, qos: 0, dup: false, retain: false })
+  }
+
+  /** Resolves when the broker has answered, and so has read what was sent before; never, where the link ends first. */
+  ping(): Promise<void> {
+    return new Promise((resolve) => this.#ping(resolve))
+  }
+
+  #ping(answered: () => void): void {
+    this.#pinging.push(answered)
+    this.#send({ cmd: 'pingreq' })
   }
 
   puback(messageId: number): void {
     if (this.#closed) return
-    this.#lastSentMs = Date.now()
+    this.#lastSentMs = performance.now()
     this.#pubacks.write(messageId)
   }
 
-  /** @returns the QoS that the broker granted. Errors: BROKER_REFUSED where it did not */
-  async subscribe(filter: string, qos: QoS): Promise<number> {
+  /**
+   * @returns the QoS that the broker granted. Errors: BROKER_REFUSED where it did not; BROKER_UNREACHABLE where it does
+   * not answer within `connectMsMax`, which ends the link, or the link ends; the signal's reason where it is aborted
+   */
+  async subscribe(filter: string, qos: QoS, signal?: AbortSignal): Promise<number> {
     if (this.#closed)
       throw this.#fault ?? failure('BROKER_UNREACHABLE', `The connection to ${this.#options.url} was lost.`)
+    signal?.throwIfAborted()
     this.#subscribeId = (this.#subscribeId % 65_535) + 1
     const answer = Promise.withResolvers<ISubackPacket>()
+    const { url, clientId, connectMsMax } = this.#options
+    const timer = setTimeout(
+      () =>
+        this.#end(
+          failure('BROKER_UNREACHABLE', `${url} did not answer SUBSCRIBE within ${connectMsMax} ms.`),
+        ),
+      connectMsMax,
+    )
+    const onAbort = () => answer.reject(signal?.reason)
+    signal?.addEventListener('abort', onAbort, { once: true })
     this.#subscribing.set(this.#subscribeId, answer)
     this.#send({ cmd: 'subscribe', messageId: this.#subscribeId, subscriptions: [{ topic: filter, qos }] })
-    const suback = await answer.promise
+    let suback: ISubackPacket
+    try {
+      suback = await answer.promise
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+    }
     const granted = Number(suback.granted[0])
     if (granted >= 0x80) {
       throw failure(
         'BROKER_REFUSED',
-        `${this.#options.url} does not let client "${this.#options.clientId}" subscribe to ${filter}. Give it that right in the broker's access list.`,
+        `${url} does not let client "${clientId}" subscribe to ${filter}. Give it that right in the broker's access list.`,
       )
     }
     return granted
@@ -310,7 +348,7 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   #onBytes(bytes: Buffer): void {
     if (this.#closed) return
     this.#handshakenOnly = false
-    this.#lastReceivedMs = Date.now()
+    this.#lastReceivedMs = performance.now()
     const tooLarge = this.#reader.read(bytes, this.#sink)
     if (tooLarge > 0)
       this.#end(
@@ -397,7 +435,10 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
           ),
         )
         break
-      default: // pingresp: its arrival is what counts
+      case 'pingresp':
+        this.#pinging.shift()?.()
+        break
+      default: // what a broker has no business to send
     }
   }
 
@@ -405,23 +446,23 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     if (keepaliveS === 0) return
     const intervalMs = keepaliveS * 1000
     this.#keepalive = setInterval(() => {
-      const now = Date.now()
+      const now = performance.now()
       if (now - this.#lastReceivedMs > intervalMs * 1.5) {
         this.#end(
           failure(
             'BROKER_UNREACHABLE',
-            `${this.#options.url} has not been heard of for ${Math.round((now - this.#lastReceivedMs) / 1000)} s.`,
+            `${this.#options.url} sent no data for ${Math.round((now - this.#lastReceivedMs) / 1000)} s.`,
           ),
         )
       } else if (now - this.#lastSentMs >= intervalMs / 2 || now - this.#lastReceivedMs >= intervalMs / 2) {
-        this.#send({ cmd: 'pingreq' })
+        this.#ping(() => {}) // its arrival is what counts
       }
     }, intervalMs / 4).unref()
   }
 
   #send(packet: Packet): boolean {
     if (this.#closed) return false
-    this.#lastSentMs = Date.now()
+    this.#lastSentMs = performance.now()
     return mqtt.writeToStream(packet, this.#socket, { protocolVersion: this.#options.protocol })
   }
 

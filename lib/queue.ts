@@ -112,6 +112,8 @@ export interface AcceptOptions {
    * keeper's line would make all behind it wait.
    */
   readonly handedOn?: boolean
+  /** Takes the place of an entry with the same key that waits, where that is not in flight. */
+  readonly replaces?: boolean
 }
 
 interface Acceptance {
@@ -375,7 +377,11 @@ export class Store implements AsyncDisposable {
    * @returns when it is safe: on disk, or acknowledged by the next keepers.
    *   Throws QUEUE_FULL at once, rejects with DISK_FULL or STORE_IO later; in each case nothing was kept
    */
-  accept(message: Message, queues: readonly Queue[], { key, handedOn }: AcceptOptions = {}): Promise<void> {
+  accept(
+    message: Message,
+    queues: readonly Queue[],
+    { key, handedOn, replaces }: AcceptOptions = {},
+  ): Promise<void> {
     if (this.#closed) throw failure('STORE_IO', 'The store is closed.')
     if (this.#fault) throw this.#fault
     if (queues.length === 0) return this.committed()
@@ -385,6 +391,7 @@ export class Store implements AsyncDisposable {
     queues.forEach((queue, at) => {
       for (const sequence of tooOld[at] ?? []) void queue.drop(sequence, 'dropped oldest')
     })
+    if (replaces && key !== undefined) for (const queue of queues) queue.dropReplaced(key)
     const atMs = Date.now()
     const mayWait = queues.every((queue) => queue.isPrompt(atMs))
     this.#sequence += 1
@@ -744,8 +751,8 @@ export class Queue {
   handOverMsMax = 0
   readonly #store: Store
   readonly #entries = new EntryIndex()
-  /** Keys of entries, and back. */
-  readonly #keys = new Set<string>()
+  /** Keys of entries, of which the latest counts, and back. */
+  readonly #keys = new Map<string, number>()
   readonly #keyOf = new Map<number, string>()
   /** In flight to the next keeper: not dropped to make room. */
   readonly #held = new Set<number>()
@@ -846,7 +853,7 @@ export class Queue {
     const key = this.#keyOf.get(sequence)
     if (key !== undefined) {
       this.#keyOf.delete(sequence)
-      this.#keys.delete(key)
+      if (this.#keys.get(key) === sequence) this.#keys.delete(key)
     }
     return true
   }
@@ -922,6 +929,12 @@ export class Queue {
     this.restore(sequence, bytes, atMs, sender, key)
   }
 
+  /** @internal */
+  dropReplaced(key: string): void {
+    const sequence = this.#keys.get(key)
+    if (sequence !== undefined && !this.#held.has(sequence)) void this.drop(sequence, 'replaced')
+  }
+
   /** @internal An entry that could not be written was never accepted. @returns false where it has left already */
   withdraw(sequence: number): boolean {
     if (!this.#forget(sequence)) return false
@@ -934,7 +947,7 @@ export class Queue {
     this.#entries.add(sequence, bytes, atMs, sender)
     this.#bytes += bytes
     if (key !== undefined) {
-      this.#keys.add(key)
+      this.#keys.set(key, sequence)
       this.#keyOf.set(sequence, key)
     }
   }

@@ -33,6 +33,8 @@ export interface Rights {
   readonly subscribe: readonly string[]
   /** Whether the user may look at what is served over HTTP. */
   readonly pages: boolean
+  /** A bridge: what it publishes is other senders', and no share of one sender's holds it up. */
+  readonly handsOn: boolean
 }
 
 /** `+` and `#` stand for a whole level, `#` for the last [MQTT-4.7.1-2, MQTT-4.7.1-3]. */
@@ -105,37 +107,46 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
     snapshotTopic(topicPrefix, { site, device: '+', camera: '+' }),
   ]
   const commands = (site: string) => commandFilter(topicPrefix, { site, device: '+' })
+  const none = { publish: [], subscribe: [], pages: false, handsOn: false }
   switch (user.role) {
+    // What the agent publishes, topic by topic: not the commands that it takes.
     case 'device': {
       const address = { site: user.site as string, device: user.device ?? user.name }
+      const camera = { ...address, camera: '+' }
       return {
+        ...none,
         publish: [
-          `${topicPrefix}/${address.site}/${address.device}/#`,
+          ...[cropTopic, eventTopic, stateTopic, snapshotTopic].map((topic) => topic(topicPrefix, camera)),
+          statusTopic(topicPrefix, address),
           discoveryTopic(DISCOVERY_PREFIX_DEFAULT, address),
         ],
         subscribe: [commandFilter(topicPrefix, address)],
-        pages: false,
       }
     }
     // Up go crops and what is told of them, down come commands.
     case 'bridge': {
       const site = user.site ?? '+'
-      return { publish: [...everything(site), ...looks(site)], subscribe: [commands(site)], pages: false }
+      return {
+        ...none,
+        publish: [...everything(site), ...looks(site)],
+        subscribe: [commands(site)],
+        handsOn: true,
+      }
     }
     // A person's dashboard, or Home Assistant: sees all devices, and may command them.
     case 'operator':
       return {
+        ...none,
         publish: [commands('+'), `${DISCOVERY_PREFIX_DEFAULT}/status`],
         subscribe: [...everything('+'), ...looks('+'), `${DISCOVERY_PREFIX_DEFAULT}/#`],
-        pages: false,
       }
     case 'subscriber':
-      return { publish: [], subscribe: everything('+'), pages: false }
+      return { ...none, subscribe: everything('+') }
     case 'viewer':
-      return { publish: [], subscribe: [], pages: true }
+      return { ...none, pages: true }
     case 'admin':
-      return { publish: ['#'], subscribe: ['#'], pages: true }
+      return { publish: ['#'], subscribe: ['#'], pages: true, handsOn: false }
     default:
-      return { publish: user.publish ?? [], subscribe: user.subscribe ?? [], pages: false }
+      return { ...none, publish: user.publish ?? [], subscribe: user.subscribe ?? [] }
   }
 }

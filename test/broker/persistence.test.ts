@@ -23,6 +23,8 @@ async function openPersistence() {
     sessions: Sessions.open({ store, declared: [], bounds: BOUNDS, inFlightMax: 64 }),
     custody: false,
     retained: { entriesMax: 1000, bytesMax: 1e6 },
+    senderOf: (topic) => topic,
+    userOf: () => undefined,
   })
   const destroy = persistence.destroy.bind(persistence)
   persistence.destroy = async () => {

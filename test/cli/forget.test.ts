@@ -145,6 +145,8 @@ t.test('a broker lets go of it in every queue, in flight too, and the books say 
       sessions,
       custody: true,
       retained: { entriesMax: 2, bytesMax: 1e6 },
+      senderOf: () => '',
+      userOf: () => undefined,
     })
     const retain = (topic: string) =>
       persistence.retain({ topic, payload: mine.payload, qos: 0, retain: true })
