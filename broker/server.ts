@@ -88,7 +88,12 @@ const SUBSCRIPTIONS_MAX = 50_000
 /** Retained messages above QoS 0 that a persistent session was sent and has not acknowledged. */
 const RETAINED_IN_FLIGHT_MAX = 30_000
 /** Identifier rejected [MQTT-3.1.3-8, -9], server unavailable; what is malformed gets no answer. */
-const CONNACK_CODES: Partial<Record<ErrorCode, number>> = { NAME_INVALID: 2, NOT_ALLOWED: 2, TOO_MANY: 3 }
+const CONNACK_CODES: Partial<Record<ErrorCode, number>> = {
+  NAME_INVALID: 2,
+  NAME_TAKEN: 2,
+  NOT_ALLOWED: 5,
+  TOO_MANY: 3,
+}
 type ConnackCode = AuthenticateError['returnCode']
 /** aedes ends the client with such an error, and sends CONNACK with its code. */
 const turnedAway = (message: string, returnCode: ConnackCode) =>
@@ -175,7 +180,7 @@ export class BrokerServer implements AsyncDisposable {
           if (fault) {
             this.#warn(fault.code, { clientId: client.id, user, code: fault.code }, fault.message)
             events.refused(fault.code)
-            done(turnedAway(fault.message, (CONNACK_CODES[fault.code] ?? 5) as ConnackCode), false)
+            done(turnedAway(fault.message, CONNACK_CODES[fault.code] as ConnackCode), false)
             return
           }
           if (user !== undefined) this.#enter(client, user)
@@ -512,7 +517,7 @@ export class BrokerServer implements AsyncDisposable {
       )
     if (packet.clean && sessions.get(packet.clientId)?.declared)
       return failure(
-        'NOT_ALLOWED',
+        'NAME_TAKEN',
         `Client "${packet.clientId}" has a declared queue here and asks for a clean session, which would discard it. Connect it with clean session off.`,
       )
     return undefined
@@ -525,12 +530,12 @@ export class BrokerServer implements AsyncDisposable {
     const holder = clientIds.holderOf(id)
     if (holder !== undefined && holder !== user)
       return failure(
-        'NOT_ALLOWED',
+        'NAME_TAKEN',
         `Refused a client: the client id "${id}" belongs to user "${holder}", who is connected under it, has a session, or was here within the last week. Give each client an id of its own, or remove that user.`,
       )
     if (user !== undefined && !this.#mayBear(user, id))
       return failure(
-        'NOT_ALLOWED',
+        'NAME_TAKEN',
         `Refused a client: "${id}" is the id of a device, and this user may not publish that device's status. Give the client another id.`,
       )
     // Who may not read what a session holds may not discard it either, which a clean session does [MQTT-3.1.2-6].

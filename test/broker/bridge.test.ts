@@ -1,8 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import mqtt from 'mqtt-packet'
 import t from 'tap'
+import { callProgram } from '../../lib/control.ts'
+import { QUARANTINE_COMMAND } from '../../lib/quarantine.ts'
 import { Store, toBounds } from '../../lib/queue.ts'
 import { readCrop } from '../../wire/crop.ts'
 import { makeCrop } from '../kit/crops.ts'
+import { FakeBroker } from '../kit/fake-broker.ts'
 import { Mosquitto, skipWithoutMosquitto } from '../kit/mosquitto.ts'
 import { freePort } from '../kit/ports.ts'
 import { bridgeConfig, brokerConfig, missing, Program, type Test } from '../kit/programs.ts'
@@ -368,6 +372,193 @@ t.test('what the far broker will never take is set aside, whole, and the rest fl
     { topic: 'away/cam', reason: 'not allowed', text: '41' },
     { topic: 'home/large', reason: 'too large', text: `99${large}` },
   ])
+})
+
+t.test('whichever way a message comes, what the far broker refuses is set aside', async (t) => {
+  const users = [
+    { name: 'edge', role: 'bridge', site: 'home', password: 'x' },
+    { name: 'looks', role: 'subscriber', password: 'x' },
+  ]
+  const crops = 'sightline/v1/home/+/+/crop'
+  const cloud = await Program.start(
+    t,
+    'broker',
+    cloudConfig(t, { users, queues: [{ clientId: 'sub', topics: [crops] }] }),
+  )
+  // Somebody who looks at crops as they come: then they go through aedes.
+  const live = await RawClient.open(t, cloud.port, 'live', {
+    username: 'looks',
+    password: Buffer.from('x'),
+    clean: true,
+  })
+  await live.subscribe('sightline/v1/+/+/+/crop', 1)
+  const bridge = bridgeConfig(cloud.url, { username: 'edge', password: 'x' })
+  const edge = await Program.start(t, 'broker', brokerConfig(t, { name: 'edge', bridges: [bridge] }))
+  const device = await RawClient.open(t, edge.port, 'device', { clean: true })
+  const [status, home] = ['sightline/v1/work/dev9/status', 'sightline/v1/home/dev1/door/crop']
+  device.publish(status, 'retained', { retain: true, messageId: 1 })
+  device.publish('homeassistant/x', 'retained at QoS 0', { retain: true, qos: 0, messageId: undefined })
+  device.publish(home, '1', { messageId: 2 })
+  device.publish(status, 'at QoS 2', { qos: 2, messageId: 3 })
+  device.publish(`${'a/'.repeat(98)}b`, 'deep', { messageId: 4 })
+  const dying = await RawClient.open(t, edge.port, 'dying', {
+    clean: true,
+    will: { topic: status, payload: Buffer.from('will'), qos: 1, retain: true },
+  })
+  await dying.cut()
+  await until('the will has gone up', async () => (await edge.books('quarantine/cloud')).accepted >= 5)
+  for (let n = 2; n <= 10; n += 1) device.publish(home, `${n}`, { messageId: 10 + n })
+  await until('all crops are across', async () => (await cloud.books('session/sub')).accepted === 10)
+  t.match(await edge.books('bridge/cloud'), { accepted: 15, forwarded: 10, dropped: { quarantined: 5 } })
+  t.equal(edge.log.filter(({ msg }) => msg === 'bridge connected').length, 1, 'over one connection')
+  await live.publishesReached(10)
+  // What is tried again keeps what it is.
+  const away = edge.log.length
+  await cloud.stop()
+  cloud.config.users = [{ name: 'edge', password: 'x', publish: ['#'], subscribe: ['#'] }]
+  await cloud.start()
+  await edge.line(({ msg }) => msg === 'bridge connected', 10_000, away)
+  for await (const _ of (await callProgram(
+    (edge.config.store as { folder: string }).folder,
+    QUARANTINE_COMMAND,
+    { action: 'retry', numbers: 'all' },
+  )) ?? []);
+  const late = await RawClient.open(t, cloud.port, 'late', {
+    username: 'edge',
+    password: Buffer.from('x'),
+    clean: true,
+  })
+  await until('it is retained there', async () => {
+    await late.subscribe('sightline/v1/work/#', 1)
+    return late.publishes.some(({ retain, payload }) => retain && payload.toString() === 'will')
+  })
+})
+
+t.test(
+  'QoS 0 crosses while the link is up, behind crops; retained, it is there after an outage',
+  async (t) => {
+    const { cloud, proxy, edge } = await line(t)
+    const live = await RawClient.open(t, cloud.port, 'live', { clean: true })
+    await live.subscribe('#', 0)
+    const texts = () => live.publishes.map(({ payload }) => payload.toString())
+    const outcome = async (name: string) =>
+      Number(
+        new RegExp(`^sightline_bridge_live_total{[^}]*outcome="${name}"[^}]*} (\\d+)$`, 'm').exec(
+          await (await fetch(`${edge.http}/metrics`)).text(),
+        )?.[1] ?? 0,
+      )
+    const device = await RawClient.open(t, edge.port, 'device', { clean: true })
+    const say = (topic: string, text: string | Buffer, retain = false) =>
+      device.publish(topic, text, { qos: 0, retain, messageId: undefined })
+    for (let n = 0; n < 50; n += 1) say('event', `${n}`)
+    await until('they have crossed', () => texts().length === 50)
+    t.strictSame(texts(), numbered(50), 'in order')
+    t.equal(await outcome('sent'), 50)
+
+    // More than the line takes: bounded, the newest kept, each one counted; and crops first.
+    proxy.stall()
+    for (let n = 0; n < 3000; n += 1) say('event', `${n} ${'x'.repeat(5000)}`)
+    for (let n = 1; n <= 5; n += 1) device.publish('crop', `crop ${n}`, { messageId: n })
+    await until('it is bounded', async () => (await outcome('too slow')) > 2000)
+    proxy.resume()
+    await until('the newest has crossed', () => texts().some((text) => text.startsWith('2999 ')), 20_000)
+    const crops = texts().indexOf('crop 5')
+    t.ok(
+      crops > 0 && crops < texts().findIndex((text) => text.startsWith('2999 ')),
+      'crops did not wait for all of it',
+    )
+    await until('each is counted', async () => (await outcome('sent')) + (await outcome('too slow')) === 3050)
+
+    proxy.cut()
+    proxy.refuse()
+    await until('it is away', async () => /away/.test((await edge.health()).checks['bridge cloud'] ?? ''))
+    const before = await outcome('no connection')
+    say('event', 'into nothing')
+    for (let n = 0; n < 100; n += 1) say('status', `${n}`, true)
+    say('other', 'a', true)
+    await until('it is counted', async () => (await outcome('no connection')) === before + 1)
+    const waiting = await edge.books('bridge/cloud')
+    t.match(waiting, { pending: 2, dropped: { replaced: 99 } }, 'the last of each topic waits')
+    await edge.restart()
+    await proxy.accept()
+    const late = await RawClient.open(t, cloud.port, 'late', { clean: true })
+    await until('both are retained there', async () => {
+      late.received.length = 0
+      await late.subscribe('#', 1)
+      return ['99', 'a'].every((text) =>
+        late.publishes.some((it) => it.retain && it.payload.toString() === text),
+      )
+    })
+  },
+)
+
+t.test('a message at QoS 0 that the far broker refuses ends no connection', async (t) => {
+  const users = [
+    { name: 'edge', role: 'bridge', site: 'home', password: 'x' },
+    { name: 'looks', role: 'subscriber', password: 'x' },
+  ]
+  const cloud = await Program.start(t, 'broker', cloudConfig(t, { users, queues: [] }))
+  const bridge = bridgeConfig(cloud.url, { username: 'edge', password: 'x' })
+  const edge = await Program.start(t, 'broker', brokerConfig(t, { name: 'edge', bridges: [bridge] }))
+  await edge.line(({ msg }) => msg === 'bridge connected')
+  const live = await RawClient.open(t, cloud.port, 'live', {
+    username: 'looks',
+    password: Buffer.from('x'),
+    clean: true,
+  })
+  await live.subscribe('sightline/v1/+/+/+/event', 0)
+  const device = await RawClient.open(t, edge.port, 'device', { clean: true })
+  const say = (site: string) =>
+    device.publish(`sightline/v1/${site}/dev1/door/event`, site, { qos: 0, messageId: undefined })
+  for (const site of ['work', 'home', 'work', 'home']) say(site)
+  await live.publishesReached(2)
+  t.strictSame(
+    live.publishes.map(({ payload }) => payload.toString()),
+    ['home', 'home'],
+  )
+  t.equal(edge.log.filter(({ msg }) => msg === 'bridge connected').length, 1)
+})
+
+t.test('a broker that closes at a topic that it does not know gets messages all the same', async (t) => {
+  const far = await FakeBroker.start(t)
+  far.onPacket = (packet, client) => {
+    if (packet.cmd === 'subscribe' && packet.subscriptions[0]?.topic.startsWith('$')) client.destroy()
+    else if (packet.cmd === 'publish' && packet.qos === 1)
+      mqtt.writeToStream({ cmd: 'puback', messageId: packet.messageId }, client)
+  }
+  const edge = await Program.start(t, 'broker', brokerConfig(t, { bridges: [bridgeConfig(far.url)] }))
+  await publishAll(t, edge.port, 'x', numbered(20))
+  await until('all are across', async () => (await edge.books('bridge/cloud')).forwarded === 20)
+})
+
+t.test('a clock that is set breaks no connection', async (t) => {
+  const cloud = await Program.start(t, 'broker', cloudConfig(t))
+  // Date leaps ahead by an hour each second, as a machine without a battery does once when it hears the time.
+  const leaping = `const now = Date.now, start = now(); Date.now = () => now() + 3600000 * Math.floor((now() - start) / 1000)`
+  const edge = await Program.start(
+    t,
+    'broker',
+    brokerConfig(t, { name: 'edge', bridges: [bridgeConfig(cloud.url, { keepalive: '1s' })] }),
+    { env: { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(leaping)}` } },
+  )
+  for (let n = 0; n < 10; n += 1) {
+    await publishAll(t, edge.port, 'x', numbered(3, 3 * n))
+    await sleep(300)
+  }
+  await until('all are across', async () => (await edge.books('bridge/cloud')).forwarded === 30)
+  t.equal(edge.log.filter(({ msg }) => msg === 'bridge connected').length, 1)
+})
+
+t.test('a refusal names what refused, each time', async (t) => {
+  const queues = ['first', 'second'].map((clientId) => ({ clientId, topics: [clientId], entriesMax: 1 }))
+  const broker = await Program.start(t, 'broker', brokerConfig(t, { queues }))
+  for (const topic of ['first', 'second']) {
+    const client = await RawClient.open(t, broker.port, 'client', { clean: true })
+    for (let n = 1; n <= 3; n += 1) client.publish(topic, 'x', { messageId: n })
+    await client.ended()
+    await broker.line(({ code, msg }) => code === 'QUEUE_FULL' && (msg ?? '').includes(`session/${topic}`))
+    await sleep(1100)
+  }
 })
 
 t.test('a bridge of another kind does not get its own messages back', async (t) => {
