@@ -14,6 +14,7 @@ export class FakeBroker {
   /** The client that subscribed last. */
   client: Socket | undefined
   connections = 0
+  answersSubscribe = true
 
   private constructor(url: string) {
     this.url = url
@@ -39,7 +40,7 @@ export class FakeBroker {
         broker.received.push(packet)
         if (packet.cmd === 'connect')
           mqtt.writeToStream({ cmd: 'connack', returnCode: 0, sessionPresent: false }, socket)
-        else if (packet.cmd === 'subscribe') {
+        else if (packet.cmd === 'subscribe' && broker.answersSubscribe) {
           const granted = packet.subscriptions.map(({ qos }) => qos)
           mqtt.writeToStream({ cmd: 'suback', messageId: packet.messageId, granted }, socket)
           broker.client = socket

@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { Program, temporaryFolder } from '../kit/programs.ts'
+import { FakeBroker } from '../kit/fake-broker.ts'
+import { bridgeConfig, brokerConfig, Program, subscriberConfig, temporaryFolder } from '../kit/programs.ts'
 import { TcpProxy } from '../kit/proxy.ts'
 import { emptyS3Bucket, makeS3Bucket, s3Endpoint, skipWithoutS3 } from '../kit/s3.ts'
+import { until } from '../kit/wait.ts'
 
 const AWAY_MS = 5_000
 
@@ -37,4 +39,38 @@ t.test('told to stop while it waits, it stops at once, and well', async (t) => {
     ({ code }) => code === 'BUCKET_UNREACHABLE',
   )
   t.equal(await program.stop(), 0)
+})
+
+t.test('told to stop while a broker does not answer SUBSCRIBE, programs stop at once', async (t) => {
+  const far = await FakeBroker.start(t)
+  far.answersSubscribe = false
+  const topics = [{ filter: 'up' }, { filter: 'down', direction: 'down' }]
+  for (const start of [
+    () => Program.waiting(t, 'subscriber', subscriberConfig(t, far.url), ({ level }) => level >= 30),
+    () =>
+      Program.start(
+        t,
+        'broker',
+        brokerConfig(t, { bridges: [bridgeConfig(far.url, { topics, connectTimeout: '1m' })] }),
+      ),
+  ]) {
+    const before = far.received.length
+    const program = await start()
+    await until('it has subscribed', () => far.received.slice(before).some(({ cmd }) => cmd === 'subscribe'))
+    const toldAtMs = performance.now()
+    t.equal(await program.stop(), 0)
+    const tookMs = performance.now() - toldAtMs
+    t.ok(tookMs < 4000, `${program.kind} took ${Math.round(tookMs)} ms`)
+  }
+})
+
+t.test('a broker that does not answer SUBSCRIBE is left, and tried again', async (t) => {
+  const far = await FakeBroker.start(t)
+  far.answersSubscribe = false
+  const config = subscriberConfig(t, far.url, { broker: { connectTimeout: '500ms' } })
+  const program = await Program.waiting(t, 'subscriber', config, ({ msg }) =>
+    /did not answer SUBSCRIBE within 500 ms/.test(msg ?? ''),
+  )
+  far.answersSubscribe = true
+  await program.line(({ msg }) => msg === 'subscribed')
 })
