@@ -76,12 +76,17 @@ t.test('a device publishes as itself alone, and reads nothing but its commands',
   const own = 'sightline/v1/home/camera'
   for (const topic of [
     `${own}/door/crop`,
+    `${own}/door/event`,
     `${own}/door/state`,
+    `${own}/door/snapshot`,
     `${own}/status`,
     'homeassistant/device/sightline_4_home_camera/config',
   ])
     t.ok(access.mayPublish('camera', topic), topic)
   for (const topic of [
+    `${own}/door/set/pause`,
+    `${own}/door/set/x/y`,
+    `${own}/set`,
     'sightline/v1/home/other/door/crop',
     'sightline/v1/home/camera2/door/crop',
     'sightline/v1/office/camera/door/crop',
