@@ -18,6 +18,7 @@ import { checksum, Publisher, type PublisherOptions } from './publisher.ts'
 /** The whole line as real processes, with a link that can be made bad, and the proof that it has lost nothing. */
 
 const FILTER = cropFilter(TOPIC_PREFIX_DEFAULT)
+const QUARANTINE = 'the quarantine'
 const SETTLE_MS_MAX = 5 * 60_000
 const LOOK_INTERVAL_MS = 500
 const READS_MAX = 16
@@ -121,25 +122,32 @@ export class Line implements AsyncDisposable {
   /**
    * Every crop that was acknowledged is in the bucket, whole and once, nothing else is; every keeper is well, has let go
    * of all, and its books balance.
+   * @param others there are crops of others too, which are not looked at
    * @returns what is not so, in sentences; none where all is well
    */
-  async faults({ acknowledged, count }: Published, { isOverloaded = false } = {}): Promise<string[]> {
+  async faults(
+    { acknowledged, count }: Published,
+    { isOverloaded = false, others = false }: { isOverloaded?: boolean; others?: boolean } = {},
+  ): Promise<string[]> {
     const faults: string[] = []
     const fault = (text: string) => void (faults.length < 20 && faults.push(text))
     if (acknowledged.size < count) fault(`only ${acknowledged.size} of ${count} crops were acknowledged`)
     let keys: string[] = []
     await slowly('all are stored', async () => {
-      keys = await this.bucket.keys()
+      keys = (await this.bucket.keys()).filter((key) => !others || acknowledged.has(basename(key, '.jpg')))
       return keys.length >= acknowledged.size
     }).catch(() => fault(`only ${keys.length} of ${acknowledged.size} acknowledged crops are in the bucket`))
     await slowly('all is let go', async () =>
-      (await this.#books()).every(({ books }) => books.pending === 0),
+      (await this.#books()).every(
+        ({ name, books }) => books.pending === 0 || (others && name === QUARANTINE),
+      ),
     ).catch(() => fault('a keeper does not let go of what it has handed on'))
     const seen = new Map<string, string>()
     const left = (await this.bucket.keys())[Symbol.iterator]()
     const read = async () => {
       for (const key of left) {
         const id = basename(key, '.jpg')
+        if (others && !acknowledged.has(id)) continue
         if (seen.has(id)) fault(`${id} is stored twice: ${seen.get(id)}, ${key}`)
         seen.set(id, key)
         const expected = acknowledged.get(id)
@@ -176,7 +184,7 @@ export class Line implements AsyncDisposable {
       { name: 'the edge broker', books: await edge.books('bridge/cloud') },
       { name: 'the cloud broker', books: await cloud.books('session/sightline-subscriber') },
       { name: 'the inbox', books: await subscriber.books('inbox') },
-      { name: 'the quarantine', books: await subscriber.books('quarantine') },
+      { name: QUARANTINE, books: await subscriber.books('quarantine') },
     ]
   }
 

@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util'
 import { seeded } from '../test/kit/wait.ts'
 import { DAMAGE_TRIALS } from './damage.ts'
 import { HOSTILE_TRIALS } from './hostile.ts'
+import { MALICE_TRIALS } from './malice.ts'
 import { OVERLOAD_TRIALS } from './overload.ts'
 import { LINE_TRIALS } from './scenarios.ts'
 import { STORAGE_TRIALS } from './storage.ts'
@@ -18,6 +19,7 @@ const TRIALS: readonly Trial[] = [
   ...STORAGE_TRIALS,
   ...DAMAGE_TRIALS,
   ...HOSTILE_TRIALS,
+  ...MALICE_TRIALS,
 ]
 
 /** They mostly wait: for programs to start, for backoffs, for what is to be noticed. */
@@ -25,7 +27,7 @@ const SIDE_BY_SIDE_IN_SHORT = 2
 
 const HELP = `npm run chaos [-- --short] [-- --seed N] [-- TRIAL ...]
 
-  --short    fewer faults and crops: under four minutes
+  --short    fewer faults and crops: under five minutes
   --seed N   the same faults at the same moments, as far as a machine can
 
 Trials:

@@ -22,9 +22,12 @@ export interface PublisherOptions {
   readonly random: () => number
   /** Each its own; absent: the only one. */
   readonly device?: string
+  readonly username?: string
+  readonly password?: string
 }
 
-const SITE = 'bench'
+/** Of all publishers. */
+export const SITE = 'bench'
 
 export class Publisher {
   /** Checksum of each crop that was acknowledged, by id. */
@@ -32,11 +35,14 @@ export class Publisher {
   #count: number
   /** Resolves when every crop is acknowledged, or `run` has been given up. */
   readonly done: Promise<void>
+  /** Connections that were made. */
+  connections = 0
   /** How often a crop was sent once more. */
   resent = 0
   /** The longest time from making a crop to its acknowledgement, ms. */
   acknowledgeMsMax = 0
   readonly #device: string
+  readonly #login: Pick<PublisherOptions, 'username' | 'password'>
   readonly #url: string
   readonly #random: () => number
   readonly #perSecond: number
@@ -54,6 +60,7 @@ export class Publisher {
     this.#bytes = options.bytes
     this.#url = options.url
     this.#device = options.device ?? 'load'
+    this.#login = { username: options.username, password: options.password }
     this.#topic = cropTopic(TOPIC_PREFIX_DEFAULT, { site: SITE, device: this.#device, camera: 'cam' })
     this.#count = options.count
     this.#perSecond = options.perSecond
@@ -88,7 +95,9 @@ export class Publisher {
           packetBytesMax: 1e6,
           keepaliveS: 10,
           connectMsMax: 2000,
+          ...this.#login,
         })
+        this.connections += 1
         this.#link = link
         await this.#send(link, signal)
       } catch {

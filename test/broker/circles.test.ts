@@ -173,6 +173,33 @@ t.test('a bridge that leads back to its own broker says so', async (t) => {
   await self.line(({ msg }) => /leads back to this broker itself/.test(msg ?? ''))
 })
 
+t.test('a message that says it has been here is acknowledged and not taken again', async (t) => {
+  const it = await broker(t, 'it')
+  const far = await RawClient.open(t, it.port, 'far', { clean: true })
+  await far.subscribe('$sightline/refused/00000000-0000-4000-8000-000000000000', 0)
+  const notice = far.publishes.map(({ payload }) => JSON.parse(payload.toString()))
+  t.match(notice, [{ v: 1, packetBytesMax: 16_000_000, brokerId: /^[\w-]{8}$/ }])
+  const own = notice[0].brokerId as string
+  const live = await reader(t, it)
+  for (const [n, [via, settings]] of [
+    [[own], {}],
+    [['abcdefgh', own], { retain: true }],
+    [['abcdefgh'], {}],
+    [['abcdefgh'], { retain: true }],
+  ].entries() as ArrayIterator<[number, [string[], object]]>) {
+    far.publish(markTopic(via, CROP), `${n}`, { messageId: n + 1, ...settings })
+    await far.next(({ cmd }) => cmd === 'puback')
+  }
+  await live.publishesReached(2)
+  t.strictSame(texts(live), ['2', '3'])
+  t.equal((await it.books('session/keeper')).accepted, 2)
+  t.equal(await metric(it, 'sightline_broker_came_back_total'), 2)
+  // Nobody else may say so: it would be an ordinary topic that nobody may publish to.
+  const guest = await RawClient.open(t, it.port, 'guest', { clean: true })
+  guest.publish(markTopic(['abcdefgh'], CROP), 'x')
+  await guest.ended()
+})
+
 t.test('a client id makes nobody a bridge: fair shares hold, and the uplink is not skipped', async (t) => {
   const cloud = await broker(t, 'cloud', { queues: [{ clientId: 'sub', topics: ['#'] }] })
   const users = [
