@@ -150,6 +150,8 @@ t.test('commands that two brokers bring down from one another go round no more t
   await b.restart() // subscribes anew, and gets what is retained
   await b.line(({ msg }) => msg === 'downlink connected', 10_000, b.log.length - 1).catch(() => {})
   await new Promise((resolve) => setTimeout(resolve, 500))
+  for (const it of [a, b])
+    t.equal(await metric(it, 'sightline_broker_came_back_total'), 0, 'nothing is even sent back')
   t.strictSame(texts(atA), ['at 0', 'at 1', 'kept'])
   t.strictSame(texts(atB).slice(0, 3), ['at 0', 'at 1', 'kept'])
   t.strictSame(
