@@ -2,7 +2,8 @@ import { parseArgs } from 'node:util'
 import { seeded } from '../test/kit/wait.ts'
 import { DAMAGE_TRIALS } from './damage.ts'
 import { HOSTILE_TRIALS } from './hostile.ts'
-import { MALICE_TRIALS } from './malice.ts'
+import { INSIDER } from './insider.ts'
+import { OUTSIDER } from './outsider.ts'
 import { OVERLOAD_TRIALS } from './overload.ts'
 import { LINE_TRIALS } from './scenarios.ts'
 import { STORAGE_TRIALS } from './storage.ts'
@@ -19,7 +20,8 @@ const TRIALS: readonly Trial[] = [
   ...STORAGE_TRIALS,
   ...DAMAGE_TRIALS,
   ...HOSTILE_TRIALS,
-  ...MALICE_TRIALS,
+  INSIDER,
+  OUTSIDER,
 ]
 
 /** They mostly wait: for programs to start, for backoffs, for what is to be noticed. */

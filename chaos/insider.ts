@@ -310,10 +310,8 @@ async function mayComeIn(test: Test, broker: Program, username: string): Promise
   return granted === 1
 }
 
-export const MALICE_TRIALS: readonly Trial[] = [
-  {
-    name: 'insider',
-    what: 'whoever holds one user’s credentials harms nobody else',
-    run: insider,
-  },
-]
+export const INSIDER: Trial = {
+  name: 'insider',
+  what: 'whoever holds the credentials of one user harms nobody else',
+  run: insider,
+}
