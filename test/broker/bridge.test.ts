@@ -492,6 +492,24 @@ t.test(
   },
 )
 
+t.test('a message at QoS 0 goes before no crop that waits', async (t) => {
+  const { cloud, proxy, edge } = await line(t, { inFlightMax: 2 })
+  const live = await RawClient.open(t, cloud.port, 'live', { clean: true })
+  await live.subscribe('#', 0)
+  await edge.line(({ msg }) => msg === 'bridge connected')
+  proxy.latencyMs = 20
+  const device = await RawClient.open(t, edge.port, 'device', { clean: true })
+  for (let n = 1; n <= 40; n += 1) {
+    if (n === 20) device.publish('event', 'event', { qos: 0, messageId: undefined })
+    device.publish('crop', `${n}`, { messageId: n })
+  }
+  await live.publishesReached(41)
+  t.strictSame(
+    live.publishes.map(({ payload }) => payload.toString()),
+    [...numbered(40, 1), 'event'],
+  )
+})
+
 t.test('a message at QoS 0 that the far broker refuses ends no connection', async (t) => {
   const users = [
     { name: 'edge', role: 'bridge', site: 'home', password: 'x' },
