@@ -3,7 +3,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
-import { ENVIRONMENT, NODE_FLAGS } from '../../bin/runtime.js'
+import { ENVIRONMENT } from '../../bin/runtime.js'
 import { brokerSchema, checkBrokerConfig } from '../../broker/config.ts'
 import { checkSubscriberConfig, subscriberSchema } from '../../cloud-subscriber/config.ts'
 import { checkDeviceConfig, deviceSchema } from '../../device/config.ts'
@@ -45,11 +45,7 @@ t.test('programs in an image are started as everywhere', async (t) => {
       }
     }
     for (const line of instructions(file).filter((it) => it.startsWith('ENTRYPOINT')))
-      t.strictSame(JSON.parse(line.slice('ENTRYPOINT'.length)), [
-        'node',
-        ...NODE_FLAGS,
-        '/opt/sightline/cli.js',
-      ])
+      t.strictSame(JSON.parse(line.slice('ENTRYPOINT'.length)), ['node', '/opt/sightline/bin/sightline.js'])
   }
 })
 
