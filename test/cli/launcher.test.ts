@@ -246,6 +246,7 @@ t.test('SIGTERM to npx or "npm run", which passes it on to a shell alone, drains
   ]) {
     const npm = spawn(command, [...args, '--config', configFile(t, brokerConfig(t))], {
       cwd: resolve(import.meta.dirname, '..', '..'),
+      env: { ...process.env, npm_config_cache: temporaryFolder(t) }, // npx writes there
       stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,
     })
