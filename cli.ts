@@ -16,6 +16,7 @@ import { quarantine } from './commands/quarantine.ts'
 import { queue } from './commands/queue.ts'
 import { users } from './commands/users.ts'
 import { asFailure, failure } from './lib/errors.ts'
+import { followLauncher } from './lib/launcher.ts'
 
 /** `sightline <command>`. */
 const COMMANDS: Readonly<Record<string, Command>> = {
@@ -81,6 +82,7 @@ async function main(argv: string[]): Promise<number> {
   return command.run(rest)
 }
 
+followLauncher({ restarts: Number(process.env.WATCHDOG_RESTARTS ?? 0) })
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (error) {

@@ -5,6 +5,7 @@ import { loadConfig, readSecret } from '../lib/config.ts'
 import { ControlServer } from '../lib/control.ts'
 import type { SightlineError } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http.ts'
+import { ready } from '../lib/launcher.ts'
 import { openLog, throttled } from '../lib/log.ts'
 import { booksOf, counter, gauge, measureQueues, openMetrics } from '../lib/metrics.ts'
 import type { LinkOptions } from '../lib/mqtt-link.ts'
@@ -246,6 +247,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       },
       'broker ready',
     )
+    ready()
     await aborted(signal)
   })
 }

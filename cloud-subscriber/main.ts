@@ -4,6 +4,7 @@ import { loadConfig, readSecret } from '../lib/config.ts'
 import { ControlServer } from '../lib/control.ts'
 import { asFailure } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http.ts'
+import { ready } from '../lib/launcher.ts'
 import { type Log, openLog } from '../lib/log.ts'
 import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
 import { warnOfOpenPassword } from '../lib/open-password.ts'
@@ -208,6 +209,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       { broker: broker.url, bucket: bucket.description, http: http.url, waiting: inbox.size },
       'subscriber ready',
     )
+    ready()
     // Wrong credentials at the start end the program; a broker that is away does not.
     await Promise.race([intake.subscribed.then(() => aborted(signal)), aborted(signal)])
   })
@@ -227,6 +229,7 @@ async function bucketOnceThere(config: SubscriberConfig, log: Log, signal: Abort
       const { code, message } = asFailure(error)
       if (code !== 'BUCKET_UNREACHABLE') throw error
       log.warn({ code }, `${message} Trying again; the broker keeps the crops meanwhile.`)
+      ready() // the rest is up to the bucket
       await backoff.wait(signal).catch(() => signal.throwIfAborted())
     }
   }

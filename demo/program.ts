@@ -46,6 +46,7 @@ export class Program implements AsyncDisposable {
       const said = parseLine(line)
       if (said?.msg === 'books') this.books = said
     })
+    child.on('message', () => {}) // that it lives: nobody counts it here, and unheard it would be kept
     // Whatever ends the demo, even a fault of its own, takes its programs along.
     const end = () => child.kill()
     process.once('exit', end)
@@ -63,7 +64,8 @@ export class Program implements AsyncDisposable {
     // A process group of its own: Ctrl-C reaches the demo alone, which stops the others in order.
     const child = spawn(process.execPath, [...NODE_FLAGS, CLI, ...args], {
       env: { ...ENVIRONMENT, ...outerEnvironment(), ...env },
-      stdio: ['ignore', 'ignore', 'pipe'],
+      // It ends when this channel does, whatever ended the demo.
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       detached: true,
     })
     return new Program(name, child, logFile)

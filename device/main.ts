@@ -2,6 +2,7 @@ import { followClientFiles } from '../lib/certificates.ts'
 import { loadConfig, readNamedFile } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http.ts'
+import { ready } from '../lib/launcher.ts'
 import { openLog } from '../lib/log.ts'
 import { openMetrics, total } from '../lib/metrics.ts'
 import { warnOfOpenPassword } from '../lib/open-password.ts'
@@ -113,6 +114,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       }),
     })
     log.info({ url: server.url }, 'health and metrics are served')
+    ready()
 
     const refused = new AbortController()
     publisher.run().catch((error: unknown) => refused.abort(error))

@@ -77,7 +77,7 @@ STOPSIGNAL SIGTERM
 VOLUME /var/lib/sightline
 HEALTHCHECK --interval=30s --timeout=15s --start-period=60s --retries=3 \
   CMD ["sightline", "healthcheck", "device", "--config", "/etc/sightline/device.yaml"]
-ENTRYPOINT ["node", "--max-semi-space-size=2", "--initial-old-space-size=96", "/opt/sightline/cli.js"]
+ENTRYPOINT ["node", "/opt/sightline/bin/sightline.js"]
 CMD ["device", "--config", "/etc/sightline/device.yaml"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown

@@ -1,4 +1,5 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { alive } from './launcher.ts'
 
 /**
  * An LMDB file as it lies on disk, read without LMDB: LMDB maps its file and trusts it, so that one wrong page number
@@ -198,14 +199,20 @@ export class LmdbFile implements Disposable {
   #read(number: number): Buffer | undefined {
     if (!(number < this.pageCount)) return undefined
     const page = Buffer.alloc(this.pageBytes)
-    return readSync(this.#file, page, 0, this.pageBytes, number * this.pageBytes) > 0 ? page : undefined
+    return this.#readInto(page, number * this.pageBytes) > 0 ? page : undefined
+  }
+
+  /** A large file takes minutes, and nothing else turns meanwhile. */
+  #readInto(bytes: Buffer, at: number): number {
+    alive()
+    return readSync(this.#file, bytes, 0, bytes.length, at)
   }
 
   /** Bytes of the file; fewer where it is too short. */
   bytes(at: number, length: number): Buffer {
     const bytes = Buffer.allocUnsafe(Math.max(0, Math.min(length, this.#size - at)))
     if (bytes.length === 0) return bytes
-    return bytes.subarray(0, readSync(this.#file, bytes, 0, bytes.length, at))
+    return bytes.subarray(0, this.#readInto(bytes, at))
   }
 
   /** Pages in the order given, those that lie close together with one read. The page is lent until the next one. */
@@ -218,7 +225,7 @@ export class LmdbFile implements Disposable {
       if (first === undefined || last === undefined) return
       const wanted = (last - first + 1) * this.pageBytes
       const read =
-        first < this.pageCount ? readSync(this.#file, buffer, 0, wanted, first * this.pageBytes) : 0
+        first < this.pageCount ? this.#readInto(buffer.subarray(0, wanted), first * this.pageBytes) : 0
       for (const number of together) {
         const at = (number - first) * this.pageBytes
         const end = at + this.pageBytes

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { certificatesRead } from './certificates.ts'
+import { restartsAfterHang } from './launcher.ts'
 import type { Books, Queue, Store } from './queue.ts'
 
 export type { Counter, Gauge, Histogram, Registry } from 'prom-client'
@@ -33,6 +34,11 @@ export function openMetrics(program: string): Registry {
       if (bytes !== undefined) memory.set({ kind: 'anonymous' }, bytes)
     },
   })
+  counter(
+    registry,
+    'watchdog_restarts_total',
+    'How often the launcher has killed this program because it hung, and started it again',
+  ).inc(restartsAfterHang())
   gauge(
     registry,
     'certificate_valid_until_seconds',

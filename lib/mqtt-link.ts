@@ -10,6 +10,7 @@ import mqtt, {
 } from 'mqtt-packet'
 import { type ClientCredentials, TLS_MIN_VERSION } from './certificates.ts'
 import { failure, type SightlineError, systemCode } from './errors.ts'
+import { withoutNumbers } from './mqtt-lengths.ts'
 import {
   carriesCrop,
   PacketReader,
@@ -23,6 +24,8 @@ import {
   writePublish,
 } from './packets.ts'
 import { CLOSED_AFTER_HANDSHAKE, tlsFault } from './tls-faults.ts'
+
+withoutNumbers()
 
 /**
  * One connection to an MQTT broker, from CONNECT to its close, over mqtt-packet (the codec of MQTT.js and aedes) and,

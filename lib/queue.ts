@@ -5,6 +5,7 @@ import { type Database, open as openLmdb, type RootDatabase } from 'lmdb'
 import { bytesFree, DiskRoom, type FileRoom, isDiskFull, RESERVE_BYTES } from './disk-room.ts'
 import { EntryIndex } from './entry-index.ts'
 import { failure, SightlineError } from './errors.ts'
+import { alive } from './launcher.ts'
 import { FolderLock } from './lock.ts'
 import { SteadyClock } from './steady-clock.ts'
 import {
@@ -314,6 +315,7 @@ export class Store implements AsyncDisposable {
     const references = new Map<number, number>()
     const orphans: [number, number][] = []
     for (const { key, value } of this.#references.getRange({})) {
+      alive() // a million of them take seconds
       const [id, sequence] = key
       const queue = byId.get(id)
       if (!queue) {

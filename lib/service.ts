@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { asFailure } from './errors.ts'
+import { keepAlive, whenLauncherGone } from './launcher.ts'
 import type { Log } from './log.ts'
 
 export interface ServiceOptions {
@@ -13,7 +14,8 @@ const SAME_WISH_MS_MAX = 1000
 
 /**
  * Runs a program until it ends by itself or is told to stop: the signal given to `main` is aborted by SIGTERM
- * or SIGINT, and `main` then drains and returns. A second signal, or a drain past its deadline, ends it at once.
+ * or SIGINT, or when its launcher is gone, and `main` then drains and returns. A second signal, or a drain past its
+ * deadline, ends it at once. While its event loop turns the launcher is told so.
  * @returns the exit status
  */
 export async function runService(
@@ -24,14 +26,9 @@ export async function runService(
   const controller = new AbortController()
   let deadline: NodeJS.Timeout | undefined
   let toldAtMs = 0
-  const stop = (name: NodeJS.Signals) => {
-    if (controller.signal.aborted) {
-      if (performance.now() - toldAtMs < SAME_WISH_MS_MAX) return
-      log.fatal({ signal: name }, 'told to stop a second time: ending now')
-      process.exit(75)
-    }
+  const drain = (why: string) => {
     toldAtMs = performance.now()
-    log.info({ signal: name, deadlineMs: drainMsMax }, 'draining')
+    log.info({ signal: why, deadlineMs: drainMsMax }, 'draining')
     deadline = setTimeout(() => {
       log.fatal(
         { code: 'DRAIN_TIMEOUT' },
@@ -39,8 +36,18 @@ export async function runService(
       )
       process.exit(75)
     }, drainMsMax).unref()
-    controller.abort(new Error(`stopped by ${name}`))
+    controller.abort(new Error(`stopped by ${why}`))
   }
+  const stop = (name: NodeJS.Signals) => {
+    if (!controller.signal.aborted) return drain(name)
+    if (performance.now() - toldAtMs < SAME_WISH_MS_MAX) return
+    log.fatal({ signal: name }, 'told to stop a second time: ending now')
+    process.exit(75)
+  }
+  using _alive = keepAlive()
+  whenLauncherGone(() => {
+    if (!controller.signal.aborted) drain('the launcher is gone')
+  })
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
   try {

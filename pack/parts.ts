@@ -27,21 +27,21 @@ const BUCKET = ['cloud-subscriber/main', 'cloud-subscriber/buckets/s3']
 
 export const PROGRAMS = {
   broker: {
-    entries: ['cli.ts'],
+    entries: ['cli.ts', 'bin/sightline.js'],
     commands: [...COMMON, 'queue', 'quarantine', 'forget', 'users', 'certs'],
     without: [...CAMERA, ...BUCKET],
     schemaOnly: ['device/', 'models/'],
     settings: [['conf/broker.yaml', 'broker.yaml']],
   },
   subscriber: {
-    entries: ['cli.ts'],
+    entries: ['cli.ts', 'bin/sightline.js'],
     commands: [...COMMON, 'queue', 'quarantine', 'forget', 'link', 'users'],
     without: [...CAMERA, 'broker/main'],
     schemaOnly: ['device/', 'models/'],
     settings: [['conf/subscriber.yaml', 'subscriber.yaml']],
   },
   device: {
-    entries: ['cli.ts'],
+    entries: ['cli.ts', 'bin/sightline.js'],
     commands: COMMON,
     without: [...BUCKET, 'broker/main', 'commands/doctor/stores', 'lmdb'],
     schemaOnly: ['broker/', 'cloud-subscriber/'],

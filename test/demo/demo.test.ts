@@ -86,6 +86,26 @@ t.test('told to stop by SIGINT it drains, and the bucket holds what the books sa
   t.strictSame(ends.toSorted(), ends, 'they end in the direction of flow')
 })
 
+t.test(
+  'kill -9 of the demo, or of its launcher, leaves none of its programs',
+  { skip: !LINUX },
+  async (t) => {
+    for (const which of ['demo', 'launcher'] as const) {
+      const data = join(temporaryFolder(t), which)
+      const demo = Sightline.start(t, ['demo', '--data', data])
+      await demo.until(() => / stored [1-9]/.test(demo.stdout), 30_000)
+      t.equal(processesIn(data).length, PROGRAMS.length)
+      const launched = readFileSync(`/proc/${demo.pid}/task/${demo.pid}/children`, 'utf8').trim()
+      if (which === 'demo') process.kill(Number(launched), 'SIGKILL')
+      else demo.kill('SIGKILL')
+      await until('they are gone', () => processesIn(data).length === 0, 30_000)
+      await demo.end()
+      if (which === 'demo') continue // which wrote their logs
+      for (const program of PROGRAMS) t.equal(logOf(data, program).at(-1)?.msg, 'stopped', program)
+    }
+  },
+)
+
 t.test('--for: it ends by itself, and leaves nothing behind', async (t) => {
   const folder = temporaryFolder(t)
   const { status, stdout, stderr } = await sightline(t, ['demo', '--for', '1s'], { TMPDIR: folder })

@@ -3,11 +3,13 @@ import { existsSync, globSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
-import { ENVIRONMENT, NODE_FLAGS } from '../../bin/runtime.js'
+import { ENVIRONMENT } from '../../bin/runtime.js'
 import { brokerSchema, checkBrokerConfig } from '../../broker/config.ts'
 import { checkSubscriberConfig, subscriberSchema } from '../../cloud-subscriber/config.ts'
 import { checkDeviceConfig, deviceSchema } from '../../device/config.ts'
 import { loadConfig } from '../../lib/config.ts'
+import { programPart } from '../../pack/image.ts'
+import { PROGRAMS } from '../../pack/parts.ts'
 import { temporaryFolder } from '../kit/programs.ts'
 
 /** What can be said of the files in docker/ without an engine. `npm run test:docker` builds and runs them. */
@@ -45,11 +47,12 @@ t.test('programs in an image are started as everywhere', async (t) => {
       }
     }
     for (const line of instructions(file).filter((it) => it.startsWith('ENTRYPOINT')))
-      t.strictSame(JSON.parse(line.slice('ENTRYPOINT'.length)), [
-        'node',
-        ...NODE_FLAGS,
-        '/opt/sightline/cli.js',
-      ])
+      t.strictSame(JSON.parse(line.slice('ENTRYPOINT'.length)), ['node', '/opt/sightline/bin/sightline.js'])
+    for (const [name, program] of Object.entries(PROGRAMS))
+      t.ok(
+        programPart(ROOT, program).files.has('bin/sightline.js'),
+        `the launcher is in the image of the ${name}`,
+      )
   }
 })
 

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { ENVIRONMENT, NODE_FLAGS } from '../../bin/runtime.js'
+import { threadsOf } from '../../bin/threads.js'
 
 /**
  * Our programs as they are run: real processes from real configuration files, ended with SIGTERM or with SIGKILL.
@@ -21,6 +22,7 @@ const MAIN = {
 const COMPILE_CACHE = join(ROOT, 'node_modules', '.cache', 'sightline-test')
 const READY_MS_MAX = 20_000
 const STOP_MS_MAX = 15_000
+const BETWEEN_SAMPLES_MS = 200
 
 export type ProgramKind = keyof typeof MAIN
 
@@ -298,29 +300,24 @@ export function missing({ accepted, forwarded, pending, dropped }: QueueBooks): 
   return accepted - forwarded - pending - Object.values(dropped).reduce((sum, count) => sum + count, 0)
 }
 
-/** Where a process that says nothing stands: what each of its threads waits for, as the kernel has it. */
+/** Where a process that says nothing stands: what its threads do, twice, and the calls that each of them is in. */
 function whereabouts(child: ChildProcess | undefined): string {
   if (!child?.pid) return 'was not started'
   if (child.exitCode !== null || child.signalCode !== null)
     return `ended with ${child.exitCode ?? child.signalCode}`
-  const tasks = `/proc/${child.pid}/task`
-  try {
-    const read = (thread: string, name: string) => readFileSync(join(tasks, thread, name), 'utf8').trim()
-    const threads = readdirSync(tasks).map(
-      (thread) =>
-        `${read(thread, 'comm')} ${/\) (\w)/.exec(read(thread, 'stat'))?.[1]} ${read(thread, 'wchan')}`,
-    )
-    // Where there is a debugger: the calls that the main thread is in.
-    const calls = spawnSync('gdb', ['-p', String(child.pid), '-batch', '-ex', 'bt 20'], {
-      encoding: 'utf8',
-      timeout: 30_000,
-    })
-      .stdout?.split('\n')
-      .filter((line) => line.startsWith('#'))
-    return `runs, with threads ${threads.join(', ')}${calls?.length ? `; its calls:\n${calls.join('\n')}\n` : ''}`
-  } catch {
-    return 'runs' // no Linux
-  }
+  const threads = threadsOf(child.pid)
+  if (!threads) return 'runs' // no Linux
+  // Where there is a debugger; until then nothing of the process is touched. It stops the process while it looks.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BETWEEN_SAMPLES_MS)
+  const later = threadsOf(child.pid)
+  const calls = spawnSync('gdb', ['-p', String(child.pid), '-batch', '-ex', 'thread apply all bt 25'], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  })
+    .stdout?.split('\n')
+    .filter((line) => /^(#|Thread )/.test(line))
+  const samples = [threads, later ?? ['gone']].map((lines) => lines.join('\n')).join('\n\n')
+  return `runs, with threads, ${BETWEEN_SAMPLES_MS} ms apart:\n${samples}\n${calls?.length ? `\nits calls:\n${calls.join('\n')}\n` : ''}`
 }
 
 function parseLine(line: string): LogLine {
