@@ -273,7 +273,6 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
   /** Pumps over one connection until it ends. @returns why it did */
   async #serve(link: MqttLink, signal: AbortSignal): Promise<SightlineError | undefined> {
     const { acknowledgeMsMax, link: linkOptions, log, name } = this.#options
-    log.info({ bridge: name, url: linkOptions.url, waiting: this.queue.size }, 'bridge connected')
     const ended = Promise.withResolvers<SightlineError | undefined>()
     link.once('close', (fault) => ended.resolve(fault))
     link.on('drain', () => {
@@ -309,6 +308,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     if (far.id === this.#options.brokerId) link.destroy(itself(name, linkOptions.url))
     if (link.closed) ended.resolve(undefined)
     else {
+      log.info({ bridge: name, url: linkOptions.url, waiting: this.queue.size }, 'bridge connected')
       this.#farKnown.resolve(far)
       this.#pump.attach(this, link.sendMax, new SendWindow())
     }
