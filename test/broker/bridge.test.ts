@@ -550,12 +550,18 @@ t.test('a broker that closes at a topic that it does not know gets messages all 
 
 t.test('a clock that is set breaks no connection', async (t) => {
   const cloud = await Program.start(t, 'broker', cloudConfig(t))
+  // Something is in flight most of the time.
+  const proxy = await TcpProxy.open({ host: '127.0.0.1', port: cloud.port, latencyMs: 300 })
+  t.after(() => proxy[Symbol.asyncDispose]())
   // Date leaps ahead by an hour each second, as a machine without a battery does once when it hears the time.
   const leaping = `const now = Date.now, start = now(); Date.now = () => now() + 3600000 * Math.floor((now() - start) / 1000)`
   const edge = await Program.start(
     t,
     'broker',
-    brokerConfig(t, { name: 'edge', bridges: [bridgeConfig(cloud.url, { keepalive: '1s' })] }),
+    brokerConfig(t, {
+      name: 'edge',
+      bridges: [bridgeConfig(proxy.url, { keepalive: '1s', acknowledgeTimeout: '10s' })],
+    }),
     { env: { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(leaping)}` } },
   )
   for (let n = 0; n < 10; n += 1) {
