@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { stat } from 'node:fs/promises'
+import { parse } from 'yaml'
 import { z } from 'zod'
 import { checkUser, type Rights, rightsOf, topicPrefixSchema, type User, userShape } from '../wire/users.ts'
 import { loadConfig } from './config.ts'
@@ -105,6 +106,11 @@ export function readUsers(file: string, taken: ReadonlySet<string> = new Set()):
       error.cause,
     )
   }
+}
+
+/** The same for the text of one that was read before. */
+export function usersOfText(text: string): UsersList {
+  return usersFileSchema(new Set()).parse(parse(bodyOfUsersText(text, 'the users file')))
 }
 
 /** How a plain-text secret or a hash, and what stands beside it, make an account. */

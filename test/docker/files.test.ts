@@ -168,7 +168,7 @@ t.test(
     const cloud = run('cloud', 'broker.example.org', '192.0.2.7')
     t.equal(cloud.status, 0, cloud.stderr)
     t.equal(run('invite', 'school').status, 0)
-    const edge = run('edge', join(secrets, 'invitations', 'school'), 'door')
+    const edge = run('edge', join(secrets, 'invitations', 'school.join.yaml'), 'door')
     t.equal(edge.status, 0, edge.stderr)
 
     const variables = (file: string) =>
@@ -219,8 +219,9 @@ t.test(
     const again = run('cloud', 'broker.example.org')
     t.equal(again.status, 73)
     t.match(again.stderr, /^FILE_EXISTS: .* nothing is changed/)
-    t.equal(run('edge', secrets, 'door').status, 66, 'no invitation')
+    t.equal(run('edge', secrets, 'door').status, 66, 'no join file')
     t.equal(run('invite', '../x').status, 65)
+    t.match(run('invite', '2024'), { status: 65, stderr: /^NAME_INVALID: .* taken for a number/ })
     t.equal(run().status, 64)
     t.equal(
       new Set(['demo', ''].map((base) => readFileSync(join(secrets, base, 'edge/device/password'), 'utf8')))
