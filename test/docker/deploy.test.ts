@@ -577,7 +577,7 @@ t.test('a join file that is cut, wherever, is none', async (t) => {
     url: 'mqtts://c:8883',
     site: 'lab',
     username: 'edge-lab',
-    password: 'p',
+    password: 'f'.repeat(32),
     ca: authority?.cert ?? '',
   })
   const text = readFileSync(file, 'utf8')

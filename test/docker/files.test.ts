@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
@@ -192,6 +192,10 @@ t.test(
       checkDeviceConfig(device)
       t.equal(device.broker.username, device.device)
     }
+    // Nobody sees that a file of variables was cut: what makes the login whole comes last, so that one is refused.
+    for (const base of ['', 'demo/'])
+      for (const file of ['edge/broker.env', 'edge/device.env'])
+        t.match(Object.keys(variables(base + file)).at(-1), /USERNAME$/, base + file)
     checkBrokerConfig(loadConfig(brokerSchema, { file: join(DOCKER, 'cloud/broker.yaml') }))
     for (const file of ['cloud/subscriber.yaml', 'demo/subscriber.yaml'])
       checkSubscriberConfig(loadConfig(subscriberSchema, { file: join(DOCKER, file) }))
@@ -215,6 +219,12 @@ t.test(
             t.ok(existsSync(join(given, secret)), `${file}: ${name} has ${secret}`)
         }
       }
+
+    const address = join(secrets, 'authority', 'address')
+    const whole = readFileSync(address, 'utf8')
+    writeFileSync(address, whole.slice(0, -6))
+    t.match(run('invite', 'yard'), { status: 78, stderr: /authority\/address .* it was cut/ })
+    writeFileSync(address, whole)
 
     const again = run('cloud', 'broker.example.org')
     t.equal(again.status, 73)
