@@ -3,6 +3,7 @@ import { failure } from '../lib/errors.ts'
 import { hashPassword } from '../lib/passwords.ts'
 import type { FileUser } from '../lib/users.ts'
 import { isName, NAME_RULE } from '../wire/names.ts'
+import type { User } from '../wire/users.ts'
 import type { Uplink } from './join-file.ts'
 
 /**
@@ -68,16 +69,21 @@ export const deviceUser = (
  */
 export async function newEdge(
   site: string,
-  users: readonly FileUser[],
+  users: readonly User[],
   cloud: Pick<Uplink, 'url' | 'ca'>,
   remove: string,
 ): Promise<{ readonly user: FileUser; readonly uplink: Uplink }> {
   if (!isName(site))
     throw failure('NAME_INVALID', `${JSON.stringify(site)} is no name of a site: ${NAME_RULE}.`)
-  if (users.some((user) => user.name === edgeName(site) || (user.role === 'bridge' && user.site === site)))
+  if (users.some((user) => user.role === 'bridge' && user.site === site))
     throw failure(
       'USER_EXISTS',
       `The site "${site}" has an edge already, and each edge has a site of its own: choose another name for this one. Is it the same edge, set up anew, or was its join file lost? Take it back first: ${remove} ${site}`,
+    )
+  if (users.some(({ name }) => name === edgeName(site)))
+    throw failure(
+      'USER_EXISTS',
+      `There is a user "${edgeName(site)}" already, who is no edge of the site "${site}". Choose another name for the site, or call that user something else.`,
     )
   const { password, hash } = await newLogin()
   return { user: edgeUser(site, hash), uplink: { ...cloud, site, username: edgeName(site), password } }

@@ -13,6 +13,7 @@ import type { Uplink } from '../../commands/join-file.ts'
 import type { FileUser } from '../../lib/users.ts'
 import { isName } from '../../wire/names.ts'
 import { cropFilter, TOPIC_PREFIX_DEFAULT } from '../../wire/topics.ts'
+import type { User } from '../../wire/users.ts'
 import {
   LOG_FILE_SIZE,
   LOG_FILES,
@@ -225,6 +226,12 @@ export function cloudUsers(settings: Settings, secrets: Secrets): FileUser[] {
         : [common]),
     ...(secrets.edges ?? []),
   ]
+}
+
+/** Those that the configuration of a cloud's broker names itself. */
+export function inlineUsers({ configs }: Settings): User[] {
+  const { users } = configs.broker?.tree ?? {}
+  return Array.isArray(users) ? (users as User[]) : []
 }
 
 function cloudBroker(deployment: string, part: Part, settings: Settings, secrets: Secrets): Composed {

@@ -4,7 +4,7 @@ import { failure } from '../../lib/errors.ts'
 import { parseBrokerUrl } from '../../lib/mqtt-link.ts'
 import { TOPIC_PREFIX_DEFAULT } from '../../wire/topics.ts'
 import { apply, containersOf, nameOf, type Outcome, settle, takeDown } from './apply.ts'
-import { bracketed, cloudUsers, compose, EDGE_USER, type Facts, siteOf } from './compose.ts'
+import { bracketed, cloudUsers, compose, EDGE_USER, type Facts, inlineUsers, siteOf } from './compose.ts'
 import { demux } from './demux.ts'
 import { type Cloud, inviteEdge, removeEdge, sayEdges, writeUsers } from './edges.ts'
 import { Engine, type EngineAddress } from './engine.ts'
@@ -333,14 +333,15 @@ function checkSettings(name: string, settings: Settings): void {
 function checkUsers(settings: Settings): void {
   const { broker } = settings.configs
   if (settings.kind !== 'cloud' || broker === undefined) return
-  const inline = Array.isArray(broker.tree.users) ? (broker.tree.users as { name?: unknown }[]) : []
   const given = givenUsers(broker)
   if (given !== undefined && given.topicPrefix !== TOPIC_PREFIX_DEFAULT)
     throw failure(
       'CONFIG_INVALID',
       `deploy gives users their rights below ${TOPIC_PREFIX_DEFAULT} alone. Leave "topicPrefix" out of the users file.`,
     )
-  const names = [...inline, ...cloudUsers(settings, placeholders(settings.kind))].map(({ name }) => name)
+  const names = [...inlineUsers(settings), ...cloudUsers(settings, placeholders(settings.kind))].map(
+    ({ name }) => name,
+  )
   const twice = names.find((name, at) => names.indexOf(name) < at)
   if (twice !== undefined)
     throw failure(

@@ -5,7 +5,7 @@ import { usersText } from '../../commands/users-file.ts'
 import { failure } from '../../lib/errors.ts'
 import { bodyOfUsersText, type FileUser } from '../../lib/users.ts'
 import { containersOf } from './apply.ts'
-import { bracketed, cloudUsers, EDGE_USER, USERS_FILE } from './compose.ts'
+import { bracketed, cloudUsers, EDGE_USER, inlineUsers, USERS_FILE } from './compose.ts'
 import type { Engine } from './engine.ts'
 import { USERS_BYTES_MAX } from './limits.ts'
 import { usersVolume } from './names.ts'
@@ -32,7 +32,7 @@ export async function inviteEdge(cloud: Cloud, site: string, joinFile: string): 
   await checkFollows(cloud)
   const { user, uplink } = await newEdge(
     site,
-    cloudUsers(settings, secrets),
+    [...inlineUsers(settings), ...cloudUsers(settings, secrets)],
     { url: urlOf(settings), ca: secrets.authority?.cert },
     `sightline deploy remove${cloud.flags}`,
   )

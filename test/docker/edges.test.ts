@@ -57,7 +57,7 @@ async function command(...args: string[]): Promise<Ended> {
 }
 
 /** @param had what an earlier version remembered */
-async function byDeploy(t: Test, had?: Secrets, follows = true) {
+async function byDeploy(t: Test, had?: Secrets, follows = true, settings = SETTINGS) {
   const folder = temporaryFolder(t)
   const engine = await FakeEngine.open(
     t,
@@ -78,8 +78,8 @@ async function byDeploy(t: Test, had?: Secrets, follows = true) {
   t.after(() => opened[Symbol.dispose]())
   const volumes = new Volumes(opened, { name: 'cloud', kind: 'cloud' }, 'image')
   const secrets = await completeSecrets('cloud', ['broker', 'cloud.example.org'], had)
-  await writeState(volumes, 'cloud', newState(SETTINGS, secrets))
-  await writeUsers(volumes, 'cloud', cloudUsers(SETTINGS, secrets))
+  await writeState(volumes, 'cloud', newState(settings, secrets))
+  await writeUsers(volumes, 'cloud', cloudUsers(settings, secrets))
   const joinFile = (site: string) => join(folder, `${site}.join.yaml`)
   const where = ['--name', 'cloud', '--host', engine.host]
   return {
@@ -245,6 +245,14 @@ t.test('an invitation that cannot be written leaves no user behind', async (t) =
   mkdirSync(cloud.joinFile('lab'))
   t.match(await cloud.invite('lab'), { said: /^FILE_EXISTS/ })
   t.match(await cloud.invite('../lab'), { said: /^NAME_INVALID/ })
+  const users = [{ name: 'edge-yard', role: 'admin' }]
+  const other = await byDeploy(t, undefined, true, {
+    ...SETTINGS,
+    configs: { broker: { tree: { users }, files: {} } },
+  })
+  t.match(await other.invite('yard'), {
+    said: /^USER_EXISTS: There is a user "edge-yard" already, who is no/,
+  })
   t.equal(readFileSync(cloud.usersFile, 'utf8'), before)
   const cut = before.slice(0, before.indexOf('  - name:'))
   writeFileSync(cloud.usersFile, cut)
