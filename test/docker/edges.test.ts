@@ -5,6 +5,7 @@ import t from 'tap'
 import { deploy } from '../../commands/deploy.ts'
 import { edgeName } from '../../commands/edges.ts'
 import { readJoin, type Uplink } from '../../commands/join-file.ts'
+import { usersText } from '../../commands/users-file.ts'
 import { cloudUsers } from '../../docker/deploy/compose.ts'
 import { sayEdges, writeUsers } from '../../docker/deploy/edges.ts'
 import { Engine } from '../../docker/deploy/engine.ts'
@@ -261,5 +262,23 @@ t.test('an invitation that cannot be written leaves no user behind', async (t) =
     usersIn(cloud.usersFile).map(({ name }) => name),
     ['subscriber', 'edge-yard'],
     'is made whole',
+  )
+})
+
+t.test("a users file of the cloud's own configuration goes along with the edges", async (t) => {
+  const own = usersText([{ name: 'home-assistant', role: 'operator' }])
+  const cloud = await byDeploy(t, undefined, true, {
+    ...SETTINGS,
+    configs: {
+      broker: {
+        tree: { usersFile: '/etc/sightline/usersFile.yaml' },
+        files: { 'usersFile.yaml': Buffer.from(own).toString('base64') },
+      },
+    },
+  })
+  t.match(await cloud.invite('lab'), { status: 0 })
+  t.strictSame(
+    usersIn(cloud.usersFile).map(({ name }) => name),
+    ['home-assistant', 'subscriber', 'edge-lab'],
   )
 })
