@@ -14,6 +14,7 @@ import { preview } from './commands/preview.ts'
 import { broker, device, subscriber } from './commands/programs.ts'
 import { quarantine } from './commands/quarantine.ts'
 import { queue } from './commands/queue.ts'
+import { secrets } from './commands/secrets.ts'
 import { users } from './commands/users.ts'
 import { asFailure, failure } from './lib/errors.ts'
 import { followLauncher } from './lib/launcher.ts'
@@ -36,6 +37,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   link,
   users,
   certs,
+  secrets,
   deploy,
 }
 

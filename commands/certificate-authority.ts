@@ -130,7 +130,7 @@ export async function renewCertificate(folder: string, name: string, validity: V
   )
   const certificate = await sign(authority, old.subjectName, old.publicKey, validity, kept)
   try {
-    writeFileSync(`${file}.new`, certificate.toString('pem'), { mode: 0o644 })
+    writeFileSync(`${file}.new`, certificate.toString('pem'), { mode: 0o644, flush: true })
     renameSync(`${file}.new`, file)
   } catch (error) {
     throw unwritable(folder, error)

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { type EngineAddress, parseEngineAddress } from '../docker/deploy/engine.ts'
 import type { ImageSource } from '../docker/deploy/images.ts'
-import { readJoin, readUplink } from '../docker/deploy/join.ts'
 import { HEALTHY_MS_MAX } from '../docker/deploy/limits.ts'
 import type { Kind } from '../docker/deploy/names.ts'
 import { checkAddress, readConfigurations, type Settings } from '../docker/deploy/settings.ts'
 import { duration } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
+import { readJoin, readUplink } from './join-file.ts'
 
 /** What the command line of `sightline deploy` says, checked. */
 

@@ -14,15 +14,19 @@ const GALLERY = ['gallery-port', 's3-credentials']
 /** The options of each verb. */
 const TAKES: Readonly<Record<string, readonly string[]>> = {
   edge: [...WHERE, ...IMAGES, ...AGENT, 'config', 'join', 'cloud', 'ca', 'user-file'],
-  cloud: [...WHERE, ...IMAGES, ...GALLERY, 'config', 'address', 'mqtt-port', 'out'],
+  cloud: [...WHERE, ...IMAGES, ...GALLERY, 'config', 'address', 'mqtt-port'],
   demo: [...WHERE, ...IMAGES, ...AGENT, ...GALLERY, 'config'],
   status: WHERE,
   logs: [...WHERE, 'follow', 'tail'],
   upgrade: [...WHERE, ...IMAGES],
   down: [...WHERE, 'purge'],
-  join: [...WHERE, 'out'],
+  invite: [...WHERE, 'out'],
+  remove: [...WHERE, 'shared'],
   login: WHERE,
 }
+
+/** A part of the deployment, or the site of an edge. */
+const TAKES_A_NAME = ['logs', 'invite', 'remove']
 
 export const deploy: Command = {
   summary: 'sets up containers on a Docker engine, here or over SSH',
@@ -33,16 +37,18 @@ waits until all is well. Run again, it changes nothing but what has changed.
 Usage: sightline deploy edge --host ssh://me@jetson --join FILE
        sightline deploy cloud --host ssh://me@server --address NAME
        sightline deploy demo
-       sightline deploy status|upgrade|down|logs|join|login [--name NAME]
+       sightline deploy invite|remove SITE
+       sightline deploy status|upgrade|down|logs|login [--name NAME]
 
 edge     a capture agent and its broker, which hands on to a cloud
-cloud    a broker and a subscriber with bucket and gallery; writes a join file
+cloud    a broker and a subscriber with bucket and gallery
 demo     all four on one machine
+invite   one more edge: writes a join file with a site and a user of its own
+remove   takes one edge back: its connection ends, the others stay
 status   what runs where, and how it is; exit status 1: something is not well
 logs     of all, or of one part: logs broker -f
 upgrade  other images; what does not become well is rolled back
 down     removes the containers and keeps what waits in queues
-join     writes the join file of a cloud again
 login    who may look at the gallery
 
 Options:
@@ -53,7 +59,7 @@ Options:
   --known-hosts FILE    the machine's key is in there (default: as for ssh)
   --config FILE         settings of a program, as in conf/; once for each.
                         Files that they name are taken along
-  --join FILE           edge: the cloud, as its join file has it
+  --join FILE           edge: its join file, as "invite" writes it
   --cloud URL           edge: another cloud, mqtts://HOST:8883, with
   --ca FILE             its authority's certificate, and
   --user-file FILE      user name and password, a line each
@@ -69,7 +75,8 @@ Options:
   --build-arg NAME=X    for the build of images
   --build-network MODE  network of the build: host, say
   --wait DURATION       for each part to become well (default: 3m)
-  --out FILE            the join file (default: NAME.join.yaml)
+  --out FILE            invite: the join file (default: SITE.join.yaml)
+  --shared              remove: the user that edges of an earlier version share
   --follow, -f          logs: go on
   --tail N              logs: of the last lines (default: 100)
   --purge               down: delete queues, bucket and passwords too; to be
@@ -106,6 +113,7 @@ docs/deploy.md says more.
           'build-network': { type: 'string' },
           wait: { type: 'string' },
           out: { type: 'string' },
+          shared: { type: 'boolean' },
           follow: { type: 'boolean', short: 'f' },
           tail: { type: 'string' },
           purge: { type: 'boolean', multiple: true },
@@ -118,7 +126,7 @@ docs/deploy.md says more.
       verb === undefined ||
       takes === undefined ||
       rest.length > 0 ||
-      (part !== undefined && verb !== 'logs')
+      (part !== undefined && !TAKES_A_NAME.includes(verb))
     )
       throw failure(
         'USAGE',
@@ -153,8 +161,7 @@ docs/deploy.md says more.
     }
     if (isKind(verb)) {
       const settings = readSettings(verb, values, where.address)
-      const joinFile = values.out ?? `${name(verb)}.join.yaml`
-      await run.deploy({ ...how, name: name(verb), settings, joinFile })
+      await run.deploy({ ...how, name: name(verb), settings })
       return 0
     }
     switch (verb) {
@@ -195,13 +202,23 @@ docs/deploy.md says more.
         )
         return 0
       }
-      case 'join': {
-        const which = await named()
-        const joinFile = values.out ?? `${which}.join.yaml`
-        await run.join({ ...where, name: which, joinFile })
-        say(`${joinFile} is written. It holds a password.`)
+      case 'invite': {
+        if (part === undefined)
+          throw failure('USAGE', 'Write: sightline deploy invite SITE. Each edge has a site of its own.')
+        const joinFile = values.out ?? `${part}.join.yaml`
+        await run.invite({ ...where, name: await named(), site: part, joinFile })
+        say(`wrote ${joinFile}: bring it to one edge, and delete it here. It holds a password.`)
+        say(`next      sightline deploy edge --join ${joinFile}`)
         return 0
       }
+      case 'remove':
+        if ((part === undefined) !== (values.shared === true))
+          throw failure('USAGE', 'Write: sightline deploy remove SITE (or remove --shared).')
+        await run.remove({ ...where, name: await named(), site: part })
+        say(
+          `${part === undefined ? 'The user that edges shared' : `The edge of the site "${part}"`} is taken back: its connection ends within seconds.`,
+        )
+        return 0
       default:
         process.stdout.write(await run.login({ ...where, name: await named() }))
         return 0

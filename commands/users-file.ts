@@ -4,14 +4,29 @@ import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Document, isMap, isSeq, parseDocument, type YAMLSeq } from 'yaml'
 import { failure, systemCode } from '../lib/errors.ts'
-import { type FileUser, readUsers, type UsersList, userSchema } from '../lib/users.ts'
+import {
+  bodyOfUsersText,
+  type FileUser,
+  readUsers,
+  type UsersList,
+  userSchema,
+  wholeUsersText,
+} from '../lib/users.ts'
 import { rightsOf } from '../wire/users.ts'
 
 /** `sightline users`: changes to a users file, whole or not at all; what else stands in it stays. */
 
-const NEW_FILE = `# Users of Sightline, kept with: sightline users add|passwd|remove|list
-users: []
-`
+const NEW_BODY = 'users: []\n'
+/** The first line of files that earlier versions made. */
+const EARLIER_FIRST_LINE = '# Users of Sightline, kept with: sightline users add|passwd|remove|list\n'
+
+/** A users file of these, as `sightline users` would have made it. */
+export function usersText(users: readonly FileUser[]): string {
+  const document = parseDocument(NEW_BODY)
+  const list = document.get('users') as YAMLSeq
+  for (const user of users) append(list, document, user)
+  return textOf(document)
+}
 
 /** Checks what the command line says of a user. Errors: USAGE, USER_EXISTS, and those of readUsers. */
 export function newUser(file: string, name: string, rights: Readonly<Record<string, unknown>>): FileUser {
@@ -39,15 +54,24 @@ export function knownUser(file: string, name: string): FileUser {
 export async function addUser(file: string, user: FileUser): Promise<void> {
   await edit(file, true, (users, document) => {
     if (at(users, user.name) >= 0) throw exists(file, user.name)
-    if (users.items.length === 0) users.flow = false // as it was written: []
-    const { password, publish, subscribe, ...rest } = user
-    const node = document.createNode({ ...rest, publish, subscribe, password }, { keepUndefined: false })
-    for (const key of ['publish', 'subscribe']) {
-      const filters = node.get(key)
-      if (isSeq(filters)) filters.flow = true
-    }
-    users.add(node)
+    append(users, document, user)
   })
+}
+
+function append(users: YAMLSeq, document: Document, user: FileUser): void {
+  if (users.items.length === 0) users.flow = false // as it was written: []
+  const { password, publish, subscribe, ...rest } = user
+  const node = document.createNode({ ...rest, publish, subscribe, password }, { keepUndefined: false })
+  for (const key of ['publish', 'subscribe']) {
+    const filters = node.get(key)
+    if (isSeq(filters)) filters.flow = true
+  }
+  users.add(node)
+}
+
+function textOf(document: Document): string {
+  if (document.directives) document.directives.docEnd = false // the end is ours to write
+  return wholeUsersText(document.toString({ lineWidth: 0, flowCollectionPadding: false }))
 }
 
 /** @param hash undefined: the user has no password any more. Errors: USER_UNKNOWN, FOLDER_UNWRITABLE, and those of readUsers */
@@ -144,7 +168,8 @@ async function edit(
   const handle = await openAlone(target, temporary)
   try {
     const before = create ? readOrNone(target) : readUsers(target)
-    const document = parseDocument(before ? readFileSync(target, 'utf8') : NEW_FILE)
+    const body = before ? bodyOfUsersText(readFileSync(target, 'utf8'), target) : NEW_BODY
+    const document = parseDocument(body.replace(EARLIER_FIRST_LINE, ''))
     const users = document.get('users')
     if (!isSeq(users))
       throw failure(
@@ -152,7 +177,7 @@ async function edit(
         `${file}: write the list of "users" where it is named, without an alias.`,
       )
     change(users, document)
-    await handle.writeFile(document.toString({ lineWidth: 0, flowCollectionPadding: false }))
+    await handle.writeFile(textOf(document))
     if (before) await keepOwner(handle, target)
     await handle.sync()
     readUsers(temporary) // no broker is to find there what it cannot read

@@ -104,6 +104,8 @@ export const httpShape = (portDefault: number) =>
 export interface LoadOptions {
   /** Where the YAML comes from; none: defaults and environment alone. */
   readonly file?: string
+  /** Looks at the text of the file before anybody reads it; throws where something is wrong with it. */
+  readonly check?: (text: string, file: string) => void
   readonly env?: NodeJS.ProcessEnv
   /** Settings given on the command line, by path; they win over everything. */
   readonly overrides?: Readonly<Record<string, unknown>>
@@ -116,8 +118,10 @@ export interface LoadOptions {
  */
 export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions): z.output<S> {
   const lines = new LineCounter()
-  const { file } = options
-  const document = file === undefined ? undefined : parse(readText(file), lines)
+  const { file, check } = options
+  const text = file === undefined ? undefined : readText(file)
+  if (file !== undefined && text !== undefined) check?.(text, file)
+  const document = text === undefined ? undefined : parse(text, lines)
   const syntax = document?.errors[0]
   if (syntax)
     throw failure(

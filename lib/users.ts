@@ -1,4 +1,6 @@
+import { randomBytes } from 'node:crypto'
 import { stat } from 'node:fs/promises'
+import { parse } from 'yaml'
 import { z } from 'zod'
 import { checkUser, type Rights, rightsOf, topicPrefixSchema, type User, userShape } from '../wire/users.ts'
 import { loadConfig } from './config.ts'
@@ -53,6 +55,35 @@ const usersFileSchema = (taken: ReadonlySet<string>) =>
       }),
   })
 
+/**
+ * A list of users that is cut between two entries is a list of users still, and who is missing would be sent away. So
+ * the first line of a file that we write names its last one: YAML's mark for the end, with a number that each writing
+ * draws anew. A copy that stopped half-way lacks that line, or has it of the file that it was to replace.
+ */
+const ANNOUNCEMENT =
+  '# Users of Sightline, kept with "sightline users". The file is whole if its last line is: '
+const ANNOUNCED_PATTERN = new RegExp(`^\\uFEFF?${ANNOUNCEMENT}(\\.\\.\\. # [0-9a-f]+)[ \\t]*\\r?\\n`)
+const END_BYTES = 4
+
+/** @param body YAML, its last line ended. @returns the file's text, the first and the last line with it */
+export function wholeUsersText(body: string): string {
+  const end = `... # ${randomBytes(END_BYTES).toString('hex')}`
+  return `${ANNOUNCEMENT}${end}\n${body}${end}\n`
+}
+
+/** @returns the text without these two lines; as it is where it has no such first line. Errors: CONFIG_INVALID */
+export function bodyOfUsersText(text: string, file: string): string {
+  const [announcement = '', end] = ANNOUNCED_PATTERN.exec(text) ?? []
+  if (end === undefined) return text
+  const body = text.slice(announcement.length).trimEnd()
+  if (body !== end && !body.endsWith(`\n${end}`))
+    throw failure(
+      'CONFIG_INVALID',
+      `${file} does not end with the line "${end}", as its first line says: it was cut, it is being copied, or something stands behind that line. Copy it again as a whole; where you wrote behind the end, move that before it.`,
+    )
+  return body.slice(0, -end.length)
+}
+
 export interface UsersList {
   readonly topicPrefix: string
   readonly users: readonly FileUser[]
@@ -61,7 +92,7 @@ export interface UsersList {
 /** Reads a users file. Errors, with file and line: USERS_NOT_FOUND, CONFIG_SYNTAX, CONFIG_INVALID. */
 export function readUsers(file: string, taken: ReadonlySet<string> = new Set()): UsersList {
   try {
-    return loadConfig(usersFileSchema(taken), { file })
+    return loadConfig(usersFileSchema(taken), { file, check: bodyOfUsersText })
   } catch (error) {
     if (!(error instanceof SightlineError)) throw error
     // A hash that was written without quotes between braces ends at its first comma, and the rest is taken for keys.
@@ -75,6 +106,11 @@ export function readUsers(file: string, taken: ReadonlySet<string> = new Set()):
       error.cause,
     )
   }
+}
+
+/** The same for the text of one that was read before. */
+export function usersOfText(text: string): UsersList {
+  return usersFileSchema(new Set()).parse(parse(bodyOfUsersText(text, 'the users file')))
 }
 
 /** How a plain-text secret or a hash, and what stands beside it, make an account. */

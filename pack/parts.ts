@@ -28,7 +28,7 @@ const BUCKET = ['cloud-subscriber/main', 'cloud-subscriber/buckets/s3']
 export const PROGRAMS = {
   broker: {
     entries: ['cli.ts', 'bin/sightline.js'],
-    commands: [...COMMON, 'queue', 'quarantine', 'forget', 'users', 'certs'],
+    commands: [...COMMON, 'queue', 'quarantine', 'forget', 'users', 'certs', 'secrets'],
     without: [...CAMERA, ...BUCKET],
     schemaOnly: ['device/', 'models/'],
     settings: [['conf/broker.yaml', 'broker.yaml']],

@@ -50,6 +50,7 @@ const LONG = [
   'test/device/watch.test.ts',
   'test/docker/deploy-ssh.test.ts',
   'test/docker/deploy.test.ts',
+  'test/docker/edges.test.ts',
   'test/docker/files.test.ts',
   'test/e2e/tls.test.ts',
   'test/lib/passwords.test.ts',

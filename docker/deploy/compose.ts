@@ -1,7 +1,19 @@
 import type Dockerode from 'dockerode'
 import { stringify } from 'yaml'
+import {
+  deviceUser,
+  edgeName,
+  edgeUser,
+  SUBSCRIBER_USER,
+  subscriberUser,
+  VIEWER_USER,
+  viewerUser,
+} from '../../commands/edges.ts'
+import type { Uplink } from '../../commands/join-file.ts'
+import type { FileUser } from '../../lib/users.ts'
 import { isName } from '../../wire/names.ts'
 import { cropFilter, TOPIC_PREFIX_DEFAULT } from '../../wire/topics.ts'
+import type { User } from '../../wire/users.ts'
 import {
   LOG_FILE_SIZE,
   LOG_FILES,
@@ -11,9 +23,9 @@ import {
   STOP_SECONDS_MAX,
   TEMPORARY_BYTES,
 } from './limits.ts'
-import { bucketVolume, dataVolume, networkName, PARTS, type Part } from './names.ts'
+import { bucketVolume, dataVolume, networkName, PARTS, type Part, usersVolume } from './names.ts'
 import type { Secrets } from './secrets.ts'
-import { CONFIG_FOLDER, DATA_FOLDER, type Settings, type Uplink } from './settings.ts'
+import { CONFIG_FOLDER, DATA_FOLDER, givenUsers, type Settings } from './settings.ts'
 
 /** What is to run, out of settings, secrets and what the machine has. Pure. */
 
@@ -47,11 +59,12 @@ const PORT_PLAIN = 1883
 const PORT_TLS = 8883
 const PORT_GALLERY = 8080
 const USER_ID = 1000
-/** What an edge calls itself at the cloud, and the agent at its edge. */
-export const EDGE_USER = 'edge'
+/** The agent at its edge. */
 export const DEVICE_USER = 'device'
-export const SUBSCRIBER_USER = 'subscriber'
-export const VIEWER_USER = 'viewer'
+/** The login of a demo's edge; at a cloud that an earlier version deployed, the user of all edges in common. */
+export const EDGE_USER = 'edge'
+const USERS_FOLDER = '/etc/sightline-users'
+export const USERS_FILE = 'users.yaml'
 const BUCKET_FOLDER = '/var/lib/sightline-bucket'
 const SUBSCRIBER_CLIENT_ID = 'sightline-subscriber'
 
@@ -68,16 +81,22 @@ export function compose(deployment: string, settings: Settings, secrets: Secrets
   })
 }
 
+/** As the configuration has it, or the cloud that invited the edge. */
+export function siteOf({ configs, uplink }: Settings): string {
+  const { site } = configs.device?.tree ?? {}
+  return typeof site === 'string' ? site : (uplink?.site ?? 'home')
+}
+
 /** Site and device as the configuration has them, or after the machine. */
 export function deviceNames(settings: Settings, machineName: string): { site: string; device: string } {
-  const { site, device } = settings.configs.device?.tree ?? {}
+  const { device } = settings.configs.device?.tree ?? {}
   const byMachine = machineName
     .replace(/\..*$/, '')
     .replace(/[^A-Za-z0-9_-]/g, '-')
     .replace(/^-+/, '')
     .slice(0, 63)
   return {
-    site: typeof site === 'string' ? site : 'home',
+    site: siteOf(settings),
     device: typeof device === 'string' ? device : isName(byMachine) ? byMachine : 'device',
   }
 }
@@ -149,7 +168,8 @@ function edgeBroker(
     settings.kind === 'demo'
       ? {
           url: `mqtts://cloud-broker:${PORT_TLS}`,
-          username: EDGE_USER,
+          site: names.site,
+          username: edgeName(names.site),
           password: secrets.users[EDGE_USER]?.password ?? '',
           ca: secrets.authority?.cert,
         }
@@ -157,12 +177,15 @@ function edgeBroker(
   const bridges = Array.isArray(tree.bridges) ? (tree.bridges as Tree[]) : []
   const config: Tree = {
     ...tree,
-    // Its bridge's client id follows from it, and no two edges may have the same.
-    name: tree.name ?? `edge-${names.site}-${names.device}`.slice(0, 63),
+    // Its bridge's client id follows from it, and no two edges may have the same: several may be given one configuration.
+    name:
+      uplink?.site === undefined
+        ? (tree.name ?? `edge-${names.site}-${names.device}`.slice(0, 63))
+        : edgeName(uplink.site),
     listeners: [{ host: '0.0.0.0', port: PORT_PLAIN, plaintext: true }],
     users: [
       ...(Array.isArray(tree.users) ? tree.users : []),
-      { name: DEVICE_USER, role: 'device', ...names, password: secrets.users[DEVICE_USER]?.hash },
+      deviceUser(DEVICE_USER, names, secrets.users[DEVICE_USER]?.hash ?? ''),
     ],
     store: { folder: DATA_FOLDER },
     bridges: uplink ? withUplink(bridges, uplink, files) : bridges,
@@ -188,6 +211,29 @@ function withUplink(bridges: readonly Tree[], uplink: Uplink, files: Record<stri
   return at < 0 ? [...bridges, bridge] : bridges.map((it, place) => (place === at ? bridge : it))
 }
 
+/** Of a cloud's broker, as its users file has them: those of the configuration's own file among them. */
+export function cloudUsers(settings: Settings, secrets: Secrets): FileUser[] {
+  const { broker } = settings.configs
+  const hash = (name: string) => secrets.users[name]?.hash ?? ''
+  const common: FileUser = { name: EDGE_USER, role: 'bridge', password: hash(EDGE_USER) }
+  return [
+    ...(broker === undefined ? [] : (givenUsers(broker)?.users ?? [])),
+    subscriberUser(hash(SUBSCRIBER_USER)),
+    ...(settings.kind === 'demo'
+      ? [edgeUser(siteOf(settings), hash(EDGE_USER))]
+      : secrets.users[EDGE_USER] === undefined
+        ? []
+        : [common]),
+    ...(secrets.edges ?? []),
+  ]
+}
+
+/** Those that the configuration of a cloud's broker names itself. */
+export function inlineUsers({ configs }: Settings): User[] {
+  const { users } = configs.broker?.tree ?? {}
+  return Array.isArray(users) ? (users as User[]) : []
+}
+
 function cloudBroker(deployment: string, part: Part, settings: Settings, secrets: Secrets): Composed {
   const given = settings.configs.broker
   const tree = given?.tree ?? {}
@@ -202,11 +248,7 @@ function cloudBroker(deployment: string, part: Part, settings: Settings, secrets
         tls: { certFile: `${CONFIG_FOLDER}/server.pem`, keyFile: `${CONFIG_FOLDER}/server.key` },
       },
     ],
-    users: [
-      ...(Array.isArray(tree.users) ? tree.users : []),
-      { name: EDGE_USER, role: 'bridge', password: secrets.users[EDGE_USER]?.hash },
-      { name: SUBSCRIBER_USER, role: 'subscriber', password: secrets.users[SUBSCRIBER_USER]?.hash },
-    ],
+    usersFile: `${USERS_FOLDER}/${USERS_FILE}`,
     store: { folder: DATA_FOLDER },
     queues: tree.queues ?? [
       { clientId: clientId ?? SUBSCRIBER_CLIENT_ID, topics: [cropFilter(TOPIC_PREFIX_DEFAULT)] },
@@ -216,6 +258,15 @@ function cloudBroker(deployment: string, part: Part, settings: Settings, secrets
   return container(deployment, part, {
     config,
     files: { ...decoded(given?.files), ...serverFiles(secrets) },
+    mounts: [
+      {
+        Type: 'volume',
+        Source: usersVolume(deployment),
+        Target: USERS_FOLDER,
+        ReadOnly: true,
+        VolumeOptions: { NoCopy: true } as never,
+      },
+    ],
     ports:
       settings.kind === 'demo' ? [] : [{ inside: PORT_TLS, address: '0.0.0.0', port: settings.mqttPort }],
   })
@@ -254,9 +305,7 @@ function subscriber(
       tls: http.tls ?? { certFile: `${CONFIG_FOLDER}/server.pem`, keyFile: `${CONFIG_FOLDER}/server.key` },
     },
   }
-  const viewers = {
-    users: [{ name: VIEWER_USER, role: 'viewer', password: secrets.users[VIEWER_USER]?.hash }],
-  }
+  const viewers = { users: [viewerUser(secrets.users[VIEWER_USER]?.hash ?? '')] }
   return container(deployment, part, {
     config,
     files: {

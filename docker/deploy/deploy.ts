@@ -1,17 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { asFailure, failure } from '../../lib/errors.ts'
+import { VIEWER_USER } from '../../commands/edges.ts'
+import { failure } from '../../lib/errors.ts'
 import { parseBrokerUrl } from '../../lib/mqtt-link.ts'
+import { TOPIC_PREFIX_DEFAULT } from '../../wire/topics.ts'
 import { apply, containersOf, nameOf, type Outcome, settle, takeDown } from './apply.ts'
-import { bracketed, compose, EDGE_USER, type Facts, VIEWER_USER } from './compose.ts'
+import { bracketed, cloudUsers, compose, EDGE_USER, type Facts, inlineUsers, siteOf } from './compose.ts'
 import { demux } from './demux.ts'
+import { type Cloud, inviteEdge, removeEdge, sayEdges, writeUsers } from './edges.ts'
 import { Engine, type EngineAddress } from './engine.ts'
 import { checkSource, ensureImages, type ImageSource, type Images } from './images.ts'
-import { writeJoin } from './join.ts'
 import { DISK_BYTES_TO_BUILD, DISK_BYTES_TO_RUN } from './limits.ts'
 import { DEPLOYMENT, HELPER, KIND, type Kind, PARTS, ROLE } from './names.ts'
 import type { Say } from './say.ts'
-import { completeSecrets, placeholders, type Secrets } from './secrets.ts'
-import { camerasOf, checkTree, isBelow, type Settings, type Uplink } from './settings.ts'
+import { completeSecrets, placeholders } from './secrets.ts'
+import { camerasOf, checkTree, givenUsers, isBelow, type Settings } from './settings.ts'
 import type { SshOptions } from './ssh.ts'
 import { newState, readState, type State, writeState } from './state.ts'
 import { showStatus } from './status.ts'
@@ -31,8 +33,6 @@ export interface DeployOptions extends Where {
   readonly settings: Settings
   readonly source: ImageSource
   readonly healthyMsMax: number
-  /** Where the cloud's join file goes. */
-  readonly joinFile: string
   readonly signal: AbortSignal
   readonly say: Say
 }
@@ -60,7 +60,7 @@ export async function deploy(options: DeployOptions): Promise<void> {
   await bringUp(engine, options, settings, found, images)
 }
 
-export interface UpgradeOptions extends Omit<DeployOptions, 'settings' | 'joinFile'> {}
+export interface UpgradeOptions extends Omit<DeployOptions, 'settings'> {}
 
 /** The same settings and secrets, other images. Errors: DEPLOYMENT_NOT_FOUND, and those of deploy */
 export async function upgrade(options: UpgradeOptions): Promise<void> {
@@ -69,7 +69,7 @@ export async function upgrade(options: UpgradeOptions): Promise<void> {
   using engine = await Engine.open(options.address, options.ssh)
   const { kind, image } = await known(engine, name)
   await settle(engine, name, say)
-  const state = await stateOf(engine, { name, kind }, image)
+  const state = await stateOf(new Volumes(engine, { name, kind }, image), { name, kind })
   const { settings } = state
   const found = await survey(engine, {
     name,
@@ -89,7 +89,7 @@ export async function upgrade(options: UpgradeOptions): Promise<void> {
 
 async function bringUp(
   engine: Engine,
-  options: UpgradeOptions & { readonly joinFile?: string },
+  options: UpgradeOptions,
   settings: Settings,
   found: Survey,
   images: Images,
@@ -102,6 +102,7 @@ async function bringUp(
   const had = await readState(volumes, name)
   const secrets = await completeSecrets(kind, hostsOf(settings), had?.secrets)
   await writeState(volumes, name, newState(settings, secrets))
+  if (kind !== 'edge') await writeUsers(volumes, name, cloudUsers(settings, secrets))
   const facts: Facts = {
     architecture: found.architecture,
     machineName: found.name,
@@ -121,9 +122,6 @@ async function bringUp(
     signal,
     say,
   })
-  if (kind === 'cloud' && options.joinFile !== undefined && had?.secrets.users[EDGE_USER] === undefined) {
-    say(joinWritten(options, options.joinFile, uplinkOf(settings, secrets)))
-  }
   say(summary(name, outcomes))
   for (const { look } of composed) if (look !== undefined) say(look)
   const viewer = secrets.users[VIEWER_USER]
@@ -136,16 +134,12 @@ async function bringUp(
     say("          (its certificate is of this deployment's own authority: the browser asks once)")
   }
   say(`logs      sightline deploy logs -f${flags(options)}`)
-}
-
-/** The cloud runs all the same, and the file can be had again. */
-function joinWritten(where: Where, file: string, uplink: Uplink): string {
-  try {
-    writeJoin(file, uplink)
-    return `wrote ${file}: with it, sightline deploy edge --join ${file} adds an edge`
-  } catch (error) {
-    return `${asFailure(error).message} Then: sightline deploy join${flags(where)} --out FILE`
-  }
+  if (kind === 'cloud') for (const line of sayEdges(secrets, flags(options))) say(line)
+  const before = had && siteOf(had.settings)
+  if (kind === 'edge' && before !== undefined && before !== siteOf(settings))
+    say(
+      `note      This edge was of the site "${before}". What it still keeps of that site the cloud does not take from its new user: it is set aside (sightline quarantine), and not lost.`,
+    )
 }
 
 function summary(name: string, outcomes: readonly Outcome[]): string {
@@ -186,24 +180,38 @@ export async function onlyOne(where: Omit<Where, 'name'>): Promise<string> {
 export async function login(options: Where): Promise<string> {
   using engine = await Engine.open(options.address, options.ssh)
   const { kind, image } = await known(engine, options.name)
-  const { secrets } = await stateOf(engine, { name: options.name, kind }, image)
+  const { secrets } = await stateOf(new Volumes(engine, { name: options.name, kind }, image), {
+    name: options.name,
+    kind,
+  })
   const viewer = secrets.users[VIEWER_USER]
   if (!viewer)
     throw failure('DEPLOYMENT_NOT_FOUND', `"${options.name}" shows no gallery: that is at its cloud.`)
   return `user ${VIEWER_USER}, password ${viewer.password}\n`
 }
 
-/** Writes the cloud's join file again. Errors: DEPLOYMENT_NOT_FOUND, FILE_EXISTS */
-export async function join(options: Where & { readonly joinFile: string }): Promise<void> {
+/** A user and a join file for one more edge. Errors: DEPLOYMENT_NOT_FOUND, and those of inviteEdge */
+export async function invite(
+  options: Where & { readonly site: string; readonly joinFile: string },
+): Promise<void> {
   using engine = await Engine.open(options.address, options.ssh)
-  const { kind, image } = await known(engine, options.name)
+  await inviteEdge(await cloudOf(engine, options), options.site, options.joinFile)
+}
+
+/** Errors: DEPLOYMENT_NOT_FOUND, and those of removeEdge */
+export async function remove(options: Where & { readonly site: string | undefined }): Promise<void> {
+  using engine = await Engine.open(options.address, options.ssh)
+  await removeEdge(await cloudOf(engine, options), options.site)
+}
+
+async function cloudOf(engine: Engine, where: Where): Promise<Cloud> {
+  const { name } = where
+  const { kind, image } = await known(engine, name)
   if (kind !== 'cloud')
-    throw failure(
-      'DEPLOYMENT_NOT_FOUND',
-      `"${options.name}" is no cloud that an edge could join, but: ${kind}.`,
-    )
-  const { settings, secrets } = await stateOf(engine, { name: options.name, kind }, image)
-  writeJoin(options.joinFile, uplinkOf(settings, secrets))
+    throw failure('DEPLOYMENT_NOT_FOUND', `"${name}" is no cloud that edges join, but: ${kind}.`)
+  const volumes = new Volumes(engine, { name, kind }, image)
+  const state = await stateOf(volumes, { name, kind })
+  return { engine, volumes, name, state, flags: flags(where) }
 }
 
 /** Errors: DEPLOYMENT_NOT_FOUND. @returns the volumes that are kept */
@@ -303,6 +311,14 @@ function checkSettings(name: string, settings: Settings): void {
         'Say where the cloud is, or nobody would take what the edge collects: --join FILE (as "deploy cloud" writes it), or --cloud mqtts://HOST:8883 with --user-file and --ca.',
       )
   }
+  checkUsers(settings)
+  const { site } = settings.configs.device?.tree ?? {}
+  const own = settings.uplink?.site
+  if (own !== undefined && site !== undefined && site !== own)
+    throw failure(
+      'CONFIG_INVALID',
+      `The configuration of the device says that its site is "${site}", and the join file is for an edge of the site "${own}", which alone its user may publish. Make them the same, or leave "site" out of the configuration.`,
+    )
   for (const { name: camera, source } of camerasOf(settings.configs.device?.tree ?? {})) {
     if (source === 'testcard' || /^[a-z][a-z0-9+.-]*:\/\//i.test(source) || isDevice(source)) continue
     if (!isBelow(source, settings.mounts))
@@ -311,6 +327,27 @@ function checkSettings(name: string, settings: Settings): void {
         `The camera "${camera}" reads ${source}, which its container would not see. Give the folder, as it is called on the engine's machine, with --mount, and the whole path as source.`,
       )
   }
+}
+
+/** Of a configuration of the cloud's broker that brings users along. Errors: CONFIG_INVALID */
+function checkUsers(settings: Settings): void {
+  const { broker } = settings.configs
+  if (settings.kind !== 'cloud' || broker === undefined) return
+  const given = givenUsers(broker)
+  if (given !== undefined && given.topicPrefix !== TOPIC_PREFIX_DEFAULT)
+    throw failure(
+      'CONFIG_INVALID',
+      `deploy gives users their rights below ${TOPIC_PREFIX_DEFAULT} alone. Leave "topicPrefix" out of the users file.`,
+    )
+  const names = [...inlineUsers(settings), ...cloudUsers(settings, placeholders(settings.kind))].map(
+    ({ name }) => name,
+  )
+  const twice = names.find((name, at) => names.indexOf(name) < at)
+  if (twice !== undefined)
+    throw failure(
+      'CONFIG_INVALID',
+      `The user "${twice}" is in the broker's configuration or its users file, and deploy makes one of that name (or it stands there twice). Call it something else.`,
+    )
 }
 
 const isDevice = (source: string) => source.startsWith('/dev/')
@@ -349,11 +386,6 @@ const hostsOf = ({ kind, addresses }: Settings) =>
 
 const hostOf = (engine: Engine, { addresses }: Settings) => addresses[0] ?? engine.hostName ?? '127.0.0.1'
 
-function uplinkOf({ addresses, mqttPort }: Settings, { users, authority }: Secrets): Uplink {
-  const url = `mqtts://${bracketed(addresses[0] ?? 'localhost')}:${mqttPort}`
-  return { url, username: EDGE_USER, password: users[EDGE_USER]?.password ?? '', ca: authority?.cert }
-}
-
 function planOf(
   engine: Engine,
   name: string,
@@ -383,7 +415,14 @@ function planOf(
             )}${unused.length > 0 ? ` (there are also ${unused.join(', ')}: --camera takes one)` : ''}`,
         ]),
     ...(kind === 'edge' && uplink
-      ? [`cloud     ${parseBrokerUrl(uplink.url).host}, as ${uplink.username}`]
+      ? [
+          `cloud     ${parseBrokerUrl(uplink.url).host}, as ${uplink.username}`,
+          ...(uplink.site === undefined && uplink.username === EDGE_USER
+            ? [
+                'note      This join file is of one user for all edges. It still works; one of its own, which can be taken back alone: sightline deploy invite SITE, at the cloud',
+              ]
+            : []),
+        ]
       : []),
     ...portsOf(settings).map(({ address, port }) => `opens     ${address}:${port}`),
     ...(found.hasMemoryLimit
@@ -410,12 +449,8 @@ const nothingThere = (name: string) =>
     `There is no deployment "${name}" on that engine. See what there is with "sightline deploy status", or name it: --name`,
   )
 
-async function stateOf(
-  engine: Engine,
-  deployment: { name: string; kind: Kind },
-  image: string,
-): Promise<State> {
-  const state = await readState(new Volumes(engine, deployment, image), deployment.name)
+async function stateOf(volumes: Volumes, deployment: { name: string; kind: Kind }): Promise<State> {
+  const state = await readState(volumes, deployment.name)
   if (!state)
     throw failure(
       'DEPLOYMENT_NOT_FOUND',

@@ -37,6 +37,8 @@ export const CONTEXT_FILES_MAX = 20_000
 export const NAMED_FILE_BYTES_MAX = 4e6
 /** Of what deploy remembers on the engine. */
 export const STATE_BYTES_MAX = 8e6
+/** Of a cloud's users file. */
+export const USERS_BYTES_MAX = 1e6
 /** Of one that describes images in a `docker save` tarball. */
 export const MANIFEST_BYTES_MAX = 4e6
 

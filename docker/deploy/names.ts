@@ -55,6 +55,8 @@ export const stateVolume = (deployment: string) => `sightline-${deployment}-stat
 export const dataVolume = (deployment: string, part: string) => `sightline-${deployment}-${part}-data`
 /** A folder that is the bucket. */
 export const bucketVolume = (deployment: string) => `sightline-${deployment}-bucket`
+/** The users file of a cloud's broker, which follows it: who is invited or taken back is so while it runs. */
+export const usersVolume = (deployment: string) => `sightline-${deployment}-users`
 /** Configuration and secrets of one part, never changed: another configuration is another volume. */
 export const configVolume = (deployment: string, part: string, hash: string) =>
   `sightline-${deployment}-${part}-config-${hash}`
@@ -66,6 +68,7 @@ export function namesOf(deployment: string, kind: Kind) {
     containers: [...containers, ...containers.map(previousName)],
     volumes: [
       stateVolume(deployment),
+      usersVolume(deployment),
       bucketVolume(deployment),
       ...PARTS[kind].map((part) => dataVolume(deployment, part.name)),
     ],

@@ -2,14 +2,17 @@ import { randomBytes, X509Certificate } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { hashPassword } from '../../lib/passwords.ts'
-import { DEVICE_USER, EDGE_USER, SUBSCRIBER_USER, VIEWER_USER } from './compose.ts'
+import { type Login, newLogin, SUBSCRIBER_USER, VIEWER_USER } from '../../commands/edges.ts'
+import type { FileUser } from '../../lib/users.ts'
+import { DEVICE_USER, EDGE_USER } from './compose.ts'
 import { AUTHORITY_DAYS, CERTIFICATE_DAYS } from './limits.ts'
 import type { Kind } from './names.ts'
 
 /** What nobody may know: made once for a deployment, and then kept. */
 export interface Secrets {
-  readonly users: Readonly<Record<string, { readonly password: string; readonly hash: string }>>
+  readonly users: Readonly<Record<string, Login>>
+  /** Of a cloud: the users of the edges that were invited, whose passwords they alone have. */
+  readonly edges?: readonly FileUser[]
   /** PEM. */
   readonly authority?: KeyPair
   readonly server?: KeyPair & { readonly hosts: readonly string[] }
@@ -24,12 +27,9 @@ export interface KeyPair {
 
 const USERS: Readonly<Record<Kind, readonly string[]>> = {
   edge: [DEVICE_USER],
-  cloud: [EDGE_USER, SUBSCRIBER_USER, VIEWER_USER],
+  cloud: [SUBSCRIBER_USER, VIEWER_USER],
   demo: [DEVICE_USER, EDGE_USER, SUBSCRIBER_USER, VIEWER_USER],
 }
-
-/** As long as `sightline users --generate` makes them. */
-const PASSWORD_BYTES = 16
 
 /**
  * What is missing is made, what is there stays; the server's certificate follows the names it is to have.
@@ -41,16 +41,13 @@ export async function completeSecrets(
   had: Secrets | undefined,
 ): Promise<Secrets> {
   const users = { ...had?.users }
-  for (const name of USERS[kind]) {
-    if (users[name]) continue
-    const password = randomBytes(PASSWORD_BYTES).toString('hex')
-    users[name] = { password, hash: await hashPassword(password) }
-  }
+  for (const name of USERS[kind]) users[name] ??= await newLogin()
   const labelKey = had?.labelKey ?? randomBytes(32).toString('hex')
   if (kind === 'edge') return { users, labelKey }
+  const edges = had?.edges ?? []
   const same = had?.server && [...had.server.hosts].sort().join() === [...hosts].sort().join()
-  if (same && had.authority) return { users, labelKey, authority: had.authority, server: had.server }
-  return { users, labelKey, ...(await makeCertificates(hosts, had?.authority)) }
+  if (same && had.authority) return { users, edges, labelKey, authority: had.authority, server: had.server }
+  return { users, edges, labelKey, ...(await makeCertificates(hosts, had?.authority)) }
 }
 
 /** Stands for secrets where only the form of what is made from them matters. */

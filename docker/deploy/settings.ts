@@ -6,9 +6,11 @@ import type { z } from 'zod'
 import { brokerSchema, checkBrokerConfig } from '../../broker/config.ts'
 import { checkSubscriberConfig, subscriberSchema } from '../../cloud-subscriber/config.ts'
 import { programOf } from '../../commands/config-check.ts'
+import type { Uplink } from '../../commands/join-file.ts'
 import { checkDeviceConfig, deviceSchema } from '../../device/config.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { failure, SightlineError } from '../../lib/errors.ts'
+import { readUsers, type UsersList, usersOfText } from '../../lib/users.ts'
 import { TOPIC_PREFIX_DEFAULT } from '../../wire/topics.ts'
 import { NAMED_FILE_BYTES_MAX } from './limits.ts'
 import { type Kind, PARTS, type ProgramName } from './names.ts'
@@ -30,15 +32,6 @@ export interface Settings {
   readonly uplink?: Uplink
   /** An AWS shared credentials file. */
   readonly s3Credentials?: string
-}
-
-/** The cloud, as an edge knows it. */
-export interface Uplink {
-  readonly url: string
-  readonly username: string
-  readonly password: string
-  /** PEM; where absent, the authorities that the system knows. */
-  readonly ca?: string
 }
 
 export interface Configuration {
@@ -90,6 +83,8 @@ export function readConfigurations(
       )
     loadConfig(PROGRAMS[program].schema as z.ZodType, { file }) // says what is wrong, with its line
     const tree = (parse(readFileSync(file, 'utf8')) ?? {}) as Record<string, unknown>
+    if (program === 'broker' && kind === 'cloud' && typeof tree.usersFile === 'string')
+      readUsers(tree.usersFile)
     configs[program] = withFiles(tree, file, program === 'device' ? mounts : [])
     if (tree.topicPrefix !== undefined && tree.topicPrefix !== TOPIC_PREFIX_DEFAULT)
       throw failure(
@@ -148,6 +143,13 @@ function withFiles(tree: Record<string, unknown>, owner: string, mounts: readonl
     return node
   }
   return { tree: visit(tree, []) as Record<string, unknown>, files }
+}
+
+/** The users of the users file that a broker's configuration names. */
+export function givenUsers({ tree, files }: Configuration): UsersList | undefined {
+  if (typeof tree.usersFile !== 'string') return undefined
+  const content = files[basename(tree.usersFile)]
+  return content === undefined ? undefined : usersOfText(Buffer.from(content, 'base64').toString('utf8'))
 }
 
 /** Whether a path of the engine's machine is in one of these folders. */

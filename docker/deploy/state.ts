@@ -13,7 +13,8 @@ export interface State {
   readonly secrets: Secrets
 }
 
-const VERSION = 1
+/** 1 knew one user for all edges, and would forget those that have their own. */
+const VERSION = 2
 
 /**
  * Two files take turns, each with a number and a checksum: a deploy that is interrupted while it writes leaves the other

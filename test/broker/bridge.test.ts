@@ -533,6 +533,7 @@ t.test('a message at QoS 0 that the far broker refuses ends no connection', asyn
     live.publishes.map(({ payload }) => payload.toString()),
     ['home', 'home'],
   )
+  await sleep(500)
   t.equal(edge.log.filter(({ msg }) => msg === 'bridge connected').length, 1)
 })
 

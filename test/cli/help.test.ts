@@ -49,6 +49,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
     '--json',
   ],
   certs: ['--name', '--host', '--days'],
+  secrets: [],
   deploy: [
     '--host',
     '--name',
@@ -72,6 +73,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
     '--build-network',
     '--wait',
     '--out',
+    '--shared',
     '--follow',
     '--tail',
     '--purge',
@@ -79,7 +81,17 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** They take no value. */
-const SWITCHES = ['--loop', '--json', '--all', '--dry-run', '--yes', '--gpu', '--follow', '--purge']
+const SWITCHES = [
+  '--loop',
+  '--json',
+  '--all',
+  '--dry-run',
+  '--yes',
+  '--gpu',
+  '--shared',
+  '--follow',
+  '--purge',
+]
 
 function checkWidth(t: { ok(value: boolean, message: string): void }, text: string): void {
   for (const line of text.split('\n'))

@@ -10,10 +10,11 @@ import {
 } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
+import { parse } from 'yaml'
 import { users as command } from '../../commands/users.ts'
 import { addUser, listUsers, newUser, removeUser, setPassword } from '../../commands/users-file.ts'
 import { PasswordVerifier } from '../../lib/passwords.ts'
-import { readUsers } from '../../lib/users.ts'
+import { bodyOfUsersText, readUsers } from '../../lib/users.ts'
 import { cheapHash } from '../kit/passwords.ts'
 import { temporaryFolder } from '../kit/programs.ts'
 
@@ -90,7 +91,7 @@ t.test('a change keeps comments, order and what else is there', async (t) => {
   await setPassword(file, 'eye', cheapHash('looking'))
   await removeUser(file, 'tool')
   await setPassword(file, 'eye', undefined)
-  t.equal(readFileSync(file, 'utf8'), WRITTEN, 'there and back again')
+  t.equal(bodyOfUsersText(readFileSync(file, 'utf8'), file), WRITTEN, 'there and back again')
   await addUser(file, newUser(file, 'tool', { publish: ['a/#', '#'] }))
   t.match(listUsers(file, false), /^tool +- +certificate +publish a\/# #$/m)
   const lines = listUsers(file, true)
@@ -104,6 +105,47 @@ t.test('a change keeps comments, order and what else is there', async (t) => {
   t.match(readFileSync(file, 'utf8'), /^ {2}- name: eye # Ann$/m)
   for (const name of ['eye', 'tool']) await removeUser(file, name)
   t.strictSame(readUsers(file).users, [], 'an empty list is a list')
+})
+
+t.test('what is written says where it ends; what is written by hand between stays', async (t) => {
+  const file = join(temporaryFolder(t), 'users.yaml')
+  const text = () => readFileSync(file, 'utf8')
+  const isWhole = (body: RegExp) => {
+    const [, end, between, last] =
+      /^# Users of .* last line is: (\S.*)\n([\s\S]*)^(.*)\n$/m.exec(text()) ?? []
+    t.equal(last, end)
+    t.match(between, body)
+    t.equal(parse(text()).users.length, readUsers(file).users.length, 'and any YAML reader takes it')
+  }
+  await addUser(file, newUser(file, 'a', { role: 'viewer' }))
+  isWhole(/^users:\n {2}- name: a\n {4}role: viewer\n$/)
+  writeFileSync(file, text().replace('users:\n', '# mine\nusers:\n  - name: b # by hand\n    role: admin\n'))
+  t.strictSame(
+    readUsers(file).users.map(({ name }) => name),
+    ['b', 'a'],
+  )
+  await removeUser(file, 'a')
+  isWhole(/^# mine\nusers:\n {2}- name: b # by hand\n {4}role: admin\n$/)
+  const written = text()
+  writeFileSync(file, `${written}  - name: late\n    role: viewer\n`)
+  for (const refused of [
+    removeUser(file, 'b'),
+    addUser(file, { name: 'c', role: 'viewer' }),
+    setPassword(file, 'b', undefined),
+  ])
+    await t.rejects(refused, { code: 'CONFIG_INVALID', message: /something stands behind that line/ })
+  t.match(text(), 'late', 'and is not changed')
+
+  const before = '# Users of Sightline, kept with: sightline users add|passwd|remove|list\n'
+  for (const [earlier, now] of [
+    [`${before}users: []\n`, /^users:\n {2}- name: c\n/],
+    ['---\nusers: [{name: x, role: viewer}]\n...\n', /^---\nusers: /],
+  ] as const) {
+    writeFileSync(file, earlier)
+    await addUser(file, newUser(file, 'c', { role: 'viewer' }))
+    isWhole(now)
+    t.notMatch(text(), /\n\.\.\.\n/)
+  }
 })
 
 t.test('it stays readable for whom it was, through a link too, and is whole at any time', async (t) => {

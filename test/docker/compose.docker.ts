@@ -54,7 +54,7 @@ t.test('"config" takes every file', { skip: noCompose }, async (t) => {
   const secrets = temporaryFolder(t)
   makeSecrets(secrets, 'cloud', 'localhost')
   makeSecrets(secrets, 'invite', 'home')
-  makeSecrets(secrets, 'edge', join(secrets, 'invitations', 'home'), 'door')
+  makeSecrets(secrets, 'edge', join(secrets, 'invitations', 'home.join.yaml'), 'door')
   makeSecrets(secrets, 'demo')
   for (const file of globSync('compose.{edge,cloud,demo}.yaml', { cwd: DOCKER })) {
     const { status, stderr } = await compose(rewritten(file, secrets), 'config', '--quiet')

@@ -9,6 +9,8 @@ import { Deployment, gateway, TAG, WELL_MS_MAX } from './deployment.ts'
 
 /** An edge and a cloud that know each other by a join file, as on two machines. */
 
+const passwordIn = (file: string) => /^password: (.*)$/m.exec(readFileSync(file, 'utf8'))?.[1]
+
 interface Line {
   readonly cloud: Deployment
   readonly edge: Deployment
@@ -20,18 +22,23 @@ interface Line {
 async function line(t: Test & { match: (found: unknown, pattern: unknown) => unknown }): Promise<Line> {
   const cloud = new Deployment(t, 'cloud')
   const edge = new Deployment(t, 'edge')
-  const join1 = join(cloud.folder, 'cloud.join.yaml')
+  const join1 = join(cloud.folder, 'lab.join.yaml')
   const cloudArgs = [
-    ...['--tag', TAG, '--address', await gateway(), '--out', join1],
+    ...['--tag', TAG, '--address', await gateway()],
     ...['--mqtt-port', String(await freePort()), '--gallery-port', String(await freePort())],
   ]
   const device = join(edge.folder, 'device.yaml')
-  writeFileSync(device, 'site: lab\ndevice: door\ncameras: [{ name: hall, source: testcard }]\n')
+  writeFileSync(device, 'device: door\ncameras: [{ name: hall, source: testcard }]\n')
   const edgeArgs = ['--tag', TAG, '--join', join1, '--config', device]
   t.match(await cloud.deploy('cloud', ...cloudArgs), {
     status: 0,
     stderr: '',
-    stdout: /wrote .*cloud\.join\.yaml/,
+    stdout: /next +an edge: sightline deploy invite SITE/,
+  })
+  t.match(await cloud.deploy('invite', 'lab', '--out', join1), {
+    status: 0,
+    stderr: '',
+    stdout: /wrote .*lab\.join\.yaml/,
   })
   t.match(await edge.deploy('edge', ...edgeArgs), { status: 0, stderr: '' })
   return { cloud, edge, join: join1, cloudArgs, edgeArgs }
@@ -51,14 +58,23 @@ t.test('an edge that joins a cloud: faces reach the bucket, and an outage loses 
     t.strictSame([await cloud.everything(), await edge.everything()], was)
   })
 
-  await t.test('"join" writes the same file again, and over no other', async (t) => {
-    const again = join(cloud.folder, 'again.yaml')
-    t.match(await cloud.deploy('join', '--out', again), { status: 0 })
-    const body = (text: string) => text.replace(/^#.*\n/gm, '')
-    t.equal(body(readFileSync(again, 'utf8')), body(readFileSync(file, 'utf8')))
-    writeFileSync(again, 'something else')
-    t.match(await cloud.deploy('join', '--out', again), { status: 73, stderr: /^FILE_EXISTS/ })
-    t.match(await edge.deploy('join', '--out', join(edge.folder, 'x')), { status: 66, stderr: /no cloud/ })
+  await t.test('edges are invited and taken back while the cloud runs', async (t) => {
+    const was = await cloud.everything()
+    const yard = join(cloud.folder, 'yard.join.yaml')
+    t.match(await cloud.deploy('invite', 'lab', '--out', yard), { status: 65, stderr: /^USER_EXISTS/ })
+    t.match(await edge.deploy('invite', 'yard', '--out', yard), { status: 66, stderr: /no cloud/ })
+    t.match(await cloud.deploy('invite', 'yard', '--out', yard), { status: 0 })
+    t.not(passwordIn(yard), passwordIn(file))
+    const says = async (pattern: RegExp) => pattern.test((await cloud.deploy('logs', 'broker')).stdout)
+    await until('the broker knows it', () => says(/"users":3,.*read the users again/), WELL_MS_MAX)
+    t.match(await cloud.deploy('cloud', ...cloudArgs), {
+      status: 0,
+      stdout: /nothing to do[\s\S]*edges +lab, yard/,
+    })
+    t.match(await cloud.deploy('remove', 'yard'), { status: 0, stdout: /taken back/ })
+    await until('and forgets it', () => says(/"users":2,.*read the users again/), WELL_MS_MAX)
+    t.strictSame(await cloud.everything(), was)
+    await cloud.untilStored(10)
   })
 
   await t.test(
@@ -91,7 +107,7 @@ t.test('an edge that joins a cloud: faces reach the bucket, and an outage loses 
   await t.test('another configuration replaces what it is of, and nothing else', async (t) => {
     const was = await edge.everything()
     const device = join(edge.folder, 'other.yaml')
-    writeFileSync(device, 'site: lab\ndevice: door\ncameras: [{ name: yard, source: testcard }]\n')
+    writeFileSync(device, 'device: door\ncameras: [{ name: yard, source: testcard }]\n')
     const changed = await edge.deploy('edge', ...edgeArgs.slice(0, 4), '--config', device)
     t.match(changed, { status: 0, stdout: /broker unchanged, device replaced/ })
     const now = await edge.everything()

@@ -6,9 +6,10 @@ import { buffer, text } from 'node:stream/consumers'
 import t from 'tap'
 import { pack } from 'tar-stream'
 import { deploy } from '../../commands/deploy.ts'
+import { edgeName } from '../../commands/edges.ts'
+import { readJoin, writeJoin } from '../../commands/join-file.ts'
 import { compose, type Facts } from '../../docker/deploy/compose.ts'
 import { hashOf, readContext } from '../../docker/deploy/context.ts'
-import { readJoin, writeJoin } from '../../docker/deploy/join.ts'
 import { PARTS } from '../../docker/deploy/names.ts'
 import { completeSecrets } from '../../docker/deploy/secrets.ts'
 import { checkTree, type Settings } from '../../docker/deploy/settings.ts'
@@ -218,10 +219,16 @@ t.test('a wrong command or configuration is said before the engine is asked', as
   const device = (config: object) => configFile(t, { site: 'home', device: 'door', ...config }, 'device.yaml')
   const join1 = join(temporaryFolder(t), 'a.join.yaml')
   const { cert } = (await completeSecrets('cloud', ['c'], undefined)).authority ?? { cert: '' }
-  writeJoin(join1, { url: 'mqtts://c:8883', username: 'edge', password: 'x', ca: cert })
+  writeJoin(join1, { url: 'mqtts://c:8883', site: 'lab', username: 'edge-lab', password: 'x', ca: cert })
+  const users = configFile(t, { users: [{ name: 'subscriber', role: 'viewer' }] }, 'users.yaml')
   for (const [expected, ...args] of [
     [/Say where the cloud is/, 'edge'],
-    [/no file nowhere\.yaml \(--join\)/, 'edge', '--join', 'nowhere.yaml'],
+    [
+      /no join file nowhere\.yaml\. At the cloud "sightline deploy invite SITE"/,
+      'edge',
+      '--join',
+      'nowhere.yaml',
+    ],
     [/device\.yaml:1: "emit\.rateMax"/, 'demo', '--config', device({ emit: { rateMax: 'fast' } })],
     [/device\.yaml:1: "detekt" is no setting/, 'demo', '--config', device({ detekt: {} })],
     [
@@ -281,6 +288,25 @@ t.test('a wrong command or configuration is said before the engine is asked', as
     [/--mount photos: give the whole path/, 'demo', '--mount', 'photos'],
     [/--wait soon/, 'demo', '--wait', 'soon'],
     [/--gallery-port 0/, 'demo', '--gallery-port', '0'],
+    [
+      /site is "home", and the join file is for an edge of the site "lab"/,
+      'edge',
+      '--join',
+      join1,
+      '--config',
+      device({}),
+    ],
+    [
+      /The user "subscriber" is in the broker's configuration or its users file/,
+      'cloud',
+      '--address',
+      'c',
+      '--config',
+      configFile(t, { usersFile: users, queues: [] }, 'broker.yaml'),
+    ],
+    [/Write: sightline deploy invite SITE/, 'invite'],
+    [/Write: sightline deploy remove SITE/, 'remove'],
+    [/Write: sightline deploy remove SITE/, 'remove', 'lab', '--shared'],
     [/plain text/, 'edge', '--cloud', 'mqtt://c:1883', '--user-file', 'x'],
     [/Give --join or --cloud/, 'edge', '--cloud', 'mqtts://c', '--join', join1],
     [/names one image.*\{program\}/, 'demo', '--tag', 'sightline:1'],
@@ -454,6 +480,22 @@ t.test('an edge is called after its machine, where nobody says how', async (t) =
   t.match(named[0]?.config, { name: 'edge-lab-door', users: [{ site: 'lab', device: 'door' }] })
 })
 
+t.test('edges that were invited have names of their own, and so have their bridges', async (t) => {
+  const secrets = await completeSecrets('edge', [], undefined)
+  const long = 'x'.repeat(62)
+  // As conf/edge-broker.yaml has it: several may be given the same.
+  const configs = { broker: { tree: { name: 'edge' }, files: {} } }
+  const names = ['lab', 'lab-jetson', `${long}a`, `${long}b`].map((site) => {
+    const uplink = { url: 'mqtts://c:8883', site, username: edgeName(site), password: 'p' }
+    const [broker, device] = compose('x', settings('edge', { uplink, configs }), secrets, facts)
+    checkTree('broker', broker?.config)
+    t.match(device?.config, { site, device: 'jetson-7' }, 'the device is of the site that was invited')
+    t.match(broker?.config.users, [{ role: 'device', site, device: 'jetson-7' }])
+    return broker?.config.name
+  })
+  t.equal(new Set(names).size, names.length, names.join(' '))
+})
+
 t.test("a bridge of one's own keeps its settings, and leads to the cloud", async (t) => {
   const secrets = await completeSecrets('edge', [], undefined)
   const tree = {
@@ -510,19 +552,45 @@ t.test('a write that was interrupted leaves what was remembered before', async (
 })
 
 t.test('a join file is for its owner alone, and is never overwritten by another', async (t) => {
-  const file = join(temporaryFolder(t), 'cloud.join.yaml')
+  const file = join(temporaryFolder(t), 'lab.join.yaml')
   const { authority } = await completeSecrets('cloud', ['c'], undefined)
-  const uplink = { url: 'mqtts://c:8883', username: 'edge', password: 'p', ca: authority?.cert ?? '' }
+  const ca = authority?.cert ?? ''
+  const uplink = { url: 'mqtts://c:8883', site: 'lab', username: 'edge-lab', password: 'p', ca }
   writeJoin(file, uplink)
   t.equal(statSync(file).mode & 0o777, 0o600)
   t.strictSame(readJoin(file), uplink)
-  writeJoin(file, uplink)
-  t.throws(() => writeJoin(file, { ...uplink, password: 'q' }), { code: 'FILE_EXISTS' })
+  t.throws(() => writeJoin(file, uplink), { code: 'FILE_EXISTS' })
   writeFileSync(file, readFileSync(file, 'utf8').replace('mqtts://c:8883', 'mqtt://c:1883'))
   t.throws(() => readJoin(file), {
     code: 'CONFIG_INVALID',
     message: /"url" must be an address such as mqtts/,
   })
+  const { site: _, ...common } = uplink
+  writeFileSync(file, JSON.stringify({ version: 1, ...common }))
+  t.strictSame(readJoin(file), common, 'one of an earlier version still joins')
+})
+
+t.test('a join file that is cut, wherever, is none', async (t) => {
+  const file = join(temporaryFolder(t), 'lab.join.yaml')
+  const { authority } = await completeSecrets('cloud', ['c'], undefined)
+  writeJoin(file, {
+    url: 'mqtts://c:8883',
+    site: 'lab',
+    username: 'edge-lab',
+    password: 'f'.repeat(32),
+    ca: authority?.cert ?? '',
+  })
+  const text = readFileSync(file, 'utf8')
+  const taken = Array.from({ length: text.trimEnd().length }, (_, length) => length).filter((length) => {
+    writeFileSync(file, text.slice(0, length))
+    try {
+      readJoin(file)
+      return true
+    } catch {
+      return false
+    }
+  })
+  t.strictSame(taken, [])
 })
 
 t.test("a build's context is what .dockerignore leaves, and its hash that of the contents", async (t) => {

@@ -1,12 +1,16 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { pack } from 'tar-stream'
+import { untar } from '../../docker/deploy/untar.ts'
 import { type Test, temporaryFolder } from '../kit/programs.ts'
 
 /** An engine that answers what a test says: for faults that a real one cannot be made to show. */
 
 type Answer =
   | { readonly status?: number; readonly body: unknown }
-  | ((request: IncomingMessage, response: ServerResponse) => void)
+  | ((request: IncomingMessage, response: ServerResponse) => void | Promise<void>)
 
 const WELL: Readonly<Record<string, unknown>> = {
   'GET /_ping': 'OK',
@@ -45,7 +49,7 @@ export class FakeEngine {
       const answer =
         special ?? (key in WELL ? { body: WELL[key] } : { status: 404, body: { message: 'not there' } })
       if (typeof answer === 'function') {
-        answer(request, response)
+        void answer(request, response)
         return
       }
       request.resume()
@@ -68,6 +72,48 @@ export class FakeEngine {
   get changes(): string[] {
     return this.asked.filter((it) => !it.startsWith('GET ') && !it.startsWith('HEAD '))
   }
+}
+
+/**
+ * Answers of an engine whose volumes are folders below this one, and where one deployment runs: `deploy` reads and
+ * writes what it remembers, and a program of the test's can follow what it writes.
+ */
+export function withVolumes(folder: string, running: object): Readonly<Record<string, Answer>> {
+  let used = ''
+  const end = (response: ServerResponse, status: number, body: object = {}) => {
+    response.writeHead(status, { 'content-type': 'application/json' })
+    response.end(JSON.stringify(body))
+  }
+  const answers: Record<string, Answer> = {
+    'GET /containers/json': { body: [running] },
+    'POST /volumes/create': async (request, response) => {
+      const { Name: name } = JSON.parse(await text(request)) as { Name: string }
+      mkdirSync(join(folder, name))
+      answers[`GET /volumes/${name}`] = { body: { Name: name } }
+      end(response, 201, { Name: name })
+    },
+    'POST /containers/create': async (request, response) => {
+      const { HostConfig: host } = JSON.parse(await text(request)) as {
+        HostConfig: { Mounts: { Source: string }[] }
+      }
+      used = host.Mounts[0]?.Source ?? ''
+      end(response, 201, { Id: 'helper' })
+    },
+    'DELETE /containers/helper': { status: 204, body: '' },
+    'PUT /containers/helper/archive': async (request, response) => {
+      for (const [name, content] of await untar(request, () => true))
+        writeFileSync(join(folder, used, basename(name)), content)
+      end(response, 200)
+    },
+    'GET /containers/helper/archive': (_request, response) => {
+      const tar = pack()
+      for (const name of readdirSync(join(folder, used)))
+        tar.entry({ name: `volume/${name}` }, readFileSync(join(folder, used, name)))
+      tar.finalize()
+      tar.pipe(response)
+    },
+  }
+  return answers
 }
 
 /** The answer of /info, with these differences. */

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, globSync, readFileSync } from 'node:fs'
+import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
@@ -171,7 +171,7 @@ t.test(
     const cloud = run('cloud', 'broker.example.org', '192.0.2.7')
     t.equal(cloud.status, 0, cloud.stderr)
     t.equal(run('invite', 'school').status, 0)
-    const edge = run('edge', join(secrets, 'invitations', 'school'), 'door')
+    const edge = run('edge', join(secrets, 'invitations', 'school.join.yaml'), 'door')
     t.equal(edge.status, 0, edge.stderr)
 
     const variables = (file: string) =>
@@ -195,6 +195,10 @@ t.test(
       checkDeviceConfig(device)
       t.equal(device.broker.username, device.device)
     }
+    // Nobody sees that a file of variables was cut: what makes the login whole comes last, so that one is refused.
+    for (const base of ['', 'demo/'])
+      for (const file of ['edge/broker.env', 'edge/device.env'])
+        t.match(Object.keys(variables(base + file)).at(-1), /USERNAME$/, base + file)
     checkBrokerConfig(loadConfig(brokerSchema, { file: join(DOCKER, 'cloud/broker.yaml') }))
     for (const file of ['cloud/subscriber.yaml', 'demo/subscriber.yaml'])
       checkSubscriberConfig(loadConfig(subscriberSchema, { file: join(DOCKER, file) }))
@@ -219,11 +223,18 @@ t.test(
         }
       }
 
+    const address = join(secrets, 'authority', 'address')
+    const whole = readFileSync(address, 'utf8')
+    writeFileSync(address, whole.slice(0, -6))
+    t.match(run('invite', 'yard'), { status: 78, stderr: /authority\/address .* it was cut/ })
+    writeFileSync(address, whole)
+
     const again = run('cloud', 'broker.example.org')
     t.equal(again.status, 73)
     t.match(again.stderr, /^FILE_EXISTS: .* nothing is changed/)
-    t.equal(run('edge', secrets, 'door').status, 66, 'no invitation')
+    t.equal(run('edge', secrets, 'door').status, 66, 'no join file')
     t.equal(run('invite', '../x').status, 65)
+    t.match(run('invite', '2024'), { status: 65, stderr: /^NAME_INVALID: .* taken for a number/ })
     t.equal(run().status, 64)
     t.equal(
       new Set(['demo', ''].map((base) => readFileSync(join(secrets, base, 'edge/device/password'), 'utf8')))

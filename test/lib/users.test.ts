@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Registry } from 'prom-client'
 import t from 'tap'
+import { usersText } from '../../commands/users-file.ts'
+import { SightlineError } from '../../lib/errors.ts'
 import { HttpServer, refuseOpenHttp } from '../../lib/http.ts'
 import type { Log } from '../../lib/log.ts'
 import { readUsers, UsersFile } from '../../lib/users.ts'
@@ -90,6 +92,95 @@ t.test('a users file is followed: one that broke or went changes nothing, and is
   await until('it is read', () => seen.length > 0)
   t.strictSame(seen, [['b']])
   t.strictSame(names(), ['b'])
+})
+
+/** Two files that "sightline users" wrote, one after the other. */
+function writtenOnes(): { old: string; young: string } {
+  const user = (name: string) => ({
+    name,
+    role: 'device' as const,
+    site: 'home',
+    password: cheapHash(name),
+  })
+  return { old: usersText(['a', 'b', 'c'].map(user)), young: usersText(['a', 'b', 'd', 'e'].map(user)) }
+}
+
+/** Of texts that must be refused, those that are taken. */
+function taken(file: string, texts: readonly string[]): string[] {
+  return texts.filter((text) => {
+    writeFileSync(file, text)
+    try {
+      readUsers(file)
+      return true
+    } catch (error) {
+      if (error instanceof SightlineError && /^CONFIG_(INVALID|SYNTAX)$/.test(error.code)) return false
+      throw error
+    }
+  })
+}
+
+t.test('a users file that is cut, wherever, is none', async (t) => {
+  const { young } = writtenOnes()
+  const file = usersFile(t, '')
+  const whole = young.length - 1 // all but its last line's end
+  const cuts = Array.from({ length: whole }, (_, length) => young.slice(0, length))
+  t.strictSame(taken(file, cuts), [])
+  const border = young.indexOf('  - name: d')
+  writeFileSync(file, young.slice(0, border))
+  t.throws(() => readUsers(file), {
+    code: 'CONFIG_INVALID',
+    message:
+      /users\.yaml does not end with the line "\.\.\. # [0-9a-f]+", as its first line says: it was cut/,
+  })
+  for (const fine of [young, young.slice(0, whole), `${young}\n \n`, young.replaceAll('\n', '\r\n')]) {
+    writeFileSync(file, fine)
+    t.equal(readUsers(file).users.length, 4)
+  }
+  writeFileSync(file, young.slice(young.indexOf('users:'), border))
+  t.equal(readUsers(file).users.length, 2, 'a file that announces no end is taken as it is')
+})
+
+t.test('a users file that is half another one, as a copy in place leaves it, is none', async (t) => {
+  const { old, young } = writtenOnes()
+  const file = usersFile(t, '')
+  const mixed = (from: string, onto: string) =>
+    Array.from(from, (_, length) => from.slice(0, length) + onto.slice(length)).filter(
+      (text) => ![from, onto].some((one) => one.trimEnd() === text.trimEnd()),
+    )
+  t.strictSame(taken(file, [...mixed(young, old), ...mixed(old, young)]), [])
+})
+
+t.test('a users file that is cut while it is followed sends nobody away', async (t) => {
+  const { old, young } = writtenOnes()
+  const file = usersFile(t, old)
+  const { lines, log } = keptLog()
+  using users = await UsersFile.open({ file, log, pollIntervalMs: 10 })
+  const seen: number[] = []
+  users.onChange = (accounts) => void seen.push(accounts.length)
+  /** In one step: whoever looks while a file is written in place looks twice. */
+  const put = (text: string) => {
+    writeFileSync(`${file}.new`, text)
+    renameSync(`${file}.new`, file)
+  }
+  let said = 0
+  for (const cut of [
+    young.slice(0, young.indexOf('  - name: b')),
+    young.slice(0, young.indexOf('\nusers:') + 1),
+    '',
+    young.slice(0, -4),
+    young.slice(0, young.length / 2) + old.slice(young.length / 2),
+  ]) {
+    put(cut)
+    said += 1
+    await until('the log says so', () => lines.length === said)
+    t.match(lines.at(-1), /Until that is put right the users stay as they were/)
+    t.equal(users.accounts.length, 3)
+  }
+  t.strictSame(seen, [])
+  put(young)
+  await until('the whole one is taken', () => seen.length > 0)
+  t.strictSame(seen, [4])
+  await t.rejects(UsersFile.open({ file: usersFile(t, young.slice(0, -4)), log }), { code: 'CONFIG_INVALID' })
 })
 
 t.test('pages over HTTP', async (t) => {
