@@ -4,6 +4,7 @@ import pino from 'pino'
 import t, { type Test } from 'tap'
 import type { Bucket } from '../../cloud-subscriber/buckets/bucket.ts'
 import { FolderBucket } from '../../cloud-subscriber/buckets/folder.ts'
+import { S3Bucket } from '../../cloud-subscriber/buckets/s3.ts'
 import { checkSubscriberConfig, subscriberSchema } from '../../cloud-subscriber/config.ts'
 import { IndexWriter, removeIndexDays } from '../../cloud-subscriber/gallery/index-files.ts'
 import { DAY_MS, Retention, sweepDays } from '../../cloud-subscriber/retention.ts'
@@ -11,6 +12,7 @@ import { failure } from '../../lib/errors.ts'
 import { newId } from '../../wire/id.ts'
 import { dayOf, objectKey } from '../../wire/object-key.ts'
 import { storedKeys } from '../kit/bucket-folder.ts'
+import { emptyS3Bucket, makeS3Bucket, s3Endpoint, skipWithoutS3 } from '../kit/s3.ts'
 import { until } from '../kit/wait.ts'
 
 const log = pino({ level: 'silent' })
@@ -104,6 +106,26 @@ t.test('a day that has not come goes by when its crops were written, and no othe
   const byId = (await Array.fromAsync(bucket.list(''))).find(({ key }) => key.includes('/2099/'))
   t.same(storedKeys(path), [...kept, byId?.key].sort(), 'its id was minted today')
   t.same(await sweepDays(old, aged(30 * DAY_MS, nowMs + 31 * DAY_MS), () => {}), { crops: 3, days: 3 })
+})
+
+t.test('so it is in S3, where the store’s clock says when', { skip: skipWithoutS3 }, async (t) => {
+  const name = await makeS3Bucket()
+  t.teardown(() => emptyS3Bucket(name))
+  await using bucket = await S3Bucket.open({ bucket: name, endpoint: s3Endpoint, publicRead: false })
+  const nowMs = Date.now()
+  const file = { body: Buffer.from('a face'), contentType: 'image/jpeg', cacheControl: '' }
+  const keys = [nowMs, Date.UTC(9999, 11, 31)].map((ms) => objectKey({ ...place, id: newId() }, ms))
+  for (const key of keys) await bucket.create({ key, ...file })
+  await bucket.replace({ key: 'gallery/index/one/9999-12-31/0.json', ...file })
+  const left = async () =>
+    (await Array.fromAsync(bucket.list(''))).map(({ key }) => key).filter((key) => key.includes('/'))
+  await removeIndexDays(bucket, { nowMs, endedBeforeMs: nowMs - DAY_MS })
+  t.same(await sweepDays(bucket, { nowMs, endedBeforeMs: nowMs - DAY_MS }, () => {}), { crops: 0, days: 0 })
+  t.same(await left(), keys, 'the index forgets that day, the crop is not a day old')
+  const over = { nowMs: nowMs + 60_000, endedBeforeMs: nowMs + 60_000 }
+  if (dayOf(over.nowMs) !== dayOf(nowMs)) return
+  t.same(await sweepDays(bucket, over, () => {}), { crops: 1, days: 1 })
+  t.same(await left(), keys.slice(0, 1), 'today’s stays')
 })
 
 t.test(
