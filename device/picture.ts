@@ -16,7 +16,7 @@ export const PICTURES_READ = 'JPEG, PNG, WebP, AVIF, GIF and TIFF'
 /** So many bytes tell what a file is. */
 export const HEAD_BYTES = 16
 
-/** Whose licence and patents keep it out of the decoder that we have: it is known, to be refused in words. */
+/** The decoder that we have has no HEVC: it is known, to be refused in words. */
 const HEIC_BRANDS = ['heic', 'heix', 'heim', 'heis', 'hevc', 'hevx']
 const AVIF_BRANDS = ['avif', 'avis', 'mif1']
 

@@ -81,6 +81,17 @@ async function served(t: Test, bucket: FolderBucket) {
 
 const crop = (page: Page, id: string) => page.locator(`a.crop[data-id="${id}"]`)
 
+/** Looks further back, as long as the page offers it. */
+async function walkTo(page: Page, id: string): Promise<void> {
+  const more = page.locator('#more')
+  for (let waitedMs = 0; waitedMs < 20_000; waitedMs += 100) {
+    if ((await crop(page, id).count()) > 0) return
+    if (await more.isVisible()) await more.click()
+    await page.waitForTimeout(100)
+  }
+  throw new Error(`${id} is not reached`)
+}
+
 /** What an earlier version left: a head that lists 44,000 days, one a day, back from the end of time. */
 function buried(writer: string, aliveAtMs: number) {
   return (folder: string) => {
@@ -288,14 +299,7 @@ t.test('in the browser', { skip: skipWithoutChromium }, (t) => {
       'no older year is read before somebody wants it',
     )
     // Walked to.
-    for (let n = 0; n < 40 && !(await crop(page, oldest.id).count()); n += 1) {
-      await page
-        .locator('#more')
-        .click({ timeout: 2000 })
-        .catch(() => {})
-      await page.waitForTimeout(100)
-    }
-    await crop(page, oldest.id).waitFor()
+    await walkTo(page, oldest.id)
     await page.getByText('That is all there is.').waitFor()
     // In the address.
     const second = await served(t, here.bucket)
@@ -329,14 +333,7 @@ t.test('in the browser', { skip: skipWithoutChromium }, (t) => {
     t.ok(here.headBytes() < 1000)
     const { http, page, complaints } = await served(t, here.bucket)
     await page.goto(`${http.url}/gallery/#device=home%2Fporch`)
-    for (let n = 0; n < 60 && !(await crop(page, face.id).count()); n += 1) {
-      await page
-        .locator('#more')
-        .click({ timeout: 5000 })
-        .catch(() => {})
-      await page.waitForTimeout(100)
-    }
-    t.equal(await crop(page, face.id).count(), 1)
+    await walkTo(page, face.id)
     t.same(complaints, [])
   })
   t.end()
