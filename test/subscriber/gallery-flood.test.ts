@@ -86,7 +86,8 @@ async function walkTo(page: Page, id: string): Promise<void> {
   const more = page.locator('#more')
   for (let waitedMs = 0; waitedMs < 20_000; waitedMs += 100) {
     if ((await crop(page, id).count()) > 0) return
-    if (await more.isVisible()) await more.click()
+    // It may go between the look and the click: then all has come.
+    if (await more.isVisible()) await more.click({ timeout: 1000 }).catch(() => {})
     await page.waitForTimeout(100)
   }
   throw new Error(`${id} is not reached`)
@@ -311,9 +312,10 @@ t.test('in the browser', { skip: skipWithoutChromium }, (t) => {
     await third.page.goto(http.url)
     await crop(third.page, added[0]?.id as string).waitFor()
     const choose = third.page.locator('#day')
-    for (let n = 0; n < 5 && !(await choose.locator(`option[value="${oldDay}"]`).count()); n += 1) {
-      await choose.selectOption('older')
-      await third.page.waitForTimeout(300)
+    const option = (value: string) => choose.locator(`option[value="${value}"]`).count()
+    for (let waitedMs = 0; waitedMs < 20_000 && !(await option(oldDay)); waitedMs += 200) {
+      if (await option('older')) await choose.selectOption('older', { timeout: 1000 }).catch(() => {})
+      await third.page.waitForTimeout(200)
     }
     await choose.selectOption(oldDay)
     await crop(third.page, oldest.id).waitFor()
