@@ -1,6 +1,7 @@
 import type { Message } from '../lib/queue.ts'
 import type { CropMetadata } from '../wire/crop.ts'
 import { objectKey } from '../wire/object-key.ts'
+import { filedAtMs, type Receipt } from './filed-at.ts'
 import type { IndexEntry } from './gallery/index-files.ts'
 
 /**
@@ -17,22 +18,24 @@ export interface QuarantineHeader {
 }
 
 /** Where a crop is filed, and what the gallery's index says of it. */
-export function inboxHeader(crop: CropMetadata, receivedAtMs: number): InboxHeader {
-  // A device whose clock was never set would file its crops decades ago: then the time of receipt counts.
-  const filedAtMs = crop.clockSane ? crop.capturedAtMs : receivedAtMs
+export function inboxHeader(crop: CropMetadata, receipt: Receipt): InboxHeader {
+  const filedMs = filedAtMs(crop, receipt)
   return {
     id: crop.id,
-    key: objectKey(crop, filedAtMs),
+    key: objectKey(crop, filedMs),
     site: crop.site,
     device: crop.device,
     camera: crop.camera,
     capturedAtMs: crop.capturedAtMs,
-    filedAtMs,
+    filedAtMs: filedMs,
     score: crop.score,
     width: Math.round(crop.box[2]),
     height: Math.round(crop.box[3]),
   }
 }
+
+/** The time it is filed under is not the one that its device says. */
+export const isFiledByReceipt = ({ capturedAtMs, filedAtMs }: InboxHeader) => capturedAtMs !== filedAtMs
 
 export function encodeEntry(header: InboxHeader | QuarantineHeader, payload: Buffer): Message {
   return { header: Buffer.from(JSON.stringify(header)), body: payload }

@@ -9,12 +9,12 @@ const HOUR_MS = 3_600_000
 /**
  * The keys of a crop of which only the id is known. The id carries the time it was minted at, so every camera's hour of
  * it, and the one before, is looked at first; what was filed under another (the device's clock was wrong; perhaps more
- * than once) is found by looking through the whole bucket. Errors: those of the bucket.
+ * than once) is found by looking through all that its camera has, or the whole bucket. Errors: those of the bucket.
  * @param id a UUIDv7, lower case
  */
 export async function* keysWithId(bucket: Bucket, id: string, signal?: AbortSignal): AsyncGenerator<string> {
   const mintedMs = mintedAtMs(id)
-  let found = false
+  const found = new Set<string>()
   for await (const prefix of cameras(bucket, signal)) {
     const [site = '', device = '', camera = ''] = prefix.split('/')
     for (const atMs of [mintedMs, mintedMs - HOUR_MS]) {
@@ -22,13 +22,16 @@ export async function* keysWithId(bucket: Bucket, id: string, signal?: AbortSign
       if (!isKey(expected)) continue // a time that no calendar has
       for await (const { key } of bucket.list(expected, signal))
         if (key === expected) {
-          found = true
+          found.add(key)
           yield key
         }
     }
   }
-  if (found) return
-  for await (const { key } of bucket.list('', signal)) if (key.endsWith(`/${id}.jpg`)) yield key
+  // Where it came twice, from a camera whose clock was ahead, once it was its time by then (filed-at.ts).
+  const places = [...found].map((key) => `${key.split('/').slice(0, 3).join('/')}/`)
+  for (const place of places.length > 0 ? new Set(places) : [''])
+    for await (const { key } of bucket.list(place, signal))
+      if (key.endsWith(`/${id}.jpg`) && !found.has(key)) yield key
 }
 
 /** The first of these keys. */

@@ -5,6 +5,7 @@ import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import { type LinkOptions, MqttLink, type ReceivedPublish } from '../lib/mqtt-link.ts'
 import type { Queue, Store } from '../lib/queue.ts'
+import { SteadyClock } from '../lib/steady-clock.ts'
 import { encodeEntry } from './entry.ts'
 import { judge, keepCrop } from './judge.ts'
 import type { RecentIds } from './recent-ids.ts'
@@ -42,6 +43,7 @@ const ROOM_INTERVAL_MS = 200
 export class Intake implements AsyncDisposable {
   readonly #options: IntakeOptions
   readonly #abort = new AbortController()
+  readonly #clock = new SteadyClock()
   readonly #running: Promise<void>
   readonly #first = Promise.withResolvers<void>()
   #link: MqttLink | undefined
@@ -145,7 +147,8 @@ export class Intake implements AsyncDisposable {
     const receivedAtMs = Date.now()
     const verdict = judge(topic, payload, this.#options)
     if ('reason' in verdict) return this.#quarantine(topic, receivedAtMs, verdict)
-    const { duplicate, written } = keepCrop(verdict.crop, payload, receivedAtMs, this.#options)
+    const receipt = { atMs: receivedAtMs, steadyMs: this.#clock.nowMs() }
+    const { duplicate, written } = keepCrop(verdict.crop, payload, receipt, this.#options)
     if (duplicate) events.duplicate()
     return written
   }

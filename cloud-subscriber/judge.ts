@@ -2,6 +2,7 @@ import type { Queue, Store } from '../lib/queue.ts'
 import { type CropMetadata, readCrop } from '../wire/crop.ts'
 import { parseCropTopic } from '../wire/topics.ts'
 import { encodeEntry, inboxHeader } from './entry.ts'
+import type { Receipt } from './filed-at.ts'
 import type { RecentIds } from './recent-ids.ts'
 
 /** What a message is: a crop for the inbox, or something that quarantine keeps, with the reason. */
@@ -65,7 +66,7 @@ export interface Keeping {
 export function keepCrop(
   crop: CropMetadata,
   payload: Buffer,
-  receivedAtMs: number,
+  receipt: Receipt,
   { store, inbox, recent }: Keeping,
 ): { readonly duplicate: boolean; readonly written: Promise<void> } {
   if (inbox.has(crop.id) || recent.has(crop.id)) {
@@ -73,7 +74,7 @@ export function keepCrop(
   }
   return {
     duplicate: false,
-    written: store.accept(encodeEntry(inboxHeader(crop, receivedAtMs), payload), [inbox], {
+    written: store.accept(encodeEntry(inboxHeader(crop, receipt), payload), [inbox], {
       key: crop.id,
       handedOn: true,
     }),

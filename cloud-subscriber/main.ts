@@ -5,7 +5,7 @@ import { ControlServer } from '../lib/control.ts'
 import { asFailure } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http.ts'
 import { ready } from '../lib/launcher.ts'
-import { type Log, openLog } from '../lib/log.ts'
+import { type Log, openLog, throttled } from '../lib/log.ts'
 import { booksOf, counter, gauge, histogram, measureQueues, openMetrics } from '../lib/metrics.ts'
 import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
@@ -16,7 +16,7 @@ import { cropFilter } from '../wire/topics.ts'
 import { type Bucket, cacheCrop } from './buckets/bucket.ts'
 import { openBucket } from './buckets/open.ts'
 import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from './config.ts'
-import { senderOf } from './entry.ts'
+import { type InboxHeader, isFiledByReceipt, senderOf } from './entry.ts'
 import { subscriberForget } from './forget.ts'
 import { IndexWriter } from './gallery/index-files.ts'
 import { publishGallery } from './gallery/publish.ts'
@@ -32,6 +32,8 @@ import { Storer } from './store.ts'
 const LATENCY_SECONDS = [
   0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 30, 60, 600, 3600,
 ]
+
+const CLOCK_WARNING_MS = 10 * 60_000
 
 const BUCKET_DELAY = { delayMsMin: 500, delayMsMax: 15_000 }
 
@@ -64,6 +66,11 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       metrics,
       'subscriber_expired_total',
       'Crops that this program deleted because of their age; a store deletes by its own rule and tells nobody',
+    )
+    const clockWrong = counter(
+      metrics,
+      'subscriber_clock_wrong_total',
+      'Crops filed by time of receipt, since the clock of their device cannot be right',
     )
     const latency = histogram(
       metrics,
@@ -99,6 +106,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       log,
       events: { expired: (crops) => expired.inc(crops) },
     })
+    const warnOfClock = clockWarning(log)
     await using storer = Storer.open({
       store,
       inbox,
@@ -114,7 +122,10 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         stored: (header) => {
           stored.inc()
           retention.seen(header.site)
-          latency.observe(Math.max(0, Date.now() - header.capturedAtMs) / 1000)
+          if (isFiledByReceipt(header)) {
+            clockWrong.inc()
+            warnOfClock(header)
+          } else latency.observe(Math.max(0, Date.now() - header.capturedAtMs) / 1000)
         },
         alreadyThere: () => alreadyThere.inc(),
         failed: (code) => failed.inc({ code }),
@@ -213,6 +224,23 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     // Wrong credentials at the start end the program; a broker that is away does not.
     await Promise.race([intake.subscribed.then(() => aborted(signal)), aborted(signal)])
   })
+}
+
+/** Names one of the devices, now and then: each crop of theirs would be a line. */
+function clockWarning(log: Log): (header: InboxHeader) => void {
+  let last: InboxHeader | undefined
+  const warn = throttled((count) => {
+    if (!last) return
+    const { site, device, capturedAtMs } = last
+    log.warn(
+      { site, device, says: new Date(capturedAtMs).toISOString(), count },
+      "a device's clock cannot be right: its crops are filed by when they were received. Set it, best by NTP",
+    )
+  }, CLOCK_WARNING_MS)
+  return (header) => {
+    last = header
+    warn()
+  }
 }
 
 /**

@@ -33,7 +33,8 @@ export function subscriberQuarantine(
     if (header.reason === TOO_LARGE) return { outcome: 'stays', detail: 'only its beginning was kept' }
     const verdict = judge(topic, payload, rules)
     if ('crop' in verdict) {
-      const { duplicate, written } = keepCrop(verdict.crop, payload, receivedAtMs, keeping)
+      const receipt = { atMs: receivedAtMs, steadyMs: receivedAtMs }
+      const { duplicate, written } = keepCrop(verdict.crop, payload, receipt, keeping)
       await written
       await quarantine.forwarded(number)
       return duplicate

@@ -3,8 +3,8 @@ import type { Store } from '../lib/queue.ts'
 
 /**
  * Ids of the crops that were stored lately: a crop that comes again is acknowledged and not stored again. Only a saving
- * (the same crop can only write the same object), but for devices without a clock, whose crops are filed by time of
- * receipt: once.
+ * (the same crop can only write the same object), but for devices whose clock cannot be right, whose crops are filed by
+ * time of receipt: once.
  *
  * On disk they lie as they came, a row for all that were stored together; in memory in two generations, of which the
  * older one is forgotten when the younger has half of what is to be remembered.

@@ -3,8 +3,11 @@ import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type SightlineError } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
 import { SteadyClock } from '../lib/steady-clock.ts'
-import type { Bucket } from './buckets/bucket.ts'
+import { mintedAtMs } from '../wire/id.ts'
+import { parseObjectKey } from '../wire/object-key.ts'
+import type { Bucket, ListedObject } from './buckets/bucket.ts'
 import { cameras, names } from './cameras.ts'
+import { AHEAD_MS_MAX, CLOCK_MS_MIN } from './filed-at.ts'
 import { removeIndexDays } from './gallery/index-files.ts'
 
 /**
@@ -14,6 +17,9 @@ import { removeIndexDays } from './gallery/index-files.ts'
  * A store that can do so deletes them by a rule of its own, also while no subscriber runs. Its rule goes by when an
  * object was written, which is later than its day where a line was cut; so a sweep follows it, once a day. Where there
  * are no such rules (a folder, many S3 stores that are not AWS) the sweep comes every hour and does all of it.
+ *
+ * Crops filed under a day that has not come yet (an earlier version filed them by whatever a camera's clock said) go by
+ * when they were written. Their days leave the index at once.
  *
  * Two subscribers on one bucket do the same work twice, and what is gone already is no error.
  */
@@ -98,7 +104,8 @@ export class Retention implements AsyncDisposable {
           )
         ruledBefore = ruled
         if (performance.now() - sweptAtMs >= (ruled ? SWEEP_RULED_MS : INTERVAL_MS)) {
-          await this.#sweep(this.#clock.nowMs() - ageMsMax)
+          const nowMs = this.#clock.nowMs()
+          await this.#sweep({ nowMs, endedBeforeMs: nowMs - ageMsMax })
           if (this.#clock.leapMs > 0)
             log.warn(
               { code: 'CLOCK_LEAPT', aheadHours: Math.round(this.#clock.leapMs / 3_600_000) },
@@ -134,14 +141,14 @@ export class Retention implements AsyncDisposable {
     return bucket.expire(sites, days, signal)
   }
 
-  async #sweep(endedBeforeMs: number): Promise<void> {
+  async #sweep(over: Over): Promise<void> {
     const { bucket, index, log, events } = this.#options
     const { signal } = this.#abort
     const startedMs = performance.now()
     // The index first: better a crop that is not listed than an entry that leads nowhere.
-    const indexDays = (await index?.dropDays(endedBeforeMs)) ?? 0
-    await removeIndexDays(bucket, endedBeforeMs, signal)
-    const { crops, days } = await sweepDays(bucket, endedBeforeMs, events.expired, signal)
+    const indexDays = (await index?.dropDays(over.endedBeforeMs)) ?? 0
+    await removeIndexDays(bucket, over, signal)
+    const { crops, days } = await sweepDays(bucket, over, events.expired, signal)
     const tookMs = Math.round(performance.now() - startedMs)
     log.info({ crops, days, indexDays, tookMs }, 'swept the bucket for what is too old')
   }
@@ -152,46 +159,74 @@ export class Retention implements AsyncDisposable {
   }
 }
 
+/** What is too old. */
+export interface Over {
+  readonly nowMs: number
+  /** Days that ended before. */
+  readonly endedBeforeMs: number
+}
+
 /**
- * Deletes the crops of every camera's days that ended before a moment. Errors: those of the bucket.
+ * Deletes the crops of every camera's days that are over, and of days that have not come yet what was written as long
+ * ago. Errors: those of the bucket.
  * @returns how many crops, and days of a camera
  */
 export async function sweepDays(
   bucket: Bucket,
-  endedBeforeMs: number,
+  over: Over,
   removed: (crops: number) => void,
   signal?: AbortSignal,
 ): Promise<{ crops: number; days: number }> {
   let crops = 0
   let days = 0
   for await (const camera of cameras(bucket, signal))
-    for await (const day of daysEnded(bucket, camera, endedBeforeMs, signal)) {
-      days += 1
-      for await (const keys of cropsOf(bucket, day, signal)) {
+    for await (const { day, isAhead } of daysOver(bucket, camera, over, signal)) {
+      const isOver = (crop: ListedObject) => !isAhead || writtenMs(crop, over.nowMs) <= over.endedBeforeMs
+      let fromDay = 0
+      for await (const keys of cropsOf(bucket, day, isOver, signal)) {
         await bucket.remove(keys, signal)
-        crops += keys.length
+        fromDay += keys.length
         removed(keys.length)
         await sleep(BREATH_MS, undefined, { signal })
       }
+      crops += fromDay
+      if (fromDay > 0 || !isAhead) days += 1
     }
   return { crops, days }
 }
 
-/** `<site>/<device>/<camera>/2026/11/20/` of each day that ended before a moment. */
-async function* daysEnded(
+/**
+ * When a crop in a day that has not come was written: by the bucket's clock, or, where that was ahead too, by its id.
+ * Infinity where nothing says so: then it stays.
+ */
+function writtenMs({ key, modifiedAtMs }: ListedObject, nowMs: number): number {
+  if (modifiedAtMs <= nowMs + AHEAD_MS_MAX) return modifiedAtMs
+  const id = parseObjectKey(key)?.id
+  const mintedMs = id === undefined ? 0 : mintedAtMs(id)
+  return mintedMs >= CLOCK_MS_MIN && mintedMs <= nowMs ? mintedMs : Number.POSITIVE_INFINITY
+}
+
+/** `<site>/<device>/<camera>/2026/11/20/` of each day that ended before a moment, or begins after now. */
+async function* daysOver(
   bucket: Bucket,
   camera: string,
-  endedBeforeMs: number,
+  { nowMs, endedBeforeMs }: Over,
   signal: AbortSignal | undefined,
-): AsyncGenerator<string> {
+): AsyncGenerator<{ day: string; isAhead: boolean }> {
   const below = (prefix: string, digits: RegExp) => numbers(bucket, prefix, digits, signal)
+  const aheadMs = nowMs + AHEAD_MS_MAX
+  const isBetween = (fromMs: number, toMs: number) => fromMs >= endedBeforeMs && toMs <= aheadMs
   for await (const year of below(camera, /^\d{4}$/)) {
-    if (Date.UTC(Number(year), 0) >= endedBeforeMs) continue
+    const [y, next] = [Number(year), Number(year) + 1]
+    if (isBetween(Date.UTC(y, 0), Date.UTC(next, 0))) continue
     for await (const month of below(`${camera}${year}/`, /^\d\d$/)) {
-      if (Date.UTC(Number(year), Number(month) - 1) >= endedBeforeMs) continue
-      for await (const day of below(`${camera}${year}/${month}/`, /^\d\d$/))
-        if (Date.UTC(Number(year), Number(month) - 1, Number(day) + 1) <= endedBeforeMs)
-          yield `${camera}${year}/${month}/${day}/`
+      const m = Number(month) - 1
+      if (isBetween(Date.UTC(y, m), Date.UTC(y, m + 1))) continue
+      for await (const day of below(`${camera}${year}/${month}/`, /^\d\d$/)) {
+        const isAhead = Date.UTC(y, m, Number(day)) > aheadMs
+        if (isAhead || Date.UTC(y, m, Number(day) + 1) <= endedBeforeMs)
+          yield { day: `${camera}${year}/${month}/${day}/`, isAhead }
+      }
     }
   }
 }
@@ -205,16 +240,18 @@ async function* numbers(
   for await (const name of bucket.folders(prefix, signal)) if (digits.test(name)) yield name
 }
 
-/** The keys of a day's crops, some at a time. */
+/** The keys of those of a day's crops that are over, some at a time. */
 async function* cropsOf(
   bucket: Bucket,
   day: string,
+  isOver: (crop: ListedObject) => boolean,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<string[]> {
   let keys: string[] = []
-  for await (const { key } of bucket.list(day, signal)) {
-    if (!key.endsWith('.jpg')) continue // not ours
-    if (keys.push(key) < BATCH_MAX) continue
+  for await (const object of bucket.list(day, signal)) {
+    if (!object.key.endsWith('.jpg')) continue // not ours
+    if (!isOver(object)) continue
+    if (keys.push(object.key) < BATCH_MAX) continue
     yield keys
     keys = []
   }

@@ -1,9 +1,5 @@
-import sharp from 'sharp'
 import type { Fit } from './detect/detector.ts'
-
-// Crops are small and many: one thread for each, and nothing in a cache that is asked for once only.
-sharp.concurrency(1)
-sharp.cache(false)
+import { sharp } from './sharp.ts'
 
 /** Whole pixels inside the frame. */
 export interface Region {

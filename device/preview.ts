@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
-import sharp from 'sharp'
 import { notFound } from '../lib/http.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import type { Size } from './crop.ts'
@@ -10,6 +9,7 @@ import type { Frame } from './frame.ts'
 import { PREVIEW_QUALITY, PREVIEW_REPEAT_MS, PREVIEW_STALLED_MS_MAX, PREVIEW_WIDTH_MAX } from './limits.ts'
 import type { Meters } from './meters.ts'
 import { overlaySvg } from './overlay.ts'
+import { sharp } from './sharp.ts'
 import type { SeenFace, Watcher } from './watcher.ts'
 
 /** How a camera is, for people who look. */

@@ -54,6 +54,7 @@ const LONG = [
   'test/docker/files.test.ts',
   'test/e2e/tls.test.ts',
   'test/lib/passwords.test.ts',
+  'test/subscriber/gallery-flood.test.ts',
   'test/subscriber/gallery-index.test.ts',
   'test/subscriber/gallery-page.test.ts',
   'test/subscriber/gallery-serve.test.ts',

@@ -3,7 +3,7 @@ import type { CropMetadata } from './crop.ts'
 /**
  * `<site>/<device>/<camera>/2026/11/20/13/<uuid>.jpg`, in UTC. The same crop always gets the same key, so that a
  * crop delivered twice writes one object twice.
- * @param filedAtMs the hour it is filed under: the capture time, or, where the device's clock was not sane, the
+ * @param filedAtMs the hour it is filed under: the capture time, or, where the device's clock cannot be right, the
  *   time the subscriber first received it (which the caller remembers by id)
  */
 export function objectKey(

@@ -6,13 +6,18 @@ import { type Log, throttled } from '../../lib/log.ts'
 import { isName, NAME_RULE } from '../../wire/names.ts'
 import { dayOf } from '../../wire/object-key.ts'
 import { type Bucket, CACHE_REVALIDATE } from '../buckets/bucket.ts'
+import { AHEAD_MS_MAX } from '../filed-at.ts'
 
 /**
  * The index that the gallery's page reads. Visitors may not list the bucket, so small files say what is there:
  *
  *     gallery/index/writers.json               {"v":1,"writers":["cloud-1"]}
- *     gallery/index/<writer>/head.json         which days it has and how much of each; what the page polls
+ *     gallery/index/<writer>/head.json         the newest days it has, and how much of each; what the page polls
+ *     gallery/index/<writer>/2025.json         the older ones of a year, which the page reads when it gets there
  *     gallery/index/<writer>/<day>/<n>.json    up to 250 entries each, in the order they came; one entry a line
+ *
+ * The head is polled, and so it is bounded whatever came: 100 days, none of them ahead of the clock, the other files by
+ * the year, and 64 KB of devices' names.
  *
  * A day is the UTC day that the crop is filed under (the one in its key). Only a day's last chunk is ever rewritten:
  * at 100,000 crops a day a flush writes 80 KB at most, not 30 MB. The chunk is written before the head that counts
@@ -36,9 +41,9 @@ export interface IndexEntry {
   readonly site: string
   readonly device: string
   readonly camera: string
-  /** By the device's clock. */
+  /** By the device's clock, whatever that said. */
   readonly capturedAtMs: number
-  /** What the key was made with: the capture time, or the time of receipt where the device's clock was not sane. */
+  /** What the key was made with: the capture time, or, where that cannot be (filed-at.ts), and the two differ, of receipt. */
   readonly filedAtMs: number
   readonly storedAtMs: number
   readonly score: number
@@ -70,10 +75,14 @@ const IDS_REMEMBERED_MAX = 20_000
 const CHUNKS_READ_BACK = 4
 /** Days with a chunk in memory; late crops of more days cost a read each time. */
 const DAYS_OPEN_MAX = 8
-const DEVICES_MAX = 2_000
+/** In the head; all of 2,000 devices with names of 30 letters. Whoever was seen last is in it. */
+const DEVICES_BYTES_MAX = 64 * 1024
+const HEAD_DAYS_MAX = 100
+const YEARS_MAX = 100
 const RETRY_DELAY = { delayMsMin: 1_000, delayMsMax: 5_000 }
 
 const DAY_PATTERN = /^\d{4,6}-\d\d-\d\d$/
+const YEAR_PATTERN = /^\d{4,6}$/
 const count = z.number().int().nonnegative()
 const daySchema = z.object({
   chunks: count,
@@ -83,6 +92,8 @@ const daySchema = z.object({
   /** Raised when entries were taken out. */
   revision: count,
 })
+const daysSchema = z.record(z.string().regex(DAY_PATTERN), daySchema)
+const yearSchema = z.object({ v: z.literal(VERSION), days: daysSchema })
 const headSchema = z.object({
   v: z.literal(VERSION),
   writer: z.string(),
@@ -91,7 +102,9 @@ const headSchema = z.object({
   aliveAtMs: z.number(),
   heartbeatMs: z.number(),
   stopped: z.boolean(),
-  days: z.record(z.string().regex(DAY_PATTERN), daySchema),
+  days: daysSchema,
+  /** Years that have days which are not in here, each with the revision of its file. */
+  older: z.record(z.string().regex(YEAR_PATTERN), count).default({}),
   /** `site/device`, for the page's filter. */
   devices: z.array(z.string()),
 })
@@ -99,6 +112,7 @@ const writersSchema = z.object({ v: z.literal(VERSION), writers: z.array(z.strin
 const chunkSchema = z.array(z.looseObject({ id: z.string() }))
 
 type Day = z.infer<typeof daySchema>
+type Head = z.infer<typeof headSchema>
 
 interface OpenChunk {
   n: number
@@ -115,7 +129,11 @@ export class IndexWriter implements AsyncDisposable {
   readonly #log: Log
   readonly #run = randomUUID()
   readonly #days: Map<string, Day>
-  readonly #devices: Set<string>
+  /** The files of older days, as they were last written. */
+  readonly #years = new Map<string, { readonly revision: number; readonly json: string }>()
+  /** The one seen longest ago first. */
+  readonly #devices = new Set<string>()
+  #devicesBytes = 0
   readonly #open = new Map<string, OpenChunk>()
   readonly #idsRemembered = new Set<string>()
   readonly #backoff = new Backoff(RETRY_DELAY)
@@ -134,12 +152,16 @@ export class IndexWriter implements AsyncDisposable {
   #turn: Promise<unknown> = Promise.resolve()
   #closing: Promise<void> | undefined
 
-  private constructor(options: IndexWriterOptions, days: Map<string, Day>, devices: Set<string>) {
+  private constructor(options: IndexWriterOptions, { head, days, years }: Listing) {
     this.#bucket = options.bucket
     this.#writer = options.writer
     this.#log = options.log
-    this.#days = days
-    this.#devices = devices
+    // A day after the last look at the clock was filed by a camera's clock, which an earlier version believed.
+    const aheadMs = Math.max(Date.now(), head?.aliveAtMs ?? 0) + AHEAD_MS_MAX
+    this.#days = new Map([...days].filter(([day]) => beginOf(day) <= aheadMs))
+    for (const [year, { days }] of years)
+      this.#years.set(year, { revision: head?.older[year] ?? 0, json: JSON.stringify(days) })
+    for (const device of head?.devices ?? []) this.#see(device)
     this.#flushFailed = throttled((times) =>
       this.#log.warn(
         { times, waiting: this.waiting, code: asFailure(this.#fault).code },
@@ -153,12 +175,7 @@ export class IndexWriter implements AsyncDisposable {
     const { bucket, writer, log } = options
     if (!isName(writer))
       throw failure('NAME_INVALID', `"${writer}" cannot name a writer of the gallery's index: ${NAME_RULE}.`)
-    const head = await readJson(bucket, headKey(writer), headSchema, log)
-    const index = new IndexWriter(
-      options,
-      new Map(Object.entries(head?.days ?? {})),
-      new Set(head?.devices ?? []),
-    )
+    const index = new IndexWriter(options, await readListing(bucket, writer, log))
     await index.#enlist()
     await index.#writeHead(false)
     index.#watchOver(WRITERS_LOOK_AGAIN_MS)
@@ -232,7 +249,9 @@ export class IndexWriter implements AsyncDisposable {
   /** Takes a device (`site/device`) off the list that the page filters by, until something of it comes again. */
   unlist(device: string): Promise<void> {
     return this.#inTurn(async () => {
-      if (this.#devices.delete(device)) await this.#writeHead(false)
+      if (!this.#devices.delete(device)) return
+      this.#devicesBytes -= bytesOf(device)
+      await this.#writeHead(false)
     })
   }
 
@@ -346,8 +365,7 @@ export class IndexWriter implements AsyncDisposable {
     try {
       const byDay = Map.groupBy(taken, ({ filedAtMs }) => dayOf(filedAtMs))
       for (const [day, entries] of byDay) await this.#addToDay(day, entries)
-      for (const { site, device } of taken)
-        if (this.#devices.size < DEVICES_MAX) this.#devices.add(`${site}/${device}`)
+      for (const { site, device } of taken) this.#see(`${site}/${device}`)
       await this.#writeHead(stopping)
       generation.resolve()
     } catch (error) {
@@ -431,19 +449,54 @@ export class IndexWriter implements AsyncDisposable {
     await this.#put(this.#chunkKey(day, n), `[\n${[...rows.values()].join(',\n')}\n]\n`)
   }
 
+  #see(device: string): void {
+    if (!this.#devices.delete(device)) this.#devicesBytes += bytesOf(device)
+    this.#devices.add(device)
+    for (const oldest of this.#devices) {
+      if (this.#devicesBytes <= DEVICES_BYTES_MAX) break
+      this.#devices.delete(oldest)
+      this.#devicesBytes -= bytesOf(oldest)
+    }
+  }
+
+  /** The head, after what it leaves to the files of the years. */
   async #writeHead(stopped: boolean): Promise<void> {
-    const head: z.infer<typeof headSchema> = {
+    const aheadMs = Date.now() + AHEAD_MS_MAX
+    const known = [...this.#days].filter(([day]) => beginOf(day) <= aheadMs)
+    const newestFirst = known.sort(([a], [b]) => (a < b ? 1 : -1))
+    const days = newestFirst.slice(0, HEAD_DAYS_MAX).reverse()
+    const years = Map.groupBy(newestFirst.slice(HEAD_DAYS_MAX), ([day]) => yearOf(day))
+    const older: [string, number][] = []
+    for (const [year, daysOfYear] of [...years].slice(0, YEARS_MAX))
+      older.push([year, await this.#writeYear(year, Object.fromEntries(daysOfYear.reverse()))])
+    const head: Head = {
       v: VERSION,
       writer: this.#writer,
       run: this.#run,
       aliveAtMs: Date.now(),
       heartbeatMs: HEARTBEAT_MS,
       stopped,
-      days: Object.fromEntries([...this.#days].sort(([a], [b]) => (a < b ? -1 : 1))),
+      days: Object.fromEntries(days),
+      older: Object.fromEntries(older),
       devices: [...this.#devices].sort(),
     }
     await this.#put(headKey(this.#writer), JSON.stringify(head))
     this.#headAtMs = performance.now()
+    const gone = [...this.#years.keys()].filter((year) => !(year in head.older))
+    await this.#bucket.remove(gone.map((year) => yearKey(this.#writer, year)))
+    for (const year of gone) this.#years.delete(year)
+  }
+
+  /** @returns its revision */
+  async #writeYear(year: string, days: Record<string, Day>): Promise<number> {
+    const json = JSON.stringify(days)
+    const before = this.#years.get(year)
+    if (before?.json === json) return before.revision
+    await this.#put(yearKey(this.#writer, year), JSON.stringify({ v: VERSION, days }))
+    // By the clock: a year that was gone and comes back has no revision again that some page has read.
+    const revision = Math.max(Date.now(), (before?.revision ?? 0) + 1)
+    this.#years.set(year, { json, revision })
+    return revision
   }
 
   async #put(key: string, json: string): Promise<void> {
@@ -482,17 +535,22 @@ export async function readWriters(bucket: Bucket, log: Log): Promise<readonly st
 
 /**
  * Deletes the index files of days that ended before a moment, of every writer: one that never comes back leaves none
- * for ever. (The page takes a file that is not there for one without entries.) Errors: those of the bucket.
+ * for ever. (The page takes a file that is not there for one without entries.) Of days that have not come yet go those
+ * that were written before their day, and not where it is only the clock here that is behind. Errors: those of the bucket.
  */
 export async function removeIndexDays(
   bucket: Bucket,
-  endedBeforeMs: number,
+  { nowMs, endedBeforeMs }: { readonly nowMs: number; readonly endedBeforeMs: number },
   signal?: AbortSignal,
 ): Promise<void> {
   for await (const writer of bucket.folders(`${INDEX_PREFIX}/`, signal))
     for await (const day of bucket.folders(`${INDEX_PREFIX}/${writer}/`, signal)) {
-      if (!(endOf(day) <= endedBeforeMs)) continue
-      const files = await Array.fromAsync(bucket.list(`${INDEX_PREFIX}/${writer}/${day}/`, signal))
+      const isAhead = beginOf(day) > nowMs + AHEAD_MS_MAX
+      if (!isAhead && !(endOf(day) <= endedBeforeMs)) continue
+      const listed = await Array.fromAsync(bucket.list(`${INDEX_PREFIX}/${writer}/${day}/`, signal))
+      const files = listed.filter(
+        ({ modifiedAtMs }) => !isAhead || beginOf(day) > modifiedAtMs + AHEAD_MS_MAX,
+      )
       await bucket.remove(
         files.map(({ key }) => key),
         signal,
@@ -501,7 +559,29 @@ export async function removeIndexDays(
 }
 
 /** NaN for what is no day. */
-const endOf = (day: string) => (DAY_PATTERN.test(day) ? Date.parse(day) + 24 * 3_600_000 : Number.NaN)
+const beginOf = (day: string) => (DAY_PATTERN.test(day) ? Date.parse(day) : Number.NaN)
+const endOf = (day: string) => beginOf(day) + 24 * 3_600_000
+const yearOf = (day: string) => day.slice(0, day.indexOf('-'))
+/** In the head, with quotes and comma. */
+const bytesOf = (device: string) => Buffer.byteLength(device) + 3
+
+/** What one writer has, by its head and the files of older days. */
+interface Listing {
+  readonly head: Head | undefined
+  readonly days: ReadonlyMap<string, Day>
+  readonly years: ReadonlyMap<string, z.infer<typeof yearSchema>>
+}
+
+async function readListing(bucket: Bucket, writer: string, log: Log): Promise<Listing> {
+  const head = await readJson(bucket, headKey(writer), headSchema, log)
+  const years = new Map<string, z.infer<typeof yearSchema>>()
+  for (const year of Object.keys(head?.older ?? {})) {
+    const read = await readJson(bucket, yearKey(writer, year), yearSchema, log)
+    if (read) years.set(year, read)
+  }
+  const days = [...years.values(), head ?? { days: {} }].flatMap(({ days }) => Object.entries(days))
+  return { head, days: new Map(days), years }
+}
 
 /** What one writer's index lists, in the bucket as it is now; of the days given, or of all. */
 export async function* readIndex(
@@ -510,8 +590,7 @@ export async function* readIndex(
   log: Log,
   days?: readonly string[],
 ): AsyncGenerator<IndexEntry> {
-  const head = await readJson(bucket, headKey(writer), headSchema, log)
-  for (const [day, { chunks }] of Object.entries(head?.days ?? {})) {
+  for (const [day, { chunks }] of (await readListing(bucket, writer, log)).days) {
     if (days && !days.includes(day)) continue
     for (let n = 0; n < chunks; n += 1)
       yield* ((await readJson(bucket, chunkKey(writer, day, n), chunkSchema, log)) ??
@@ -522,6 +601,7 @@ export async function* readIndex(
 const WRITERS_KEY = `${INDEX_PREFIX}/writers.json`
 const chunkKey = (writer: string, day: string, n: number) => `${INDEX_PREFIX}/${writer}/${day}/${n}.json`
 const headKey = (writer: string) => `${INDEX_PREFIX}/${writer}/head.json`
+const yearKey = (writer: string, year: string) => `${INDEX_PREFIX}/${writer}/${year}.json`
 
 /** One line, only what the format knows, in its order. */
 function rowOf(entry: IndexEntry): string {

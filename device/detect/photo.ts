@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises'
-import sharp from 'sharp'
 import { failure, SightlineError, systemCode } from '../../lib/errors.ts'
 import { fitInto } from '../crop.ts'
 import { PICTURE_PIXELS_MAX } from '../limits.ts'
+import { PICTURES_READ, readPicture } from '../picture.ts'
+import { sharp } from '../sharp.ts'
 import type { Input, Picture } from './detector.ts'
 
 const VIDEO = /\.(avi|flv|m4v|mkv|mov|mp4|mpe?g|ts|webm)$/i
@@ -22,23 +23,10 @@ export interface Photo {
 export async function readPhoto(file: string, input: Input): Promise<Photo> {
   await lookAt(file)
   try {
-    const about = await sharp(file, { limitInputPixels: false }).metadata()
-    if (about.width * about.height > PICTURE_PIXELS_MAX)
-      throw failure(
-        'SOURCE_UNREADABLE',
-        `${file} has ${about.width}x${about.height} pixels; at most ${PICTURE_PIXELS_MAX / 1e6} million are read. Make it smaller.`,
-      )
-    const { data, info } = await sharp(file, { limitInputPixels: PICTURE_PIXELS_MAX, failOn: 'error' })
-      .autoOrient()
-      .flatten({ background: '#808080' })
-      .toColourspace('srgb')
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true })
-    const { width, height, channels } = info
-    if (channels !== 3) throw new Error(`it has ${channels} channels instead of 3`)
-    const fitted = fitInto(info, input)
+    const { data, width, height } = await readPicture(file, file)
+    const fitted = fitInto({ width, height }, input)
     const scaled = await sharp(data, {
-      raw: { width, height, channels },
+      raw: { width, height, channels: 3 },
       limitInputPixels: PICTURE_PIXELS_MAX,
     })
       .resize({ ...fitted, fit: 'fill' })
@@ -46,14 +34,18 @@ export async function readPhoto(file: string, input: Input): Promise<Photo> {
       .toBuffer()
     return { file, width, height, data, scaled: { data: scaled, ...fitted } }
   } catch (error) {
-    if (error instanceof SightlineError) throw error
+    if (error instanceof SightlineError && !VIDEO.test(file)) throw error
+    if (systemCode(error) === 'EACCES') throw unreadable(file, error)
     throw failure(
       'SOURCE_UNREADABLE',
-      `${file} is no picture that can be read, or it is damaged. JPEG, PNG, WebP, AVIF, GIF and TIFF can be read.${VIDEO.test(file) ? ` It may be a video: sightline preview --source ${file}` : ''}`,
+      `${file} is no picture that can be read, or it is damaged. ${PICTURES_READ} can be read.${VIDEO.test(file) ? ` It may be a video: sightline preview --source ${file}` : ''}`,
       error,
     )
   }
 }
+
+const unreadable = (file: string, cause: unknown) =>
+  failure('SOURCE_UNREADABLE', `${file} may not be read by this user.`, cause)
 
 async function lookAt(file: string): Promise<void> {
   try {
@@ -64,8 +56,7 @@ async function lookAt(file: string): Promise<void> {
   } catch (error) {
     if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR')
       throw failure('SOURCE_NOT_FOUND', `${file} does not exist. Check its path.`, error)
-    if (systemCode(error) === 'EACCES')
-      throw failure('SOURCE_UNREADABLE', `${file} may not be read by this user.`, error)
+    if (systemCode(error) === 'EACCES') throw unreadable(file, error)
     throw error
   }
 }

@@ -283,6 +283,28 @@ function interruptOn(format: FormatContext, signal: AbortSignal, timeoutMs: numb
   }
 }
 
+/** Containers and plain streams that are read from files and over HTTP. */
+const RECORDINGS =
+  'mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,mxf,nut,dv,wtv,rm,dhav,ivf,obu,av1,m4v,mjpeg,mpjpeg,h261,h263,h264,hevc,vvc,yuv4mpegpipe'
+/** And what belongs to HLS: its sound and its words, which are not looked at, come as streams of their own. */
+const HLS = 'hls,aac,ac3,eac3,mp3,webvtt'
+
+/**
+ * What FFmpeg may open. It goes by content, and would follow a playlist to other files and addresses (HLS, concat,
+ * DASH, SDP), draw SVG, and read a hundred formats that no camera has. What is named here is all there is: of a file, a
+ * recording in that very file; over the network, the protocols of that network.
+ */
+function allowed({ address, kind }: VideoOptions): Record<string, string> {
+  const whitelists = (formats: string, protocols: string) => ({
+    format_whitelist: formats,
+    protocol_whitelist: protocols,
+  })
+  if (kind === 'file') return whitelists(RECORDINGS, 'file')
+  if (/^rtsps?:/i.test(address)) return whitelists('rtsp', 'rtp,srtp,tcp,udp,tls')
+  if (/^rtmps?:/i.test(address)) return whitelists('flv,live_flv', 'rtmp,rtmps,tcp,tls')
+  return whitelists(`${RECORDINGS},${HLS}`, 'http,https,tcp,tls,httpproxy,crypto,data')
+}
+
 /** FFmpeg takes unknown options in silence: these names are from its documentation of protocols and devices. */
 function openOptions(options: VideoOptions): Record<string, string> {
   const { address, kind, timeoutMs, size, framerate, inputFormat } = options
@@ -293,8 +315,9 @@ function openOptions(options: VideoOptions): Record<string, string> {
       ...(framerate !== undefined && { framerate: String(framerate) }),
       ...(inputFormat !== undefined && { input_format: inputFormat }),
     }
-  if (kind === 'file') return {}
-  const probing = { analyzeduration: String(PROBE_MS_MAX * 1000) }
+  const may = allowed(options)
+  if (kind === 'file') return may
+  const probing = { ...may, analyzeduration: String(PROBE_MS_MAX * 1000) }
   if (/^rtsps?:/i.test(address))
     return { ...probing, rtsp_transport: options.rtspTransport, timeout: timeoutUs }
   return { ...probing, rw_timeout: timeoutUs }

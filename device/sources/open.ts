@@ -2,6 +2,7 @@ import { open, stat } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { failure, systemCode } from '../../lib/errors.ts'
 import type { CameraConfig } from '../config.ts'
+import { HEAD_BYTES, pictureKind } from '../picture.ts'
 import { addressOf, CROSSINGS, kindOf, nameOf, STILL } from './address.ts'
 import { Crossings } from './crossings.ts'
 import { Photos } from './photos.ts'
@@ -104,10 +105,10 @@ async function lookAt(path: string): Promise<'folder' | 'photo' | 'file'> {
   try {
     if ((await stat(path)).isDirectory()) return 'folder'
     await using file = await open(path)
-    const head = Buffer.alloc(16)
+    const head = Buffer.alloc(HEAD_BYTES)
     const { bytesRead } = await file.read(head, 0, head.length, 0)
     if (bytesRead === 0) throw failure('SOURCE_UNREADABLE', `${path} is empty. Copy it again.`)
-    return isPicture(head) ? 'photo' : 'file'
+    return pictureKind(head) ? 'photo' : 'file'
   } catch (error) {
     switch (systemCode(error)) {
       case 'ENOENT':
@@ -124,18 +125,4 @@ async function lookAt(path: string): Promise<'folder' | 'photo' | 'file'> {
         throw error
     }
   }
-}
-
-/** JPEG, PNG, GIF, WebP, TIFF, AVIF and HEIC, by their first bytes. */
-function isPicture(head: Buffer): boolean {
-  const text = head.toString('latin1')
-  return (
-    text.startsWith('\xff\xd8\xff') ||
-    text.startsWith('\x89PNG') ||
-    text.startsWith('GIF8') ||
-    (text.startsWith('RIFF') && text.slice(8, 12) === 'WEBP') ||
-    text.startsWith('II*\0') ||
-    text.startsWith('MM\0*') ||
-    (text.slice(4, 8) === 'ftyp' && ['avif', 'avis', 'heic', 'heix', 'mif1'].includes(text.slice(8, 12)))
-  )
 }

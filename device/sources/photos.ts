@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { failure, SightlineError, systemCode } from '../../lib/errors.ts'
 import type { Frame } from '../frame.ts'
 import { PHOTOS_MAX, WATCH_MS_MIN, WATCH_REST_FACTOR } from '../limits.ts'
-import { frameOf, readPicture } from './picture.ts'
+import { PICTURES_READ, readPicture } from '../picture.ts'
+import { frameOf } from './picture.ts'
 import type { Source, SourceContext } from './source.ts'
 import type { ViewSettings } from './view.ts'
 import type { WatchedFolder } from './watch.ts'
@@ -76,7 +77,7 @@ export class Photos implements Source {
       if (read() === 0)
         throw failure(
           'SOURCE_UNREADABLE',
-          `${this.name} has no picture that can be read. JPEG, PNG, WebP, AVIF, GIF and TIFF can.`,
+          `${this.name} has no picture that can be read. ${PICTURES_READ} can.`,
         )
     } while (this.#options.loop)
   }

@@ -1,39 +1,8 @@
-import sharp from 'sharp'
-import { failure } from '../../lib/errors.ts'
 import type { Region, Size } from '../crop.ts'
 import type { Frame } from '../frame.ts'
-import { PICTURE_PIXELS_MAX } from '../limits.ts'
+import type { Picture } from '../picture.ts'
+import { sharp } from '../sharp.ts'
 import { View, type ViewSettings } from './view.ts'
-
-/** A picture in memory: RGB, 8 bits, rows from the top without padding. */
-export interface Picture extends Size {
-  readonly data: Uint8Array
-}
-
-/**
- * Reads a photo, turned upright as its EXIF says.
- * @param input a path, or the file's bytes
- * @param name for people
- * Errors: SOURCE_UNREADABLE for one that has too many pixels, and sharp's own for one that is none.
- */
-export async function readPicture(input: string | Buffer, name: string): Promise<Picture> {
-  // Sharp's own limit would come without the size; `metadata` reads the header alone.
-  const photo = sharp(input, { limitInputPixels: false, failOn: 'error' })
-  const { width: wide, height: high } = await photo.metadata()
-  if (wide * high > PICTURE_PIXELS_MAX)
-    throw failure(
-      'SOURCE_UNREADABLE',
-      `${name} has ${wide} x ${high} pixels; ${PICTURE_PIXELS_MAX / 1e6} million are the limit. Make it smaller.`,
-    )
-  const { data, info } = await photo
-    .autoOrient()
-    .flatten({ background: '#808080' })
-    .toColourspace('srgb')
-    .raw({ depth: 'uchar' })
-    .toBuffer({ resolveWithObject: true })
-  if (info.channels !== 3) throw new Error(`it has ${info.channels} channels instead of 3`)
-  return { data, width: info.width, height: info.height }
-}
 
 /** A picture as a frame. */
 export async function frameOf(

@@ -18,7 +18,7 @@ import type { Selection } from '../../wire/forget.ts'
 import { selectsMessage } from '../../wire/forget.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import { storedKeys } from '../kit/bucket-folder.ts'
-import { makeCrop } from '../kit/crops.ts'
+import { makeCrop, received } from '../kit/crops.ts'
 import { FakeBroker } from '../kit/fake-broker.ts'
 import { brokerConfig, missing, Program, subscriberConfig, type temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
@@ -181,7 +181,9 @@ async function filledBucket(
   for (const name of ['subscriber', 'second']) {
     await using index = await IndexWriter.open({ bucket, writer: name, log })
     for (const { crop, filedAtMs, writer } of crops.filter(({ writer }) => writer === name)) {
-      const header = inboxHeader({ ...crop.metadata, clockSane: filedAtMs === undefined }, filedAtMs ?? 0)
+      const atMs = filedAtMs ?? crop.metadata.capturedAtMs
+      const clockSane = filedAtMs === undefined
+      const header = inboxHeader({ ...crop.metadata, clockSane }, received(atMs))
       await bucket.create({
         key: header.key,
         body: crop.payload,
@@ -217,7 +219,11 @@ t.test('a stopped subscriber: inbox, quarantine, bucket and its own index', asyn
   const store = await Store.open({ folder })
   const [inbox, quarantine] = [store.queue('inbox', BOUNDS), store.queue('quarantine', BOUNDS)]
   for (const { metadata, payload } of [waiting, makeCrop({ capturedAtMs: DAY_BEFORE })])
-    await store.accept(encodeEntry(inboxHeader(metadata, 0), payload), [inbox], { key: metadata.id })
+    await store.accept(
+      encodeEntry(inboxHeader(metadata, received(metadata.capturedAtMs)), payload),
+      [inbox],
+      { key: metadata.id },
+    )
   const odd = { topic: 'x', receivedAtMs: ON_THE_DAY, reason: 'not a JPEG', detail: '' }
   await store.accept(encodeEntry(odd, Buffer.from('?')), [quarantine])
   await store[Symbol.asyncDispose]()

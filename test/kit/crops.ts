@@ -1,4 +1,5 @@
 import sharp from 'sharp'
+import type { Receipt } from '../../cloud-subscriber/filed-at.ts'
 import { type CropMetadata, writeCrop } from '../../wire/crop.ts'
 import { newId } from '../../wire/id.ts'
 import { cropTopic, TOPIC_PREFIX_DEFAULT } from '../../wire/topics.ts'
@@ -27,6 +28,9 @@ export function cropMetadata(settings: Partial<CropMetadata> = {}): CropMetadata
     ...settings,
   }
 }
+
+/** When a crop came, by a clock that does not leap. */
+export const received = (atMs = Date.now()): Receipt => ({ atMs, steadyMs: atMs })
 
 /** A crop and the topic it belongs to. */
 export function makeCrop(settings: Partial<CropMetadata> = {}): {

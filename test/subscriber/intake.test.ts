@@ -135,28 +135,35 @@ t.test('with one subscriber', async (t) => {
   })
 })
 
-t.test('a crop from a device without a clock is filed by the time of receipt, once', async (t) => {
-  const broker = await FakeBroker.start(t)
-  const subscriber = await Program.start(t, 'subscriber', subscriberConfig(t, broker.url))
-  await until('it has subscribed', () => broker.client !== undefined)
-  const before = Date.now()
-  const made = makeCrop({ clockSane: false, capturedAtMs: 86_400_000 })
-  broker.publish([made])
-  await until('it is stored', () => storedKeys(bucketOf(subscriber)).length === 1)
-  const [key] = storedKeys(bucketOf(subscriber))
-  t.ok(
-    [objectKey(made.metadata, before), objectKey(made.metadata, Date.now())].includes(key as string),
-    `filed under ${key}`,
-  )
-  await until('it has left the inbox', async () => (await subscriber.books('inbox')).forwarded === 1)
-  await subscriber.restart()
-  await until('it has subscribed again', () => broker.connections === 2 && !broker.client?.destroyed)
-  await until('the session is up', async () => (await subscriber.health()).ok)
-  broker.publish([made], 7)
-  await until('it is acknowledged', () => broker.pubacks.includes(7))
-  t.strictSame(storedKeys(bucketOf(subscriber)), [key], 'its id is remembered across a kill -9')
-  t.equal(await metric(subscriber, 'duplicates_total'), 1)
-})
+for (const [whose, claim] of [
+  ['without a clock', { clockSane: false, capturedAtMs: 86_400_000 }],
+  ['that says 9999', { capturedAtMs: Date.UTC(9999, 11, 31) }],
+  ['that says 1970 and knows no better', { capturedAtMs: 86_400_000 }],
+] as const)
+  void t.test(`a crop from a device ${whose} is filed by the time of receipt, once`, async (t) => {
+    const broker = await FakeBroker.start(t)
+    const subscriber = await Program.start(t, 'subscriber', subscriberConfig(t, broker.url))
+    await until('it has subscribed', () => broker.client !== undefined)
+    const before = Date.now()
+    const made = makeCrop(claim)
+    broker.publish([made])
+    await until('it is stored', () => storedKeys(bucketOf(subscriber)).length === 1)
+    const [key] = storedKeys(bucketOf(subscriber))
+    t.ok(
+      [objectKey(made.metadata, before), objectKey(made.metadata, Date.now())].includes(key as string),
+      `filed under ${key}`,
+    )
+    await until('it has left the inbox', async () => (await subscriber.books('inbox')).forwarded === 1)
+    t.equal(await metric(subscriber, 'clock_wrong_total'), 1)
+    t.equal(await metric(subscriber, 'latency_seconds_count'), 0, 'years that never passed are no latency')
+    await subscriber.restart()
+    await until('it has subscribed again', () => broker.connections === 2 && !broker.client?.destroyed)
+    await until('the session is up', async () => (await subscriber.health()).ok)
+    broker.publish([made], 7)
+    await until('it is acknowledged', () => broker.pubacks.includes(7))
+    t.strictSame(storedKeys(bucketOf(subscriber)), [key], 'its id is remembered across a kill -9')
+    t.equal(await metric(subscriber, 'duplicates_total'), 1)
+  })
 
 t.test('killed with -9 again and again: every crop of the broker’s queue is stored once', async (t) => {
   const broker = await Program.start(

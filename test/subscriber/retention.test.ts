@@ -4,13 +4,15 @@ import pino from 'pino'
 import t, { type Test } from 'tap'
 import type { Bucket } from '../../cloud-subscriber/buckets/bucket.ts'
 import { FolderBucket } from '../../cloud-subscriber/buckets/folder.ts'
+import { S3Bucket } from '../../cloud-subscriber/buckets/s3.ts'
 import { checkSubscriberConfig, subscriberSchema } from '../../cloud-subscriber/config.ts'
-import { IndexWriter } from '../../cloud-subscriber/gallery/index-files.ts'
+import { IndexWriter, removeIndexDays } from '../../cloud-subscriber/gallery/index-files.ts'
 import { DAY_MS, Retention, sweepDays } from '../../cloud-subscriber/retention.ts'
 import { failure } from '../../lib/errors.ts'
 import { newId } from '../../wire/id.ts'
-import { objectKey } from '../../wire/object-key.ts'
+import { dayOf, objectKey } from '../../wire/object-key.ts'
 import { storedKeys } from '../kit/bucket-folder.ts'
+import { emptyS3Bucket, makeS3Bucket, s3Endpoint, skipWithoutS3 } from '../kit/s3.ts'
 import { until } from '../kit/wait.ts'
 
 const log = pino({ level: 'silent' })
@@ -51,6 +53,8 @@ const indexEntry = (filedAtMs: number) => {
   return { ...place, ...sizes, id, key, filedAtMs, capturedAtMs: filedAtMs, storedAtMs: filedAtMs }
 }
 
+const over = (endedBeforeMs: number) => ({ nowMs: Date.now(), endedBeforeMs })
+
 t.test('a day goes whole when its last moment is older, of every camera, and no other day', async (t) => {
   const { bucket, path, crop } = await filled(t)
   const limitMs = Date.UTC(2026, 10, 20) // the 20th begins
@@ -58,17 +62,87 @@ t.test('a day goes whole when its last moment is older, of every camera, and no 
   await crop(Date.UTC(2026, 10, 19, 23, 59, 59, 999), { camera: 'back' })
   await crop(Date.UTC(2025, 11, 31), { site: 'gallery' })
   const kept = [await crop(limitMs), await crop(Date.UTC(2027, 0, 1), { site: 'oslo' })]
-  t.same(await sweepDays(bucket, limitMs - 1, () => {}), { crops: 1, days: 1 }, 'the 19th has not ended')
+  t.same(
+    await sweepDays(bucket, over(limitMs - 1), () => {}),
+    { crops: 1, days: 1 },
+    'the 19th has not ended',
+  )
   let counted = 0
-  const sum = await sweepDays(bucket, limitMs, (crops) => {
+  const sum = await sweepDays(bucket, over(limitMs), (crops) => {
     counted += crops
   })
   t.same(sum, { crops: 2, days: 2 })
   t.equal(counted, 2)
   t.same(storedKeys(path), kept.sort())
   t.notOk(existsSync(join(path, 'gallery')), 'empty folders are gone')
-  t.same(await sweepDays(bucket, limitMs, () => {}), { crops: 0, days: 0 })
+  t.same(await sweepDays(bucket, over(limitMs), () => {}), { crops: 0, days: 0 })
 })
+
+t.test('a day that has not come goes by when its crops were written, and no other day with it', async (t) => {
+  const { bucket, path, crop } = await filled(t)
+  const nowMs = Date.now()
+  const filed = [Date.UTC(9999, 11, 31), nowMs + DAY_MS + 15 * 60_000, Date.UTC(2099, 0)]
+  for (const ms of filed) await crop(ms)
+  const kept = [await crop(nowMs), await crop(nowMs - DAY_MS)]
+  const aged = (ageMs: number, atMs = nowMs) => ({ nowMs: atMs, endedBeforeMs: atMs - ageMs })
+  t.same(await sweepDays(bucket, aged(2 * DAY_MS), () => {}), { crops: 0, days: 0 }, 'written just now')
+  t.same(
+    await sweepDays(bucket, aged(2 * DAY_MS, nowMs - 40 * DAY_MS), () => {}),
+    { crops: 0, days: 0 },
+    'by a clock that is behind nothing is old',
+  )
+  // Written a month ago, by the bucket's clock, or, where that was ahead as well, by their ids.
+  const old: Bucket = {
+    ...bound(bucket),
+    async *list(prefix) {
+      for await (const object of bucket.list(prefix))
+        yield {
+          ...object,
+          modifiedAtMs: object.key.includes('/2099/') ? nowMs + 400 * DAY_MS : nowMs - 31 * DAY_MS,
+        }
+    },
+  }
+  t.same(await sweepDays(old, aged(30 * DAY_MS), () => {}), { crops: 2, days: 2 })
+  const byId = (await Array.fromAsync(bucket.list(''))).find(({ key }) => key.includes('/2099/'))
+  t.same(storedKeys(path), [...kept, byId?.key].sort(), 'its id was minted today')
+  t.same(await sweepDays(old, aged(30 * DAY_MS, nowMs + 31 * DAY_MS), () => {}), { crops: 3, days: 3 })
+})
+
+t.test('so it is in S3, where the store’s clock says when', { skip: skipWithoutS3 }, async (t) => {
+  const name = await makeS3Bucket()
+  t.teardown(() => emptyS3Bucket(name))
+  await using bucket = await S3Bucket.open({ bucket: name, endpoint: s3Endpoint, publicRead: false })
+  const nowMs = Date.now()
+  const file = { body: Buffer.from('a face'), contentType: 'image/jpeg', cacheControl: '' }
+  const keys = [nowMs, Date.UTC(9999, 11, 31)].map((ms) => objectKey({ ...place, id: newId() }, ms))
+  for (const key of keys) await bucket.create({ key, ...file })
+  await bucket.replace({ key: 'gallery/index/one/9999-12-31/0.json', ...file })
+  const left = async () =>
+    (await Array.fromAsync(bucket.list(''))).map(({ key }) => key).filter((key) => key.includes('/'))
+  await removeIndexDays(bucket, { nowMs, endedBeforeMs: nowMs - DAY_MS })
+  t.same(await sweepDays(bucket, { nowMs, endedBeforeMs: nowMs - DAY_MS }, () => {}), { crops: 0, days: 0 })
+  t.same(await left(), keys, 'the index forgets that day, the crop is not a day old')
+  const over = { nowMs: nowMs + 60_000, endedBeforeMs: nowMs + 60_000 }
+  if (dayOf(over.nowMs) !== dayOf(nowMs)) return
+  t.same(await sweepDays(bucket, over, () => {}), { crops: 1, days: 1 })
+  t.same(await left(), keys.slice(0, 1), 'today’s stays')
+})
+
+t.test(
+  'index files of a day that has not come go at once, but not where the clock here is behind',
+  async (t) => {
+    const { bucket } = await filled(t)
+    const file = { body: Buffer.from('[]'), contentType: '', cacheControl: '' }
+    const days = ['9999-12-31', '2099-01-01', dayOf(Date.now())]
+    for (const day of days) await bucket.replace({ key: `gallery/index/one/${day}/0.json`, ...file })
+    const left = async () => (await Array.fromAsync(bucket.folders('gallery/index/one/'))).sort()
+    const nowMs = Date.now()
+    await removeIndexDays(bucket, { nowMs: nowMs - 40 * DAY_MS, endedBeforeMs: nowMs - 70 * DAY_MS })
+    t.same(await left(), [dayOf(Date.now())], 'today was written today')
+    await removeIndexDays(bucket, { nowMs, endedBeforeMs: nowMs - 30 * DAY_MS })
+    t.same(await left(), [dayOf(Date.now())])
+  },
+)
 
 t.test('what is no crop of a day stays', async (t) => {
   const { bucket, put } = await filled(t)
@@ -82,7 +156,7 @@ t.test('what is no crop of a day stays', async (t) => {
     'video/site/device/camera/2020/01/01/1.jpg',
   ]
   for (const key of keys) await put(key)
-  await sweepDays(bucket, Date.now(), () => {})
+  await sweepDays(bucket, over(Date.now()), () => {})
   t.same(
     (await Array.fromAsync(bucket.list(''))).map(({ key }) => key),
     keys.sort(),

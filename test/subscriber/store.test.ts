@@ -7,7 +7,7 @@ import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
 import { Storer } from '../../cloud-subscriber/store.ts'
 import { failure } from '../../lib/errors.ts'
 import { Store } from '../../lib/queue.ts'
-import { makeCrop } from '../kit/crops.ts'
+import { makeCrop, received } from '../kit/crops.ts'
 import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 
@@ -107,7 +107,7 @@ async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBuck
     Promise.all(
       Array.from({ length: count }, async () => {
         const { metadata, payload } = makeCrop()
-        const header = inboxHeader(metadata, Date.now())
+        const header = inboxHeader(metadata, received())
         await store.accept(encodeEntry(header, payload), [inbox], { key: header.id })
         return { ...header, payload }
       }),

@@ -3,7 +3,8 @@
  * they name, newest first. Names come from the wire: they reach the page only as text.
  *
  *   poll    -> heads: what each writer has (one small conditional request a writer, every two seconds)
- *   fill    -> chunks: walks them from the newest day and chunk backwards, until there is enough to show
+ *   fill    -> chunks: walks them from the newest day and chunk backwards, until there is enough to show; days that a
+ *              head has no room for are in a file a year, read when the walk gets there
  *   render  -> the view: what matches the filter, sorted, one window of it as elements
  */
 
@@ -29,6 +30,10 @@ const ENLARGE_MAX = 4
 
 const KEY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/
 const DAY_MS = 86_400_000
+/** A day that begins later than this after the subscriber's clock was filed by a camera's that is wrong: it is left out. */
+const AHEAD_MS_MAX = 15 * 60_000
+/** Days taken of one head; that of an earlier version has no bound of its own. */
+const HEAD_DAYS_MAX = 4_000
 
 const element = (id) => document.getElementById(id)
 const page = Object.fromEntries(
@@ -87,6 +92,8 @@ const numberFormat = new Intl.NumberFormat()
 let heads = new Map()
 let writers = []
 let writersAtMs = Number.NEGATIVE_INFINITY
+/** `writer/year` to what was loaded of that year: its revision, and the days that the writer's head has no room for. */
+const years = new Map()
 /** `writer/day/n` to what was loaded of it. */
 const chunks = new Map()
 let entriesLoaded = 0
@@ -114,10 +121,62 @@ async function readHeads() {
   const found = await Promise.all(writers.map((writer) => readJson(`${writer}/head.json`)))
   heads = new Map()
   found.forEach((head, i) => {
-    if (head?.value?.v === 1) heads.set(writers[i], { ...head.value, seenAtMs: head.atMs })
+    if (head?.value?.v === 1) heads.set(writers[i], { ...bounded(head.value), seenAtMs: head.atMs })
   })
+  spreadDays()
   indexSeen = true
 }
+
+/** A head with its newest days, none of them ahead of its writer's clock. */
+function bounded(head) {
+  const aheadMs = head.aliveAtMs + AHEAD_MS_MAX
+  const days = Object.entries(head.days).filter(([day]) => Date.parse(day) <= aheadMs)
+  days.sort(([a], [b]) => (a < b ? 1 : -1))
+  return {
+    ...head,
+    devices: head.devices ?? [],
+    newest: Object.fromEntries(days.slice(0, HEAD_DAYS_MAX)),
+    /** Older days than this one are in files of their own. */
+    oldest: days.at(-1)?.[0] ?? '',
+    older: Object.entries(head.older ?? {}),
+  }
+}
+
+/** The days of each head: its own, and those that were loaded of older years. */
+function spreadDays() {
+  for (const [writer, head] of heads) {
+    const loaded = head.older.map(([year]) => years.get(`${writer}/${year}`)?.days)
+    head.days = Object.assign({}, ...loaded, head.newest)
+  }
+}
+
+/** Files of years that are not read, or have changed, and may have days that are asked for. */
+const unreadYears = (isWanted) =>
+  [...heads].flatMap(([writer, { older, oldest }]) =>
+    older
+      .filter(
+        ([year, revision]) => isWanted(year, oldest) && years.get(`${writer}/${year}`)?.revision !== revision,
+      )
+      .map(([year, revision]) => ({ writer, year, revision })),
+  )
+
+async function readYears(wanted) {
+  await Promise.all(
+    wanted.map(async ({ writer, year, revision }) => {
+      const { value } = (await readJson(`${writer}/${year}.json`)) ?? {}
+      years.set(`${writer}/${year}`, { revision, days: value?.days ?? {} })
+    }),
+  )
+  spreadDays()
+}
+
+/** The newest year of which not all is read; undefined where all is. */
+const nextYear = () =>
+  unreadYears(() => true)
+    .map(({ year }) => year)
+    .sort()
+    .at(-1)
+const readNextYear = (next = nextYear()) => readYears(unreadYears((year) => year === next))
 
 /** The start of the local day, from `2026-11-20`. */
 function localDay(name) {
@@ -133,17 +192,38 @@ function localDaySpan(name) {
   return [from.getTime(), new Date(from.getFullYear(), from.getMonth(), from.getDate() + 1).getTime()]
 }
 
-/** The index goes by UTC days, people by their own: every UTC day that the chosen local day touches. */
-function daysWanted() {
-  const days = [...new Set([...heads.values()].flatMap((head) => Object.keys(head.days)))].sort().reverse()
-  if (!filter.day) return days
-  const [from, to] = localDaySpan(filter.day)
-  return days.filter((day) => Date.parse(day) + DAY_MS > from && Date.parse(day) < to)
+const daysKnown = () => [...new Set([...heads.values()].flatMap((head) => Object.keys(head.days)))]
+
+/**
+ * Days to look at, newest first, and the files of older years where the walk gets to them. The index goes by UTC days,
+ * people by their own: of a chosen local day, every UTC day that it touches.
+ */
+async function* daysWanted() {
+  const [from, to] = filter.day
+    ? localDaySpan(filter.day)
+    : [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY]
+  const touches = (day) => Date.parse(day) + DAY_MS > from && Date.parse(day) < to
+  const utcYears = filter.day && [from, to].map((ms) => new Date(ms).toISOString().slice(0, 4))
+  let before = '~' // after every digit
+  for (;;) {
+    let more = utcYears ? unreadYears((year) => utcYears.includes(year)) : []
+    for (const day of daysKnown().sort().reverse()) {
+      if (day >= before || !touches(day)) continue
+      // Another writer may have days between the last one and this.
+      if (!utcYears) more = unreadYears((year, oldest) => day < oldest && year >= day.slice(0, 4))
+      if (more.length > 0) break
+      yield day
+      before = day
+    }
+    if (more.length > 0) await readYears(more)
+    else if (utcYears || nextYear() === undefined) return
+    else await readNextYear()
+  }
 }
 
 /** Every chunk that could hold what the filter wants, newest first. */
-function* chunksWanted() {
-  for (const day of daysWanted()) {
+async function* chunksWanted() {
+  for await (const day of daysWanted()) {
     const held = [...heads]
       .filter(([, head]) => head.days[day])
       .map(([writer, head]) => [writer, head.days[day]])
@@ -174,6 +254,8 @@ const isEntry = (entry) =>
   KEY.test(entry.key) &&
   Number.isFinite(entry.filedAtMs)
 
+const isOf = (device, entry) => device === '' || `${entry.site}/${entry.device}` === device
+
 function keepChunk(name, chunk) {
   entriesLoaded += (chunk?.entries.length ?? 0) - (chunks.get(name)?.entries.length ?? 0)
   if (chunk) chunks.set(name, chunk)
@@ -186,14 +268,20 @@ async function fill(wanted) {
   let budget = CHUNKS_A_GO_MAX
   let loadedAny = false
   exhausted = false
-  for (const chunk of chunksWanted()) {
+  for (const [name, { device }] of chunks)
+    if (device !== '' && device !== filter.device) keepChunk(name, undefined)
+  for await (const chunk of chunksWanted()) {
     if (!isCurrent(chunks.get(chunk.name), chunk)) {
       if (budget === 0 || entriesLoaded > ENTRIES_MAX) return loadedAny
       budget -= 1
       const { value } = (await readJson(`${chunk.name}.json`)) ?? { value: [] }
-      const entries = Array.isArray(value) ? value.filter(isEntry) : []
+      // Of a chosen device only: what another one floods the index with takes no room here.
+      const { device } = filter
+      const entries = Array.isArray(value)
+        ? value.filter((entry) => isEntry(entry) && isOf(device, entry))
+        : []
       // A last chunk may have grown between the head and now; the next head says so, and it is current then.
-      keepChunk(chunk.name, { ...chunk, entries, rows: value.length ?? 0 })
+      keepChunk(chunk.name, { ...chunk, device, entries, rows: value.length ?? 0 })
       loadedAny = true
     }
     for (const entry of chunks.get(chunk.name).entries) if (matches(entry)) matching += 1
@@ -206,6 +294,8 @@ async function fill(wanted) {
 // ---------------------------------------------------------------- the view
 
 const filter = { device: '', day: '' }
+/** Stands in the list of days for those that are not read yet. */
+const OLDER_DAYS = 'older'
 let span
 let view = []
 let windowStart = 0
@@ -217,7 +307,7 @@ let held = 0
 let newestShown
 
 const matches = (entry) =>
-  (filter.device === '' || `${entry.site}/${entry.device}` === filter.device) &&
+  isOf(filter.device, entry) &&
   (span === undefined || (entry.filedAtMs >= span[0] && entry.filedAtMs < span[1]))
 
 /** Newest first; ids are UUIDv7 and settle ties. */
@@ -392,10 +482,10 @@ function renderFilters() {
   const devices = [...new Set([...heads.values()].flatMap((head) => head.devices))].sort()
   const days = new Set()
   const now = Date.now()
-  for (const head of heads.values())
-    for (const day of Object.keys(head.days))
-      for (const ms of [Date.parse(day), Date.parse(day) + DAY_MS - 1])
-        if (ms <= now) days.add(localDayName(ms))
+  for (const day of daysKnown())
+    for (const ms of [Date.parse(day), Date.parse(day) + DAY_MS - 1])
+      if (ms <= now) days.add(localDayName(ms))
+  const year = nextYear()
   setOptions(page.device, filter.device, [
     ['', 'All devices'],
     ...devices.map((name) => [name, name.replace('/', ' / ')]),
@@ -406,6 +496,7 @@ function renderFilters() {
       .sort()
       .reverse()
       .map((name) => [name, shortDayFormat.format(localDay(name))]),
+    ...(year === undefined ? [] : [[OLDER_DAYS, `Days of ${year}…`]]),
   ])
 }
 
@@ -528,11 +619,23 @@ function changeFilter(device, day) {
   render()
   void poll(false)
 }
-page.filters.addEventListener('change', () => changeFilter(page.device.value, page.day.value))
+page.filters.addEventListener('change', () => {
+  if (page.day.value === OLDER_DAYS) void listOlderDays()
+  else changeFilter(page.device.value, page.day.value)
+})
+/** Adds the days of the next year back to those that can be chosen. */
+async function listOlderDays() {
+  await readNextYear().catch(() => {}) // the next poll says what is wrong
+  renderFilters()
+}
 page.filters.addEventListener('submit', (event) => event.preventDefault())
 page.everything.addEventListener('click', () => changeFilter('', ''))
 
+const hasMore = () => view.length > held + windowStart + windowSize
+
+/** Where there is nothing more to show yet, the search goes on and the window stays where it is. */
 function showMore() {
+  if (!hasMore()) return void poll(false)
   if (windowSize + TILES_STEP <= TILES_MAX) windowSize += TILES_STEP
   else {
     windowStart += TILES_MAX - TILES_STEP
@@ -545,8 +648,12 @@ function showMore() {
 page.more.addEventListener('click', showMore)
 /** Near the end of the page more comes by itself, up to the bound; past it, and for a long search, a person decides. */
 function moreNearEnd() {
-  const more = view.length > held + windowStart + windowSize && windowSize + TILES_STEP <= TILES_MAX
-  if (more && page.more.getBoundingClientRect().top < innerHeight + AHEAD_PX) showMore()
+  if (
+    hasMore() &&
+    windowSize + TILES_STEP <= TILES_MAX &&
+    page.more.getBoundingClientRect().top < innerHeight + AHEAD_PX
+  )
+    showMore()
 }
 
 for (const button of [page.newest, page.arrived])
@@ -622,7 +729,11 @@ function view1(entry) {
   addFact('Face', entry.width > 0 ? `${entry.width} × ${entry.height} px` : '')
   addFact('Stored', delayText(entry.storedAtMs - entry.filedAtMs))
   if (Number.isFinite(entry.capturedAtMs) && entry.capturedAtMs !== entry.filedAtMs)
-    addFact('Clock', 'not set on the device: this is when it was received')
+    addFact(
+      'Clock',
+      `camera clock wrong: it says ${dayYearFormat.format(entry.capturedAtMs)}, ${timeFormat.format(entry.capturedAtMs)}. ` +
+        'Shown is when the face was received',
+    )
   addFact('Id', entry.id)
   const at = view.findIndex(({ id }) => id === entry.id)
   page['viewer-previous'].disabled = at <= 0
