@@ -52,6 +52,7 @@ const LONG = [
   'test/docker/deploy.test.ts',
   'test/docker/files.test.ts',
   'test/e2e/tls.test.ts',
+  'test/lib/lock.test.ts',
   'test/lib/passwords.test.ts',
   'test/subscriber/gallery-index.test.ts',
   'test/subscriber/gallery-page.test.ts',
