@@ -18,6 +18,7 @@ import { sharedData } from './kit/data.ts'
 const LONG = [
   'test/broker/connection.test.ts',
   'test/broker/downlink.test.ts',
+  'test/broker/listeners.test.ts',
   'test/cli/bad-input.test.ts',
   'test/cli/detect.test.ts',
   'test/cli/doctor.test.ts',
