@@ -16,6 +16,7 @@ const noAddresses =
 const authority = await openAuthority(t)
 const identity = await authority.server('broker')
 const ca = readFileSync(authority.caFile)
+const AT_ONCE = 100
 
 /** A broker with two listeners: one without TLS, one with it. */
 async function open(t: Test, limits: object): Promise<{ broker: Program; plain: number; tls: number }> {
@@ -48,20 +49,41 @@ class Flood {
   readonly sockets: Socket[] = []
   closed = 0
 
-  constructor(t: Test, count: number, port: number, localAddress: string, sent?: Buffer) {
-    t.after(() => {
-      for (const socket of this.sockets) socket.destroy()
-    })
-    for (let n = 0; n < count; n += 1) {
-      const socket = connect({ port, host: '127.0.0.1', localAddress })
-      if (sent) socket.write(sent)
+  static async open(
+    t: Test,
+    count: number,
+    port: number,
+    localAddress: string,
+    sent?: Buffer,
+  ): Promise<Flood> {
+    const flood = new Flood()
+    t.after(() => flood.end())
+    // Not all at once: the system drops what a program has not taken yet beyond some hundred, and tries again in seconds.
+    while (flood.sockets.length < count)
+      await Promise.all(
+        Array.from({ length: Math.min(AT_ONCE, count - flood.sockets.length) }, () =>
+          flood.#add(connect({ port, host: '127.0.0.1', localAddress }), sent),
+        ),
+      )
+    return flood
+  }
+
+  #add(socket: Socket, sent: Buffer | undefined): Promise<void> {
+    this.sockets.push(socket)
+    if (sent) socket.write(sent)
+    socket.resume()
+    return new Promise((resolve) => {
       socket.on('error', () => {}) // 'close' follows
-      socket.resume()
+      socket.once('connect', resolve)
       socket.once('close', () => {
         this.closed += 1
+        resolve()
       })
-      this.sockets.push(socket)
-    }
+    })
+  }
+
+  end(): void {
+    for (const socket of this.sockets) socket.destroy()
   }
 
   get open(): number {
@@ -70,7 +92,7 @@ class Flood {
 
   /** When all that are to be refused are: so many are left. */
   async settled(left: number): Promise<void> {
-    await until(`${left} are left`, () => this.open === left).catch((error) => {
+    await until(`${left} are left`, () => this.open === left, 20_000).catch((error) => {
       throw new Error(`${error.message}; there are ${this.open}`)
     })
   }
@@ -88,23 +110,23 @@ for (const kind of ['plain', 'tls'] as const) {
     `2,100 connections that say nothing (${kind}): others come in, and all of them end`,
     { skip: noAddresses },
     async (t) => {
-      const { broker, [kind]: port } = await open(t, { connectTimeout: '4s' })
+      const { broker, [kind]: port } = await open(t, { connectTimeout: '8s' })
       const begin = Date.now()
-      const flood = new Flood(t, 2100, port, '127.0.0.2')
+      const flood = await Flood.open(t, 2100, port, '127.0.0.2')
       await flood.settled(1000)
       t.equal(await refused(broker, 'TOO_MANY'), 1100)
       const line = await broker.line(({ code }) => code === 'TOO_MANY')
       t.match(line, { level: 40, from: /127\.0\.0\.2$/, msg: /beyond the 1000 that one address may have/ })
       const other = await RawClient.over(t, through[kind](port, '127.0.0.3'), 'other', login)
       t.equal(other.returnCode, 0)
-      t.ok(Date.now() - begin < 4000, 'while they are all there')
+      t.ok(Date.now() - begin < 7000, 'while they are all there')
       await flood.settled(0)
       const ms = Date.now() - begin
-      t.ok(ms > 3900 && ms < 7000, `${ms} ms after they came`)
+      t.ok(ms > 7900 && ms < 16_000, `${ms} ms after they came`)
       t.equal((await RawClient.over(t, through[kind](port, '127.0.0.2'), 'again', login)).returnCode, 0)
       t.equal(await refused(broker, kind === 'tls' ? 'TLS' : 'TIMEOUT'), 1000)
       await broker.line(({ msg }) =>
-        (kind === 'tls' ? /did not finish the handshake within 4 s/ : /did not send CONNECT within 4 s/).test(
+        (kind === 'tls' ? /did not finish the handshake within 8 s/ : /did not send CONNECT within 8 s/).test(
           msg ?? '',
         ),
       )
@@ -121,11 +143,11 @@ t.test('a few addresses together do not keep out who has none yet', { skip: noAd
     connectionsPerAddressMax: 60,
     connectTimeout: '60s',
   })
-  const first = new Flood(t, 80, tls, '127.0.0.2')
+  const first = await Flood.open(t, 80, tls, '127.0.0.2')
   await first.settled(60)
-  const second = new Flood(t, 80, plain, '127.0.0.3')
+  const second = await Flood.open(t, 80, plain, '127.0.0.3')
   await second.settled(30) // the last ten are for those who have fewer than two
-  const few = [4, 5].map((n) => new Flood(t, 10, n % 2 === 0 ? tls : plain, `127.0.0.${n}`))
+  const few = [await Flood.open(t, 10, tls, '127.0.0.4'), await Flood.open(t, 10, plain, '127.0.0.5')]
   for (const flood of few) await flood.settled(2)
   await broker.line(({ msg }) =>
     /there may be 100, and the last ones are for addresses that have fewer/.test(msg ?? ''),
@@ -139,12 +161,12 @@ t.test('a few addresses together do not keep out who has none yet', { skip: noAd
     )
     t.equal(client.returnCode, 0)
   }
-  for (const flood of [first, second, ...few]) for (const socket of flood.sockets) socket.destroy()
+  for (const flood of [first, second, ...few]) flood.end()
   await until('their places are free', async () => {
-    const flood = new Flood(t, 60, tls, '127.0.0.9')
+    const flood = await Flood.open(t, 60, tls, '127.0.0.9')
     await sleep(300)
     const all = flood.open === 60
-    for (const socket of flood.sockets) socket.destroy()
+    flood.end()
     return all
   })
 })
@@ -163,7 +185,7 @@ t.test('the time to say CONNECT runs from the connection, TLS included', async (
   const ms = Date.now() - begin
   t.ok(ms > 1400 && ms < 2200, `closed after ${ms} ms`)
   t.match(await broker.line(({ code }) => code === 'TIMEOUT'), { level: 40, from: /127\.0\.0\.1$/ })
-  const half = new Flood(t, 3, tls, '127.0.0.1', Buffer.from('1603010200010001fc0303', 'hex')) // of a ClientHello
+  const half = await Flood.open(t, 3, tls, '127.0.0.1', Buffer.from('1603010200010001fc0303', 'hex')) // of a ClientHello
   await half.settled(0)
   t.equal(await refused(broker, 'TLS'), 3)
   t.equal(await refused(broker, 'TIMEOUT'), 1)
@@ -175,9 +197,8 @@ t.test(
   async (t) => {
     const { plain, tls } = await open(t, {})
     for (const port of [plain, tls]) {
-      const flood = new Flood(t, 1, port, '127.0.0.1')
+      const flood = await Flood.open(t, 1, port, '127.0.0.1')
       const [socket] = flood.sockets as [Socket]
-      await once(socket, 'connect')
       const ends = [port, socket.localPort].map(
         (it) => `0100007F:${Number(it).toString(16).toUpperCase().padStart(4, '0')}`,
       )
@@ -197,8 +218,7 @@ t.test(
 
 t.test('a broker ends in time while connections wait for their handshake', async (t) => {
   const { broker, plain, tls } = await open(t, { connectTimeout: '60s' })
-  const floods = [new Flood(t, 20, plain, '127.0.0.1'), new Flood(t, 20, tls, '127.0.0.1')]
-  await Promise.all(floods.flatMap(({ sockets }) => sockets.map((socket) => once(socket, 'connect'))))
+  const floods = [await Flood.open(t, 20, plain, '127.0.0.1'), await Flood.open(t, 20, tls, '127.0.0.1')]
   const begin = Date.now()
   t.equal(await broker.stop(), 0)
   t.ok(Date.now() - begin < 5000)
