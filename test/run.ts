@@ -53,6 +53,7 @@ const LONG = [
   'test/docker/deploy.test.ts',
   'test/docker/files.test.ts',
   'test/e2e/tls.test.ts',
+  'test/lib/http-limits.test.ts',
   'test/lib/lock.test.ts',
   'test/lib/passwords.test.ts',
   'test/subscriber/gallery-index.test.ts',

@@ -5,18 +5,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import t from 'tap'
 import { openAuthority } from '../kit/certificates.ts'
+import { Flood, noAddresses } from '../kit/flood.ts'
 import { brokerConfig, Program, type Test } from '../kit/programs.ts'
 import { RawClient } from '../kit/raw-client.ts'
 import { until } from '../kit/wait.ts'
 
-/** All of 127.0.0.0/8 is this machine, on Linux: an address for each attacker. */
-const noAddresses =
-  process.platform === 'linux' ? false : 'one address of this machine for each client takes Linux'
-
 const authority = await openAuthority(t)
 const identity = await authority.server('broker')
 const ca = readFileSync(authority.caFile)
-const AT_ONCE = 100
 
 /** A broker with two listeners: one without TLS, one with it. */
 async function open(t: Test, limits: object): Promise<{ broker: Program; plain: number; tls: number }> {
@@ -42,60 +38,6 @@ const through = {
   plain: (port: number, localAddress: string) => connect({ port, host: '127.0.0.1', localAddress }),
   tls: (port: number, localAddress: string) =>
     connectTls({ socket: through.plain(port, localAddress), ca, servername: 'localhost' }),
-}
-
-/** Connections that send what they are given, and no more. */
-class Flood {
-  readonly sockets: Socket[] = []
-  closed = 0
-
-  static async open(
-    t: Test,
-    count: number,
-    port: number,
-    localAddress: string,
-    sent?: Buffer,
-  ): Promise<Flood> {
-    const flood = new Flood()
-    t.after(() => flood.end())
-    // Not all at once: the system drops what a program has not taken yet beyond some hundred, and tries again in seconds.
-    while (flood.sockets.length < count)
-      await Promise.all(
-        Array.from({ length: Math.min(AT_ONCE, count - flood.sockets.length) }, () =>
-          flood.#add(connect({ port, host: '127.0.0.1', localAddress }), sent),
-        ),
-      )
-    return flood
-  }
-
-  #add(socket: Socket, sent: Buffer | undefined): Promise<void> {
-    this.sockets.push(socket)
-    if (sent) socket.write(sent)
-    socket.resume()
-    return new Promise((resolve) => {
-      socket.on('error', () => {}) // 'close' follows
-      socket.once('connect', resolve)
-      socket.once('close', () => {
-        this.closed += 1
-        resolve()
-      })
-    })
-  }
-
-  end(): void {
-    for (const socket of this.sockets) socket.destroy()
-  }
-
-  get open(): number {
-    return this.sockets.length - this.closed
-  }
-
-  /** When all that are to be refused are: so many are left. */
-  async settled(left: number): Promise<void> {
-    await until(`${left} are left`, () => this.open === left, 20_000).catch((error) => {
-      throw new Error(`${error.message}; there are ${this.open}`)
-    })
-  }
 }
 
 async function refused(broker: Program, code: string): Promise<number> {

@@ -325,7 +325,9 @@ t.test('HTTP', async (t) => {
   const options = {
     host: '127.0.0.1',
     port: 0,
-    metrics: new Registry(),
+    get metrics() {
+      return new Registry()
+    },
     health: () => ({ ok: true, checks: {} }),
     routes: (app: { get(path: string, handler: () => Promise<never>): unknown }) => {
       app.get('/fails', async () => {
