@@ -1,5 +1,4 @@
-import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net'
-import { TLSSocket } from 'node:tls'
+import type { Socket } from 'node:net'
 import {
   Aedes,
   type AedesPublishPacket,
@@ -8,12 +7,10 @@ import {
   type PublishPacket,
 } from 'aedes'
 import mqtt from 'mqtt-packet'
-import type { ServerFiles } from '../lib/certificates.ts'
 import { asFailure, type ErrorCode, failure, type SightlineError } from '../lib/errors.ts'
-import { listenFailure } from '../lib/http.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import { shareLengths } from '../lib/mqtt-lengths.ts'
-import { type Publish, READ_BUFFER } from '../lib/packets.ts'
+import type { Publish } from '../lib/packets.ts'
 import { overShare } from '../lib/queue.ts'
 import { statusTopic } from '../wire/topics.ts'
 import type { Access } from './access.ts'
@@ -21,25 +18,16 @@ import type { ClientIds } from './client-ids.ts'
 import { Connection } from './connection.ts'
 import type { Custody, Origin } from './custody.ts'
 import { Delivery } from './delivery.ts'
+import { type Listener, type ListenerLimits, Listeners, readingFrom } from './listeners.ts'
 import { LiveReaders } from './live-readers.ts'
 import { type MqttPacket, NO_SUBSCRIPTION, type Persistence } from './persistence.ts'
 import { encodeNotice, isFinal, isRefusalsTopic } from './refusals.ts'
 import { isTopicFilter, type Session, type Sessions, type Subscription } from './sessions.ts'
 import { isText } from './text.ts'
-import { certificateNameOf, createTlsServer, readingTls } from './tls.ts'
+import { certificateNameOf } from './tls.ts'
 import { isBrokerId, markTopic, NOWHERE, readMark, UNKNOWN_BROKER, type Via } from './via.ts'
 
-export interface Listener {
-  readonly host: string
-  readonly port: number
-  readonly tls?: ServerFiles
-}
-
-export interface ServerLimits {
-  readonly connectionsMax: number
-  readonly connectionsPerAddressMax: number
-  /** From the connection to its CONNECT, ms. */
-  readonly connectMsMax: number
+export interface ServerLimits extends ListenerLimits {
   /** Of one connection; what comes faster is read later. */
   readonly packetsPerSecondMax: number
   readonly bytesPerSecondMax: number
@@ -99,9 +87,6 @@ type ConnackCode = AuthenticateError['returnCode']
 const turnedAway = (message: string, returnCode: ConnackCode) =>
   Object.assign(new Error(message), { returnCode }) as AuthenticateError
 const WILL_GRACE_MS = 3000
-/** A client without keepalive that is gone is found out all the same. */
-const TCP_KEEPALIVE_MS = 60_000
-const CLOSE_GRACE_MS = 500
 
 /** aedes' own, private; test/broker/server.test.ts holds what is done with them. */
 interface LiveClient {
@@ -113,11 +98,8 @@ interface LiveClient {
 export class BrokerServer implements AsyncDisposable {
   readonly #options: ServerOptions
   readonly #aedes: Aedes
-  readonly #servers: Server[] = []
+  #listeners: Listeners | undefined
   readonly #connections = new Map<Socket, Connection>()
-  readonly #perAddress = new Map<string, number>()
-  /** TCP connections below TLS, also those whose handshake is not over. */
-  readonly #belowTls = new Set<Socket>()
   readonly #live = new LiveReaders()
   readonly #userOf = new WeakMap<Client, string>()
   /** Topics of wills that go out although their user has no rights any more. */
@@ -266,8 +248,11 @@ export class BrokerServer implements AsyncDisposable {
     const server = new BrokerServer(options)
     await server.#aedes.listen()
     try {
-      for (const [at, listener] of options.listeners.entries())
-        server.#servers.push(await server.#listen(listener, `listeners.${at}.tls`))
+      server.#listeners = await Listeners.open({
+        ...options,
+        refused: options.events.refused,
+        connect: (accepted) => server.#connect(accepted),
+      })
     } catch (error) {
       await server[Symbol.asyncDispose]()
       throw error
@@ -278,10 +263,7 @@ export class BrokerServer implements AsyncDisposable {
 
   /** Where it listens: the first listener's port first. */
   get ports(): number[] {
-    return this.#servers.map((server) => {
-      const address = server.address()
-      return typeof address === 'object' && address ? address.port : 0
-    })
+    return this.#listeners?.ports ?? []
   }
 
   get connections(): number {
@@ -302,50 +284,10 @@ export class BrokerServer implements AsyncDisposable {
     }
   }
 
-  #listen(listener: Listener, where: string): Promise<Server> {
-    const { promise, resolve, reject } = Promise.withResolvers<Server>()
-    const { log, events } = this.#options
-    const connect = (socket: Socket) => this.#connect(socket)
-    const server = listener.tls
-      ? createTlsServer({ files: listener.tls, where, log, refused: () => events.refused('TLS'), connect })
-      : createServer({ noDelay: true, pauseOnConnect: true }, connect)
-    if (listener.tls) {
-      server.on('connection', (socket) => {
-        this.#belowTls.add(socket)
-        socket.once('close', () => this.#belowTls.delete(socket))
-      })
-    }
-    server.maxConnections = this.#options.limits.connectionsMax
-    const failedToAccept = throttled((count) =>
-      log.error({ count, port: listener.port }, 'could not take a connection: out of file handles or memory'),
-    )
-    server.on('error', (error) => {
-      if (server.listening) failedToAccept()
-      else reject(listenFailure(error, listener.host, listener.port, 'listeners'))
-    })
-    server.listen(listener.port, listener.host, () => resolve(server))
-    return promise
-  }
-
-  #connect(accepted: Socket): void {
+  #connect(accepted: Socket): Socket {
     const { limits, events, sessions } = this.#options
-    const address = accepted.remoteAddress ?? ''
-    const count = (this.#perAddress.get(address) ?? 0) + 1
-    if (count > limits.connectionsPerAddressMax) {
-      accepted.destroy()
-      events.refused('TOO_MANY')
-      this.#warn(
-        'connections of an address',
-        { code: 'TOO_MANY', from: address },
-        `Refused connections beyond the ${limits.connectionsPerAddressMax} that one address may have; raise "limits.connectionsPerAddressMax" where many clients share one.`,
-      )
-      return
-    }
-    this.#perAddress.set(address, count)
-    accepted.setKeepAlive(true, TCP_KEEPALIVE_MS)
     const receive = (bytes: Buffer) => connection.receive(bytes)
-    const socket =
-      accepted instanceof TLSSocket ? readingTls(accepted, receive) : readingInto(accepted, receive)
+    const socket = readingFrom(accepted, receive)
     const connection = new Connection({
       socket,
       packetBytesMax: limits.packetBytesMax,
@@ -374,13 +316,11 @@ export class BrokerServer implements AsyncDisposable {
     this.#connections.set(socket, connection)
     socket.once('close', () => {
       this.#connections.delete(socket)
-      const left = (this.#perAddress.get(address) ?? 1) - 1
-      if (left > 0) this.#perAddress.set(address, left)
-      else this.#perAddress.delete(address)
       const { client } = socket as { client?: Client }
       if (client) this.#live.gone(client)
     })
     this.#aedes.handle(socket)
+    return socket
   }
 
   /** A message that only durable queues want goes past aedes, which would have nothing to do with it. */
@@ -794,34 +734,10 @@ export class BrokerServer implements AsyncDisposable {
   /** Stops listening, lets clients go. What was accepted is on disk. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#willSweep)
-    const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)))
+    this.#listeners?.stop()
     await new Promise<void>((resolve) => this.#aedes.close(resolve))
-    const timer = setTimeout(() => {
-      for (const socket of [...this.#connections.keys(), ...this.#belowTls]) socket.destroy()
-    }, CLOSE_GRACE_MS)
-    await Promise.all(closed)
-    clearTimeout(timer)
+    await this.#listeners?.[Symbol.asyncDispose]()
   }
-}
-
-/**
- * An accepted connection as a socket that reads into READ_BUFFER. `onread` is for sockets that connect; a server's are
- * made without asking for options, so that theirs is taken over by another one.
- */
-function readingInto(accepted: Socket, receive: (bytes: Buffer) => boolean): Socket {
-  const { _handle: handle, _server: server } = accepted as Socket & { _handle: unknown; _server: unknown }
-  const socket = new Socket({
-    handle,
-    readable: true,
-    writable: true,
-    onread: {
-      buffer: READ_BUFFER,
-      callback: (bytes: number, buffer: Uint8Array) => receive(buffer.subarray(0, bytes) as Buffer),
-    },
-  } as SocketConstructorOpts)
-  Object.assign(accepted, { _handle: null })
-  Object.assign(socket, { server, _server: server })
-  return socket
 }
 
 const FROM_SOMEWHERE: Via = [UNKNOWN_BROKER]

@@ -10,6 +10,8 @@ export interface TlsServerOptions {
   readonly files: ServerFiles
   /** The key that names the files, such as `listeners.0.tls`. */
   readonly where: string
+  /** From the connection on, TLS_HANDSHAKE_MS_MAX at most. */
+  readonly handshakeMsMax: number
   readonly log: Log
   /** A connection that did not become one. */
   readonly refused: () => void
@@ -26,17 +28,17 @@ const CONTEXT: SecureContextOptions = {
  * A server for MQTT over TLS. With `clientCaFile` only clients come through that show a certificate of that authority
  * with a name. Errors: CONFIG_INVALID
  */
-export function createTlsServer({ files, where, log, refused, connect }: TlsServerOptions): Server {
+export function createTlsServer(options: TlsServerOptions): Server {
+  const { files, where, log, refused, connect } = options
+  const handshakeMsMax = Math.min(options.handshakeMsMax, TLS_HANDSHAKE_MS_MAX)
   const { context, validUntilMs } = readServerFiles(files, where)
   const mutual = files.clientCaFile !== undefined
-  let last: { why: string; from: string | undefined } | undefined
-  const warn = throttled((count) =>
-    log.warn({ code: 'TLS', count, from: last?.from }, `refused a connection over TLS: ${last?.why}`),
+  const warn = throttled<{ why: string; from: string | undefined }>((count, { why, from }) =>
+    log.warn({ code: 'TLS', count, from }, `refused a connection over TLS: ${why}`),
   )
   const refuse = (why: string, from: string | undefined) => {
-    last = { why, from }
     refused()
-    warn()
+    warn({ why, from })
   }
   const server = createServer(
     {
@@ -44,7 +46,7 @@ export function createTlsServer({ files, where, log, refused, connect }: TlsServ
       ...context,
       requestCert: mutual,
       rejectUnauthorized: mutual,
-      handshakeTimeout: TLS_HANDSHAKE_MS_MAX,
+      handshakeTimeout: handshakeMsMax,
       noDelay: true,
     },
     (socket) => {
@@ -55,9 +57,14 @@ export function createTlsServer({ files, where, log, refused, connect }: TlsServ
   )
   const addresses = new WeakMap<Socket, string | undefined>()
   server.on('connection', (socket) => addresses.set(socket, socket.remoteAddress))
-  server.on('tlsClientError', (error, socket) =>
-    refuse(reasonOf(error, socket), socket.remoteAddress ?? addresses.get(parentOf(socket) as Socket)),
-  )
+  server.on('tlsClientError', (error, socket) => {
+    const why =
+      tlsCode(error) === 'ERR_TLS_HANDSHAKE_TIMEOUT'
+        ? `the client did not finish the handshake within ${handshakeMsMax / 1000} s`
+        : reasonOf(error, socket)
+    refuse(why, socket.remoteAddress ?? addresses.get(parentOf(socket) as Socket))
+    socket.destroy() // Node.js itself leaves one that was too slow open
+  })
   server.once('listening', () => keepRenewed(server, files, { where, log, validUntilMs, context: CONTEXT }))
   return server
 }
@@ -86,8 +93,9 @@ export function readingTls(socket: TLSSocket, receive: (bytes: Buffer) => boolea
   return socket
 }
 
-/** The TCP connection below. */
-const parentOf = (socket: TLSSocket) => (socket as unknown as { _parent?: Socket })._parent
+/** The TCP connection below TLS; undefined where there is no TLS. */
+export const parentOf = (socket: Socket) =>
+  (socket as Socket & { _parent?: Socket | null })._parent ?? undefined
 
 function reasonOf(error: Error, socket: TLSSocket): string {
   switch (String(socket.authorizationError ?? tlsCode(error))) {
@@ -119,8 +127,6 @@ function reasonOf(error: Error, socket: TLSSocket): string {
     case 'ALERT_CERTIFICATE_UNKNOWN':
     case 'ALERT_CERTIFICATE_EXPIRED':
       return 'the client does not trust the certificate of this broker. Give it the authority that signed it, as "caFile"'
-    case 'ERR_TLS_HANDSHAKE_TIMEOUT':
-      return `the client did not finish the handshake within ${TLS_HANDSHAKE_MS_MAX / 1000} s`
     case 'ECONNRESET':
       return 'the client left during the handshake'
     default:

@@ -90,6 +90,10 @@ export const tlsShape = () => z.strictObject(certificateShape)
 export const mutualTlsShape = () =>
   z.strictObject({ ...certificateShape, clientCaFile: z.string().min(1).optional() })
 
+export const HTTP_CONNECTIONS_MAX = 512
+/** All who come through a reverse proxy share its address. A browser has six at once. */
+export const HTTP_CONNECTIONS_PER_ADDRESS_MAX = 256
+
 /** `/healthz` and `/metrics`. */
 export const httpShape = (portDefault: number) =>
   z
@@ -98,6 +102,8 @@ export const httpShape = (portDefault: number) =>
       port: port().default(portDefault),
       usersFile: z.string().min(1).optional(),
       tls: tlsShape().optional(),
+      connectionsMax: z.number().int().positive().default(HTTP_CONNECTIONS_MAX),
+      connectionsPerAddressMax: z.number().int().positive().default(HTTP_CONNECTIONS_PER_ADDRESS_MAX),
     })
     .prefault({})
 

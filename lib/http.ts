@@ -1,10 +1,15 @@
-import type { Server as TlsServer } from 'node:tls'
+import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
+import type { SecureContextOptions, Server as TlsServer } from 'node:tls'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Registry } from 'prom-client'
+import { Admission, type AdmissionLimits } from './admission.ts'
 import { keepRenewed, readServerFiles, type ServerFiles, TLS_HANDSHAKE_MS_MAX } from './certificates.ts'
+import { HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX } from './config.ts'
 import { failure, systemCode } from './errors.ts'
 import { HttpUsers } from './http-users.ts'
 import { type Log, throttled } from './log.ts'
+import { counter } from './metrics.ts'
 
 export interface Health {
   readonly ok: boolean
@@ -21,7 +26,7 @@ export interface HttpListener {
   readonly tls?: Omit<ServerFiles, 'clientCaFile'>
 }
 
-export interface HttpOptions extends HttpListener {
+export interface HttpOptions extends HttpListener, Partial<AdmissionLimits> {
   /** Needed with a users file: what becomes wrong in it later is said there. */
   readonly log?: Log
   /** 0 takes any free port. */
@@ -35,7 +40,15 @@ export interface HttpOptions extends HttpListener {
 }
 
 const BODY_BYTES_MAX = 64 * 1024
-const CONNECTIONS_MAX = 512
+/** From the connection, or the end of the request before, to the end of a request's headers. */
+const HEADERS_MS_MAX = 10_000
+/** To the end of its body. */
+const REQUEST_MS_MAX = 30_000
+/** Nothing goes either way, because the client does not read, say. */
+const SILENCE_MS_MAX = 30_000
+/** Between two requests: longer than proxies keep a connection (60 s), so that they close it and no request is lost. */
+const KEEP_ALIVE_MS_MAX = 72_000
+const CHECK_INTERVAL_MS = 1000
 /** For how long a browser that has been here over HTTPS asks for nothing else of this host name: a month. */
 const HSTS_SECONDS = 30 * 86_400
 
@@ -54,39 +67,60 @@ const HEADERS = {
  */
 export class HttpServer implements AsyncDisposable {
   readonly #app: FastifyInstance
-  readonly #users: HttpUsers | undefined
+  /** What was opened besides: users, connections. */
+  readonly #opened: DisposableStack
   readonly url: string
 
-  private constructor(app: FastifyInstance, users: HttpUsers | undefined, url: string) {
+  private constructor(app: FastifyInstance, opened: DisposableStack, url: string) {
     this.#app = app
-    this.#users = users
+    this.#opened = opened
     this.url = url
   }
 
   static async open(options: HttpOptions): Promise<HttpServer> {
     refuseOpenHttp(options)
     const { tls, log, usersFile, allowed } = options
+    const {
+      connectionsMax = HTTP_CONNECTIONS_MAX,
+      connectionsPerAddressMax = HTTP_CONNECTIONS_PER_ADDRESS_MAX,
+    } = options
     if (usersFile !== undefined && !log) throw new TypeError('a users file needs a log')
     const identity = tls ? readServerFiles(tls, 'http.tls') : undefined
     const headers = {
       ...HEADERS,
       ...(tls ? { 'strict-transport-security': `max-age=${HSTS_SECONDS}` } : {}),
     }
+    const refused = counter(options.metrics, 'http_refused_total', 'Connections and requests refused', [
+      'code',
+    ])
+    using opened = new DisposableStack()
+    const admission = opened.use(
+      new Admission({
+        connectionsMax,
+        connectionsPerAddressMax,
+        where: 'http',
+        log,
+        refused: () => refused.inc({ code: 'TOO_MANY' }),
+      }),
+    )
     const app: FastifyInstance = Fastify({
       bodyLimit: BODY_BYTES_MAX,
-      connectionTimeout: 30_000,
-      requestTimeout: 30_000,
       forceCloseConnections: true,
       // An address that is none gets past the hooks.
       frameworkErrors: (_error, _request, reply) => notFound((reply as FastifyReply).headers(headers)),
-      clientErrorHandler: (_error, socket) => {
-        if (socket.writable) socket.write(rawAnswer('400 Bad Request', headers))
+      clientErrorHandler: (error, socket) => {
+        const late = LATE.has(error.code)
+        if (late) refused.inc({ code: 'TIMEOUT' })
+        if (socket.writable)
+          socket.write(rawAnswer(late ? '408 Request Timeout' : '400 Bad Request', headers))
         socket.destroy()
       },
-      ...(identity ? { https: { ...identity.context, handshakeTimeout: TLS_HANDSHAKE_MS_MAX } } : {}),
+      serverFactory: (handler) => {
+        const server = listener(handler as RequestListener, identity?.context)
+        admission.guard(server)
+        return server
+      },
     })
-    app.server.maxConnections = CONNECTIONS_MAX
-    using opened = new DisposableStack()
     app.addHook('onRequest', async (_request, reply) => void reply.headers(headers))
     app.setNotFoundHandler((_request, reply) => notFound(reply))
     let unforeseen: unknown
@@ -137,15 +171,30 @@ export class HttpServer implements AsyncDisposable {
     const address = app.server.address()
     const port = typeof address === 'object' && address ? address.port : options.port
     const host = options.host.includes(':') ? `[${options.host}]` : options.host
-    opened.move()
-    return new HttpServer(app, users, `${tls ? 'https' : 'http'}://${host}:${port}`)
+    return new HttpServer(app, opened.move(), `${tls ? 'https' : 'http'}://${host}:${port}`)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#users?.[Symbol.dispose]()
+    this.#opened[Symbol.dispose]()
     await this.#app.close()
   }
 }
+
+/** HTTP, or HTTPS where there is a certificate; every wait for a client has an end. */
+function listener(handler: RequestListener, context: SecureContextOptions | undefined): Server {
+  const options = {
+    headersTimeout: HEADERS_MS_MAX,
+    requestTimeout: REQUEST_MS_MAX,
+    keepAliveTimeout: KEEP_ALIVE_MS_MAX,
+    connectionsCheckingInterval: CHECK_INTERVAL_MS,
+  }
+  const server = context
+    ? createTlsServer({ ...options, ...context, handshakeTimeout: TLS_HANDSHAKE_MS_MAX }, handler)
+    : createServer(options, handler)
+  return server.setTimeout(SILENCE_MS_MAX)
+}
+
+const LATE = new Set(['ERR_HTTP_REQUEST_TIMEOUT', 'ERR_TLS_HANDSHAKE_TIMEOUT'])
 
 /** What every address gets that leads nowhere; it repeats nothing of the request. */
 export function notFound(reply: FastifyReply): FastifyReply {

@@ -1,126 +1,193 @@
-import { closeSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { hostname } from 'node:os'
+import { join, resolve } from 'node:path'
+import type { DatabaseSync } from 'node:sqlite'
 import { isDiskFull } from './disk-room.ts'
 import { failure, systemCode } from './errors.ts'
 
 /**
- * One process at a time in a folder: a file that names its holder. A holder that died (its process is gone, or
- * its number now belongs to a process started at another time) does not hold it any more.
+ * One process at a time in a folder. What holds it is a lock of the kernel's on the empty file `store.lock`, by way of
+ * SQLite, since Node.js itself offers none: it ends with the process, however that ends, is not inherited by children,
+ * and holds between containers on one volume, where process numbers say nothing. The file is never written to, so that a
+ * full disk does not matter, and never deleted, or two could hold one of that name each.
+ *
+ * POSIX drops a process's locks on a file as soon as it closes any handle of that file. So nobody but SQLite, which
+ * knows, may open it.
  */
-export class FolderLock implements Disposable {
-  readonly #file: string
+const LOCK_FILE = 'store.lock'
+/** Who holds it, in words for people; it decides nothing. */
+const HOLDER_FILE = 'lock'
+/** Whoever looks whether a folder is held has it for a moment. */
+const WAIT_MS_MAX = 100
 
-  private constructor(file: string) {
-    this.#file = file
+// https://www.sqlite.org/rescode.html
+const SQLITE_BUSY = 5
+
+export class FolderLock implements Disposable {
+  readonly #folder: string
+  readonly #database: DatabaseSync
+
+  private constructor(folder: string, database: DatabaseSync) {
+    this.#folder = folder
+    this.#database = database
   }
 
-  /** Errors: STORE_LOCKED, FOLDER_UNWRITABLE, DISK_FULL. */
+  /** Errors: STORE_LOCKED, FOLDER_UNWRITABLE, DISK_FULL (where the file is not there yet), RUNTIME_TOO_OLD. */
   static take(folder: string): FolderLock {
-    const file = join(folder, 'lock')
-    for (let attempt = 0; attempt < 3; attempt += 1) {
-      try {
-        make(file)
-        return new FolderLock(file)
-      } catch (error) {
-        if (isDiskFull(error))
-          throw failure(
-            'DISK_FULL',
-            `The disk that holds ${folder} is full: not even the lock of the store can be written. Make room, and start again.`,
-            error,
-          )
-        if (systemCode(error) !== 'EEXIST')
-          throw failure(
-            'FOLDER_UNWRITABLE',
-            `Cannot write to ${folder}. Give this user the right to write there, or name another folder.`,
-            error,
-          )
-      }
-      const holder = readHolder(file)
-      if (holder && isAlive(holder)) {
+    const file = lockFile(folder)
+    let database: DatabaseSync | undefined
+    try {
+      make(file)
+      accessSync(file, constants.W_OK) // a file that may only be read SQLite would open, and lock against nobody
+      database = open(file, false)
+      // Not the journal that SQLite makes before it might write: a full disk has no room for it, and a crash leaves it.
+      database.exec('PRAGMA journal_mode=MEMORY; BEGIN EXCLUSIVE')
+    } catch (error) {
+      database?.close()
+      if (isBusy(error))
         throw failure(
           'STORE_LOCKED',
-          `${folder} is in use by process ${holder.pid}. Stop that program first, or give this one a folder of its own.`,
+          `${folder} is in use by ${describe(readHolder(folder))}. Stop that program first, or give this one a folder of its own.`,
         )
-      }
-      try {
-        unlinkSync(file)
-      } catch (error) {
-        if (systemCode(error) !== 'ENOENT')
-          throw failure('FOLDER_UNWRITABLE', `Cannot remove the stale lock ${file}.`, error)
-      }
+      if (isDiskFull(error))
+        throw failure(
+          'DISK_FULL',
+          `The disk that holds ${folder} is full: not even the lock of the store can be made. Make room, and start again.`,
+          error,
+        )
+      if (systemCode(error) === 'RUNTIME_TOO_OLD') throw error
+      throw failure(
+        'FOLDER_UNWRITABLE',
+        `Cannot lock ${file}: ${(error as Error).message}. Give this user the right to write there, or name another folder, with a path of less than 500 bytes.`,
+        error,
+      )
     }
-    throw failure(
-      'STORE_LOCKED',
-      `${folder} is being opened by several programs at once. Give each a folder of its own.`,
-    )
+    writeHolder(folder)
+    return new FolderLock(folder, database)
   }
 
   [Symbol.dispose](): void {
+    removeHolder(this.#folder)
+    this.#database.close()
+  }
+}
+
+/** Whether a process holds a folder; true too where this user may not look. */
+export function isHeld(folder: string): boolean {
+  const file = lockFile(folder)
+  try {
+    using database = open(file, true)
+    database.exec('BEGIN; SELECT 1 FROM sqlite_schema')
+    return false
+  } catch (error) {
+    if (isBusy(error)) return true
+    if (systemCode(error) === 'RUNTIME_TOO_OLD') throw error
     try {
-      unlinkSync(this.#file)
-    } catch {
-      // gone already: nothing holds the folder, which is what was wanted
+      accessSync(file, constants.R_OK)
+      return false // it is none, and nothing can be held by it
+    } catch (denied) {
+      return systemCode(denied) !== 'ENOENT'
     }
   }
 }
 
+/** Who holds a folder now, for people: "process 123"; undefined where nobody does. */
+export function holderOf(folder: string): string | undefined {
+  return isHeld(folder) ? describe(readHolder(folder)) : undefined
+}
+
+/** Absolute: SQLite takes some relative names for something else. */
+const lockFile = (folder: string) => resolve(folder, LOCK_FILE)
+
+/** For its owner alone: whoever could read it could hold it. */
 function make(file: string): void {
-  const handle = openSync(file, 'wx', 0o644)
   try {
-    writeSync(handle, JSON.stringify({ pid: process.pid, startedAt: startTime(process.pid) }))
+    closeSync(openSync(file, 'wx', 0o600))
   } catch (error) {
-    unlinkSync(file) // an empty one would name no holder
-    throw error
-  } finally {
-    closeSync(handle)
+    if (systemCode(error) !== 'EEXIST') throw error
   }
 }
 
-/** Whether a process that runs holds a folder. */
-export function isHeld(folder: string): boolean {
-  const holder = readHolder(join(folder, 'lock'))
-  return holder !== undefined && isAlive(holder)
+function open(file: string, readOnly: boolean): DatabaseSync {
+  const { DatabaseSync } = loadSqlite()
+  return new DatabaseSync(file, { readOnly, timeout: WAIT_MS_MAX })
+}
+
+const isBusy = (error: unknown) => (error as { errcode?: number }).errcode === SQLITE_BUSY
+
+function loadSqlite(): typeof import('node:sqlite') {
+  const { emitWarning } = process
+  process.emitWarning = () => {} // the first ones of Node 24 say while it loads that it is experimental
+  try {
+    const sqlite = process.getBuiltinModule('node:sqlite') as typeof import('node:sqlite') | undefined
+    if (sqlite) return sqlite
+  } finally {
+    process.emitWarning = emitWarning
+  }
+  throw failure(
+    'RUNTIME_TOO_OLD',
+    `This Node.js (${process.version}) was built without SQLite, which locks the store. Install Node 24 from nodejs.org, or with "npm install node@24".`,
+  )
 }
 
 interface Holder {
   readonly pid: number
-  readonly startedAt?: string
+  readonly host: string
+  /** Of process numbers (Linux): a container has its own. */
+  readonly namespace?: string
 }
 
-function readHolder(file: string): Holder | undefined {
+function thisProcess(): Holder {
+  return { pid: process.pid, host: hostname(), namespace: namespace() }
+}
+
+function namespace(): string | undefined {
   try {
-    const holder = JSON.parse(readFileSync(file, 'utf8')) as Holder
-    return Number.isInteger(holder.pid) && holder.pid > 0 ? holder : undefined
+    return readlinkSync('/proc/self/ns/pid')
   } catch {
-    return undefined // torn by a crash while it was written: nobody holds it
+    return undefined // no /proc on this system
   }
 }
 
-function isAlive(holder: Holder): boolean {
+function writeHolder(folder: string): void {
+  removeHolder(folder)
   try {
-    process.kill(holder.pid, 0)
-  } catch (error) {
-    return systemCode(error) === 'EPERM'
-  }
-  const startedAt = startTime(holder.pid)
-  // In a container every start has the same number: without a start time to compare, that is an earlier one.
-  if (holder.startedAt === undefined || startedAt === undefined) return holder.pid !== process.pid
-  return startedAt === holder.startedAt
-}
-
-/** When the process started, in the kernel's clock ticks since boot: tells a process from a later one with its number. */
-function startTime(pid: number): string | undefined {
-  try {
-    const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    return `${boot}:${stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]}`
+    writeFileSync(join(folder, HOLDER_FILE), JSON.stringify(thisProcess()))
   } catch {
-    return undefined // no /proc on this system: the process number alone decides
+    removeHolder(folder) // a full disk: the folder is held all the same, by nobody knows whom
   }
 }
 
-/** The process that holds a folder now, for people; undefined where none does. */
-export function holderOf(folder: string): number | undefined {
-  const holder = readHolder(join(folder, 'lock'))
-  return holder && isAlive(holder) ? holder.pid : undefined
+function removeHolder(folder: string): void {
+  try {
+    rmSync(join(folder, HOLDER_FILE), { force: true })
+  } catch {
+    // it says who was here, and decides nothing
+  }
+}
+
+function readHolder(folder: string): Holder | undefined {
+  try {
+    const { pid, host, namespace } = JSON.parse(readFileSync(join(folder, HOLDER_FILE), 'utf8')) as Holder
+    return Number.isInteger(pid) && typeof host === 'string' ? { pid, host, namespace } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function describe(holder: Holder | undefined): string {
+  if (!holder) return 'another program'
+  const { pid, host, namespace } = holder
+  const own = thisProcess()
+  if (host === own.host && namespace === own.namespace) return `process ${pid}`
+  return `process ${pid} in another container or on another machine (host name ${host})`
 }

@@ -62,21 +62,26 @@ export function readable(line: string, now: Date): string {
 }
 
 /**
- * A line a second for an event that repeats, with how often it happened, instead of a line an event.
- * @returns a function to call at each event
+ * A line a second for an event that repeats, with how often it happened and the details of the last one, instead of a
+ * line an event. @returns a function to call at each event
  */
-export function throttled(write: (count: number) => void, intervalMs = 1000): () => void {
+export function throttled<Details = void>(
+  write: (count: number, last: Details) => void,
+  intervalMs = 1000,
+): (details: Details) => void {
   let count = 0
+  let last: Details
   let timer: NodeJS.Timeout | undefined
   const flush = () => {
     timer = undefined
     if (count === 0) return
     const events = count
     count = 0
-    write(events)
+    write(events, last)
     timer = setTimeout(flush, intervalMs).unref()
   }
-  return () => {
+  return (details) => {
+    last = details
     count += 1
     if (timer === undefined) flush()
   }

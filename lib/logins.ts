@@ -48,7 +48,7 @@ export class FailedLogins {
 const atAddress = (network: string, name: string) => `${network} ${name.slice(0, 200)}`
 
 /** Who has one IPv6 address has all of its /64. */
-function networkOf(address: string): string {
+export function networkOf(address: string): string {
   const plain = address.replace(/^::ffff:(?=\d+\.)/i, '')
   if (!isIPv6(plain)) return plain
   const [head = '', tail] = plain.replace(/%.*$/, '').split('::')

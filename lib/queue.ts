@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Database, open as openLmdb, type RootDatabase } from 'lmdb'
 import { bytesFree, DiskRoom, type FileRoom, isDiskFull, RESERVE_BYTES } from './disk-room.ts'
 import { EntryIndex } from './entry-index.ts'
-import { failure, SightlineError } from './errors.ts'
+import { failure, type SightlineError } from './errors.ts'
 import { alive } from './launcher.ts'
 import { FolderLock } from './lock.ts'
 import { SteadyClock } from './steady-clock.ts'
@@ -245,7 +245,7 @@ export class Store implements AsyncDisposable {
     }
     const path = join(folder, STORE_FILE)
     const room = new DiskRoom(folder, path)
-    const lock = lockFolder(folder, room)
+    const lock = FolderLock.take(folder)
     let root: RootDatabase<Uint8Array, string> | undefined
     let before: Prepared | undefined
     try {
@@ -1021,16 +1021,6 @@ interface PageStats extends PageCounts {
   readonly free: PageCounts
 }
 const META_PAGES = 2
-
-/** The lock takes a block of the disk, and the reserve may be all that is left of it. */
-function lockFolder(folder: string, room: DiskRoom): FolderLock {
-  try {
-    return FolderLock.take(folder)
-  } catch (error) {
-    if (!(error instanceof SightlineError) || error.code !== 'DISK_FULL' || !room.giveUp()) throw error
-    return FolderLock.take(folder)
-  }
-}
 
 /** LMDB maps its lock file into memory: where the disk has no block for it, the program would end with SIGBUS. */
 function makeRoomToOpen(folder: string, path: string, room: DiskRoom): void {

@@ -18,6 +18,7 @@ import { sharedData } from './kit/data.ts'
 const LONG = [
   'test/broker/connection.test.ts',
   'test/broker/downlink.test.ts',
+  'test/broker/listeners.test.ts',
   'test/cli/bad-input.test.ts',
   'test/cli/detect.test.ts',
   'test/cli/doctor.test.ts',
@@ -53,6 +54,8 @@ const LONG = [
   'test/docker/edges.test.ts',
   'test/docker/files.test.ts',
   'test/e2e/tls.test.ts',
+  'test/lib/http-limits.test.ts',
+  'test/lib/lock.test.ts',
   'test/lib/passwords.test.ts',
   'test/subscriber/gallery-flood.test.ts',
   'test/subscriber/gallery-index.test.ts',

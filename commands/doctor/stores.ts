@@ -68,7 +68,7 @@ async function checkContents(what: string, folder: string): Promise<Finding[]> {
       else waiting.push(`${pending} in ${queue} (${size(bytes)}${oldest})`)
     }
     const holder = holderOf(folder)
-    const held = holder === undefined ? '' : `; in use by process ${holder}`
+    const held = holder === undefined ? '' : `; in use by ${holder}`
     findings.push(
       ok(
         what,

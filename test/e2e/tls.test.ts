@@ -91,6 +91,7 @@ t.test(
     const server = createTlsServer({
       files: { ...edgeServer, clientCaFile: edgeCa.caFile },
       where: 'tls',
+      handshakeMsMax: 5000,
       log: pino({ level: 'silent' }),
       refused: () => {},
       connect: (accepting) => {
@@ -369,6 +370,7 @@ t.test('listeners that would be open to others, or could let in nobody, do not s
   const late = await edgeCa.server('late-server', { endedDaysAgo: 3 })
   const options = {
     where: 'listeners.0.tls',
+    handshakeMsMax: 5000,
     log: pino({ level: 'silent' }),
     refused: () => {},
     connect: () => {},

@@ -1,4 +1,12 @@
+import 'reflect-metadata' // @peculiar/x509 wants it first
+import { KeyObject, webcrypto } from 'node:crypto'
 import { join } from 'node:path'
+import {
+  BasicConstraintsExtension,
+  ExtendedKeyUsageExtension,
+  SubjectAlternativeNameExtension,
+  X509CertificateGenerator,
+} from '@peculiar/x509'
 import {
   makeAuthority,
   makeClientCertificate,
@@ -43,5 +51,56 @@ export async function openAuthority(t: Test): Promise<Authority> {
       pair(await makeServerCertificate(folder, name, hosts, validity(endedDaysAgo, days))),
     client: async (name, { endedDaysAgo, days } = {}) =>
       pair(await makeClientCertificate(folder, name, validity(endedDaysAgo, days))),
+  }
+}
+
+/** What a certificate may say that it is for (RFC 5280, 4.2.1.12). */
+export const PURPOSE = {
+  server: '1.3.6.1.5.5.7.3.1',
+  client: '1.3.6.1.5.5.7.3.2',
+  code: '1.3.6.1.5.5.7.3.3',
+  any: '2.5.29.37.0',
+} as const
+
+/**
+ * Certificates as somebody else's authority makes them: for 127.0.0.1, named `name`, for the purposes given, or
+ * without a word about that.
+ */
+export async function openForeignAuthority() {
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+  const newKeys = () => webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])
+  const validity = {
+    notBefore: new Date(Date.now() - DAY_MS),
+    notAfter: new Date(Date.now() + DAY_MS),
+    signingAlgorithm: algorithm,
+  }
+  const keys = await newKeys()
+  const authority = await X509CertificateGenerator.createSelfSigned({
+    ...validity,
+    name: 'CN=Foreign',
+    keys,
+    extensions: [new BasicConstraintsExtension(true, 0, true)],
+  })
+  return {
+    ca: authority.toString('pem'),
+    async make(
+      name: string,
+      purposes: readonly string[] | undefined,
+    ): Promise<{ cert: string; key: string }> {
+      const own = await newKeys()
+      const certificate = await X509CertificateGenerator.create({
+        ...validity,
+        subject: `CN=${name}`,
+        issuer: authority.subject,
+        publicKey: own.publicKey,
+        signingKey: keys.privateKey,
+        extensions: [
+          new SubjectAlternativeNameExtension([{ type: 'ip', value: '127.0.0.1' }]),
+          ...(purposes ? [new ExtendedKeyUsageExtension([...purposes])] : []),
+        ],
+      })
+      const key = KeyObject.from(own.privateKey).export({ type: 'pkcs8', format: 'pem' })
+      return { cert: certificate.toString('pem'), key: key.toString() }
+    },
   }
 }

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { cpSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -620,39 +620,6 @@ t.test('a new store on a full disk says so', { skip: typeof disk === 'string' ? 
   await openStore(t, join(disk.path, 'full'))
 })
 
-t.test('a second process is refused, and told who holds the store', async (t) => {
-  const folder = temporaryFolder(t)
-  const holder = hold(t, folder, 'hold')
-  await until('it is open', () => holder.lines.includes('open'), 20_000)
-  await t.rejects(Store.open({ folder }), {
-    code: 'STORE_LOCKED',
-    message: new RegExp(`in use by process ${holder.child.pid}\\b`),
-  })
-  await kill(holder)
-  await t.resolves(openStore(t, folder), 'the lock of a process that was killed does not hold')
-})
-
-t.test('a second store in the same process is refused too', async (t) => {
-  const folder = temporaryFolder(t)
-  const store = await openStore(t, folder)
-  await t.rejects(Store.open({ folder }), {
-    code: 'STORE_LOCKED',
-    message: new RegExp(`process ${process.pid}`),
-  })
-  await store[Symbol.asyncDispose]()
-  await t.resolves(openStore(t, folder))
-})
-
-t.test('a lock whose process number now belongs to another process does not hold', async (t) => {
-  const folder = temporaryFolder(t)
-  writeFileSync(join(folder, 'lock'), JSON.stringify({ pid: process.ppid, startedAt: 'another boot:1' }))
-  const store = await openStore(t, folder)
-  t.match(JSON.parse(readFileSync(join(folder, 'lock'), 'utf8')), { pid: process.pid })
-  await store[Symbol.asyncDispose]()
-  writeFileSync(join(folder, 'lock'), '{"pi') // torn by a power cut
-  await t.resolves(openStore(t, folder))
-})
-
 t.test('a store of a newer version is refused and left as it is', async (t) => {
   const folder = temporaryFolder(t)
   const store = await openStore(t, folder)
@@ -685,10 +652,6 @@ t.test('a folder that cannot be made says so', async (t) => {
   const folder = temporaryFolder(t)
   writeFileSync(join(folder, 'file'), '')
   await t.rejects(Store.open({ folder: join(folder, 'file', 'store') }), { code: 'FOLDER_UNWRITABLE' })
-  mkdirSync(join(folder, 'lock-folder', 'lock'), { recursive: true })
-  await t.rejects(Store.open({ folder: join(folder, 'lock-folder') }), {
-    code: /FOLDER_UNWRITABLE|STORE_LOCKED/,
-  })
 })
 
 /** Counted past our own code. */

@@ -283,6 +283,7 @@ t.test(
     const movedTo = await read()
     t.strictSame(readdirSync(folder).sort(), [
       'reserve',
+      'store.lock',
       'store.mdb',
       'store.mdb-lock',
       movedTo.slice(folder.length + 1),

@@ -8,6 +8,7 @@ import { connect, createServer, type Server, type TlsOptions } from 'node:tls'
 import pino from 'pino'
 import { Registry } from 'prom-client'
 import t from 'tap'
+import { certificateNameOf, createTlsServer } from '../../broker/tls.ts'
 import { listCertificates, makeAuthority, renewCertificate } from '../../commands/certificate-authority.ts'
 import { certsList } from '../../commands/certs-say.ts'
 import { followClientFiles, keepRenewed, readServerFiles, type ServerFiles } from '../../lib/certificates.ts'
@@ -15,7 +16,7 @@ import { HttpServer } from '../../lib/http.ts'
 import type { Log } from '../../lib/log.ts'
 import { MqttLink } from '../../lib/mqtt-link.ts'
 import { warnOfOpenPassword } from '../../lib/open-password.ts'
-import { openAuthority, type Pair } from '../kit/certificates.ts'
+import { openAuthority, openForeignAuthority, type Pair, PURPOSE } from '../kit/certificates.ts'
 import { freePort } from '../kit/ports.ts'
 import { type Test, temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
@@ -304,6 +305,66 @@ t.test('a client says why there is no connection, and what to change', async (t)
   )
 })
 
+t.test('a certificate is good for what it says it is for, and for all where it says nothing', async (t) => {
+  const foreign = await openForeignAuthority()
+  const clientCaFile = join(temporaryFolder(t), 'foreign.pem')
+  writeFileSync(clientCaFile, foreign.ca)
+  const { log, lines } = memoryLog()
+  const came: (string | undefined)[] = []
+  const listener = createTlsServer({
+    files: { ...broker, clientCaFile },
+    where: 'listeners.0.tls',
+    handshakeMsMax: 5000,
+    log,
+    refused: () => came.push('refused'),
+    connect: (socket) => {
+      came.push(certificateNameOf(socket))
+      socket.on('error', () => {}).destroy()
+    },
+  })
+  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
+  t.after(() => void listener.close())
+  const { port } = listener.address() as AddressInfo
+  for (const [name, purposes, client, server] of [
+    ['nothing', undefined, true, true],
+    ['client', [PURPOSE.client], true, false],
+    ['server', [PURPOSE.server], false, true],
+    ['both', [PURPOSE.client, PURPOSE.server], true, true],
+    ['code', [PURPOSE.code], false, false],
+    // Refusing it is allowed (RFC 5280, 4.2.1.12), and what OpenSSL does.
+    ['any', [PURPOSE.any], false, false],
+    ['any-and-server', [PURPOSE.any, PURPOSE.server], false, true],
+  ] as const) {
+    const pair = await foreign.make(name, purposes)
+    for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+      const before = came.length
+      const socket = connect({ host: '127.0.0.1', port, ca: readFileSync(home.caFile), maxVersion, ...pair })
+      socket.on('error', () => {})
+      await until('it is judged', () => came.length > before)
+      socket.destroy()
+      t.equal(came.at(-1), client ? name : 'refused', `a client that shows one for ${name}, ${maxVersion}`)
+      const { url } = await tlsServer(t, { ...pair, maxVersion })
+      const fault: Error = await MqttLink.open({
+        url,
+        clientId: 'it',
+        protocol: 4,
+        clean: true,
+        packetBytesMax: 1000,
+        keepaliveS: 0,
+        connectMsMax: 300, // it does not answer
+        credentials: () => ({ ca: foreign.ca }),
+      }).then(
+        () => new Error('it has no broker'),
+        (error) => error,
+      )
+      const says = /shows a certificate that is not for servers/
+      if (server) t.notMatch(fault.message, says, `a broker that shows one for ${name}, ${maxVersion}`)
+      else t.match(fault.message, says, `a broker that shows one for ${name}, ${maxVersion}`)
+    }
+  }
+  t.match(lines, [{ level: 40, code: 'TLS', msg: /the certificate of the client is not for clients/ }])
+})
+
 t.test('a password that crosses the network unencrypted is warned of, and not repeated', async (t) => {
   const { log, lines } = memoryLog()
   for (const url of ['mqtts://far', 'mqtt://127.0.0.1', 'mqtt://localhost:1', 'mqtt://[::1]', 'wss://far'])
@@ -325,7 +386,9 @@ t.test('HTTP', async (t) => {
   const options = {
     host: '127.0.0.1',
     port: 0,
-    metrics: new Registry(),
+    get metrics() {
+      return new Registry()
+    },
     health: () => ({ ok: true, checks: {} }),
     routes: (app: { get(path: string, handler: () => Promise<never>): unknown }) => {
       app.get('/fails', async () => {
