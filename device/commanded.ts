@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
@@ -64,7 +65,7 @@ export class Commanded {
   keep(): void {
     if (!this.#changed) return
     this.#changed = false
-    const temporary = `${this.file}.${process.pid}`
+    const temporary = `${this.file}.${randomBytes(6).toString('hex')}`
     try {
       mkdirSync(this.#folder, { recursive: true })
       const opened = openSync(temporary, 'w', 0o600)

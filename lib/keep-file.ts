@@ -1,10 +1,11 @@
+import { randomBytes } from 'node:crypto'
 import { mkdir, open, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { failure, systemCode } from './errors.ts'
 
 /** Writes a file under its name once it is on the disk: who reads it has the old one or the new one whole. Errors: DISK_FULL, FOLDER_UNWRITABLE. */
 export async function keepFile(content: Uint8Array, file: string): Promise<void> {
-  const temporary = `${file}.${process.pid}`
+  const temporary = `${file}.${randomBytes(6).toString('hex')}`
   try {
     await mkdir(dirname(file), { recursive: true })
     const handle = await open(temporary, 'w')
