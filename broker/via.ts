@@ -32,13 +32,24 @@ export function markTopic(via: Via, topic: string): string {
 export function readMark(topic: string): { readonly via: Via; readonly topic: string } | undefined {
   if (!topic.startsWith(PREFIX)) return undefined
   const end = topic.indexOf('/', PREFIX.length)
-  const via = topic.slice(PREFIX.length, Math.max(PREFIX.length, end)).split(',')
+  const ids = topic.slice(PREFIX.length, Math.max(PREFIX.length, end))
+  return { via: READ.get(ids) ?? read(ids), topic: topic.slice(end + 1) }
+}
+
+/** Nearly all messages of a broker have come the same way: looked at once. */
+const READ = new Map<string, Via>()
+const READ_MAX = 1000
+
+function read(ids: string): Via {
+  const via = ids.split(',')
   if (via.length > HOPS_MAX || !via.every((id) => ID_PATTERN.test(id)))
     throw failure(
       'TOPIC_INVALID',
       `A topic that starts with ${PREFIX} names up to ${HOPS_MAX} brokers and the topic itself.`,
     )
-  return { via, topic: topic.slice(end + 1) }
+  if (READ.size >= READ_MAX) READ.clear()
+  READ.set(ids, via)
+  return via
 }
 
 /** What a broker subscribes to so that another one of ours marks what it sends (downlink.ts). */
