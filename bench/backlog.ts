@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MqttLink } from '../lib/mqtt-link.ts'
+import { MqttLink } from '../lib/mqtt/link.ts'
 import { Proxy as LinkProxy } from '../test/kit/proxy.ts'
 import { until } from '../test/kit/wait.ts'
 import { publishCrops } from './load.ts'

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { parseArgs } from 'node:util'
-import { MqttLink } from '../lib/mqtt-link.ts'
+import { MqttLink } from '../lib/mqtt/link.ts'
 import { type CropMetadata, writeCrop } from '../wire/crop.ts'
 import { idMinter } from '../wire/id.ts'
 import { cropTopic, TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { ENVIRONMENT, NODE_FLAGS } from '../bin/runtime.js'
 import { anonymousMemoryBytes } from '../lib/metrics.ts'
-import { MqttLink } from '../lib/mqtt-link.ts'
+import { MqttLink } from '../lib/mqtt/link.ts'
 import { freePort } from '../test/kit/ports.ts'
 
 /** The lines that are compared: edge broker, link, cloud broker, something that writes files. */

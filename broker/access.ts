@@ -1,6 +1,6 @@
 import { QlobberTrue } from 'qlobber'
-import { Logins } from '../lib/logins.ts'
-import type { Account } from '../lib/users.ts'
+import { Logins } from '../lib/access/logins.ts'
+import type { Account } from '../lib/access/users.ts'
 import { TOPIC_MATCHING } from './sessions.ts'
 
 /** Who may connect, publish and subscribe where. */

@@ -1,5 +1,5 @@
-import type { Store } from '../lib/queue.ts'
 import { SteadyClock } from '../lib/steady-clock.ts'
+import type { Store } from '../store/store.ts'
 
 /**
  * Whose each client id is. MQTT gives the session under an id to whoever connects with it, and ends the connection that has

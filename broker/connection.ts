@@ -10,7 +10,7 @@ import {
   type Publish,
   readPuback,
   readPublish,
-} from '../lib/packets.ts'
+} from '../lib/mqtt/packets.ts'
 
 /**
  * What stands between a client's socket and aedes. aedes pulls its bytes with `read()`; here they are looked at first:

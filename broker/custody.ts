@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
-import type { Queue, Store } from '../lib/queue.ts'
+import type { Queue, Store } from '../store/store.ts'
 import type { LiveMessage } from './live-lane.ts'
 import { encodeMessage } from './message.ts'
 import type { MqttPacket, Persistence } from './persistence.ts'
@@ -10,7 +10,7 @@ import type { Via } from './via.ts'
 
 /**
  * accept(packet): checks, then into every queue that wants it. Who publishes is acknowledged when the message is safe
- * (lib/queue.ts) and not before. Messages are checked and written side by side (that is what lets them share a flush
+ * (store/store.ts) and not before. Messages are checked and written side by side (that is what lets them share a flush
  * of the disk); connection.ts acknowledges them in the order they came.
  */
 

@@ -1,6 +1,6 @@
 import type { Client } from 'aedes'
 import mqtt from 'mqtt-packet'
-import { writePublish } from '../lib/packets.ts'
+import { writePublish } from '../lib/mqtt/packets.ts'
 import type { StoredMessage } from './message.ts'
 import type { FarEnd, Pump } from './pump.ts'
 import type { Session, Sessions } from './sessions.ts'

@@ -1,7 +1,7 @@
 import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
-import { type LinkOptions, MqttLink } from '../lib/mqtt-link.ts'
+import { type LinkOptions, MqttLink } from '../lib/mqtt/link.ts'
 
 export interface KeepLinkOptions {
   readonly bridge: string

@@ -1,10 +1,10 @@
 import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import { Admission, type AdmissionLimits } from '../lib/admission.ts'
-import type { ServerFiles } from '../lib/certificates.ts'
-import { listenFailure } from '../lib/http.ts'
+import { listenFailure } from '../lib/http/server.ts'
 import { type Log, throttled } from '../lib/log.ts'
-import { READ_BUFFER } from '../lib/packets.ts'
+import { READ_BUFFER } from '../lib/mqtt/packets.ts'
+import type { ServerFiles } from '../lib/tls/certificates.ts'
 import { createTlsServer, parentOf, readingTls } from './tls.ts'
 
 export interface Listener {

@@ -1,10 +1,10 @@
-import { EntryIndex } from '../lib/entry-index.ts'
+import { EntryIndex } from '../store/entry-index.ts'
 import type { Via } from './via.ts'
 
 /**
  * Messages at QoS 0 on their way over a bridge: nobody keeps custody of them. They go while the link is up and no message
  * of the bridge's queue waits, the newest are kept, and each one that does not go is counted. Who sends much loses its own
- * first (lib/entry-index.ts). Nothing acknowledges QoS 0, so a PINGREQ follows each 64 KB, and no more goes before its
+ * first (store/entry-index.ts). Nothing acknowledges QoS 0, so a PINGREQ follows each 64 KB, and no more goes before its
  * answer: more would lie in the line's buffers, and the next crop behind it.
  */
 

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { QlobberTrue } from 'qlobber'
 import { failure } from '../lib/errors.ts'
-import { type Amount, overShare, type Queue, type Store } from '../lib/queue.ts'
+import { type Amount, overShare, type Queue, type Store } from '../store/store.ts'
 import { decodeMessage, encodeMessage, packMessage, type StoredMessage, unpackMessage } from './message.ts'
 import { type Session, type Sessions, type Subscription, TOPIC_MATCHING } from './sessions.ts'
 import { NOWHERE, type Via } from './via.ts'
@@ -137,7 +137,7 @@ export class Persistence {
     const entriesFree = entriesMax - this.#retainedBytes.size
     const bytesFree = bytesMax - this.#retainedBytesSum + (before ?? 0)
     const own = this.#retainedOf.get(this.#senderOf(topic))
-    // The same share as in a queue (lib/queue.ts), for the same reason.
+    // The same share as in a queue (store/store.ts), for the same reason.
     const isFull =
       bytes > bytesFree ||
       (before === undefined && entriesFree < 1) ||

@@ -1,4 +1,4 @@
-import type { Queue } from '../lib/queue.ts'
+import type { Queue } from '../store/store.ts'
 import { decodeMessage, type StoredMessage } from './message.ts'
 import type { SendWindow } from './send-window.ts'
 
@@ -14,7 +14,7 @@ import type { SendWindow } from './send-window.ts'
  */
 
 const MESSAGE_ID_MAX = 65_535
-/** A far end that acknowledges within this time spares the disk a message (lib/queue.ts). */
+/** A far end that acknowledges within this time spares the disk a message (store/store.ts). */
 const HAND_OVER_MS_MAX = 200
 
 export interface Flight {

@@ -1,7 +1,7 @@
 import type { Handler } from '../lib/control.ts'
 import { failure } from '../lib/errors.ts'
-import { quarantineHandler } from '../lib/quarantine.ts'
-import type { Store } from '../lib/queue.ts'
+import { quarantineHandler } from '../store/quarantine.ts'
+import type { Store } from '../store/store.ts'
 import type { QuarantineHeader } from './bridge.ts'
 import { encodeMessage } from './message.ts'
 

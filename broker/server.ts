@@ -9,9 +9,9 @@ import {
 import mqtt from 'mqtt-packet'
 import { asFailure, type ErrorCode, failure, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
-import { shareLengths } from '../lib/mqtt-lengths.ts'
-import type { Publish } from '../lib/packets.ts'
-import { overShare } from '../lib/queue.ts'
+import { shareLengths } from '../lib/mqtt/lengths.ts'
+import type { Publish } from '../lib/mqtt/packets.ts'
+import { overShare } from '../store/store.ts'
 import { statusTopic } from '../wire/topics.ts'
 import type { Access } from './access.ts'
 import type { ClientIds } from './client-ids.ts'
@@ -515,7 +515,7 @@ export class BrokerServer implements AsyncDisposable {
   }
 
   /**
-   * Whether there is no room for one more of what users share as senders share a queue (lib/queue.ts).
+   * Whether there is no room for one more of what users share as senders share a queue (store/store.ts).
    * @param ofUser how many of them a user has: only asked where one could have too many
    */
   #isTaken(

@@ -1,5 +1,5 @@
 import QlobberSub, { type SubscriptionMatch } from 'qlobber/aedes/qlobber-sub.js'
-import type { Queue, QueueBounds, Store } from '../lib/queue.ts'
+import type { Queue, QueueBounds, Store } from '../store/store.ts'
 import { Pump } from './pump.ts'
 
 /**

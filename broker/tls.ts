@@ -2,9 +2,14 @@ import { constants } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createServer, type SecureContextOptions, type Server, TLSSocket } from 'node:tls'
-import { keepRenewed, readServerFiles, type ServerFiles, TLS_HANDSHAKE_MS_MAX } from '../lib/certificates.ts'
 import { type Log, throttled } from '../lib/log.ts'
-import { tlsCode } from '../lib/tls-faults.ts'
+import {
+  keepRenewed,
+  readServerFiles,
+  type ServerFiles,
+  TLS_HANDSHAKE_MS_MAX,
+} from '../lib/tls/certificates.ts'
+import { tlsCode } from '../lib/tls/faults.ts'
 
 export interface TlsServerOptions {
   readonly files: ServerFiles

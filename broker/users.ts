@@ -1,8 +1,8 @@
+import { isPasswordHash, PHC_PREFIX } from '../lib/access/passwords.ts'
+import { type Account, accountOf, UsersFile } from '../lib/access/users.ts'
 import { readSecret } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
-import { isPasswordHash, PHC_PREFIX } from '../lib/passwords.ts'
-import { type Account, accountOf, UsersFile } from '../lib/users.ts'
 import { Access } from './access.ts'
 import type { BrokerConfig } from './config.ts'
 

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { BYTES_FREE_MIN } from '../lib/disk-room.ts'
+import { BYTES_FREE_MIN } from '../store/disk-room.ts'
 import type { Program } from '../test/kit/programs.ts'
 import { SmallDisk } from '../test/kit/small-disk.ts'
 import { until } from '../test/kit/wait.ts'

@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt from 'mqtt-packet'
-import { StoreView } from '../lib/store-view.ts'
+import { StoreView } from '../store/view.ts'
 import { Mutator } from '../test/kit/mutate.ts'
 import { brokerConfig, missing, Program, type Test } from '../test/kit/programs.ts'
 import { cropFilter, TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MqttLink } from '../lib/mqtt-link.ts'
+import { MqttLink } from '../lib/mqtt/link.ts'
 import { openAuthority } from '../test/kit/certificates.ts'
 import type { Program, Test } from '../test/kit/programs.ts'
 import { until } from '../test/kit/wait.ts'

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { noiseCrop } from '../bench/load.ts'
-import { MqttLink } from '../lib/mqtt-link.ts'
+import { MqttLink } from '../lib/mqtt/link.ts'
 import { cropTopic, TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 
 /**

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { noiseCrop } from '../bench/load.ts'
-import { MqttLink } from '../lib/mqtt-link.ts'
+import { MqttLink } from '../lib/mqtt/link.ts'
 import { until } from '../test/kit/wait.ts'
 import { readCrop } from '../wire/crop.ts'
 import { cropFilter, cropTopic, TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'

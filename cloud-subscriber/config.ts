@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { commonShape, duration, durationOrForever, httpShape, longDuration, size } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
-import { refuseOpenHttp } from '../lib/http.ts'
+import { refuseOpenHttp } from '../lib/http/server.ts'
 import { isName } from '../wire/names.ts'
 import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 

@@ -1,4 +1,4 @@
-import type { Message } from '../lib/queue.ts'
+import type { Message } from '../store/store.ts'
 import type { CropMetadata } from '../wire/crop.ts'
 import { objectKey } from '../wire/object-key.ts'
 import { filedAtMs, type Receipt } from './filed-at.ts'

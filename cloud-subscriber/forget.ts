@@ -1,8 +1,8 @@
 import type { Handler } from '../lib/control.ts'
 import { failure } from '../lib/errors.ts'
-import { forgetEntries } from '../lib/forget.ts'
 import type { Log } from '../lib/log.ts'
-import type { Queue, Store } from '../lib/queue.ts'
+import { forgetEntries } from '../store/forget.ts'
+import type { Queue, Store } from '../store/store.ts'
 import {
   type Forgotten,
   forgetRequestSchema,

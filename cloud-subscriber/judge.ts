@@ -1,4 +1,4 @@
-import type { Queue, Store } from '../lib/queue.ts'
+import type { Queue, Store } from '../store/store.ts'
 import { type CropMetadata, readCrop } from '../wire/crop.ts'
 import { parseCropTopic } from '../wire/topics.ts'
 import { encodeEntry, inboxHeader } from './entry.ts'

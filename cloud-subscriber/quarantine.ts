@@ -1,6 +1,6 @@
 import type { Handler } from '../lib/control.ts'
-import { quarantineHandler } from '../lib/quarantine.ts'
-import type { Queue, Store } from '../lib/queue.ts'
+import { quarantineHandler } from '../store/quarantine.ts'
+import type { Queue, Store } from '../store/store.ts'
 import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 import { decodeEntry, encodeEntry, type QuarantineHeader } from './entry.ts'
 import { judge, type Keeping, keepCrop, type Rules, TOO_LARGE } from './judge.ts'

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { Store } from '../lib/queue.ts'
+import type { Store } from '../store/store.ts'
 
 /**
  * Ids of the crops that were stored lately: a crop that comes again is acknowledged and not stored again. Only a saving

@@ -1,7 +1,7 @@
 import { callProgram, type Handlers } from '../lib/control.ts'
 import { failure } from '../lib/errors.ts'
-import { Store } from '../lib/queue.ts'
-import { assertStore } from '../lib/store-view.ts'
+import { Store } from '../store/store.ts'
+import { assertStore } from '../store/view.ts'
 
 /**
  * Acts on a store: the program that holds it does it, and where none runs, this one does it with the same handler.

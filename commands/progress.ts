@@ -1,4 +1,4 @@
-import { size } from './table.ts'
+import { size } from '../lib/table.ts'
 
 const BAR_COLUMNS = 30
 const SHOW_EVERY_MS = 100

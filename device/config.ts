@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { commonShape, duration, httpShape, size } from '../lib/config.ts'
-import { refuseOpenHttp } from '../lib/http.ts'
+import { refuseOpenHttp } from '../lib/http/server.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { PROVIDERS } from './detect/onnx.ts'

@@ -1,6 +1,6 @@
 import { open, stat } from 'node:fs/promises'
 import { failure } from '../lib/errors.ts'
-import type { Size } from './crop.ts'
+import type { Size } from './faces/crop.ts'
 import { PICTURE_PIXELS_MAX } from './limits.ts'
 import { sharp } from './sharp.ts'
 

@@ -1,6 +1,6 @@
 import type { Server, Socket } from 'node:net'
+import { networkOf } from './access/logins.ts'
 import { type Log, throttled } from './log.ts'
-import { networkOf } from './logins.ts'
 
 /**
  * Who may have a connection. Each counts towards its address from the moment that TCP has it, before TLS, HTTP or MQTT

@@ -12,7 +12,8 @@ const ROOT = resolve(import.meta.dirname, '..')
 
 const SHIPPED = [
   'cli.ts',
-  '{bin,broker,cloud-subscriber,commands,demo,device,lib,models,pack,wire}/**/*',
+  'configurations.ts',
+  '{bin,broker,cloud-subscriber,commands,demo,deploy,device,lib,models,pack,store,wire}/**/*',
   '{conf,docker}/**/*',
   'package.json',
   '.dockerignore',

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { asFailure } from '../../lib/errors.ts'
-import { notFound } from '../../lib/http.ts'
+import { notFound } from '../../lib/http/server.ts'
 import { type Bucket, CACHE_CROP_S, CACHE_REVALIDATE, cacheCrop } from '../buckets/bucket.ts'
 import { isKey } from '../buckets/key.ts'
 import type { LinkQuery, SignedLinks } from '../links.ts'

@@ -4,9 +4,9 @@ import {
   type SubscriberConfig,
   subscriberSchema,
 } from '../../cloud-subscriber/config.ts'
+import { programOf } from '../../configurations.ts'
 import { checkDeviceConfig, type DeviceConfig, deviceSchema } from '../../device/config.ts'
 import { loadConfig } from '../../lib/config.ts'
-import { programOf } from '../config-check.ts'
 
 /** A configuration file and whose it is. */
 export type Configuration = { readonly file: string } & (

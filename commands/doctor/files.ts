@@ -1,9 +1,9 @@
 import { X509Certificate } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
-import { readServerFiles } from '../../lib/certificates.ts'
+import { readUsers } from '../../lib/access/users.ts'
 import { readNamedFile, readSecret } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
-import { readUsers } from '../../lib/users.ts'
+import { readServerFiles } from '../../lib/tls/certificates.ts'
 import type { Configuration } from './configuration.ts'
 import { type Finding, fail, failed, ok, warn } from './finding.ts'
 

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, rmdirSync, statfsSync } from 'node:fs'
 import { open, unlink } from 'node:fs/promises'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { systemCode } from '../../lib/errors.ts'
-import { size } from '../table.ts'
+import { size } from '../../lib/table.ts'
 import { type Finding, fail, ok, warn } from './finding.ts'
 
 /** Folders that programs write to: whether they can, and how much room there is. */

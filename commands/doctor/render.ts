@@ -1,5 +1,5 @@
 import { styleText } from 'node:util'
-import { inOneLine } from '../table.ts'
+import { inOneLine } from '../../lib/table.ts'
 import type { Finding, Level } from './finding.ts'
 
 /** Findings for a terminal, for a file, for a program. */

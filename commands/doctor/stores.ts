@@ -1,9 +1,9 @@
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
-import { holderOf } from '../../lib/lock.ts'
-import { STORE_FILE } from '../../lib/queue.ts'
-import { StoreView } from '../../lib/store-view.ts'
-import { ago, inOneLine, size } from '../table.ts'
+import { ago, inOneLine, size } from '../../lib/table.ts'
+import { holderOf } from '../../store/lock.ts'
+import { STORE_FILE } from '../../store/store.ts'
+import { StoreView } from '../../store/view.ts'
 import { type Finding, fail, failed, ok, warn } from './finding.ts'
 import { checkFolder, freeSpace } from './folders.ts'
 

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { failure, SightlineError, systemCode } from '../../lib/errors.ts'
-import { fitInto } from '../crop.ts'
+import { fitInto } from '../faces/crop.ts'
 import { PICTURE_PIXELS_MAX } from '../limits.ts'
 import { PICTURES_READ, readPicture } from '../picture.ts'
 import { sharp } from '../sharp.ts'

@@ -1,4 +1,4 @@
-import type { Size } from '../crop.ts'
+import type { Size } from '../faces/crop.ts'
 
 /** Corners in order; the last is joined to the first. */
 export type Polygon = readonly (readonly [x: number, y: number])[]

@@ -12,7 +12,7 @@ import {
   FilterGraph,
   SoftwareScaleContext,
 } from 'node-av/lib'
-import type { Region, Size } from '../crop.ts'
+import type { Region, Size } from '../faces/crop.ts'
 
 /**
  * Cuts regions out of decoded pictures and converts them, and nothing else of the picture, to RGB. FFmpeg's crop

@@ -27,7 +27,7 @@ import {
   Packet,
 } from 'node-av/lib'
 import { failure, type SightlineError } from '../../lib/errors.ts'
-import type { Size } from '../crop.ts'
+import type { Size } from '../faces/crop.ts'
 import {
   DECODER_THREADS_MAX,
   PICTURE_PIXELS_MAX,

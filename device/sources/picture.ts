@@ -1,4 +1,4 @@
-import type { Region, Size } from '../crop.ts'
+import type { Region, Size } from '../faces/crop.ts'
 import type { Frame } from '../frame.ts'
 import type { Picture } from '../picture.ts'
 import { sharp } from '../sharp.ts'

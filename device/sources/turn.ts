@@ -1,4 +1,4 @@
-import type { Region, Size } from '../crop.ts'
+import type { Region, Size } from '../faces/crop.ts'
 
 /** How a stored picture is to be seen: turned clockwise by quarters of a turn, then, if mirrored, left for right. */
 export interface Orientation {

@@ -1,4 +1,4 @@
-import { fitInto, type Region, type Size } from '../crop.ts'
+import { fitInto, type Region, type Size } from '../faces/crop.ts'
 import { blacken, coverOf, type Polygon, type Span } from './cover.ts'
 import type { SourceContext } from './source.ts'
 import { isUpright, type Orientation, turnedSize, turnRegion, turnRgb, untilTurned } from './turn.ts'

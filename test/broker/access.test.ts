@@ -1,6 +1,6 @@
 import t from 'tap'
 import { Access } from '../../broker/access.ts'
-import { type Account, accountOf } from '../../lib/users.ts'
+import { type Account, accountOf } from '../../lib/access/users.ts'
 import type { User } from '../../wire/users.ts'
 import { cheapHash } from '../kit/passwords.ts'
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { ClientIds } from '../../broker/client-ids.ts'
-import { Store } from '../../lib/queue.ts'
+import { Store } from '../../store/store.ts'
 import { brokerConfig, Program, temporaryFolder } from '../kit/programs.ts'
 import { RawClient } from '../kit/raw-client.ts'
 import { until } from '../kit/wait.ts'

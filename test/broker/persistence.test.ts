@@ -6,7 +6,7 @@ import abstract from 'aedes-persistence/abstract.js'
 import t from 'tap'
 import { Persistence } from '../../broker/persistence.ts'
 import { Sessions } from '../../broker/sessions.ts'
-import { Store } from '../../lib/queue.ts'
+import { Store } from '../../store/store.ts'
 
 const BOUNDS = {
   entriesMax: 1000,

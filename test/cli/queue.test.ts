@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { encodeMessage } from '../../broker/message.ts'
 import { encodeEntry } from '../../cloud-subscriber/entry.ts'
-import { type QueueBounds, Store } from '../../lib/queue.ts'
+import { type QueueBounds, Store } from '../../store/store.ts'
 import { missing, temporaryFolder } from '../kit/programs.ts'
 import { sightline } from './sightline.ts'
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { assign } from '../../device/assign.ts'
+import { assign } from '../../device/faces/assign.ts'
 import { seeded } from '../kit/wait.ts'
 
 /** The least sum of costs, by trying everything. */

@@ -1,7 +1,7 @@
 import sharp from 'sharp'
 import t from 'tap'
-import { frontalityOf, qualityOf, sharpnessOf } from '../../device/best-shot.ts'
-import type { Box, Point } from '../../device/crop.ts'
+import { frontalityOf, qualityOf, sharpnessOf } from '../../device/faces/best-shot.ts'
+import type { Box, Point } from '../../device/faces/crop.ts'
 import { FACE_BOX, PORTRAIT_ASPECT, portraitSvg } from '../../device/sources/portrait.ts'
 
 const FRAME = { width: 1280, height: 720 }

@@ -8,7 +8,7 @@ import {
   pointToFrame,
   RateLimit,
   toFrame,
-} from '../../device/crop.ts'
+} from '../../device/faces/crop.ts'
 
 const FRAME = { width: 1920, height: 1080 }
 

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { Handover } from '../../device/handover.ts'
+import { Handover } from '../../device/faces/handover.ts'
 
 class Thing implements Disposable {
   static disposed: number[] = []

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { deviceSchema } from '../../device/config.ts'
-import { discovery } from '../../device/home-assistant.ts'
+import { discovery } from '../../device/link/home-assistant.ts'
 import { brokerConfig, Program } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 import { BASE, metric, startDevice, watch } from './commanded.ts'

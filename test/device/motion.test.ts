@@ -1,5 +1,5 @@
 import t from 'tap'
-import { MotionGate } from '../../device/motion.ts'
+import { MotionGate } from '../../device/faces/motion.ts'
 import { seeded } from '../kit/wait.ts'
 
 const SIZE = { width: 320, height: 180 }

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Aedes, type AedesOptions } from 'aedes'
 import t, { type Test } from 'tap'
 import { EVENTS_IN_FLIGHT_MAX } from '../../device/limits.ts'
-import { Publisher, type PublisherOptions } from '../../device/publish.ts'
+import { Publisher, type PublisherOptions } from '../../device/link/publish.ts'
 import { openLog } from '../../lib/log.ts'
 
 interface Broker {

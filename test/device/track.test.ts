@@ -1,7 +1,7 @@
 import t from 'tap'
-import type { Box } from '../../device/crop.ts'
+import type { Box } from '../../device/faces/crop.ts'
+import { type Face, Tracker } from '../../device/faces/track.ts'
 import { TRACKS_MAX } from '../../device/limits.ts'
-import { type Face, Tracker } from '../../device/track.ts'
 import { seeded } from '../kit/wait.ts'
 
 const SIZE = { width: 1280, height: 720 }

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Region } from '../../device/crop.ts'
+import type { Region } from '../../device/faces/crop.ts'
 import { turnedSize, turnRegion, turnRgb, untilTurned } from '../../device/sources/turn.ts'
 
 const STORED = { width: 5, height: 3 }

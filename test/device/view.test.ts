@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
-import { pointToFrame, toFrame } from '../../device/crop.ts'
+import { pointToFrame, toFrame } from '../../device/faces/crop.ts'
 import type { Frame } from '../../device/frame.ts'
 import { coverOf } from '../../device/sources/cover.ts'
 import { CARD_SIZE } from '../../device/sources/testcard.ts'

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { basename, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { pack } from 'tar-stream'
-import { untar } from '../../docker/deploy/untar.ts'
+import { untar } from '../../deploy/untar.ts'
 import { type Test, temporaryFolder } from '../kit/programs.ts'
 
 /** An engine that answers what a test says: for faults that a real one cannot be made to show. */

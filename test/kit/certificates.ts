@@ -7,11 +7,7 @@ import {
   SubjectAlternativeNameExtension,
   X509CertificateGenerator,
 } from '@peculiar/x509'
-import {
-  makeAuthority,
-  makeClientCertificate,
-  makeServerCertificate,
-} from '../../commands/certificate-authority.ts'
+import { makeAuthority, makeClientCertificate, makeServerCertificate } from '../../lib/tls/authority.ts'
 import { type Test, temporaryFolder } from './programs.ts'
 
 /** Certificates as `sightline certs` makes them. */

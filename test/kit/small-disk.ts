@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { closeSync, mkdtempSync, openSync, rmdirSync, rmSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { bytesFree } from '../../lib/disk-room.ts'
+import { bytesFree } from '../../store/disk-room.ts'
 
 /**
  * A file system of its own (tmpfs, in memory) of a few megabytes, to be filled. Mounting takes the rights of root:

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { EntryIndex } from '../../lib/entry-index.ts'
+import { EntryIndex } from '../../store/entry-index.ts'
 import { seeded } from '../kit/wait.ts'
 
 for (const seed of [1, 2, 3]) {

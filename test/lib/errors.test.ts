@@ -1,6 +1,6 @@
 import t from 'tap'
 import { asFailure, failure, systemCode } from '../../lib/errors.ts'
-import { listenFailure } from '../../lib/http.ts'
+import { listenFailure } from '../../lib/http/server.ts'
 
 t.test('an error has a code, an exit status that follows from it, and its cause', async (t) => {
   const cause = new Error('below')

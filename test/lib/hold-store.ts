@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Store } from '../../lib/queue.ts'
+import { Store } from '../../store/store.ts'
 
 /** A process that holds a store and accepts messages until it is killed, naming each that is acknowledged. */
 const [folder, mode] = process.argv.slice(2) as [string, 'accept' | 'hold']

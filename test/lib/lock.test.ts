@@ -14,7 +14,7 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t from 'tap'
-import { FolderLock, holderOf, isHeld } from '../../lib/lock.ts'
+import { FolderLock, holderOf, isHeld } from '../../store/lock.ts'
 import { type Test, temporaryFolder } from '../kit/programs.ts'
 import { SmallDisk } from '../kit/small-disk.ts'
 import { until } from '../kit/wait.ts'
@@ -128,7 +128,7 @@ t.test('a second lock in the same process is refused too, and looking does not e
 t.test('who looks whether it is held does not keep out who takes it', async (t) => {
   const folder = temporaryFolder(t)
   FolderLock.take(folder)[Symbol.dispose]()
-  const look = `import { isHeld } from ${JSON.stringify(join(import.meta.dirname, '../../lib/lock.ts'))}
+  const look = `import { isHeld } from ${JSON.stringify(join(import.meta.dirname, '../../store/lock.ts'))}
     console.log('looking'); for (;;) isHeld(${JSON.stringify(folder)})`
   const looker = spawn(process.execPath, ['--input-type=module-typescript', '-e', look], { stdio: 'pipe' })
   t.after(() => void looker.kill('SIGKILL'))

@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import mqtt from 'mqtt-packet'
 import t from 'tap'
-import { shareLengths } from '../../lib/mqtt-lengths.ts'
+import { shareLengths } from '../../lib/mqtt/lengths.ts'
 import { until } from '../kit/wait.ts'
 
 const nowhere = { write: () => true, cork() {}, uncork() {} } as never
@@ -17,7 +17,7 @@ t.test(
       collect()
       return process.memoryUsage().heapUsed
     }
-    await import('../../lib/mqtt-link.ts') // the codec's other user, which has no lengths to share
+    await import('../../lib/mqtt/link.ts') // the codec's other user, which has no lengths to share
     const before = heap()
     mqtt.writeToStream({ cmd: 'puback', messageId: 1 }, nowhere)
     t.ok(heap() - before < 1e6, 'the first packet')

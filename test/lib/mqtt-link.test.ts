@@ -1,7 +1,7 @@
 import { createServer, type Socket } from 'node:net'
 import mqtt, { type Packet } from 'mqtt-packet'
 import t from 'tap'
-import { type LinkOptions, MqttLink, parseBrokerUrl } from '../../lib/mqtt-link.ts'
+import { type LinkOptions, MqttLink, parseBrokerUrl } from '../../lib/mqtt/link.ts'
 import { freePort } from '../kit/ports.ts'
 import type { Test } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'

@@ -1,6 +1,6 @@
 import { createInterface } from 'node:readline'
 import { crc32 } from 'node:zlib'
-import { Store } from '../../lib/queue.ts'
+import { Store } from '../../store/store.ts'
 
 /**
  * Opens the store in each folder that stdin names, takes stock of it, takes custody of one more message in each queue,

@@ -9,7 +9,7 @@ import {
   readPuback,
   readPublish,
   writePublish,
-} from '../../lib/packets.ts'
+} from '../../lib/mqtt/packets.ts'
 import { seeded } from '../kit/wait.ts'
 
 const publish = (bytes: number, more: Partial<Packet> = {}) =>

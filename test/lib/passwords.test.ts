@@ -1,6 +1,6 @@
 import t from 'tap'
-import { FailedLogins, Logins } from '../../lib/logins.ts'
-import { hashPassword, isPasswordHash, PasswordVerifier } from '../../lib/passwords.ts'
+import { FailedLogins, Logins } from '../../lib/access/logins.ts'
+import { hashPassword, isPasswordHash, PasswordVerifier } from '../../lib/access/passwords.ts'
 import { cheapHash } from '../kit/passwords.ts'
 
 const bytes = (text: string) => Buffer.from(text)

@@ -14,6 +14,7 @@ import { createInterface } from 'node:readline'
 import { crc32 } from 'node:zlib'
 import { open as openLmdb } from 'lmdb'
 import t from 'tap'
+import { readContents } from '../../store/check.ts'
 import {
   BIG,
   LmdbFile,
@@ -23,10 +24,9 @@ import {
   runAt,
   valueAt,
   valueBytes,
-} from '../../lib/lmdb-file.ts'
-import { type QueueBounds, Store } from '../../lib/queue.ts'
-import { readContents } from '../../lib/store-check.ts'
-import { StoreView } from '../../lib/store-view.ts'
+} from '../../store/lmdb-file.ts'
+import { type QueueBounds, Store } from '../../store/store.ts'
+import { StoreView } from '../../store/view.ts'
 import { DAMAGES, damage } from '../kit/damage.ts'
 import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
 import { seeded } from '../kit/wait.ts'

@@ -9,13 +9,18 @@ import pino from 'pino'
 import { Registry } from 'prom-client'
 import t from 'tap'
 import { certificateNameOf, createTlsServer } from '../../broker/tls.ts'
-import { listCertificates, makeAuthority, renewCertificate } from '../../commands/certificate-authority.ts'
-import { certsList } from '../../commands/certs-say.ts'
-import { followClientFiles, keepRenewed, readServerFiles, type ServerFiles } from '../../lib/certificates.ts'
-import { HttpServer } from '../../lib/http.ts'
+import { certsList } from '../../commands/certs/say.ts'
+import { warnOfOpenPassword } from '../../lib/access/open-password.ts'
+import { HttpServer } from '../../lib/http/server.ts'
 import type { Log } from '../../lib/log.ts'
-import { MqttLink } from '../../lib/mqtt-link.ts'
-import { warnOfOpenPassword } from '../../lib/open-password.ts'
+import { MqttLink } from '../../lib/mqtt/link.ts'
+import { listCertificates, makeAuthority, renewCertificate } from '../../lib/tls/authority.ts'
+import {
+  followClientFiles,
+  keepRenewed,
+  readServerFiles,
+  type ServerFiles,
+} from '../../lib/tls/certificates.ts'
 import { openAuthority, openForeignAuthority, type Pair, PURPOSE } from '../kit/certificates.ts'
 import { freePort } from '../kit/ports.ts'
 import { type Test, temporaryFolder } from '../kit/programs.ts'

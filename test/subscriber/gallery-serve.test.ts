@@ -12,8 +12,8 @@ import {
   galleryRoutes,
 } from '../../cloud-subscriber/gallery/serve.ts'
 import { SignedLinks } from '../../cloud-subscriber/links.ts'
-import { linkTo } from '../../commands/link-to.ts'
-import { HttpServer } from '../../lib/http.ts'
+import { linkTo } from '../../commands/link/address.ts'
+import { HttpServer } from '../../lib/http/server.ts'
 import { idMinter } from '../../wire/id.ts'
 import { objectKey } from '../../wire/object-key.ts'
 

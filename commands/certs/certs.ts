@@ -1,0 +1,93 @@
+import { parseArgs } from 'node:util'
+import { failure } from '../../lib/errors.ts'
+import { type Command, parse } from '../command.ts'
+
+const AUTHORITY_DAYS = 3650
+/** As long as browsers accept a server's certificate, which suits clients as well. */
+const DAYS = 397
+const DAYS_MAX = 36_500
+
+export const certs: Command = {
+  summary: 'certificates for TLS: an authority, servers, clients',
+  help: `Makes the certificates for TLS: an authority of your own in a folder, and a pair
+of files (certificate, key) for each server and each client. Keep the folder on
+a machine of yours, and copy to each program only what it needs.
+
+Usage: sightline certs ca DIR
+       sightline certs server DIR NAME --host HOST
+       sightline certs client DIR NAME
+       sightline certs renew DIR NAME
+       sightline certs list DIR
+
+ca makes the authority. server makes the pair of a broker or of an HTTP
+listener, client that of a device, a bridge or a subscriber: its NAME is its
+user name at the broker. renew replaces a certificate by one that is valid for
+longer, for the same key; list shows how long each is valid.
+
+Options:
+  --name NAME   of the authority, for people (default: Sightline)
+  --host HOST   a name or an address under which clients reach the server; once
+                for each
+  --days N      valid for so long (default: 3650 for an authority, else 397)
+  --help        this text
+`,
+  async run(argv) {
+    const { values, positionals } = parse('certs', () =>
+      parseArgs({
+        args: argv,
+        allowPositionals: true,
+        options: {
+          name: { type: 'string' },
+          host: { type: 'string', multiple: true },
+          days: { type: 'string' },
+        },
+      }),
+    )
+    const [verb, folder, name, ...rest] = positionals
+    const named = verb === 'server' || verb === 'client' || verb === 'renew'
+    const known = named || verb === 'ca' || verb === 'list'
+    if (!known || folder === undefined || rest.length > 0 || named !== (name !== undefined))
+      throw failure(
+        'USAGE',
+        'Write: sightline certs ca DIR, or sightline certs server|client|renew DIR NAME, or sightline certs list DIR. See sightline certs --help.',
+      )
+    refuseUseless(verb, values)
+    const days = wholeDays(values.days, verb === 'ca' ? AUTHORITY_DAYS : DAYS)
+    const { certsMake, certsList } = await import('./say.ts')
+    process.stdout.write(
+      verb === 'list'
+        ? certsList(folder)
+        : await certsMake({
+            verb,
+            folder,
+            name: name ?? values.name ?? 'Sightline',
+            hosts: values.host ?? [],
+            days,
+          }),
+    )
+    return 0
+  },
+}
+
+/** An option that would do nothing is a misunderstanding. */
+function refuseUseless(
+  verb: string,
+  values: { readonly name?: string; readonly host?: string[]; readonly days?: string },
+): void {
+  const wrong =
+    (values.name !== undefined && verb !== 'ca' && '--name') ||
+    (values.host !== undefined && verb !== 'server' && '--host') ||
+    (values.days !== undefined && verb === 'list' && '--days')
+  if (wrong)
+    throw failure('USAGE', `"sightline certs ${verb}" takes no ${wrong}. See sightline certs --help.`)
+}
+
+function wholeDays(text: string | undefined, fallback: number): number {
+  if (text === undefined) return fallback
+  if (!/^[1-9]\d{0,4}$/.test(text) || Number(text) > DAYS_MAX)
+    throw failure(
+      'USAGE',
+      `"${text}" is no number of days. Write --days ${fallback}, say; ${DAYS_MAX} at most.`,
+    )
+  return Number(text)
+}

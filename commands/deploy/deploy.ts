@@ -1,0 +1,248 @@
+import { parseArgs } from 'node:util'
+import { failure } from '../../lib/errors.ts'
+import { type Command, parse } from '../command.ts'
+
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const
+
+const SET_UP = ['edge', 'cloud', 'demo'] as const
+
+const WHERE = ['host', 'name', 'identity', 'known-hosts']
+const IMAGES = ['images', 'tag', 'build-arg', 'build-network', 'wait']
+const AGENT = ['camera', 'mount', 'gpu']
+const GALLERY = ['gallery-port', 's3-credentials']
+
+/** The options of each verb. */
+const TAKES: Readonly<Record<string, readonly string[]>> = {
+  edge: [...WHERE, ...IMAGES, ...AGENT, 'config', 'join', 'cloud', 'ca', 'user-file'],
+  cloud: [...WHERE, ...IMAGES, ...GALLERY, 'config', 'address', 'mqtt-port'],
+  demo: [...WHERE, ...IMAGES, ...AGENT, ...GALLERY, 'config'],
+  status: WHERE,
+  logs: [...WHERE, 'follow', 'tail'],
+  upgrade: [...WHERE, ...IMAGES],
+  down: [...WHERE, 'purge'],
+  invite: [...WHERE, 'out'],
+  remove: [...WHERE, 'shared'],
+  login: WHERE,
+}
+
+/** A part of the deployment, or the site of an edge. */
+const TAKES_A_NAME = ['logs', 'invite', 'remove']
+
+export const deploy: Command = {
+  summary: 'sets up containers on a Docker engine, here or over SSH',
+  help: `Sets up containers on a Docker engine, here or over SSH: looks whether
+all is there that it takes, makes images, network, volumes and containers, and
+waits until all is well. Run again, it changes nothing but what has changed.
+
+Usage: sightline deploy edge --host ssh://me@jetson --join FILE
+       sightline deploy cloud --host ssh://me@server --address NAME
+       sightline deploy demo
+       sightline deploy invite|remove SITE
+       sightline deploy status|upgrade|down|logs|login [--name NAME]
+
+edge     a capture agent and its broker, which hands on to a cloud
+cloud    a broker and a subscriber with bucket and gallery
+demo     all four on one machine
+invite   one more edge: writes a join file with a site and a user of its own
+remove   takes one edge back: its connection ends, the others stay
+status   what runs where, and how it is; exit status 1: something is not well
+logs     of all, or of one part: logs broker -f
+upgrade  other images; what does not become well is rolled back
+down     removes the containers and keeps what waits in queues
+login    who may look at the gallery
+
+Options:
+  --host HOST           unix:///var/run/docker.sock (default, or DOCKER_HOST),
+                        or ssh://user@machine[:port], logged in to with a key
+  --name NAME           of the deployment (default: edge, cloud or demo)
+  --identity FILE       private key for SSH (default: the agent's, and ~/.ssh)
+  --known-hosts FILE    the machine's key is in there (default: as for ssh)
+  --config FILE         settings of a program, as in conf/; once for each.
+                        Files that they name are taken along
+  --join FILE           edge: its join file, as "invite" writes it
+  --cloud URL           edge: another cloud, mqtts://HOST:8883, with
+  --ca FILE             its authority's certificate, and
+  --user-file FILE      user name and password, a line each
+  --camera SOURCE       edge, demo: /dev/video0, rtsp://... or testcard
+  --mount DIR           edge, demo: a folder there that the agent may read
+  --gpu                 edge, demo: detect on an NVIDIA GPU
+  --address HOST        cloud: under which edges reach it (default: --host's)
+  --mqtt-port N         cloud: for edges (default: 8883)
+  --gallery-port N      cloud, demo: for browsers (default: 8080)
+  --s3-credentials FILE cloud, demo: an AWS shared credentials file
+  --images FILE         images from "docker save" (default: they are built)
+  --tag REFERENCE       images by name: registry/sightline-{program}:1.0
+  --build-arg NAME=X    for the build of images
+  --build-network MODE  network of the build: host, say
+  --wait DURATION       for each part to become well (default: 3m)
+  --out FILE            invite: the join file (default: SITE.join.yaml)
+  --shared              remove: the user that edges of an earlier version share
+  --follow, -f          logs: go on
+  --tail N              logs: of the last lines (default: 100)
+  --purge               down: delete queues, bucket and passwords too; to be
+                        said twice
+  --help                this text
+
+docs/deploy.md says more.
+`,
+  async run(argv) {
+    const { values, positionals } = parse('deploy', () =>
+      parseArgs({
+        args: argv,
+        allowPositionals: true,
+        options: {
+          host: { type: 'string' },
+          name: { type: 'string' },
+          identity: { type: 'string' },
+          'known-hosts': { type: 'string' },
+          config: { type: 'string', multiple: true },
+          join: { type: 'string' },
+          cloud: { type: 'string' },
+          ca: { type: 'string' },
+          'user-file': { type: 'string' },
+          camera: { type: 'string', multiple: true },
+          mount: { type: 'string', multiple: true },
+          gpu: { type: 'boolean' },
+          address: { type: 'string', multiple: true },
+          'mqtt-port': { type: 'string' },
+          'gallery-port': { type: 'string' },
+          's3-credentials': { type: 'string' },
+          images: { type: 'string' },
+          tag: { type: 'string' },
+          'build-arg': { type: 'string', multiple: true },
+          'build-network': { type: 'string' },
+          wait: { type: 'string' },
+          out: { type: 'string' },
+          shared: { type: 'boolean' },
+          follow: { type: 'boolean', short: 'f' },
+          tail: { type: 'string' },
+          purge: { type: 'boolean', multiple: true },
+        },
+      }),
+    )
+    const [verb, part, ...rest] = positionals
+    const takes = verb !== undefined && Object.hasOwn(TAKES, verb) ? TAKES[verb] : undefined
+    if (
+      verb === undefined ||
+      takes === undefined ||
+      rest.length > 0 ||
+      (part !== undefined && !TAKES_A_NAME.includes(verb))
+    )
+      throw failure(
+        'USAGE',
+        `Write: sightline deploy ${Object.keys(TAKES).join('|')}. See sightline deploy --help.`,
+      )
+    const stray = Object.keys(values).find((option) => !takes.includes(option))
+    if (stray !== undefined)
+      throw failure('USAGE', `"deploy ${verb}" takes no --${stray}. See sightline deploy --help.`)
+    const isKind = (text: string): text is (typeof SET_UP)[number] => SET_UP.includes(text as never)
+    const asked = await import('./options.ts')
+    const { ENGINE_HOST_DEFAULT, readSettings, readSource, readWait, wholeNumber } = asked
+    const run = await import('../../deploy/deploy.ts')
+    const where = {
+      address: asked.readAddress(values.host ?? process.env.DOCKER_HOST ?? ENGINE_HOST_DEFAULT),
+      ssh: {
+        identity: values.identity,
+        knownHosts: values['known-hosts'],
+        agent: process.env.SSH_AUTH_SOCK,
+      },
+    }
+    const name = (fallback: string) => asked.checkName(values.name ?? fallback)
+    /** What stays to be named where several things can be deployed. */
+    const named = async () => (values.name === undefined ? run.onlyOne(where) : asked.checkName(values.name))
+    using interrupt = new Interrupt()
+    const say = (line: string) => void process.stdout.write(`${line}\n`)
+    const how = {
+      ...where,
+      source: readSource(values),
+      healthyMsMax: readWait(values.wait),
+      signal: interrupt.signal,
+      say,
+    }
+    if (isKind(verb)) {
+      const settings = readSettings(verb, values, where.address)
+      await run.deploy({ ...how, name: name(verb), settings })
+      return 0
+    }
+    switch (verb) {
+      case 'status': {
+        const { text, ok } = await run.status({ ...where, name: values.name })
+        process.stdout.write(text)
+        return ok ? 0 : 1
+      }
+      case 'upgrade':
+        await run.upgrade({ ...how, name: await named() })
+        return 0
+      case 'logs': {
+        const { writer } = await import('./logs.ts')
+        await run.logs({
+          ...where,
+          name: await named(),
+          part,
+          follow: values.follow === true,
+          tail: wholeNumber('--tail', values.tail, 100, 1_000_000),
+          signal: interrupt.signal,
+          write: writer(part === undefined),
+        })
+        return 0
+      }
+      case 'down': {
+        const purges = values.purge?.length ?? 0
+        const which = await named()
+        if (purges === 1)
+          throw failure(
+            'USAGE',
+            `--purge deletes everything that "${which}" keeps there: crops that wait, a bucket in a folder, passwords that edges have. Nothing was done. If that is what you want, say it twice: --purge --purge`,
+          )
+        const kept = await run.down({ ...where, name: which, purge: purges > 1, say })
+        say(
+          kept.length === 0
+            ? `"${which}" is gone, with everything that it kept.`
+            : `"${which}" is down. Kept, for the next deploy: ${kept.join(', ')}`,
+        )
+        return 0
+      }
+      case 'invite': {
+        if (part === undefined)
+          throw failure('USAGE', 'Write: sightline deploy invite SITE. Each edge has a site of its own.')
+        const joinFile = values.out ?? `${part}.join.yaml`
+        await run.invite({ ...where, name: await named(), site: part, joinFile })
+        say(`wrote ${joinFile}: bring it to one edge, and delete it here. It holds a password.`)
+        say(`next      sightline deploy edge --join ${joinFile}`)
+        return 0
+      }
+      case 'remove':
+        if ((part === undefined) !== (values.shared === true))
+          throw failure('USAGE', 'Write: sightline deploy remove SITE (or remove --shared).')
+        await run.remove({ ...where, name: await named(), site: part })
+        say(
+          `${part === undefined ? 'The user that edges shared' : `The edge of the site "${part}"`} is taken back: its connection ends within seconds.`,
+        )
+        return 0
+      default:
+        process.stdout.write(await run.login({ ...where, name: await named() }))
+        return 0
+    }
+  },
+}
+
+/** Ctrl-C, once; the second one ends the program as ever. */
+class Interrupt implements Disposable {
+  readonly #controller = new AbortController()
+  readonly #abort = () =>
+    this.#controller.abort(
+      failure('INTERRUPTED', 'Interrupted. Run the same again: it goes on from where it was.'),
+    )
+
+  constructor() {
+    for (const name of SIGNALS) process.once(name, this.#abort)
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  [Symbol.dispose](): void {
+    for (const name of SIGNALS) process.off(name, this.#abort)
+  }
+}

@@ -1,0 +1,120 @@
+import { mkdir, stat } from 'node:fs/promises'
+import { basename, extname, join, resolve } from 'node:path'
+import type { Detection } from '../../device/detect/detector.ts'
+import { openDetector } from '../../device/detect/open.ts'
+import { type Photo, readPhoto } from '../../device/detect/photo.ts'
+import { pointToFrame, toFrame } from '../../device/faces/crop.ts'
+import { sharp } from '../../device/sharp.ts'
+import { asFailure, failure, systemCode } from '../../lib/errors.ts'
+import { type Chosen, chosenDetector } from './options.ts'
+
+const PICTURES = ['.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.avif']
+
+/**
+ * A line of JSON for each file, in their order; or the files with the boxes drawn. A file that cannot be read is told
+ * of on stderr, and the others are looked at. @returns the exit status: that of the first such file
+ */
+export async function detectFiles(
+  files: readonly string[],
+  chosen: Chosen,
+  draw: string | undefined,
+): Promise<number> {
+  const drawn = draw === undefined ? undefined : await drawTargets(files, draw)
+  await using detector = await openDetector(chosenDetector(chosen))
+  let status = 0
+  for (const [at, file] of files.entries()) {
+    try {
+      const photo = await readPhoto(file, detector.input)
+      const faces = (await detector.detect(photo.scaled)).map((face) => inPhoto(face, photo))
+      const target = drawn?.[at]
+      if (target !== undefined) await drawFaces(photo, faces, target)
+      const { width, height } = photo
+      process.stdout.write(
+        `${JSON.stringify({ file, width, height, model: detector.model, faces, ...(target && { drawn: target }) })}\n`,
+      )
+    } catch (error) {
+      const fault = asFailure(error)
+      process.stderr.write(`${fault.code}: ${fault.message}\n`)
+      status ||= fault.exitStatus
+    }
+  }
+  return status
+}
+
+/** In pixels of the photo, tenths. */
+function inPhoto({ box, score, landmarks, ...rest }: Detection, photo: Photo): Detection {
+  const tenth = (value: number) => Math.round(value * 10) / 10
+  const [left, top, width, height] = toFrame(box, photo.scaled, photo)
+  return {
+    box: [tenth(left), tenth(top), tenth(width), tenth(height)],
+    score: Math.round(score * 1000) / 1000,
+    landmarks: landmarks.map((point) => {
+      const [x, y] = pointToFrame(point, photo.scaled, photo)
+      return [tenth(x), tenth(y)]
+    }),
+    ...rest,
+  }
+}
+
+/** Where each drawn picture goes: `out` itself for one, a file in the folder `out` for several. */
+async function drawTargets(files: readonly string[], out: string): Promise<string[]> {
+  const isPicture = PICTURES.includes(extname(out).toLowerCase())
+  const isFolder = await stat(out).then(
+    (found) => found.isDirectory(),
+    () => false,
+  )
+  const one = isPicture && !isFolder
+  if (!one && !isFolder && extname(out) !== '' && !out.endsWith('/'))
+    throw failure(
+      'USAGE',
+      `--draw ${out} is no kind of picture that can be written (${PICTURES.join(', ')}). Give one of these, or a folder: ${out}/`,
+    )
+  if (one && files.length > 1)
+    throw failure(
+      'USAGE',
+      `${out} is one picture, and there are ${files.length} files. Give --draw a folder.`,
+    )
+  const targets = one ? [out] : files.map((file) => join(out, drawnName(file)))
+  for (const [at, target] of targets.entries()) {
+    if (files.some((file) => resolve(file) === resolve(target)))
+      throw failure('USAGE', `${target} is a file that is looked at. Give --draw another place.`)
+    if (targets.indexOf(target) !== at)
+      throw failure(
+        'USAGE',
+        `Two of the files would be drawn to ${target}. Look at them one after the other.`,
+      )
+  }
+  if (!one)
+    await mkdir(out, { recursive: true }).catch((error: unknown) => {
+      throw failure('FOLDER_UNWRITABLE', `The folder ${out} cannot be made.`, error)
+    })
+  return targets
+}
+
+const drawnName = (file: string) =>
+  PICTURES.includes(extname(file).toLowerCase()) ? basename(file) : `${basename(file)}.png`
+
+async function drawFaces(photo: Photo, faces: readonly Detection[], target: string): Promise<void> {
+  const { width, height } = photo
+  const line = Math.max(1, Math.round(Math.max(width, height) / 300))
+  const shapes = faces.flatMap(({ box: [x, y, w, h], landmarks, masked }) => {
+    const colour = masked ? '#ffb000' : '#00e676'
+    return [
+      `<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="none" stroke="#000" stroke-opacity=".5" stroke-width="${line * 2}"/>`,
+      `<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="none" stroke="${colour}" stroke-width="${line}"/>`,
+      ...landmarks.map(([px, py]) => `<circle cx="${px}" cy="${py}" r="${line}" fill="${colour}"/>`),
+    ]
+  })
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}">${shapes.join('')}</svg>`
+  try {
+    await sharp(photo.data, { raw: { width, height, channels: 3 } })
+      .composite([{ input: Buffer.from(svg) }])
+      .toFile(target)
+  } catch (error) {
+    throw failure(
+      'FOLDER_UNWRITABLE',
+      `${target} cannot be written${systemCode(error) === undefined ? '' : ` (${systemCode(error)})`}. Does its folder exist, and may this user write to it?`,
+      error,
+    )
+  }
+}

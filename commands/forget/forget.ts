@@ -1,0 +1,72 @@
+import { parseArgs } from 'node:util'
+import { failure } from '../../lib/errors.ts'
+import type { Selection } from '../../wire/forget.ts'
+import { type Command, parse } from '../command.ts'
+
+export const forget: Command = {
+  summary: 'removes the crops of a device, a camera, a day, or one',
+  help: `Removes crops from everything that programs on this machine keep: queues,
+retained messages, quarantine, inbox, bucket and gallery index. Says what it
+removed, and where. The programs may run or not. Crops that come later are
+stored as ever, but for copies of those that were removed from the bucket.
+
+Usage: sightline forget WHAT --config FILE [--config FILE ...]
+
+WHAT is one of:
+  --device SITE/DEVICE          all crops of a device
+  --camera SITE/DEVICE/CAMERA   all crops of a camera
+  --day DAY                     all crops of a day, in UTC: 2026-11-20
+  --id ID                       one crop
+
+Options:
+  --config FILE   the configuration of a broker or a subscriber on this machine;
+                  start this where they are started: folders in it count from
+                  there
+  --dry-run       only counts
+  --yes           does not ask
+  --help          this text
+
+Exit status: 0 done, 1 not confirmed, 75 try again.
+`,
+  async run(argv) {
+    const { values } = parse('forget', () =>
+      parseArgs({
+        args: argv,
+        options: {
+          device: { type: 'string' },
+          camera: { type: 'string' },
+          day: { type: 'string' },
+          id: { type: 'string' },
+          config: { type: 'string', multiple: true },
+          'dry-run': { type: 'boolean', default: false },
+          yes: { type: 'boolean', default: false },
+        },
+      }),
+    )
+    const { config: files = [], yes, 'dry-run': dryRun } = values
+    if (files.length === 0)
+      throw failure('USAGE', 'Write --config FILE for each broker and subscriber on this machine.')
+    const { selectionSchema } = await import('../../wire/forget.ts')
+    const selection = selectionSchema.safeParse(selectionOf(values))
+    if (!selection.success)
+      throw failure(
+        'USAGE',
+        'Say what to forget, one thing: --device SITE/DEVICE, --camera SITE/DEVICE/CAMERA, --day 2026-11-20 or --id ID.',
+        selection.error,
+      )
+    const { forgetCrops } = await import('./crops.ts')
+    return forgetCrops({ selection: selection.data as Selection, files, dryRun, yes, env: process.env })
+  },
+}
+
+function selectionOf(values: { device?: string; camera?: string; day?: string; id?: string }): unknown {
+  const given = (['device', 'camera', 'day', 'id'] as const).filter((kind) => values[kind] !== undefined)
+  const [kind] = given
+  if (kind === undefined || given.length > 1) return undefined
+  const text = values[kind] as string
+  if (kind === 'day' || kind === 'id') return { kind, [kind]: text }
+  const names = kind === 'device' ? ['site', 'device'] : ['site', 'device', 'camera']
+  const parts = text.split('/')
+  if (parts.length !== names.length) return undefined
+  return { kind, ...Object.fromEntries(names.map((name, at) => [name, parts[at]])) }
+}

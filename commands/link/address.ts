@@ -1,0 +1,82 @@
+import { statSync } from 'node:fs'
+import type { Bucket } from '../../cloud-subscriber/buckets/bucket.ts'
+import { isKey } from '../../cloud-subscriber/buckets/key.ts'
+import { openBucket } from '../../cloud-subscriber/buckets/open.ts'
+import {
+  checkSubscriberConfig,
+  type SubscriberConfig,
+  subscriberSchema,
+} from '../../cloud-subscriber/config.ts'
+import { findCrop } from '../../cloud-subscriber/find.ts'
+import { LINK_MS_MAX, SignedLinks } from '../../cloud-subscriber/links.ts'
+import { duration, loadConfig } from '../../lib/config.ts'
+import { failure } from '../../lib/errors.ts'
+import { ID_PATTERN } from '../../wire/id.ts'
+
+/**
+ * @param crop its key or id @param time such as `24h` @param file the subscriber's configuration
+ * @returns the address, and a sentence on how long it opens. Errors: USAGE, CROP_NOT_FOUND, CONFIG_INVALID, those of
+ *   loadConfig and of the bucket
+ */
+export async function linkTo(
+  crop: string,
+  time: string,
+  file: string | undefined,
+): Promise<{ address: string; note: string }> {
+  const { data: forMs = 0 } = duration().safeParse(time)
+  if (forMs < 1000 || forMs > LINK_MS_MAX)
+    throw failure('USAGE', `A link cannot last ${JSON.stringify(time)}. Write --for 24h, say: from 1s to 7d.`)
+  const config = loadConfig(subscriberSchema, { file, env: process.env })
+  checkSubscriberConfig(config)
+  if (config.bucket.type === 'folder') checkServed(config, config.bucket)
+  // As private: a public one would have its policy written again.
+  await using bucket = await openBucket({ ...config, bucket: { ...config.bucket, publicRead: false } })
+  const key = await keyOf(crop, bucket)
+  if (config.bucket.publicRead)
+    return {
+      address: bucket.url(key),
+      note: 'The bucket is public ("publicRead"): this address does not expire.',
+    }
+  const expiresAtMs = Date.now() + forMs
+  const address = bucket.signedUrl
+    ? await bucket.signedUrl(key, Math.floor(forMs / 1000))
+    : bucket.url(key) + SignedLinks.open(config.inbox.folder).sign(key, expiresAtMs)
+  const until = new Date(expiresAtMs).toISOString().slice(0, 16).replace('T', ' ')
+  return { address, note: `Whoever has this address sees the crop, until ${until} UTC.` }
+}
+
+/** A link is good for nothing where nobody serves the folder, and made in the wrong place it would open nothing. */
+function checkServed(
+  { gallery, http }: SubscriberConfig,
+  { path, publicUrl }: { readonly path: string; readonly publicUrl?: string },
+): void {
+  if (!gallery.enabled)
+    throw failure(
+      'CONFIG_INVALID',
+      'The crops of a folder are shown with the gallery. Set "gallery.enabled: true".',
+    )
+  if (publicUrl === undefined && http.port === 0)
+    throw failure(
+      'CONFIG_INVALID',
+      'With "http.port: 0" the address is not known. Set a port, or "bucket.publicUrl".',
+    )
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
+    throw failure(
+      'BUCKET_NOT_FOUND',
+      `There is no folder ${path}. Run this where the subscriber runs, or correct "bucket.path".`,
+    )
+}
+
+async function keyOf(crop: string, bucket: Bucket): Promise<string> {
+  const id = crop.toLowerCase()
+  if (ID_PATTERN.test(id)) {
+    const key = await findCrop(bucket, id)
+    if (key !== undefined) return key
+  } else if (isKey(crop) && crop.endsWith('.jpg'))
+    for await (const { key } of bucket.list(crop)) if (key === crop) return key
+  throw failure(
+    'CROP_NOT_FOUND',
+    `There is no crop ${JSON.stringify(crop.slice(0, 200))} in the ${bucket.description}. ` +
+      'Give its key, such as site/device/camera/2026/11/20/13/ID.jpg, or its id.',
+  )
+}

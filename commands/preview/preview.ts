@@ -1,0 +1,40 @@
+import { parseArgs } from 'node:util'
+import { type Command, parse } from '../command.ts'
+
+export const preview: Command = {
+  summary: 'the live picture with what is found in it, to set up a camera',
+  help: `Runs cameras and face detection only, and shows the live picture with what is
+found in it, on a page. Nothing is published and no broker is needed.
+
+Usage: sightline preview [options]
+
+Options:
+  --config FILE     settings of a capture agent, YAML; its cameras, model and
+                    "http" count (default: those of conf/device.yaml)
+  --source SOURCE   one camera instead: testcard, a video, a photo, a folder of
+                    photos, /dev/video0, rtsp://...; files start again at
+                    their end
+  --rate N          look at so many frames a second at most: 0.5 for a folder of
+                    photos, say
+  --port PORT       of the page (default: 8090)
+  --help            this text
+
+Pictures are made only while somebody looks. Beyond this machine ("http.host")
+the page needs users and TLS, as everywhere. Ctrl-C ends it.
+`,
+  async run(argv) {
+    const { values } = parse('preview', () =>
+      parseArgs({
+        args: argv,
+        options: {
+          config: { type: 'string' },
+          source: { type: 'string' },
+          rate: { type: 'string' },
+          port: { type: 'string' },
+        },
+      }),
+    )
+    const { previewCameras } = await import('./cameras.ts')
+    return await previewCameras(values)
+  },
+}

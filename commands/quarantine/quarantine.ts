@@ -1,0 +1,70 @@
+import { parseArgs } from 'node:util'
+import { failure } from '../../lib/errors.ts'
+import { type Command, maxOf, parse } from '../command.ts'
+
+export const quarantine: Command = {
+  summary: 'what was set aside: shows it, tries it again, drops it',
+  help: `Shows what a subscriber could not understand, or what a broker's bridge could
+not deliver, with the reason; tries it again; or drops it. The program may run
+or not.
+
+Usage: sightline quarantine list FOLDER
+       sightline quarantine show FOLDER NUMBER [--out FILE]
+       sightline quarantine retry FOLDER NUMBER... | --all
+       sightline quarantine drop FOLDER NUMBER... | --all
+
+FOLDER is the one under "store" or "inbox" in the program's configuration;
+NUMBER is the first column of list. retry: a subscriber judges the message once
+more, by its configuration (a stopped one by that of its last run), and takes it
+into the inbox if it is a crop now; a broker sends it over the bridge again.
+
+Options:
+  --max N      entries that list shows (default: 100)
+  --json       a line of JSON for each
+  --out FILE   the payload, byte for byte, into a new file; - is standard output
+  --all        everything that is there now
+  --help       this text
+
+Exit status: 0 done, 66 a message is not there.
+`,
+  async run(argv) {
+    const { values, positionals } = parse('quarantine', () =>
+      parseArgs({
+        args: argv,
+        allowPositionals: true,
+        options: {
+          max: { type: 'string' },
+          json: { type: 'boolean', default: false },
+          out: { type: 'string' },
+          all: { type: 'boolean', default: false },
+        },
+      }),
+    )
+    const [verb, folder, ...rest] = positionals
+    const numbers = rest.map(numberOf)
+    const [number] = numbers
+    const entries = await import('./entries.ts')
+    if (folder !== undefined && verb === 'list' && numbers.length === 0) {
+      process.stdout.write(await entries.list(folder, maxOf(values.max, 100), values.json))
+      return 0
+    }
+    if (folder !== undefined && verb === 'show' && number !== undefined && numbers.length === 1) {
+      await entries.show(folder, number, values.out, values.json, print)
+      return 0
+    }
+    if (folder !== undefined && (verb === 'retry' || verb === 'drop') && numbers.length > 0 !== values.all)
+      return entries.act(folder, { action: verb, numbers: values.all ? 'all' : numbers }, values.json, print)
+    throw failure(
+      'USAGE',
+      'Write: sightline quarantine list FOLDER, or show, retry or drop with FOLDER and NUMBER. See sightline quarantine --help.',
+    )
+  },
+}
+
+const print = (text: string) => void process.stdout.write(text)
+
+function numberOf(text: string): number {
+  if (!/^[1-9]\d{0,14}$/.test(text))
+    throw failure('USAGE', `"${text}" is no number of a message. Take one from the first column of list.`)
+  return Number(text)
+}

@@ -1,0 +1,50 @@
+import { parseArgs } from 'node:util'
+import { failure } from '../../lib/errors.ts'
+import { type Command, parse } from '../command.ts'
+
+const USAGE = `Usage: sightline secrets cloud DIR HOST [HOST ...]
+       sightline secrets invite DIR SITE
+       sightline secrets remove DIR SITE
+       sightline secrets edge DIR FILE DEVICE
+       sightline secrets demo DIR
+`
+
+export const secrets: Command = {
+  summary: 'makes users, passwords and certificates for the Compose files',
+  help: `Makes what the containers of the Compose files know each other by: an authority,
+certificates, users, passwords, S3 keys. Nothing has a default.
+docker/secrets.sh runs it in an image, with docker/secrets as DIR.
+
+${USAGE}
+cloud    at the cloud, once; HOST: a name or an address that edges reach it by
+invite   there, for each edge: a site and a user of its own, in a join file
+remove   takes one edge back: its connection ends, the others stay
+edge     at the edge, once; FILE: its join file, DEVICE: a name
+demo     both on this machine
+
+Options:
+  --help   this text
+`,
+  async run(argv) {
+    const { positionals } = parse('secrets', () =>
+      parseArgs({ args: argv, allowPositionals: true, options: {} }),
+    )
+    const [verb, folder, ...args] = positionals
+    const [first, second] = args
+    const wrong = () => failure('USAGE', `${USAGE}See sightline secrets --help.`)
+    if (folder === undefined) throw wrong()
+    const make = await import('../../deploy/secrets-files.ts')
+    const say = (text: string) => void process.stdout.write(text)
+    if (verb === 'cloud' && first !== undefined)
+      say(await make.cloudSecrets(folder, [first, ...args.slice(1)]))
+    else if (verb === 'invite' && first !== undefined && args.length === 1)
+      say(await make.inviteEdge(folder, first))
+    else if (verb === 'remove' && first !== undefined && args.length === 1)
+      say(await make.removeEdge(folder, first))
+    else if (verb === 'edge' && first !== undefined && second !== undefined && args.length === 2)
+      say(await make.edgeSecrets(folder, first, second))
+    else if (verb === 'demo' && args.length === 0) say(await make.demoSecrets(folder))
+    else throw wrong()
+    return 0
+  },
+}

@@ -1,0 +1,117 @@
+import { parseArgs } from 'node:util'
+import { failure } from '../../lib/errors.ts'
+import { type Command, parse } from '../command.ts'
+
+const USAGE = `Usage: sightline users add FILE NAME --role ROLE [options]
+       sightline users add FILE NAME --publish FILTER --subscribe FILTER
+       sightline users passwd FILE NAME
+       sightline users remove FILE NAME
+       sightline users list FILE [--json]
+`
+
+const WAYS = ['password-file', 'generate', 'no-password']
+/** The options of each. */
+const TAKES: Readonly<Record<string, readonly string[]>> = {
+  add: ['role', 'site', 'device', 'publish', 'subscribe', ...WAYS],
+  passwd: WAYS,
+  remove: [],
+  list: ['json'],
+}
+
+export const users: Command = {
+  summary: 'adds, changes, removes and lists users',
+  help: `Keeps a users file: who may log in to a broker or look at pages, and what each
+may do. Brokers that name it under "usersFile" follow within seconds, and close
+the connections of who was removed. Passwords are kept as scrypt hashes.
+
+${USAGE}
+FILE is made where there is none, readable by its owner alone.
+
+Roles:
+  device       publishes as SITE/DEVICE and reads its commands, nothing else
+  bridge       publishes what devices do and reads their commands (of one SITE,
+               where that is given)
+  subscriber   reads all crops and states
+  operator     sees what devices publish and commands them: Home Assistant, say
+  viewer       looks at the pages, has no access over MQTT
+  admin        everything
+
+Options:
+  --role ROLE            one of these
+  --site SITE            of a device or a bridge
+  --device DEVICE        of a device; NAME where absent
+  --publish FILTER       without a role: may publish there; several are possible
+  --subscribe FILTER     without a role: may subscribe to that
+  --password-file FILE   the password is in that file
+  --generate             makes a password and prints it, this once
+  --no-password          the user comes with a client certificate of that name
+  --json                 list: a line of JSON for each
+  --help                 this text
+
+Without one of the three the password is asked for at the terminal, or else it
+is a line of standard input.
+`,
+  async run(argv) {
+    const { values, positionals } = parse('users', () =>
+      parseArgs({
+        args: argv,
+        allowPositionals: true,
+        options: {
+          role: { type: 'string' },
+          site: { type: 'string' },
+          device: { type: 'string' },
+          publish: { type: 'string', multiple: true },
+          subscribe: { type: 'string', multiple: true },
+          'password-file': { type: 'string' },
+          generate: { type: 'boolean', default: false },
+          'no-password': { type: 'boolean', default: false },
+          json: { type: 'boolean', default: false },
+        },
+      }),
+    )
+    const [verb, file, name, ...rest] = positionals
+    const { role, site, device, publish, subscribe, json } = values
+    const rights = { role, site, device, publish, subscribe }
+    const way = {
+      file: values['password-file'],
+      generate: values.generate,
+      none: values['no-password'],
+    }
+    const takes = verb !== undefined && Object.hasOwn(TAKES, verb) ? TAKES[verb] : undefined
+    if (
+      takes === undefined ||
+      file === undefined ||
+      (name === undefined) !== (verb === 'list') ||
+      rest.length > 0
+    )
+      throw failure('USAGE', `${USAGE}See sightline users --help.`)
+    const stray = Object.entries(values).find(([key, value]) => value && !takes.includes(key))
+    if (stray) throw failure('USAGE', `"users ${verb}" takes no --${stray[0]}. See sightline users --help.`)
+    const edit = await import('../../lib/access/users-file.ts')
+    if (name === undefined) {
+      process.stdout.write(edit.listUsers(file, json))
+      return 0
+    }
+    if (verb === 'remove') {
+      await edit.removeUser(file, name)
+      process.stderr.write(`${name} is removed from ${file}.\n`)
+      return 0
+    }
+    const user = verb === 'add' ? edit.newUser(file, name, rights) : edit.knownUser(file, name)
+    const { readPassword } = await import('./password-input.ts')
+    const { hashPassword } = await import('../../lib/access/passwords.ts')
+    const password = await readPassword(name, way)
+    const hash = password === undefined ? undefined : await hashPassword(password)
+    await (verb === 'add'
+      ? edit.addUser(file, { ...user, password: hash })
+      : edit.setPassword(file, name, hash))
+    // The password alone goes to standard output, for scripts.
+    if (way.generate) process.stdout.write(`${password}\n`)
+    process.stderr.write(
+      verb === 'add'
+        ? `${name} is in ${file} and may ${edit.mayDo(file, name)}.\n`
+        : `${name} has ${hash === undefined ? 'no password any more' : 'another password'}.\n`,
+    )
+    return 0
+  },
+}

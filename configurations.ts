@@ -1,0 +1,54 @@
+import { readFileSync } from 'node:fs'
+import { parse } from 'yaml'
+import type { z } from 'zod'
+import { brokerSchema, checkBrokerConfig } from './broker/config.ts'
+import { checkSubscriberConfig, subscriberSchema } from './cloud-subscriber/config.ts'
+import { checkDeviceConfig, deviceSchema } from './device/config.ts'
+import { loadConfig } from './lib/config.ts'
+import { failure } from './lib/errors.ts'
+
+const PROGRAMS: Readonly<Record<string, { schema: z.ZodObject; check?: (config: never) => void }>> = {
+  device: { schema: deviceSchema, check: checkDeviceConfig },
+  broker: { schema: brokerSchema, check: checkBrokerConfig },
+  subscriber: { schema: subscriberSchema, check: checkSubscriberConfig },
+}
+
+/** @returns a sentence that says the file is fine. Errors: those of loadConfig, CONFIG_UNSAFE_LISTENER, USAGE. */
+export async function checkConfigFile(file: string, program?: string): Promise<string> {
+  if (program !== undefined && !Object.hasOwn(PROGRAMS, program)) {
+    throw failure(
+      'USAGE',
+      `There is no program "${program}". Write --for with one of: ${Object.keys(PROGRAMS).join(', ')}.`,
+    )
+  }
+  const name = program ?? programOf(file)
+  const { schema, check } = PROGRAMS[name] as (typeof PROGRAMS)[string]
+  const config = loadConfig(schema, { file })
+  check?.(config as never)
+  return `${file} is a valid configuration of the ${name}.`
+}
+
+/** The program whose keys the file uses most. Errors: USAGE. */
+export function programOf(file: string): string {
+  let tree: unknown
+  try {
+    tree = parse(readFileSync(file, 'utf8')) ?? {}
+  } catch {
+    tree = undefined
+  }
+  if (typeof tree !== 'object' || Array.isArray(tree)) return 'device' // loadConfig says what is wrong, and where
+  const keys = Object.keys(tree as object)
+  const hits = Object.entries(PROGRAMS).map(([name, { schema }]) => ({
+    name,
+    count: keys.filter((key) => key in schema.shape).length,
+  }))
+  hits.sort((a, b) => b.count - a.count)
+  const [best, second] = hits
+  if (best && second && best.count === second.count) {
+    throw failure(
+      'USAGE',
+      `${file} could belong to several programs. Say whose it is: --for device, --for broker or --for subscriber.`,
+    )
+  }
+  return best?.name ?? 'device'
+}

@@ -1,0 +1,292 @@
+import { randomBytes } from 'node:crypto'
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { join, sep } from 'node:path'
+import { parse } from 'yaml'
+import { readUsers } from '../lib/access/users.ts'
+import { addUser, removeUser } from '../lib/access/users-file.ts'
+import { failure, systemCode } from '../lib/errors.ts'
+import { makeAuthority, makeServerCertificate } from '../lib/tls/authority.ts'
+import { isName, NAME_RULE } from '../wire/names.ts'
+import {
+  deviceUser,
+  edgeName,
+  edgeOf,
+  newEdge,
+  newLogin,
+  subscriberUser,
+  VIEWER_USER,
+  viewerUser,
+} from './edge-users.ts'
+import { readJoin, type Uplink, writeJoin } from './join-file.ts'
+
+/**
+ * `sightline secrets`: the files that docker/compose.*.yaml mount and read, below one folder. What is made in several
+ * files is made beside, flushed, and put in place when it is whole: an interrupted run can be run again.
+ */
+
+const SCRIPT = 'docker/secrets.sh'
+/** The images' programs run as it. */
+const CONTAINER_USER = 1000
+/** What a container reads is that user's; all the rest belongs to whom the folder belongs to. */
+const OF_CONTAINERS = ['cloud/broker', 'cloud/subscriber', 'edge/broker', 'edge/device']
+/** Nobody comes by to renew a certificate in a cellar. Browsers want the gallery's to be a year old at most. */
+const AUTHORITY_DAYS = 7300
+const BROKER_DAYS = 3650
+const WEB_DAYS = 397
+const MQTT_PORT = 8883
+
+/** @param hosts under which edges reach the cloud; the first stands in their join files. Errors: FILE_EXISTS, USAGE, NOT_ALLOWED, FOLDER_UNWRITABLE */
+export async function cloudSecrets(folder: string, hosts: readonly [string, ...string[]]): Promise<string> {
+  refuseExisting(folder, 'cloud')
+  refuseExisting(folder, 'authority')
+  const viewer = await inOne(folder, ['authority', 'cloud'], (base) => makeCloud(base, hosts))
+  return `Made: ${join(folder, 'cloud')}, and ${join(folder, 'authority')} (keep its ca.key safe).
+Start:   docker compose -f docker/compose.cloud.yaml up -d
+Gallery: https://${hosts[0]}:8443/ user ${VIEWER_USER}, password ${viewer} (said this once)
+Next, for each edge: ${SCRIPT} invite SITE
+`
+}
+
+/** Errors: CERTIFICATE_NOT_FOUND, USER_EXISTS, NAME_INVALID, FILE_EXISTS, NOT_ALLOWED, FOLDER_UNWRITABLE, and those of a users file */
+export async function inviteEdge(folder: string, site: string): Promise<string> {
+  begin(folder)
+  checkName(site)
+  const file = join(folder, 'invitations', `${site}.join.yaml`)
+  await invite(folder, site, file)
+  return `Made: ${file}. Bring it to one edge, and delete it here:
+  scp ${file} USER@EDGE:
+There: ${SCRIPT} edge ~/${site}.join.yaml DEVICE
+`
+}
+
+/** Errors: USER_UNKNOWN, NOT_ALLOWED, FOLDER_UNWRITABLE, and those of a users file */
+export async function removeEdge(folder: string, site: string): Promise<string> {
+  begin(folder)
+  const users = join(folder, 'cloud/broker/users.yaml')
+  const { name } = edgeOf(site, readUsers(users).users)
+  await removeUser(users, name)
+  rmSync(join(folder, 'invitations', `${site}.join.yaml`), { force: true })
+  return `The edge of the site "${site}" is taken back: its connection ends within seconds.\n`
+}
+
+/** Errors: FILE_EXISTS, NAME_INVALID, NOT_ALLOWED, FOLDER_UNWRITABLE, and those of a join file */
+export async function edgeSecrets(folder: string, joinFile: string, device: string): Promise<string> {
+  refuseExisting(folder, 'edge')
+  checkName(device)
+  const uplink = readJoin(joinFile)
+  await inOne(folder, ['edge'], (base) => makeEdge(base, uplink, device))
+  return `Made: ${join(folder, 'edge')}. The join file is used up: rm ${joinFile}
+Start: docker compose -f docker/compose.edge.yaml up -d
+`
+}
+
+/** Errors: FILE_EXISTS, NOT_ALLOWED, FOLDER_UNWRITABLE */
+export async function demoSecrets(folder: string): Promise<string> {
+  refuseExisting(folder, 'demo')
+  const viewer = await inOne(folder, ['demo'], async (base) => {
+    const demo = join(base, 'demo')
+    const password = await makeCloud(demo, ['cloud-broker', 'localhost'])
+    const file = join(base, 'demo.join.yaml')
+    await invite(demo, 'demo', file)
+    await makeEdge(demo, readJoin(file), 'testcard')
+    return password
+  })
+  return `Made: ${join(folder, 'demo')}.
+Start:   docker compose -f docker/compose.demo.yaml up -d
+Gallery: https://localhost:8443/ user ${VIEWER_USER}, password ${viewer} (said this once)
+`
+}
+
+/** @returns the viewer's password */
+async function makeCloud(base: string, hosts: readonly [string, ...string[]]): Promise<string> {
+  const authority = join(base, 'authority')
+  const broker = join(base, 'cloud/broker')
+  const subscriber = join(base, 'cloud/subscriber')
+  for (const folder of [broker, subscriber]) mkdirSync(folder, { recursive: true })
+  await makeAuthority(authority, 'Sightline', { days: AUTHORITY_DAYS })
+  const server = async (name: string, names: readonly string[], days: number, to: string) =>
+    move(await makeServerCertificate(authority, name, [...new Set(names)], { days }), to)
+  await server('broker', ['cloud-broker', ...hosts], BROKER_DAYS, join(broker, 'server'))
+  await server('web', ['localhost', ...hosts], WEB_DAYS, join(subscriber, 'web'))
+  const login = await newLogin()
+  await addUser(join(broker, 'users.yaml'), subscriberUser(login.hash))
+  write(join(subscriber, 'password'), `${login.password}\n`)
+  const viewer = await newLogin()
+  await addUser(join(subscriber, 'users.yaml'), viewerUser(viewer.hash))
+  const ca = readFileSync(join(authority, 'ca.pem'))
+  write(join(subscriber, 'ca.pem'), ca)
+  const [access, secret] = [randomBytes(10).toString('hex'), randomBytes(20).toString('hex')]
+  write(join(base, 'cloud/s3.env'), `ROOT_ACCESS_KEY_ID=${access}\nROOT_SECRET_ACCESS_KEY=${secret}\n`)
+  write(join(base, 'cloud/subscriber.env'), `AWS_ACCESS_KEY_ID=${access}\nAWS_SECRET_ACCESS_KEY=${secret}\n`)
+  write(join(authority, 'address'), `mqtts://${bracketed(hosts[0])}:${MQTT_PORT}\n`)
+  return viewer.password
+}
+
+async function invite(base: string, site: string, file: string): Promise<void> {
+  const users = join(base, 'cloud/broker/users.yaml')
+  const { user, uplink } = await newEdge(site, usersOf(base, users), readCloud(base), `${SCRIPT} remove`)
+  mkdirSync(join(file, '..'), { recursive: true })
+  writeJoin(file, uplink) // first: a user whose password nobody has would be in the way
+  try {
+    await addUser(users, user)
+  } catch (error) {
+    rmSync(file)
+    throw error
+  }
+  const { uid, gid } = statSync(base)
+  for (const path of [join(file, '..'), file]) chownSync(path, uid, gid)
+}
+
+function usersOf(base: string, users: string) {
+  if (!existsSync(join(base, 'authority')))
+    throw failure(
+      'CERTIFICATE_NOT_FOUND',
+      `There is no ${join(base, 'authority')}: run ${SCRIPT} cloud HOST first.`,
+    )
+  return readUsers(users).users
+}
+
+function readCloud(base: string): Pick<Uplink, 'url' | 'ca'> {
+  const authority = join(base, 'authority')
+  const url = readFileSync(join(authority, 'address'), 'utf8')
+  if (!/^mqtts:\/\/\S+\n$/.test(url))
+    throw failure(
+      'CONFIG_INVALID',
+      `${join(authority, 'address')} does not hold the cloud's address and the end of its line: it was cut. Write mqtts://HOST:${MQTT_PORT} there.`,
+    )
+  return { url: url.trimEnd(), ca: readFileSync(join(authority, 'ca.pem'), 'utf8') }
+}
+
+async function makeEdge(base: string, uplink: Uplink, device: string): Promise<void> {
+  const { url, site, username, password, ca } = uplink
+  if (site === undefined || ca === undefined)
+    throw failure(
+      'CONFIG_INVALID',
+      'The join file is of an earlier version, of one user for all edges. Have one made for this edge: sightline deploy invite SITE, at the cloud.',
+    )
+  checkName(site)
+  const authority = join(base, 'edge/authority')
+  const [broker, agent] = [join(base, 'edge/broker'), join(base, 'edge/device')]
+  for (const folder of [broker, agent]) mkdirSync(folder, { recursive: true })
+  await makeAuthority(authority, 'Sightline', { days: AUTHORITY_DAYS })
+  const hosts = ['edge-broker', 'localhost']
+  move(await makeServerCertificate(authority, 'broker', hosts, { days: BROKER_DAYS }), join(broker, 'server'))
+  const login = await newLogin()
+  await addUser(join(broker, 'users.yaml'), deviceUser(device, { site, device }, login.hash))
+  write(join(agent, 'password'), `${login.password}\n`)
+  write(join(agent, 'ca.pem'), readFileSync(join(authority, 'ca.pem')))
+  write(join(broker, 'cloud-ca.pem'), ca)
+  write(join(broker, 'bridge.password'), `${password}\n`)
+  const variables = (pairs: Record<string, string>) =>
+    Object.entries(pairs)
+      .map(([name, value]) => `SIGHTLINE_${name}=${value}\n`)
+      .join('')
+  write(
+    join(base, 'edge/broker.env'),
+    variables({ NAME: edgeName(site), BRIDGES__0__URL: url, BRIDGES__0__USERNAME: username }),
+  )
+  write(join(base, 'edge/device.env'), variables({ SITE: site, DEVICE: device, BROKER__USERNAME: device }))
+}
+
+/** Makes these folders of a base that is beside, and puts them in place. */
+async function inOne<T>(
+  folder: string,
+  names: readonly string[],
+  make: (base: string) => Promise<T>,
+): Promise<T> {
+  begin(folder)
+  const base = join(folder, '.new')
+  try {
+    rmSync(base, { recursive: true, force: true }) // of a run that was interrupted
+    mkdirSync(base)
+  } catch (error) {
+    throw unwritable(folder, error)
+  }
+  const made = await make(base)
+  handOver(base, statSync(folder))
+  for (const name of names) renameSync(join(base, name), join(folder, name))
+  rmSync(base, { recursive: true })
+  flush(folder)
+  return made
+}
+
+/** Errors: NOT_ALLOWED, FOLDER_UNWRITABLE */
+function begin(folder: string): void {
+  const uid = process.getuid?.()
+  if (uid !== 0 && uid !== CONTAINER_USER)
+    throw failure(
+      'NOT_ALLOWED',
+      `The images run as user ${CONTAINER_USER}, and you are ${uid}: run this as root, or with ${SCRIPT} in an image.`,
+    )
+  process.umask(0o077)
+  try {
+    mkdirSync(folder, { recursive: true })
+  } catch (error) {
+    throw unwritable(folder, error)
+  }
+}
+
+/** Gives each file to whom it is for, and flushes it. */
+function handOver(base: string, owner: { readonly uid: number; readonly gid: number }): void {
+  for (const name of readdirSync(base, { recursive: true }) as string[]) {
+    const path = join(base, name)
+    const forContainers = OF_CONTAINERS.some((it) => `${sep}${name}${sep}`.includes(`${sep}${it}${sep}`))
+    if (forContainers) chownSync(path, CONTAINER_USER, CONTAINER_USER)
+    else chownSync(path, owner.uid, owner.gid)
+    flush(path)
+  }
+}
+
+function flush(path: string): void {
+  const descriptor = openSync(path, 'r')
+  try {
+    fsyncSync(descriptor)
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
+const write = (file: string, content: string | Buffer) => writeFileSync(file, content, { mode: 0o600 })
+
+function move({ cert, key }: { readonly cert: string; readonly key: string }, to: string): void {
+  renameSync(cert, `${to}.pem`)
+  renameSync(key, `${to}.key`)
+}
+
+function refuseExisting(folder: string, name: string): void {
+  if (existsSync(join(folder, name)))
+    throw failure(
+      'FILE_EXISTS',
+      `${join(folder, name)} is there already, and nothing is changed. To begin anew, move it away (what was made from it then no longer fits).`,
+    )
+}
+
+/** Of what is set by a variable of Compose, whose value is read as YAML. Errors: NAME_INVALID */
+function checkName(name: string): void {
+  if (!isName(name)) throw failure('NAME_INVALID', `${JSON.stringify(name)} is no name: ${NAME_RULE}.`)
+  if (typeof parse(name) !== 'string')
+    throw failure(
+      'NAME_INVALID',
+      `"${name}" would be taken for a number, or for yes or no. Begin it with a letter, or make it longer.`,
+    )
+}
+
+const unwritable = (folder: string, error: unknown) =>
+  systemCode(error) === 'ENOSPC'
+    ? failure('DISK_FULL', `There is no room left for ${folder}.`, error)
+    : failure('FOLDER_UNWRITABLE', `Nothing can be written to ${folder}. Give a folder that is yours.`, error)
+
+const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host)

@@ -1,0 +1,465 @@
+import { CROP_VERSION, type CropMetadata, writeCrop } from '../../wire/crop.ts'
+import { EVENT_VERSION, type FaceEvent, type FollowedFace } from '../../wire/event.ts'
+import { cropTopic, eventTopic } from '../../wire/topics.ts'
+import type { DeviceConfig } from '../config.ts'
+import type { Detection, Detector } from '../detect/detector.ts'
+import type { Frame } from '../frame.ts'
+import { BEST_SHOTS_BYTES_MAX, CLOCK_YEAR_MIN, EVENT_UPDATE_MS_MIN } from '../limits.ts'
+import type { Publisher } from '../link/publish.ts'
+import type { Meters } from '../meters.ts'
+import type { SeenFace, Watcher } from '../view/watcher.ts'
+import { type Quality, qualityOf, sharpnessOf } from './best-shot.ts'
+import {
+  type Box,
+  cropRegion,
+  encodeJpeg,
+  type Point,
+  pointToFrame,
+  RateLimit,
+  type Region,
+  toFrame,
+} from './crop.ts'
+import { type Track, Tracker } from './track.ts'
+
+export interface EmitterParts {
+  readonly config: DeviceConfig
+  readonly camera: string
+  readonly detector: Pick<Detector, 'model' | 'scoreMin'>
+  readonly publisher: Pick<Publisher, 'offer' | 'room' | 'say'>
+  readonly meters: Meters
+  readonly mint: () => string
+  /** The source waits for the pipeline: then nothing is crowded out at the publisher either. */
+  readonly lossless: boolean
+  /** Pixels of best shots held at the moment, bytes, all cameras together. */
+  readonly held: { bytes: number }
+  /** Who looks at frames beside this. */
+  readonly watchers?: readonly Watcher[]
+  /** Called for each crop that is handed to the publisher. */
+  readonly onCrop?: (crop: CropMetadata) => void
+}
+
+/** Why a sure face became no crop. `faces_detected = crops_made + faces_passed_over{reason}` once nothing is held. */
+type Reason =
+  /** Nothing of it lies inside the frame. */
+  | 'outside'
+  /** Below `detect.sizeMin`. */
+  | 'small'
+  /** `emit.rateMax`. */
+  | 'rate'
+  /** Too few frames had it. */
+  | 'unconfirmed'
+  /** There is a better one of the same face. */
+  | 'not best'
+  /** There was a crop of the same face a short while ago. */
+  | 'not due'
+  /** More faces at a time than can be followed. */
+  | 'untracked'
+  /** No room for more best shots that wait. */
+  | 'memory'
+
+type Mode = DeviceConfig['emit']['mode'] | 'photo'
+
+/** A face in full-frame pixels. */
+interface Face {
+  readonly box: Box
+  readonly score: number
+  readonly landmarks: readonly Point[]
+  readonly masked?: boolean
+  readonly region: Region | undefined
+}
+
+/** A face that may become a crop: everything but the JPEG. */
+interface Shot {
+  readonly metadata: CropMetadata
+  readonly region: Region
+  readonly rgb: Uint8Array | Promise<Uint8Array>
+}
+
+interface BestShot extends Shot {
+  readonly rgb: Uint8Array
+  readonly quality: Quality
+}
+
+/** What is known of a track beside what the tracker knows. */
+interface Followed {
+  readonly track: Track
+  readonly startMs: number
+  seenMs: number
+  frame: readonly [number, number]
+  best: BestShot | undefined
+  /** By the frames' clock; undefined before the first crop. */
+  emittedAtMs: number | undefined
+  crop: string | null
+  crops: number
+  /** What its last event said, or how it was first seen. */
+  said: FollowedFace | undefined
+  announced: boolean
+  saidAtMs: number
+}
+
+interface Making {
+  readonly mode: Mode
+  readonly shot: Shot
+  readonly of?: Followed
+}
+
+/**
+ * From faces to crops and events, for one camera from the opening of its source to its end: follows faces, decides
+ * which of them become crops (`emit.mode`), cuts, encodes and publishes those.
+ *
+ * `best` holds, of each track, the pixels of the best shot so far, and encodes them once it is chosen.
+ */
+export class Emitter {
+  readonly #parts: EmitterParts
+  readonly #tracker: Tracker
+  readonly #limit: RateLimit
+  readonly #topic: string
+  readonly #eventTopic: string
+  readonly #followed = new Map<Track, Followed>()
+  #atMs = 0
+
+  constructor(parts: EmitterParts) {
+    this.#parts = parts
+    const { config, camera, detector, mint } = parts
+    const { rateMax, trackLostMax } = config.emit
+    this.#tracker = new Tracker({ scoreMin: detector.scoreMin, lostMsMax: trackLostMax, mint })
+    this.#limit = new RateLimit(rateMax === 'unlimited' ? Infinity : rateMax)
+    this.#topic = cropTopic(config.topicPrefix, { ...config, camera })
+    this.#eventTopic = eventTopic(config.topicPrefix, { ...config, camera })
+  }
+
+  /** A frame's faces, best first; doubtful ones may be among them. The frame is disposed of. */
+  async see(frame: Frame, detections: readonly Detection[], signal: AbortSignal): Promise<void> {
+    using _frame = frame
+    const { camera, meters, detector } = this.#parts
+    const faces = detections.map((detection) => this.#face(frame, detection))
+    const sure = faces.filter(({ score }) => score >= detector.scoreMin)
+    meters.facesDetected.inc({ camera }, sure.length)
+    const following = frame.atMs === undefined ? undefined : this.#tracker.follow(faces, frame.atMs, frame)
+    await this.#show(frame, faces, following?.tracks)
+    if (frame.atMs === undefined || !following) {
+      const making: Making[] = []
+      for (const face of sure)
+        if (this.#fits(face)) making.push({ mode: 'photo', shot: this.#shot(frame, face) })
+      return await this.#publish(making, signal)
+    }
+    const { tracks, ended } = following
+    const previousMs = this.#atMs
+    this.#atMs = frame.atMs
+    const making = ended.flatMap((track) => this.#ended(track, previousMs))
+    for (const [index, face] of faces.entries()) {
+      const track = tracks[index]
+      const followed = track && this.#note(track, frame)
+      if (face.score >= detector.scoreMin) making.push(...(await this.#consider(frame, face, followed)))
+    }
+    making.push(...this.#due())
+    await this.#publish(making, signal)
+    this.#tell(ended)
+  }
+
+  /** A frame that nobody looked at because nothing in it had changed. The frame is disposed of. */
+  async still(frame: Frame, signal: AbortSignal): Promise<void> {
+    using _frame = frame
+    await this.#show(frame, [])
+    if (frame.atMs === undefined) return
+    this.#tracker.still(frame.atMs)
+    this.#atMs = Math.max(this.#atMs, frame.atMs)
+    await this.#publish(this.#due(), signal)
+    this.#tell([])
+  }
+
+  /** No more frames: all tracks end, and their best shots go out. */
+  async end(signal: AbortSignal): Promise<void> {
+    const ended = this.#tracker.end()
+    await this.#publish(
+      ended.flatMap((track) => this.#ended(track, this.#atMs)),
+      signal,
+    )
+    this.#tell(ended)
+  }
+
+  /** To those who look, while the frame is there. */
+  async #show(frame: Frame, faces: readonly Face[], tracks?: readonly (Track | undefined)[]): Promise<void> {
+    const { camera, watchers = [], detector } = this.#parts
+    for (const watcher of watchers) {
+      if (!watcher.wants(camera)) continue
+      const seen = faces.map(({ box, score }, index): SeenFace => {
+        const track = tracks?.[index]
+        return {
+          box,
+          score,
+          sure: score >= detector.scoreMin,
+          track: track?.confirmed ? track.id : undefined,
+        }
+      })
+      await watcher.see(camera, frame, seen)
+    }
+  }
+
+  #face(frame: Frame, { box, score, landmarks, masked }: Detection): Face {
+    const inFrame = toFrame(box, frame.scaled, frame)
+    return {
+      box: inFrame,
+      score: Math.min(1, Math.max(0, score)),
+      landmarks: landmarks.map((point) => pointToFrame(point, frame.scaled, frame)),
+      masked,
+      region: cropRegion(inFrame, this.#parts.config.crop.margin, frame),
+    }
+  }
+
+  #fits({ box, region }: Face): boolean {
+    const small = Math.min(box[2], box[3]) < this.#parts.config.detect.sizeMin
+    if (region && !small) return true
+    this.#passOver(region ? 'small' : 'outside')
+    return false
+  }
+
+  #note(track: Track, frame: Frame): Followed {
+    let followed = this.#followed.get(track)
+    if (!followed) {
+      followed = {
+        track,
+        startMs: frame.capturedAtMs,
+        seenMs: frame.capturedAtMs,
+        frame: [frame.width, frame.height],
+        best: undefined,
+        emittedAtMs: undefined,
+        crop: null,
+        crops: 0,
+        said: undefined,
+        announced: false,
+        saidAtMs: this.#atMs,
+      }
+      this.#followed.set(track, followed)
+      followed.said = this.#state(followed, false)
+    }
+    followed.seenMs = frame.capturedAtMs
+    return followed
+  }
+
+  /** What becomes of a sure face at once: a crop, or nothing yet, or nothing at all. */
+  async #consider(frame: Frame, face: Face, followed: Followed | undefined): Promise<readonly Making[]> {
+    const { mode, interval } = this.#parts.config.emit
+    if (!this.#fits(face)) return []
+    if (mode === 'every') {
+      if (!this.#limit.take(this.#atMs)) return this.#passOver('rate')
+      return [{ mode, shot: this.#shot(frame, face, followed), of: followed }]
+    }
+    if (!followed) return this.#passOver('untracked')
+    if (mode === 'best') {
+      await this.#keepBest(frame, face, followed)
+      return []
+    }
+    if (!followed.track.confirmed) return this.#passOver('unconfirmed')
+    if (followed.emittedAtMs !== undefined && this.#atMs - followed.emittedAtMs < interval)
+      return this.#passOver('not due')
+    if (!this.#limit.take(this.#atMs)) return this.#passOver('rate')
+    followed.emittedAtMs = this.#atMs
+    return [{ mode, shot: this.#shot(frame, face, followed), of: followed }]
+  }
+
+  async #keepBest(frame: Frame, face: Face, followed: Followed): Promise<void> {
+    const region = face.region as Region
+    const better = (quality: Quality) =>
+      followed.best === undefined || quality.total > followed.best.quality.total
+    // Sharpness needs the pixels, which are not cut where even the sharpest would not do.
+    if (!better(qualityOf(face, frame))) return void this.#passOver('not best')
+    const rgb = await frame.cut(region.left, region.top, region.width, region.height)
+    const quality = qualityOf(face, frame, sharpnessOf(rgb, region, face.box))
+    if (!better(quality)) return void this.#passOver('not best')
+    if (followed.best) {
+      this.#letGo(followed)
+      this.#passOver('not best')
+    }
+    const { held } = this.#parts
+    // The second half is for faces of which nothing has gone out yet.
+    const bytesMax = followed.emittedAtMs === undefined ? BEST_SHOTS_BYTES_MAX : BEST_SHOTS_BYTES_MAX / 2
+    if (held.bytes + rgb.length > bytesMax) return void this.#passOver('memory')
+    held.bytes += rgb.length
+    followed.best = { metadata: this.#metadata(frame, face, region, followed, quality), region, rgb, quality }
+  }
+
+  #letGo(followed: Followed): BestShot | undefined {
+    const { best } = followed
+    if (best) this.#parts.held.bytes -= best.rgb.length
+    followed.best = undefined
+    return best
+  }
+
+  /** Best shots of faces that have been here for long; of all faces, once each, where memory runs short. */
+  #due(): Making[] {
+    const { bestAfter } = this.#parts.config.emit
+    const short = this.#parts.held.bytes > BEST_SHOTS_BYTES_MAX / 2
+    const making: Making[] = []
+    for (const followed of this.#followed.values()) {
+      const { track, emittedAtMs } = followed
+      if (!track.confirmed || !followed.best) continue
+      const forMs = this.#atMs - (emittedAtMs ?? track.startAtMs)
+      if (forMs < bestAfter && !(short && emittedAtMs === undefined)) continue
+      making.push({ mode: 'best', shot: this.#letGo(followed) as BestShot, of: followed })
+      followed.emittedAtMs = this.#atMs
+    }
+    return making
+  }
+
+  /** The best shot of a track that has ended, where one is due. */
+  #ended(track: Track, atMs: number): Making[] {
+    const followed = this.#followed.get(track)
+    const shot = followed && this.#letGo(followed)
+    if (!shot) return []
+    const { bestAfter } = this.#parts.config.emit
+    const { emittedAtMs } = followed
+    if (!track.confirmed) return this.#passOver('unconfirmed')
+    if (emittedAtMs !== undefined && atMs - emittedAtMs < bestAfter) return this.#passOver('not due')
+    return [{ mode: 'best', shot, of: followed }]
+  }
+
+  /** All are encoded at the same time, and offered in their order. */
+  async #publish(making: readonly Making[], signal: AbortSignal): Promise<void> {
+    const { camera, config, lossless, meters, publisher } = this.#parts
+    const payloads = making.map(async ({ shot }) =>
+      writeCrop(await encodeJpeg(await shot.rgb, shot.region, config.crop), shot.metadata),
+    )
+    await Promise.allSettled(payloads)
+    for (const [index, encoded] of payloads.entries()) {
+      const { mode, shot, of } = making[index] as Making
+      const payload = await encoded
+      if (lossless) await publisher.room(signal)
+      meters.cropsMade.inc({ camera, mode })
+      this.#parts.onCrop?.(shot.metadata)
+      publisher.offer({ camera, topic: this.#topic, payload })
+      if (!of) continue
+      of.crop = shot.metadata.id
+      of.crops += 1
+    }
+  }
+
+  /** Events of all tracks, those that have ended last; forgets the latter. */
+  #tell(ended: readonly Track[]): void {
+    const { camera, meters } = this.#parts
+    const gone = new Set(ended)
+    for (const followed of this.#followed.values()) {
+      if (followed.track.confirmed && !gone.has(followed.track)) this.#tellOf(followed)
+    }
+    for (const track of ended) {
+      const followed = this.#followed.get(track)
+      this.#followed.delete(track)
+      if (!followed || !track.confirmed) continue
+      meters.tracksEnded.inc({ camera })
+      if (!followed.announced) this.#say('new', followed, this.#state(followed, false))
+      this.#say('end', followed, this.#state(followed, true))
+    }
+  }
+
+  #tellOf(followed: Followed): void {
+    const { said, announced, saidAtMs } = followed
+    if (announced && this.#atMs - saidAtMs < EVENT_UPDATE_MS_MIN) return
+    const after = this.#state(followed, false)
+    if (!announced) this.#say('new', followed, after)
+    else if (!said || tells(said, after)) this.#say('update', followed, after)
+  }
+
+  #say(type: FaceEvent['type'], followed: Followed, after: FollowedFace): void {
+    const { camera, config, meters, publisher } = this.#parts
+    if (type === 'new') meters.tracksStarted.inc({ camera })
+    const event: FaceEvent = { v: EVENT_VERSION, type, before: followed.said ?? after, after }
+    followed.said = after
+    followed.announced = true
+    followed.saidAtMs = this.#atMs
+    if (config.events.enabled)
+      publisher.say({
+        camera,
+        topic: this.#eventTopic,
+        payload: JSON.stringify(event),
+        qos: config.events.qos,
+      })
+  }
+
+  #state({ track, startMs, seenMs, frame, crop, crops }: Followed, over: boolean): FollowedFace {
+    const { config, camera } = this.#parts
+    const [width, height] = frame
+    const region = cropRegion(track.box, config.crop.margin, { width, height })
+    return {
+      id: track.id,
+      site: config.site,
+      device: config.device,
+      camera,
+      startMs,
+      seenMs,
+      endMs: over ? seenMs : null,
+      box: tenths(track.box),
+      region: region ? [region.left, region.top, region.width, region.height] : null,
+      frame: [width, height],
+      score: track.score,
+      topScore: track.topScore,
+      active: !over && track.misses === 0,
+      stationary: track.stationary,
+      crop,
+      crops,
+    }
+  }
+
+  /** Pixels are on their way once it returns: the frame may be disposed of when they have come. */
+  #shot(frame: Frame, face: Face, followed?: Followed): Shot {
+    const region = face.region as Region
+    return {
+      metadata: this.#metadata(frame, face, region, followed),
+      region,
+      rgb: frame.cut(region.left, region.top, region.width, region.height),
+    }
+  }
+
+  #metadata(frame: Frame, face: Face, region: Region, followed?: Followed, quality?: Quality): CropMetadata {
+    const { config, camera, detector, mint } = this.#parts
+    return {
+      v: CROP_VERSION,
+      id: mint(),
+      site: config.site,
+      device: config.device,
+      camera,
+      capturedAtMs: frame.capturedAtMs,
+      clockSane: new Date(frame.capturedAtMs).getUTCFullYear() >= CLOCK_YEAR_MIN,
+      box: tenths(face.box),
+      region: [region.left, region.top, region.width, region.height],
+      score: face.score,
+      landmarks: face.landmarks.map(([x, y]) => [tenth(x), tenth(y)]),
+      ...(face.masked !== undefined && { masked: face.masked }),
+      ...(followed && { track: followed.track.id }),
+      ...(quality && {
+        quality: {
+          total: thousandth(quality.total),
+          size: thousandth(quality.size),
+          sharpness: thousandth(quality.sharpness),
+          frontality: thousandth(quality.frontality),
+        },
+      }),
+      model: detector.model,
+      frame: [frame.width, frame.height],
+    }
+  }
+
+  #passOver(reason: Reason): [] {
+    this.#parts.meters.facesPassedOver.inc({ camera: this.#parts.camera, reason })
+    return []
+  }
+}
+
+/** Whether there is something to say that was not said yet. */
+function tells(said: FollowedFace, now: FollowedFace): boolean {
+  return (
+    said.topScore !== now.topScore ||
+    said.crop !== now.crop ||
+    said.active !== now.active ||
+    said.stationary !== now.stationary ||
+    (!now.stationary && said.box.some((value, index) => value !== now.box[index]))
+  )
+}
+
+const tenth = (value: number) => Math.round(value * 10) / 10
+const thousandth = (value: number) => Math.round(value * 1000) / 1000
+const tenths = ([left, top, width, height]: Box): [number, number, number, number] => [
+  tenth(left),
+  tenth(top),
+  tenth(width),
+  tenth(height),
+]

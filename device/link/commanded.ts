@@ -1,0 +1,89 @@
+import { randomBytes } from 'node:crypto'
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { systemCode } from '../../lib/errors.ts'
+import type { Log } from '../../lib/log.ts'
+import { COMMAND_RATE_MAX } from '../../wire/commands.ts'
+import type { CameraSettings } from '../settings.ts'
+
+/** What may be commanded and holds until something else is. */
+export type Wish = Partial<Pick<CameraSettings, 'paused' | 'threshold' | 'rate'>>
+
+const wishSchema = z.strictObject({
+  paused: z.boolean().optional(),
+  threshold: z.union([z.number().min(0).max(1), z.literal('auto')]).optional(),
+  rate: z.union([z.number().positive().max(COMMAND_RATE_MAX), z.literal('unlimited')]).optional(),
+})
+const fileSchema = z.strictObject({ v: z.literal(1), cameras: z.record(z.string(), wishSchema) })
+const FILE_BYTES_MAX = 1024 * 1024
+
+/**
+ * What was commanded of each camera, in a file: somebody who pauses a camera does not want it to look again because the
+ * power failed. Replaced as a whole, and flushed. Where it cannot be read or written, the log says so, and commands
+ * hold until the agent ends.
+ */
+export class Commanded {
+  readonly file: string
+  readonly #folder: string
+  readonly #log: Log
+  readonly #wishes = new Map<string, Wish>()
+  #changed = false
+
+  /** @param device names the file: several agents may share a folder */
+  constructor(folder: string, device: { readonly site: string; readonly device: string }, log: Log) {
+    this.#folder = folder
+    this.#log = log
+    this.file = join(folder, `commanded-${device.site}-${device.device}.json`)
+    try {
+      const text = readFileSync(this.file)
+      if (text.length > FILE_BYTES_MAX) throw new Error(`it is larger than ${FILE_BYTES_MAX} bytes`)
+      const { cameras } = fileSchema.parse(JSON.parse(text.toString('utf8')))
+      for (const [camera, wish] of Object.entries(cameras)) this.#wishes.set(camera, wish)
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return
+      log.warn(
+        { file: this.file, err: error },
+        'What was commanded of the cameras cannot be read, so that the configuration holds. Command again what is to hold.',
+      )
+    }
+  }
+
+  of(camera: string): Wish {
+    return this.#wishes.get(camera) ?? {}
+  }
+
+  add(camera: string, wish: Wish): void {
+    const had = this.of(camera)
+    const keys = Object.keys(wish) as (keyof Wish)[]
+    if (keys.every((key) => had[key] === wish[key])) return
+    this.#wishes.set(camera, { ...had, ...wish })
+    this.#changed = true
+  }
+
+  /** Onto the disk, where there is something new. */
+  keep(): void {
+    if (!this.#changed) return
+    this.#changed = false
+    const temporary = `${this.file}.${randomBytes(6).toString('hex')}`
+    try {
+      mkdirSync(this.#folder, { recursive: true })
+      const opened = openSync(temporary, 'w', 0o600)
+      try {
+        writeFileSync(
+          opened,
+          `${JSON.stringify({ v: 1, cameras: Object.fromEntries(this.#wishes) }, null, 1)}\n`,
+        )
+        fsyncSync(opened)
+      } finally {
+        closeSync(opened)
+      }
+      renameSync(temporary, this.file)
+    } catch (error) {
+      this.#log.warn(
+        { file: this.file, err: error },
+        'What was commanded cannot be kept, and holds until the agent ends. See to the room and the rights of the folder (remote.folder).',
+      )
+    }
+  }
+}

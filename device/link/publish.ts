@@ -1,0 +1,516 @@
+import { connect, type IClientOptions, type MqttClient } from 'mqtt'
+import { Backoff } from '../../lib/backoff.ts'
+import { failure, type SightlineError, systemCode } from '../../lib/errors.ts'
+import { type Log, throttled } from '../../lib/log.ts'
+import { shareLengths } from '../../lib/mqtt/lengths.ts'
+import type { ClientCredentials } from '../../lib/tls/certificates.ts'
+import { CLOSED_AFTER_HANDSHAKE, tlsFault } from '../../lib/tls/faults.ts'
+import {
+  ACKNOWLEDGE_MS_MAX,
+  CONNECT_MS_MAX,
+  EVENTS_IN_FLIGHT_MAX,
+  FAREWELL_MS_MAX,
+  FRUITLESS_CONNECTIONS_MAX,
+} from '../limits.ts'
+
+/**
+ * Hands crops to the broker. A PUBACK is the broker's word that it has the crop; until then it stays here.
+ *
+ *   offer -> waiting -> in flight (a window) -> acknowledged
+ *               ^            |
+ *               +------------+  the connection ended: sent again on the next
+ *
+ * Invariants: offered = acknowledged + pending + dropped{reason}; pending = waiting + in flight; an entry is in one
+ * place only; entries are sent in the order they were offered, oldest first.
+ *
+ * One MQTT.js client a connection, with its own reconnecting switched off: it would replay its store one message
+ * at a time. Ours is the only state.
+ */
+export interface PublisherOptions {
+  readonly url: string
+  readonly clientId: string
+  readonly username?: string
+  readonly password?: string
+  readonly credentials?: () => ClientCredentials
+  readonly keepaliveMs: number
+  readonly window: number
+  readonly payloadBytesMax: number
+  readonly backoff: { readonly delayMsMin: number; readonly delayMsMax: number }
+  readonly pending: { readonly bytesMax: number; readonly entriesMax: number }
+  readonly statusTopic: string
+  /**
+   * What to subscribe to, at each connection. The broker then keeps a session: what is sent while we are away comes
+   * with the next connection.
+   */
+  readonly commands?: { readonly filter: string; take(message: CommandMessage): void }
+  readonly log: Log
+  readonly events: PublisherEvents
+}
+
+export type DropReason = 'pending full' | 'too large' | 'shutdown'
+export type UnsaidReason = 'not connected' | 'busy' | 'connection ended'
+
+export interface PublisherEvents {
+  acknowledged(camera: string): void
+  dropped(camera: string, reason: DropReason): void
+  /** An event has gone out: written at QoS 0, acknowledged at QoS 1. */
+  said(camera: string): void
+  unsaid(camera: string, reason: UnsaidReason): void
+}
+
+export interface Outgoing {
+  readonly camera: string
+  readonly topic: string
+  readonly payload: Buffer
+}
+
+export interface Saying {
+  readonly camera: string
+  readonly topic: string
+  readonly payload: string
+  readonly qos: 0 | 1
+}
+
+/** Anything else that is worth nothing later, at QoS 1. */
+export interface Sending {
+  readonly topic: string
+  readonly payload: Buffer
+  /** Called once, with why where it did not go out. */
+  readonly done: (unsaid?: UnsaidReason) => void
+}
+
+/** A message that came in one of the commands' topics. */
+export interface CommandMessage {
+  readonly topic: string
+  readonly payload: Buffer
+  /** It was there before we asked for it: kept by the broker, not sent now. */
+  readonly retained: boolean
+}
+
+/** What the broker should always have, retained: the newest payload of a topic. */
+interface Kept {
+  payload: string
+  /** On this connection. */
+  isSent: boolean
+  inFlight: boolean
+}
+
+/** CONNACK return codes of MQTT 3.1.1 [3.2.2.3] that trying again does not cure, in words. */
+const REFUSALS: Readonly<Record<number, string>> = {
+  1: 'it does not speak MQTT 3.1.1',
+  2: 'it does not accept the client id: choose another under broker.clientId',
+  4: 'user or password are wrong: check broker.username and broker.password',
+  5: 'this client may not connect: check broker.username and broker.password, and the access rules of the broker',
+}
+
+export class Publisher implements AsyncDisposable {
+  readonly #options: PublisherOptions
+  /** The broker's address for people: without user and password. */
+  readonly #name: string
+  /** Both in the order offered: a Map keeps it. */
+  #waiting = new Map<number, Outgoing>()
+  readonly #inFlight = new Map<number, Outgoing & { readonly sentAtMs: number }>()
+  #sequence = 0
+  #pendingBytes = 0
+  #client: MqttClient | undefined
+  #everConnected = false
+  #trouble: string | undefined = 'connecting'
+  #leaving = false
+  readonly #saying = new Set<Sending['done']>()
+  readonly #kept = new Map<string, Kept>()
+  /** What is kept goes out. Not before we know that we may: a broker may end the connection over it. */
+  #mayKeep = false
+  /** Connections in a row that ended before the broker had answered our subscription. */
+  #unanswered = 0
+  #status: Record<string, unknown> = {}
+  readonly #stop = new AbortController()
+  #running: Promise<void> = Promise.resolve()
+  #wake: (() => void)[] = []
+
+  constructor(options: PublisherOptions) {
+    shareLengths()
+    this.#options = options
+    this.#name = options.url.replace(/\/\/[^@/]*@/, '//')
+  }
+
+  get pending(): number {
+    return this.#waiting.size + this.#inFlight.size
+  }
+
+  get pendingBytes(): number {
+    return this.#pendingBytes
+  }
+
+  /** What keeps crops from the broker, in words; undefined where nothing does. */
+  get trouble(): string | undefined {
+    return this.#trouble
+  }
+
+  /**
+   * Keeps a connection until disposed of. Rejects with BROKER_REFUSED where the broker turns the very first
+   * connection down for a reason that trying again does not cure; whatever happens later is tried again.
+   */
+  run(): Promise<void> {
+    const running = this.#run()
+    this.#running = running.catch(() => {})
+    return running
+  }
+
+  /** Takes a crop over; when there is no room, the oldest that waits makes way. */
+  offer(crop: Outgoing): void {
+    const { pending, payloadBytesMax, events } = this.#options
+    if (crop.payload.length > payloadBytesMax) {
+      events.dropped(crop.camera, 'too large')
+      return
+    }
+    this.#waiting.set(this.#sequence, crop)
+    this.#sequence += 1
+    this.#pendingBytes += crop.payload.length
+    for (const [key, oldest] of this.#waiting) {
+      if (this.pending <= pending.entriesMax && this.#pendingBytes <= pending.bytesMax) break
+      this.#waiting.delete(key)
+      this.#pendingBytes -= oldest.payload.length
+      events.dropped(oldest.camera, 'pending full')
+    }
+    this.#send()
+  }
+
+  /** Says something that is worth nothing later: now or never, and never in the way of crops. */
+  say({ camera, topic, payload, qos }: Saying): void {
+    const { events } = this.#options
+    this.#attempt(topic, payload, qos, (unsaid) => {
+      if (unsaid) events.unsaid(camera, unsaid)
+      else events.said(camera)
+    })
+  }
+
+  /** The same for what is no event. */
+  send({ topic, payload, done }: Sending): void {
+    this.#attempt(topic, payload, 1, done)
+  }
+
+  #attempt(topic: string, payload: string | Buffer, qos: 0 | 1, done: Sending['done']): void {
+    const client = this.#client
+    if (!client?.connected) {
+      done('not connected')
+    } else if (this.#saying.size >= EVENTS_IN_FLIGHT_MAX || client.stream.writableNeedDrain) {
+      done('busy')
+    } else {
+      this.#saying.add(done)
+      client.publish(topic, payload, { qos }, (error) => {
+        if (this.#saying.delete(done)) done(error ? 'connection ended' : undefined)
+      })
+    }
+  }
+
+  /** From now on the broker has this payload, retained: published where it is new, and at each connection. */
+  keep(topic: string, payload: string): void {
+    const kept = this.#kept.get(topic)
+    if (kept?.payload === payload) return
+    const next = { payload, isSent: false, inFlight: kept?.inFlight ?? false }
+    this.#kept.set(topic, next)
+    this.#sendKept(topic)
+  }
+
+  /** One in flight for each topic: a broker that does not acknowledge gets no more of them, and later the newest. */
+  #sendKept(topic: string): void {
+    const client = this.#client
+    const kept = this.#kept.get(topic)
+    if (!client?.connected || !this.#mayKeep || !kept || kept.isSent || kept.inFlight) return
+    kept.isSent = true
+    kept.inFlight = true
+    client.publish(topic, kept.payload, { qos: 1, retain: true }, () => {
+      const now = this.#kept.get(topic)
+      if (this.#client !== client || !now) return
+      now.inFlight = false
+      this.#sendKept(topic)
+    })
+  }
+
+  #startKeeping(): void {
+    this.#mayKeep = true
+    for (const topic of this.#kept.keys()) this.#sendKept(topic)
+  }
+
+  /** Whether this connection subscribes: a broker that ends the connection over it must get crops all the same. */
+  #subscribes(): boolean {
+    return this.#options.commands !== undefined && this.#unanswered < FRUITLESS_CONNECTIONS_MAX
+  }
+
+  #subscribe(client: MqttClient, answered: () => void): void {
+    const { commands, log } = this.#options
+    if (!commands) return
+    client.subscribe(commands.filter, { qos: 1 }, (error, granted) => {
+      if (this.#client !== client) return
+      answered()
+      if (!error && granted?.every(({ qos }) => qos < 0x80)) return this.#startKeeping()
+      log.error(
+        { code: 'BROKER_REFUSED', filter: commands.filter },
+        `${this.#name} does not let this device subscribe to ${commands.filter}: it cannot be commanded. Give its user the role "device" there, or that right; or set remote.enabled to false.`,
+      )
+    })
+  }
+
+  /** Resolves when another crop can be offered without crowding one out, or when the signal is aborted. */
+  async room(signal: AbortSignal): Promise<void> {
+    const { window, pending } = this.#options
+    const full = () =>
+      this.#waiting.size >= window ||
+      this.pending + 1 > pending.entriesMax ||
+      (this.pending > 0 && this.#pendingBytes > pending.bytesMax / 2)
+    while (full() && !signal.aborted) await this.#change(signal)
+  }
+
+  /** The retained status: published now, if there is a connection, and at each new one. */
+  setStatus(status: Record<string, unknown>): void {
+    this.#status = status
+    if (this.#client) this.#sendStatus(this.#client, 'online')
+  }
+
+  /**
+   * Waits until everything is acknowledged, or the signal is aborted; what is left then is dropped.
+   * @returns how many were dropped
+   */
+  async drain(signal: AbortSignal): Promise<number> {
+    while (this.pending > 0 && !signal.aborted) await this.#change(signal)
+    const left = [...this.#inFlight.values(), ...this.#waiting.values()]
+    this.#inFlight.clear()
+    this.#waiting.clear()
+    this.#pendingBytes = 0
+    for (const { camera } of left) this.#options.events.dropped(camera, 'shutdown')
+    return left.length
+  }
+
+  /** Says offline, disconnects. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const client = this.#client
+    this.#client = undefined
+    this.#leaving = true
+    if (client?.connected) {
+      // The newest of what is kept, also where an earlier one is still on its way.
+      for (const [topic, { payload, isSent }] of this.#kept)
+        if (this.#mayKeep && !isSent) client.publish(topic, payload, { qos: 1, retain: true }, () => {})
+      const said = new Promise<void>((resolve) => this.#sendStatus(client, 'offline', resolve))
+      await Promise.race([said, after(FAREWELL_MS_MAX)])
+      await Promise.race([client.endAsync(), after(FAREWELL_MS_MAX)])
+    }
+    this.#stop.abort()
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    const { log } = this.#options
+    const signal = this.#stop.signal
+    const backoff = new Backoff(this.#options.backoff)
+    const complain = throttled((count) =>
+      log.warn(
+        { code: 'BROKER_UNREACHABLE', count, pending: this.pending, trouble: this.#trouble },
+        `${this.#name} cannot be reached: ${this.#trouble}. Trying again; crops wait meanwhile.`,
+      ),
+    )
+    let fruitless = 0
+    while (!signal.aborted) {
+      const end = await this.#connection(signal)
+      if (signal.aborted || this.#leaving) return
+      this.#trouble = end.why
+      if (end.refused) {
+        if (!this.#everConnected) throw end.refused
+        log.error({ code: end.refused.code }, end.refused.message)
+      } else if (!end.connected) complain()
+      else log.warn({ pending: this.pending, why: end.why }, 'the connection to the broker ended')
+      fruitless = end.connected && end.sent > 0 && end.acknowledged === 0 ? fruitless + 1 : 0
+      if (fruitless >= FRUITLESS_CONNECTIONS_MAX) {
+        this.#trouble = 'the broker ends the connection whenever a crop is published'
+        log.error(
+          { code: 'BROKER_REFUSED', connections: fruitless },
+          'The broker ends the connection whenever a crop is published. See its log; check that this client may publish to its topic, that a queue there takes it, and its payload limit.',
+        )
+      }
+      if (end.acknowledged > 0) backoff.reset()
+      await backoff.wait(signal).catch(() => {})
+    }
+  }
+
+  /** One connection, from connecting to its end. Never rejects. */
+  #connection(signal: AbortSignal): Promise<ConnectionEnd> {
+    const { options } = this
+    return new Promise((resolve) => {
+      const client = connect(this.#options.url, options)
+      const { commands } = this.#options
+      let unanswered = false
+      if (commands)
+        client.on('message', (topic, payload, { retain }) => {
+          if (!this.#leaving) commands.take({ topic, payload, retained: retain })
+        })
+      const counts = { connected: false, sent: 0, acknowledged: 0 }
+      let why = this.#options.url.startsWith('mqtts:')
+        ? `it ${CLOSED_AFTER_HANDSHAKE}`
+        : 'the connection was closed'
+      let refused: SightlineError | undefined
+      let watch: NodeJS.Timeout | undefined
+      const stop = () => client.end(true)
+      signal.addEventListener('abort', stop, { once: true })
+      client.on('error', (error) => {
+        why = reasonOf(error)
+        if (counts.connected) return
+        const words = REFUSALS[(error as { code?: unknown }).code as number]
+        const fault = tlsFault(error)
+        if (words !== undefined)
+          refused = failure('BROKER_REFUSED', `The broker ${this.#name} refuses us: ${words}.`, error)
+        else if (fault?.lasting)
+          refused = failure('BROKER_REFUSED', `${this.#name} ${fault.sentence}.`, error)
+      })
+      client.on('connect', () => {
+        counts.connected = true
+        why = 'the connection was closed'
+        this.#everConnected = true
+        this.#client = client
+        this.#counts = counts
+        this.#trouble = undefined
+        this.#options.log.info({ broker: this.#name, pending: this.pending }, 'connected to the broker')
+        this.#sendStatus(client, 'online')
+        if (this.#subscribes()) {
+          unanswered = true
+          this.#subscribe(client, () => {
+            unanswered = false
+            this.#unanswered = 0
+          })
+        } else if (!commands) this.#startKeeping()
+        this.#send()
+        watch = setInterval(() => {
+          const oldest = this.#inFlight.values().next().value
+          if (oldest && performance.now() - oldest.sentAtMs > ACKNOWLEDGE_MS_MAX) {
+            why = `the broker has acknowledged nothing for ${ACKNOWLEDGE_MS_MAX / 1000} s`
+            client.end(true)
+          }
+        }, ACKNOWLEDGE_MS_MAX / 10).unref()
+      })
+      client.on('close', () => {
+        clearInterval(watch)
+        signal.removeEventListener('abort', stop)
+        if (this.#client === client) this.#client = undefined
+        this.#closeCommands(counts.connected, unanswered)
+        // What was in flight goes back to the front: it has the lower numbers.
+        this.#waiting = new Map([...this.#inFlight, ...this.#waiting])
+        this.#inFlight.clear()
+        for (const done of this.#saying) done('connection ended')
+        this.#saying.clear()
+        client.end(true)
+        this.#notify()
+        resolve({ ...counts, why, refused })
+      })
+    })
+  }
+
+  /** A connection has ended: what was said on it of commands and of what is kept. */
+  #closeCommands(wasConnected: boolean, unanswered: boolean): void {
+    this.#mayKeep = false
+    for (const kept of this.#kept.values()) {
+      kept.isSent = false
+      kept.inFlight = false
+    }
+    if (!this.#options.commands || !wasConnected) return
+    // A connection that did not subscribe is over: the next one tries again.
+    this.#unanswered = unanswered ? this.#unanswered + 1 : 0
+    if (this.#unanswered === FRUITLESS_CONNECTIONS_MAX)
+      this.#options.log.error(
+        { code: 'BROKER_REFUSED', connections: this.#unanswered },
+        `${this.#name} ends the connection whenever this device subscribes to its commands. Without them until the next connection ends; give its user that right, or set remote.enabled to false.`,
+      )
+  }
+
+  #counts = { connected: false, sent: 0, acknowledged: 0 }
+
+  private get options(): IClientOptions {
+    const { clientId, username, password, credentials, keepaliveMs, statusTopic } = this.#options
+    return {
+      clientId,
+      username,
+      password,
+      ...credentials?.(),
+      protocolVersion: 4,
+      // A session is for commands that come while we are away. What we publish is in our own queue.
+      clean: this.#options.commands === undefined,
+      reconnectPeriod: 0,
+      connectTimeout: CONNECT_MS_MAX,
+      keepalive: Math.max(1, Math.round(keepaliveMs / 1000)),
+      will: {
+        topic: statusTopic,
+        payload: Buffer.from(JSON.stringify({ v: 1, state: 'offline', why: 'connection lost' })),
+        qos: 1,
+        retain: true,
+      },
+    }
+  }
+
+  #send(): void {
+    const client = this.#client
+    if (!client?.connected) return
+    const counts = this.#counts
+    for (const [key, crop] of this.#waiting) {
+      if (this.#inFlight.size >= this.#options.window) return
+      this.#waiting.delete(key)
+      const entry = { ...crop, sentAtMs: performance.now() }
+      this.#inFlight.set(key, entry)
+      counts.sent += 1
+      client.publish(crop.topic, crop.payload, { qos: 1 }, (error) => {
+        // An entry of an earlier connection is no longer the one in flight: its end is known already.
+        if (error || this.#client !== client || this.#inFlight.get(key) !== entry) return
+        this.#inFlight.delete(key)
+        this.#pendingBytes -= crop.payload.length
+        counts.acknowledged += 1
+        this.#options.events.acknowledged(crop.camera)
+        this.#send()
+        this.#notify()
+      })
+    }
+  }
+
+  #sendStatus(client: MqttClient, state: 'online' | 'offline', done?: () => void): void {
+    const payload = JSON.stringify({ v: 1, state, ...this.#status })
+    client.publish(this.#options.statusTopic, payload, { qos: 1, retain: true }, () => done?.())
+  }
+
+  #change(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        signal.removeEventListener('abort', wake)
+        resolve()
+      }
+      signal.addEventListener('abort', wake, { once: true })
+      this.#wake.push(wake)
+    })
+  }
+
+  #notify(): void {
+    for (const wake of this.#wake.splice(0)) wake()
+  }
+}
+
+interface ConnectionEnd {
+  readonly connected: boolean
+  readonly sent: number
+  readonly acknowledged: number
+  readonly why: string
+  readonly refused: SightlineError | undefined
+}
+
+function reasonOf(error: Error): string {
+  switch (systemCode(error)) {
+    case 'ECONNREFUSED':
+      return 'nothing listens there'
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return 'its name is not known'
+    case 'ECONNRESET':
+      return 'it ended the connection'
+    case 'ETIMEDOUT':
+      return 'it does not answer'
+    default: {
+      const fault = tlsFault(error)
+      return fault ? `it ${fault.sentence}` : error.message
+    }
+  }
+}
+
+const after = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms).unref())

@@ -1,0 +1,392 @@
+import { asFailure } from '../../lib/errors.ts'
+import { type Log, throttled } from '../../lib/log.ts'
+import { CAMERA_STATE_VERSION, type CameraState } from '../../wire/camera-state.ts'
+import {
+  COMMAND_NAMES,
+  type Command,
+  type CommandName,
+  isCommandName,
+  readCommand,
+} from '../../wire/commands.ts'
+import type { CropMetadata } from '../../wire/crop.ts'
+import { parseCommandTopic, snapshotTopic, stateTopic } from '../../wire/topics.ts'
+import type { DeviceConfig } from '../config.ts'
+import { encodeJpeg } from '../faces/crop.ts'
+import type { Frame } from '../frame.ts'
+import { SNAPSHOT_MS_MIN, SNAPSHOT_SIDES, SNAPSHOT_WAIT_MS_MAX, STATE_MS_MIN } from '../limits.ts'
+import type { Meters } from '../meters.ts'
+import { type CameraSettings, configuredSettings, type SettingsSource } from '../settings.ts'
+import type { Watcher } from '../view/watcher.ts'
+import type { Commanded, Wish } from './commanded.ts'
+import type { CommandMessage, Publisher } from './publish.ts'
+
+export interface RemoteParts {
+  readonly config: DeviceConfig
+  /** The detector's threshold, and the lowest score of what it gives at all. */
+  readonly scoreMin: number
+  readonly scoreFloor: number
+  readonly commanded: Commanded
+  readonly publisher: Pick<Publisher, 'keep' | 'send'>
+  readonly meters: Pick<Meters, 'commandsTaken' | 'commandsIgnored'>
+  readonly log: Log
+}
+
+/** What is known of a camera. */
+interface Camera {
+  readonly name: string
+  settings: CameraSettings
+  /** As the agent says it: `up`, `ended`, `down: why`. */
+  state: string
+  crops: number
+  lastCrop: CameraState['lastCrop']
+  snapshot: 'none' | 'wanted' | 'making'
+  snapshotAtMs: number
+  snapshotTimer: NodeJS.Timeout | undefined
+  saidAtMs: number
+  timer: NodeJS.Timeout | undefined
+  readonly changed: Set<() => void>
+}
+
+type Judged =
+  | { readonly camera: Camera; readonly name: CommandName; readonly command: Command }
+  | { readonly reason: Ignored; readonly fields: object; readonly sentence: string }
+
+/** Why a command was not followed. */
+type Ignored =
+  | 'unknown camera'
+  | 'unknown command'
+  | 'payload'
+  /** Kept by the broker: it would come again at each connection, and undo what was said since. */
+  | 'retained'
+  /** A snapshot of a camera that is paused, a second after the last one, of one that gives no frame, that cannot be sent. */
+  | 'paused'
+  | 'too often'
+  | 'no frame'
+  | 'not sent'
+
+/**
+ * Commands to cameras, and the answer:
+ *
+ *     <camera>/set/<what>  ->  take  ->  settings, which the agent asks for at each frame
+ *                                |
+ *     <camera>/state       <-----+----  whatever else changes: up and down, crops
+ *
+ * A command that is not understood changes nothing, and the log says what is. The state says what holds, at most once a
+ * second, the newest last.
+ */
+export class Remote implements SettingsSource, Watcher, AsyncDisposable {
+  readonly #parts: RemoteParts
+  readonly #cameras: ReadonlyMap<string, Camera>
+  readonly #making = new Set<Promise<void>>()
+  readonly #complain: () => void
+  #complaint: readonly [fields: object, message: string] = [{}, '']
+  #disposed = false
+
+  constructor(parts: RemoteParts) {
+    this.#parts = parts
+    const settings = configuredSettings(parts.config, parts.scoreMin)
+    this.#cameras = new Map(
+      parts.config.cameras.map(({ name }) => [
+        name,
+        {
+          name,
+          settings,
+          state: 'opening',
+          crops: 0,
+          lastCrop: null,
+          snapshot: 'none',
+          snapshotAtMs: -Infinity,
+          snapshotTimer: undefined,
+          saidAtMs: -Infinity,
+          timer: undefined,
+          changed: new Set(),
+        },
+      ]),
+    )
+    this.#complain = throttled((count) => {
+      const [fields, message] = this.#complaint
+      parts.log.warn({ ...fields, count }, message)
+    })
+    for (const camera of this.#cameras.values()) {
+      const wish = parts.commanded.of(camera.name)
+      if (this.#set(camera, wish))
+        parts.log.warn(
+          { camera: camera.name, ...wish, file: parts.commanded.file },
+          'what was commanded before still holds',
+        )
+      this.#tell(camera)
+    }
+  }
+
+  settings(name: string): CameraSettings {
+    return this.#camera(name).settings
+  }
+
+  async changed(name: string, signal: AbortSignal): Promise<void> {
+    const { changed } = this.#camera(name)
+    await new Promise<void>((resolve) => {
+      const wake = () => {
+        signal.removeEventListener('abort', wake)
+        changed.delete(wake)
+        resolve()
+      }
+      if (signal.aborted) return resolve()
+      signal.addEventListener('abort', wake, { once: true })
+      changed.add(wake)
+    })
+  }
+
+  /** What the broker brought. Never throws. */
+  take(message: CommandMessage): void {
+    const { meters, log } = this.#parts
+    const judged = this.#judge(message)
+    if ('reason' in judged) {
+      this.#ignore(judged.reason, judged.fields, judged.sentence)
+      return
+    }
+    const { camera, name, command } = judged
+    meters.commandsTaken.inc({ camera: camera.name, command: name })
+    log.info({ camera: camera.name, command: name, payload: sample(message.payload) }, 'command taken')
+    this.#follow(camera, command)
+  }
+
+  #judge({ topic, payload, retained }: CommandMessage): Judged {
+    const { config } = this.#parts
+    const found = parseCommandTopic(config.topicPrefix, config, topic)
+    const camera = found && this.#cameras.get(found.camera)
+    if (!found || !camera)
+      return {
+        reason: 'unknown camera',
+        fields: { topic },
+        sentence: `A command for a camera that this device does not have was ignored. It has: ${[...this.#cameras.keys()].join(', ')}.`,
+      }
+    const name = found.command
+    if (!isCommandName(name))
+      return {
+        reason: 'unknown command',
+        fields: { topic },
+        sentence: `A command that there is not was ignored. There are: ${COMMAND_NAMES.join(', ')}.`,
+      }
+    const fields = { camera: camera.name, command: name, payload: sample(payload) }
+    if (retained)
+      return {
+        reason: 'retained',
+        fields,
+        sentence:
+          'A retained command was ignored: it would come again at each connection. Publish commands without the retain flag, and clear this one with an empty retained message.',
+      }
+    const command = readCommand(name, payload)
+    if (command.is === 'wrong')
+      return {
+        reason: 'payload',
+        fields,
+        sentence: `A command was ignored: ${name} takes ${command.takes}. What held before still holds.`,
+      }
+    if (command.is === 'snapshot' && camera.settings.paused)
+      return {
+        reason: 'paused',
+        fields,
+        sentence: 'A snapshot of a camera that is paused was asked for, and not made. Resume it first.',
+      }
+    if (
+      command.is === 'snapshot' &&
+      (camera.snapshot !== 'none' || performance.now() - camera.snapshotAtMs < SNAPSHOT_MS_MIN)
+    )
+      return {
+        reason: 'too often',
+        fields,
+        sentence: `A snapshot was asked for while another was being made, or within ${SNAPSHOT_MS_MIN} ms of it, and not made.`,
+      }
+    return { camera, name, command }
+  }
+
+  #follow(camera: Camera, command: Command): void {
+    switch (command.is) {
+      case 'pause':
+        this.#wish(camera, { paused: command.paused })
+        if (command.paused && camera.snapshot === 'wanted') this.#noSnapshot(camera)
+        break
+      case 'threshold':
+        this.#wish(camera, { threshold: command.threshold })
+        break
+      case 'rate':
+        this.#wish(camera, { rate: command.rate })
+        break
+      case 'snapshot':
+        camera.snapshot = 'wanted'
+        camera.snapshotAtMs = performance.now()
+        camera.snapshotTimer = setTimeout(() => this.#giveUp(camera), SNAPSHOT_WAIT_MS_MAX).unref()
+        break
+    }
+    this.#tell(camera)
+  }
+
+  #wish(camera: Camera, wish: Wish): void {
+    this.#parts.commanded.add(camera.name, wish)
+    this.#set(camera, wish)
+  }
+
+  /** @returns whether that is anything new */
+  #set(camera: Camera, wish: Wish): boolean {
+    const { scoreMin, scoreFloor } = this.#parts
+    const { threshold } = wish
+    // Below the floor the detector gives nothing: the state says what holds.
+    const score =
+      threshold === undefined
+        ? {}
+        : { scoreMin: threshold === 'auto' ? scoreMin : Math.max(threshold, scoreFloor) }
+    const next: CameraSettings = { ...camera.settings, ...wish, ...score }
+    const keys = Object.keys(next) as (keyof CameraSettings)[]
+    if (keys.every((key) => camera.settings[key] === next[key])) return false
+    camera.settings = next
+    for (const wake of camera.changed) wake()
+    return true
+  }
+
+  /** What the agent says of its cameras. */
+  states(states: ReadonlyMap<string, string>): void {
+    for (const camera of this.#cameras.values()) {
+      const state = states.get(camera.name) ?? camera.state
+      if (state === camera.state) continue
+      camera.state = state
+      this.#tell(camera)
+    }
+  }
+
+  cropMade({ camera: name, id, capturedAtMs }: CropMetadata): void {
+    const camera = this.#camera(name)
+    camera.crops += 1
+    camera.lastCrop = { id, capturedAtMs }
+    this.#tell(camera)
+  }
+
+  wants(name: string): boolean {
+    return this.#camera(name).snapshot === 'wanted'
+  }
+
+  #giveUp(camera: Camera): void {
+    this.#noSnapshot(camera)
+    this.#ignore(
+      'no frame',
+      { camera: camera.name },
+      `A snapshot was asked for, and for ${SNAPSHOT_WAIT_MS_MAX / 1000} s there was no frame to take it of.`,
+    )
+  }
+
+  #noSnapshot(camera: Camera): void {
+    clearTimeout(camera.snapshotTimer)
+    camera.snapshot = 'none'
+  }
+
+  async see(name: string, frame: Frame): Promise<void> {
+    const camera = this.#camera(name)
+    clearTimeout(camera.snapshotTimer)
+    camera.snapshot = 'making'
+    const { width, height } = frame
+    const pixels = frame.cut(0, 0, width, height)
+    const made = this.#makeSnapshot(camera, pixels, { width, height })
+    this.#making.add(made)
+    void made.then(() => this.#making.delete(made))
+    await pixels.catch(() => {}) // said by who makes the snapshot
+  }
+
+  async #makeSnapshot(
+    camera: Camera,
+    pixels: Promise<Uint8Array>,
+    size: { width: number; height: number },
+  ): Promise<void> {
+    const { config, publisher, log } = this.#parts
+    try {
+      const rgb = await pixels
+      for (const sizeMax of SNAPSHOT_SIDES) {
+        const payload = await encodeJpeg(rgb, size, { quality: config.crop.quality, sizeMax })
+        if (payload.length > config.broker.payloadMax) continue
+        publisher.send({
+          topic: snapshotTopic(config.topicPrefix, { ...config, camera: camera.name }),
+          payload,
+          done: (unsaid) => {
+            if (unsaid)
+              this.#ignore(
+                'not sent',
+                { camera: camera.name },
+                `A snapshot was lost (${unsaid}). Ask for it again.`,
+              )
+          },
+        })
+        return
+      }
+      this.#ignore(
+        'not sent',
+        { camera: camera.name },
+        `A snapshot is larger than broker.payloadMax (${config.broker.payloadMax} bytes), however small it is made. Raise it.`,
+      )
+    } catch (error) {
+      const { code, message } = asFailure(error)
+      log.error({ camera: camera.name, code }, `A snapshot could not be made: ${message}`)
+    } finally {
+      camera.snapshot = 'none'
+    }
+  }
+
+  #ignore(reason: Ignored, fields: object, message: string): void {
+    this.#parts.meters.commandsIgnored.inc({ reason })
+    this.#complaint = [{ ...fields, reason }, message]
+    this.#complain()
+  }
+
+  /** Now, or when a second has gone by since the last time. */
+  #tell(camera: Camera): void {
+    if (camera.timer || this.#disposed) return
+    const waitMs = Math.max(0, camera.saidAtMs + STATE_MS_MIN - performance.now())
+    camera.timer = setTimeout(() => this.#say(camera), waitMs).unref()
+  }
+
+  #say(camera: Camera): void {
+    const { config, publisher, commanded } = this.#parts
+    commanded.keep() // first: what is said to hold, holds
+    clearTimeout(camera.timer)
+    camera.timer = undefined
+    camera.saidAtMs = performance.now()
+    publisher.keep(
+      stateTopic(config.topicPrefix, { ...config, camera: camera.name }),
+      JSON.stringify(this.#stateOf(camera)),
+    )
+  }
+
+  #stateOf({ name, settings, state, crops, lastCrop }: Camera): CameraState {
+    const { site, device } = this.#parts.config
+    const [, why] = /^down: (.*)$/s.exec(state) ?? []
+    return {
+      v: CAMERA_STATE_VERSION,
+      site,
+      device,
+      camera: name,
+      state: why === undefined ? (state as CameraState['state']) : 'down',
+      why: why ?? null,
+      ...settings,
+      crops,
+      lastCrop,
+    }
+  }
+
+  #camera(name: string): Camera {
+    const camera = this.#cameras.get(name)
+    if (!camera) throw new TypeError(`there is no camera ${name}`)
+    return camera
+  }
+
+  /** Says what has not been said yet. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.allSettled(this.#making)
+    this.#disposed = true
+    for (const camera of this.#cameras.values()) {
+      this.#noSnapshot(camera)
+      if (camera.timer) this.#say(camera)
+    }
+  }
+}
+
+/** The beginning of a payload, for the log. */
+function sample(payload: Buffer): string {
+  return payload.subarray(0, 40).toString('utf8')
+}

@@ -1,0 +1,232 @@
+import { readFileSync } from 'node:fs'
+import { type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Document, isMap, isSeq, parseDocument, type YAMLSeq } from 'yaml'
+import { rightsOf } from '../../wire/users.ts'
+import { failure, systemCode } from '../errors.ts'
+import {
+  bodyOfUsersText,
+  type FileUser,
+  readUsers,
+  type UsersList,
+  userSchema,
+  wholeUsersText,
+} from './users.ts'
+
+/** `sightline users`: changes to a users file, whole or not at all; what else stands in it stays. */
+
+const NEW_BODY = 'users: []\n'
+/** The first line of files that earlier versions made. */
+const EARLIER_FIRST_LINE = '# Users of Sightline, kept with: sightline users add|passwd|remove|list\n'
+
+/** A users file of these, as `sightline users` would have made it. */
+export function usersText(users: readonly FileUser[]): string {
+  const document = parseDocument(NEW_BODY)
+  const list = document.get('users') as YAMLSeq
+  for (const user of users) append(list, document, user)
+  return textOf(document)
+}
+
+/** Checks what the command line says of a user. Errors: USAGE, USER_EXISTS, and those of readUsers. */
+export function newUser(file: string, name: string, rights: Readonly<Record<string, unknown>>): FileUser {
+  const given = Object.fromEntries(Object.entries(rights).filter(([, value]) => value !== undefined))
+  const result = userSchema.safeParse({ name, ...given })
+  if (!result.success) {
+    const problems = result.error.issues.map(({ path: [key], message }) => {
+      const what = key === 'name' ? `NAME "${name}"` : `--${String(key)}`
+      return `${what} ${message.charAt(0).toLowerCase()}${message.slice(1)}.`
+    })
+    throw failure('USAGE', `${problems.join('\n')}\nSee sightline users --help.`)
+  }
+  if (readOrNone(file)?.users.some((user) => user.name === name)) throw exists(file, name)
+  return result.data
+}
+
+/** Errors: USER_UNKNOWN, and those of readUsers. */
+export function knownUser(file: string, name: string): FileUser {
+  const user = readUsers(file).users.find((it) => it.name === name)
+  if (!user) throw unknown(file, name)
+  return user
+}
+
+/** Errors: USER_EXISTS, FOLDER_UNWRITABLE, and those of readUsers. */
+export async function addUser(file: string, user: FileUser): Promise<void> {
+  await edit(file, true, (users, document) => {
+    if (at(users, user.name) >= 0) throw exists(file, user.name)
+    append(users, document, user)
+  })
+}
+
+function append(users: YAMLSeq, document: Document, user: FileUser): void {
+  if (users.items.length === 0) users.flow = false // as it was written: []
+  const { password, publish, subscribe, ...rest } = user
+  const node = document.createNode({ ...rest, publish, subscribe, password }, { keepUndefined: false })
+  for (const key of ['publish', 'subscribe']) {
+    const filters = node.get(key)
+    if (isSeq(filters)) filters.flow = true
+  }
+  users.add(node)
+}
+
+function textOf(document: Document): string {
+  if (document.directives) document.directives.docEnd = false // the end is ours to write
+  return wholeUsersText(document.toString({ lineWidth: 0, flowCollectionPadding: false }))
+}
+
+/** @param hash undefined: the user has no password any more. Errors: USER_UNKNOWN, FOLDER_UNWRITABLE, and those of readUsers */
+export async function setPassword(file: string, name: string, hash: string | undefined): Promise<void> {
+  await edit(file, false, (users) => {
+    const user = users.items[at(users, name)]
+    if (!isMap(user)) throw unknown(file, name)
+    if (hash === undefined) user.delete('password')
+    else user.set('password', hash)
+  })
+}
+
+/** Errors: USER_UNKNOWN, FOLDER_UNWRITABLE, and those of readUsers. */
+export async function removeUser(file: string, name: string): Promise<void> {
+  await edit(file, false, (users) => {
+    const place = at(users, name)
+    if (place < 0) throw unknown(file, name)
+    users.delete(place)
+  })
+}
+
+/** @returns a table, or a line of JSON for each user; without the hashes. Errors: those of readUsers */
+export function listUsers(file: string, json: boolean): string {
+  const { topicPrefix, users } = readUsers(file)
+  if (json)
+    return users
+      .map(({ password, ...user }) => {
+        const login = password === undefined ? 'certificate' : 'password'
+        return `${JSON.stringify({ ...user, login, rights: rightsOf(user, topicPrefix) })}\n`
+      })
+      .join('')
+  if (users.length === 0) return `${file} names no users.\n`
+  const rows = [
+    ['name', 'role', 'login', 'may'],
+    ...users.map((user) => [
+      user.name,
+      user.role ?? '-',
+      user.password === undefined ? 'certificate' : 'password',
+      inWords(user, topicPrefix),
+    ]),
+  ]
+  const width = (column: number) => Math.max(...rows.map((cells) => cells[column]?.length ?? 0))
+  const widths = [width(0), width(1), width(2), 0]
+  return rows
+    .map((cells) => `${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}\n`)
+    .join('')
+}
+
+/** What a user may do, in words. */
+export function mayDo(file: string, name: string): string {
+  return inWords(knownUser(file, name), readUsers(file).topicPrefix)
+}
+
+function inWords(user: FileUser, topicPrefix: string): string {
+  if (user.role === 'admin') return 'do everything'
+  const { publish, subscribe, pages } = rightsOf(user, topicPrefix)
+  const parts = [
+    ...(publish.length > 0 ? [`publish ${publish.join(' ')}`] : []),
+    ...(subscribe.length > 0 ? [`subscribe ${subscribe.join(' ')}`] : []),
+    ...(pages ? ['look at the pages'] : []),
+  ]
+  return parts.length === 0 ? 'do nothing' : parts.join(', ')
+}
+
+const exists = (file: string, name: string) =>
+  failure('USER_EXISTS', `"${name}" is in ${file} already. Choose another name, or change it there.`)
+
+const unknown = (file: string, name: string) =>
+  failure('USER_UNKNOWN', `There is no user "${name}" in ${file}. See: sightline users list ${file}`)
+
+function readOrNone(file: string): UsersList | undefined {
+  try {
+    return readUsers(file)
+  } catch (error) {
+    if (systemCode(error) === 'USERS_NOT_FOUND' && systemCode((error as Error).cause) === 'ENOENT')
+      return undefined
+    throw error
+  }
+}
+
+function at(users: YAMLSeq, name: string): number {
+  return users.items.findIndex((user) => isMap(user) && user.get('name') === name)
+}
+
+const WAIT_FOR_ANOTHER_MS_MAX = 2000
+
+async function edit(
+  file: string,
+  create: boolean,
+  change: (users: YAMLSeq, document: Document) => void,
+): Promise<void> {
+  const target = await realpath(file).catch(() => file) // a link stays one
+  const temporary = `${target}.new`
+  const handle = await openAlone(target, temporary)
+  try {
+    const before = create ? readOrNone(target) : readUsers(target)
+    const body = before ? bodyOfUsersText(readFileSync(target, 'utf8'), target) : NEW_BODY
+    const document = parseDocument(body.replace(EARLIER_FIRST_LINE, ''))
+    const users = document.get('users')
+    if (!isSeq(users))
+      throw failure(
+        'CONFIG_INVALID',
+        `${file}: write the list of "users" where it is named, without an alias.`,
+      )
+    change(users, document)
+    await handle.writeFile(textOf(document))
+    if (before) await keepOwner(handle, target)
+    await handle.sync()
+    readUsers(temporary) // no broker is to find there what it cannot read
+    await rename(temporary, target)
+  } catch (error) {
+    await unlink(temporary)
+    throw error
+  } finally {
+    await handle.close()
+  }
+  const folder = await open(dirname(target))
+  await folder.sync().finally(() => folder.close())
+}
+
+/** The temporary file is the lock, too: two who write at once would lose what one of them wrote. */
+async function openAlone(target: string, temporary: string): Promise<FileHandle> {
+  const endMs = Date.now() + WAIT_FOR_ANOTHER_MS_MAX
+  for (;;) {
+    try {
+      return await open(temporary, 'wx', 0o600)
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST')
+        throw failure(
+          'FOLDER_UNWRITABLE',
+          `Cannot write beside ${target}. Make its folder, or give this user the right to write there.`,
+          error,
+        )
+      if (Date.now() > endMs)
+        throw failure(
+          'FOLDER_UNWRITABLE',
+          `Somebody else is changing ${target}: ${temporary} is there. Where nobody is, remove that file.`,
+          error,
+        )
+      await sleep(50)
+    }
+  }
+}
+
+/** Owner, group and mode as they were: whose broker reads it now must be able to read it then, and nobody else. */
+async function keepOwner(handle: FileHandle, target: string): Promise<void> {
+  const [was, is] = await Promise.all([stat(target), handle.stat()])
+  try {
+    if (was.uid !== is.uid || was.gid !== is.gid) await handle.chown(was.uid, was.gid)
+  } catch (error) {
+    throw failure(
+      'FOLDER_UNWRITABLE',
+      `${target} belongs to another user or group, who could not read it any more. Run this as its owner.`,
+      error,
+    )
+  }
+  await handle.chmod(was.mode & 0o777)
+}

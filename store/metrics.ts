@@ -1,0 +1,56 @@
+import { gauge, type Registry } from '../lib/metrics.ts'
+import type { Books, Queue, Store } from './store.ts'
+
+/** Every queue's books, for the line that a program writes when it ends. */
+export function booksOf(store: Store): Record<string, Books> {
+  return Object.fromEntries([...store.queues].map(([name, { books }]) => [name, books]))
+}
+
+/** Every queue's books and bounds, and whether the store takes messages. */
+export function measureQueues(registry: Registry, store: Store): void {
+  gauge(registry, 'store_up', 'Whether the store takes messages: 0 while its disk is full', [], (made) =>
+    made.set(store.fault === undefined ? 1 : 0),
+  )
+  const make = (name: string, help: string, value: (queue: Queue) => number) => {
+    gauge(registry, name, help, ['queue'], (made) => {
+      made.reset()
+      for (const [queue, at] of store.queues) made.set({ queue }, value(at))
+    })
+  }
+  make('queue_accepted_total', 'Messages taken into custody', (queue) => queue.books.accepted)
+  make(
+    'queue_forwarded_total',
+    'Messages that the next keeper has acknowledged',
+    (queue) => queue.books.forwarded,
+  )
+  make('queue_pending', 'Messages waiting', (queue) => queue.size)
+  make('queue_pending_bytes', 'Bytes of messages waiting', (queue) => queue.bytes)
+  make(
+    'queue_oldest_age_seconds',
+    'How long the oldest message has waited',
+    (queue) => queue.oldestAgeMs() / 1000,
+  )
+  make('queue_max', 'Messages that may wait', (queue) => queue.bounds.entriesMax)
+  make('queue_bytes_max', 'Bytes of messages that may wait', (queue) => queue.bounds.bytesMax)
+  gauge(registry, 'queue_dropped_total', 'Messages lost, by reason', ['queue', 'reason'], (made) => {
+    made.reset()
+    for (const [name, queue] of store.queues) {
+      for (const [reason, count] of Object.entries(queue.books.dropped))
+        made.set({ queue: name, reason }, count)
+    }
+  })
+  gauge(registry, 'store_damaged', 'Whether a damaged file lies beside the store', [], (made) =>
+    made.set(store.salvage ? 1 : 0),
+  )
+  gauge(
+    registry,
+    'store_salvaged_entries',
+    'Entries of the damaged file, by whether they could be read',
+    ['outcome'],
+    (made) => {
+      if (!store.salvage) return
+      made.set({ outcome: 'read' }, store.salvage.entriesRead)
+      made.set({ outcome: 'lost' }, store.salvage.entriesLost)
+    },
+  )
+}

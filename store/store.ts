@@ -1,0 +1,1046 @@
+import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Database, open as openLmdb, type RootDatabase } from 'lmdb'
+import { failure, type SightlineError } from '../lib/errors.ts'
+import { alive } from '../lib/launcher.ts'
+import { SteadyClock } from '../lib/steady-clock.ts'
+import { bytesFree, DiskRoom, type FileRoom, isDiskFull, RESERVE_BYTES } from './disk-room.ts'
+import { EntryIndex } from './entry-index.ts'
+import {
+  decodeReference,
+  encodeReference,
+  isBody,
+  openValue,
+  type QueueRecord,
+  STORE_VERSION,
+  sealRecord,
+  sealValue,
+} from './format.ts'
+import { FolderLock } from './lock.ts'
+import { type Prepared, prepareStore, type Salvage } from './salvage.ts'
+
+/**
+ * The one durable store: every keeper's messages, until the next keeper has acknowledged them.
+ *
+ * One LMDB environment a program. `bodies` holds each message once under a sequence number; `references` says
+ * which queues still want it; `queues` holds each queue's books. Invariants:
+ *
+ *   1. accept() resolves when the message is safe: body and references are on disk, in one transaction with the
+ *      books, for every queue whose next keeper has not acknowledged it by then.
+ *   2. For every queue: accepted = forwarded + pending + the sum of dropped, in every transaction.
+ *   3. A body is on disk only as long as a queue refers to it.
+ *   4. Sequence numbers rise, across restarts too: a queue's order is the order of acceptance.
+ *
+ * A message is in its queues, for their readers to take, from the moment it comes:
+ *
+ *     staged ──the readers were quicker──▶ gone, and never written
+ *        └──▶ being written ──▶ on disk ──released──▶ gone
+ *
+ * Nobody is told that it is safe before it is; but while the next keepers acknowledge promptly, writing it here too
+ * would only be work: that is most of what a broker does when its link is up. A queue whose reader is away, or has not
+ * acknowledged within `handOverMsMax`, is written at once. Changes are collected while a transaction is being written,
+ * and go out together in the next one (group commit): the busier the store, the more messages share one flush.
+ */
+
+/** Its name in a store's folder. */
+export const STORE_FILE = 'store.mdb'
+const EXPIRY_INTERVAL_MS = 1000
+/** A transaction that failed (a full disk) keeps its releases and tries them again after this. */
+const RETRY_INTERVAL_MS = 1000
+/** So many leave with one transaction while the disk is full: each needs pages for what it changes. */
+const RELEASES_MAX_WHEN_FULL = 32
+const PAGE_BYTES = 4096
+/** Copied by any transaction: the way down to what it changes, in every table, and the list of free pages. */
+const PAGES_A_TRANSACTION = 64
+const FRESH_BYTES_MAX = 4 * 1024 * 1024
+/** More is not kept waiting for the next keepers. */
+const STAGED_BYTES_MAX = 8 * 1024 * 1024
+
+export interface QueueBounds {
+  readonly entriesMax: number
+  readonly bytesMax: number
+  /** Older entries are dropped as `expired`, ms; Infinity keeps them. */
+  readonly ageMsMax: number
+  /** What happens to a message that does not fit: refused (its sender keeps it), or room is made. */
+  readonly whenFull: 'reject' | 'drop-oldest'
+}
+
+/** Bounds as they stand in a configuration file. */
+export function toBounds(config: {
+  bytesMax: number
+  entriesMax: number
+  ageMax: number
+  whenFull: QueueBounds['whenFull']
+}): QueueBounds {
+  return {
+    bytesMax: config.bytesMax,
+    entriesMax: config.entriesMax,
+    ageMsMax: config.ageMax,
+    whenFull: config.whenFull,
+  }
+}
+
+export interface Books {
+  readonly accepted: number
+  readonly forwarded: number
+  readonly pending: number
+  readonly dropped: Readonly<Record<string, number>>
+}
+
+export interface StoreOptions {
+  readonly folder: string
+  /**
+   * Whose message it is, by its header: a queue's senders share its room and its reader's turns fairly. Absent: all
+   * messages are one sender's.
+   */
+  readonly senderOf?: (header: Buffer) => string
+}
+
+type TableKey = string | Uint8Array
+
+/** A message as its keeper wants it back: a small header of the keeper's own, and the body as it came. */
+export interface Message {
+  readonly header: Buffer
+  readonly body: Buffer
+}
+
+export interface AcceptOptions {
+  /** Tells entries apart in queues that look for duplicates (`Queue.has`). */
+  readonly key?: string
+  /**
+   * It comes from a keeper, who shared its own room already: a sender may fill the queue. Refusing what is first in a
+   * keeper's line would make all behind it wait.
+   */
+  readonly handedOn?: boolean
+  /** Takes the place of an entry with the same key that waits, where that is not in flight. */
+  readonly replaces?: boolean
+}
+
+interface Acceptance {
+  readonly sequence: number
+  readonly message: Message
+  /** Those that want it still. */
+  queues: readonly Queue[]
+  readonly key: string | undefined
+  readonly atMs: number
+  /** By a clock that nobody sets. */
+  readonly stagedAtMs: number
+  readonly safe: PromiseWithResolvers<void>
+}
+
+interface Release {
+  readonly queue: number
+  readonly sequence: number
+  /** Nobody else wants the body. */
+  readonly body: boolean
+  /** Why it was dropped; undefined where the next keeper has it. */
+  readonly reason: string | undefined
+}
+
+interface Transaction {
+  readonly acceptances: readonly Acceptance[]
+  /** Queue and sequence number of references to remove. */
+  readonly releases: Release[]
+  readonly table: Map<string, { table: string; key: TableKey; value: Uint8Array | undefined }>
+  readonly done: PromiseWithResolvers<void>
+}
+
+function newTransaction(): Transaction {
+  return { acceptances: [], releases: [], table: new Map(), done: newPromise() }
+}
+
+/** Each caller sees its rejection through the promise it was given. */
+function newPromise(): PromiseWithResolvers<void> {
+  const promise = Promise.withResolvers<void>()
+  promise.promise.catch(() => {})
+  return promise
+}
+
+export class Store implements AsyncDisposable {
+  readonly folder: string
+  readonly #senderOf: (header: Buffer) => string
+  /** What was found when the store's file was damaged; as long as the damaged file is still there. */
+  readonly salvage: Salvage | undefined
+  /** Called where an entry cannot be read and is dropped, as "unreadable". */
+  onUnreadable: ((queue: Queue) => void) | undefined
+  /** How many there were since the start. */
+  unreadable = 0
+  /** The file as it was when it was opened. */
+  readonly #before: Prepared
+  readonly #lock: FolderLock
+  readonly #room: DiskRoom
+  readonly #root: RootDatabase<Uint8Array, string>
+  readonly #bodies: Database<Uint8Array, number>
+  readonly #references: Database<Uint8Array, [number, number]>
+  readonly #queueRecords: Database<QueueRecord, string>
+  readonly #tables: Database<Uint8Array, [string, TableKey]>
+  readonly #names: Database<Uint8Array, number>
+  /** Ids of queues whose name is on disk. */
+  readonly #named = new Set<number>()
+  readonly #queues = new Map<string, Queue>()
+  /** By which messages become too old. */
+  readonly #clock = new SteadyClock()
+  /** How many queues refer to a body, where it is more than one. */
+  readonly #shared = new Map<number, number>()
+  readonly #dirty = new Set<Queue>()
+  /** Bodies that came just now: their readers mostly want them at once, and reading them back costs a copy each. */
+  readonly #fresh = new Map<number, Message>()
+  #freshBytes = 0
+  #sequence = 0
+  #queueId = 0
+  /** By sequence number: accepted, and in no transaction yet. */
+  #staged = new Map<number, Acceptance>()
+  #stagedBytes = 0
+  /** In the transaction that is being written. */
+  #beingWritten: ReadonlyMap<number, Acceptance> = NONE
+  #next = newTransaction()
+  /** What is staged goes out with the next transaction. */
+  #stagedIsDue = false
+  /** So do books that have changed since the last one. */
+  #booksAreDue = false
+  #handOver: NodeJS.Timeout | undefined
+  #writing = false
+  #scheduled = false
+  /** Why the last transaction could not be written; nothing is accepted until one can. */
+  #fault: SightlineError | undefined
+  /** Nothing new is accepted; what was asked for is still written, until it has ended. */
+  #closed = false
+  #ended = false
+  #expiry: NodeJS.Timeout | undefined
+
+  private constructor(
+    { folder, senderOf }: StoreOptions,
+    lock: FolderLock,
+    root: RootDatabase<Uint8Array, string>,
+    room: DiskRoom,
+    before: Prepared,
+  ) {
+    this.folder = folder
+    this.#senderOf = senderOf ?? ONE_SENDER
+    this.salvage = before.salvage
+    this.#before = before
+    this.#lock = lock
+    this.#root = root
+    this.#room = room
+    this.#bodies = root.openDB('bodies', { encoding: 'binary' })
+    this.#references = root.openDB('references', { encoding: 'binary' })
+    this.#queueRecords = root.openDB('queues', { encoding: 'json' })
+    this.#tables = root.openDB('tables', { encoding: 'binary' })
+    this.#names = root.openDB('names', { encoding: 'binary' })
+  }
+
+  /** Errors: STORE_LOCKED, STORE_NEWER, STORE_CORRUPT, FOLDER_UNWRITABLE, DISK_FULL (where there is none yet). */
+  static async open(options: StoreOptions): Promise<Store> {
+    const { folder } = options
+    try {
+      mkdirSync(folder, { recursive: true })
+    } catch (error) {
+      if (isDiskFull(error)) throw diskFull(folder, error)
+      throw failure(
+        'FOLDER_UNWRITABLE',
+        `Cannot create the folder ${folder}. Give this user the right to write there, or name another folder.`,
+        error,
+      )
+    }
+    const path = join(folder, STORE_FILE)
+    const room = new DiskRoom(folder, path)
+    const lock = FolderLock.take(folder)
+    let root: RootDatabase<Uint8Array, string> | undefined
+    let before: Prepared | undefined
+    try {
+      makeRoomToOpen(folder, path, room)
+      before = await prepareStore(path)
+      root = openLmdb<Uint8Array, string>({
+        path,
+        encoding: 'binary',
+        maxDbs: 8,
+        // put() then resolves when the commit is on disk, not when it is visible.
+        overlappingSync: false,
+        // We gather transactions ourselves; lmdb's own gathering leaves a promise behind that nobody could catch.
+        eventTurnBatching: false,
+        noMemInit: true,
+        // Read transactions are renewed at each of our own commits.
+        cache: false,
+      })
+      const version = root.get('version')
+      if (version === undefined) await root.put('version', Buffer.from(String(STORE_VERSION)))
+      const store = new Store(options, lock, root, room, before)
+      if (version !== undefined && Number(Buffer.from(version).toString()) === 1) await store.#migrate()
+      room.make()
+      store.#recover()
+      store.#lookForRoom()
+      store.#expiry = setInterval(() => store.#expire(), EXPIRY_INTERVAL_MS).unref()
+      return store
+    } catch (error) {
+      await root?.close()
+      before?.[Symbol.dispose]()
+      lock[Symbol.dispose]()
+      if (error instanceof Error && error.name === 'SightlineError') throw error
+      if (isDiskFull(error)) throw diskFull(folder, error)
+      throw failure(
+        'STORE_CORRUPT',
+        `The store in ${folder} cannot be opened. Move the folder away to start with an empty one; what it holds can be looked at later.`,
+        error,
+      )
+    }
+  }
+
+  /** From version 1, which had no checksums. References stay as they are: those after `sealedFrom` have one. */
+  async #migrate(): Promise<void> {
+    const records = [...this.#queueRecords.getRange({})]
+    const values = [...this.#tables.getRange({})]
+    const last = Number(Buffer.from(this.#root.get('sequence') ?? '0').toString())
+    await this.#root.batch(() => {
+      for (const { key, value } of records) {
+        void this.#queueRecords.put(key, sealRecord(key, value))
+        void this.#names.put(value.id, sealValue(Buffer.from(key)))
+      }
+      for (const { key, value } of values) void this.#tables.put(key, sealValue(value))
+      void this.#root.put('sealedFrom', Buffer.from(String(last + 1)))
+      void this.#root.put('version', Buffer.from(String(STORE_VERSION)))
+    })
+  }
+
+  /** What the disk says: queues with their books, entries, shared bodies, the highest sequence number. */
+  #recover(): void {
+    const byId = new Map<number, Queue>()
+    for (const { key: name, value: record } of this.#queueRecords.getRange({})) {
+      const queue = new Queue(this, name, record)
+      this.#queues.set(name, queue)
+      byId.set(record.id, queue)
+      this.#queueId = Math.max(this.#queueId, record.id)
+    }
+    for (const id of this.#names.getKeys({})) this.#named.add(id)
+    const references = new Map<number, number>()
+    const orphans: [number, number][] = []
+    for (const { key, value } of this.#references.getRange({})) {
+      alive() // a million of them take seconds
+      const [id, sequence] = key
+      const queue = byId.get(id)
+      if (!queue) {
+        orphans.push([id, sequence]) // of version 1: accepted for a session that was discarded in the same moment
+        continue
+      }
+      const { atMs, bytes, key: entryKey, header } = decodeReference(value)
+      queue.restore(sequence, bytes, atMs, this.#senderOf(header), entryKey)
+      references.set(sequence, (references.get(sequence) ?? 0) + 1)
+      this.#sequence = Math.max(this.#sequence, sequence)
+    }
+    for (const [sequence, count] of references) if (count > 1) this.#shared.set(sequence, count)
+    for (const [queue, sequence] of orphans) {
+      this.#next.releases.push({
+        queue,
+        sequence,
+        body: !references.has(sequence),
+        reason: 'session discarded',
+      })
+      void this.#schedule()
+    }
+    const last = this.#root.get('sequence')
+    if (last !== undefined) this.#sequence = Math.max(this.#sequence, Number(Buffer.from(last).toString()))
+  }
+
+  /** The queue of this name, made where there is none yet (on disk with the first message). */
+  queue(name: string, bounds: QueueBounds): Queue {
+    let queue = this.#queues.get(name)
+    if (!queue) {
+      this.#queueId += 1
+      queue = new Queue(this, name, { id: this.#queueId, accepted: 0, forwarded: 0, dropped: {} })
+      this.#queues.set(name, queue)
+      this.#dirty.add(queue)
+      void this.#writeBooks()
+    }
+    queue.bounds = bounds
+    return queue
+  }
+
+  /** Why nothing can be written at the moment, for people. */
+  get fault(): string | undefined {
+    return this.#fault?.message
+  }
+
+  get queues(): ReadonlyMap<string, Queue> {
+    return this.#queues
+  }
+
+  /** Drops every entry of a queue, and the queue with its books. */
+  async removeQueue(queue: Queue): Promise<void> {
+    if (this.#queues.get(queue.name) !== queue) return
+    queue.clear('session discarded')
+    queue.removed = true
+    this.#queues.delete(queue.name)
+    this.#dirty.add(queue)
+    await this.#writeBooks()
+  }
+
+  /**
+   * Takes custody of a message for every queue given, all or none. Its bytes must not change from then on.
+   * @returns when it is safe: on disk, or acknowledged by the next keepers.
+   *   Throws QUEUE_FULL at once, rejects with DISK_FULL or STORE_IO later; in each case nothing was kept
+   */
+  accept(
+    message: Message,
+    queues: readonly Queue[],
+    { key, handedOn, replaces }: AcceptOptions = {},
+  ): Promise<void> {
+    if (this.#closed) throw failure('STORE_IO', 'The store is closed.')
+    if (this.#fault) throw this.#fault
+    if (queues.length === 0) return this.committed()
+    const bytes = message.body.length
+    const sender = this.#senderOf(message.header)
+    const tooOld = queues.map((queue) => queue.roomFor(bytes, handedOn ? '' : sender)) // all of them may refuse before any drops
+    queues.forEach((queue, at) => {
+      for (const sequence of tooOld[at] ?? []) void queue.drop(sequence, 'dropped oldest')
+    })
+    if (replaces && key !== undefined) for (const queue of queues) queue.dropReplaced(key)
+    const atMs = Date.now()
+    const mayWait = queues.every((queue) => queue.isPrompt(atMs))
+    this.#sequence += 1
+    const sequence = this.#sequence
+    const safe = newPromise()
+    this.#staged.set(sequence, { sequence, message, queues, key, atMs, stagedAtMs: performance.now(), safe })
+    this.#stagedBytes += bytes
+    if (queues.length > 1) this.#shared.set(sequence, queues.length)
+    for (const queue of queues) {
+      queue.add(sequence, bytes, atMs, sender, key)
+      this.#dirty.add(queue)
+    }
+    if (mayWait && this.#stagedBytes <= STAGED_BYTES_MAX) this.#handOver ??= this.#writeLater(queues)
+    else this.#writeStaged()
+    for (const queue of queues) queue.onEntries?.()
+    return safe.promise
+  }
+
+  /** What is staged then, and was so all the time, is written. */
+  #writeLater(queues: readonly Queue[]): NodeJS.Timeout {
+    const msMax = Math.min(...queues.map((queue) => queue.handOverMsMax))
+    return setTimeout(() => {
+      this.#handOver = undefined
+      const [oldest] = this.#staged.values()
+      if (!oldest) return
+      if (performance.now() - oldest.stagedAtMs >= msMax / 2) this.#writeStaged()
+      else this.#handOver = this.#writeLater(oldest.queues)
+    }, msMax / 2)
+  }
+
+  #writeStaged(): void {
+    this.#stagedIsDue = true
+    void this.#schedule()
+  }
+
+  #writeBooks(): Promise<void> {
+    this.#booksAreDue = true
+    return this.#schedule()
+  }
+
+  /**
+   * Writes a small value beside the queues. What says something of a message that was just accepted goes out in one
+   * transaction with it where `committed()` is called after both.
+   */
+  put(table: string, key: TableKey, value: Uint8Array): Promise<void> {
+    this.#next.table.set(tableId(table, key), { table, key, value })
+    return this.#schedule()
+  }
+
+  remove(table: string, key: TableKey): Promise<void> {
+    this.#next.table.set(tableId(table, key), { table, key, value: undefined })
+    return this.#schedule()
+  }
+
+  /** What is on disk under this key. Writes under way are not seen. */
+  get(table: string, key: TableKey): Uint8Array | undefined {
+    if (this.#ended) return undefined // LMDB ends the process of whoever reads from what is closed
+    const sealed = this.#tables.get([table, key])
+    return sealed && openValue(sealed)
+  }
+
+  *entries(table: string): Generator<{ key: TableKey; value: Uint8Array }> {
+    if (this.#ended) return
+    for (const { key, value } of this.#tables.getRange({
+      start: [table] as never,
+      end: [table, AFTER_EVERY_KEY],
+    })) {
+      const opened = openValue(value)
+      if (opened) yield { key: key[1], value: opened }
+    }
+  }
+
+  /** Writes what was accepted so far now. Resolves when that, and everything else asked for, is on disk. */
+  committed(): Promise<void> {
+    this.#stagedIsDue = true
+    return this.#schedule()
+  }
+
+  /** @internal */
+  read(queue: Queue, sequence: number): Message | undefined {
+    const inMemory =
+      (this.#staged.get(sequence) ?? this.#beingWritten.get(sequence))?.message ?? this.#fresh.get(sequence)
+    if (inMemory || this.#ended) return inMemory
+    const reference = this.#references.getBinary([queue.record.id, sequence])
+    const body = this.#bodies.getBinary(sequence)
+    if (!reference || !body) return undefined
+    const found = decodeReference(reference)
+    if (isBody(body, found)) return { header: found.header, body: body as Buffer }
+    void queue.drop(sequence, 'unreadable')
+    this.unreadable += 1
+    this.onUnreadable?.(queue)
+    return undefined
+  }
+
+  #keepFresh(sequence: number, message: Message): void {
+    this.#fresh.set(sequence, message)
+    this.#freshBytes += message.body.length
+    for (const [oldest, { body }] of this.#fresh) {
+      if (this.#freshBytes <= FRESH_BYTES_MAX) return
+      this.#fresh.delete(oldest)
+      this.#freshBytes -= body.length
+    }
+  }
+
+  /** @internal */
+  drop(queue: Queue, sequence: number, reason: string | undefined): Promise<void> {
+    const shared = this.#shared.get(sequence)
+    if (shared !== undefined) {
+      if (shared > 2) this.#shared.set(sequence, shared - 1)
+      else this.#shared.delete(sequence)
+    }
+    this.#dirty.add(queue)
+    const staged = this.#staged.get(sequence)
+    if (staged) {
+      if (shared !== undefined) staged.queues = staged.queues.filter((other) => other !== queue)
+      else {
+        this.#staged.delete(sequence)
+        this.#stagedBytes -= staged.message.body.length
+        staged.safe.resolve()
+      }
+      return RESOLVED
+    }
+    if (shared === undefined) {
+      this.#freshBytes -= this.#fresh.get(sequence)?.body.length ?? 0
+      this.#fresh.delete(sequence)
+    }
+    // A body whose pages are damaged stays where it is: LMDB would free whatever they say.
+    const body = shared === undefined && this.#before.mayFree(sequence)
+    this.#next.releases.push({ queue: queue.record.id, sequence, body, reason })
+    return this.#schedule()
+  }
+
+  #schedule(): Promise<void> {
+    if (this.#ended) this.#next.done.reject(failure('STORE_IO', 'The store is closed.'))
+    else if (!this.#writing && !this.#scheduled) {
+      this.#scheduled = true
+      // setImmediate: what arrives with the same turn of the event loop shares the transaction.
+      setImmediate(() => {
+        this.#scheduled = false
+        void this.#writeAll()
+      })
+    }
+    return this.#next.done.promise
+  }
+
+  async #writeAll(): Promise<void> {
+    if (this.#writing) return
+    this.#writing = true
+    let failed = false
+    for (;;) {
+      const { releases, table, done } = this.#next
+      const acceptances = this.#stagedIsDue ? [...this.#staged.values()] : []
+      const books = this.#stagedIsDue || this.#booksAreDue ? this.#dirty.size : 0
+      if (acceptances.length + releases.length + table.size + books === 0) {
+        this.#next = newTransaction()
+        this.#stagedIsDue = false
+        this.#booksAreDue = false
+        this.#writing = false
+        done.resolve()
+        return
+      }
+      if (failed && !this.#closed) {
+        await sleep(RETRY_INTERVAL_MS)
+        failed = false // and look again at what there is
+        continue
+      }
+      if (this.#ended) return
+      const whole = { acceptances, releases, table, done }
+      if (releases.length > 0 && (this.#fault || !this.#hasRoomFor(whole))) {
+        // First what makes room, and little at a time: all of it together might need more pages than there are.
+        this.#next = { ...this.#next, releases: releases.slice(RELEASES_MAX_WHEN_FULL) }
+        const some = { ...newTransaction(), releases: releases.slice(0, RELEASES_MAX_WHEN_FULL) }
+        failed = !(await this.#commit(some))
+        continue
+      }
+      if (this.#stagedIsDue) {
+        this.#beingWritten = this.#staged
+        this.#staged = new Map()
+        this.#stagedBytes = 0
+        this.#stagedIsDue = false
+      }
+      this.#booksAreDue = false
+      this.#next = newTransaction()
+      failed = !(await this.#commit(whole))
+      this.#beingWritten = NONE
+    }
+  }
+
+  /** @returns whether what is left to be written can be tried at once */
+  async #commit(transaction: Transaction): Promise<boolean> {
+    const dirty = new Set(this.#dirty)
+    const { acceptances, table } = transaction
+    const mayUseReserve = acceptances.length + table.size === 0
+    if (
+      !this.#hasRoomFor(transaction) &&
+      !(mayUseReserve && this.#room.useReserve(this.#roomInFile().atEnd) && this.#hasRoomFor(transaction))
+    ) {
+      this.#fail(transaction, dirty, diskFull(this.folder))
+      return acceptances.length > 0
+    }
+    this.#dirty.clear()
+    // The books are those of what is on disk: what is staged still, is not in them yet.
+    const notYet = new Map<Queue, number>()
+    for (const { queues } of this.#staged.values())
+      for (const queue of queues) notYet.set(queue, (notYet.get(queue) ?? 0) + 1)
+    for (const queue of this.#next.releases.length > 0 ? dirty : notYet.keys()) this.#dirty.add(queue)
+    const sequence = Buffer.from(String(this.#sequence))
+    try {
+      await this.#root.batch(() => {
+        for (const { sequence, message, queues, key, atMs } of transaction.acceptances) {
+          const wanting = queues.filter(({ removed }) => !removed) // a session was discarded in the same moment
+          if (wanting.length === 0) continue
+          void this.#bodies.put(sequence, message.body)
+          const reference = encodeReference(sequence, atMs, message, key)
+          for (const queue of wanting) void this.#references.put([queue.record.id, sequence], reference)
+        }
+        void this.#root.put('sequence', sequence)
+        for (const { queue, sequence, body } of transaction.releases) {
+          void this.#references.remove([queue, sequence])
+          if (body) void this.#bodies.remove(sequence)
+        }
+        for (const { table, key, value } of transaction.table.values()) {
+          if (value === undefined) void this.#tables.remove([table, key])
+          else void this.#tables.put([table, key], sealValue(value))
+        }
+        for (const queue of dirty) {
+          const { name, record } = queue
+          if (queue.removed) void this.#names.remove(record.id)
+          else if (!this.#named.has(record.id)) void this.#names.put(record.id, sealValue(Buffer.from(name)))
+          if (!queue.removed) {
+            const accepted = record.accepted - (notYet.get(queue) ?? 0)
+            const onDisk = withoutReleases({ ...record, accepted }, this.#next.releases)
+            void this.#queueRecords.put(name, sealRecord(name, onDisk))
+          }
+          // Not where a new queue has the name by now.
+          else if (!this.#queues.has(name)) void this.#queueRecords.remove(name)
+        }
+      })
+    } catch (error) {
+      const fault = storeFailure(this.folder, await commitFault(error))
+      this.#fail(transaction, dirty, fault)
+      return fault.code === 'DISK_FULL' && this.#room.giveUp() // a quota, say, which is not seen beforehand
+    }
+    this.#lookForRoom()
+    for (const { record, removed } of dirty) {
+      if (removed) this.#named.delete(record.id)
+      else this.#named.add(record.id)
+    }
+    for (const { sequence, message, queues, safe } of transaction.acceptances) {
+      if (queues.some((queue) => queue.holds(sequence))) this.#keepFresh(sequence, message)
+      safe.resolve()
+    }
+    transaction.done.resolve()
+    return true
+  }
+
+  #hasRoomFor({ acceptances, releases, table }: Transaction): boolean {
+    let bytes = PAGE_BYTES * (PAGES_A_TRANSACTION + releases.length)
+    for (const { message, queues } of acceptances)
+      bytes += message.body.length + 2 * PAGE_BYTES + queues.length * (message.header.length + PAGE_BYTES / 8)
+    for (const { value } of table.values()) bytes += (value?.length ?? 0) + PAGE_BYTES
+    const inFile = () => this.#roomInFile()
+    return acceptances.length > 0
+      ? this.#room.forMessages(bytes, inFile)
+      : this.#room.forReleases(bytes, inFile)
+  }
+
+  /** The fault is over when what could be written can be written for a while. */
+  #lookForRoom(): void {
+    if (!this.#fault && this.#room.whole) return
+    const enough = this.#room.forMore(() => this.#roomInFile())
+    this.#fault = enough ? undefined : diskFull(this.folder)
+  }
+
+  #roomInFile(): FileRoom {
+    const tables = [this.#bodies, this.#references, this.#queueRecords, this.#tables, this.#names]
+    const stats = tables.map((table) => table.getStats() as PageStats)
+    const { root, free, lastPageNumber, pageSize } = stats[0] as PageStats
+    const used = [...stats, root, free].reduce(
+      (pages, of) => pages + of.treeBranchPageCount + of.treeLeafPageCount + of.overflowPages,
+      META_PAGES,
+    )
+    const end = (lastPageNumber + 1) * pageSize
+    return {
+      free: end - used * pageSize,
+      atEnd: Math.max(0, statSync(join(this.folder, STORE_FILE)).size - end),
+    }
+  }
+
+  /** Nothing of the transaction is on disk: who waits for an acceptance hears so; releases are tried again. */
+  #fail(transaction: Transaction, dirty: Set<Queue>, fault: SightlineError): void {
+    this.#fault = fault
+    // What gathered meanwhile is refused too: room is made first, by what can be let go.
+    const refused = [...transaction.acceptances, ...this.#staged.values()]
+    this.#staged = new Map()
+    this.#stagedBytes = 0
+    for (const { sequence, queues, safe } of refused) {
+      const wanted = queues.filter((queue) => queue.withdraw(sequence))
+      this.#shared.delete(sequence)
+      // Where every next keeper was quicker than the fault, it has arrived.
+      if (wanted.length > 0 || queues.length === 0) safe.reject(fault)
+      else safe.resolve()
+    }
+    const waiting = this.#next.done
+    this.#next = {
+      ...newTransaction(),
+      releases: [...transaction.releases, ...this.#next.releases],
+      table: new Map([...transaction.table, ...this.#next.table]),
+    }
+    for (const queue of dirty) this.#dirty.add(queue)
+    this.#booksAreDue = true // so that it is tried again, whatever else there is
+    transaction.done.reject(fault)
+    waiting.reject(fault)
+  }
+
+  #expire(): void {
+    const now = this.#clock.nowMs()
+    for (const queue of this.#queues.values()) queue.expire(now)
+    // What was handed over without being written is in the books all the same.
+    if (this.#dirty.size > 0) void this.#writeBooks()
+    if (this.#fault && !this.#writing) this.#lookForRoom()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    clearInterval(this.#expiry)
+    clearTimeout(this.#handOver)
+    this.#stagedIsDue = true
+    // A disk that is full keeps what it has; there is nobody left to whom it would matter more.
+    await this.#schedule().catch(() => {})
+    this.#ended = true
+    await this.#root.close()
+    this.#before[Symbol.dispose]()
+    this.#lock[Symbol.dispose]()
+  }
+}
+
+/**
+ * A queue in the store: references to messages in order of acceptance. One reader at a time takes them, and releases
+ * each when the next keeper has it. Those who send to it share its room, and its reader's turns: who sends much neither
+ * fills it for the others nor makes them wait.
+ */
+export class Queue {
+  readonly name: string
+  /** @internal */
+  readonly record: QueueRecord
+  /** @internal */
+  removed = false
+  bounds: QueueBounds = { entriesMax: Infinity, bytesMax: Infinity, ageMsMax: Infinity, whenFull: 'reject' }
+  /** Called after entries were added; set by the queue's reader. */
+  onEntries: (() => void) | undefined
+  /**
+   * Set by a reader who expects to release entries within this time: they are written only if it takes longer.
+   * 0: they are written as they come.
+   */
+  handOverMsMax = 0
+  readonly #store: Store
+  readonly #entries = new EntryIndex()
+  /** Keys of entries, of which the latest counts, and back. */
+  readonly #keys = new Map<string, number>()
+  readonly #keyOf = new Map<number, string>()
+  /** In flight to the next keeper: not dropped to make room. */
+  readonly #held = new Set<number>()
+  #bytes = 0
+
+  /** @internal Use `Store.queue`. */
+  constructor(store: Store, name: string, record: QueueRecord) {
+    this.#store = store
+    this.name = name
+    this.record = record
+  }
+
+  get books(): Books {
+    return {
+      accepted: this.record.accepted,
+      forwarded: this.record.forwarded,
+      pending: this.#entries.size,
+      dropped: { ...this.record.dropped },
+    }
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  /** Of the bodies of pending entries. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** How long the oldest entry has waited, ms; 0 where there is none. */
+  oldestAgeMs(now = Date.now()): number {
+    const first = this.#entries.after(0)
+    return first === undefined ? 0 : Math.max(0, now - (this.#entries.timeOf(first) ?? now))
+  }
+
+  /** The sequence number of the first entry after the one given (0: the very first), in the order of acceptance. */
+  after(sequence: number): number | undefined {
+    return this.#entries.after(sequence)
+  }
+
+  /** The next entry that was not taken yet: senders take turns, and each one's entries come in order. */
+  take(): number | undefined {
+    return this.#entries.take()
+  }
+
+  /** All entries count as not taken again. */
+  rewind(): void {
+    this.#entries.rewind()
+  }
+
+  /** An entry's message, or undefined where it has left the queue. Its bytes are to be read, not written. */
+  read(sequence: number): Message | undefined {
+    return this.#entries.has(sequence) ? this.#store.read(this, sequence) : undefined
+  }
+
+  /** True where an entry with this key is pending. */
+  has(key: string): boolean {
+    return this.#keys.has(key)
+  }
+
+  /** Keeps an entry from being dropped to make room while it is in flight, until it is released or let go. */
+  hold(sequence: number): void {
+    this.#held.add(sequence)
+  }
+
+  letGo(sequence: number): void {
+    this.#held.delete(sequence)
+  }
+
+  /** The next keeper has it. @returns when that is on disk */
+  forwarded(sequence: number): Promise<void> {
+    return this.#release(sequence, undefined)
+  }
+
+  /** It is lost, and the books say why. @returns when that is on disk */
+  drop(sequence: number, reason: string): Promise<void> {
+    return this.#release(sequence, reason)
+  }
+
+  clear(reason: string): void {
+    for (let at = this.#entries.after(0); at !== undefined; at = this.#entries.after(at))
+      void this.drop(at, reason)
+  }
+
+  #release(sequence: number, reason: string | undefined): Promise<void> {
+    if (!this.#forget(sequence)) return RESOLVED
+    if (reason === undefined) this.record.forwarded += 1
+    else this.record.dropped[reason] = (this.record.dropped[reason] ?? 0) + 1
+    return this.#store.drop(this, sequence, reason)
+  }
+
+  #forget(sequence: number): boolean {
+    const bytes = this.#entries.remove(sequence)
+    if (bytes === undefined) return false
+    this.#bytes -= bytes
+    this.#held.delete(sequence)
+    const key = this.#keyOf.get(sequence)
+    if (key !== undefined) {
+      this.#keyOf.delete(sequence)
+      if (this.#keys.get(key) === sequence) this.#keys.delete(key)
+    }
+    return true
+  }
+
+  /** @internal The entries to drop so that a message fits. Errors: QUEUE_FULL where that is not to be had. */
+  roomFor(bytes: number, sender: string): number[] {
+    const { entriesMax, bytesMax, whenFull } = this.bounds
+    const entriesOver = this.#entries.size + 1 - entriesMax
+    const bytesOver = this.#bytes + bytes - bytesMax
+    if (whenFull === 'drop-oldest' && bytes <= bytesMax) return this.#oldest(entriesOver, bytesOver)
+    if (entriesOver > 0 || bytesOver > 0)
+      throw failure(
+        'QUEUE_FULL',
+        `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes). Its reader is away or too slow; raise its bounds if there is room on the disk.`,
+      )
+    const lane = sender === '' ? undefined : this.#entries.lane(sender)
+    if (lane && overShare(lane, { entries: entriesMax - this.#entries.size, bytes: bytesMax - this.#bytes }))
+      throw failure(
+        'QUEUE_FULL',
+        `The queue "${this.name}" holds ${lane.entries} messages (${lane.bytes} bytes) of ${sender}, which is its share; the rest is kept free for others. Its reader is away or too slow; raise its bounds if there is room on the disk.`,
+      )
+    return []
+  }
+
+  /** Whoever has most in the queue makes room, oldest first. Errors: QUEUE_FULL where all of it is in flight. */
+  #oldest(entriesOver: number, bytesOver: number): number[] {
+    const oldest: number[] = []
+    let [entries, bytes] = [entriesOver, bytesOver]
+    const largest =
+      entries > 0 || bytes > 0 ? this.#entries.largestLane(bytes > 0 ? 'bytes' : 'entries') : undefined
+    const drop = (sequence: number) => {
+      if (this.#held.has(sequence)) return
+      oldest.push(sequence)
+      entries -= 1
+      bytes -= this.#entries.bytesOf(sequence) ?? 0
+    }
+    if (largest)
+      for (const sequence of this.#entries.ofLane(largest)) {
+        if (entries <= 0 && bytes <= 0) break
+        drop(sequence)
+      }
+    // Where that was not enough: a large message, or much in flight.
+    const already = new Set(oldest)
+    for (
+      let at = this.#entries.after(0);
+      at !== undefined && (entries > 0 || bytes > 0);
+      at = this.#entries.after(at)
+    )
+      if (!already.has(at)) drop(at)
+    if (entries <= 0 && bytes <= 0) return oldest
+    throw failure(
+      'QUEUE_FULL',
+      `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes), and all of it is on its way. Try again.`,
+    )
+  }
+
+  /** @internal Whether its reader has kept up with `handOverMsMax` so far. */
+  isPrompt(now: number): boolean {
+    if (this.onEntries === undefined) return false
+    const first = this.#entries.after(0)
+    const age = first === undefined ? 0 : now - (this.#entries.timeOf(first) ?? now)
+    return age >= 0 && age < this.handOverMsMax // below 0: the clock was set back, and tells nothing
+  }
+
+  /** @internal */
+  holds(sequence: number): boolean {
+    return this.#entries.has(sequence)
+  }
+
+  /** @internal */
+  add(sequence: number, bytes: number, atMs: number, sender: string, key: string | undefined): void {
+    this.record.accepted += 1
+    this.restore(sequence, bytes, atMs, sender, key)
+  }
+
+  /** @internal */
+  dropReplaced(key: string): void {
+    const sequence = this.#keys.get(key)
+    if (sequence !== undefined && !this.#held.has(sequence)) void this.drop(sequence, 'replaced')
+  }
+
+  /** @internal An entry that could not be written was never accepted. @returns false where it has left already */
+  withdraw(sequence: number): boolean {
+    if (!this.#forget(sequence)) return false
+    this.record.accepted -= 1
+    return true
+  }
+
+  /** @internal */
+  restore(sequence: number, bytes: number, atMs: number, sender: string, key: string | undefined): void {
+    this.#entries.add(sequence, bytes, atMs, sender)
+    this.#bytes += bytes
+    if (key !== undefined) {
+      this.#keys.set(key, sequence)
+      this.#keyOf.set(sequence, key)
+    }
+  }
+
+  /** @internal */
+  expire(now: number): void {
+    if (this.bounds.ageMsMax === Infinity) return
+    for (let at = this.#entries.after(0); at !== undefined; at = this.#entries.after(at)) {
+      const since = this.#entries.timeOf(at) as number
+      if (now - since <= this.bounds.ageMsMax) return
+      if (!this.#held.has(at)) void this.drop(at, 'expired')
+    }
+  }
+}
+
+const ONE_SENDER = () => ''
+
+/**
+ * A sender may have so many times in a queue what is still free in it: one alone nine tenths of the queue, and however
+ * many there are, something is left for who has sent nothing yet (Choudhury and Hahne, Dynamic Queue Length Thresholds
+ * for Shared-Memory Packet Switches, 1998).
+ */
+const SHARE = 9
+
+/** @returns whether a sender has its share already, of what is bounded by entries and bytes */
+export function overShare(own: Amount, free: Amount): boolean {
+  return own.entries > SHARE * free.entries || own.bytes > SHARE * free.bytes
+}
+
+export interface Amount {
+  readonly entries: number
+  readonly bytes: number
+}
+
+const RESOLVED = Promise.resolve()
+const NONE: ReadonlyMap<number, Acceptance> = new Map()
+const AFTER_EVERY_KEY = Buffer.from([0xff])
+
+const tableId = (table: string, key: TableKey) =>
+  `${table} ${typeof key === 'string' ? key : Buffer.from(key).toString('latin1')}`
+
+/** lmdb says only that the commit failed, and why in a promise of its own, which rejects. */
+async function commitFault(error: unknown): Promise<unknown> {
+  const why = error instanceof Error && 'commitError' in error ? error.commitError : undefined
+  return (await Promise.resolve(why).catch((fault: unknown) => fault)) ?? error
+}
+
+/** A queue's books before these releases. */
+function withoutReleases(record: QueueRecord, releases: readonly Release[]): QueueRecord {
+  const before = { ...record, dropped: { ...record.dropped } }
+  for (const { queue, reason } of releases) {
+    if (queue !== record.id) continue
+    if (reason === undefined) before.forwarded -= 1
+    else before.dropped[reason] = (before.dropped[reason] ?? 0) - 1
+  }
+  return before
+}
+
+/** What LMDB says of a database or of the whole file, as far as it is used here. */
+interface PageCounts {
+  readonly treeBranchPageCount: number
+  readonly treeLeafPageCount: number
+  readonly overflowPages: number
+}
+interface PageStats extends PageCounts {
+  readonly pageSize: number
+  readonly lastPageNumber: number
+  readonly root: PageCounts
+  readonly free: PageCounts
+}
+const META_PAGES = 2
+
+/** LMDB maps its lock file into memory: where the disk has no block for it, the program would end with SIGBUS. */
+function makeRoomToOpen(folder: string, path: string, room: DiskRoom): void {
+  if (bytesFree(folder) >= RESERVE_BYTES || room.giveUp() || existsSync(path)) return
+  throw diskFull(folder)
+}
+
+function diskFull(folder: string, cause?: unknown): SightlineError {
+  return failure(
+    'DISK_FULL',
+    `The disk that holds ${folder} is full. Make room; what was accepted is safe, and senders keep the rest.`,
+    cause,
+  )
+}
+
+function storeFailure(folder: string, error: unknown): SightlineError {
+  const message = error instanceof Error ? error.message : String(error)
+  // Where a part of a write still fits, LMDB says EIO.
+  const cutShort = /input\/output error/i.test(message) && bytesFree(folder) < BYTES_FREE_WHEN_FULL
+  if (cutShort || /no space|ENOSPC|quota|MDB_MAP_FULL/i.test(message)) return diskFull(folder, error)
+  return failure('STORE_IO', `Cannot write to the store in ${folder}: ${message}`, error)
+}
+const BYTES_FREE_WHEN_FULL = 64 * 1024
