@@ -1,11 +1,11 @@
 import { createServer, type Server, Socket, type SocketConstructorOpts } from 'node:net'
 import { TLSSocket } from 'node:tls'
-import { Admission, type AdmissionLimits } from '../lib/admission.ts'
+import { Admission, type AdmissionLimits, tcpOf } from '../lib/admission.ts'
 import { listenFailure } from '../lib/http/server.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import { READ_BUFFER } from '../lib/mqtt/packets.ts'
 import type { ServerFiles } from '../lib/tls/certificates.ts'
-import { createTlsServer, parentOf, readingTls } from './tls.ts'
+import { createTlsServer, readingTls } from './tls.ts'
 
 export interface Listener {
   readonly host: string
@@ -37,6 +37,8 @@ export class Listeners implements AsyncDisposable {
   readonly #servers: Server[] = []
   /** By TCP connection: what it is read with, once TLS is through. */
   readonly #readers = new WeakMap<Socket, Socket>()
+  /** And back. */
+  readonly #tcp = new WeakMap<Socket, Socket>()
   readonly #late: (from: string | undefined) => void
   #closed: Promise<unknown> | undefined
 
@@ -100,7 +102,16 @@ export class Listeners implements AsyncDisposable {
   }
 
   #connect(accepted: Socket): void {
-    this.#readers.set(parentOf(accepted) ?? accepted, this.#options.connect(accepted))
+    const tcp = tcpOf(accepted)
+    const reader = this.#options.connect(accepted)
+    this.#readers.set(tcp, reader)
+    this.#tcp.set(reader, tcp)
+  }
+
+  /** Its client has been let in. @param reader what `connect` has returned */
+  letIn(reader: Socket): void {
+    const tcp = this.#tcp.get(reader)
+    if (tcp) this.#admission.letIn(tcp)
   }
 
   /** Its time runs from here, not from the end of the handshake, which has a limit of its own. */

@@ -231,6 +231,7 @@ export class BrokerServer implements AsyncDisposable {
     })
     this.#aedes.on('clientReady', (client) => {
       if (client.closed) return // gone meanwhile
+      this.#listeners?.letIn(client.conn as Socket)
       this.#connections.get(client.conn as Socket)?.ready(client)
       if (client.clean) return
       Delivery.start(client, sessions.ensure(client.id), sessions, options.brokerId)
@@ -486,6 +487,13 @@ export class BrokerServer implements AsyncDisposable {
         'NOT_ALLOWED',
         `Refused a client: the session or queue "${id}" holds messages of ${foreign}, which this user may not read.`,
       )
+    if (
+      this.#isTaken(limits.connectionsMax, this.connections, user, (name) => this.#connectionsOf(name).length)
+    )
+      return failure(
+        'TOO_MANY',
+        `Refused a client: there are ${this.connections} of ${limits.connectionsMax}, and this user has its share of them. Close some, or raise "limits.connectionsMax".`,
+      )
     const ofUser = (name: string) => this.#sessionsOf(name).length
     if (!client.clean && !session && this.#isTaken(limits.sessionsMax, sessions.undeclared, user, ofUser))
       return failure(
@@ -537,11 +545,15 @@ export class BrokerServer implements AsyncDisposable {
   #subscriptionsOf(user: string): number {
     let count = 0
     for (const { subscriptions } of this.#sessionsOf(user)) count += subscriptions.size
-    for (const socket of this.#connections.keys()) {
-      const { client } = socket as { client?: Client }
-      if (client?.clean && this.#userOf.get(client) === user) count += this.#filters.get(client)?.size ?? 0
-    }
+    for (const client of this.#connectionsOf(user))
+      if (client.clean) count += this.#filters.get(client)?.size ?? 0
     return count
+  }
+
+  #connectionsOf(user: string): Client[] {
+    return [...this.#connections.keys()]
+      .map((socket) => (socket as { client?: Client }).client)
+      .filter((client) => client !== undefined && this.#userOf.get(client) === user) as Client[]
   }
 
   /** Before aedes acknowledges: on disk, or not at all. */

@@ -2,6 +2,7 @@ import { constants } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createServer, type SecureContextOptions, type Server, TLSSocket } from 'node:tls'
+import { tcpOf } from '../lib/admission.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import {
   keepRenewed,
@@ -67,7 +68,7 @@ export function createTlsServer(options: TlsServerOptions): Server {
       tlsCode(error) === 'ERR_TLS_HANDSHAKE_TIMEOUT'
         ? `the client did not finish the handshake within ${handshakeMsMax / 1000} s`
         : reasonOf(error, socket)
-    refuse(why, socket.remoteAddress ?? addresses.get(parentOf(socket) as Socket))
+    refuse(why, socket.remoteAddress ?? addresses.get(tcpOf(socket)))
     socket.destroy() // Node.js itself leaves one that was too slow open
   })
   server.once('listening', () => keepRenewed(server, files, { where, log, validUntilMs, context: CONTEXT }))
@@ -97,10 +98,6 @@ export function readingTls(socket: TLSSocket, receive: (bytes: Buffer) => boolea
   }
   return socket
 }
-
-/** The TCP connection below TLS; undefined where there is no TLS. */
-export const parentOf = (socket: Socket) =>
-  (socket as Socket & { _parent?: Socket | null })._parent ?? undefined
 
 function reasonOf(error: Error, socket: TLSSocket): string {
   switch (String(socket.authorizationError ?? tlsCode(error))) {

@@ -4,7 +4,9 @@ import { type Log, throttled } from './log.ts'
 
 /**
  * Who may have a connection. Each counts towards its address from the moment that TCP has it, before TLS, HTTP or MQTT
- * know of it, until it is closed; one too many is closed at once.
+ * know of it, until it is closed; one too many of an address is closed at once. Where all places are taken, one that has
+ * not been let in (it has said nothing yet, or nothing more) makes way: the oldest of the address that has most of them.
+ * So whoever has no credentials keeps nobody out, however many connections they have from however many addresses.
  */
 
 export interface AdmissionLimits {
@@ -12,13 +14,6 @@ export interface AdmissionLimits {
   readonly connectionsPerAddressMax: number
 }
 
-/**
- * The last tenth of the places is for addresses that have hardly any: whoever would keep all others out needs so many
- * addresses, not so many connections.
- */
-const PLACES_FOR_FEW = 0.1
-/** What "hardly any" is: a bridge has one up and one down. */
-const FEW = 2
 /** A client that is gone without a word is found out all the same. */
 const TCP_KEEPALIVE_MS = 60_000
 
@@ -26,13 +21,23 @@ export interface AdmissionOptions extends AdmissionLimits {
   /** The part of the configuration that names the limits. */
   readonly where: string
   readonly log: Log | undefined
+  /** One that came, or one that made way. */
   readonly refused: () => void
+}
+
+/** An address; of IPv6, all that one customer has. */
+interface Network {
+  readonly name: string
+  readonly from: string
+  open: number
+  /** Not let in yet, the oldest first. */
+  readonly waiting: Set<Socket>
 }
 
 export class Admission implements Disposable {
   readonly #options: AdmissionOptions
-  readonly #open = new Set<Socket>()
-  readonly #perNetwork = new Map<string, number>()
+  readonly #open = new Map<Socket, Network>()
+  readonly #networks = new Map<string, Network>()
   readonly #warnOfAddress: (from: string) => void
   readonly #warnOfAll: (from: string) => void
   #closed = false
@@ -46,7 +51,7 @@ export class Admission implements Disposable {
       `refused connections beyond the ${connectionsPerAddressMax} that one address may have. Raise "${where}.connectionsPerAddressMax" where many clients share one, behind a proxy or a router`,
     )
     this.#warnOfAll = warning(
-      `refused connections: there may be ${connectionsMax}, and the last ones are for addresses that have fewer than ${FEW}. Raise "${where}.connectionsMax" where so many are in order`,
+      `closed connections: there may be ${connectionsMax}, and who has not been let in makes way, the address first that has most of them. Raise "${where}.connectionsMax" where so many are in order`,
     )
   }
 
@@ -59,15 +64,24 @@ export class Admission implements Disposable {
     })
   }
 
+  /** A connection that is of use to somebody, and makes way for nobody. @param tcp the one below TLS (`tcpOf`) */
+  letIn(tcp: Socket): void {
+    this.#open.get(tcp)?.waiting.delete(tcp)
+  }
+
+  /** It is of use no more, or not at the moment. */
+  wait(tcp: Socket): void {
+    this.#open.get(tcp)?.waiting.add(tcp)
+  }
+
   #admits(socket: Socket): boolean {
     const { connectionsMax, connectionsPerAddressMax, refused } = this.#options
     const from = socket.remoteAddress ?? ''
-    const network = networkOf(from)
-    const count = this.#perNetwork.get(network) ?? 0
-    const free = connectionsMax - this.#open.size
-    const tooManyOfAddress = count >= connectionsPerAddressMax
-    const tooMany = free <= 0 || (count >= FEW && free <= PLACES_FOR_FEW * connectionsMax)
-    if (this.#closed || tooManyOfAddress || tooMany) {
+    const name = networkOf(from)
+    const network = this.#networks.get(name) ?? { name, from, open: 0, waiting: new Set() }
+    const tooManyOfAddress = network.open >= connectionsPerAddressMax
+    const hasRoom = this.#open.size < connectionsMax || (!tooManyOfAddress && this.#makeRoomFor(network))
+    if (this.#closed || tooManyOfAddress || !hasRoom) {
       socket.destroy()
       if (this.#closed) return false
       refused()
@@ -75,21 +89,44 @@ export class Admission implements Disposable {
       else this.#warnOfAll(from)
       return false
     }
-    this.#perNetwork.set(network, count + 1)
-    this.#open.add(socket)
+    network.open += 1
+    network.waiting.add(socket)
+    this.#networks.set(name, network)
+    this.#open.set(socket, network)
     socket.setKeepAlive(true, TCP_KEEPALIVE_MS)
-    socket.once('close', () => {
-      this.#open.delete(socket)
-      const left = (this.#perNetwork.get(network) ?? 1) - 1
-      if (left > 0) this.#perNetwork.set(network, left)
-      else this.#perNetwork.delete(network)
-    })
+    socket.once('close', () => this.#leave(socket))
     return true
+  }
+
+  /** @returns whether one made way: never one of an address that has fewer that wait than the one who comes */
+  #makeRoomFor(network: Network): boolean {
+    let greediest = network
+    for (const other of this.#networks.values())
+      if (other.waiting.size > greediest.waiting.size) greediest = other
+    const [oldest] = greediest === network ? [] : greediest.waiting
+    if (!oldest) return false
+    this.#leave(oldest)
+    oldest.destroy()
+    this.#options.refused()
+    this.#warnOfAll(greediest.from)
+    return true
+  }
+
+  #leave(socket: Socket): void {
+    const network = this.#open.get(socket)
+    if (!network) return
+    this.#open.delete(socket)
+    network.waiting.delete(socket)
+    network.open -= 1
+    if (network.open === 0) this.#networks.delete(network.name)
   }
 
   /** Closes those there are, and each that still comes. */
   [Symbol.dispose](): void {
     this.#closed = true
-    for (const socket of this.#open) socket.destroy()
+    for (const socket of this.#open.keys()) socket.destroy()
   }
 }
+
+/** The TCP connection below TLS, or the connection itself. */
+export const tcpOf = (socket: Socket): Socket => (socket as Socket & { _parent?: Socket })._parent ?? socket

@@ -3,7 +3,7 @@ import { createServer as createTlsServer } from 'node:https'
 import type { SecureContextOptions, Server as TlsServer } from 'node:tls'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Registry } from 'prom-client'
-import { Admission, type AdmissionLimits } from '../admission.ts'
+import { Admission, type AdmissionLimits, tcpOf } from '../admission.ts'
 import { HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX } from '../config.ts'
 import { failure, systemCode } from '../errors.ts'
 import { type Log, throttled } from '../log.ts'
@@ -118,6 +118,12 @@ export class HttpServer implements AsyncDisposable {
       serverFactory: (handler) => {
         const server = listener(handler as RequestListener, identity?.context)
         admission.guard(server)
+        // Between two requests a connection may make way.
+        server.on('request', ({ socket }, response) => {
+          const tcp = tcpOf(socket)
+          admission.letIn(tcp)
+          response.once('close', () => admission.wait(tcp))
+        })
         return server
       },
     })

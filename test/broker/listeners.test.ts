@@ -79,39 +79,74 @@ for (const kind of ['plain', 'tls'] as const) {
   )
 }
 
-t.test('a few addresses together do not keep out who has none yet', { skip: noAddresses }, async (t) => {
-  const { broker, plain, tls } = await open(t, {
-    connectionsMax: 100,
-    connectionsPerAddressMax: 60,
-    connectTimeout: '60s',
-  })
-  const first = await Flood.open(t, 80, tls, '127.0.0.2')
-  await first.settled(60)
-  const second = await Flood.open(t, 80, plain, '127.0.0.3')
-  await second.settled(30) // the last ten are for those who have fewer than two
-  const few = [await Flood.open(t, 10, tls, '127.0.0.4'), await Flood.open(t, 10, plain, '127.0.0.5')]
-  for (const flood of few) await flood.settled(2)
-  await broker.line(({ msg }) =>
-    /there may be 100, and the last ones are for addresses that have fewer/.test(msg ?? ''),
-  )
-  for (const [at, kind] of (['plain', 'tls', 'tls'] as const).entries()) {
-    const client = await RawClient.over(
-      t,
-      through[kind](kind === 'tls' ? tls : plain, `127.0.0.${10 + at}`),
-      `good-${at}`,
-      login,
+t.test(
+  'who has not been let in makes way for others, of the greediest address first',
+  { skip: noAddresses },
+  async (t) => {
+    const { broker, plain, tls } = await open(t, {
+      connectionsMax: 100,
+      connectionsPerAddressMax: 60,
+      connectTimeout: '60s',
+    })
+    const staying = await RawClient.over(t, through.plain(plain, '127.0.0.2'), 'staying', login)
+    const first = await Flood.open(t, 80, tls, '127.0.0.2')
+    await first.settled(59)
+    const second = await Flood.open(t, 80, plain, '127.0.0.3')
+    await second.settled(50)
+    await first.settled(49)
+    await broker.line(({ msg }) => /there may be 100, and who has not been let in makes way/.test(msg ?? ''))
+    // A house behind one address, too.
+    const house: RawClient[] = []
+    for (let n = 0; n < 20; n += 1) {
+      const kind = n % 2 === 0 ? 'plain' : 'tls'
+      const port = kind === 'tls' ? tls : plain
+      house.push(await RawClient.over(t, through[kind](port, '127.0.0.10'), `house-${n}`, login))
+    }
+    t.ok(house.every(({ returnCode }) => returnCode === 0))
+    const many = await Promise.all(
+      Array.from({ length: 40 }, (_, n) => Flood.open(t, 3, n % 2 === 0 ? plain : tls, `127.0.1.${n + 1}`)),
     )
-    t.equal(client.returnCode, 0)
-  }
-  for (const flood of [first, second, ...few]) flood.end()
-  await until('their places are free', async () => {
-    const flood = await Flood.open(t, 60, tls, '127.0.0.9')
-    await sleep(300)
-    const all = flood.open === 60
-    flood.end()
-    return all
-  })
-})
+    for (let n = 0; n < 5; n += 1) {
+      const other = await RawClient.over(t, through.tls(tls, `127.0.0.${20 + n}`), `other-${n}`, login)
+      t.equal(other.returnCode, 0, 'whatever the number of addresses')
+    }
+    for (const client of [staying, ...house]) t.equal(client.closed, false, 'who has been let in stays')
+    for (const flood of [first, second, ...many]) flood.end()
+    await until('their places are free', async () => {
+      const flood = await Flood.open(t, 60, tls, '127.0.0.9')
+      await sleep(300)
+      const all = flood.open === 60
+      flood.end()
+      return all
+    })
+  },
+)
+
+t.test(
+  'a user has a share of the connections, from however many addresses',
+  { skip: noAddresses },
+  async (t) => {
+    const broker = await Program.start(
+      t,
+      'broker',
+      brokerConfig(t, {
+        listeners: [{ host: '0.0.0.0', port: 0, plaintext: true }],
+        users: ['pi', 'other'].map((name) => ({ name, password: 'hunter2', publish: ['#'] })),
+        limits: { connectionsMax: 40 },
+      }),
+    )
+    const codes: (number | undefined)[] = []
+    for (let n = 0; n < 45; n += 1) {
+      const socket = through.plain(broker.port, `127.0.0.${2 + (n % 20)}`)
+      codes.push((await RawClient.over(t, socket, `pi-${n}`, login)).returnCode)
+    }
+    const made = codes.filter((code) => code === 0).length
+    t.ok(made >= 30 && made < 40, `${made} of 40`)
+    t.ok(codes.slice(made).every((code) => code === 3))
+    const other = through.plain(broker.port, '127.0.0.2')
+    t.equal((await RawClient.over(t, other, 'other', { ...login, username: 'other' })).returnCode, 0)
+  },
+)
 
 t.test('the time to say CONNECT runs from the connection, TLS included', async (t) => {
   const { broker, tls } = await open(t, { connectTimeout: '1500ms' })
