@@ -113,7 +113,7 @@ export const brokerSchema = z.strictObject({
       }),
     )
     .default([]),
-  /** Where absent: crops, under `topicPrefix`. */
+  /** Where absent: what is kept (wire/kinds.ts), under `topicPrefix`. */
   mustBeKept: z.array(filter()).optional(),
   limits: z
     .strictObject({

@@ -16,7 +16,7 @@ import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import { openStore, storeHealth } from '../store/report.ts'
 import { type Store, toBounds } from '../store/store.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
-import { cropFilter } from '../wire/topics.ts'
+import { keptFilters } from '../wire/kinds.ts'
 import { Bridge } from './bridge.ts'
 import { ClientIds } from './client-ids.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
@@ -146,7 +146,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
         sessions,
         persistence,
         uplinks,
-        mustBeKept: anyOf(config.mustBeKept ?? [cropFilter(config.topicPrefix)]),
+        mustBeKept: anyOf(config.mustBeKept ?? keptFilters(config.topicPrefix)),
         topicBytesMax: config.limits.topicBytesMax,
         notRetained: notKept,
         notBridged: notKept,

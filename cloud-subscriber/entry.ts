@@ -1,5 +1,6 @@
 import type { Message } from '../store/store.ts'
 import type { CropMetadata } from '../wire/crop.ts'
+import { type AnyKind, CROP } from '../wire/kinds.ts'
 import { objectKey } from '../wire/object-key.ts'
 import { filedAtMs, type Receipt } from './filed-at.ts'
 import type { IndexEntry } from './gallery/index-files.ts'
@@ -17,21 +18,12 @@ export interface QuarantineHeader {
   readonly detail: string
 }
 
-/** Where a crop is filed, and what the gallery's index says of it. */
-export function inboxHeader(crop: CropMetadata, receipt: Receipt): InboxHeader {
-  const filedMs = filedAtMs(crop, receipt)
-  return {
-    id: crop.id,
-    key: objectKey(crop, filedMs),
-    site: crop.site,
-    device: crop.device,
-    camera: crop.camera,
-    capturedAtMs: crop.capturedAtMs,
-    filedAtMs: filedMs,
-    score: crop.score,
-    width: Math.round(crop.box[2]),
-    height: Math.round(crop.box[3]),
-  }
+/** Where it is filed, and what the gallery's index says of it. */
+export function inboxHeader(metadata: CropMetadata, receipt: Receipt, kind: AnyKind = CROP): InboxHeader {
+  const { id, site, device, camera, capturedAtMs } = metadata
+  const filedMs = filedAtMs(metadata, receipt)
+  const key = objectKey(metadata, filedMs, kind)
+  return { id, key, site, device, camera, capturedAtMs, filedAtMs: filedMs, ...kind.indexed(metadata) }
 }
 
 /** The time it is filed under is not the one that its device says. */

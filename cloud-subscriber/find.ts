@@ -1,5 +1,6 @@
 import { mintedAtMs } from '../wire/id.ts'
-import { objectKey } from '../wire/object-key.ts'
+import { KINDS } from '../wire/kinds.ts'
+import { objectKey, parseObjectKey } from '../wire/object-key.ts'
 import type { Bucket } from './buckets/bucket.ts'
 import { isKey } from './buckets/key.ts'
 import { cameras } from './cameras.ts'
@@ -17,8 +18,9 @@ export async function* keysWithId(bucket: Bucket, id: string, signal?: AbortSign
   const found = new Set<string>()
   for await (const prefix of cameras(bucket, signal)) {
     const [site = '', device = '', camera = ''] = prefix.split('/')
-    for (const atMs of [mintedMs, mintedMs - HOUR_MS]) {
-      const expected = objectKey({ id, site, device, camera }, atMs)
+    const hours = [mintedMs, mintedMs - HOUR_MS]
+    for (const [atMs, kind] of hours.flatMap((ms) => KINDS.map((it) => [ms, it] as const))) {
+      const expected = objectKey({ id, site, device, camera }, atMs, kind)
       if (!isKey(expected)) continue // a time that no calendar has
       for await (const { key } of bucket.list(expected, signal))
         if (key === expected) {
@@ -31,7 +33,7 @@ export async function* keysWithId(bucket: Bucket, id: string, signal?: AbortSign
   const places = [...found].map((key) => `${key.split('/').slice(0, 3).join('/')}/`)
   for (const place of places.length > 0 ? new Set(places) : [''])
     for await (const { key } of bucket.list(place, signal))
-      if (key.endsWith(`/${id}.jpg`) && !found.has(key)) yield key
+      if (parseObjectKey(key)?.id === id && !found.has(key)) yield key
 }
 
 /** The first of these keys. */

@@ -7,7 +7,7 @@ import { type LinkOptions, MqttLink, type ReceivedPublish } from '../lib/mqtt/li
 import { SteadyClock } from '../lib/steady-clock.ts'
 import type { Queue, Store } from '../store/store.ts'
 import { encodeEntry } from './entry.ts'
-import { judge, keepCrop } from './judge.ts'
+import { judge, keep } from './judge.ts'
 import type { RecentIds } from './recent-ids.ts'
 
 /**
@@ -19,7 +19,7 @@ import type { RecentIds } from './recent-ids.ts'
 
 export interface IntakeOptions {
   readonly link: LinkOptions
-  readonly filter: string
+  readonly filters: readonly string[]
   readonly topicPrefix: string
   readonly payloadBytesMax: number
   readonly reconnectMsMin: number
@@ -77,7 +77,7 @@ export class Intake implements AsyncDisposable {
 
   async #run(): Promise<void> {
     const { signal } = this.#abort
-    const { log, link: linkOptions, reconnectMsMin, reconnectMsMax, filter } = this.#options
+    const { log, link: linkOptions, reconnectMsMin, reconnectMsMax, filters } = this.#options
     const backoff = new Backoff({ delayMsMin: reconnectMsMin, delayMsMax: reconnectMsMax })
     // By the time of the line there may be a connection again: what it says is what happened.
     let warnedOf: SightlineError | undefined
@@ -87,10 +87,10 @@ export class Intake implements AsyncDisposable {
         await this.#waitForRoom(signal)
         await using link = await MqttLink.open(linkOptions, signal)
         const ended = this.#receive(link)
-        await link.subscribe(filter, 1, signal)
+        for (const filter of filters) await link.subscribe(filter, 1, signal)
         this.#link = link
         this.#fault = undefined
-        log.info({ url: linkOptions.url, filter, sessionPresent: link.sessionPresent }, 'subscribed')
+        log.info({ url: linkOptions.url, filters, sessionPresent: link.sessionPresent }, 'subscribed')
         this.#first.resolve()
         backoff.reset()
         const stop = () => link.emit('close', undefined)
@@ -148,7 +148,7 @@ export class Intake implements AsyncDisposable {
     const verdict = judge(topic, payload, this.#options)
     if ('reason' in verdict) return this.#quarantine(topic, receivedAtMs, verdict)
     const receipt = { atMs: receivedAtMs, steadyMs: this.#clock.nowMs() }
-    const { duplicate, written } = keepCrop(verdict.crop, payload, receipt, this.#options)
+    const { duplicate, written } = keep(verdict, payload, receipt, this.#options)
     if (duplicate) events.duplicate()
     return written
   }

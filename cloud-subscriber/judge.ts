@@ -1,13 +1,19 @@
 import type { Queue, Store } from '../store/store.ts'
-import { type CropMetadata, readCrop } from '../wire/crop.ts'
-import { parseCropTopic } from '../wire/topics.ts'
+import type { CropMetadata } from '../wire/crop.ts'
+import { type AnyKind, CROP, parseKeptTopic } from '../wire/kinds.ts'
 import { encodeEntry, inboxHeader } from './entry.ts'
 import type { Receipt } from './filed-at.ts'
 import type { RecentIds } from './recent-ids.ts'
 
-/** What a message is: a crop for the inbox, or something that quarantine keeps, with the reason. */
+/** What is kept, and what it says of itself. */
+export interface Kept {
+  readonly kind: AnyKind
+  readonly metadata: CropMetadata
+}
+
+/** What a message is: something for the inbox, or something that quarantine keeps, with the reason. */
 export type Verdict =
-  | { readonly crop: CropMetadata }
+  | Kept
   | {
       readonly reason: string
       readonly detail: string
@@ -25,31 +31,33 @@ export const TOO_LARGE = 'too large'
 
 /** Pure. The intake judges so what comes, and `sightline quarantine retry` what has come. */
 export function judge(topic: string, payload: Buffer, { topicPrefix, payloadBytesMax }: Rules): Verdict {
-  if (payload.length > payloadBytesMax) {
+  const { kind = CROP, address } = parseKeptTopic(topicPrefix, topic) ?? {}
+  const bytesMax = Math.min(payloadBytesMax, kind.payloadBytesMax)
+  if (payload.length > bytesMax) {
     // Too large to be kept whole beside the others: its beginning is, with the reason.
+    const limit = bytesMax === payloadBytesMax ? 'the limit is "payloadMax"' : `no ${kind.name} is larger`
     return {
       reason: TOO_LARGE,
-      detail: `${payload.length} bytes, of which the first ${payloadBytesMax} were kept; the limit is "payloadMax"`,
-      kept: payload.subarray(0, payloadBytesMax),
+      detail: `${payload.length} bytes, of which the first ${bytesMax} were kept; ${limit}`,
+      kept: payload.subarray(0, bytesMax),
     }
   }
-  const reading = readCrop(payload)
+  const reading = kind.read(payload)
   if ('fault' in reading) return { reason: reading.fault, detail: reading.detail, kept: payload }
-  const { crop } = reading
-  const address = parseCropTopic(topicPrefix, topic)
+  const { metadata } = reading
   if (
     !address ||
-    address.site !== crop.site ||
-    address.device !== crop.device ||
-    address.camera !== crop.camera
+    address.site !== metadata.site ||
+    address.device !== metadata.device ||
+    address.camera !== metadata.camera
   ) {
     return {
       reason: 'wrong topic',
-      detail: `the metadata says ${crop.site}/${crop.device}/${crop.camera}`,
+      detail: `the metadata says ${metadata.site}/${metadata.device}/${metadata.camera}`,
       kept: payload,
     }
   }
-  return { crop }
+  return { kind, metadata }
 }
 
 export interface Keeping {
@@ -63,19 +71,19 @@ export interface Keeping {
  * @returns when it is on disk, and whether it was there, or in the bucket, before.
  *   Errors: QUEUE_FULL, thrown; `written` rejects with DISK_FULL, STORE_IO
  */
-export function keepCrop(
-  crop: CropMetadata,
+export function keep(
+  { kind, metadata }: Kept,
   payload: Buffer,
   receipt: Receipt,
   { store, inbox, recent }: Keeping,
 ): { readonly duplicate: boolean; readonly written: Promise<void> } {
-  if (inbox.has(crop.id) || recent.has(crop.id)) {
+  if (inbox.has(metadata.id) || recent.has(metadata.id)) {
     return { duplicate: true, written: store.committed() } // the first one may still be on its way to disk
   }
   return {
     duplicate: false,
-    written: store.accept(encodeEntry(inboxHeader(crop, receipt), payload), [inbox], {
-      key: crop.id,
+    written: store.accept(encodeEntry(inboxHeader(metadata, receipt, kind), payload), [inbox], {
+      key: metadata.id,
       handedOn: true,
     }),
   }

@@ -13,7 +13,7 @@ import { booksOf, measureQueues } from '../store/metrics.ts'
 import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import { openStore, storeHealth } from '../store/report.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
-import { cropFilter } from '../wire/topics.ts'
+import { keptFilters } from '../wire/kinds.ts'
 import { type Bucket, cacheCrop } from './buckets/bucket.ts'
 import { openBucket } from './buckets/open.ts'
 import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from './config.ts'
@@ -137,7 +137,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     const { broker } = config
     const password = readSecret('"broker"', broker)
     warnOfOpenPassword(log, { url: broker.url, password })
-    const filter = cropFilter(config.topicPrefix)
+    const shared = broker.shareGroup === undefined ? '' : `$share/${broker.shareGroup}/`
     await using intake = Intake.open({
       link: {
         url: broker.url,
@@ -153,7 +153,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         password,
         credentials: followClientFiles(broker, 'broker', log),
       },
-      filter: broker.shareGroup === undefined ? filter : `$share/${broker.shareGroup}/${filter}`,
+      filters: keptFilters(config.topicPrefix).map((filter) => shared + filter),
       ...rules,
       reconnectMsMin: broker.reconnectMin,
       reconnectMsMax: broker.reconnectMax,

@@ -3,9 +3,9 @@ import { quarantineHandler } from '../store/quarantine.ts'
 import type { Queue, Store } from '../store/store.ts'
 import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 import { decodeEntry, encodeEntry, type QuarantineHeader } from './entry.ts'
-import { judge, type Keeping, keepCrop, type Rules, TOO_LARGE } from './judge.ts'
+import { judge, type Keeping, keep, type Rules, TOO_LARGE } from './judge.ts'
 
-/** `sightline quarantine retry`: what was no crop is judged once more, by the intake's rules. */
+/** `sightline quarantine retry`: what was not kept is judged once more, by the intake's rules. */
 
 const TABLE = 'settings'
 
@@ -32,9 +32,9 @@ export function subscriberQuarantine(
     const { topic, receivedAtMs } = header
     if (header.reason === TOO_LARGE) return { outcome: 'stays', detail: 'only its beginning was kept' }
     const verdict = judge(topic, payload, rules)
-    if ('crop' in verdict) {
+    if ('kind' in verdict) {
       const receipt = { atMs: receivedAtMs, steadyMs: receivedAtMs }
-      const { duplicate, written } = keepCrop(verdict.crop, payload, receipt, keeping)
+      const { duplicate, written } = keep(verdict, payload, receipt, keeping)
       await written
       await quarantine.forwarded(number)
       return duplicate

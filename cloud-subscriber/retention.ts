@@ -4,6 +4,7 @@ import { asFailure, type SightlineError } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
 import { SteadyClock } from '../lib/steady-clock.ts'
 import { mintedAtMs } from '../wire/id.ts'
+import { kindOfKey } from '../wire/kinds.ts'
 import { parseObjectKey } from '../wire/object-key.ts'
 import type { Bucket, ListedObject } from './buckets/bucket.ts'
 import { cameras, names } from './cameras.ts'
@@ -249,7 +250,7 @@ async function* cropsOf(
 ): AsyncGenerator<string[]> {
   let keys: string[] = []
   for await (const object of bucket.list(day, signal)) {
-    if (!object.key.endsWith('.jpg')) continue // not ours
+    if (!kindOfKey(object.key)) continue // not ours
     if (!isOver(object)) continue
     if (keys.push(object.key) < BATCH_MAX) continue
     yield keys

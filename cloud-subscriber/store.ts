@@ -3,7 +3,7 @@ import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type ErrorCode, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import type { Message, Queue, Store } from '../store/store.ts'
-import { cropTopic } from '../wire/topics.ts'
+import { CROP, keptTopic, kindOfKey } from '../wire/kinds.ts'
 import type { Bucket } from './buckets/bucket.ts'
 import { decodeEntry, encodeEntry, type InboxHeader } from './entry.ts'
 import type { IndexEntry } from './gallery/index-files.ts'
@@ -149,7 +149,7 @@ export class Storer implements AsyncDisposable {
         {
           key: header.key,
           body: payload,
-          contentType: 'image/jpeg',
+          contentType: (kindOfKey(header.key) ?? CROP).mediaType,
           cacheControl: this.#options.cacheControl,
         },
         this.#abort.signal,
@@ -211,7 +211,7 @@ export class Storer implements AsyncDisposable {
     const { log, store, quarantine, inbox, topicPrefix } = this.#options
     const { header, payload } = decodeEntry<InboxHeader>(message)
     const entry = {
-      topic: cropTopic(topicPrefix, header),
+      topic: keptTopic(topicPrefix, kindOfKey(header.key) ?? CROP, header),
       receivedAtMs: Date.now(),
       reason: 'refused by the bucket',
       detail: fault.message,

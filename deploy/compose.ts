@@ -1,8 +1,9 @@
 import type Dockerode from 'dockerode'
 import { stringify } from 'yaml'
 import type { FileUser } from '../lib/access/users.ts'
+import { keptFilters } from '../wire/kinds.ts'
 import { isName } from '../wire/names.ts'
-import { cropFilter, TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
+import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 import type { User } from '../wire/users.ts'
 import {
   deviceUser,
@@ -205,7 +206,7 @@ function withUplink(bridges: readonly Tree[], uplink: Uplink, files: Record<stri
   files['uplink.password'] = Buffer.from(uplink.password)
   if (uplink.ca !== undefined) files['uplink.ca.pem'] = Buffer.from(uplink.ca)
   const bridge: Tree = {
-    topics: [{ filter: cropFilter(TOPIC_PREFIX_DEFAULT) }],
+    topics: keptFilters(TOPIC_PREFIX_DEFAULT).map((filter) => ({ filter })),
     ...without(bridges[at] ?? {}, 'password', 'caFile', 'certFile', 'keyFile'),
     name: 'cloud',
     url: uplink.url,
@@ -256,7 +257,7 @@ function cloudBroker(deployment: string, part: Part, settings: Settings, secrets
     usersFile: `${USERS_FOLDER}/${USERS_FILE}`,
     store: { folder: DATA_FOLDER },
     queues: tree.queues ?? [
-      { clientId: clientId ?? SUBSCRIBER_CLIENT_ID, topics: [cropFilter(TOPIC_PREFIX_DEFAULT)] },
+      { clientId: clientId ?? SUBSCRIBER_CLIENT_ID, topics: keptFilters(TOPIC_PREFIX_DEFAULT) },
     ],
     http: { port: 9102 },
   }

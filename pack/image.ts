@@ -45,7 +45,7 @@ export function programPart(root: string, program: Program): Part {
     root,
     entries,
     leavesOut(from, to, isLater) {
-      const command = /^commands\/([^/]+)$/.exec(from)?.[1]
+      const command = /^commands\/([^/]+)/.exec(from)?.[1]
       const isCalled = command === undefined || commands.includes(command)
       const isFollowed = isCalled && !schemaOnly.some((folder) => from.startsWith(folder))
       return without.includes(to) || (isLater && !isFollowed)

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { readCrop } from './crop.ts'
 import { ID_PATTERN } from './id.ts'
+import { CROP, KINDS } from './kinds.ts'
 import { NAME_PATTERN } from './names.ts'
 import { dayOf } from './object-key.ts'
 
@@ -80,9 +80,10 @@ export function selectsMessage(
     return true
   const [statusSite, statusDevice, status] = topic.split('/').slice(-3)
   if (status === 'status' && selection.kind === 'device' && isOf(statusSite, statusDevice)) return true
-  const reading = readCrop(payload)
-  if ('crop' in reading)
-    return selects(selection, { ...reading.crop, days: [dayOf(reading.crop.capturedAtMs)] })
+  const { read } = KINDS.find(({ name }) => name === kind) ?? CROP
+  const reading = read(payload)
+  if ('metadata' in reading)
+    return selects(selection, { ...reading.metadata, days: [dayOf(reading.metadata.capturedAtMs)] })
   if (selection.kind === 'day') return receivedAtMs !== undefined && dayOf(receivedAtMs) === selection.day
   return (
     selection.kind === 'id' &&
@@ -95,6 +96,11 @@ export function selectsMessage(
 }
 
 /** Topics of a camera whose messages tell of what it saw. */
-const CAMERA_KINDS: ReadonlySet<string | undefined> = new Set(['crop', 'event', 'state', 'snapshot'])
+const CAMERA_KINDS: ReadonlySet<string | undefined> = new Set([
+  ...KINDS.map(({ name }) => name),
+  'event',
+  'state',
+  'snapshot',
+])
 
 const cameraOf = (selection: Selection) => (selection.kind === 'camera' ? selection.camera : undefined)

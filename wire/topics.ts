@@ -1,5 +1,3 @@
-import { isName } from './names.ts'
-
 /**
  * Below `<prefix>/<site>/<device>`:
  *
@@ -42,15 +40,6 @@ export function statusTopic(prefix: string, { site, device }: Omit<CameraAddress
 /** The filter that matches every crop under a prefix. */
 export function cropFilter(prefix: string): string {
   return `${prefix}/+/+/+/crop`
-}
-
-/** Where a crop topic says it comes from, or undefined where the topic is none of ours. */
-export function parseCropTopic(prefix: string, topic: string): CameraAddress | undefined {
-  if (!topic.startsWith(`${prefix}/`)) return undefined
-  const [site, device, camera, kind, ...rest] = topic.slice(prefix.length + 1).split('/')
-  if (kind !== 'crop' || rest.length > 0 || !isName(site) || !isName(device) || !isName(camera))
-    return undefined
-  return { site, device, camera }
 }
 
 /** Whether a topic exists that both filters match. */

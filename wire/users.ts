@@ -1,8 +1,8 @@
 import { z } from 'zod'
+import { KINDS, keptTopic } from './kinds.ts'
 import { isName, NAME_RULE } from './names.ts'
 import {
   commandFilter,
-  cropTopic,
   DISCOVERY_PREFIX_DEFAULT,
   discoveryTopic,
   eventTopic,
@@ -98,7 +98,7 @@ export function checkUser(user: User, context: z.core.$RefinementCtx): void {
 
 export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights {
   const everything = (site: string) => [
-    cropTopic(topicPrefix, { site, device: '+', camera: '+' }),
+    ...KINDS.map((kind) => keptTopic(topicPrefix, kind, { site, device: '+', camera: '+' })),
     eventTopic(topicPrefix, { site, device: '+', camera: '+' }),
     statusTopic(topicPrefix, { site, device: '+' }),
   ]
@@ -116,7 +116,8 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
       return {
         ...none,
         publish: [
-          ...[cropTopic, eventTopic, stateTopic, snapshotTopic].map((topic) => topic(topicPrefix, camera)),
+          ...KINDS.map((kind) => keptTopic(topicPrefix, kind, camera)),
+          ...[eventTopic, stateTopic, snapshotTopic].map((topic) => topic(topicPrefix, camera)),
           statusTopic(topicPrefix, address),
           discoveryTopic(DISCOVERY_PREFIX_DEFAULT, address),
         ],

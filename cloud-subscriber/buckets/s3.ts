@@ -20,6 +20,7 @@ import {
 } from '@aws-sdk/client-s3'
 import { Backoff } from '../../lib/backoff.ts'
 import { failure, systemCode } from '../../lib/errors.ts'
+import { KINDS } from '../../wire/kinds.ts'
 import { type Bucket, CACHE_CROP_S, type ListedObject, type ObjectToStore } from './bucket.ts'
 import { assertKey, assertPrefix, isKey, objectUrl } from './key.ts'
 
@@ -461,7 +462,7 @@ interface PolicyDocument {
 }
 
 /**
- * Anyone may read crops (`*.jpg`) and the gallery, not list, and not read what else is there (quarantine).
+ * Anyone may read what is kept (`*.jpg`) and the gallery, not list, and not read what else is there (quarantine).
  * Statements and rules that are not ours stay.
  */
 async function allowPublicRead(
@@ -477,7 +478,7 @@ async function allowPublicRead(
     Effect: 'Allow',
     Principal: '*',
     Action: ['s3:GetObject'],
-    Resource: [`${objects}*.jpg`, `${objects}gallery/*`],
+    Resource: [...KINDS.map(({ extension }) => `${objects}*.${extension}`), `${objects}gallery/*`],
   }
   try {
     const present = await client

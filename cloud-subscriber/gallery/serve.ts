@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { asFailure } from '../../lib/errors.ts'
 import { notFound } from '../../lib/http/server.ts'
+import { kindOfKey } from '../../wire/kinds.ts'
 import { type Bucket, CACHE_CROP_S, CACHE_REVALIDATE, cacheCrop } from '../buckets/bucket.ts'
 import { isKey } from '../buckets/key.ts'
 import type { LinkQuery, SignedLinks } from '../links.ts'
@@ -13,7 +14,7 @@ import { readPage } from './page.ts'
  * subscriber then reads for the visitor; who may reach this listener sees the faces). The same page at the same
  * relative addresses as in a public bucket. `@fastify/static` would serve a folder only, and everything in it.
  *
- * Served are the page's files, `*.jpg` and the index, and nothing else that may lie in the bucket. A key has no
+ * Served are the page's files, what is kept (wire/kinds.ts) and the index, and nothing else that may lie in the bucket. A key has no
  * dot in front of any part (buckets/key.ts), so no address leads out of the bucket.
  */
 const PAGE_POLICY =
@@ -88,14 +89,15 @@ export function galleryRoutes(
 
 function kindOf(key: string): { contentType: string; cacheControl: string } | undefined {
   if (!isKey(key)) return undefined
-  if (isCrop(key)) return { contentType: 'image/jpeg', cacheControl: cacheCrop(false) }
+  const kept = kindOfKey(key)
+  if (kept) return { contentType: kept.mediaType, cacheControl: cacheCrop(false) }
   if (key.startsWith(`${INDEX_PREFIX}/`) && key.endsWith('.json'))
     return { contentType: 'application/json', cacheControl: CACHE_REVALIDATE }
   return undefined
 }
 
 function isCrop(key: string): boolean {
-  return isKey(key) && key.endsWith('.jpg')
+  return isKey(key) && kindOfKey(key) !== undefined
 }
 
 function refused(reply: FastifyReply, sentence: string): FastifyReply {

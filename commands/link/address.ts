@@ -12,6 +12,7 @@ import { LINK_MS_MAX, SignedLinks } from '../../cloud-subscriber/links.ts'
 import { duration, loadConfig } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
 import { ID_PATTERN } from '../../wire/id.ts'
+import { kindOfKey } from '../../wire/kinds.ts'
 
 /**
  * @param crop its key or id @param time such as `24h` @param file the subscriber's configuration
@@ -72,7 +73,7 @@ async function keyOf(crop: string, bucket: Bucket): Promise<string> {
   if (ID_PATTERN.test(id)) {
     const key = await findCrop(bucket, id)
     if (key !== undefined) return key
-  } else if (isKey(crop) && crop.endsWith('.jpg'))
+  } else if (isKey(crop) && kindOfKey(crop))
     for await (const { key } of bucket.list(crop)) if (key === crop) return key
   throw failure(
     'CROP_NOT_FOUND',

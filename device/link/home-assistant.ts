@@ -1,7 +1,7 @@
 import { COMMAND_RATE_MAX, type CommandName } from '../../wire/commands.ts'
+import { CROP, keptTopic } from '../../wire/kinds.ts'
 import {
   commandTopic,
-  cropTopic,
   discoveryId,
   discoveryTopic,
   snapshotTopic,
@@ -53,8 +53,8 @@ function looks(config: Parameters<typeof discovery>[0], camera: string): Compone
   return [
     make('face', 'image', {
       name: `${camera} last face`,
-      image_topic: cropTopic(config.topicPrefix, address),
-      content_type: 'image/jpeg',
+      image_topic: keptTopic(config.topicPrefix, CROP, address),
+      content_type: CROP.mediaType,
     }),
     make('crops', 'sensor', {
       name: `${camera} faces`,

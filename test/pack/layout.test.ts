@@ -75,7 +75,7 @@ t.test('a package that is imported and not named in package.json is an error', a
 t.test('what is imported at once cannot be left out, and the error says who imports it', async (t) => {
   t.throws(
     () => programPart(ROOT, { ...PROGRAMS.broker, without: [...PROGRAMS.broker.without, 'lmdb'] }),
-    /lib\/.* imports lmdb at once, which this part is to do without/,
+    /store\/.* imports lmdb at once, which this part is to do without/,
   )
   t.throws(
     () => partOf({ root: ROOT, entries: ['nowhere.ts'], leavesOut: () => false }),

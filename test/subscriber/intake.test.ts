@@ -216,7 +216,7 @@ t.test(
         keepaliveS: 30,
         connectMsMax: 5000,
       },
-      filter: cropFilter(TOPIC_PREFIX_DEFAULT),
+      filters: [cropFilter(TOPIC_PREFIX_DEFAULT)],
       topicPrefix: TOPIC_PREFIX_DEFAULT,
       payloadBytesMax: 1e6,
       reconnectMsMin: 20,

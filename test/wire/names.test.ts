@@ -1,8 +1,9 @@
 import t from 'tap'
 import { idMinter, newId } from '../../wire/id.ts'
+import { KINDS, keptFilters, keptTopic, kindOfKey, parseKeptTopic } from '../../wire/kinds.ts'
 import { isName } from '../../wire/names.ts'
-import { objectKey } from '../../wire/object-key.ts'
-import { cropFilter, cropTopic, parseCropTopic, statusTopic } from '../../wire/topics.ts'
+import { objectKey, parseObjectKey } from '../../wire/object-key.ts'
+import { cropFilter, cropTopic, statusTopic } from '../../wire/topics.ts'
 import { cropMetadata } from '../kit/crops.ts'
 
 const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
@@ -45,8 +46,9 @@ t.test('topics are built and understood', async (t) => {
   t.equal(cropTopic('sightline/v1', address), 'sightline/v1/home/pi-1/door_2/crop')
   t.equal(statusTopic('sightline/v1', address), 'sightline/v1/home/pi-1/status')
   t.equal(cropFilter('sightline/v1'), 'sightline/v1/+/+/+/crop')
-  t.strictSame(parseCropTopic('sightline/v1', 'sightline/v1/home/pi-1/door_2/crop'), address)
-  t.strictSame(parseCropTopic('a', 'a/home/pi-1/door_2/crop'), address)
+  t.strictSame(keptFilters('sightline/v1'), ['sightline/v1/+/+/+/crop'])
+  t.strictSame(parseKeptTopic('sightline/v1', 'sightline/v1/home/pi-1/door_2/crop')?.address, address)
+  t.strictSame(parseKeptTopic('a', 'a/home/pi-1/door_2/crop')?.address, address)
 })
 
 t.test('a topic that is none of ours is not understood', async (t) => {
@@ -65,7 +67,7 @@ t.test('a topic that is none of ours is not understood', async (t) => {
     'sightline/v1/home/-pi/door/crop',
     '/sightline/v1/home/pi/door/crop',
   ])
-    t.equal(parseCropTopic('sightline/v1', topic), undefined, topic)
+    t.equal(parseKeptTopic('sightline/v1', topic), undefined, topic)
 })
 
 t.test('names are safe in topics, keys, folders and pages', async (t) => {
@@ -101,4 +103,20 @@ t.test('a crop has one key: by site, device, camera and hour in UTC', async (t) 
   )
   t.match(objectKey(crop, 0), /\/1970\/01\/01\/00\//)
   t.match(objectKey(crop, 253_402_300_799_999), /\/9999\/12\/31\/23\//)
+})
+
+t.test('each kind that is kept is known by its topic and by its key', (t) => {
+  const address = { site: 'home', device: 'pi-1', camera: 'door' }
+  const atMs = Date.UTC(2026, 10, 20, 13)
+  for (const kind of KINDS) {
+    const topic = keptTopic('sightline/v1', kind, address)
+    t.strictSame(parseKeptTopic('sightline/v1', topic), { kind, address })
+    const key = objectKey({ ...address, id: newId() }, atMs, kind)
+    t.equal(kindOfKey(key), kind)
+    t.match(parseObjectKey(key), { ...address, day: '2026-11-20' })
+  }
+  t.equal(new Set(KINDS.map(({ name }) => name)).size, KINDS.length)
+  t.equal(kindOfKey('gallery/index.json'), undefined)
+  t.equal(parseObjectKey('home/pi-1/door/2026/11/20/13/x.exe'), undefined)
+  t.end()
 })

@@ -703,7 +703,7 @@ function entryOfKey(key) {
   const [site, device, camera, year, month, day, hour, file] = parts
   const filedAtMs = Date.parse(`${year}-${month}-${day}T${hour}:00:00Z`)
   if (!KEY.test(key) || parts.length !== 8 || Number.isNaN(filedAtMs)) return undefined
-  const id = file.replace(/\.jpg$/, '')
+  const id = file.replace(/\.[a-z0-9]+$/, '')
   // The first 48 bits of a UUIDv7 are its time in milliseconds (RFC 9562, 5.7).
   const mintedAtMs = Number.parseInt(id.replaceAll('-', '').slice(0, 12), 16)
   const sane = mintedAtMs >= filedAtMs && mintedAtMs < filedAtMs + 3_600_000

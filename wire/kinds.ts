@@ -1,0 +1,77 @@
+import { type CropMetadata, readCrop } from './crop.ts'
+import { isName } from './names.ts'
+import type { CameraAddress } from './topics.ts'
+
+/**
+ * What is kept, from a camera to the bucket: a row for each kind. A new kind is one row and one reader of its metadata;
+ * brokers, subscriber, buckets, gallery and commands ask this table. Pure.
+ */
+
+/** What everything that is kept says of itself. */
+export interface KeptMetadata extends CameraAddress {
+  /** UUIDv7, minted at capture. */
+  readonly id: string
+  /** Milliseconds since 1970, by the device's clock. */
+  readonly capturedAtMs: number
+  readonly clockSane: boolean
+}
+
+export type Reading<Metadata> =
+  | { readonly metadata: Metadata }
+  | { readonly fault: string; readonly detail: string }
+
+export interface Kind<Metadata extends KeptMetadata = KeptMetadata> {
+  /** For people; and the last level of its topic, `<prefix>/<site>/<device>/<camera>/<name>`. */
+  readonly name: string
+  readonly mediaType: string
+  /** Of its object's key, without the dot. */
+  readonly extension: string
+  /** A larger one is none. */
+  readonly payloadBytesMax: number
+  /** Never throws, whatever the bytes. */
+  readonly read: (payload: Uint8Array) => Reading<Metadata>
+  /** What the gallery's index says of it, beside place and time. */
+  readonly indexed: (metadata: Metadata) => Readonly<Record<string, number>>
+}
+
+export const CROP = {
+  name: 'crop',
+  mediaType: 'image/jpeg',
+  extension: 'jpg',
+  payloadBytesMax: 16_000_000,
+  read: (payload: Uint8Array): Reading<CropMetadata> => {
+    const reading = readCrop(payload)
+    return 'crop' in reading ? { metadata: reading.crop } : reading
+  },
+  indexed: ({ score, box }: CropMetadata) => ({
+    score,
+    width: Math.round(box[2]),
+    height: Math.round(box[3]),
+  }),
+} as const satisfies Kind<CropMetadata>
+
+export const KINDS = [CROP] as const
+export type AnyKind = (typeof KINDS)[number]
+
+export const keptTopic = (prefix: string, { name }: Pick<Kind, 'name'>, address: CameraAddress) =>
+  `${prefix}/${address.site}/${address.device}/${address.camera}/${name}`
+
+/** The filters that match everything that is kept, under a prefix. */
+export const keptFilters = (prefix: string): string[] =>
+  KINDS.map((kind) => keptTopic(prefix, kind, { site: '+', device: '+', camera: '+' }))
+
+/** What a topic says of its message; undefined where the topic is none of ours. */
+export function parseKeptTopic(
+  prefix: string,
+  topic: string,
+): { readonly kind: AnyKind; readonly address: CameraAddress } | undefined {
+  if (!topic.startsWith(`${prefix}/`)) return undefined
+  const [site, device, camera, name, ...rest] = topic.slice(prefix.length + 1).split('/')
+  const kind = KINDS.find((it) => it.name === name)
+  if (!kind || rest.length > 0 || !isName(site) || !isName(device) || !isName(camera)) return undefined
+  return { kind, address: { site, device, camera } }
+}
+
+/** By its extension; undefined for what is not kept (the gallery's files). */
+export const kindOfKey = (key: string): AnyKind | undefined =>
+  KINDS.find(({ extension }) => key.endsWith(`.${extension}`))
