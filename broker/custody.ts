@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
-import type { Queue, Store } from '../store/store.ts'
+import type { Queue } from '../store/queue.ts'
+import type { Store } from '../store/store.ts'
 import type { LiveMessage } from './live-lane.ts'
 import { encodeMessage } from './message.ts'
 import type { MqttPacket, Persistence } from './persistence.ts'

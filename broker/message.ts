@@ -1,4 +1,4 @@
-import type { Message } from '../store/store.ts'
+import type { Message } from '../store/queue.ts'
 import { NOWHERE, UNKNOWN_BROKER, type Via } from './via.ts'
 
 /**

@@ -1,4 +1,4 @@
-import type { Queue } from '../store/store.ts'
+import type { Queue } from '../store/queue.ts'
 import { decodeMessage, type StoredMessage } from './message.ts'
 import type { SendWindow } from './send-window.ts'
 

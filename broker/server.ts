@@ -11,7 +11,7 @@ import { asFailure, type ErrorCode, failure, type SightlineError } from '../lib/
 import { type Log, throttled } from '../lib/log.ts'
 import { shareLengths } from '../lib/mqtt/lengths.ts'
 import type { Publish } from '../lib/mqtt/packets.ts'
-import { overShare } from '../store/store.ts'
+import { overShare } from '../store/queue.ts'
 import { statusTopic } from '../wire/topics.ts'
 import type { Access } from './access.ts'
 import type { ClientIds } from './client-ids.ts'

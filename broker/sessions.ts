@@ -1,5 +1,6 @@
 import QlobberSub, { type SubscriptionMatch } from 'qlobber/aedes/qlobber-sub.js'
-import type { Queue, QueueBounds, Store } from '../store/store.ts'
+import type { Queue, QueueBounds } from '../store/queue.ts'
+import type { Store } from '../store/store.ts'
 import { Pump } from './pump.ts'
 
 /**

@@ -1,4 +1,4 @@
-import type { Message } from '../store/store.ts'
+import type { Message } from '../store/queue.ts'
 import type { CropMetadata } from '../wire/crop.ts'
 import { type AnyKind, CROP } from '../wire/kinds.ts'
 import { objectKey } from '../wire/object-key.ts'

@@ -2,7 +2,8 @@ import type { Handler } from '../lib/control.ts'
 import { failure } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
 import { forgetEntries } from '../store/forget.ts'
-import type { Queue, Store } from '../store/store.ts'
+import type { Queue } from '../store/queue.ts'
+import type { Store } from '../store/store.ts'
 import {
   type Forgotten,
   forgetRequestSchema,

@@ -1,4 +1,5 @@
-import type { Queue, Store } from '../store/store.ts'
+import type { Queue } from '../store/queue.ts'
+import type { Store } from '../store/store.ts'
 import type { CropMetadata } from '../wire/crop.ts'
 import { type AnyKind, CROP, parseKeptTopic } from '../wire/kinds.ts'
 import { encodeEntry, inboxHeader } from './entry.ts'

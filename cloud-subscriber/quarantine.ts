@@ -1,6 +1,7 @@
 import type { Handler } from '../lib/control.ts'
 import { quarantineHandler } from '../store/quarantine.ts'
-import type { Queue, Store } from '../store/store.ts'
+import type { Queue } from '../store/queue.ts'
+import type { Store } from '../store/store.ts'
 import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 import { decodeEntry, encodeEntry, type QuarantineHeader } from './entry.ts'
 import { judge, type Keeping, keep, type Rules, TOO_LARGE } from './judge.ts'

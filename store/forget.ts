@@ -1,5 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Message, Queue } from './store.ts'
+import type { Message, Queue } from './queue.ts'
 
 /** Reading a queue's messages takes its time: what else the program does goes on between so long pieces. */
 const SLICE_MS = 10

@@ -1,5 +1,6 @@
 import { gauge, type Registry } from '../lib/metrics.ts'
-import type { Books, Queue, Store } from './store.ts'
+import type { Books, Queue } from './queue.ts'
+import type { Store } from './store.ts'
 
 /** Every queue's books, for the line that a program writes when it ends. */
 export function booksOf(store: Store): Record<string, Books> {

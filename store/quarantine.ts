@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import type { Handler } from '../lib/control.ts'
 import { asFailure, failure } from '../lib/errors.ts'
-import type { Message, Queue, Store } from './store.ts'
+import type { Message, Queue } from './queue.ts'
+import type { Store } from './store.ts'
 
 /**
  * What a person does about messages in quarantine: try them again, or let them go. The same in every program: the

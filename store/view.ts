@@ -6,8 +6,9 @@ import type { Contents } from './check.ts'
 import { decodeReference, isBody, isReference, type QueueRecord, STORE_VERSION } from './format.ts'
 import { LmdbFile, sortedBy } from './lmdb-file.ts'
 import { isHeld } from './lock.ts'
+import type { Books } from './queue.ts'
 import { describeFault, readNewest } from './salvage.ts'
-import { type Books, STORE_FILE } from './store.ts'
+import { STORE_FILE } from './store.ts'
 
 /**
  * What is on disk in a store, for people: of a program that runs or of one that is stopped. Read only, without the

@@ -1,7 +1,8 @@
 import t from 'tap'
 import { decodeMessage, encodeMessage, type StoredMessage } from '../../broker/message.ts'
 import { type FarEnd, Pump } from '../../broker/pump.ts'
-import { type QueueBounds, Store } from '../../store/store.ts'
+import type { QueueBounds } from '../../store/queue.ts'
+import { Store } from '../../store/store.ts'
 import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
 
 const BOUNDLESS: QueueBounds = { entriesMax: 1e6, bytesMax: 1e9, ageMsMax: 1e9, whenFull: 'drop-oldest' }

@@ -25,7 +25,8 @@ import {
   valueAt,
   valueBytes,
 } from '../../store/lmdb-file.ts'
-import { type QueueBounds, Store } from '../../store/store.ts'
+import type { QueueBounds } from '../../store/queue.ts'
+import { Store } from '../../store/store.ts'
 import { StoreView } from '../../store/view.ts'
 import { DAMAGES, damage } from '../kit/damage.ts'
 import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
