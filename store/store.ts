@@ -1,24 +1,22 @@
-import { existsSync, mkdirSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Database, open as openLmdb, type RootDatabase } from 'lmdb'
-import { failure, type SightlineError } from '../lib/errors.ts'
+import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import { alive } from '../lib/launcher.ts'
 import { SteadyClock } from '../lib/steady-clock.ts'
-import { bytesFree, DiskRoom, type FileRoom, isDiskFull, RESERVE_BYTES } from './disk-room.ts'
-import {
-  decodeReference,
-  encodeReference,
-  isBody,
-  openValue,
-  type QueueRecord,
-  STORE_VERSION,
-  sealRecord,
-  sealValue,
-} from './format.ts'
+import { isDiskFull } from './disk-room.ts'
+import { decodeReference, isBody, type QueueRecord } from './format.ts'
 import { FolderLock } from './lock.ts'
 import { type Message, Queue, type QueueBounds } from './queue.ts'
 import { type Prepared, prepareStore, type Salvage } from './salvage.ts'
+import {
+  type Changes,
+  diskFull,
+  type NewEntry,
+  type Release,
+  type TableChange,
+  type TableKey,
+  Writer,
+} from './writer.ts'
 
 /**
  * The one durable store: every keeper's messages, until the next keeper has acknowledged them.
@@ -43,16 +41,11 @@ import { type Prepared, prepareStore, type Salvage } from './salvage.ts'
  * and go out together in the next one (group commit): the busier the store, the more messages share one flush.
  */
 
-/** Its name in a store's folder. */
-export const STORE_FILE = 'store.mdb'
 const EXPIRY_INTERVAL_MS = 1000
 /** A transaction that failed (a full disk) keeps its releases and tries them again after this. */
 const RETRY_INTERVAL_MS = 1000
 /** So many leave with one transaction while the disk is full: each needs pages for what it changes. */
 const RELEASES_MAX_WHEN_FULL = 32
-const PAGE_BYTES = 4096
-/** Copied by any transaction: the way down to what it changes, in every table, and the list of free pages. */
-const PAGES_A_TRANSACTION = 64
 const FRESH_BYTES_MAX = 4 * 1024 * 1024
 /** More is not kept waiting for the next keepers. */
 const STAGED_BYTES_MAX = 8 * 1024 * 1024
@@ -66,8 +59,6 @@ export interface StoreOptions {
   readonly senderOf?: (header: Buffer) => string
 }
 
-type TableKey = string | Uint8Array
-
 export interface AcceptOptions {
   /** Tells entries apart in queues that look for duplicates (`Queue.has`). */
   readonly key?: string
@@ -80,32 +71,19 @@ export interface AcceptOptions {
   readonly replaces?: boolean
 }
 
-interface Acceptance {
-  readonly sequence: number
-  readonly message: Message
+interface Acceptance extends NewEntry {
   /** Those that want it still. */
   queues: readonly Queue[]
-  readonly key: string | undefined
-  readonly atMs: number
   /** By a clock that nobody sets. */
   readonly stagedAtMs: number
   readonly safe: PromiseWithResolvers<void>
-}
-
-interface Release {
-  readonly queue: number
-  readonly sequence: number
-  /** Nobody else wants the body. */
-  readonly body: boolean
-  /** Why it was dropped; undefined where the next keeper has it. */
-  readonly reason: string | undefined
 }
 
 interface Transaction {
   readonly acceptances: readonly Acceptance[]
   /** Queue and sequence number of references to remove. */
   readonly releases: Release[]
-  readonly table: Map<string, { table: string; key: TableKey; value: Uint8Array | undefined }>
+  readonly table: Map<string, TableChange>
   readonly done: PromiseWithResolvers<void>
 }
 
@@ -132,15 +110,7 @@ export class Store implements AsyncDisposable {
   /** The file as it was when it was opened. */
   readonly #before: Prepared
   readonly #lock: FolderLock
-  readonly #room: DiskRoom
-  readonly #root: RootDatabase<Uint8Array, string>
-  readonly #bodies: Database<Uint8Array, number>
-  readonly #references: Database<Uint8Array, [number, number]>
-  readonly #queueRecords: Database<QueueRecord, string>
-  readonly #tables: Database<Uint8Array, [string, TableKey]>
-  readonly #names: Database<Uint8Array, number>
-  /** Ids of queues whose name is on disk. */
-  readonly #named = new Set<number>()
+  readonly #writer: Writer
   readonly #queues = new Map<string, Queue>()
   /** By which messages become too old. */
   readonly #clock = new SteadyClock()
@@ -175,8 +145,7 @@ export class Store implements AsyncDisposable {
   private constructor(
     { folder, senderOf }: StoreOptions,
     lock: FolderLock,
-    root: RootDatabase<Uint8Array, string>,
-    room: DiskRoom,
+    writer: Writer,
     before: Prepared,
   ) {
     this.folder = folder
@@ -184,13 +153,7 @@ export class Store implements AsyncDisposable {
     this.salvage = before.salvage
     this.#before = before
     this.#lock = lock
-    this.#root = root
-    this.#room = room
-    this.#bodies = root.openDB('bodies', { encoding: 'binary' })
-    this.#references = root.openDB('references', { encoding: 'binary' })
-    this.#queueRecords = root.openDB('queues', { encoding: 'json' })
-    this.#tables = root.openDB('tables', { encoding: 'binary' })
-    this.#names = root.openDB('names', { encoding: 'binary' })
+    this.#writer = writer
   }
 
   /** Errors: STORE_LOCKED, STORE_NEWER, STORE_CORRUPT, FOLDER_UNWRITABLE, DISK_FULL (where there is none yet). */
@@ -206,38 +169,21 @@ export class Store implements AsyncDisposable {
         error,
       )
     }
-    const path = join(folder, STORE_FILE)
-    const room = new DiskRoom(folder, path)
     const lock = FolderLock.take(folder)
-    let root: RootDatabase<Uint8Array, string> | undefined
+    let writer: Writer | undefined
     let before: Prepared | undefined
     try {
-      makeRoomToOpen(folder, path, room)
-      before = await prepareStore(path)
-      root = openLmdb<Uint8Array, string>({
-        path,
-        encoding: 'binary',
-        maxDbs: 8,
-        // put() then resolves when the commit is on disk, not when it is visible.
-        overlappingSync: false,
-        // We gather transactions ourselves; lmdb's own gathering leaves a promise behind that nobody could catch.
-        eventTurnBatching: false,
-        noMemInit: true,
-        // Read transactions are renewed at each of our own commits.
-        cache: false,
+      writer = await Writer.open(folder, async (path) => {
+        before = await prepareStore(path)
       })
-      const version = root.get('version')
-      if (version === undefined) await root.put('version', Buffer.from(String(STORE_VERSION)))
-      const store = new Store(options, lock, root, room, before)
-      if (version !== undefined && Number(Buffer.from(version).toString()) === 1) await store.#migrate()
-      room.make()
+      const store = new Store(options, lock, writer, before as unknown as Prepared)
       store.#recover()
       store.#lookForRoom()
       store.#expiry = setInterval(() => store.#expire(), EXPIRY_INTERVAL_MS).unref()
       return store
     } catch (error) {
-      await root?.close()
-      before?.[Symbol.dispose]()
+      await writer?.[Symbol.asyncDispose]()
+      ;(before as Prepared | undefined)?.[Symbol.dispose]()
       lock[Symbol.dispose]()
       if (error instanceof Error && error.name === 'SightlineError') throw error
       if (isDiskFull(error)) throw diskFull(folder, error)
@@ -249,35 +195,18 @@ export class Store implements AsyncDisposable {
     }
   }
 
-  /** From version 1, which had no checksums. References stay as they are: those after `sealedFrom` have one. */
-  async #migrate(): Promise<void> {
-    const records = [...this.#queueRecords.getRange({})]
-    const values = [...this.#tables.getRange({})]
-    const last = Number(Buffer.from(this.#root.get('sequence') ?? '0').toString())
-    await this.#root.batch(() => {
-      for (const { key, value } of records) {
-        void this.#queueRecords.put(key, sealRecord(key, value))
-        void this.#names.put(value.id, sealValue(Buffer.from(key)))
-      }
-      for (const { key, value } of values) void this.#tables.put(key, sealValue(value))
-      void this.#root.put('sealedFrom', Buffer.from(String(last + 1)))
-      void this.#root.put('version', Buffer.from(String(STORE_VERSION)))
-    })
-  }
-
   /** What the disk says: queues with their books, entries, shared bodies, the highest sequence number. */
   #recover(): void {
     const byId = new Map<number, Queue>()
-    for (const { key: name, value: record } of this.#queueRecords.getRange({})) {
+    for (const { key: name, value: record } of this.#writer.queues()) {
       const queue = new Queue(this, name, record)
       this.#queues.set(name, queue)
       byId.set(record.id, queue)
       this.#queueId = Math.max(this.#queueId, record.id)
     }
-    for (const id of this.#names.getKeys({})) this.#named.add(id)
     const references = new Map<number, number>()
     const orphans: [number, number][] = []
-    for (const { key, value } of this.#references.getRange({})) {
+    for (const { key, value } of this.#writer.references()) {
       alive() // a million of them take seconds
       const [id, sequence] = key
       const queue = byId.get(id)
@@ -300,8 +229,7 @@ export class Store implements AsyncDisposable {
       })
       void this.#schedule()
     }
-    const last = this.#root.get('sequence')
-    if (last !== undefined) this.#sequence = Math.max(this.#sequence, Number(Buffer.from(last).toString()))
+    this.#sequence = Math.max(this.#sequence, this.#writer.sequence)
   }
 
   /** The queue of this name, made where there is none yet (on disk with the first message). */
@@ -413,20 +341,11 @@ export class Store implements AsyncDisposable {
 
   /** What is on disk under this key. Writes under way are not seen. */
   get(table: string, key: TableKey): Uint8Array | undefined {
-    if (this.#ended) return undefined // LMDB ends the process of whoever reads from what is closed
-    const sealed = this.#tables.get([table, key])
-    return sealed && openValue(sealed)
+    return this.#ended ? undefined : this.#writer.value(table, key) // LMDB ends the process of whoever reads from what is closed
   }
 
   *entries(table: string): Generator<{ key: TableKey; value: Uint8Array }> {
-    if (this.#ended) return
-    for (const { key, value } of this.#tables.getRange({
-      start: [table] as never,
-      end: [table, AFTER_EVERY_KEY],
-    })) {
-      const opened = openValue(value)
-      if (opened) yield { key: key[1], value: opened }
-    }
+    if (!this.#ended) yield* this.#writer.values(table)
   }
 
   /** Writes what was accepted so far now. Resolves when that, and everything else asked for, is on disk. */
@@ -440,11 +359,10 @@ export class Store implements AsyncDisposable {
     const inMemory =
       (this.#staged.get(sequence) ?? this.#beingWritten.get(sequence))?.message ?? this.#fresh.get(sequence)
     if (inMemory || this.#ended) return inMemory
-    const reference = this.#references.getBinary([queue.record.id, sequence])
-    const body = this.#bodies.getBinary(sequence)
-    if (!reference || !body) return undefined
-    const found = decodeReference(reference)
-    if (isBody(body, found)) return { header: found.header, body: body as Buffer }
+    const found = this.#writer.entry(queue.record.id, sequence)
+    if (!found) return undefined
+    const { reference, body } = found
+    if (isBody(body, reference)) return { header: reference.header, body }
     void queue.drop(sequence, 'unreadable')
     this.unreadable += 1
     this.onUnreadable?.(queue)
@@ -525,7 +443,7 @@ export class Store implements AsyncDisposable {
       }
       if (this.#ended) return
       const whole = { acceptances, releases, table, done }
-      if (releases.length > 0 && (this.#fault || !this.#hasRoomFor(whole))) {
+      if (releases.length > 0 && (this.#fault || !this.#writer.hasRoomFor(whole))) {
         // First what makes room, and little at a time: all of it together might need more pages than there are.
         this.#next = { ...this.#next, releases: releases.slice(RELEASES_MAX_WHEN_FULL) }
         const some = { ...newTransaction(), releases: releases.slice(0, RELEASES_MAX_WHEN_FULL) }
@@ -551,8 +469,8 @@ export class Store implements AsyncDisposable {
     const { acceptances, table } = transaction
     const mayUseReserve = acceptances.length + table.size === 0
     if (
-      !this.#hasRoomFor(transaction) &&
-      !(mayUseReserve && this.#room.useReserve(this.#roomInFile().atEnd) && this.#hasRoomFor(transaction))
+      !this.#writer.hasRoomFor(transaction) &&
+      !(mayUseReserve && this.#writer.useReserve() && this.#writer.hasRoomFor(transaction))
     ) {
       this.#fail(transaction, dirty, diskFull(this.folder))
       return acceptances.length > 0
@@ -563,48 +481,14 @@ export class Store implements AsyncDisposable {
     for (const { queues } of this.#staged.values())
       for (const queue of queues) notYet.set(queue, (notYet.get(queue) ?? 0) + 1)
     for (const queue of this.#next.releases.length > 0 ? dirty : notYet.keys()) this.#dirty.add(queue)
-    const sequence = Buffer.from(String(this.#sequence))
     try {
-      await this.#root.batch(() => {
-        for (const { sequence, message, queues, key, atMs } of transaction.acceptances) {
-          const wanting = queues.filter(({ removed }) => !removed) // a session was discarded in the same moment
-          if (wanting.length === 0) continue
-          void this.#bodies.put(sequence, message.body)
-          const reference = encodeReference(sequence, atMs, message, key)
-          for (const queue of wanting) void this.#references.put([queue.record.id, sequence], reference)
-        }
-        void this.#root.put('sequence', sequence)
-        for (const { queue, sequence, body } of transaction.releases) {
-          void this.#references.remove([queue, sequence])
-          if (body) void this.#bodies.remove(sequence)
-        }
-        for (const { table, key, value } of transaction.table.values()) {
-          if (value === undefined) void this.#tables.remove([table, key])
-          else void this.#tables.put([table, key], sealValue(value))
-        }
-        for (const queue of dirty) {
-          const { name, record } = queue
-          if (queue.removed) void this.#names.remove(record.id)
-          else if (!this.#named.has(record.id)) void this.#names.put(record.id, sealValue(Buffer.from(name)))
-          if (!queue.removed) {
-            const accepted = record.accepted - (notYet.get(queue) ?? 0)
-            const onDisk = withoutReleases({ ...record, accepted }, this.#next.releases)
-            void this.#queueRecords.put(name, sealRecord(name, onDisk))
-          }
-          // Not where a new queue has the name by now.
-          else if (!this.#queues.has(name)) void this.#queueRecords.remove(name)
-        }
-      })
+      await this.#writer.write(this.#changesOf(transaction, dirty, notYet))
     } catch (error) {
-      const fault = storeFailure(this.folder, await commitFault(error))
+      const fault = asFailure(error)
       this.#fail(transaction, dirty, fault)
-      return fault.code === 'DISK_FULL' && this.#room.giveUp() // a quota, say, which is not seen beforehand
+      return fault.code === 'DISK_FULL' && this.#writer.giveUpReserve() // a quota, say, which is not seen beforehand
     }
     this.#lookForRoom()
-    for (const { record, removed } of dirty) {
-      if (removed) this.#named.delete(record.id)
-      else this.#named.add(record.id)
-    }
     for (const { sequence, message, queues, safe } of transaction.acceptances) {
       if (queues.some((queue) => queue.holds(sequence))) this.#keepFresh(sequence, message)
       safe.resolve()
@@ -613,37 +497,33 @@ export class Store implements AsyncDisposable {
     return true
   }
 
-  #hasRoomFor({ acceptances, releases, table }: Transaction): boolean {
-    let bytes = PAGE_BYTES * (PAGES_A_TRANSACTION + releases.length)
-    for (const { message, queues } of acceptances)
-      bytes += message.body.length + 2 * PAGE_BYTES + queues.length * (message.header.length + PAGE_BYTES / 8)
-    for (const { value } of table.values()) bytes += (value?.length ?? 0) + PAGE_BYTES
-    const inFile = () => this.#roomInFile()
-    return acceptances.length > 0
-      ? this.#room.forMessages(bytes, inFile)
-      : this.#room.forReleases(bytes, inFile)
+  #changesOf(
+    { acceptances, releases, table }: Transaction,
+    dirty: ReadonlySet<Queue>,
+    notYet: ReadonlyMap<Queue, number>,
+  ): Changes {
+    return {
+      // A session may have been discarded in the same moment.
+      entries: acceptances.map((acceptance) => ({
+        ...acceptance,
+        queues: acceptance.queues.filter(({ removed }) => !removed).map(({ record }) => record.id),
+      })),
+      releases,
+      table: table.values(),
+      books: [...dirty].map((queue) => {
+        const { name, record, removed } = queue
+        const accepted = record.accepted - (notYet.get(queue) ?? 0)
+        const onDisk = removed ? undefined : withoutReleases({ ...record, accepted }, this.#next.releases)
+        return { id: record.id, name, record: onDisk, isNameTaken: this.#queues.has(name) }
+      }),
+      sequence: this.#sequence,
+    }
   }
 
   /** The fault is over when what could be written can be written for a while. */
   #lookForRoom(): void {
-    if (!this.#fault && this.#room.whole) return
-    const enough = this.#room.forMore(() => this.#roomInFile())
-    this.#fault = enough ? undefined : diskFull(this.folder)
-  }
-
-  #roomInFile(): FileRoom {
-    const tables = [this.#bodies, this.#references, this.#queueRecords, this.#tables, this.#names]
-    const stats = tables.map((table) => table.getStats() as PageStats)
-    const { root, free, lastPageNumber, pageSize } = stats[0] as PageStats
-    const used = [...stats, root, free].reduce(
-      (pages, of) => pages + of.treeBranchPageCount + of.treeLeafPageCount + of.overflowPages,
-      META_PAGES,
-    )
-    const end = (lastPageNumber + 1) * pageSize
-    return {
-      free: end - used * pageSize,
-      atEnd: Math.max(0, statSync(join(this.folder, STORE_FILE)).size - end),
-    }
+    if (!this.#fault && this.#writer.hasReserve) return
+    this.#fault = this.#writer.hasRoomForMore() ? undefined : diskFull(this.folder)
   }
 
   /** Nothing of the transaction is on disk: who waits for an acceptance hears so; releases are tried again. */
@@ -689,7 +569,7 @@ export class Store implements AsyncDisposable {
     // A disk that is full keeps what it has; there is nobody left to whom it would matter more.
     await this.#schedule().catch(() => {})
     this.#ended = true
-    await this.#root.close()
+    await this.#writer[Symbol.asyncDispose]()
     this.#before[Symbol.dispose]()
     this.#lock[Symbol.dispose]()
   }
@@ -699,16 +579,9 @@ const ONE_SENDER = () => ''
 
 const RESOLVED = Promise.resolve()
 const NONE: ReadonlyMap<number, Acceptance> = new Map()
-const AFTER_EVERY_KEY = Buffer.from([0xff])
 
 const tableId = (table: string, key: TableKey) =>
   `${table} ${typeof key === 'string' ? key : Buffer.from(key).toString('latin1')}`
-
-/** lmdb says only that the commit failed, and why in a promise of its own, which rejects. */
-async function commitFault(error: unknown): Promise<unknown> {
-  const why = error instanceof Error && 'commitError' in error ? error.commitError : undefined
-  return (await Promise.resolve(why).catch((fault: unknown) => fault)) ?? error
-}
 
 /** A queue's books before these releases. */
 function withoutReleases(record: QueueRecord, releases: readonly Release[]): QueueRecord {
@@ -720,40 +593,3 @@ function withoutReleases(record: QueueRecord, releases: readonly Release[]): Que
   }
   return before
 }
-
-/** What LMDB says of a database or of the whole file, as far as it is used here. */
-interface PageCounts {
-  readonly treeBranchPageCount: number
-  readonly treeLeafPageCount: number
-  readonly overflowPages: number
-}
-interface PageStats extends PageCounts {
-  readonly pageSize: number
-  readonly lastPageNumber: number
-  readonly root: PageCounts
-  readonly free: PageCounts
-}
-const META_PAGES = 2
-
-/** LMDB maps its lock file into memory: where the disk has no block for it, the program would end with SIGBUS. */
-function makeRoomToOpen(folder: string, path: string, room: DiskRoom): void {
-  if (bytesFree(folder) >= RESERVE_BYTES || room.giveUp() || existsSync(path)) return
-  throw diskFull(folder)
-}
-
-function diskFull(folder: string, cause?: unknown): SightlineError {
-  return failure(
-    'DISK_FULL',
-    `The disk that holds ${folder} is full. Make room; what was accepted is safe, and senders keep the rest.`,
-    cause,
-  )
-}
-
-function storeFailure(folder: string, error: unknown): SightlineError {
-  const message = error instanceof Error ? error.message : String(error)
-  // Where a part of a write still fits, LMDB says EIO.
-  const cutShort = /input\/output error/i.test(message) && bytesFree(folder) < BYTES_FREE_WHEN_FULL
-  if (cutShort || /no space|ENOSPC|quota|MDB_MAP_FULL/i.test(message)) return diskFull(folder, error)
-  return failure('STORE_IO', `Cannot write to the store in ${folder}: ${message}`, error)
-}
-const BYTES_FREE_WHEN_FULL = 64 * 1024

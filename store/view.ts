@@ -8,7 +8,7 @@ import { LmdbFile, sortedBy } from './lmdb-file.ts'
 import { isHeld } from './lock.ts'
 import type { Books } from './queue.ts'
 import { describeFault, readNewest } from './salvage.ts'
-import { STORE_FILE } from './store.ts'
+import { STORE_FILE } from './writer.ts'
 
 /**
  * What is on disk in a store, for people: of a program that runs or of one that is stopped. Read only, without the
