@@ -105,7 +105,7 @@ export async function benchCrossings(options: CrossingsOptions): Promise<Crossin
   }
   const crops: CropMetadata[] = []
   const said: FaceEvent[] = []
-  const meters = openMeters(openMetrics('bench'), () => ({ entries: 0, bytes: 0 }))
+  const meters = openMeters(openMetrics('bench'))
   const agent = new Agent({
     config: loadConfig(deviceSchema, {
       overrides: { cameras: [{ name: 'crossings', source: 'testcard:crossings' }] },

@@ -143,7 +143,7 @@ async function pipeline(
 ): Promise<Run> {
   let crops = 0
   const registry = openMetrics('bench')
-  const meters = openMeters(registry, () => ({ entries: 0, bytes: 0 }))
+  const meters = openMeters(registry)
   const agent = new Agent({
     config: config(clip, more),
     detector,

@@ -1,7 +1,7 @@
-import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import { type LinkOptions, MqttLink } from '../lib/mqtt/link.ts'
+import { keepConnected } from '../lib/reconnect.ts'
 
 export interface KeepLinkOptions {
   readonly bridge: string
@@ -23,24 +23,24 @@ export async function keepLink(
   signal: AbortSignal,
   serve: (link: MqttLink) => Promise<SightlineError | undefined>,
 ): Promise<void> {
-  const backoff = new Backoff({ delayMsMin: reconnectMsMin, delayMsMax: reconnectMsMax })
   // By the time of the line there may be a connection again: what it says is what happened.
   let warnedOf: SightlineError | undefined
   const warn = throttled((count) => log.warn({ bridge, code: warnedOf?.code, count }, warnedOf?.message))
-  while (!signal.aborted) {
-    try {
-      const link = await MqttLink.open(linkOptions, signal)
-      onFault(undefined)
-      const connectedMs = performance.now()
-      const fault = await serve(link)
-      if (performance.now() - connectedMs > reconnectMsMax) backoff.reset()
-      if (fault) throw fault
-    } catch (error) {
-      if (signal.aborted) return
-      warnedOf = asFailure(error)
+  const connect = async () => {
+    const link = await MqttLink.open(linkOptions, signal)
+    onFault(undefined)
+    const connectedMs = performance.now()
+    const fault = await serve(link).catch((error: unknown) => asFailure(error))
+    return { fault, wasGood: performance.now() - connectedMs > reconnectMsMax }
+  }
+  await keepConnected(
+    { delayMsMin: reconnectMsMin, delayMsMax: reconnectMsMax },
+    signal,
+    connect,
+    (fault) => {
+      warnedOf = asFailure(fault)
       onFault(warnedOf)
       warn()
-    }
-    await backoff.wait(signal).catch(() => {})
-  }
+    },
+  )
 }

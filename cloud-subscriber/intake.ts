@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Backoff } from '../lib/backoff.ts'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import { AcknowledgeInOrder } from '../lib/mqtt/acknowledge-in-order.ts'
 import { type LinkOptions, MqttLink, type ReceivedPublish } from '../lib/mqtt/link.ts'
+import { keepConnected } from '../lib/reconnect.ts'
 import { SteadyClock } from '../lib/steady-clock.ts'
 import type { Queue } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
@@ -79,39 +79,40 @@ export class Intake implements AsyncDisposable {
   async #run(): Promise<void> {
     const { signal } = this.#abort
     const { log, link: linkOptions, reconnectMsMin, reconnectMsMax, filters } = this.#options
-    const backoff = new Backoff({ delayMsMin: reconnectMsMin, delayMsMax: reconnectMsMax })
     // By the time of the line there may be a connection again: what it says is what happened.
     let warnedOf: SightlineError | undefined
     const warn = throttled((count) => log.warn({ code: warnedOf?.code, count }, warnedOf?.message))
-    while (!signal.aborted) {
-      try {
-        await this.#waitForRoom(signal)
-        await using link = await MqttLink.open(linkOptions, signal)
-        const ended = this.#receive(link)
-        for (const filter of filters) await link.subscribe(filter, 1, signal)
-        this.#link = link
-        this.#fault = undefined
-        log.info({ url: linkOptions.url, filters, sessionPresent: link.sessionPresent }, 'subscribed')
-        this.#first.resolve()
-        backoff.reset()
-        const stop = () => link.emit('close', undefined)
-        signal.addEventListener('abort', stop, { once: true })
-        const fault = await ended
-        signal.removeEventListener('abort', stop)
-        // What is on its way to disk is still acknowledged, if the link lives.
-        await this.#options.store.committed().catch(() => {})
-        if (fault) throw fault
-      } catch (error) {
-        this.#link = undefined
-        if (signal.aborted) return
+    const connect = async () => {
+      await this.#waitForRoom(signal)
+      await using link = await MqttLink.open(linkOptions, signal)
+      const ended = this.#receive(link)
+      for (const filter of filters) await link.subscribe(filter, 1, signal)
+      this.#link = link
+      this.#fault = undefined
+      log.info({ url: linkOptions.url, filters, sessionPresent: link.sessionPresent }, 'subscribed')
+      this.#first.resolve()
+      const stop = () => link.emit('close', undefined)
+      signal.addEventListener('abort', stop, { once: true })
+      const fault = await ended
+      signal.removeEventListener('abort', stop)
+      // What is on its way to disk is still acknowledged, if the link lives.
+      await this.#options.store.committed().catch(() => {})
+      this.#link = undefined
+      this.#fault = fault
+      return { fault, wasGood: true }
+    }
+    await keepConnected(
+      { delayMsMin: reconnectMsMin, delayMsMax: reconnectMsMax },
+      signal,
+      connect,
+      (error) => {
         this.#fault = asFailure(error)
         warnedOf = this.#fault
         if (this.#fault.code === 'BROKER_REFUSED') this.#first.reject(this.#fault)
         warn()
-      }
-      this.#link = undefined
-      await backoff.wait(signal).catch(() => {})
-    }
+      },
+    )
+    this.#link = undefined
   }
 
   #receive(link: MqttLink): Promise<SightlineError | undefined> {

@@ -10,7 +10,8 @@ import ssh2, {
   type PublicKeyAuthMethod,
   type ServerHostKeyAlgorithm,
 } from 'ssh2'
-import { failure, systemCode } from '../lib/errors.ts'
+import { connectionFault } from '../lib/connection-faults.ts'
+import { failure } from '../lib/errors.ts'
 import { fingerprint, judgeHostKey, knownTypes, parseKnownHosts, typeOf } from './known-hosts.ts'
 import { CONNECT_MS_MAX, OUTPUT_BYTES_MAX, SSH_CHANNELS_MAX, SSH_KEEPALIVE_MS } from './limits.ts'
 import type { Machine, Outcome } from './machine.ts'
@@ -267,18 +268,12 @@ function sshFailure(
       error,
     )
   const why =
-    {
-      ECONNREFUSED: 'refuses the connection: is an SSH server running there, on that port',
-      ENOTFOUND: `is not found: is "${host}" its name or address`,
-      EAI_AGAIN: `is not found: is "${host}" its name or address`,
-      EHOSTUNREACH: 'cannot be reached: is it on, and on this network',
-      ENETUNREACH: 'cannot be reached: is this machine on its network',
-      ETIMEDOUT: 'does not answer: is it on, and on this network',
-    }[systemCode(error) ?? ''] ??
-    (error.level === 'client-timeout'
-      ? 'does not answer in time: is it on, and is that an SSH server'
-      : `cannot be talked to over SSH (${error.message}): is that an SSH server`)
-  return failure('ENGINE_UNREACHABLE', `${where} ${why}?`, error)
+    connectionFault(error) ?? (error.level === 'client-timeout' ? 'connection timed out' : error.message)
+  return failure(
+    'ENGINE_UNREACHABLE',
+    `Cannot connect to ${where} over SSH: ${why}. Is "${host}" its name or address, is it on and on this network, and is an SSH server running there, on that port?`,
+    error,
+  )
 }
 
 function readIfThere(file: string): string {

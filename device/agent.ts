@@ -24,8 +24,10 @@ export interface AgentParts {
   readonly log: Log
   /** Opens a camera's source; `openSource` where absent. */
   readonly open?: typeof openSource
-  /** What holds for each camera now; what the configuration says where absent. */
+  /** What holds for each camera; what the configuration says where absent. */
   readonly remote?: SettingsSource
+  /** Filled by the agent. */
+  readonly states?: Map<string, string>
   /** Who looks at frames beside the pipeline. */
   readonly watchers?: readonly Watcher[]
   /** Called for each crop that is handed to the publisher. */
@@ -47,10 +49,11 @@ export class Agent {
   readonly #held = { bytes: 0 }
   readonly #configured: CameraSettings
   /** By camera: `up`, `ended`, or what is wrong. */
-  readonly states = new Map<string, string>()
+  readonly states: Map<string, string>
 
   constructor(parts: AgentParts) {
     this.#parts = parts
+    this.states = parts.states ?? new Map()
     this.#configured = configuredSettings(parts.config, parts.detector.scoreMin)
   }
 
@@ -97,21 +100,32 @@ export class Agent {
   /** The pipeline. */
   async #watch(camera: CameraConfig, source: Source, signal: AbortSignal, alive: () => void): Promise<void> {
     const { detector, meters, remote } = this.#parts
-    let settings = this.#settings(camera.name)
+    let settings = remote?.settings(camera.name) ?? this.#configured
+    let told: CameraSettings | undefined
+    let heed = () => {}
+    const unfollow = remote?.follow(camera.name, (changed) => {
+      told = changed
+      heed()
+    })
     let emitter = this.#emitter(camera.name, source, settings)
-    /** Heeds the settings as they are now; where no frame may be passed over, waits until it is not paused. */
+    /** Heeds what it was told; where no frame may be passed over, waits until it is not paused. */
     const isPaused = async (): Promise<boolean> => {
       for (;;) {
-        if (settings !== this.#settings(camera.name)) {
+        if (told) {
           // Whoever was followed until now is published as things stood.
           await emitting
           await emitter.end(signal)
-          settings = this.#settings(camera.name)
+          settings = told
+          told = undefined
           emitter = this.#emitter(camera.name, source, settings)
         }
         if (!settings.paused) return false
         if (!source.lossless || !remote || signal.aborted) return true
-        await remote.changed(camera.name, signal)
+        await new Promise<void>((resolve) => {
+          heed = resolve
+          signal.addEventListener('abort', () => resolve(), { once: true })
+          if (told || signal.aborted) resolve()
+        })
       }
     }
     const gate = camera.motion.enabled ? new MotionGate(camera.motion) : undefined
@@ -153,15 +167,12 @@ export class Agent {
         emitting.catch(() => {}) // awaited in the next round
       }
     } finally {
+      unfollow?.()
       await frames.return?.()
       await upcoming.then(({ value }) => value?.[Symbol.dispose]()).catch(() => {})
       // However it ended: whoever was seen is published.
       await emitting.finally(() => emitter.end(signal))
     }
-  }
-
-  #settings(camera: string): CameraSettings {
-    return this.#parts.remote?.settings(camera) ?? this.#configured
   }
 
   #emitter(camera: string, source: Source, { scoreMin, rate }: CameraSettings): Emitter {

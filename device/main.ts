@@ -15,9 +15,9 @@ import { openDetectorThread } from './detect/thread.ts'
 import { FAREWELL_MS_MAX, SCORE_LOW } from './limits.ts'
 import { Commanded } from './link/commanded.ts'
 import { discovery } from './link/home-assistant.ts'
-import { type CommandMessage, Publisher } from './link/publish.ts'
+import { Publisher } from './link/publish.ts'
 import { Remote } from './link/remote.ts'
-import { type Meters, openMeters } from './meters.ts'
+import { type Meters, measurePending, openMeters } from './meters.ts'
 import { Preview } from './view/preview.ts'
 
 /**
@@ -36,13 +36,9 @@ export async function runDevice(options: RunOptions): Promise<number> {
   const log = openLog('device', config.log.level)
   return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const registry = openMetrics('device')
-    const meters: Meters = openMeters(registry, () => ({
-      entries: publisher.pending,
-      bytes: publisher.pendingBytes,
-    }))
-    await using publisher = new Publisher(
-      publisherOptions(config, meters, log, (message) => remote?.take(message)),
-    )
+    const meters = openMeters(registry)
+    await using publisher = new Publisher(publisherOptions(config, meters, log))
+    measurePending(registry, publisher)
     await using detector = await openDetectorThread({
       ...detectorOptions(config.detect),
       scoreLow: SCORE_LOW,
@@ -68,25 +64,29 @@ export async function runDevice(options: RunOptions): Promise<number> {
             log,
           })
         : undefined
+    publisher.onCommand = (message) => remote?.take(message)
     if (config.homeAssistant.enabled) {
       const { topic, payload } = discovery(config, detector.model)
       publisher.keep(topic, payload)
     }
+    /** By camera. */
+    const states = new Map<string, string>()
     using preview = config.preview.enabled
       ? new Preview({
           ...config.preview,
           cameras: config.cameras.map(({ name }) => name),
           title: `${config.site} / ${config.device}`,
           look: (camera) => ({
-            state: agent.states.get(camera) ?? 'opening',
+            state: states.get(camera) ?? 'opening',
             paused: remote?.settings(camera).paused ?? false,
           }),
           meters,
           log,
         })
       : undefined
-    const agent: Agent = new Agent({
+    const agent = new Agent({
       config,
+      states,
       detector,
       publisher,
       meters,
@@ -94,7 +94,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       remote,
       watchers: [remote, preview].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
-      onState: (states) => {
+      onState: () => {
         publisher.setStatus({ model: detector.model, cameras: Object.fromEntries(states) })
         remote?.states(states)
       },
@@ -105,11 +105,10 @@ export async function runDevice(options: RunOptions): Promise<number> {
       metrics: registry,
       routes: preview && ((app) => preview.routes(app)),
       health: () => ({
-        ok:
-          publisher.trouble === undefined && ![...agent.states.values()].some((it) => it.startsWith('down')),
+        ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
         checks: {
           broker: publisher.trouble ?? 'connected',
-          ...Object.fromEntries([...agent.states].map(([name, state]) => [`camera ${name}`, state])),
+          ...Object.fromEntries([...states].map(([name, state]) => [`camera ${name}`, state])),
         },
       }),
     })
@@ -155,12 +154,7 @@ function late(signal: AbortSignal, config: DeviceConfig): AbortSignal {
   return controller.signal
 }
 
-function publisherOptions(
-  config: DeviceConfig,
-  meters: Meters,
-  log: ReturnType<typeof openLog>,
-  take: (message: CommandMessage) => void,
-) {
+function publisherOptions(config: DeviceConfig, meters: Meters, log: ReturnType<typeof openLog>) {
   const { broker, site, device, topicPrefix, pending } = config
   const passwordFile = readNamedFile(broker.passwordFile, 'broker.passwordFile')
   const password = passwordFile?.toString('utf8').replace(/\r?\n$/, '') ?? broker.password
@@ -177,9 +171,7 @@ function publisherOptions(
     backoff: { delayMsMin: broker.backoff.min, delayMsMax: broker.backoff.max },
     pending,
     statusTopic: statusTopic(topicPrefix, { site, device }),
-    commands: config.remote.enabled
-      ? { filter: commandFilter(topicPrefix, { site, device }), take }
-      : undefined,
+    commands: config.remote.enabled ? { filter: commandFilter(topicPrefix, { site, device }) } : undefined,
     log,
     events: {
       acknowledged: (camera: string) => meters.cropsPublished.inc({ camera }),

@@ -5,11 +5,18 @@ export type Meters = ReturnType<typeof openMeters>
 
 const SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]
 
-export function openMeters(registry: Registry, pending: () => { entries: number; bytes: number }) {
+/** What waits for the broker. */
+export function measurePending(
+  registry: Registry,
+  publisher: { readonly pending: number; readonly pendingBytes: number },
+): void {
   gauge(registry, 'crops_pending', 'Crops that the broker has not acknowledged yet', [], (it) =>
-    it.set(pending().entries),
+    it.set(publisher.pending),
   )
-  gauge(registry, 'crops_pending_bytes', 'Bytes of those crops', [], (it) => it.set(pending().bytes))
+  gauge(registry, 'crops_pending_bytes', 'Bytes of those crops', [], (it) => it.set(publisher.pendingBytes))
+}
+
+export function openMeters(registry: Registry) {
   return {
     framesCaptured: counter(registry, 'frames_captured_total', 'Frames given to the detector', ['camera']),
     framesSkipped: counter(registry, 'frames_skipped_total', 'Frames not given to the detector', [

@@ -1,6 +1,6 @@
 import type { DeviceConfig } from './config.ts'
 
-/** What may be changed of a camera while it runs. A change is another object. */
+/** What may be changed of a camera while it runs. */
 export interface CameraSettings {
   /** Frames are passed over; where none may be, the source waits. */
   readonly paused: boolean
@@ -19,6 +19,6 @@ export function configuredSettings({ emit }: Pick<DeviceConfig, 'emit'>, scoreMi
 
 export interface SettingsSource {
   settings(camera: string): CameraSettings
-  /** Resolves when the settings of a camera change, or when the signal is aborted. */
-  changed(camera: string, signal: AbortSignal): Promise<void>
+  /** Tells of each change from now on. @returns to be called by who wants to hear no more */
+  follow(camera: string, changed: (settings: CameraSettings) => void): () => void
 }

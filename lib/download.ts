@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { connectionFault } from './connection-faults.ts'
 import { failure, type SightlineError, systemCode } from './errors.ts'
 
 /**
@@ -200,18 +201,7 @@ function unwritable(file: string, error: unknown): SightlineError {
 function reasonOf(error: unknown, stalled: AbortSignal): string {
   if (stalled.aborted) return `nothing came for ${STALL_MS_MAX / 1000} s`
   const cause = error instanceof Error ? error.cause : undefined
-  const code = systemCode(cause) ?? systemCode(error)
-  const said = {
-    ENOTFOUND: 'its name is not known',
-    EAI_AGAIN: 'its name cannot be looked up',
-    ECONNREFUSED: 'it refuses the connection',
-    ECONNRESET: 'the connection was cut',
-    UND_ERR_SOCKET: 'the connection was cut',
-    ENETUNREACH: 'there is no way to it',
-    EHOSTUNREACH: 'there is no way to it',
-    ETIMEDOUT: 'it does not answer',
-    UND_ERR_CONNECT_TIMEOUT: 'it does not answer',
-  }[code ?? '']
+  const said = connectionFault(cause) ?? connectionFault(error)
   return (
     said ?? (cause instanceof Error ? cause.message : error instanceof Error ? error.message : String(error))
   )

@@ -43,7 +43,7 @@ export async function previewCameras({
   const log = openLog('preview', config.log.level)
   return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const registry = openMetrics('preview')
-    const meters = openMeters(registry, () => ({ entries: 0, bytes: 0 }))
+    const meters = openMeters(registry)
     await using detector = await openDetectorThread({
       ...detectorOptions(config.detect),
       scoreLow: SCORE_LOW,

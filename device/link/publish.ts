@@ -1,8 +1,10 @@
 import { connect, type IClientOptions, type MqttClient } from 'mqtt'
-import { Backoff } from '../../lib/backoff.ts'
-import { failure, type SightlineError, systemCode } from '../../lib/errors.ts'
+import { connectionFault } from '../../lib/connection-faults.ts'
+import { failure, type SightlineError } from '../../lib/errors.ts'
 import { type Log, throttled } from '../../lib/log.ts'
+import { connackRefusal } from '../../lib/mqtt/connack.ts'
 import { shareLengths } from '../../lib/mqtt/lengths.ts'
+import { keepConnected } from '../../lib/reconnect.ts'
 import type { ClientCredentials } from '../../lib/tls/certificates.ts'
 import { CLOSED_AFTER_HANDSHAKE, tlsFault } from '../../lib/tls/faults.ts'
 import {
@@ -42,7 +44,7 @@ export interface PublisherOptions {
    * What to subscribe to, at each connection. The broker then keeps a session: what is sent while we are away comes
    * with the next connection.
    */
-  readonly commands?: { readonly filter: string; take(message: CommandMessage): void }
+  readonly commands?: { readonly filter: string }
   readonly log: Log
   readonly events: PublisherEvents
 }
@@ -95,14 +97,6 @@ interface Kept {
   inFlight: boolean
 }
 
-/** CONNACK return codes of MQTT 3.1.1 [3.2.2.3] that trying again does not cure, in words. */
-const REFUSALS: Readonly<Record<number, string>> = {
-  1: 'it does not speak MQTT 3.1.1',
-  2: 'it does not accept the client id: choose another under broker.clientId',
-  4: 'user or password are wrong: check broker.username and broker.password',
-  5: 'this client may not connect: check broker.username and broker.password, and the access rules of the broker',
-}
-
 export class Publisher implements AsyncDisposable {
   readonly #options: PublisherOptions
   /** The broker's address for people: without user and password. */
@@ -126,6 +120,8 @@ export class Publisher implements AsyncDisposable {
   readonly #stop = new AbortController()
   #running: Promise<void> = Promise.resolve()
   #wake: (() => void)[] = []
+  /** Called with what comes in the commands' topics. */
+  onCommand: ((message: CommandMessage) => void) | undefined
 
   constructor(options: PublisherOptions) {
     shareLengths()
@@ -300,8 +296,6 @@ export class Publisher implements AsyncDisposable {
 
   async #run(): Promise<void> {
     const { log } = this.#options
-    const signal = this.#stop.signal
-    const backoff = new Backoff(this.#options.backoff)
     const complain = throttled((count) =>
       log.warn(
         { code: 'BROKER_UNREACHABLE', count, pending: this.pending, trouble: this.#trouble },
@@ -309,16 +303,17 @@ export class Publisher implements AsyncDisposable {
       ),
     )
     let fruitless = 0
-    while (!signal.aborted) {
+    const connect = async (signal: AbortSignal) => {
       const end = await this.#connection(signal)
-      if (signal.aborted || this.#leaving) return
-      this.#trouble = end.why
-      if (end.refused) {
-        if (!this.#everConnected) throw end.refused
-        log.error({ code: end.refused.code }, end.refused.message)
-      } else if (!end.connected) complain()
-      else log.warn({ pending: this.pending, why: end.why }, 'the connection to the broker ended')
-      fruitless = end.connected && end.sent > 0 && end.acknowledged === 0 ? fruitless + 1 : 0
+      const { connected, refused, why, sent, acknowledged } = end
+      if (signal.aborted || this.#leaving) return { fault: undefined, wasGood: true }
+      this.#trouble = why
+      if (refused) {
+        if (!this.#everConnected) throw refused
+        log.error({ code: refused.code }, refused.message)
+      } else if (!connected) complain()
+      else log.warn({ pending: this.pending, why }, 'the connection to the broker ended')
+      fruitless = connected && sent > 0 && acknowledged === 0 ? fruitless + 1 : 0
       if (fruitless >= FRUITLESS_CONNECTIONS_MAX) {
         this.#trouble = 'the broker ends the connection whenever a crop is published'
         log.error(
@@ -326,9 +321,12 @@ export class Publisher implements AsyncDisposable {
           'The broker ends the connection whenever a crop is published. See its log; check that this client may publish to its topic, that a queue there takes it, and its payload limit.',
         )
       }
-      if (end.acknowledged > 0) backoff.reset()
-      await backoff.wait(signal).catch(() => {})
+      return { fault: undefined, wasGood: acknowledged > 0 }
     }
+    // Only what will not mend by itself is thrown, before the first connection.
+    await keepConnected(this.#options.backoff, this.#stop.signal, connect, (fault) => {
+      throw fault
+    })
   }
 
   /** One connection, from connecting to its end. Never rejects. */
@@ -340,7 +338,7 @@ export class Publisher implements AsyncDisposable {
       let unanswered = false
       if (commands)
         client.on('message', (topic, payload, { retain }) => {
-          if (!this.#leaving) commands.take({ topic, payload, retained: retain })
+          if (!this.#leaving) this.onCommand?.({ topic, payload, retained: retain })
         })
       const counts = { connected: false, sent: 0, acknowledged: 0 }
       let why = this.#options.url.startsWith('mqtts:')
@@ -353,10 +351,15 @@ export class Publisher implements AsyncDisposable {
       client.on('error', (error) => {
         why = reasonOf(error)
         if (counts.connected) return
-        const words = REFUSALS[(error as { code?: unknown }).code as number]
+        const { code } = error as { code?: unknown }
+        const refusal = typeof code === 'number' ? connackRefusal(4, code) : undefined
         const fault = tlsFault(error)
-        if (words !== undefined)
-          refused = failure('BROKER_REFUSED', `The broker ${this.#name} refuses us: ${words}.`, error)
+        if (refusal && !refusal.passes)
+          refused = failure(
+            'BROKER_REFUSED',
+            `The broker ${this.#name} refuses this client: ${refusal.why}.`,
+            error,
+          )
         else if (fault?.lasting)
           refused = failure('BROKER_REFUSED', `${this.#name} ${fault.sentence}.`, error)
       })
@@ -496,21 +499,8 @@ interface ConnectionEnd {
 }
 
 function reasonOf(error: Error): string {
-  switch (systemCode(error)) {
-    case 'ECONNREFUSED':
-      return 'nothing listens there'
-    case 'ENOTFOUND':
-    case 'EAI_AGAIN':
-      return 'its name is not known'
-    case 'ECONNRESET':
-      return 'it ended the connection'
-    case 'ETIMEDOUT':
-      return 'it does not answer'
-    default: {
-      const fault = tlsFault(error)
-      return fault ? `it ${fault.sentence}` : error.message
-    }
-  }
+  const fault = tlsFault(error)
+  return fault ? `it ${fault.sentence}` : (connectionFault(error) ?? error.message)
 }
 
 const after = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms).unref())

@@ -44,7 +44,7 @@ interface Camera {
   snapshotTimer: NodeJS.Timeout | undefined
   saidAtMs: number
   timer: NodeJS.Timeout | undefined
-  readonly changed: Set<() => void>
+  readonly followers: Set<(settings: CameraSettings) => void>
 }
 
 type Judged =
@@ -67,7 +67,7 @@ type Ignored =
 /**
  * Commands to cameras, and the answer:
  *
- *     <camera>/set/<what>  ->  take  ->  settings, which the agent asks for at each frame
+ *     <camera>/set/<what>  ->  take  ->  settings, of which the agent is told
  *                                |
  *     <camera>/state       <-----+----  whatever else changes: up and down, crops
  *
@@ -99,7 +99,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
           snapshotTimer: undefined,
           saidAtMs: -Infinity,
           timer: undefined,
-          changed: new Set(),
+          followers: new Set(),
         },
       ]),
     )
@@ -122,18 +122,10 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     return this.#camera(name).settings
   }
 
-  async changed(name: string, signal: AbortSignal): Promise<void> {
-    const { changed } = this.#camera(name)
-    await new Promise<void>((resolve) => {
-      const wake = () => {
-        signal.removeEventListener('abort', wake)
-        changed.delete(wake)
-        resolve()
-      }
-      if (signal.aborted) return resolve()
-      signal.addEventListener('abort', wake, { once: true })
-      changed.add(wake)
-    })
+  follow(name: string, changed: (settings: CameraSettings) => void): () => void {
+    const { followers } = this.#camera(name)
+    followers.add(changed)
+    return () => followers.delete(changed)
   }
 
   /** What the broker brought. Never throws. */
@@ -239,7 +231,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     const keys = Object.keys(next) as (keyof CameraSettings)[]
     if (keys.every((key) => camera.settings[key] === next[key])) return false
     camera.settings = next
-    for (const wake of camera.changed) wake()
+    for (const changed of camera.followers) changed(next)
     return true
   }
 

@@ -8,9 +8,11 @@ import mqtt, {
   type Parser,
   type QoS,
 } from 'mqtt-packet'
-import { failure, type SightlineError, systemCode } from '../errors.ts'
+import { connectionFault } from '../connection-faults.ts'
+import { failure, type SightlineError } from '../errors.ts'
 import { type ClientCredentials, TLS_MIN_VERSION } from '../tls/certificates.ts'
 import { CLOSED_AFTER_HANDSHAKE, tlsFault } from '../tls/faults.ts'
+import { connackRefusal } from './connack.ts'
 import { withoutNumbers } from './lengths.ts'
 import {
   carriesCrop,
@@ -77,27 +79,6 @@ export interface LinkEvents {
   /** Once, whatever ended it; `undefined` where this side closed it. */
   close: [fault: SightlineError | undefined]
 }
-
-const CONNACK_V3: Readonly<Record<number, string>> = {
-  1: 'it does not speak this version of MQTT',
-  2: 'it does not accept this client id',
-  3: 'it is not available at the moment',
-  4: 'the user name or the password is wrong',
-  5: 'this user is not allowed to connect',
-}
-const CONNACK_V5: Readonly<Record<number, string>> = {
-  1: 'it speaks MQTT 3.1.1 only; set "mqttVersion" to 4', // the code of MQTT 3.1.1, from a broker that knows no other
-  132: 'it does not speak this version of MQTT',
-  133: 'it does not accept this client id',
-  134: 'the user name or the password is wrong',
-  135: 'this user is not allowed to connect',
-  136: 'it is not available at the moment',
-  137: 'it is busy',
-  138: 'this client is banned',
-  159: 'too many connections in a short time',
-}
-/** Refusals that pass by themselves. */
-const CONNACK_PASSING = new Set([3, 0x88, 0x89, 0x9f])
 
 export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposable {
   readonly #socket: Socket
@@ -397,14 +378,9 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     const { url, protocol, username, clientId } = this.#options
     const code = (protocol === 5 ? packet.reasonCode : packet.returnCode) ?? 0
     if (code !== 0) {
-      const why = (protocol === 5 ? CONNACK_V5 : CONNACK_V3)[code] ?? `code ${code}`
+      const { why, passes } = connackRefusal(protocol, code)
       const who = `client "${clientId}"${username === undefined ? '' : ` with user name "${username}"`}`
-      this.#end(
-        failure(
-          CONNACK_PASSING.has(code) ? 'BROKER_UNREACHABLE' : 'BROKER_REFUSED',
-          `${url} refuses ${who}: ${why}.`,
-        ),
-      )
+      this.#end(failure(passes ? 'BROKER_UNREACHABLE' : 'BROKER_REFUSED', `${url} refuses ${who}: ${why}.`))
       return
     }
     this.#startKeepalive(packet.properties?.serverKeepAlive ?? this.#options.keepaliveS)
@@ -517,25 +493,16 @@ export function parseBrokerUrl(text: string): { host: string; port: number; tls:
 }
 
 function unreachable(url: string, error: Error): SightlineError {
-  switch (systemCode(error)) {
-    case 'ECONNREFUSED':
-      return failure(
-        'BROKER_UNREACHABLE',
-        `Nothing listens at ${url}. Start the broker there, or correct the address.`,
-        error,
-      )
-    case 'ENOTFOUND':
-    case 'EAI_AGAIN':
-      return failure(
-        'BROKER_UNREACHABLE',
-        `The name in ${url} cannot be looked up. Check its spelling and the network.`,
-        error,
-      )
-    default: {
-      const fault = tlsFault(error)
-      return fault
-        ? failure(fault.lasting ? 'BROKER_REFUSED' : 'BROKER_UNREACHABLE', `${url} ${fault.sentence}.`, error)
-        : failure('BROKER_UNREACHABLE', `The connection to ${url} failed: ${error.message}`, error)
-    }
-  }
+  const fault = tlsFault(error)
+  if (fault)
+    return failure(
+      fault.lasting ? 'BROKER_REFUSED' : 'BROKER_UNREACHABLE',
+      `${url} ${fault.sentence}.`,
+      error,
+    )
+  return failure(
+    'BROKER_UNREACHABLE',
+    `Cannot connect to ${url}: ${connectionFault(error) ?? error.message}. Check the address, that the broker is running, and the network.`,
+    error,
+  )
 }

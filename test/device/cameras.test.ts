@@ -49,7 +49,7 @@ function run(t: Test, cameras: readonly Record<string, unknown>[]) {
       async [Symbol.asyncDispose]() {},
     },
     publisher: { offer() {}, room: async () => {}, say() {} },
-    meters: openMeters(registry, () => ({ entries: 0, bytes: 0 })),
+    meters: openMeters(registry),
     log,
     onState: (states) => statuses.push(JSON.stringify(Object.fromEntries(states))),
   })

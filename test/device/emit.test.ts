@@ -50,7 +50,7 @@ async function run(
   const crops: CropMetadata[] = []
   const events: FaceEvent[] = []
   const order: string[] = []
-  const meters = openMeters(openMetrics('test'), () => ({ entries: 0, bytes: 0 }))
+  const meters = openMeters(openMetrics('test'))
   const { signal = new AbortController().signal } = more
   let at = 0
   let cut = 0

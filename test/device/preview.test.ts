@@ -37,7 +37,7 @@ const log = openLog('test', 'silent')
 
 async function open(t: Test, options: Partial<PreviewOptions> = {}, http: { usersFile?: string } = {}) {
   const registry = new Registry()
-  const meters = openMeters(registry, () => ({ entries: 0, bytes: 0 }))
+  const meters = openMeters(registry)
   const looks = new Map([['card', { state: 'up', paused: false }]])
   const preview = new Preview({
     cameras: ['card', 'gone'],

@@ -231,6 +231,6 @@ t.test('without Docker there, without an engine, and without anybody', async (t)
   t.match(await ask(t, nobody), {
     status: 69,
     code: 'ENGINE_UNREACHABLE',
-    sentence: /refuses the connection/,
+    sentence: /connection refused/,
   })
 })

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test as Tap } from 'tap'
 import { parse } from 'yaml'
-import { openMeters } from '../../device/meters.ts'
+import { measurePending, openMeters } from '../../device/meters.ts'
 import { openMetrics } from '../../lib/metrics.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import { cropFilter, TOPIC_PREFIX_DEFAULT } from '../../wire/topics.ts'
@@ -82,7 +82,8 @@ const DOCS = join(import.meta.dirname, '..', '..', 'docs')
 /** Alerts and documentation name exactly the metrics that the programs have. */
 async function checkWhatIsWatched(t: Tap, programs: readonly Program[]): Promise<void> {
   const device = openMetrics('device')
-  openMeters(device, () => ({ entries: 0, bytes: 0 }))
+  openMeters(device)
+  measurePending(device, { pending: 0, pendingBytes: 0 })
   const texts = [
     await device.metrics(),
     ...(await Promise.all(programs.map(async ({ http }) => (await fetch(new URL('/metrics', http))).text()))),
