@@ -1,6 +1,8 @@
 import {
+  AV_CHANNEL_ORDER_NATIVE,
   AV_CODEC_FLAG_INTERLACED_DCT,
   AV_CODEC_FLAG_INTERLACED_ME,
+  AV_CODEC_ID_AAC,
   AV_CODEC_ID_FFV1,
   AV_CODEC_ID_H264,
   AV_CODEC_ID_HEVC,
@@ -8,6 +10,7 @@ import {
   AV_CODEC_ID_MPEG2VIDEO,
   AV_CODEC_ID_MPEG4,
   AV_CODEC_ID_RAWVIDEO,
+  AV_DISPOSITION_ATTACHED_PIC,
   AV_FRAME_FLAG_INTERLACED,
   AV_FRAME_FLAG_TOP_FIELD_FIRST,
   AV_LOG_QUIET,
@@ -17,6 +20,7 @@ import {
   AV_PIX_FMT_YUVJ422P,
   AV_PIX_FMT_YUYV422,
   AV_PKT_DATA_DISPLAYMATRIX,
+  AV_SAMPLE_FMT_FLTP,
   AVCOL_PRI_UNSPECIFIED,
   AVCOL_RANGE_JPEG,
   AVCOL_RANGE_MPEG,
@@ -26,6 +30,7 @@ import {
   type AVColorPrimaries,
   type AVColorSpace,
   type AVColorTransferCharacteristic,
+  AVMEDIA_TYPE_VIDEO,
   type AVPixelFormat,
 } from 'node-av/constants'
 import {
@@ -183,6 +188,59 @@ export async function writeClip(options: ClipOptions): Promise<void> {
   await drain()
   check(await format.writeTrailer())
   if (!isHls) await format.closeOutput()
+  format.freeContext()
+}
+
+/** A second of silence with a cover picture, as music is sold (.m4a). */
+export async function writeSong(file: string, cover: Buffer, size: { width: number; height: number }) {
+  Log.setLevel(AV_LOG_QUIET)
+  const format = new FormatContext()
+  check(format.allocOutputContext2(null, 'ipod', file))
+  const encoder = Codec.findEncoder(AV_CODEC_ID_AAC)
+  if (!encoder) throw new Error('no encoder for AAC')
+  using codec = new CodecContext()
+  codec.allocContext3(encoder)
+  codec.sampleFormat = AV_SAMPLE_FMT_FLTP
+  codec.sampleRate = 48_000
+  codec.channelLayout = { nbChannels: 1, order: AV_CHANNEL_ORDER_NATIVE, mask: 4n }
+  codec.timeBase = new Rational(1, 48_000)
+  codec.setFlags(0x400000 as never) // AV_CODEC_FLAG_GLOBAL_HEADER
+  check(await codec.open2(encoder, null))
+  const sound = format.newStream()
+  check(sound.codecpar.fromContext(codec))
+  sound.timeBase = codec.timeBase
+  const picture = format.newStream()
+  picture.codecpar.codecType = AVMEDIA_TYPE_VIDEO
+  picture.codecpar.codecId = AV_CODEC_ID_MJPEG
+  picture.codecpar.width = size.width
+  picture.codecpar.height = size.height
+  picture.disposition = AV_DISPOSITION_ATTACHED_PIC
+  check(await format.openOutput())
+  check(await format.writeHeader())
+  using packet = new Packet()
+  packet.alloc()
+  packet.data = cover
+  packet.streamIndex = 1
+  check(await format.interleavedWriteFrame(packet))
+  for (let number = 0; number < 47; number += 1) {
+    using frame = new Frame()
+    frame.alloc()
+    frame.format = AV_SAMPLE_FMT_FLTP
+    frame.nbSamples = 1024
+    frame.sampleRate = 48_000
+    frame.channelLayout = codec.channelLayout
+    check(frame.getBuffer())
+    for (const plane of frame.data ?? []) plane.fill(0)
+    frame.pts = BigInt(number * 1024)
+    check(await codec.sendFrame(frame))
+    while ((await codec.receivePacket(packet)) >= 0) {
+      packet.streamIndex = 0
+      packet.rescaleTs(codec.timeBase, sound.timeBase)
+      check(await format.interleavedWriteFrame(packet))
+    }
+  }
+  check(await format.writeTrailer())
+  await format.closeOutput()
   format.freeContext()
 }
 

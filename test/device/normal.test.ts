@@ -243,6 +243,14 @@ t.test('a display matrix turns and mirrors as FFmpeg does', async (t) => {
       t.equal(await quarters(t, frame), expected, name)
     })
   }
+  // H.264 can say it itself, in a message (display orientation, D.2.27) before each key frame: flipped left for right.
+  const spoken = join(folder, 'spoken.h264')
+  await writeClip({ ...SIZE, file: spoken, frames: 3, codec: 'h264', pixel: quartered() })
+  const bytes = readFileSync(spoken)
+  const at = bytes.indexOf(Buffer.from([0, 0, 1, 0x65]))
+  const message = Buffer.from([0, 0, 1, 0x06, 47, 3, 0x40, 0x00, 0x09, 0x80])
+  writeFileSync(spoken, Buffer.concat([bytes.subarray(0, at), message, bytes.subarray(at)]))
+  await first(spoken, {}, async (frame) => t.equal(await quarters(t, frame), 'grwb', 'in the stream itself'))
   const file = join(folder, 'mirrored.mp4')
   await writeClip({ ...SIZE, file, frames: 2, pixel: quartered(), matrix: [-1, 0, 0, 1] })
   await first(file, { rotate: 90 }, async (frame) =>
