@@ -9,7 +9,7 @@ const THREADS = 2
 /**
  * Makes interlaced frames progressive, with FFmpeg's bwdif: one frame for one. It is built for the first frame that says
  * that it is interlaced; until then frames pass untouched and cost nothing. From there on frames come one later, since
- * bwdif looks at the next. 2 ms of a thread of libuv's a frame of 720 x 576, 8 ms of 1920 x 1080.
+ * bwdif looks at the next. Of CPU 0.7 ms a frame of 720 x 576, 3 ms of 1920 x 1080, on threads of libuv's and FFmpeg's.
  */
 export class Deinterlacer<Note> implements Disposable {
   readonly #pass: (frame: AvFrame, note: Note) => Promise<void>

@@ -20,7 +20,7 @@ export function squareSize(stored: Size, pixelAspect: number): Size {
 
 /**
  * A region of a picture with square pixels, out of the stored one, by linear interpolation. A pixel comes out the same
- * whatever region it is a part of. 6 ns a pixel.
+ * whatever region it is a part of. 10 ns a pixel.
  * @param place in the square picture
  * @param read gives a region of the stored picture, RGB
  */
@@ -35,24 +35,26 @@ export function stretchRgb(
   const from = { left: xs.first, top: ys.first, width: xs.count, height: ys.count }
   const rgb = read(from)
   const out = new Uint8Array(place.width * place.height * 3)
+  // Only one side is ever stretched. Parts are sixteen bits of fixed point.
+  const mix = (to: number, a: number, b: number, part: number) => {
+    out[to] = ((rgb[a] as number) * (0x10000 - part) + (rgb[b] as number) * part + 0x8000) >> 16
+    out[to + 1] = ((rgb[a + 1] as number) * (0x10000 - part) + (rgb[b + 1] as number) * part + 0x8000) >> 16
+    out[to + 2] = ((rgb[a + 2] as number) * (0x10000 - part) + (rgb[b + 2] as number) * part + 0x8000) >> 16
+  }
   const isWider = squared.width !== stored.width
   for (let y = 0, to = 0; y < place.height; y += 1) {
-    const row = (ys.before[y] as number) * from.width * 3
-    const below = (ys.after[y] as number) * from.width * 3 - row
-    const partY = ys.parts[y] as number
-    for (let x = 0; x < place.width; x += 1, to += 3) {
-      const a = row + (xs.before[x] as number) * 3
-      const b = isWider ? row + (xs.after[x] as number) * 3 : a + below
-      const part = isWider ? (xs.parts[x] as number) : partY
-      // Sixteen bits of fixed point; only one side is ever stretched.
-      for (let i = 0; i < 3; i += 1) {
-        const first = rgb[a + i] as number
-        out[to + i] = first + ((((rgb[b + i] as number) - first) * part + 0x8000) >> 16)
-      }
-    }
+    const row = (ys.before[y] as number) * from.width
+    const below = (ys.after[y] as number) * from.width
+    const part = ys.parts[y] as number
+    if (isWider)
+      for (let x = 0; x < place.width; x += 1, to += 3)
+        mix(to, (row + at(xs.before, x)) * 3, (row + at(xs.after, x)) * 3, at(xs.parts, x))
+    else for (let x = 0; x < place.width; x += 1, to += 3) mix(to, (row + x) * 3, (below + x) * 3, part)
   }
   return out
 }
+
+const at = (table: Int32Array, index: number) => table[index] as number
 
 /** For each pixel of a side the stored ones around it, counted from the `first` that is needed, and the second's part. */
 function taps(start: number, length: number, stored: number, squared: number) {
