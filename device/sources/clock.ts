@@ -1,4 +1,4 @@
-import { CLOCK_AHEAD_FRAMES_MAX, CLOCK_AHEAD_S_MAX, CLOCK_BACK_S_MAX } from '../limits.ts'
+import { CLOCK_AHEAD_FRAMES_MAX, CLOCK_AHEAD_S_MAX, CLOCK_BACK_S_MAX, FRAME_S_MIN } from '../limits.ts'
 
 /** When a frame is, seconds. */
 export interface Tick {
@@ -20,6 +20,8 @@ export class Clock {
   #zero: number | undefined
   #last = 0
   #playSeconds = 0
+  /** How long the last frame lasted that one followed on: what containers say is a mean, over gaps of hours too. */
+  #usual: number | undefined
   #isFirst = true
 
   /** The recording begins again, with what follows. */
@@ -29,28 +31,29 @@ export class Clock {
 
   /**
    * @param time as the decoder has it, seconds; undefined where it has none
-   * @param frameSeconds how long a frame lasts
+   * @param said how long a frame lasts, as the container says, seconds
    */
-  next(time: number | undefined, frameSeconds: number): Tick {
-    const ahead = Math.max(CLOCK_AHEAD_S_MAX, CLOCK_AHEAD_FRAMES_MAX * frameSeconds)
-    if (this.#zero === undefined) return this.#begin(time ?? 0, frameSeconds)
-    const expected = this.#last + frameSeconds
-    const seconds = time === undefined ? expected : time - this.#zero
+  next(time: number | undefined, said: number): Tick {
+    const frame = Math.max(FRAME_S_MIN, this.#usual ?? said)
+    if (this.#zero === undefined) return this.#begin(time ?? 0, frame)
+    const seconds = time === undefined ? this.#last + frame : time - this.#zero
     const step = seconds - this.#last
-    if (step > ahead || step < -CLOCK_BACK_S_MAX)
-      return { ...this.#begin(time ?? 0, frameSeconds), jumpSeconds: step }
+    if (step > Math.max(CLOCK_AHEAD_S_MAX, CLOCK_AHEAD_FRAMES_MAX * frame) || step < -CLOCK_BACK_S_MAX)
+      return { ...this.#begin(time ?? 0, frame), jumpSeconds: step }
     // Where times are out of order by a little, it stands.
     const passed = Math.max(0, step)
+    if (passed > 0) this.#usual = passed
     this.#last += passed
     this.#playSeconds += passed
     return { seconds: this.#last, playSeconds: this.#playSeconds }
   }
 
-  #begin(time: number, frameSeconds: number): Tick {
-    if (!this.#isFirst) this.#playSeconds += frameSeconds
+  #begin(time: number, frame: number): Tick {
+    if (!this.#isFirst) this.#playSeconds += frame
+    // A part of one frame takes the next one in: or a clock that always says 0 would seem to stand.
+    this.#last = !this.#isFirst && this.#last === 0 ? frame : 0
     this.#isFirst = false
-    this.#zero = time
-    this.#last = 0
-    return { seconds: 0, playSeconds: this.#playSeconds }
+    this.#zero = time - this.#last
+    return { seconds: this.#last, playSeconds: this.#playSeconds }
   }
 }

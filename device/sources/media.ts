@@ -33,7 +33,6 @@ import type { Size } from '../crop.ts'
 import {
   DECODER_THREADS_MAX,
   FRAME_S_MAX,
-  FRAME_S_MIN,
   PICTURE_PIXELS_MAX,
   PROBE_MS_MAX,
   SHORTFALL_RATIO_MAX,
@@ -155,7 +154,7 @@ export class Media implements AsyncDisposable {
     const bases = format.streams.map((it) => ({ num: it.timeBase.num, den: it.timeBase.den }))
     const rate = stream.avgFrameRate
     const said = rate.num > 0 && rate.den > 0 ? rate.den / rate.num : 1 / 25
-    const frameSeconds = Math.min(FRAME_S_MAX, Math.max(FRAME_S_MIN, said))
+    const frameSeconds = Math.min(FRAME_S_MAX, said)
     const { num, den } = stream.sampleAspectRatio
     const pixelAspect = num > 0 && den > 0 ? num / den : undefined
     let delivered = 0

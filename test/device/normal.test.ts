@@ -23,9 +23,18 @@ import {
   AVCOL_TRC_SMPTE2084,
 } from 'node-av/constants'
 import pino from 'pino'
+import sharp from 'sharp'
 import t, { type Test } from 'tap'
+import { Agent } from '../../device/agent.ts'
+import { deviceSchema } from '../../device/config.ts'
 import type { Frame } from '../../device/frame.ts'
+import { openMeters } from '../../device/meters.ts'
 import { openSource } from '../../device/sources/open.ts'
+import { loadConfig } from '../../lib/config.ts'
+import { openLog } from '../../lib/log.ts'
+import { openMetrics } from '../../lib/metrics.ts'
+import { readCrop } from '../../wire/crop.ts'
+import { eventSchema, type FaceEvent } from '../../wire/event.ts'
 import { type ClipOptions, writeClip } from './clip.ts'
 import { camera, play, watch } from './playing.ts'
 
@@ -439,4 +448,67 @@ t.test('whatever way pixels are stored, and whatever size they have, they come o
       near(t, frame.scaled.data.subarray(-3), [200, 100, 50], `${width}x${height}: scaled`, 6)
     })
   }
+})
+
+t.test('crops, events and whoever looks have places in the picture as shown', async (t) => {
+  const file = join(folder, 'shown.mp4')
+  await writeClip({
+    ...SIZE,
+    file,
+    frames: 10,
+    pixel: quartered(),
+    pixelAspect: [2, 1],
+    matrix: [-1, 0, 0, 1],
+  })
+  const config = loadConfig(deviceSchema, {
+    overrides: { cameras: [{ name: 'c', source: file, pace: 'asfast', rotate: 90 }], crop: { margin: 0 } },
+  })
+  const payloads: Buffer[] = []
+  const events: FaceEvent[] = []
+  const looked = new Set<string>()
+  const agent = new Agent({
+    config,
+    detector: {
+      model: 'none',
+      runtime: 'none',
+      scoreMin: 0.5,
+      input: { width: 48, height: 160, fit: 'letterbox' },
+      // The upper left quarter, at half the size.
+      detect: async ({ width, height }) => [
+        { box: [0, 0, width / 2, height / 2], score: 0.9, landmarks: [[12, 40]] },
+      ],
+      async [Symbol.asyncDispose]() {},
+    },
+    publisher: {
+      offer: ({ payload }) => void payloads.push(payload),
+      room: async () => {},
+      say: ({ payload }) => void events.push(eventSchema.parse(JSON.parse(payload))),
+    },
+    meters: openMeters(openMetrics('test'), () => ({ entries: 0, bytes: 0 })),
+    log: openLog('test', 'silent'),
+    watchers: [
+      {
+        wants: () => true,
+        async see(_camera, frame, faces) {
+          looked.add(`${frame.width}x${frame.height} ${faces.map(({ box }) => box)}`)
+          t.equal((await frame.cut(0, 0, frame.width, frame.height)).length, 96 * 320 * 3)
+        },
+      },
+    ],
+    onState() {},
+  })
+  await agent.run(new AbortController().signal)
+  t.strictSame([...looked], ['96x320 0,0,48,160'])
+  t.ok(events.length > 0)
+  for (const { after } of events)
+    t.match(after, { frame: [96, 320], box: [0, 0, 48, 160], region: [0, 0, 48, 160] })
+  t.equal(payloads.length, 1)
+  const reading = readCrop(payloads[0] as Buffer)
+  t.match(reading, {
+    crop: { frame: [96, 320], box: [0, 0, 48, 160], region: [0, 0, 48, 160], landmarks: [[24, 80]] },
+  })
+  const { data, info } = await sharp(payloads[0]).raw().toBuffer({ resolveWithObject: true })
+  t.strictSame([info.width, info.height], [48, 160])
+  // White: stored at the lower right, mirrored to the lower left, turned to the upper left.
+  near(t, data.subarray((80 * 48 + 24) * 3), [255, 255, 255], 'what lies there', 20)
 })
