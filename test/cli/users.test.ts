@@ -47,7 +47,10 @@ users:
 t.test('from the command line: added, listed, changed, removed', async (t) => {
   const file = join(temporaryFolder(t), 'users.yaml')
   const added = users(['add', file, 'door', '--role', 'device', '--site', 'home', '--generate'])
-  t.match(added, { status: 0, stderr: /door is in .* and may publish sightline\/v1\/home\/door\/\+\/crop .*\/status / })
+  t.match(added, {
+    status: 0,
+    stderr: /door is in .* and may publish sightline\/v1\/home\/door\/\+\/crop .*\/status /,
+  })
   const password = added.stdout.trim()
   t.match(password, /^[0-9a-f]{32}$/, 'the password alone')
   t.equal(statSync(file).mode & 0o777, 0o600)
