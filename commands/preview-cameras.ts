@@ -11,6 +11,7 @@ import { HttpServer } from '../lib/http.ts'
 import { openLog } from '../lib/log.ts'
 import { openMetrics } from '../lib/metrics.ts'
 import { aborted, runService } from '../lib/service.ts'
+import { portOf } from './command.ts'
 
 const PORT_DEFAULT = 8090
 
@@ -33,7 +34,7 @@ export async function previewCameras({
     file,
     env: process.env,
     overrides: {
-      'http.port': port === undefined ? PORT_DEFAULT : toPort(port),
+      'http.port': portOf(port, PORT_DEFAULT) ?? PORT_DEFAULT,
       ...(source !== undefined && { cameras: [{ name: 'camera', source, loop: true }] }),
     },
   })
@@ -90,11 +91,4 @@ function toRate(text: string): number {
   if (!/^\d{1,4}(\.\d{1,3})?$/.test(text) || rate === 0)
     throw failure('USAGE', `"${text}" is no rate. Write --rate 0.5, say: frames a second.`)
   return rate
-}
-
-function toPort(text: string): number {
-  const port = Number(text)
-  if (!/^\d{1,5}$/.test(text) || port > 65_535)
-    throw failure('USAGE', `"${text}" is no port. Write --port 8090, say; 0 takes any free one.`)
-  return port
 }
