@@ -5,6 +5,7 @@ import { openDetectorThread } from '../device/detect/thread.ts'
 import { SCORE_LOW } from '../device/limits.ts'
 import { openMeters } from '../device/meters.ts'
 import { Preview } from '../device/preview.ts'
+import { checkSource } from '../device/sources/check.ts'
 import { loadConfig } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http.ts'
@@ -43,6 +44,8 @@ export async function previewCameras({
   const cameras = config.cameras.map((camera) => ({ ...camera, rateMax: rateMax ?? camera.rateMax }))
   const log = openLog('preview', config.log.level)
   return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
+    for (const camera of source === undefined ? [] : cameras)
+      await checkSource(camera, openLog('preview', 'silent'), signal)
     const registry = openMetrics('preview')
     const meters = openMeters(registry, () => ({ entries: 0, bytes: 0 }))
     await using detector = await openDetectorThread({
