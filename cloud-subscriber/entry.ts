@@ -31,6 +31,7 @@ export function inboxHeader(crop: CropMetadata, receipt: Receipt): InboxHeader {
     score: crop.score,
     width: Math.round(crop.box[2]),
     height: Math.round(crop.box[3]),
+    ...(crop.file !== undefined && { file: crop.file }),
   }
 }
 
