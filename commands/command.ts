@@ -26,3 +26,16 @@ export function maxOf(text: string | undefined, fallback: number): number {
     throw failure('USAGE', `"${text}" is no number of entries. Write --max 100, say.`)
   return Number(text)
 }
+
+const PORT_MAX = 65_535
+
+/** The value of `--port`. @param example of a number, for people */
+export function portOf(text: string | undefined, example: number): number | undefined {
+  if (text === undefined) return undefined
+  if (!/^\d{1,5}$/.test(text) || Number(text) > PORT_MAX)
+    throw failure(
+      'USAGE',
+      `"${text}" is no port. Write a number up to ${PORT_MAX}, such as --port ${example}; 0 takes any free one.`,
+    )
+  return Number(text)
+}

@@ -8,17 +8,18 @@ export interface Progress extends Disposable {
   clear(): void
 }
 
-/** A bar in a terminal's last line; nothing where the stream is none. */
+/** A bar in a terminal's last line; nothing where the stream is none, or one that cannot write over a line. */
 export function progressBar(stream: NodeJS.WriteStream, name: string): Progress {
+  const shows = stream.isTTY && process.env.TERM !== 'dumb'
   let shownMs = Number.NEGATIVE_INFINITY
   const clear = () => {
-    if (stream.isTTY && shownMs > 0) stream.write('\r\x1b[K')
+    if (shows && shownMs > 0) stream.write('\r\x1b[K')
   }
   return {
     show(done, total) {
       const nowMs = performance.now()
       const last = done === total
-      if (!stream.isTTY || (nowMs - shownMs < SHOW_EVERY_MS && !last)) return
+      if (!shows || (nowMs - shownMs < SHOW_EVERY_MS && !last)) return
       shownMs = nowMs
       stream.write(`\r${barLine(name, done, total)}\x1b[K`)
     },

@@ -7,12 +7,28 @@ export interface Audit {
   readonly faults: readonly string[]
 }
 
+export interface Bucket {
+  /** Its folder. */
+  readonly path: string
+  /** Objects that were there at the start, and that it has gained. */
+  readonly before: number
+  readonly gained: number
+}
+
+/** Why fewer crops are made than faces detected, by `emit.mode`. */
+export type Choice = 'every' | 'best'
+const WHY_FEWER: Readonly<Record<Choice, string>> = {
+  every: 'counted anew in each picture; emit.rateMax bounds the crops',
+  best: 'counted anew in each picture; the best one of each is a crop',
+}
+
 /**
  * @param start what the programs said when they were ready (a kept --data folder has books of earlier runs)
- * @param objects how many objects the bucket has gained
+ * @param choice which of the detected faces become crops
  */
-export function audit(start: Readings, end: Readings, objects: number): Audit {
+export function audit(start: Readings, end: Readings, bucket: Bucket, choice: Choice): Audit {
   const faults: string[] = []
+  const objects = bucket.gained
   const since = (select: (readings: Readings) => number) => select(end) - select(start)
   const made = since(({ made }) => made)
   const published = since(({ published }) => published)
@@ -21,12 +37,16 @@ export function audit(start: Readings, end: Readings, objects: number): Audit {
     faults.push(
       `agent: made ${made} is not published ${published} + waiting ${end.waiting} + dropped ${dropped}`,
     )
+  const detected = since((readings) => readings.detected)
   const lines = [
+    `faces          detected ${detected}, crops made ${made}`,
+    ...(detected > made ? [`               ${WHY_FEWER[choice]}`] : []),
     `agent          made ${made} = published ${published} + waiting ${end.waiting} + dropped ${dropped}`,
     keeper('edge broker', ({ edge }) => edge),
     keeper('cloud broker', ({ cloud }) => cloud),
     keeper('subscriber', ({ inbox }) => inbox),
-    `bucket         ${objects} new objects`,
+    `bucket         ${objects} new objects${bucket.before > 0 ? `, beside ${bucket.before} from before` : ''}`,
+    `               in the folder ${bucket.path}`,
   ]
   const edge = since((readings) => readings.edge.accepted)
   const edgeForwarded = since((readings) => readings.edge.forwarded)
@@ -62,7 +82,10 @@ export function audit(start: Readings, end: Readings, objects: number): Audit {
       faults.push(
         `${name}: accepted ${accepted} is not forwarded ${forwarded} + pending ${pending} + dropped ${dropped}`,
       )
-    if (dropped > select(start).dropped) faults.push(`${name}: dropped ${dropped - select(start).dropped}`)
-    return `${name.padEnd(14)} accepted ${accepted} = forwarded ${forwarded} + pending ${pending} + dropped ${dropped}`
+    const before = select(start)
+    if (dropped > before.dropped) faults.push(`${name}: dropped ${dropped - before.dropped}`)
+    // Of this run: a kept folder's books go on where they were.
+    const had = before.pending > 0 ? `had ${before.pending} + ` : ''
+    return `${name.padEnd(14)} ${had}accepted ${accepted - before.accepted} = forwarded ${forwarded - before.forwarded} + pending ${pending} + dropped ${dropped - before.dropped}`
   }
 }

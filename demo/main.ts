@@ -5,12 +5,19 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { duration } from '../lib/config.ts'
-import { asFailure, failure } from '../lib/errors.ts'
+import { deviceSchema } from '../device/config.ts'
+import { detectorOptions } from '../device/detect/options.ts'
+import { openDetectorThread } from '../device/detect/thread.ts'
+import { kindOf, nameOf } from '../device/sources/address.ts'
+import { checkSource } from '../device/sources/check.ts'
+import { duration, loadConfig } from '../lib/config.ts'
+import { failure } from '../lib/errors.ts'
+import { listenFailure } from '../lib/http/server.ts'
+import { openLog } from '../lib/log.ts'
 import { audit } from './books.ts'
 import { Link } from './link.ts'
 import { Program } from './program.ts'
-import { Meter, type Readings, readCamera, withLastWords } from './readings.ts'
+import { Meter, type Readings, readCamera, since, withLastWords } from './readings.ts'
 import { type Moment, render, renderLine, type Scene } from './view.ts'
 
 /**
@@ -27,9 +34,12 @@ export interface DemoOptions {
   readonly loop?: boolean
   readonly for?: string
   readonly data?: string
+  /** Of the gallery; `GALLERY_PORT`, or any that is free, where absent. */
+  readonly port?: number
 }
 
-const GALLERY_PORT = 8080
+export const GALLERY_PORT = 8080
+const HOST = '127.0.0.1'
 const TICK_MS = 500
 const READY_MS_MAX = 60_000
 const DRAIN_MS_MAX = 120_000
@@ -46,9 +56,11 @@ const CONF = fileURLToPath(new URL('../conf/', import.meta.url))
 /** @returns 0 where the books balance */
 export async function runDemo(options: DemoOptions): Promise<number> {
   const forMs = options.for === undefined ? undefined : parseFor(options.for)
+  const ports = await findPorts(options.port)
+  const camera = await checkedCamera(options)
   const data = makeFolder(options.data)
   try {
-    return await run(options, data, forMs)
+    return await run(options, { data, forMs, ports, camera })
   } finally {
     if (options.data === undefined) rmSync(data, { recursive: true, force: true })
   }
@@ -74,16 +86,24 @@ function parseFor(text: string): number {
   return result.data
 }
 
-async function run(options: DemoOptions, data: string, forMs: number | undefined): Promise<number> {
-  const live = process.stdout.isTTY === true && process.stdin.isTTY === true && forMs === undefined
+/** Everything that can be wrong with how it was called has been looked at by then. */
+interface Run {
+  readonly data: string
+  readonly forMs: number | undefined
+  readonly ports: Ports
+  readonly camera: Camera
+}
+
+async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): Promise<number> {
+  const { stdin, stdout, env } = process
+  // A terminal that is dumb has no place to go back to.
+  const live = stdout.isTTY === true && stdin.isTTY === true && env.TERM !== 'dumb' && forMs === undefined
   const say = (text: string) => process.stdout.write(`${text}\n`)
   using wishes = new Wishes()
   const { stop, hurry } = wishes
-  const [edgePort, cloudPort, ...httpPorts] = await freePorts(6)
-  const galleryPort = (await isFree(GALLERY_PORT)) ? GALLERY_PORT : (httpPorts[3] as number)
-  const [devicePort, edgeHttpPort, cloudHttpPort] = httpPorts as [number, number, number]
+  const { edgePort, cloudPort, devicePort, edgeHttpPort, cloudHttpPort, galleryPort } = ports
 
-  await using link = await Link.open(cloudPort as number)
+  await using link = await Link.open(cloudPort)
   await using programs = new AsyncDisposableStack()
   const start = (name: string, command: string, config: string, env: Record<string, string>) =>
     programs.use(
@@ -129,43 +149,46 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
   ])
   const first = await meter.read()
   const objectsBefore = await countObjects(join(data, 'bucket'))
+  const before = objectsBefore + first.edge.pending + first.cloud.pending + first.inbox.pending
+  const mode = options.source === undefined ? 'every' : 'best'
   say('Starting the capture agent ...')
   const device = start('device', 'device', 'device.yaml', {
     SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${edgePort}`,
     SIGHTLINE_HTTP__PORT: String(devicePort),
     SIGHTLINE_REMOTE__FOLDER: join(data, 'device'),
     // This demo is for watching: the drawn faces flow, and whoever sits before a camera is seen soon.
-    SIGHTLINE_EMIT__MODE: options.source === undefined ? 'every' : 'best',
+    SIGHTLINE_EMIT__MODE: mode,
     SIGHTLINE_EMIT__BEST_AFTER: '5s',
-    ...(options.source === undefined
-      ? {}
-      : {
-          SIGHTLINE_CAMERAS: JSON.stringify([
-            {
-              name: 'demo',
-              source: localPath(options.source),
-              pace: options.pace ?? 'realtime',
-              loop: options.loop ?? false,
-            },
-          ]),
-        }),
+    SIGHTLINE_CAMERAS: JSON.stringify([camera]),
     ...(options.model === undefined ? {} : { SIGHTLINE_DETECT__MODEL: JSON.stringify(options.model) }),
   })
 
   const scene: Scene = {
-    source: options.source,
+    source: options.source === undefined ? undefined : nameOf(options.source),
     model: options.model ?? 'BlazeFace',
     gallery: `${url(galleryPort)}/`,
+    portTaken: ports.taken,
     data,
     keepsData: options.data !== undefined,
+    before,
   }
-  if (!live) say(`Gallery: ${scene.gallery}   Data: ${scene.data}`)
+  if (before > 0)
+    say(
+      `${data} holds ${before} crops of earlier runs, and the gallery shows them too. What follows counts this run.`,
+    )
+  if (!live) {
+    const taken = ports.taken === undefined ? '' : ` (port ${ports.taken} is in use; --port chooses another)`
+    say(`Gallery: ${scene.gallery}${taken}`)
+    say(`Data: ${data}${scene.keepsData ? '' : ' (removed at the end; --data DIR keeps it)'}`)
+  }
   const startedMs = Date.now()
   const readings: Readings[] = []
   const edgeHistory: number[] = []
   let cameraDown: string | undefined
+  let latest = first
   const moment = async (note?: string): Promise<Moment> => {
-    const now = withLastWords(await meter.read(), device.books)
+    latest = withLastWords(await meter.read(), device.books)
+    const now = since(first, latest)
     // Not at the end, when every camera is closed.
     if (note === undefined && !device.exited)
       cameraDown = /^down: (.*)$/s.exec((await readCamera(url(devicePort))) ?? '')?.[1]
@@ -184,8 +207,7 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
     }
   }
   using screen = live ? new Screen() : undefined
-  const draw = (present: Moment) =>
-    screen?.draw(render(present, process.stdout.columns || 80), process.stdout.rows || 24)
+  const draw = (present: Moment) => screen?.draw(render(present, stdout.columns || 80, stdout.rows || 24))
   using _keys = live
     ? new Keys(
         () => (link.plugged ? link.unplug() : link.plug()),
@@ -207,7 +229,10 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
     const broken = keepers.find(({ exited }) => exited)
     if (broken) throw broken.failure()
     if (ended && device.exitCode !== 0) throw device.failure()
-    if (ended && !live) break
+    if (ended && !live) {
+      say('The source has ended. The gallery closes as soon as the last crops have arrived.')
+      break
+    }
     if (forMs !== undefined && present.elapsedMs >= forMs) break
     const rest = TICK_MS - ((Date.now() - startedMs) % TICK_MS)
     await sleep(rest, undefined, { signal: stop }).catch(() => {})
@@ -216,21 +241,20 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
   link.plug()
   const deviceStopped = device.stop()
   const until = Date.now() + DRAIN_MS_MAX
-  let last: Readings
   for (;;) {
     const ended = device.exited
     const present = await moment('Waiting for the last crops to arrive ...')
     draw(present)
-    last = present.now
-    const { edge, cloud, inbox } = last
+    const { edge, cloud, inbox } = present.now
     if (ended && edge.pending + cloud.pending + inbox.pending === 0) break
     if (hurry.aborted || Date.now() > until) break
     await sleep(TICK_MS / 2, undefined, { signal: hurry }).catch(() => {})
   }
   await deviceStopped
   screen?.[Symbol.dispose]()
-  const objects = (await countObjects(join(data, 'bucket'))) - objectsBefore
-  const { lines, faults } = audit(first, last, objects)
+  const path = join(data, 'bucket')
+  const gained = (await countObjects(path)) - objectsBefore
+  const { lines, faults } = audit(first, latest, { path, before: objectsBefore, gained }, mode)
   say('\nThe books:')
   for (const line of lines) say(`  ${line}`)
   if (faults.length > 0)
@@ -242,42 +266,89 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
           : `The programs' logs are in ${data}.`
       }`,
     )
-  if (last.captured === 0 && cameraDown !== undefined)
+  if (latest.captured === 0 && cameraDown !== undefined)
     throw failure('SOURCE_UNAVAILABLE', `The camera gave no picture: ${cameraDown}`)
   say('They balance: every crop that was published is in the bucket.')
+  say(
+    options.data === undefined
+      ? 'The gallery is closed, and the data of this run is removed; --data DIR keeps it.'
+      : `The gallery is closed. sightline demo --data ${options.data} opens it again.`,
+  )
   return 0
 }
 
-/** A path stays the same for a program that is started elsewhere; addresses and testcard are no paths. */
-function localPath(source: string): string {
-  return /^testcard(:crossings)?$/.test(source) || /^[a-z][a-z0-9+.-]*:\/\//i.test(source)
-    ? source
-    : resolve(source)
+interface Camera {
+  readonly name: string
+  readonly source: string
+  readonly pace: string
+  readonly loop: boolean
 }
+
+/**
+ * What the agent is to look at, and with which model: both are tried here, so that a wrong one is said before anything
+ * starts. Errors: CONFIG_INVALID, those of a source, and those of a model.
+ */
+async function checkedCamera({ source, model, pace, loop }: DemoOptions): Promise<Camera> {
+  const camera: Camera = {
+    name: source === undefined ? 'testcard' : 'demo',
+    source: source === undefined ? 'testcard' : absolute(source),
+    pace: pace ?? 'realtime',
+    loop: loop ?? false,
+  }
+  const { cameras, detect } = loadConfig(deviceSchema, {
+    file: join(CONF, 'device.yaml'),
+    overrides: { cameras: [camera], ...(model !== undefined && { 'detect.model': model }) },
+  })
+  for (const it of cameras) await checkSource(it, openLog('demo', 'silent'), new AbortController().signal)
+  if (model === undefined) return camera
+  process.env.ORT_DISABLE_TELEMETRY ??= '1' // as in device/main.ts
+  await using _opens = await openDetectorThread(detectorOptions(detect))
+  return camera
+}
+
+/** A path stays the same for a program that is started elsewhere. */
+const absolute = (source: string) =>
+  kindOf(source) === 'path' && !/^[a-z][a-z0-9+.-]*:\/\//i.test(source) ? resolve(source) : source
 
 async function countObjects(folder: string): Promise<number> {
   const names = await readdir(folder, { recursive: true }).catch(() => [])
   return names.filter((name) => name.endsWith('.jpg') && !name.startsWith('.')).length
 }
 
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, () => listen(0)))
-  const ports = servers.map((server) => {
-    const address = server.address()
-    return typeof address === 'object' && address ? address.port : 0
-  })
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))))
-  return ports
+interface Ports {
+  readonly edgePort: number
+  readonly cloudPort: number
+  readonly devicePort: number
+  readonly edgeHttpPort: number
+  readonly cloudHttpPort: number
+  readonly galleryPort: number
+  /** The gallery's usual one, where something else has it. */
+  readonly taken: number | undefined
 }
 
-async function isFree(port: number): Promise<boolean> {
-  try {
+/** @param wanted for the gallery. Errors: PORT_TAKEN, PORT_DENIED, for a port that was asked for. */
+async function findPorts(wanted: number | undefined): Promise<Ports> {
+  using open = new DisposableStack()
+  const take = async (port: number) => {
     const server = await listen(port)
-    await new Promise((done) => server.close(done))
-    return true
-  } catch (error) {
-    asFailure(error) // taken, or not allowed: another one will do
-    return false
+    open.defer(() => server.close())
+    const address = server.address()
+    return typeof address === 'object' && address ? address.port : 0
+  }
+  let taken: number | undefined
+  const galleryPort = await take(wanted ?? GALLERY_PORT).catch((error: unknown) => {
+    if (wanted !== undefined) throw listenFailure(error, HOST, wanted, '--port')
+    taken = GALLERY_PORT
+    return take(0)
+  })
+  return {
+    edgePort: await take(0),
+    cloudPort: await take(0),
+    devicePort: await take(0),
+    edgeHttpPort: await take(0),
+    cloudHttpPort: await take(0),
+    galleryPort,
+    taken,
   }
 }
 
@@ -285,7 +356,7 @@ function listen(port: number) {
   return new Promise<ReturnType<typeof createServer>>((done, failed) => {
     const server = createServer()
     server.once('error', failed)
-    server.listen(port, '127.0.0.1', () => done(server))
+    server.listen(port, HOST, () => done(server))
   })
 }
 
@@ -297,9 +368,9 @@ class Screen implements Disposable {
     process.stdout.write('\u001b[?1049h\u001b[?25l')
   }
 
-  draw(lines: readonly string[], rows: number): void {
+  draw(lines: readonly string[]): void {
     if (!this.#open) return
-    const shown = lines.slice(0, rows).map((line) => `${line}\u001b[K`)
+    const shown = lines.map((line) => `${line}\u001b[K`)
     process.stdout.write(`\u001b[H${shown.join('\n')}\u001b[J`)
   }
 

@@ -152,6 +152,27 @@ export class Meter {
   }
 }
 
+/** What has happened since `start`: a kept folder's queues go on counting where an earlier run left them. */
+export function since(start: Readings, now: Readings): Readings {
+  const less = (key: 'stored' | 'alreadyThere' | 'duplicates' | 'quarantined') => now[key] - start[key]
+  const queue = (key: 'edge' | 'cloud' | 'inbox'): QueueReadings => ({
+    accepted: now[key].accepted - start[key].accepted,
+    forwarded: now[key].forwarded - start[key].forwarded,
+    pending: now[key].pending,
+    dropped: now[key].dropped - start[key].dropped,
+  })
+  return {
+    ...now,
+    edge: queue('edge'),
+    cloud: queue('cloud'),
+    inbox: queue('inbox'),
+    stored: less('stored'),
+    alreadyThere: less('alreadyThere'),
+    duplicates: less('duplicates'),
+    quarantined: less('quarantined'),
+  }
+}
+
 /**
  * With the agent's own last words, where it has ended: nobody answers at its address then, and what it did since the
  * last reading would be missing.

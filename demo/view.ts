@@ -5,8 +5,12 @@ export interface Scene {
   /** As the user gave it; none: the testcard. */
   readonly source: string | undefined
   readonly gallery: string
+  /** The port that the gallery would have had by itself, where it could not. */
+  readonly portTaken: number | undefined
   readonly data: string
   readonly keepsData: boolean
+  /** Crops that were in the folder before this run. */
+  readonly before: number
   readonly model: string
 }
 
@@ -33,35 +37,62 @@ const bold = (text: string) => styleText('bold', text)
 const good = (text: string) => styleText('green', text)
 const bad = (text: string) => styleText('yellow', text)
 
-/** Below it the view leaves out what can be done without. */
+/** Below it the view leaves out what can be done without; below the other one, rates too. */
 const COLUMNS_WIDE = 80
+const COLUMNS_NARROW = 60
 /** So that the curve beside it stays where it is. */
 const QUEUED_DIGITS = 5
 
-/** The live view: lines of text for a terminal of so many columns, none wider. Pure. */
-export function render(moment: Moment, columns: number): string[] {
+/** What goes first where the terminal has too few rows: the keys go last. */
+const RANKS = [
+  'blank',
+  'next',
+  'title',
+  'source',
+  'latency',
+  'data',
+  'row',
+  'link',
+  'gallery',
+  'fault',
+  'done',
+  'keys',
+] as const
+type Line = readonly [rank: (typeof RANKS)[number], text: string]
+
+/** The live view: lines of text for a terminal of so many columns and rows, none wider and no more of them. Pure. */
+export function render(moment: Moment, columns: number, rows = Number.POSITIVE_INFINITY): string[] {
   const { scene, now, before, plugged, note, sourceEnded, cameraDown } = moment
   const wide = columns >= COLUMNS_WIDE
+  const narrow = columns < COLUMNS_NARROW
   const rate = (select: (readings: Readings) => number) => {
     if (!before || now.atMs <= before.atMs) return ''
     return `${((Math.max(0, select(now) - select(before)) / (now.atMs - before.atMs)) * 1000).toFixed(1)}/s`
   }
-  const row = (name: string, ok: boolean, what: string, value: number, pace: string, rest: string) =>
-    `  ${ok ? good('●') : bad('●')} ${name.padEnd(13)}${wide ? ` ${dim(what.padEnd(9))}` : ''} ${bold(count(value).padStart(9))} ${dim(pace.padStart(9))}   ${rest}`
+  const row = (name: string, ok: boolean, what: string, value: number, pace: string, rest: string): Line => [
+    'row',
+    `  ${ok ? good('●') : bad('●')} ${name.padEnd(13)}${wide ? ` ${dim(what.padEnd(9))}` : ''} ${bold(count(value).padStart(9))}${narrow ? '' : ` ${dim(pace.padStart(9))}`}   ${rest}`,
+  ]
   const waiting = (label: string, value: number) => `${dim(label)} ${value > 0 ? bold(count(value)) : '0'}`
   const queued = count(now.edge.pending).padEnd(QUEUED_DIGITS)
-  const history = moment.edgeHistory.slice(-Math.max(1, columns - (wide ? 60 : 50) - queued.length))
+  const taken = wide ? 60 : narrow ? 40 : 50
+  const history = moment.edgeHistory.slice(-Math.max(1, columns - taken - queued.length))
   const p50 = latencyQuantile(before, now, 0.5)
-  const p99 = latencyQuantile(before, now, 0.99)
+  const p99 = latencyQuantile(before, now, 0.99) ?? p50
   const tail = `  ·  ${scene.model}  ·  ${clock(moment.elapsedMs)}`
   const source = scene.source ?? `testcard${wide ? ': drawn faces that cross the picture' : ''}`
   const plug = plugged ? `unplug the link${wide ? ' to the cloud' : ''}` : 'plug the link in again'
   const keys = `${bold('u')} ${plug}     ${bold('q')} quit${wide ? ' and sum up the books' : ''}`
-  const lines = [
-    '',
-    `  ${bold('Sightline')}  ${dim(`faces from camera to bucket${wide ? ', nothing lost on the way' : ''}`)}`,
-    `  ${dim(`${shorten(source, columns - 3 - tail.length)}${tail}`)}`,
-    '',
+  const ofData = narrow ? '' : dataWord(scene, wide)
+  const isDown = cameraDown !== undefined && !sourceEnded
+  const lines: Line[] = [
+    ['blank', ''],
+    [
+      'title',
+      `  ${bold('Sightline')}  ${dim(`faces from camera to bucket${wide ? ', nothing lost on the way' : ''}`)}`,
+    ],
+    ['source', `  ${dim(`${shorten(source, columns - 3 - tail.length)}${tail}`)}`],
+    ['blank', ''],
     row(
       'camera',
       !sourceEnded && cameraDown === undefined,
@@ -84,7 +115,7 @@ export function render(moment: Moment, columns: number): string[] {
       'detected',
       now.detected,
       rate(({ detected }) => detected),
-      '',
+      wide ? dim('a face counts in each picture') : '',
     ),
     row(
       'agent',
@@ -118,21 +149,76 @@ export function render(moment: Moment, columns: number): string[] {
       rate(({ stored }) => stored),
       waiting('inbox', now.inboxWaiting),
     ),
-    '',
-    cameraDown !== undefined && !sourceEnded
-      ? `  ${dim('no picture, as')}    ${bad(cameraDown)}`
-      : `  ${dim('frame to object')}   ${p50 === undefined ? dim('nothing stored in the last seconds') : `half within ${bold(ms(p50))}, 99 % within ${bold(ms(p99 ?? p50))}`}`,
-    `  ${dim('link to cloud  ')}   ${plugged ? (now.linkUp ? good('connected') : bad('connecting again ...')) : bad(`unplugged: crops wait at the edge${wide ? ', on disk' : ''}`)}`,
-    '',
-    `  ${dim('Gallery')}   ${bold(scene.gallery)}`,
-    `  ${dim('Data')}      ${scene.data}${scene.keepsData ? '' : dim(`  removed at the end${wide ? '; --data DIR keeps it' : ''}`)}`,
-    '',
-    `  ${note ?? keys}`,
-    scene.source === undefined
-      ? `  ${dim(`Next: sightline demo --source FILE${wide ? ', FOLDER, rtsp://... or /dev/video0' : ''}`)}`
-      : '',
+    ['blank', ''],
+    isDown
+      ? ['fault', `  ${dim('no picture, as')}    ${bad(cameraDown)}`]
+      : [
+          'latency',
+          `  ${dim('frame to object')}   ${
+            p50 === undefined || p99 === undefined
+              ? dim(narrow ? 'nothing stored lately' : 'nothing stored in the last seconds')
+              : narrow
+                ? `half ${bold(ms(p50))}, 99 % ${bold(ms(p99))}`
+                : `half within ${bold(ms(p50))}, 99 % within ${bold(ms(p99))}`
+          }`,
+        ],
+    [
+      'link',
+      `  ${dim('link to cloud  ')}   ${plugged ? (now.linkUp ? good('connected') : bad('connecting again ...')) : bad(`unplugged: crops wait${narrow ? '' : ' at the edge'}${wide ? ', on disk' : ''}`)}`,
+    ],
+    ['blank', ''],
+    ['gallery', `  ${dim('Gallery')}   ${bold(scene.gallery)}${narrow ? '' : dim(portWord(scene, wide))}`],
+    ['data', `  ${dim('Data')}      ${shorten(scene.data, columns - 13 - ofData.length)}${dim(ofData)}`],
+    ['blank', ''],
+    ...hint(moment, wide),
+    ['keys', `  ${note ?? keys}`],
   ]
-  return lines.map((line) => clip(line, columns))
+  return fit(lines, rows).map(([, line]) => clip(line, columns))
+}
+
+function portWord({ portTaken }: Scene, wide: boolean): string {
+  return portTaken === undefined ? '' : `  ${portTaken} is in use${wide ? '; --port chooses another' : ''}`
+}
+
+function dataWord({ keepsData, before }: Scene, wide: boolean): string {
+  if (!keepsData) return `  removed at the end${wide ? '; --data DIR keeps it' : ''}`
+  return before > 0 ? `  ${count(before)}${wide ? ' crops' : ''} from before` : ''
+}
+
+/** What comes next: what is done when a source has ended, or what else there is to see. */
+function hint({ scene, now, plugged, sourceEnded, note }: Moment, wide: boolean): Line[] {
+  if (note !== undefined) return [['blank', '']]
+  if (sourceEnded && now.edge.pending + now.cloud.pending + now.inbox.pending > 0)
+    return [
+      [
+        'done',
+        `  ${bold('The source has ended')}; the last crops ${plugged ? 'are on their way' : 'wait for the link'}.`,
+      ],
+    ]
+  if (sourceEnded)
+    return [
+      [
+        'done',
+        `  ${bold('Done')}${wide ? ': everything is in the bucket' : ''}. ${bold('q')} ends the demo, and the gallery closes.`,
+      ],
+    ]
+  if (scene.source !== undefined) return [['blank', '']]
+  return [
+    [
+      'next',
+      `  ${dim(`Next: sightline demo --source FILE${wide ? ', FOLDER, rtsp://... or /dev/video0' : ''}`)}`,
+    ],
+  ]
+}
+
+/** As many lines as there are rows: those of the lowest rank go first, from the top. */
+function fit(lines: readonly Line[], rows: number): readonly Line[] {
+  const left = [...lines]
+  while (left.length > Math.max(1, rows)) {
+    const ranks = left.map(([rank]) => RANKS.indexOf(rank))
+    left.splice(ranks.indexOf(Math.min(...ranks)), 1)
+  }
+  return left
 }
 
 /** One line a second, for logs and pipes. */

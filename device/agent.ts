@@ -87,10 +87,15 @@ export class Agent {
       } catch (error) {
         if (signal.aborted) break
         const fault = asFailure(error)
-        this.#state(name, `down: ${fault.message}`)
+        const down = `down: ${fault.message}`
+        const isNews = this.states.get(name) !== down
+        this.#state(name, down)
         meters.sourceFailures.inc({ camera: name })
-        log.error({ camera: name, code: fault.code, source: nameOf(camera.source) }, fault.message)
-        if (!canRetry(camera, fault, wasLive)) throw fault
+        const isLast = !canRetry(camera, fault, wasLive)
+        // What ends the program is said at its end; what fails again for the same reason was said.
+        if (isNews && !(isLast && this.#parts.config.cameras.length === 1))
+          log.error({ camera: name, code: fault.code, source: nameOf(camera.source) }, fault.message)
+        if (isLast) throw fault
         await backoff.wait(signal).catch(() => {})
       }
     }

@@ -9,6 +9,8 @@ export interface Frame extends Disposable {
    * gives the same crops as in real time. Undefined where there is no time between frames (photos).
    */
   readonly atMs: number | undefined
+  /** The file that it was read from, where each is one: its path. */
+  readonly file?: string
   /** Full size, pixels: of the picture turned and mirrored as the camera's settings say, whatever part is looked at. */
   readonly width: number
   readonly height: number

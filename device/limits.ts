@@ -82,6 +82,8 @@ export const SNAPSHOT_WAIT_MS_MAX = 10_000
 export const SNAPSHOT_SIDES = [1920, 1280, 640] as const
 /** A preview's picture: its width, pixels, and its JPEG's quality. */
 export const PREVIEW_WIDTH_MAX = 960
+/** Boxes that go with a picture of the live preview; the surest. */
+export const PREVIEW_FACES_MAX = 200
 export const PREVIEW_QUALITY = 75
 /** A picture that a preview's viewer has not taken for so long ends the connection, ms. */
 export const PREVIEW_STALLED_MS_MAX = 30_000

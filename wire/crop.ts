@@ -14,6 +14,22 @@ const point = z.tuple([pixels, pixels])
 const name = z.string().regex(NAME_PATTERN)
 const share = z.number().min(0).max(1)
 
+/** UTF-16 units: as long as names of files may be (255 bytes, or on Windows 255 units). */
+export const FILE_NAME_UNITS_MAX = 255
+/** What no name of a file has here: control characters, what turns the direction of writing, and folders. */
+const FILE_NAME_REFUSED = /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069/\\]/u
+
+/** The name of a file as it stands in metadata: of a path its last part, without what is refused; undefined where nothing is left. */
+export function fileNameOf(path: string): string | undefined {
+  const name = path
+    .replace(/^.*[/\\]/s, '')
+    .replace(new RegExp(FILE_NAME_REFUSED, 'gu'), '_')
+    .slice(-FILE_NAME_UNITS_MAX)
+    // Where a pair of units was cut in two.
+    .replace(/^\p{Cs}/u, '')
+  return name === '' ? undefined : name
+}
+
 export const cropMetadataSchema = z.object({
   v: z.literal(CROP_VERSION),
   /** UUIDv7, minted at capture. */
@@ -41,6 +57,13 @@ export const cropMetadataSchema = z.object({
   masked: z.boolean().optional(),
   /** The model's name. */
   model: z.string().max(200),
+  /** The name of the photo's file, without folders. Absent where frames are no files. */
+  file: z
+    .string()
+    .min(1)
+    .max(FILE_NAME_UNITS_MAX)
+    .refine((text) => !FILE_NAME_REFUSED.test(text), { error: 'must be the name of a file, printable' })
+    .optional(),
   /** Width and height of the frame, pixels. */
   frame: z.tuple([z.number().int().positive(), z.number().int().positive()]),
 })

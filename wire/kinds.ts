@@ -31,7 +31,7 @@ export interface Kind<Metadata extends KeptMetadata = KeptMetadata> {
   /** Never throws, whatever the bytes. */
   readonly read: (payload: Uint8Array) => Reading<Metadata>
   /** What the gallery's index says of it, beside place and time. */
-  readonly indexed: (metadata: Metadata) => Readonly<Record<string, number>>
+  readonly indexed: (metadata: Metadata) => Readonly<Record<string, number | string>>
 }
 
 export const CROP = {
@@ -43,10 +43,11 @@ export const CROP = {
     const reading = readCrop(payload)
     return 'crop' in reading ? { metadata: reading.crop } : reading
   },
-  indexed: ({ score, box }: CropMetadata) => ({
+  indexed: ({ score, box, file }: CropMetadata) => ({
     score,
     width: Math.round(box[2]),
     height: Math.round(box[3]),
+    ...(file !== undefined && { file }),
   }),
 } as const satisfies Kind<CropMetadata>
 

@@ -50,6 +50,8 @@ export interface IndexEntry {
   /** The face's box, pixels of the full frame. */
   readonly width: number
   readonly height: number
+  /** The name of the photo's file, of crops that have one. */
+  readonly file?: string
 }
 
 export interface IndexWriterOptions {
@@ -605,7 +607,8 @@ const yearKey = (writer: string, year: string) => `${INDEX_PREFIX}/${writer}/${y
 
 /** One line, only what the format knows, in its order. */
 function rowOf(entry: IndexEntry): string {
-  const { id, key, site, device, camera, capturedAtMs, filedAtMs, storedAtMs, score, width, height } = entry
+  const { id, key, site, device, camera, capturedAtMs, filedAtMs, storedAtMs, score, width, height, file } =
+    entry
   return JSON.stringify({
     id,
     key,
@@ -618,6 +621,7 @@ function rowOf(entry: IndexEntry): string {
     score: Math.round(score * 1000) / 1000,
     width: Math.round(width),
     height: Math.round(height),
+    file,
   })
 }
 

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util'
-import { type Command, parse } from '../command.ts'
+import { type Command, parse, portOf } from '../command.ts'
 
 export const demo: Command = {
   summary: 'the whole line on this machine, from camera to gallery',
@@ -21,10 +21,12 @@ Options:
                     instead of the live view
   --data DIR        keep everything of the run in this folder (default: a
                     temporary one, removed at the end)
+  --port PORT       of the gallery (default: 8080, or any that is free)
   --help            this text
 
-Without a terminal it prints a line a second, and ends when the source ends. At
-the end it sums up the books; exit status 0 says that they balance.
+Without a terminal, or with TERM=dumb, it prints a line a second, and ends when
+the source ends. The gallery closes with the demo. At the end it sums up the
+books; exit status 0 says that they balance.
 `,
   async run(argv) {
     const { values } = parse('demo', () =>
@@ -37,10 +39,11 @@ the end it sums up the books; exit status 0 says that they balance.
           loop: { type: 'boolean' },
           for: { type: 'string' },
           data: { type: 'string' },
+          port: { type: 'string' },
         },
       }),
     )
-    const { runDemo } = await import('../../demo/main.ts')
-    return runDemo(values)
+    const { GALLERY_PORT, runDemo } = await import('../../demo/main.ts')
+    return runDemo({ ...values, port: portOf(values.port, GALLERY_PORT) })
   },
 }

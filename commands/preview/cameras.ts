@@ -4,6 +4,7 @@ import { detectorOptions } from '../../device/detect/options.ts'
 import { openDetectorThread } from '../../device/detect/thread.ts'
 import { SCORE_LOW } from '../../device/limits.ts'
 import { openMeters } from '../../device/meters.ts'
+import { checkSource } from '../../device/sources/check.ts'
 import { Preview } from '../../device/view/preview.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
@@ -11,6 +12,7 @@ import { HttpServer } from '../../lib/http/server.ts'
 import { openLog } from '../../lib/log.ts'
 import { openMetrics } from '../../lib/metrics.ts'
 import { aborted, runService } from '../../lib/service.ts'
+import { portOf } from '../command.ts'
 
 const PORT_DEFAULT = 8090
 
@@ -33,7 +35,7 @@ export async function previewCameras({
     file,
     env: process.env,
     overrides: {
-      'http.port': port === undefined ? PORT_DEFAULT : toPort(port),
+      'http.port': portOf(port, PORT_DEFAULT) ?? PORT_DEFAULT,
       ...(source !== undefined && { cameras: [{ name: 'camera', source, loop: true }] }),
     },
   })
@@ -42,6 +44,8 @@ export async function previewCameras({
   const cameras = config.cameras.map((camera) => ({ ...camera, rateMax: rateMax ?? camera.rateMax }))
   const log = openLog('preview', config.log.level)
   return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
+    for (const camera of source === undefined ? [] : cameras)
+      await checkSource(camera, openLog('preview', 'silent'), signal)
     const registry = openMetrics('preview')
     const meters = openMeters(registry)
     await using detector = await openDetectorThread({
@@ -90,11 +94,4 @@ function toRate(text: string): number {
   if (!/^\d{1,4}(\.\d{1,3})?$/.test(text) || rate === 0)
     throw failure('USAGE', `"${text}" is no rate. Write --rate 0.5, say: frames a second.`)
   return rate
-}
-
-function toPort(text: string): number {
-  const port = Number(text)
-  if (!/^\d{1,5}$/.test(text) || port > 65_535)
-    throw failure('USAGE', `"${text}" is no port. Write --port 8090, say; 0 takes any free one.`)
-  return port
 }

@@ -1,4 +1,4 @@
-import { CROP_VERSION, type CropMetadata, writeCrop } from '../../wire/crop.ts'
+import { CROP_VERSION, type CropMetadata, fileNameOf, writeCrop } from '../../wire/crop.ts'
 import { EVENT_VERSION, type FaceEvent, type FollowedFace } from '../../wire/event.ts'
 import { cropTopic, eventTopic } from '../../wire/topics.ts'
 import type { DeviceConfig } from '../config.ts'
@@ -411,6 +411,7 @@ export class Emitter {
 
   #metadata(frame: Frame, face: Face, region: Region, followed?: Followed, quality?: Quality): CropMetadata {
     const { config, camera, detector, mint } = this.#parts
+    const file = frame.file === undefined ? undefined : fileNameOf(frame.file)
     return {
       v: CROP_VERSION,
       id: mint(),
@@ -434,6 +435,7 @@ export class Emitter {
         },
       }),
       model: detector.model,
+      ...(file !== undefined && { file }),
       frame: [frame.width, frame.height],
     }
   }

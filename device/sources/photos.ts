@@ -93,7 +93,7 @@ export class Photos implements Source {
   async #read(file: string, sequence: number): Promise<Frame> {
     const { view: settings } = this.#options
     const picture = await readPicture(file, file)
-    const when = { sequence, capturedAtMs: Date.now(), atMs: undefined }
+    const when = { sequence, capturedAtMs: Date.now(), atMs: undefined, file }
     return await frameOf(picture, { settings, input: this.#context.input }, when)
   }
 

@@ -8,7 +8,7 @@ import { View, type ViewSettings } from './view.ts'
 export async function frameOf(
   picture: Picture,
   { settings, input }: { readonly settings: ViewSettings; readonly input: Size },
-  when: Pick<Frame, 'sequence' | 'capturedAtMs' | 'atMs'>,
+  when: Pick<Frame, 'sequence' | 'capturedAtMs' | 'atMs' | 'file'>,
 ): Promise<Frame> {
   const { data, width, height } = picture
   const view = new View(settings, picture)

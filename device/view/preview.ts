@@ -6,10 +6,15 @@ import { type Log, throttled } from '../../lib/log.ts'
 import type { Size } from '../faces/crop.ts'
 import { fitInside } from '../faces/crop.ts'
 import type { Frame } from '../frame.ts'
-import { PREVIEW_QUALITY, PREVIEW_REPEAT_MS, PREVIEW_STALLED_MS_MAX, PREVIEW_WIDTH_MAX } from '../limits.ts'
+import {
+  PREVIEW_FACES_MAX,
+  PREVIEW_QUALITY,
+  PREVIEW_REPEAT_MS,
+  PREVIEW_STALLED_MS_MAX,
+  PREVIEW_WIDTH_MAX,
+} from '../limits.ts'
 import type { Meters } from '../meters.ts'
 import { sharp } from '../sharp.ts'
-import { overlaySvg } from './overlay.ts'
 import type { SeenFace, Watcher } from './watcher.ts'
 
 /** How a camera is, for people who look. */
@@ -50,6 +55,7 @@ interface Viewer {
 }
 
 const BOUNDARY = 'sightline-picture'
+const FACES_HEADER = 'x-sightline-faces'
 const TICK_MS = 1000
 const HEADER = 'cache-control'
 
@@ -61,11 +67,14 @@ const PAGE = {
   '/preview': ['index.html', 'text/html; charset=utf-8'],
   '/preview/preview.css': ['preview.css', 'text/css; charset=utf-8'],
   '/preview/preview.js': ['preview.js', 'text/javascript; charset=utf-8'],
+  '/preview/labels.js': ['labels.js', 'text/javascript; charset=utf-8'],
+  '/preview/stream.js': ['stream.js', 'text/javascript; charset=utf-8'],
   '/preview/icon.svg': ['icon.svg', 'image/svg+xml'],
 } as const
 
 /**
- * The live picture with what is found in it: a page, and of each camera a stream of JPEGs (multipart/x-mixed-replace).
+ * The live picture with what is found in it: a page, and of each camera a stream of JPEGs (multipart/x-mixed-replace). The
+ * faces go with the picture that they are in, as a header of its part, and the page draws them: text is sharp at any size.
  *
  *     frame -> one picture, if somebody looks and it is time -> each viewer whose socket is empty
  *
@@ -136,11 +145,11 @@ export class Preview implements Watcher, Disposable {
 
   async #make(camera: Camera, rgb: Uint8Array, size: Size, faces: readonly SeenFace[]): Promise<void> {
     try {
-      const jpeg = await drawPicture(rgb, size, faces)
+      const jpeg = await encodePicture(rgb, size)
       camera.making = false
       camera.faces = faces.filter(({ sure }) => sure).length
       this.#options.meters.previewPictures.inc({ camera: camera.name })
-      this.#show(camera, asPart(jpeg))
+      this.#show(camera, asPart(jpeg, facesHeader(faces, size)))
     } catch (error) {
       this.#failed(camera, error)
     }
@@ -190,6 +199,7 @@ export class Preview implements Watcher, Disposable {
           .send(body),
       )
     }
+    app.get('/', (_request, reply) => reply.redirect('preview', 302))
     app.get('/preview/', (_request, reply) => reply.redirect('../preview', 302))
     app.get('/preview/state.json', (_request, reply) => reply.header(HEADER, 'no-store').send(this.#state()))
     app.get<{ Params: { stream: string } }>(
@@ -270,23 +280,34 @@ function write(viewer: Viewer, part: Buffer): boolean {
 }
 
 /** With the boundary after it: browsers show a picture once they see where it ends. */
-function asPart(jpeg: Buffer): Buffer {
+function asPart(jpeg: Buffer, faces: string): Buffer {
   return Buffer.concat([
-    Buffer.from(`content-type: image/jpeg\r\ncontent-length: ${jpeg.length}\r\n\r\n`),
+    Buffer.from(
+      `content-type: image/jpeg\r\n${FACES_HEADER}: ${faces}\r\ncontent-length: ${jpeg.length}\r\n\r\n`,
+    ),
     jpeg,
     Buffer.from(`\r\n--${BOUNDARY}\r\n`),
   ])
 }
 
-/** A frame with its faces, at most PREVIEW_WIDTH_MAX wide, as JPEG. */
-async function drawPicture(rgb: Uint8Array, frame: Size, faces: readonly SeenFace[]): Promise<Buffer> {
+/** Boxes in fractions of the picture: left, top, width, height; JSON of one line. */
+function facesHeader(faces: readonly SeenFace[], { width, height }: Size): string {
+  const shown = faces.slice(0, PREVIEW_FACES_MAX).map(({ box, score, sure, track }) => ({
+    box: [box[0] / width, box[1] / height, box[2] / width, box[3] / height].map((it) =>
+      Number(it.toFixed(4)),
+    ),
+    score: Number(score.toFixed(2)),
+    sure,
+    track,
+  }))
+  return JSON.stringify(shown)
+}
+
+/** A frame, at most PREVIEW_WIDTH_MAX wide, as JPEG. */
+async function encodePicture(rgb: Uint8Array, frame: Size): Promise<Buffer> {
   const size = fitInside(frame, { width: PREVIEW_WIDTH_MAX, height: PREVIEW_WIDTH_MAX })
-  const picture = sharp(rgb, { raw: { ...frame, channels: 3 } }).resize({
-    ...size,
-    fit: 'fill',
-    kernel: 'linear',
-  })
-  if (faces.length > 0)
-    picture.composite([{ input: Buffer.from(overlaySvg(faces, frame, size)), left: 0, top: 0 }])
-  return await picture.jpeg({ quality: PREVIEW_QUALITY, optimiseCoding: false }).toBuffer()
+  return await sharp(rgb, { raw: { ...frame, channels: 3 } })
+    .resize({ ...size, fit: 'fill', kernel: 'linear' })
+    .jpeg({ quality: PREVIEW_QUALITY, optimiseCoding: false })
+    .toBuffer()
 }

@@ -7,19 +7,46 @@ import { queue, readings } from './readings.ts'
 const through = queue({ accepted: 10, forwarded: 10 })
 const well = readings({ made: 10, published: 10, edge: through, cloud: through, inbox: through, stored: 10 })
 
+const bucket = (gained = 10, before = 0) => ({ path: '/data/bucket', gained, before })
 const faultsOf = (end: Partial<Readings>, objects = 10, start = readings()) =>
-  audit(start, { ...well, ...end }, objects).faults
+  audit(start, { ...well, ...end }, bucket(objects), 'best').faults
 
 t.test('a run where everything arrived has no fault, and a line for every keeper', async (t) => {
-  const { lines, faults } = audit(readings(), well, 10)
+  const { lines, faults } = audit(readings(), { ...well, detected: 10 }, bucket(), 'best')
   t.strictSame(faults, [])
   t.strictSame(lines, [
+    'faces          detected 10, crops made 10',
     'agent          made 10 = published 10 + waiting 0 + dropped 0',
     'edge broker    accepted 10 = forwarded 10 + pending 0 + dropped 0',
     'cloud broker   accepted 10 = forwarded 10 + pending 0 + dropped 0',
     'subscriber     accepted 10 = forwarded 10 + pending 0 + dropped 0',
     'bucket         10 new objects',
+    '               in the folder /data/bucket',
   ])
+})
+
+t.test('why fewer crops are made than faces detected is said, as the crops are chosen', async (t) => {
+  const more = { ...well, detected: 35 }
+  const linesOf = (choice: 'every' | 'best') => audit(readings(), more, bucket(), choice).lines.slice(0, 2)
+  t.match(linesOf('best'), [
+    'faces          detected 35, crops made 10',
+    /in each picture; the best one of each is a crop/,
+  ])
+  t.match(linesOf('every'), [
+    'faces          detected 35, crops made 10',
+    /in each picture; emit\.rateMax bounds the crops/,
+  ])
+})
+
+t.test('what a kept folder had before is told apart from what this run did', async (t) => {
+  const start = readings({ edge: queue({ accepted: 104, forwarded: 100, pending: 4 }) })
+  const end = { ...well, edge: queue({ accepted: 114, forwarded: 114 }) }
+  const { lines } = audit(start, end, bucket(14, 100), 'best')
+  t.ok(
+    lines.includes('edge broker    had 4 + accepted 10 = forwarded 14 + pending 0 + dropped 0'),
+    lines.join('\n'),
+  )
+  t.ok(lines.includes('bucket         14 new objects, beside 100 from before'))
 })
 
 t.test('what may happen is no fault', async (t) => {

@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
 import { portraitSvg } from '../../device/sources/portrait.ts'
 import { Sightline, sightline } from '../cli/sightline.ts'
+import { freePort } from '../kit/ports.ts'
 import { temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 
@@ -50,6 +52,15 @@ function processesIn(folder: string): string[] {
   })
 }
 
+/** Something else that has a port. */
+async function taking(port: number): Promise<AsyncDisposable> {
+  const server = createServer()
+  await new Promise<void>((resolve, reject) =>
+    server.once('error', reject).listen(port, '127.0.0.1', resolve),
+  )
+  return { [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())) }
+}
+
 /** How many objects the books speak of, all lines having been looked at. */
 function bookedIn(t: { match(text: string, pattern: RegExp): unknown }, stdout: string): number {
   t.match(stdout, /^The books:$/m)
@@ -60,7 +71,10 @@ function bookedIn(t: { match(text: string, pattern: RegExp): unknown }, stdout: 
       new RegExp(`^ {2}${keeper} +accepted (\\d+) = forwarded \\1 \\+ pending 0 \\+ dropped 0$`, 'm'),
     )
   t.match(stdout, /^They balance: every crop that was published is in the bucket\.$/m)
-  return Number(/^ {2}bucket +(\d+) new objects$/m.exec(stdout)?.[1])
+  t.match(stdout, /^ {2}faces +detected \d+, crops made \d+$/m)
+  t.match(stdout, /^ +in the folder \/.*\/bucket$/m)
+  t.match(stdout, /^The gallery is closed/m)
+  return Number(/^ {2}bucket +(\d+) new objects/m.exec(stdout)?.[1])
 }
 
 t.test('told to stop by SIGINT it drains, and the bucket holds what the books say', async (t) => {
@@ -127,23 +141,81 @@ t.test('a folder of photos: it ends when the source does', async (t) => {
   const { status, stdout, stderr } = await sightline(t, ['demo', '--source', photos], { TMPDIR: tmp })
   t.match({ status, stderr }, { status: 0, stderr: '' })
   t.equal(bookedIn(t, stdout), 3, 'one face in each')
+  t.match(stdout, /^The source has ended\. The gallery closes as soon as/m)
+  t.match(stdout, /the data of this run is removed; --data DIR keeps it/)
   t.strictSame(readdirSync(tmp), [])
 })
 
-t.test('a source that is none: the words and the status of the agent, and nothing left behind', async (t) => {
+t.test('a second run in the same folder says what was there, and counts what it did itself', async (t) => {
   const folder = temporaryFolder(t)
-  const source = join(folder, 'missing.mp4')
-  const tmp = join(folder, 'tmp')
-  mkdirSync(tmp)
-  const { status, code, sentence } = await sightline(t, ['demo', '--source', source], {
-    TMPDIR: tmp,
-    SIGHTLINE_BROKER__URL: 'mqtt://settings.for.one.program:1', // the demo brings its own
-  })
-  t.match({ status, code }, { status: 66, code: 'SOURCE_NOT_FOUND' })
-  t.match(sentence, `The device ended: ${source} does not exist. Give the path of a video`)
-  t.strictSame(processesIn(folder), [])
-  t.strictSame(readdirSync(tmp), [])
+  const photos = await portraits(folder, 3)
+  const data = join(folder, 'kept')
+  const args = ['demo', '--source', photos, '--data', data]
+  const { stdout: first } = await sightline(t, args)
+  t.equal(bookedIn(t, first), 3)
+  t.notMatch(first, 'earlier runs')
+  const { status, stdout } = await sightline(t, args)
+  t.equal(status, 0)
+  t.match(stdout, `${data} holds 3 crops of earlier runs, and the gallery shows them too.`)
+  t.equal(bookedIn(t, stdout), 3)
+  t.match(stdout, /^ {2}edge broker +accepted 3 = forwarded 3 /m)
+  t.match(stdout, /^ {2}bucket +3 new objects, beside 3 from before$/m)
+  t.equal(objectsIn(data), 6)
 })
+
+t.test('the gallery is at the port that was asked for, or says why it is elsewhere', async (t) => {
+  const [port, elsewhere] = [await freePort(), await freePort()]
+  const run = async (...args: string[]) => {
+    const demo = Sightline.start(t, ['demo', ...args])
+    await demo.until(() => /^Gallery: /m.test(demo.stdout), 30_000)
+    const address = /^Gallery: (\S+)/m.exec(demo.stdout)?.[1] as string
+    t.equal((await fetch(address)).status, 200)
+    demo.kill('SIGINT')
+    const { status, stdout } = await demo.end()
+    t.equal(status, 0)
+    return stdout
+  }
+  t.match(await run('--port', String(port)), `Gallery: http://127.0.0.1:${port}/\n`)
+  await using _taker = await taking(elsewhere)
+  const outcome = await sightline(t, ['demo', '--port', String(elsewhere)])
+  t.match(outcome, { status: 69, code: 'PORT_TAKEN', stdout: '' })
+  t.match(outcome.sentence, `127.0.0.1:${elsewhere} is in use by another program.`)
+  const usual = await taking(8080).catch(() => undefined) // or somebody else has it
+  t.match(await run(), /^Gallery: \S+ \(port 8080 is in use; --port chooses another\)$/m)
+  await usual?.[Symbol.asyncDispose]()
+})
+
+t.test(
+  'what is wrong with how it is called is said before anything starts, and leaves nothing',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const text = join(folder, 'notes.mp4')
+    writeFileSync(text, 'no video at all')
+    const missing = join(folder, 'missing.mp4')
+    for (const [args, expected, said] of [
+      [
+        ['--source', missing],
+        { status: 66, code: 'SOURCE_NOT_FOUND' },
+        `${missing} does not exist. Give the path`,
+      ],
+      [['--source', text], { status: 65, code: 'SOURCE_UNREADABLE' }, `${text} is no video that can be read`],
+      [['--source', 'ftp://x/y.mp4'], { status: 78, code: 'CONFIG_INVALID' }, /"cameras\.0\.source" must be/],
+      [['--model', 'resnet'], { status: 66, code: 'MODEL_NOT_FOUND' }, 'resnet'],
+      [['--model', text], { status: 65, code: 'MODEL_UNUSABLE' }, text],
+      [['--pace', 'slow'], { status: 78, code: 'CONFIG_INVALID' }, /"cameras\.0\.pace" must be/],
+      [['--port', 'http'], { status: 64, code: 'USAGE' }, '"http" is no port'],
+      [['--for', 'ever'], { status: 64, code: 'USAGE' }, '--for must be a duration'],
+    ] as const) {
+      const data = join(folder, 'data')
+      const outcome = await sightline(t, ['demo', ...args, '--data', data], {
+        SIGHTLINE_BROKER__URL: 'mqtt://settings.for.one.program:1', // the demo brings its own
+      })
+      t.match(outcome, { ...expected, stdout: '' }, args.join(' '))
+      t.match(outcome.sentence, said)
+      t.notOk(existsSync(data), 'no folder either')
+    }
+  },
+)
 
 t.test('a camera that is not there: why, in each line, and a status that says so', async (t) => {
   const outcome = await sightline(t, ['demo', '--source', '/dev/video63', '--for', '8s'])
@@ -176,6 +248,7 @@ t.test(
       until(`${what}`, () => what.test(screen.slice(screen.lastIndexOf('\u001b[H'))), 30_000)
     await see(/the source has ended/)
     await see(/connected/)
+    await see(/q.* ends the demo, and the gallery closes/)
     terminal.stdin.write('u')
     await see(/unplugged: crops wait at the edge/)
     terminal.stdin.write('u')
@@ -188,5 +261,31 @@ t.test(
     t.match(screen, '\u001b[?25h', 'the cursor is back')
     t.strictSame(processesIn(folder), [])
     t.strictSame(readdirSync(folder), ['photos'])
+  },
+)
+
+t.test(
+  'a terminal that is dumb gets a line a second, and no orders',
+  { skip: LINUX && existsSync(SCRIPT) ? false : `there is no ${SCRIPT} of Linux here` },
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const env = Object.entries(process.env).filter(([name]) => !/^(SIGHTLINE_|NODE_OPTIONS$|TAP)/.test(name))
+    const command = `stty cols 80 rows 24; exec '${process.execPath}' bin/sightline.js demo`
+    const terminal = spawn(SCRIPT, ['-qefc', command, '/dev/null'], {
+      cwd: join(import.meta.dirname, '..', '..'),
+      env: { ...Object.fromEntries(env), TERM: 'dumb', TMPDIR: folder },
+      stdio: ['pipe', 'pipe', 'inherit'],
+    })
+    t.after(() => void terminal.kill())
+    let screen = ''
+    terminal.stdout.setEncoding('utf8').on('data', (text: string) => {
+      screen += text
+    })
+    await until('two lines', () => (screen.match(/captured \d+ {2}detected/g) ?? []).length >= 2, 30_000)
+    terminal.stdin.write('\u0003')
+    const [status] = await once(terminal, 'exit')
+    t.equal(status, 0)
+    bookedIn(t, screen.replaceAll('\r', ''))
+    t.notMatch(screen, '\u001b')
   },
 )

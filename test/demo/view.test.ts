@@ -25,8 +25,10 @@ function moment(now: Partial<Readings> = {}, settings: Partial<Moment> = {}): Mo
       source: undefined,
       model: 'BlazeFace',
       gallery: 'http://127.0.0.1:8080/',
+      portTaken: undefined,
       data: '/tmp/sightline-demo-abc123',
       keepsData: false,
+      before: 0,
     },
     elapsedMs: 83_000,
     now: readings({ atMs: 5000, ...now }),
@@ -40,8 +42,8 @@ function moment(now: Partial<Readings> = {}, settings: Partial<Moment> = {}): Mo
   }
 }
 
-const text = (it: Moment, columns: number) =>
-  render(it, columns).map((line) => stripVTControlCharacters(line))
+const text = (it: Moment, columns: number, rows?: number) =>
+  render(it, columns, rows).map((line) => stripVTControlCharacters(line))
 
 t.test('no line is wider than the terminal, and there are no more of them than it has rows', async (t) => {
   const long = { ...moment().scene, source: `/home/someone/${'a-long-folder/'.repeat(12)}clip.mp4` }
@@ -70,6 +72,54 @@ t.test('at 80 and at 60 columns nothing that matters is cut off', async (t) => {
       t.match(all, /1:23/)
     }
   }
+})
+
+t.test('at 50 columns and 15 rows everything that matters is there, the keys too', async (t) => {
+  for (const plugged of [true, false]) {
+    const all = text(moment({}, { plugged }), 50, 15)
+    t.equal(all.length, 15)
+    t.notMatch(all.join('\n'), /…/, all.join('\n'))
+    t.match(all.join('\n'), /http:\/\/127\.0\.0\.1:8080\//)
+    t.match(all.at(-1), plugged ? /u unplug the link +q quit/ : /u plug the link in again +q quit/)
+  }
+})
+
+t.test('the fewer rows, the fewer lines, and the keys go last', async (t) => {
+  for (let rows = 1; rows <= 24; rows += 1) {
+    const all = text(moment(), 80, rows)
+    t.ok(all.length <= rows, `${all.length} lines in ${rows} rows`)
+    t.match(all.at(-1), /u unplug .*q quit/)
+  }
+  t.match(text(moment(), 80, 2)[0], /Gallery/)
+  t.match(text(moment({}, { sourceEnded: true }), 80, 2)[0], /Done.*q ends the demo/)
+})
+
+t.test('when the source has ended, what is done, which key ends it, and what closes then', async (t) => {
+  const last = (settings: Partial<Moment>, now: Partial<Readings> = {}) =>
+    text(moment(now, { sourceEnded: true, ...settings }), 80).at(-2)
+  t.match(last({}), /Done: everything is in the bucket\. q ends the demo, and the gallery closes\./)
+  const waiting = { edge: queue({ accepted: 3, forwarded: 1, pending: 2 }) }
+  t.match(last({}, waiting), /The source has ended; the last crops are on their way/)
+  t.match(last({ plugged: false }, waiting), /the last crops wait for the link/)
+  for (const columns of [60, 50])
+    t.match(
+      text(moment({}, { sourceEnded: true }), columns).at(-2),
+      /Done\. q ends the demo, and the gallery closes\./,
+    )
+})
+
+t.test('a gallery that is elsewhere, and a folder with crops from before, say so', async (t) => {
+  const scene = { ...moment().scene, portTaken: 8080, keepsData: true, before: 1234 }
+  const wide = text(moment({}, { scene }), 80).join('\n')
+  t.match(wide, /Gallery .*8080 is in use; --port chooses another/)
+  t.match(wide, /Data .*1,234 crops from before/)
+  const all = text(moment({}, { scene }), 60).join('\n')
+  t.match(all, /8080 is in use/)
+  t.notMatch(all, /…/, all)
+})
+
+t.test('why more faces are detected than crops published stands beside them', async (t) => {
+  t.match(text(moment(), 80).join('\n'), /faces .*a face counts in each picture$/m)
 })
 
 t.test('a line stands where it stood, whatever the numbers: nothing jumps', async (t) => {

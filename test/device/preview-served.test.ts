@@ -96,3 +96,53 @@ t.test('sightline preview says what is wrong with how it is called', async (t) =
   t.strictSame(await once(open, 'close'), [78, null])
   t.match(said, /CONFIG_UNSAFE_LISTENER/)
 })
+
+t.test('a source that is none is said once, and no address before it', async (t) => {
+  const folder = t.testdir({ 'notes.mp4': 'no video', photos: { 'notes.txt': 'no photo' } })
+  for (const [source, status, code] of [
+    [join(folder, 'missing.mp4'), 66, 'SOURCE_NOT_FOUND'],
+    [join(folder, 'notes.mp4'), 65, 'SOURCE_UNREADABLE'],
+    [join(folder, 'photos'), 65, 'SOURCE_UNREADABLE'],
+  ] as const) {
+    const child = spawn(process.execPath, ['cli.ts', 'preview', '--source', source, '--port', '0'], {
+      cwd: ROOT,
+      env: { PATH: process.env.PATH },
+    })
+    let printed = ''
+    let said = ''
+    child.stdout.on('data', (data) => {
+      printed += String(data)
+    })
+    child.stderr.on('data', (data) => {
+      said += String(data)
+    })
+    t.strictSame(await once(child, 'close'), [status, null], source)
+    t.equal(printed, '')
+    t.match(said, new RegExp(`"code":"${code}"`))
+    t.equal(said.trim().split('\n').length, 1, said)
+  }
+})
+
+t.test('a camera that does not come is said once, not at each try', async (t) => {
+  const child = spawn(process.execPath, ['cli.ts', 'preview', '--source', '/dev/video63', '--port', '0'], {
+    cwd: ROOT,
+    env: { PATH: process.env.PATH },
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  let printed = ''
+  let said = ''
+  child.stdout.on('data', (data) => {
+    printed += String(data)
+  })
+  child.stderr.on('data', (data) => {
+    said += String(data)
+  })
+  await until('its address', () => printed.endsWith('/preview\n'), 20_000)
+  const tries = async () => {
+    const metrics = await (await fetch(new URL('/metrics', printed.trim()))).text()
+    return Number(/^sightline_source_failures_total\{.*\} (\d+)$/m.exec(metrics)?.[1] ?? 0)
+  }
+  await until('three tries', async () => (await tries()) >= 3, 20_000)
+  t.equal(said.split('\n').filter((line) => line.includes('SOURCE_UNAVAILABLE')).length, 1, said)
+  child.kill('SIGINT')
+})

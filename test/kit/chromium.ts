@@ -32,6 +32,7 @@ export interface PageOptions {
   readonly dark?: boolean
   readonly phone?: boolean
   readonly timezone?: string
+  readonly locale?: string
 }
 
 export interface WatchedPage {
@@ -50,7 +51,7 @@ export async function openPage(t: Test, browser: Browser, options: PageOptions):
     isMobile: options.phone ?? false,
     hasTouch: options.phone ?? false,
     timezoneId: options.timezone ?? 'UTC',
-    locale: 'en-GB',
+    locale: options.locale ?? 'en-GB',
   })
   t.teardown(() => context.close())
   const page = await context.newPage()

@@ -57,6 +57,12 @@ t.test('the entry has both times, and its key follows from the one it is filed u
   t.end()
 })
 
+t.test('a photo’s name goes into the entry, and no field where there is none', (t) => {
+  t.match(inboxHeader(cropMetadata({ file: 'IMG_1.JPG' }), received()), { file: 'IMG_1.JPG' })
+  t.notOk('file' in inboxHeader(cropMetadata(), received()))
+  t.end()
+})
+
 t.test('a crop that was filed twice, by its capture and by its receipt, is found twice', async (t) => {
   await using bucket = await FolderBucket.open({ path: join(t.testdir(), 'crops') })
   const crop = { site: 'home', device: 'pi', camera: 'door', id: idMinter(() => NOW_MS)() }

@@ -273,6 +273,7 @@ t.test('in the browser', { skip: skipWithoutChromium }, (t) => {
     const viewer = page.locator('#viewer')
     await viewer.waitFor()
     t.match(await viewer.textContent(), /camera clock wrong: it says .*31 December 9999/)
+    t.match(await viewer.textContent(), /Stored\d+ ms after it was received/)
     t.match(await viewer.textContent(), new RegExp(String(new Date().getUTCFullYear())))
     await page.keyboard.press('ArrowRight')
     t.match(page.url(), right.id)

@@ -179,7 +179,7 @@ t.test('the page in a browser', { skip: skipWithoutChromium }, (t) => {
       await tiles(page).first().click()
       const viewer = page.locator('#viewer')
       await viewer.waitFor()
-      t.match(await viewer.textContent(), /cam1.*64 × 80 px.*340 ms after/)
+      t.match(await viewer.textContent(), /cam1.*64 × 80 px.*Stored340 ms after capture/)
       const href = await page.evaluate('document.getElementById("viewer-link").href')
       t.equal((await fetch(String(href))).headers.get('content-type'), 'image/jpeg')
       await page.keyboard.press('ArrowRight')
@@ -297,7 +297,7 @@ t.test('the page in a browser', { skip: skipWithoutChromium }, (t) => {
     await page.locator('#viewer').waitFor()
     t.match(await page.locator('#viewer').textContent(), '"><b>bold</b>')
     t.match(await page.locator('#device').textContent(), '<script>')
-    t.equal(await page.title(), 'Sightline')
+    t.match(await page.title(), /, Sightline$/, 'the names stand in it as text, and no script has set it')
     t.same(complaints, [])
     t.same(foreign, [])
   })
@@ -344,6 +344,214 @@ t.test('the page in a browser', { skip: skipWithoutChromium }, (t) => {
     t.equal(await tiles(page).count(), 1, 'what was there stays')
     await page.unroute('**/*.json')
     await page.getByText('Stopped since').waitFor({ timeout: 15_000 })
+  })
+
+  t.test('a server that is gone is said within two seconds, and one that is silent too', async (t) => {
+    await using here = await gallery(t)
+    const { index, http, add } = here
+    await add(1000)
+    await index.flush()
+    const { page } = await openPage(t, browser, DESKTOP)
+    await page.goto(http.url)
+    await tiles(page).first().waitFor()
+    let silent = true
+    await page.route('**/head.json', (route) => (silent ? undefined : route.continue()))
+    await page.getByText(/No answer for \d s, still waiting/).waitFor({ timeout: 5000 })
+    silent = false
+    await page.unroute('**/head.json')
+    await page.reload()
+    await page.getByText('Live').waitFor()
+    await page.waitForTimeout(700)
+    const goneMs = performance.now()
+    await http[Symbol.asyncDispose]()
+    await page.getByText('Cannot reach the bucket').waitFor()
+    const tookMs = performance.now() - goneMs
+    t.ok(tookMs < 2000, `${Math.round(tookMs)} ms`)
+    t.equal(await tiles(page).count(), 1, 'what was there stays')
+  })
+
+  t.test('a server that is away from the beginning is said in the place of the faces', async (t) => {
+    await using here = await gallery(t)
+    const { index, http, add } = here
+    await add(1000)
+    await index.flush()
+    const { page } = await openPage(t, browser, PHONE)
+    await page.route('**/*.json', (route) => route.abort())
+    await page.goto(http.url)
+    await page.getByText('The faces cannot be had').waitFor()
+    t.notOk(await page.locator('#waiting').isVisible())
+    await page.unroute('**/*.json')
+    await tiles(page).first().waitFor()
+    t.notOk(await page.getByText('The faces cannot be had').isVisible())
+  })
+
+  t.test(
+    'on a slow line there are places for the faces, before the index and before each picture',
+    async (t) => {
+      await using here = await gallery(t)
+      const { index, http, add } = here
+      for (let n = 0; n < 5; n += 1) await add(n * 1000)
+      await index.flush()
+      for (const size of [DESKTOP, PHONE]) {
+        const { page } = await openPage(t, browser, size)
+        const held: (() => void)[] = []
+        const hold = () => new Promise<void>((resolve) => held.push(resolve))
+        await page.route('**/head.json', async (route) => {
+          await hold()
+          await route.continue()
+        })
+        await page.route('**/*.jpg', () => {}) // none comes
+        await page.goto(http.url)
+        await page.locator('#waiting').waitFor()
+        t.ok((await page.locator('#waiting .blank').count()) >= 12)
+        t.equal(await overflow(page), 0)
+        await page.unroute('**/head.json')
+        for (const go of held) go()
+        await tiles(page).nth(4).waitFor()
+        t.notOk(await page.locator('#waiting').isVisible())
+        const image = await page.evaluate(`(() => {
+        const image = document.querySelector('a.crop img')
+        const { width, height } = image.getBoundingClientRect()
+        const { backgroundImage, color } = getComputedStyle(image)
+        return { ratio: width / height, backgroundImage, color, width: image.naturalWidth }
+      })()`)
+        t.match(image, { width: 0, backgroundImage: /gradient/, color: 'rgba(0, 0, 0, 0)' })
+        t.ok(Math.abs((image as { ratio: number }).ratio - 0.8) < 0.02, 'as large as the picture will be')
+      }
+    },
+  )
+
+  t.test('the keyboard skips to the faces, walks through them, and stays where it is', async (t) => {
+    await using here = await gallery(t)
+    const { index, http, add } = here
+    const ids: string[] = []
+    for (let n = 0; n < 30; n += 1) ids.push((await add(n * 1000 + 5000)).id)
+    const old = await add(3 * DAY_MS)
+    await index.flush()
+    const { page, complaints } = await openPage(t, browser, DESKTOP)
+    await page.goto(http.url)
+    await tiles(page).nth(30).waitFor()
+    const focused = () => page.evaluate('document.activeElement.dataset.id')
+    await page.keyboard.press('Tab')
+    t.equal(await page.evaluate('document.activeElement.textContent'), 'Skip to the faces')
+    t.ok(await page.evaluate('document.activeElement.getBoundingClientRect().top >= 0'), 'it is seen')
+    await page.waitForTimeout(100)
+    await page.keyboard.press('Enter')
+    t.equal(await focused(), ids[0])
+    t.equal(new URL(page.url()).hash, '', 'what is shown stays the same')
+    const columns = (await page.evaluate(`(() => {
+      const tops = [...document.querySelectorAll('a.crop')].map((it) => it.getBoundingClientRect().top)
+      return tops.filter((top) => top === tops[0]).length
+    })()`)) as number
+    t.ok(columns > 3)
+    for (const [key, at] of [
+      ['ArrowRight', 1],
+      ['ArrowRight', 2],
+      ['ArrowDown', 2 + columns],
+      ['ArrowLeft', 1 + columns],
+      ['ArrowUp', 1],
+      ['ArrowUp', 1],
+      ['Home', 0],
+      ['ArrowLeft', 0],
+    ] as const) {
+      await page.keyboard.press(key)
+      t.equal(await focused(), ids[at], key)
+    }
+    await page.keyboard.press('End')
+    t.equal(await focused(), old.id, 'into the next day')
+    await page.keyboard.press('ArrowUp')
+    t.equal(await focused(), ids[Math.floor(29 / columns) * columns], 'and back, to the nearest')
+    await page.keyboard.press('Home')
+    const newest = await add(0)
+    await page.getByText('1 new face').waitFor({ timeout: 6000 })
+    t.equal(await focused(), ids[0], 'what comes pushes nobody')
+    await page.keyboard.press('Shift+Tab')
+    t.equal(await page.evaluate('document.activeElement.id'), 'arrived')
+    await page.keyboard.press('Enter')
+    t.equal(await focused(), newest.id)
+    t.same(complaints, [])
+  })
+
+  t.test('a face that is not there is said to be so', async (t) => {
+    await using here = await gallery(t)
+    const { index, http, add } = here
+    const entry = await add(1000)
+    await index.flush()
+    const gone = entry.key.replace(/.{4}\.jpg$/, '0000.jpg')
+    for (const [crop, said] of [
+      [gone, 'This face is not here. It may have been deleted'],
+      ['berlin/porch/front/2026', 'The link is not complete'],
+      ['../../etc/passwd', 'The link is not complete'],
+      [entry.key.slice(0, -9), 'The link is not complete'],
+    ] as const) {
+      const { page } = await openPage(t, browser, DESKTOP)
+      await page.goto(`${http.url}/gallery/#crop=${encodeURIComponent(crop)}`)
+      await page.locator('#viewer-missing').getByText(said).waitFor()
+      t.notOk(await page.locator('#viewer-image').isVisible(), 'no broken picture')
+      t.notOk(await page.locator('#viewer-link').isVisible(), 'and no link to none')
+      await page.keyboard.press('Escape')
+      await tiles(page).first().click()
+      await until(page, 'document.getElementById("viewer-image").naturalWidth === 96')
+      t.ok(await page.locator('#viewer-image').isVisible())
+      t.equal(await page.locator('#viewer-missing').textContent(), '')
+      await page.context().close()
+    }
+    const { page } = await openPage(t, browser, DESKTOP)
+    await page.route('**/*.jpg', (route) => route.abort())
+    await page.goto(`${http.url}/gallery/#crop=${encodeURIComponent(entry.key)}`)
+    await page.locator('#viewer-missing').getByText('cannot be had at the moment').waitFor()
+  })
+
+  t.test('the time of an open face stands in one line, and nothing sticks out', async (t) => {
+    await using here = await gallery(t)
+    const { index, http, add } = here
+    await add(1000)
+    await index.flush()
+    for (const locale of ['en-US', 'de-DE', 'ko-KR', 'bg-BG'])
+      for (const size of [DESKTOP, PHONE]) {
+        const { page } = await openPage(t, browser, { ...size, locale })
+        await page.goto(http.url)
+        await tiles(page).first().click()
+        await page.locator('#viewer').waitFor()
+        const { lines, beyond } = (await page.evaluate(`(() => {
+          const time = document.getElementById('viewer-time')
+          const range = document.createRange()
+          range.selectNodeContents(time)
+          const rects = [...range.getClientRects()]
+          return {
+            lines: new Set(rects.map(({ top }) => Math.round(top))).size,
+            beyond: Math.max(...rects.map(({ right }) => right)) - innerWidth,
+          }
+        })()`)) as { lines: number; beyond: number }
+        t.equal(lines, 1, locale)
+        t.ok(beyond < 0, `${locale}: ${beyond}`)
+        await page.context().close()
+      }
+  })
+
+  t.test('the tab says what is open, and a photo’s name stands beside its face', async (t) => {
+    await using here = await gallery(t)
+    const { index, http, add } = here
+    await add(1000, { file: 'IMG_2034 <b>.jpg' })
+    await add(2000, { device: 'gate' })
+    await index.flush()
+    const { page } = await openPage(t, browser, DESKTOP)
+    await page.goto(http.url)
+    await tiles(page).nth(1).waitFor()
+    t.equal(await page.title(), 'Sightline')
+    await tiles(page).first().click()
+    t.match(await page.title(), /^\d\d:\d\d:\d\d, porch · front, Sightline$/)
+    t.match(await page.locator('#viewer-list').textContent(), 'FileIMG_2034 <b>.jpg')
+    await page.keyboard.press('ArrowRight')
+    t.match(await page.title(), 'gate · front')
+    t.notMatch(await page.locator('#viewer-list').textContent(), 'File')
+    await page.keyboard.press('Escape')
+    await until(page, 'document.title === "Sightline"')
+    await page.selectOption('#device', 'berlin/gate')
+    t.equal(await page.title(), 'berlin / gate, Sightline')
+    await page.reload()
+    await tiles(page).first().waitFor()
+    t.equal(await page.title(), 'berlin / gate, Sightline')
   })
 
   t.test('a hidden page asks for nothing', async (t) => {

@@ -1,7 +1,15 @@
 import exifReader from 'exif-reader'
 import sharp from 'sharp'
 import t from 'tap'
-import { type CropMetadata, readCrop, writeCrop } from '../../wire/crop.ts'
+import { z } from 'zod'
+import {
+  type CropMetadata,
+  cropMetadataSchema,
+  FILE_NAME_UNITS_MAX,
+  fileNameOf,
+  readCrop,
+  writeCrop,
+} from '../../wire/crop.ts'
 import { newId } from '../../wire/id.ts'
 import { cropMetadata, tinyJpeg } from '../kit/crops.ts'
 import { hostileCrop, judgeReading } from '../kit/hostile-crop.ts'
@@ -36,6 +44,52 @@ t.test('track and quality are read back, and a crop from before there were any i
     readCrop(writeCrop(tinyJpeg, { ...followed, ...changed } as CropMetadata))
   t.match(write({ track: '../../etc' }), { fault: 'invalid metadata' })
   t.match(write({ quality: { ...quality, sharpness: 7 } }), { fault: 'invalid metadata' })
+})
+
+t.test(
+  'the name of a photo is read back; one that is a path, or orders to a terminal, is refused',
+  async (t) => {
+    const read = (file: unknown) => readCrop(writeCrop(tinyJpeg, { ...metadata, file } as CropMetadata))
+    for (const file of [
+      'IMG_2034.JPG',
+      'Anna & Café 日本 \u{1f469}\u200d\u{1f467}.jpg',
+      '-rf',
+      ' ',
+      'x'.repeat(255),
+    ])
+      t.match(read(file), { crop: { file } })
+    t.notOk('file' in cropMetadata())
+    for (const file of [
+      '',
+      '../x',
+      'a/b',
+      'a\\b',
+      'x\n',
+      '\u001b[2J',
+      'x\u202egpj.exe',
+      '\ud800',
+      'x'.repeat(256),
+      7,
+    ])
+      t.match(read(file), { fault: 'invalid metadata' }, JSON.stringify(file))
+  },
+)
+
+t.test('of every path a name is made that is taken, or none', async (t) => {
+  t.equal(fileNameOf('/home/anna/photos/IMG 1.jpg'), 'IMG 1.jpg')
+  t.equal(fileNameOf('C:\\photos\\a.jpg'), 'a.jpg')
+  t.equal(fileNameOf('x\u001b[2J\u202e.jpg'), 'x_[2J_.jpg')
+  t.equal(fileNameOf('/'), undefined)
+  t.equal(fileNameOf(`${'y'.repeat(300)}.jpg`)?.length, FILE_NAME_UNITS_MAX)
+  for (const path of [`\u{1f600}${'x'.repeat(254)}`, 'a\ud800b', 'x\u2028', '\ufffd', '\u0000'])
+    t.match(readCrop(writeCrop(tinyJpeg, { ...metadata, file: fileNameOf(path) })), {
+      crop: { file: fileNameOf(path) },
+    })
+})
+
+t.test('a reader from before there were names takes the crop all the same', async (t) => {
+  const { file: _file, ...shape } = cropMetadataSchema.shape
+  t.match(z.object(shape).safeParse({ ...metadata, file: 'a.jpg' }), { success: true })
 })
 
 t.test('other programs see the same metadata, and the same picture', async (t) => {

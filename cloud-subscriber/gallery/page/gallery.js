@@ -2,14 +2,19 @@
  * The gallery. It reads the small files that index-files.ts describes, beside it in the bucket, and shows the faces
  * they name, newest first. Names come from the wire: they reach the page only as text.
  *
- *   poll    -> heads: what each writer has (one small conditional request a writer, every two seconds)
+ *   poll    -> heads: what each writer has (one small conditional request a writer, every 1.5 seconds)
  *   fill    -> chunks: walks them from the newest day and chunk backwards, until there is enough to show; days that a
  *              head has no room for are in a file a year, read when the walk gets there
  *   render  -> the view: what matches the filter, sorted, one window of it as elements
  */
 
-const POLL_MS = 2_000
+/** So that a server that is gone is said within two seconds. */
+const POLL_MS = 1_500
 const POLL_MS_MAX = 30_000
+/** Without an answer for so long it is said; the slower line may still bring one. */
+const SILENT_MS = 2_000
+/** A request that takes longer has failed. */
+const ANSWER_MS_MAX = 30_000
 const WRITERS_POLL_MS = 60_000
 const WRITERS_MAX = 64
 /** A subscriber that missed this many heartbeats is not heard from. */
@@ -43,6 +48,9 @@ const page = Object.fromEntries(
     'filters',
     'device',
     'day',
+    'skip',
+    'main',
+    'waiting',
     'arrived',
     'newest',
     'days',
@@ -55,6 +63,7 @@ const page = Object.fromEntries(
     'more',
     'viewer',
     'viewer-image',
+    'viewer-missing',
     'viewer-time',
     'viewer-date',
     'viewer-list',
@@ -101,9 +110,17 @@ let entriesLoaded = 0
 let exhausted = false
 let indexSeen = false
 
+/** When the bucket last answered. */
+let answeredAtMs = performance.now()
+
 /** A file of the index, by way of the browser's cache (which asks the bucket whether it changed). */
 async function readJson(path) {
-  const response = await fetch(`index/${path}`, { cache: 'no-cache', credentials: 'same-origin' })
+  const response = await fetch(`index/${path}`, {
+    cache: 'no-cache',
+    credentials: 'same-origin',
+    signal: AbortSignal.timeout(ANSWER_MS_MAX),
+  })
+  answeredAtMs = performance.now()
   // A bucket that may not be listed answers 403 for what is not there.
   if (response.status === 404 || response.status === 403) return undefined
   if (!response.ok) throw new Error(`${path}: ${response.status}`)
@@ -413,6 +430,7 @@ function sectionOf(day) {
 }
 
 function render() {
+  page.waiting.hidden = true
   collect()
   held = holdAt === undefined ? 0 : view.filter((entry) => newestFirst(entry, holdAt) < 0).length
   const from = held + windowStart
@@ -540,6 +558,21 @@ function sayHowItIs() {
   say('late', last.stopped ? `Stopped since ${when}` : `Not heard from since ${when}`)
 }
 
+function sayHowLong() {
+  const silentMs = performance.now() - answeredAtMs
+  if (silentMs >= SILENT_MS) say('late', `No answer for ${Math.floor(silentMs / 1000)} s, still waiting`)
+}
+
+/** In the place of faces, where none could be had yet. */
+function sayUnreached() {
+  page.waiting.hidden = true
+  page.nothing.hidden = false
+  page['nothing-steps'].hidden = true
+  page['nothing-title'].textContent = 'The faces cannot be had'
+  page['nothing-text'].textContent =
+    'The place where they are kept does not answer. This page tries again by itself.'
+}
+
 let timer
 let failures = 0
 let polling = false
@@ -553,6 +586,8 @@ async function poll(readHeadsToo = true) {
   }
   polling = true
   clearTimeout(timer)
+  answeredAtMs = performance.now()
+  const waiting = setInterval(sayHowLong, 1000)
   try {
     if (readHeadsToo || !indexSeen) await readHeads()
     await fill(held + windowStart + windowSize + 1)
@@ -564,9 +599,10 @@ async function poll(readHeadsToo = true) {
   } catch (error) {
     failures += 1
     page.state.title = String(error)
-    if (failures > 1)
-      say('down', navigator.onLine ? 'Cannot reach the bucket, trying again' : 'You are offline')
+    say('down', navigator.onLine ? 'Cannot reach the bucket, trying again' : 'You are offline')
+    if (!indexSeen) sayUnreached()
   } finally {
+    clearInterval(waiting)
     polling = false
   }
   if (again) {
@@ -616,6 +652,7 @@ function changeFilter(device, day) {
   if (entriesLoaded > ENTRIES_MAX / 2) for (const name of [...chunks.keys()]) keepChunk(name, undefined)
   toTheNewest()
   newestShown = undefined
+  sayTitle()
   render()
   void poll(false)
 }
@@ -630,6 +667,10 @@ async function listOlderDays() {
 }
 page.filters.addEventListener('submit', (event) => event.preventDefault())
 page.everything.addEventListener('click', () => changeFilter('', ''))
+
+/** The face that is open. */
+let viewing
+let viewerPushed = false
 
 const hasMore = () => view.length > held + windowStart + windowSize
 
@@ -660,25 +701,76 @@ for (const button of [page.newest, page.arrived])
   button.addEventListener('click', () => {
     toTheNewest()
     render()
+    // The button goes, and the keyboard must be somewhere.
+    page.days.querySelector('a.crop')?.focus({ preventScroll: true })
     void poll(false)
   })
+/** Whether the page holds still when faces arrive: somebody has scrolled down, walks through them by keyboard, or has one open. */
+const holds = () =>
+  scrollY > AT_TOP_PX ||
+  viewing !== undefined ||
+  document.activeElement === page.arrived ||
+  page.days.querySelector('a.crop:focus-visible') !== null
+function holdOrLetGo() {
+  if (holds()) holdAt ??= view[0]
+  else if (holdAt !== undefined && windowStart === 0) {
+    holdAt = undefined
+    render()
+  }
+}
 addEventListener(
   'scroll',
   () => {
-    if (scrollY > AT_TOP_PX) holdAt ??= view[0]
-    else if (holdAt !== undefined && windowStart === 0) {
-      holdAt = undefined
-      render()
-    }
+    holdOrLetGo()
     moreNearEnd()
   },
   { passive: true },
 )
+page.days.addEventListener('focusin', holdOrLetGo)
+// Once the focus is where it goes to.
+for (const left of [page.days, page.arrived]) left.addEventListener('focusout', () => setTimeout(holdOrLetGo))
+
+/** The tile above or below: of the next row, the nearest one. */
+function beside(links, at, by) {
+  const { top, left } = links[at].getBoundingClientRect()
+  let next = at
+  let rowTop
+  for (let i = at + by; links[i]; i += by) {
+    const rect = links[i].getBoundingClientRect()
+    if (rect.top === top) continue
+    rowTop ??= rect.top
+    if (rect.top !== rowTop) break
+    const isNearer = Math.abs(rect.left - left) < Math.abs(links[next].getBoundingClientRect().left - left)
+    if (next === at || isNearer) next = i
+  }
+  return next
+}
+
+page.days.addEventListener('keydown', (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return
+  const links = [...page.days.querySelectorAll('a.crop')]
+  const at = links.indexOf(event.target)
+  if (at < 0) return
+  const next = {
+    ArrowLeft: () => at - 1,
+    ArrowRight: () => at + 1,
+    ArrowUp: () => beside(links, at, -1),
+    ArrowDown: () => beside(links, at, 1),
+    Home: () => 0,
+    End: () => links.length - 1,
+  }[event.key]?.()
+  if (next === undefined) return
+  event.preventDefault()
+  links[next]?.focus()
+})
+
+page.skip.addEventListener('click', (event) => {
+  event.preventDefault() // what stands after the # is what is shown
+  const first = page.days.querySelector('a.crop') ?? page.main
+  first.focus()
+})
 
 // ---------------------------------------------------------------- one face, large
-
-let viewing
-let viewerPushed = false
 
 function addFact(name, value) {
   if (value === '') return
@@ -689,12 +781,25 @@ function addFact(name, value) {
   page['viewer-list'].append(term, description)
 }
 
-function delayText(ms) {
+/** How long it took from what it is filed by: the capture, or the receipt where the camera's clock is wrong. */
+function delayText({ storedAtMs, filedAtMs, capturedAtMs }) {
+  const ms = storedAtMs - filedAtMs
   if (!Number.isFinite(ms) || ms < 0) return ''
-  if (ms < 1000) return `${Math.round(ms)} ms after`
-  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s after`
-  if (ms < 3_600_000) return `${Math.round(ms / 60_000)} min after`
-  return `${Math.round(ms / 3_600_000)} h after`
+  return `${durationText(ms)} after ${capturedAtMs === filedAtMs ? 'capture' : 'it was received'}`
+}
+function durationText(ms) {
+  if (ms < 1000) return `${Math.round(ms)} ms`
+  if (ms < 60_000) return `${(ms / 1000).toFixed(1)} s`
+  if (ms < 3_600_000) return `${Math.round(ms / 60_000)} min`
+  return `${Math.round(ms / 3_600_000)} h`
+}
+
+/** Of the tab: what is open, or what is chosen. */
+function sayTitle() {
+  const parts = viewing
+    ? [timeFormat.format(viewing.filedAtMs), `${viewing.device} · ${viewing.camera}`]
+    : [filter.device.replace('/', ' / '), filter.day && shortDayFormat.format(localDay(filter.day))]
+  document.title = [...parts.filter((it) => it !== ''), 'Sightline'].join(', ')
 }
 
 /** What an address alone tells of a crop, for a link to one that is not loaded. */
@@ -702,7 +807,8 @@ function entryOfKey(key) {
   const parts = key.split('/')
   const [site, device, camera, year, month, day, hour, file] = parts
   const filedAtMs = Date.parse(`${year}-${month}-${day}T${hour}:00:00Z`)
-  if (!KEY.test(key) || parts.length !== 8 || Number.isNaN(filedAtMs)) return undefined
+  if (!KEY.test(key) || parts.length !== 8 || !key.endsWith('.jpg') || Number.isNaN(filedAtMs))
+    return undefined
   const id = file.replace(/\.[a-z0-9]+$/, '')
   // The first 48 bits of a UUIDv7 are its time in milliseconds (RFC 9562, 5.7).
   const mintedAtMs = Number.parseInt(id.replaceAll('-', '').slice(0, 12), 16)
@@ -712,8 +818,12 @@ function entryOfKey(key) {
 
 function view1(entry) {
   viewing = entry
+  sayTitle()
   const url = objectUrl(entry.key)
   const image = page['viewer-image']
+  image.hidden = false
+  page['viewer-link'].hidden = false
+  page['viewer-missing'].textContent = ''
   image.style.removeProperty('--width-max')
   image.style.removeProperty('--height-max')
   image.src = url
@@ -727,7 +837,8 @@ function view1(entry) {
   addFact('Camera', entry.camera)
   addFact('Score', scoreText(entry.score))
   addFact('Face', entry.width > 0 ? `${entry.width} × ${entry.height} px` : '')
-  addFact('Stored', delayText(entry.storedAtMs - entry.filedAtMs))
+  addFact('Stored', delayText(entry))
+  addFact('File', typeof entry.file === 'string' ? entry.file : '')
   if (Number.isFinite(entry.capturedAtMs) && entry.capturedAtMs !== entry.filedAtMs)
     addFact(
       'Clock',
@@ -738,12 +849,53 @@ function view1(entry) {
   const at = view.findIndex(({ id }) => id === entry.id)
   page['viewer-previous'].disabled = at <= 0
   page['viewer-next'].disabled = at < 0 || at >= view.length - 1
+  showViewer()
+}
+
+function showViewer() {
   if (!page.viewer.open) {
     page.viewer.showModal()
     page.viewer.focus() // not its link, which on a small screen would scroll the face away
   }
   page.viewer.scrollTop = 0
+  holdOrLetGo()
 }
+
+/** For an address that names no face. */
+function viewNone() {
+  viewing = undefined
+  sayTitle()
+  page['viewer-time'].textContent = 'No such face'
+  page['viewer-date'].textContent = ''
+  page['viewer-list'].replaceChildren()
+  for (const button of [page['viewer-previous'], page['viewer-next']]) button.disabled = true
+  sayMissing('The link is not complete: no face has this address.')
+  showViewer()
+}
+
+function sayMissing(text) {
+  page['viewer-image'].hidden = true
+  page['viewer-link'].hidden = true
+  page['viewer-missing'].textContent = text
+}
+
+/** An image does not say why it has not come. */
+page['viewer-image'].addEventListener('error', async () => {
+  const entry = viewing
+  if (!entry) return
+  const status = await fetch(objectUrl(entry.key), {
+    method: 'HEAD',
+    signal: AbortSignal.timeout(ANSWER_MS_MAX),
+  })
+    .then((answer) => answer.status)
+    .catch(() => undefined)
+  if (viewing !== entry) return
+  sayMissing(
+    status === 404 || status === 403
+      ? 'This face is not here. It may have been deleted, or the link is not complete.'
+      : 'The picture cannot be had at the moment.',
+  )
+})
 
 page['viewer-image'].addEventListener('load', ({ target }) => {
   target.style.setProperty('--width-max', `${target.naturalWidth * ENLARGE_MAX}px`)
@@ -787,12 +939,14 @@ page.viewer.addEventListener('keydown', (event) => {
 page.viewer.addEventListener('close', () => {
   const last = viewing
   viewing = undefined
+  sayTitle()
   page['viewer-image'].removeAttribute('src')
   if (viewerPushed) {
     viewerPushed = false
     history.back()
   } else history.replaceState(null, '', address())
   if (last) tiles.get(last.id)?.querySelector('a').focus({ preventScroll: false })
+  holdOrLetGo()
 })
 
 let touchedAt
@@ -819,7 +973,9 @@ function followAddress() {
     void poll(false)
   }
   const entry = key === '' ? undefined : (view.find((known) => known.key === key) ?? entryOfKey(key))
+  sayTitle()
   if (entry) view1(entry)
+  else if (key !== '') viewNone()
   else if (page.viewer.open) {
     viewerPushed = false
     page.viewer.close()
@@ -828,6 +984,7 @@ function followAddress() {
 addEventListener('popstate', followAddress)
 
 const linked = readAddress()
+sayTitle()
 void poll().then(() => {
   if (linked !== '') followAddress()
 })
