@@ -2,7 +2,8 @@ import { parseArgs } from 'node:util'
 
 /**
  * `npm run bench`: everything that has a bar, side by side with what people would use instead, as ratios of one run.
- * `npm run bench -- transport backlog` runs some of them; `leak` takes `--minutes 15` and `--openings 1000`. Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
+ * `npm run bench -- transport backlog` runs some of them; `leak` takes `--minutes 15` and `--openings 1000`, `salvage`
+ * `--copies 4` (of each of three stores, for each kind of damage). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
  * the path) and, for the device, test clips (SIGHTLINE_TEST_DATA).
  */
 const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
@@ -34,6 +35,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchLeak, printLeak } = await import('./leak.ts')
     printLeak(await benchLeak({ minutes: Number(values.minutes), openings: Number(values.openings) }))
   },
+  salvage: async () => {
+    const { benchSalvage, printSalvage } = await import('./salvage.ts')
+    printSalvage(await benchSalvage(Number(values.copies)))
+  },
   device: async () => {
     const { benchDevice, printDevice } = await import('./device.ts')
     const result = await benchDevice()
@@ -47,7 +52,11 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { minutes: { type: 'string', default: '15' }, openings: { type: 'string', default: '1000' } },
+  options: {
+    minutes: { type: 'string', default: '15' },
+    openings: { type: 'string', default: '1000' },
+    copies: { type: 'string', default: '4' },
+  },
 })
 for (const [name, value] of Object.entries(values))
   if (!(Number(value) > 0)) throw new Error(`--${name} must be a number above 0, not "${value}".`)

@@ -74,7 +74,6 @@ export async function runBroker(options: RunOptions): Promise<number> {
     const persistence = new Persistence({
       store,
       sessions,
-      custody: true,
       retained: config.retained,
       senderOf: senders.ofTopic,
       userOf: (clientId) => clientIds.holderOf(clientId),

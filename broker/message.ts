@@ -4,9 +4,9 @@ import { NOWHERE, UNKNOWN_BROKER, type Via } from './via.ts'
 /**
  * An MQTT message as it lies in the store: the payload as it came, and a header.
  *
- *   byte 0      flags: QoS (bits 0 and 1), payload was a string (2), came from a bridge (3, written no more), carries a
- *               stamp (4), retained (5), has passed other brokers (6)
- *   if stamped  1 byte length and broker id, 8 bytes counter (aedes' own mark, kept for its persistence contract)
+ *   byte 0      flags: QoS (bits 0 and 1), retained (5), has passed other brokers (6); of earlier versions: came from a
+ *               bridge (3), carries a stamp (4)
+ *   if stamped  1 byte length and broker id, 8 bytes counter (aedes' own mark; a retained will has one)
  *   if passed   1 byte length and the ids of those brokers, with commas between them
  *   the rest    topic, UTF-8
  */
@@ -14,48 +14,25 @@ export interface StoredMessage {
   readonly topic: string
   readonly payload: Buffer
   readonly qos: 0 | 1 | 2
-  readonly payloadIsString?: boolean
   /** The brokers that it has passed before this one. */
   readonly via?: Via
   /** It was published to be retained; a bridge passes that on [MQTT-3.3.1-5]. */
   readonly retain?: boolean
-  readonly stamp?: { readonly brokerId: string; readonly counter: number }
 }
 
-const PAYLOAD_IS_STRING = 4
 const BRIDGED = 8
 const STAMPED = 16
 const RETAIN = 32
 const PASSED = 64
 
-export function encodeMessage({
-  topic,
-  payload,
-  qos,
-  payloadIsString,
-  via = NOWHERE,
-  retain,
-  stamp,
-}: StoredMessage): Message {
-  const idBytes = stamp ? Buffer.byteLength(stamp.brokerId) : 0
+export function encodeMessage({ topic, payload, qos, via = NOWHERE, retain }: StoredMessage): Message {
   const passed = via.join(',')
-  const viaStart = 1 + (stamp ? 9 + idBytes : 0)
-  const topicStart = viaStart + (passed === '' ? 0 : 1 + passed.length)
+  const topicStart = 1 + (passed === '' ? 0 : 1 + passed.length)
   const header = Buffer.allocUnsafe(topicStart + Buffer.byteLength(topic))
-  header[0] =
-    qos |
-    (payloadIsString ? PAYLOAD_IS_STRING : 0) |
-    (stamp ? STAMPED : 0) |
-    (retain ? RETAIN : 0) |
-    (passed === '' ? 0 : PASSED)
-  if (stamp) {
-    header[1] = idBytes
-    header.write(stamp.brokerId, 2)
-    header.writeDoubleBE(stamp.counter, 2 + idBytes)
-  }
+  header[0] = qos | (retain ? RETAIN : 0) | (passed === '' ? 0 : PASSED)
   if (passed !== '') {
-    header[viaStart] = passed.length
-    header.write(passed, viaStart + 1, 'latin1')
+    header[1] = passed.length
+    header.write(passed, 2, 'latin1')
   }
   header.write(topic, topicStart)
   return { header, body: payload }
@@ -90,27 +67,18 @@ export function sendersBelow(topicPrefix: string): Senders {
     }
     return end < 0 ? topic : topic.slice(0, end)
   }
-  return {
-    ofTopic,
-    ofHeader: (header) =>
-      ((header[0] as number) & STAMPED) !== 0 ? '' : ofTopic(header.toString('utf8', topicStartOf(header))),
-  }
+  return { ofTopic, ofHeader: (header) => ofTopic(header.toString('utf8', topicStartOf(header))) }
 }
 
 export function decodeMessage({ header, body: payload }: Message): StoredMessage {
   const flags = header[0] as number
-  const message = {
+  return {
     payload,
     qos: (flags & 3) as 0 | 1 | 2,
-    payloadIsString: (flags & PAYLOAD_IS_STRING) !== 0,
     via: viaOf(header),
     retain: (flags & RETAIN) !== 0,
     topic: header.toString('utf8', topicStartOf(header)),
   }
-  if ((flags & STAMPED) === 0) return message
-  const idEnd = 2 + (header[1] as number)
-  const stamp = { brokerId: header.toString('utf8', 2, idEnd), counter: header.readDoubleBE(idEnd) }
-  return { ...message, stamp }
 }
 
 function viaOf(header: Buffer): Via {

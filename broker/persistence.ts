@@ -1,25 +1,23 @@
 import { Readable } from 'node:stream'
 import { QlobberTrue } from 'qlobber'
 import { failure } from '../lib/errors.ts'
-import { type Amount, overShare, type Queue } from '../store/queue.ts'
+import { type Amount, overShare } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
-import { decodeMessage, encodeMessage, packMessage, type StoredMessage, unpackMessage } from './message.ts'
-import { type Session, type Sessions, type Subscription, TOPIC_MATCHING } from './sessions.ts'
+import { packMessage, type StoredMessage, unpackMessage } from './message.ts'
+import { type Sessions, type Subscription, TOPIC_MATCHING } from './sessions.ts'
 import { NOWHERE, type Via } from './via.ts'
 
 /**
  * What aedes keeps, in our store: subscriptions, messages for sessions, retained messages, wills, QoS 2 receipts.
- * It passes the suite of `aedes-persistence/abstract`.
- *
- * Inside our broker custody.ts has stored a message (and its retained copy) before aedes asks for it to be stored,
- * and pumps serve the sessions. `custody: true` says so: those calls then have nothing left to do, which is what
- * keeps aedes' deliveries in order (it drops a packet whose counter is not above the last).
+ * custody.ts has stored a message (and its retained copy) before aedes asks for it to be stored, and pumps serve the
+ * sessions. Those calls have nothing left to do, which is what keeps aedes' deliveries in order (it drops a packet whose
+ * counter is not above the last). The suite of `aedes-persistence/abstract` runs on this, behind custody.ts; its test says
+ * what of it does not apply here.
  */
 
 export interface PersistenceOptions {
   readonly store: Store
   readonly sessions: Sessions
-  readonly custody: boolean
   readonly retained: RetainedBounds
   /** Who shares what is bounded: by topic, and by client id. */
   readonly senderOf: (topic: string) => string
@@ -65,7 +63,6 @@ const TABLE_INCOMING = 'incoming'
 export class Persistence {
   readonly #store: Store
   readonly #sessions: Sessions
-  readonly #custody: boolean
   broker: { readonly id: string } | undefined
   /** QoS 2 messages that their senders have not released, and what each client and each user has of them. */
   readonly #incoming = new Map<string, { readonly bytes: number; readonly user: string }>()
@@ -90,10 +87,9 @@ export class Persistence {
     { readonly clientId: string; readonly stored: Promise<void> }
   >()
 
-  constructor({ store, sessions, custody, retained, senderOf, userOf }: PersistenceOptions) {
+  constructor({ store, sessions, retained, senderOf, userOf }: PersistenceOptions) {
     this.#store = store
     this.#sessions = sessions
-    this.#custody = custody
     this.#retainedBounds = retained
     this.#senderOf = senderOf
     this.#userOf = userOf
@@ -112,9 +108,8 @@ export class Persistence {
 
   // --- retained -----------------------------------------------------------------------------------------------
 
-  async storeRetained(packet: MqttPacket): Promise<void> {
-    if (!this.#custody) await this.retain(packet)
-  }
+  /** custody.ts has done it: `retain`. */
+  async storeRetained(): Promise<void> {}
 
   /**
    * The last message of a topic, kept for those who subscribe later; an empty one clears it [MQTT-3.3.1-10].
@@ -216,7 +211,7 @@ export class Persistence {
     if (storing?.clientId === client.id) return storing.stored
     const stored = this.#sessions.subscribe(
       client.id,
-      subscriptions.filter(({ allowed }) => allowed || !this.#custody).map(plainSubscription),
+      subscriptions.filter(({ allowed }) => allowed).map(plainSubscription),
     )
     this.#storing.set(subscriptions, { clientId: client.id, stored })
     await stored
@@ -228,7 +223,7 @@ export class Persistence {
 
   async subscriptionsByClient(client: ClientLike): Promise<Subscription[]> {
     const session = this.#sessions.get(client.id)
-    if (this.#custody && session?.subscriptions.size === 0) return [NO_SUBSCRIPTION]
+    if (session?.subscriptions.size === 0) return [NO_SUBSCRIPTION]
     return [...(session?.subscriptions.values() ?? [])]
   }
 
@@ -254,64 +249,35 @@ export class Persistence {
 
   // --- messages for sessions ----------------------------------------------------------------------------------
 
-  async outgoingEnqueue(subscription: { clientId: string }, packet: MqttPacket): Promise<void> {
-    await this.outgoingEnqueueCombi([subscription], packet)
-  }
+  /** custody.ts has put it into the sessions' queues. */
+  async outgoingEnqueue(): Promise<void> {}
 
-  async outgoingEnqueueCombi(
-    subscriptions: readonly { clientId: string }[],
-    packet: MqttPacket,
-  ): Promise<void> {
-    if (this.#custody || subscriptions.length === 0) return
-    const queues = [...new Set(subscriptions.map(({ clientId }) => this.#sessions.ensure(clientId).queue))]
-    await this.#store.accept(encodeMessage(toStored(packet)), queues)
+  async outgoingEnqueueCombi(): Promise<void> {}
+
+  /** The pumps send what waits. */
+  outgoingStream(): Readable {
+    return Readable.from([])
   }
 
   async outgoingUpdate(client: ClientLike, packet: MqttPacket): Promise<void> {
     const session = this.#sessions.get(client.id)
     const messageId = packet.messageId as number
-    const sequence = session && (findStamp(session.queue, packet) ?? session.pump.find(messageId))
+    const sequence = session?.pump.find(messageId)
     // PUBREC for a retained message, or for one that is settled: PUBREL is the answer, and there is nothing to keep
-    if (this.#custody && sequence === undefined && packet.cmd === 'pubrel') return
+    if (sequence === undefined && packet.cmd === 'pubrel') return
     if (!session || sequence === undefined) throw new Error('no such packet')
     const exactlyOnce = packet.cmd === 'pubrel' || packet.qos === 2
     session.pump.fly(sequence, { messageId, released: packet.cmd === 'pubrel', exactlyOnce })
     if (exactlyOnce) await this.#sessions.saveFlight(session, sequence)
   }
 
-  async outgoingClearMessageId(client: ClientLike, packet: MqttPacket): Promise<object | undefined> {
+  async outgoingClearMessageId(client: ClientLike, { messageId }: MqttPacket): Promise<void> {
     const session = this.#sessions.get(client.id)
-    if (!session || packet.messageId === undefined) return undefined
-    const sequence = session.pump.find(packet.messageId)
-    // aedes tells `ack` listeners what was acknowledged; ours have no use for the message
-    const acknowledged =
-      sequence === undefined || this.#custody ? undefined : this.#outgoing(session, sequence)
+    if (!session || messageId === undefined) return
+    const sequence = session.pump.find(messageId)
     if (sequence !== undefined && session.pump.flights.get(sequence)?.exactlyOnce)
       void this.#sessions.forgetFlight(session, sequence)
-    session.pump.acknowledge(packet.messageId)
-    if (!this.#custody) await this.#store.committed()
-    return acknowledged
-  }
-
-  outgoingStream(client: ClientLike): Readable {
-    return Readable.from(this.#custody ? [] : this.#outgoingAll(client))
-  }
-
-  *#outgoingAll(client: ClientLike): Generator<object> {
-    const queue = this.#sessions.get(client.id)?.queue
-    if (!queue) return
-    const session = this.#sessions.get(client.id) as Session
-    for (let at = queue.after(0); at !== undefined; at = queue.after(at)) {
-      const packet = this.#outgoing(session, at)
-      if (packet) yield packet
-    }
-  }
-
-  #outgoing(session: Session, sequence: number): object | undefined {
-    const flight = session.pump.flights.get(sequence)
-    if (flight?.released) return { cmd: 'pubrel', messageId: flight.messageId }
-    const message = session.queue.read(sequence)
-    return message && toPacket(decodeMessage(message), flight?.messageId)
+    session.pump.acknowledge(messageId)
   }
 
   // --- QoS 2 on the way in ------------------------------------------------------------------------------------
@@ -343,10 +309,10 @@ export class Persistence {
 
   incomingStorePacket(client: ClientLike, packet: MqttPacket): Promise<void> {
     const key = incomingKey(client, packet.messageId)
-    if (this.#custody && this.#incoming.has(key)) return Promise.resolve()
+    if (this.#incoming.has(key)) return Promise.resolve()
     const value = packMessage(toStored(packet))
     this.#count(key, value.length)
-    if (this.#custody) this.#gated.add(key)
+    this.#gated.add(key)
     const written = this.#store.put(TABLE_INCOMING, key, value)
     // Not accepted: when it is sent again, it is no duplicate.
     written.catch(() => {
@@ -504,47 +470,12 @@ function plainSubscription({
   }
 }
 
-function toStored(packet: MqttPacket): StoredMessage {
-  const payloadIsString = typeof packet.payload === 'string'
-  return {
-    topic: packet.topic,
-    payload: payloadIsString ? Buffer.from(packet.payload) : (packet.payload as Buffer),
-    qos: packet.qos ?? 0,
-    payloadIsString,
-    via: packet.via,
-    stamp:
-      packet.brokerId === undefined
-        ? undefined
-        : { brokerId: packet.brokerId, counter: packet.brokerCounter ?? 0 },
-  }
+function toStored({ topic, payload, qos, via }: MqttPacket): StoredMessage {
+  return { topic, payload: payload as Buffer, qos, via }
 }
 
-function toPacket(
-  { topic, payload, qos, payloadIsString, stamp }: StoredMessage,
-  messageId: number | undefined,
-): MqttPacket {
-  return {
-    cmd: 'publish',
-    brokerId: stamp?.brokerId,
-    brokerCounter: stamp?.counter,
-    topic,
-    payload: payloadIsString ? payload.toString() : payload,
-    qos,
-    retain: false,
-    dup: false,
-    messageId,
-  }
-}
-
-/** The entry that aedes itself enqueued under its mark. Inside our broker it never does. */
-function findStamp(queue: Queue, { brokerId, brokerCounter }: MqttPacket): number | undefined {
-  if (brokerId === undefined) return undefined
-  for (let at = queue.after(0); at !== undefined; at = queue.after(at)) {
-    const message = queue.read(at)
-    const stamp = message && decodeMessage(message).stamp
-    if (stamp?.brokerId === brokerId && stamp.counter === brokerCounter) return at
-  }
-  return undefined
+function toPacket({ topic, payload, qos }: StoredMessage, messageId: number | undefined): MqttPacket {
+  return { cmd: 'publish', topic, payload, qos, retain: false, dup: false, messageId }
 }
 
 function addTo(

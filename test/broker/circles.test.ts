@@ -241,17 +241,25 @@ t.test('marks and messages come back as they went in', (t) => {
   const payload = Buffer.from('p')
   for (const message of [
     { topic: 'a/b', payload, qos: 1, via },
-    { topic: 'дом/x', payload, qos: 2, via, stamp: { brokerId: 'id', counter: 7 } },
+    { topic: 'дом/x', payload, qos: 2, via, retain: true },
     { topic: 'a', payload, qos: 1, via: Array(HOPS_MAX).fill('abcdefgh') },
     { topic: 'a', payload, qos: 0, via: [] },
   ] as const)
     t.match(decodeMessage(encodeMessage(message)), message)
-  const old = Buffer.concat([Buffer.from([1 | 8]), Buffer.from('a/b')])
-  t.match(
-    decodeMessage({ header: old, body: payload }),
-    { topic: 'a/b', via: ['?'] },
-    'of an earlier version',
-  )
+  const bridged = Buffer.concat([Buffer.of(1 | 8), Buffer.from('a/b')])
+  const stamp = Buffer.from('\x02id01234567')
+  const stamped = Buffer.concat([Buffer.of(1 | 16), stamp, Buffer.from('a/b')])
+  const both = Buffer.concat([Buffer.of(1 | 16 | 64), stamp, Buffer.from('\x08abcdefgha/b')])
+  for (const [header, passed] of [
+    [bridged, ['?']],
+    [stamped, []],
+    [both, ['abcdefgh']],
+  ] as const)
+    t.match(
+      decodeMessage({ header, body: payload }),
+      { topic: 'a/b', qos: 1, via: passed },
+      'of an earlier version',
+    )
   t.end()
 })
 

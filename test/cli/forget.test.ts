@@ -144,7 +144,6 @@ t.test('a broker lets go of it in every queue, in flight too, and the books say 
     const persistence = new Persistence({
       store,
       sessions,
-      custody: true,
       retained: { entriesMax: 2, bytesMax: 1e6 },
       senderOf: () => '',
       userOf: () => undefined,

@@ -11,7 +11,6 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { crc32 } from 'node:zlib'
 import { open as openLmdb } from 'lmdb'
 import t from 'tap'
 import { readContents } from '../../store/check.ts'
@@ -29,6 +28,7 @@ import type { QueueBounds } from '../../store/queue.ts'
 import { Store } from '../../store/store.ts'
 import { StoreView } from '../../store/view.ts'
 import { DAMAGES, damage } from '../kit/damage.ts'
+import { LIVED_QUEUES, makeLivedStore } from '../kit/lived-store.ts'
 import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
 import { seeded } from '../kit/wait.ts'
 import type { Stock } from './open-damaged.ts'
@@ -42,7 +42,6 @@ const BOUNDS: QueueBounds = {
   ageMsMax: Infinity,
   whenFull: 'reject',
 }
-const NAMES = ['a', 'b', 'c'] as const
 
 interface Origin {
   readonly file: string
@@ -56,39 +55,14 @@ interface Origin {
 
 type Span = readonly [at: number, bytes: number]
 
-/** A store that has lived: bodies below and above a page, some in several queues, some let go, and a table. */
 async function origin(t: Test): Promise<Origin> {
-  const random = seeded(SEED)
-  const pick = <T>(from: readonly T[]) => from[Math.floor(random() * from.length)] as T
   const folder = temporaryFolder(t)
   const file = join(folder, 'store.mdb')
   const older = join(temporaryFolder(t), 'older.mdb')
-  const checksums = new Map<number, number>()
-  {
-    await using store = await Store.open({ folder })
-    const queues = NAMES.map((name) => store.queue(name, BOUNDS))
-    for (let n = 1; n <= 300; n += 1) {
-      const header = Buffer.from(`header ${n} ${'x'.repeat(random() * 60)}`)
-      const body = Buffer.alloc(random() ** 3 * 12_000, `${n} `)
-      const wanting = queues.filter(() => random() < 0.5)
-      const accepted = store.accept({ header, body }, wanting.length > 0 ? wanting : [pick(queues)], {
-        key: `key ${n}`,
-      })
-      checksums.set(n, crc32(body, crc32(header)))
-      if (n % 10 === 0) await accepted
-      const queue = pick(queues)
-      const oldest = queue.after(0)
-      if (oldest !== undefined && random() < 0.5) void queue.forwarded(oldest)
-      if (n % 8 === 0) void store.put('table', `key ${n % 30}`, Buffer.alloc(random() * 3000, `${n}`))
-      if (n === 240) {
-        await store.committed()
-        cpSync(file, older)
-      }
-    }
-  }
+  const checksums = await makeLivedStore(folder, older, seeded(SEED))
   using reader = LmdbFile.open(file) as LmdbFile
   const contents = readContents(reader, reader.snapshots()[0] as never)
-  const pending = new Map<string, Map<number, Span[]>>(NAMES.map((name) => [name, new Map()]))
+  const pending = new Map<string, Map<number, Span[]>>(LIVED_QUEUES.map((name) => [name, new Map()]))
   contents.references.sequences.forEach((sequence, n) => {
     const body = contents.bodies.places[contents.bodies.find(sequence)] as number
     const reference = contents.references.places[n] as number
@@ -302,7 +276,7 @@ t.test('a store can be looked at, sound or damaged, and nothing is written', asy
   const { file, pending } = await origin(t)
   const folder = temporaryFolder(t)
   const path = join(folder, 'store.mdb')
-  const all = NAMES.map((name) => pending.get(name)?.size)
+  const all = LIVED_QUEUES.map((name) => pending.get(name)?.size)
   for (const how of [undefined, 'both pages that say where all is', 'cut short'] as const) {
     cpSync(file, path)
     if (how) damage(path, DAMAGES[how] as never, { random: seeded(5) })
