@@ -82,6 +82,13 @@ const camera = z
       .optional(),
     rotate: z.literal([0, 90, 180, 270]).default(0),
     mirror: z.enum(['none', 'horizontal', 'vertical']).default('none'),
+    aspect: z
+      .string()
+      .regex(
+        /^auto$|^[1-9]\d{0,4}(\.\d{1,4})?:[1-9]\d{0,4}(\.\d{1,4})?$/,
+        'must be auto, or width and height, such as "16:9"',
+      )
+      .default('auto'),
     region: rectangle().optional(),
     masks: z
       .array(
@@ -119,6 +126,10 @@ const camera = z
   .refine((it) => it.username === undefined || !hasCredentials(it.source), {
     path: ['username'],
     error: 'must be left out, or the user in the address of the source: keep one',
+  })
+  .refine((it) => it.aspect === 'auto' || kindOf(it.source) !== 'testcard', {
+    path: ['aspect'],
+    error: 'must be left out: the test card has square pixels',
   })
   .refine((it) => !it.watch || !it.loop, {
     path: ['loop'],

@@ -11,6 +11,21 @@ export const DECODER_THREADS_MAX = 4
 export const PROBE_MS_MAX = 2000
 /** Pixels of one picture, photo or video. Raw RGB takes three bytes each. */
 export const PICTURE_PIXELS_MAX = 64_000_000
+/** Pixels whose longer side is less than so much longer than the other count as square; more than so much no camera has. */
+export const PIXEL_ASPECT_MIN = 1.01
+export const PIXEL_ASPECT_MAX = 4
+/** A recording's clock that goes on by more than this, or back by more than that, has been set: it starts again, s. */
+export const CLOCK_AHEAD_S_MAX = 10
+export const CLOCK_BACK_S_MAX = 1
+/** And, where frames are far apart (a time lapse), by more than so many of them. */
+export const CLOCK_AHEAD_FRAMES_MAX = 10
+/** What a video may say that one frame lasts, s. */
+export const FRAME_S_MIN = 1 / 240
+export const FRAME_S_MAX = 3600
+/** A recording that is played late by more than this goes on from where it is, ms. */
+export const PLAY_LATE_MS_MAX = 1000
+/** A looped recording at an address is asked for no sooner than so long after the last time, ms. */
+export const LOOP_MS_MIN = 1000
 /** Photos that one folder may name. */
 export const PHOTOS_MAX = 1_000_000
 /** A watched folder is looked at so often, ms; and a look that takes long is followed by ten times as long a rest. */

@@ -310,7 +310,7 @@ export async function keptBlazeface(folder: string): Promise<Uint8Array> {
   const kept = (await keptIn(SHIPPED_FOLDER)) ?? (await keptIn(folder))
   if (kept !== undefined) return kept
   const bytes = await convertBlazeface()
-  await keepFile(bytes, join(folder, `${BLAZEFACE}-${CONVERSION}-${checksum(bytes)}.onnx`))
+  keepFile(bytes, join(folder, `${BLAZEFACE}-${CONVERSION}-${checksum(bytes)}.onnx`))
   return bytes
 }
 

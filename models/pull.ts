@@ -48,7 +48,7 @@ export async function pull(
   const { name, file = '', sha256, sources } = entry
   const target = join(folder, file)
   if (from !== undefined) {
-    await keepFile(await findOffline(entry, from), target)
+    keepFile(await findOffline(entry, from), target)
     return 'pulled'
   }
   if (sources.length === 0 || sha256 === undefined)

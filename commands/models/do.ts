@@ -200,8 +200,8 @@ async function importModel(catalog: Catalog, folder: string, options: ModelsOpti
     ...(options.licence !== undefined && { licence: options.licence }),
     input: { width: detector.input.width, height: detector.input.height, free: detector.inputFree },
   }
-  await keepFile(bytes, join(folder, kept))
-  await keepFile(Buffer.from(await withEntry(catalog.ownFile, entry)), catalog.ownFile)
+  keepFile(bytes, join(folder, kept))
+  keepFile(await withEntry(catalog.ownFile, entry), catalog.ownFile)
   say(
     `${name} (${entry.head}, ${entry.input.width}x${entry.input.height}) is in ${join(folder, kept)}, its entry in ${catalog.ownFile}. Use it: "detect.model: ${name}".`,
   )

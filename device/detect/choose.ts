@@ -254,5 +254,9 @@ async function remember(folder: string, key: string, timings: Timing[]): Promise
   verdicts.delete(key)
   const kept = [...verdicts.values()].slice(-(VERDICTS_MAX - 1))
   const text = `${JSON.stringify({ v: 1, verdicts: [...kept, { key, at: new Date().toISOString(), timings }] }, null, 1)}\n`
-  await keepFile(Buffer.from(text), join(folder, VERDICTS_FILE)).catch(() => {})
+  try {
+    keepFile(text, join(folder, VERDICTS_FILE))
+  } catch {
+    // then the next start measures again
+  }
 }

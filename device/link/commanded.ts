@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { systemCode } from '../../lib/errors.ts'
+import { keepFile } from '../../lib/keep-file.ts'
 import type { Log } from '../../lib/log.ts'
 import { COMMAND_RATE_MAX } from '../../wire/commands.ts'
 import type { CameraSettings } from '../settings.ts'
@@ -25,14 +25,12 @@ const FILE_BYTES_MAX = 1024 * 1024
  */
 export class Commanded {
   readonly file: string
-  readonly #folder: string
   readonly #log: Log
   readonly #wishes = new Map<string, Wish>()
   #changed = false
 
   /** @param device names the file: several agents may share a folder */
   constructor(folder: string, device: { readonly site: string; readonly device: string }, log: Log) {
-    this.#folder = folder
     this.#log = log
     this.file = join(folder, `commanded-${device.site}-${device.device}.json`)
     try {
@@ -65,20 +63,9 @@ export class Commanded {
   keep(): void {
     if (!this.#changed) return
     this.#changed = false
-    const temporary = `${this.file}.${randomBytes(6).toString('hex')}`
+    const kept = { v: 1, cameras: Object.fromEntries(this.#wishes) }
     try {
-      mkdirSync(this.#folder, { recursive: true })
-      const opened = openSync(temporary, 'w', 0o600)
-      try {
-        writeFileSync(
-          opened,
-          `${JSON.stringify({ v: 1, cameras: Object.fromEntries(this.#wishes) }, null, 1)}\n`,
-        )
-        fsyncSync(opened)
-      } finally {
-        closeSync(opened)
-      }
-      renameSync(temporary, this.file)
+      keepFile(`${JSON.stringify(kept, null, 1)}\n`, this.file, 0o600)
     } catch (error) {
       this.#log.warn(
         { file: this.file, err: error },

@@ -4,15 +4,9 @@ import {
   type AVPixelFormat,
   SWS_POINT,
 } from 'node-av/constants'
-import {
-  Frame as AvFrame,
-  FFmpegError,
-  Filter,
-  type FilterContext,
-  FilterGraph,
-  SoftwareScaleContext,
-} from 'node-av/lib'
+import { Frame as AvFrame, FFmpegError, SoftwareScaleContext } from 'node-av/lib'
 import type { Region, Size } from '../faces/crop.ts'
+import { check, FilterChain } from './chain.ts'
 
 /**
  * Cuts regions out of decoded pictures and converts them, and nothing else of the picture, to RGB. FFmpeg's crop
@@ -24,7 +18,7 @@ import type { Region, Size } from '../faces/crop.ts'
  */
 export class Cutter implements Disposable {
   readonly #scaler = new SoftwareScaleContext()
-  #graph: Graph | undefined
+  #chain: FilterChain | undefined
 
   constructor() {
     this.#scaler.allocContext()
@@ -47,71 +41,36 @@ export class Cutter implements Disposable {
    * A region of a picture as a picture of its own over the same memory: nothing is copied. Its left must be a
    * multiple of 4 and its top of 2. Whoever asks frees it. Throws FFmpegError.
    */
-  crop(picture: AvFrame, region: Region): AvFrame {
-    return this.#graphFor(picture).crop(picture, region)
-  }
-
-  [Symbol.dispose](): void {
-    this.#graph?.[Symbol.dispose]()
-    this.#graph = undefined
-    this.#scaler.freeContext()
-  }
-
-  #graphFor(picture: AvFrame): Graph {
-    const args =
-      `video_size=${picture.width}x${picture.height}:pix_fmt=${picture.format}:time_base=1/1000` +
-      `:colorspace=${picture.colorSpace}:range=${picture.colorRange}`
-    if (this.#graph?.args === args) return this.#graph
-    this.#graph?.[Symbol.dispose]()
-    this.#graph = new Graph(args)
-    return this.#graph
-  }
-}
-
-/** buffer -> crop -> buffersink, for pictures of one size and format; the region is set by commands. */
-class Graph implements Disposable {
-  readonly args: string
-  readonly #graph = new FilterGraph()
-  readonly #source: FilterContext
-  readonly #sink: FilterContext
-
-  constructor(args: string) {
-    this.args = args
-    this.#graph.alloc()
-    this.#graph.nbThreads = 1
-    this.#source = this.#filter('buffer', 'in', args)
-    const crop = this.#filter('crop', 'crop', '1:1:0:0:exact=1')
-    this.#sink = this.#filter('buffersink', 'out')
-    check(this.#source.link(0, crop, 0))
-    check(crop.link(0, this.#sink, 0))
-    check(this.#graph.configSync())
-  }
-
   crop(picture: AvFrame, { left, top, width, height }: Region): AvFrame {
+    const { graph, source, sink } = this.#chainFor(picture)
     // To the corner first: the filter refuses a size that does not fit where it stands.
     const region = { x: 0, y: 0, w: width, h: height }
     for (const [name, value] of [...Object.entries(region), ['x', left], ['y', top]] as const) {
-      const answer = this.#graph.sendCommand('crop', name, String(value))
+      const answer = graph.sendCommand('crop', name, String(value))
       if (typeof answer === 'number') check(answer)
     }
-    check(this.#source.buffersrcAddFrameSync(picture, AV_BUFFERSRC_FLAG_KEEP_REF))
+    check(source.buffersrcAddFrameSync(picture, AV_BUFFERSRC_FLAG_KEEP_REF))
     const cut = new AvFrame()
     cut.alloc()
-    const status = this.#sink.buffersinkGetFrameSync(cut)
+    const status = sink.buffersinkGetFrameSync(cut)
     if (status >= 0) return cut
     cut.free()
     throw new FFmpegError(status)
   }
 
   [Symbol.dispose](): void {
-    this.#graph.free()
+    this.#chain?.[Symbol.dispose]()
+    this.#chain = undefined
+    this.#scaler.freeContext()
   }
 
-  #filter(kind: string, name: string, args?: string): FilterContext {
-    const filter = Filter.getByName(kind)
-    const context = filter && this.#graph.createFilter(filter, name, args)
-    if (!context) throw new Error(`FFmpeg has no filter "${kind}" that takes "${args}"`)
-    return context
+  /** The region is set by commands. */
+  #chainFor(picture: AvFrame): FilterChain {
+    if (this.#chain?.key === FilterChain.keyOf(picture)) return this.#chain
+    this.#chain?.[Symbol.dispose]()
+    this.#chain = undefined
+    this.#chain = new FilterChain(picture, 'crop', '1:1:0:0:exact=1')
+    return this.#chain
   }
 }
 
@@ -140,8 +99,4 @@ export function copyRows(
     rgb.set(from.subarray(start, start + width * 3), row * width * 3)
   }
   return rgb
-}
-
-function check(status: number): void {
-  if (status < 0) throw new FFmpegError(status)
 }

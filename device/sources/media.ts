@@ -1,12 +1,14 @@
 import { availableParallelism } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
-  AV_PKT_DATA_DISPLAYMATRIX,
+  AV_DISPOSITION_ATTACHED_PIC,
+  AV_DISPOSITION_TIMED_THUMBNAILS,
   AV_PKT_FLAG_CORRUPT,
   AVDISCARD_ALL,
   AVERROR_EACCES,
   AVERROR_EAGAIN,
   AVERROR_EBUSY,
+  AVERROR_EINVAL,
   AVERROR_ENODEV,
   AVERROR_ENOENT,
   AVERROR_EOF,
@@ -30,6 +32,7 @@ import { failure, type SightlineError } from '../../lib/errors.ts'
 import type { Size } from '../faces/crop.ts'
 import {
   DECODER_THREADS_MAX,
+  FRAME_S_MAX,
   PICTURE_PIXELS_MAX,
   PROBE_MS_MAX,
   SHORTFALL_RATIO_MAX,
@@ -37,6 +40,7 @@ import {
 } from '../limits.ts'
 import { hasCredentials } from './address.ts'
 import { videoDevices } from './devices.ts'
+import type { Decoded } from './normal.ts'
 import type { SourceContext } from './source.ts'
 
 export interface VideoOptions {
@@ -49,6 +53,8 @@ export interface VideoOptions {
   readonly loop: boolean
   /** Frames a second; Infinity: all. */
   readonly rateMax: number
+  /** How often a picture at an address is asked for, ms. */
+  readonly intervalMs: number
   /** How long opening or waiting for a frame may take, ms. */
   readonly timeoutMs: number
   readonly rtspTransport: 'tcp' | 'udp'
@@ -62,8 +68,8 @@ export interface VideoOptions {
 export class Media implements AsyncDisposable {
   /** How long it says it is; undefined: it does not say. */
   readonly seconds: number | undefined
-  /** By how many quarters of a turn, clockwise, it wants to be shown. */
-  readonly quarters: number
+  /** It is a single picture at an address: what there is to see is there once it is asked for again. */
+  readonly isPicture: boolean
   readonly #options: VideoOptions
   readonly #format: FormatContext
   readonly #codec: CodecContext
@@ -90,7 +96,7 @@ export class Media implements AsyncDisposable {
     this.#isLengthOfVideo =
       options.kind === 'file' || (video?.duration ?? 0n) > 0n || format.streams.length === 1
     this.#startSeconds = format.startTime > -(2n ** 62n) ? Number(format.startTime) / 1e6 : 0
-    this.quarters = quarterTurns(video?.codecpar.getCodedSideData(AV_PKT_DATA_DISPLAYMATRIX) ?? undefined)
+    this.isPicture = PICTURES.includes(format.iformat?.name ?? '')
   }
 
   static async open(options: VideoOptions, signal: AbortSignal): Promise<Media> {
@@ -108,10 +114,13 @@ export class Media implements AsyncDisposable {
       for (const { codecpar } of format.streams) refuseLarge(name, codecpar)
       const probed = await format.findStreamInfo()
       if (probed < 0) throw openFailure(options, probed, signal)
-      const found = format.findBestStream(AVMEDIA_TYPE_VIDEO, -1, -1, true)
+      const found = findVideo(format)
       const stream = format.streams[found.streamIndex]
       if (found.streamIndex < 0 || !stream)
-        throw failure('SOURCE_UNREADABLE', `${name} has no video in it. Give one that has.`)
+        throw failure(
+          'SOURCE_UNREADABLE',
+          `${name} has no video in it${format.streams.some(isCover) ? ', but a cover picture' : ''}. Give one that has.`,
+        )
       refuseLarge(name, stream.codecpar)
       if (!found.decoder)
         throw failure('SOURCE_UNREADABLE', `${name} is in a video format for which there is no decoder here.`)
@@ -127,13 +136,13 @@ export class Media implements AsyncDisposable {
   }
 
   /**
-   * Decodes to the end, one frame at a time; `take` gets each with its time since the start, owns it, and holds up
-   * decoding until it resolves. Throws SOURCE_UNAVAILABLE or SOURCE_UNREADABLE where reading fails.
+   * Decodes to the end, one frame at a time; `take` gets each as the decoder gives it, owns it, and holds up decoding
+   * until it resolves. Throws SOURCE_UNAVAILABLE or SOURCE_UNREADABLE where reading fails.
    */
   async decode(
     signal: AbortSignal,
     { events }: SourceContext,
-    take: (frame: AvFrame, seconds: number) => Promise<void>,
+    take: (frame: Decoded) => Promise<void>,
   ): Promise<void> {
     const { name, kind, timeoutMs } = this.#options
     const format = this.#format
@@ -144,8 +153,10 @@ export class Media implements AsyncDisposable {
     const timeBase = { num: stream.timeBase.num, den: stream.timeBase.den }
     const bases = format.streams.map((it) => ({ num: it.timeBase.num, den: it.timeBase.den }))
     const rate = stream.avgFrameRate
-    const frameSeconds = rate.num > 0 && rate.den > 0 ? rate.den / rate.num : 1 / 25
-    let lastSeconds = -frameSeconds
+    const said = rate.num > 0 && rate.den > 0 ? rate.den / rate.num : 1 / 25
+    const frameSeconds = Math.min(FRAME_S_MAX, said)
+    const { num, den } = stream.sampleAspectRatio
+    const pixelAspect = num > 0 && den > 0 ? num / den : undefined
     let delivered = 0
     using packet = new Packet()
     packet.alloc()
@@ -160,11 +171,10 @@ export class Media implements AsyncDisposable {
         events.damaged('packet')
         return true
       }
-      const time = frame.bestEffortTimestamp
-      lastSeconds =
-        time > -(2n ** 62n) ? secondsOf(time, timeBase) - this.#startSeconds : lastSeconds + frameSeconds
+      const at = frame.bestEffortTimestamp
       delivered += 1
-      await take(frame, lastSeconds)
+      const time = at > -(2n ** 62n) ? secondsOf(at, timeBase) : undefined
+      await take({ av: frame, time, frameSeconds, pixelAspect })
       return true
     }
     const flush = async () => {
@@ -233,6 +243,25 @@ export class Media implements AsyncDisposable {
   }
 }
 
+type Stream = FormatContext['streams'][number]
+
+/** The picture of a record, or one of a chapter: no camera's. */
+const isCover = ({ disposition }: Stream) =>
+  (disposition & (AV_DISPOSITION_ATTACHED_PIC | AV_DISPOSITION_TIMED_THUMBNAILS)) !== 0
+
+/** The best stream that is a video. */
+function findVideo(format: FormatContext): ReturnType<FormatContext['findBestStream']> {
+  const best = format.findBestStream(AVMEDIA_TYPE_VIDEO, -1, -1, true)
+  const { streams } = format
+  const isVideo = (stream: Stream | undefined) =>
+    stream?.codecpar.codecType === AVMEDIA_TYPE_VIDEO && !isCover(stream)
+  if (isVideo(streams[best.streamIndex])) return best
+  const other = streams.findIndex(isVideo)
+  return other < 0
+    ? { streamIndex: -1, decoder: null }
+    : format.findBestStream(AVMEDIA_TYPE_VIDEO, other, -1, true)
+}
+
 /** Also for pictures that grow in the middle of a stream: a decoder refuses those. */
 const DECODER_LIMITS = { max_pixels: String(PICTURE_PIXELS_MAX) }
 
@@ -247,7 +276,7 @@ function refuseLarge(name: string, { width, height }: Size): void {
 
 async function openDecoder(
   decoder: Codec,
-  stream: NonNullable<FormatContext['streams'][number]>,
+  stream: Stream,
   { name, decoderThreads }: VideoOptions,
 ): Promise<CodecContext> {
   const codec = new CodecContext()
@@ -289,6 +318,9 @@ const RECORDINGS =
 /** And what belongs to HLS: its sound and its words, which are not looked at, come as streams of their own. */
 const HLS = 'hls,aac,ac3,eac3,mp3,webvtt'
 
+/** What a camera answers with at an address of a single picture. */
+const PICTURES = ['jpeg_pipe', 'png_pipe', 'webp_pipe']
+
 /**
  * What FFmpeg may open. It goes by content, and would follow a playlist to other files and addresses (HLS, concat,
  * DASH, SDP), draw SVG, and read a hundred formats that no camera has. What is named here is all there is: of a file, a
@@ -302,7 +334,7 @@ function allowed({ address, kind }: VideoOptions): Record<string, string> {
   if (kind === 'file') return whitelists(RECORDINGS, 'file')
   if (/^rtsps?:/i.test(address)) return whitelists('rtsp', 'rtp,srtp,tcp,udp,tls')
   if (/^rtmps?:/i.test(address)) return whitelists('flv,live_flv', 'rtmp,rtmps,tcp,tls')
-  return whitelists(`${RECORDINGS},${HLS}`, 'http,https,tcp,tls,httpproxy,crypto,data')
+  return whitelists(`${RECORDINGS},${HLS},${PICTURES}`, 'http,https,tcp,tls,httpproxy,crypto,data')
 }
 
 /** FFmpeg takes unknown options in silence: these names are from its documentation of protocols and devices. */
@@ -365,6 +397,10 @@ function openFailure(
     ],
     [AVERROR_HTTP_FORBIDDEN, 'refuses this user. Check username and password'],
     [AVERROR_HTTP_NOT_FOUND, 'has no such stream. Check the path in the address'],
+    [
+      AVERROR_EINVAL,
+      'answers with neither a video nor a picture (JPEG, PNG, WebP) that is read here. Check the address',
+    ],
     [AVERROR_INVALIDDATA, 'gives no answer that makes sense, or none in time. Check the address'],
   ]).get(status)
   return failure(
@@ -374,12 +410,4 @@ function openFailure(
       : `${name} cannot be reached (${cause.message}). Check the address, and that it is switched on.`,
     cause,
   )
-}
-
-/** The display matrix (libavutil/display.h): 3x3, 16.16 fixed point; the angle as av_display_rotation_get has it. */
-function quarterTurns(matrix: Buffer | undefined): number {
-  if (!matrix || matrix.length < 36) return 0
-  const [a, b] = [matrix.readInt32LE(0), matrix.readInt32LE(4)]
-  const degrees = (Math.atan2(b, a) * 180) / Math.PI
-  return ((Math.round(degrees / 90) % 4) + 4) % 4
 }

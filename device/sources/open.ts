@@ -70,6 +70,7 @@ export async function openSource(
       pace: camera.pace,
       loop: camera.loop,
       rateMax,
+      intervalMs: camera.interval,
       timeoutMs: camera.timeout,
       rtspTransport: camera.rtspTransport,
       size:
@@ -85,8 +86,13 @@ export async function openSource(
   )
 }
 
-function viewOf({ rotate, mirror, region, masks }: CameraConfig): ViewSettings {
-  return { rotate, mirror, region, masks: masks.map(cornersOf) }
+function viewOf({ rotate, mirror, aspect, region, masks }: CameraConfig): ViewSettings {
+  return { rotate, mirror, aspect: aspectOf(aspect), region, masks: masks.map(cornersOf) }
+}
+
+function aspectOf(aspect: string): number | undefined {
+  const [width, height] = aspect.split(':').map(Number)
+  return width && height ? width / height : undefined
 }
 
 function cornersOf(mask: CameraConfig['masks'][number]): ViewSettings['masks'][number] {
@@ -103,7 +109,14 @@ function cornersOf(mask: CameraConfig['masks'][number]): ViewSettings['masks'][n
 
 async function lookAt(path: string): Promise<'folder' | 'photo' | 'file'> {
   try {
-    if ((await stat(path)).isDirectory()) return 'folder'
+    const found = await stat(path)
+    if (found.isDirectory()) return 'folder'
+    // Looking at its beginning would take that away from whoever reads it, and opening it waits for whoever writes.
+    if (!found.isFile())
+      throw failure(
+        'SOURCE_UNREADABLE',
+        `${path} is ${found.isFIFO() ? 'a named pipe' : found.isSocket() ? 'a socket' : 'a device'}, which is not read. Give a file, or let a program such as MediaMTX serve what comes through it as RTSP.`,
+      )
     await using file = await open(path)
     const head = Buffer.alloc(HEAD_BYTES)
     const { bytesRead } = await file.read(head, 0, head.length, 0)

@@ -1,10 +1,9 @@
-import { readdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { failure, SightlineError, systemCode } from '../../lib/errors.ts'
 import type { Frame } from '../frame.ts'
 import { PHOTOS_MAX, WATCH_MS_MIN, WATCH_REST_FACTOR } from '../limits.ts'
 import { PICTURES_READ, readPicture } from '../picture.ts'
+import { filesBelow } from './folder.ts'
 import { frameOf } from './picture.ts'
 import type { Source, SourceContext } from './source.ts'
 import type { ViewSettings } from './view.ts'
@@ -51,7 +50,7 @@ export class Photos implements Source {
   /** Errors: SOURCE_UNREADABLE. */
   static async open(options: PhotosOptions, context: SourceContext, signal: AbortSignal): Promise<Photos> {
     const { path, isFolder, watched } = options
-    const files = watched ? [] : isFolder ? await listFolder(path) : [path]
+    const files = watched ? [] : isFolder ? await listFolder(path, context.log) : [path]
     return new Photos(files, options, context, signal)
   }
 
@@ -115,20 +114,21 @@ export class Photos implements Source {
   async [Symbol.asyncDispose](): Promise<void> {}
 }
 
-async function listFolder(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true }).catch((error: unknown) => {
+async function listFolder(folder: string, log: SourceContext['log']): Promise<string[]> {
+  const found = await filesBelow(folder, (path, error) =>
+    log.warn(
+      { folder: path, cause: systemCode(error) },
+      `the folder ${path} cannot be read; it is passed over`,
+    ),
+  ).catch((error: unknown) => {
     throw failure('SOURCE_UNREADABLE', `The folder ${folder} may not be read by this user.`, error)
   })
-  const files = entries
-    .filter((entry) => !entry.isDirectory() && !entry.name.startsWith('.'))
-    .map((entry) => join(entry.parentPath, entry.name))
-    .sort()
-  if (files.length === 0)
-    throw failure('SOURCE_UNREADABLE', `The folder ${folder} is empty. Put photos into it.`)
-  if (files.length > PHOTOS_MAX)
+  if (found === undefined)
     throw failure(
       'SOURCE_UNREADABLE',
       `The folder ${folder} has more than ${PHOTOS_MAX} files. Divide it into several cameras.`,
     )
-  return files
+  if (found.length === 0)
+    throw failure('SOURCE_UNREADABLE', `The folder ${folder} is empty. Put photos into it.`)
+  return found.sort()
 }

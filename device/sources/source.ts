@@ -8,8 +8,8 @@ export type SkipReason = 'detector busy' | 'rate' | 'still scene'
 /** What happens in a source besides frames; whoever opens it counts. */
 export interface SourceEvents {
   skipped(reason: SkipReason, frames: number): void
-  /** A photo that is none, a packet that does not decode, an end that came too soon. */
-  damaged(what: 'photo' | 'packet' | 'truncated'): void
+  /** A photo that is none, a packet that does not decode, an end that came too soon, frames' times that jump. */
+  damaged(what: 'photo' | 'packet' | 'truncated' | 'clock'): void
 }
 
 /** What every source is given. */

@@ -6,6 +6,29 @@ export interface Orientation {
   readonly mirrored: boolean
 }
 
+export const UPRIGHT: Orientation = { quarters: 0, mirrored: false }
+
+/** First one, then the other, in one. */
+export function turnedThen(first: Orientation, then: Orientation): Orientation {
+  // What was mirrored turns the other way: a quarter to the right after it is one to the left before it.
+  const quarters = first.mirrored ? first.quarters - then.quarters : first.quarters + then.quarters
+  return { quarters: ((quarters % 4) + 4) % 4, mirrored: first.mirrored !== then.mirrored }
+}
+
+/**
+ * What a display matrix asks for (libavutil/display.h: three rows of three, 32 bits, fixed point). Its upper left moves a
+ * point (x, y) to (ax + cy, bx + dy), y downwards; a negative determinant mirrors. Angles between quarters of a turn become
+ * the nearest.
+ */
+export function orientationOf(matrix: Buffer | undefined | null): Orientation {
+  if (!matrix || matrix.length < 36) return UPRIGHT
+  const [a, b, c, d] = [0, 4, 12, 16].map((at) => matrix.readInt32LE(at)) as [number, number, number, number]
+  const mirrored = a * d - b * c < 0
+  // Mirroring comes last, so it is taken off before the angle is read.
+  const degrees = (Math.atan2(b, mirrored ? -a : a) * 180) / Math.PI
+  return { quarters: ((Math.round(degrees / 90) % 4) + 4) % 4, mirrored }
+}
+
 /** Whether a picture is seen as it is stored. */
 export const isUpright = ({ quarters, mirrored }: Orientation) => quarters % 4 === 0 && !mirrored
 

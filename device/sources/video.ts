@@ -1,33 +1,22 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import {
-  AV_LOG_QUIET,
-  AV_LOG_WARNING,
-  AV_PIX_FMT_RGB24,
-  AVCOL_SPC_BT470BG,
-  AVCOL_SPC_BT709,
-  AVCOL_SPC_UNSPECIFIED,
-  SWS_FAST_BILINEAR,
-} from 'node-av/constants'
+import { AV_LOG_QUIET, AV_LOG_WARNING, AV_PIX_FMT_RGB24, SWS_FAST_BILINEAR } from 'node-av/constants'
 import { type Frame as AvFrame, FFmpegError, Log as FFmpegLog, SoftwareScaleContext } from 'node-av/lib'
 import { failure } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
 import type { Size } from '../faces/crop.ts'
 import { Handover } from '../faces/handover.ts'
 import type { Frame } from '../frame.ts'
-import { FRAMES_AHEAD_MAX } from '../limits.ts'
+import { FRAMES_AHEAD_MAX, LOOP_MS_MIN, PLAY_LATE_MS_MAX } from '../limits.ts'
 import { scrub } from './address.ts'
 import { allocate, Cutter, copyRows } from './cutter.ts'
 import { Media, type VideoOptions } from './media.ts'
+import { type Normal, Normalizer } from './normal.ts'
 import type { Source, SourceContext } from './source.ts'
-import { View, type ViewSettings, WHOLE_VIEW } from './view.ts'
+import { type Shape, View, type ViewSettings, WHOLE_VIEW } from './view.ts'
 
 /** A decoded picture on its way. */
-interface Picture extends Disposable {
-  readonly av: AvFrame
-  readonly sequence: number
-  readonly capturedAtMs: number
+interface Picture extends Normal, Disposable {
   readonly atMs: number
-  readonly quarters: number
 }
 
 /** Memory of FFmpeg's that is scaled into, looked at once: each look makes new Buffers. */
@@ -51,7 +40,7 @@ function routeFFmpegLog(log: Log): void {
 /**
  * Videos and cameras through FFmpeg (node-av): file, RTSP, RTMP, HTTP, HLS, V4L2.
  *
- *   packets -> decoder (its own threads) -> handover -> scaled to the detector's size -> Frame
+ *   packets -> decoder (its own threads) -> made normal -> handover -> scaled to the detector's size -> Frame
  *
  * Decoding runs ahead of whoever takes frames; scaling happens when a frame is taken, so a frame that is skipped
  * costs no scaling. The full-size picture is never copied: a Frame holds FFmpeg's reference to it and converts only
@@ -69,11 +58,14 @@ export class Video implements Source {
   #smallMade: Small | undefined
   readonly #cutter = new Cutter()
   readonly #settings: ViewSettings
-  #viewMade: { readonly view: View; readonly quarters: number } | undefined
+  #viewMade: View | undefined
   /** Scaled pictures' memory that no frame has at the moment; never more than there were frames at once. */
   readonly #slots: Uint8Array[] = []
   #media: Media | undefined
-  #sequence = 0
+  #openedMs = performance.now()
+  /** When the first frame of all was due, or would have been, ms; moved on where playing came late. */
+  #startMs: number | undefined
+  #dueSeconds = -Infinity
   #working: Promise<void> = Promise.resolve()
 
   private constructor(
@@ -90,7 +82,9 @@ export class Video implements Source {
     this.#media = media
     this.#signal = AbortSignal.any([signal, this.#stop.signal])
     // A stream that says how long it is, is a recording.
-    this.live = options.kind === 'camera' || (options.kind === 'stream' && media.seconds === undefined)
+    this.live =
+      options.kind === 'camera' ||
+      (options.kind === 'stream' && (media.seconds === undefined || media.isPicture))
     this.lossless = !this.live && options.pace === 'asfast'
     this.#scaler.allocContext()
     this.#scaler.setOption('sws_flags', String(SWS_FAST_BILINEAR))
@@ -138,12 +132,18 @@ export class Video implements Source {
   }
 
   async #decode(ready: Handover<Picture>): Promise<void> {
-    const { loop } = this.#options
+    const { loop, intervalMs, kind } = this.#options
+    using normalizer = new Normalizer(
+      { name: this.name, hasClock: !this.live, context: this.#context },
+      (frame) => this.#pass(frame, ready),
+    )
     for (;;) {
-      const media = this.#media ?? (await Media.open(this.#options, this.#signal))
-      this.#media = media
-      const truncated = await this.#play(media, ready)
+      const media = this.#media ?? (await this.#open())
+      await media
+        .decode(this.#signal, this.#context, (frame) => normalizer.put(frame))
+        .finally(() => (this.#signal.aborted ? undefined : normalizer.end()))
       if (this.#signal.aborted) return
+      const truncated = this.live ? undefined : media.shortfall()
       if (truncated !== undefined) {
         this.#context.events.damaged('truncated')
         const fault = failure(
@@ -153,54 +153,55 @@ export class Video implements Source {
         if (!loop) throw fault
         this.#context.log.warn({ code: fault.code, source: this.name }, fault.message)
       }
-      if (this.live)
+      if (this.live && !media.isPicture)
         throw failure('SOURCE_UNAVAILABLE', `${this.name} has ended its stream. It will be opened again.`)
-      if (!loop) return
+      if (!loop && !media.isPicture) return
       this.#media = undefined
       await media[Symbol.asyncDispose]()
+      const everyMs = media.isPicture ? intervalMs : kind === 'file' ? 0 : LOOP_MS_MIN
+      await this.#sleep(this.#openedMs + everyMs - performance.now())
+      if (this.#signal.aborted) return
     }
   }
 
-  /** Plays to the end. Says how the end came too soon, if it did. */
-  async #play(media: Media, ready: Handover<Picture>): Promise<string | undefined> {
+  async #open(): Promise<Media> {
+    this.#openedMs = performance.now()
+    const media = await Media.open(this.#options, this.#signal)
+    this.#media = media
+    return media
+  }
+
+  /** Holds a frame to `rateMax` and to its time, and gives it on. The schedule holds over passes of a loop. */
+  async #pass(frame: Normal, ready: Handover<Picture>): Promise<void> {
     const { pace, rateMax } = this.#options
-    const inRealTime = !this.live && pace === 'realtime'
-    let startMs: number | undefined
-    let dueSeconds = -Infinity
-    await media.decode(this.#signal, this.#context, async (av, seconds) => {
-      const sequence = this.#sequence
-      this.#sequence += 1
-      const atSeconds = this.live ? performance.now() / 1000 : seconds
-      // A quarter of an interval's tolerance: a limit equal to the source's own rate skips nothing.
-      if (rateMax < Infinity && atSeconds < dueSeconds - 0.25 / rateMax) {
-        av.free()
-        this.#context.events.skipped('rate', 1)
-        return
-      }
-      // After a gap the schedule starts anew instead of catching up.
-      dueSeconds = (atSeconds > dueSeconds + 1 / rateMax ? atSeconds : dueSeconds) + 1 / rateMax
-      if (inRealTime) {
-        startMs ??= performance.now() - seconds * 1000
-        const waitMs = startMs + seconds * 1000 - performance.now()
-        if (waitMs > 1) await sleep(waitMs, undefined, { signal: this.#signal }).catch(() => {})
-      }
-      await ready.put({
-        av,
-        sequence,
-        capturedAtMs: Date.now(),
-        atMs: atSeconds * 1000,
-        quarters: media.quarters,
-        [Symbol.dispose]: () => av.free(),
-      })
-    })
-    return this.live ? undefined : media.shortfall()
+    const { av, tick } = frame
+    const playSeconds = this.live ? performance.now() / 1000 : tick.playSeconds
+    // A quarter of an interval's tolerance: a limit equal to the source's own rate skips nothing.
+    if (rateMax < Infinity && playSeconds < this.#dueSeconds - 0.25 / rateMax) {
+      av.free()
+      this.#context.events.skipped('rate', 1)
+      return
+    }
+    // After a gap the schedule starts anew instead of catching up.
+    const isLate = playSeconds > this.#dueSeconds + 1 / rateMax
+    this.#dueSeconds = (isLate ? playSeconds : this.#dueSeconds) + 1 / rateMax
+    if (!this.live && pace === 'realtime') {
+      this.#startMs ??= performance.now() - playSeconds * 1000
+      const waitMs = this.#startMs + playSeconds * 1000 - performance.now()
+      if (waitMs < -PLAY_LATE_MS_MAX) this.#startMs -= waitMs
+      await this.#sleep(waitMs)
+    }
+    const atMs = (this.live ? playSeconds : tick.seconds) * 1000
+    await ready.put({ ...frame, atMs, [Symbol.dispose]: () => av.free() })
+  }
+
+  async #sleep(waitMs: number): Promise<void> {
+    if (waitMs > 1) await sleep(waitMs, undefined, { signal: this.#signal }).catch(() => {})
   }
 
   /** Scales a picture to the detector's input. The picture belongs to the frame from here on. */
-  async #frame({ av: decoded, sequence, capturedAtMs, atMs, quarters }: Picture): Promise<Frame> {
-    if (decoded.colorSpace === AVCOL_SPC_UNSPECIFIED)
-      decoded.colorSpace = decoded.height >= 720 ? AVCOL_SPC_BT709 : AVCOL_SPC_BT470BG
-    const view = this.#view({ width: decoded.width, height: decoded.height }, quarters)
+  async #frame({ av: decoded, sequence, capturedAtMs, atMs, shape, tone }: Picture): Promise<Frame> {
+    const view = this.#view({ width: decoded.width, height: decoded.height }, shape)
     const fitted = view.scaledSize(this.#context.input)
     const small = this.#small(fitted.stored)
     if (view.isWhole) await this.#scale(small.av, decoded)
@@ -211,6 +212,7 @@ export class Video implements Source {
     // Copied out of FFmpeg's memory, which the next frame takes: 170 KB at 320x180, 20 us. Into shared memory, so
     // that it reaches the detector's thread without a further copy, and used again once the frame is done with.
     const rgb = copyRows(small, { left: 0, top: 0, ...fitted.stored }, this.#slot(fitted.stored))
+    tone?.apply(rgb)
     const data = view.finish(rgb, fitted.stored, view.isUpright ? undefined : this.#slot(fitted.stored))
     if (data !== rgb) this.#slots.push(rgb)
     let av: AvFrame | undefined = decoded
@@ -226,7 +228,11 @@ export class Video implements Source {
       async cut(left, top, width, height) {
         const whole = av
         if (!whole) throw new Error('the frame has been disposed of')
-        return view.cut({ left, top, width, height }, (region) => cutter.cut(whole, region))
+        return view.cut({ left, top, width, height }, (region) => {
+          const cut = cutter.cut(whole, region)
+          tone?.apply(cut)
+          return cut
+        })
       },
       [Symbol.dispose]() {
         if (!av) return
@@ -237,12 +243,9 @@ export class Video implements Source {
     }
   }
 
-  #view(stored: Size, quarters: number): View {
-    const made = this.#viewMade
-    if (made?.view.isFor(stored) && made.quarters === quarters) return made.view
-    const view = new View(this.#settings, stored, quarters)
-    this.#viewMade = { view, quarters }
-    return view
+  #view(stored: Size, shape: Shape): View {
+    if (!this.#viewMade?.isFor(stored, shape)) this.#viewMade = new View(this.#settings, stored, shape)
+    return this.#viewMade
   }
 
   #slot({ width, height }: Size): Uint8Array {

@@ -1,7 +1,17 @@
 import { fitInto, type Region, type Size } from '../faces/crop.ts'
 import { blacken, coverOf, type Polygon, type Span } from './cover.ts'
 import type { SourceContext } from './source.ts'
-import { isUpright, type Orientation, turnedSize, turnRegion, turnRgb, untilTurned } from './turn.ts'
+import { squareSize, stretchRgb } from './square.ts'
+import {
+  isUpright,
+  type Orientation,
+  turnedSize,
+  turnedThen,
+  turnRegion,
+  turnRgb,
+  UPRIGHT,
+  untilTurned,
+} from './turn.ts'
 
 /** How a camera's pictures are to be looked at. Places are fractions of the turned picture, 0 to 1. */
 export interface ViewSettings {
@@ -9,6 +19,8 @@ export interface ViewSettings {
   readonly rotate: 0 | 90 | 180 | 270
   /** After turning: left for right, or top for bottom. */
   readonly mirror: 'none' | 'horizontal' | 'vertical'
+  /** Width by height of the picture as the camera means it, before it is turned; undefined: as it says itself. */
+  readonly aspect?: number
   /** Where faces are looked for; undefined: everywhere. */
   readonly region?: Region
   /** What nobody may see: black before detection, and in every crop. */
@@ -17,12 +29,22 @@ export interface ViewSettings {
 
 export const WHOLE_VIEW: ViewSettings = { rotate: 0, mirror: 'none', masks: [] }
 
+/** What a stored picture says of itself. */
+export interface Shape extends Orientation {
+  /** Width of a pixel by its height. */
+  readonly pixelAspect: number
+}
+
+export const PLAIN: Shape = { ...UPRIGHT, pixelAspect: 1 }
+
 /** What a view is given to read from: the picture as it is stored. */
 type Read = (region: Region) => Uint8Array
 
 /**
- * What may be seen of pictures of one size: turning, mirroring, the region of interest and the masks, in one place for
- * all sources. Every pixel on its way to detection or into a crop goes through `finish` or `cut`.
+ * What may be seen of pictures of one size: square pixels, turning, mirroring, the region of interest and the masks, in
+ * one place for all sources. Every pixel on its way to detection or into a crop goes through `finish` or `cut`.
+ *
+ *   stored -> made square (`#squared`) -> turned (`size`)
  *
  * Turned pictures are what everything beyond the sources knows: boxes, landmarks and regions are pixels of the whole
  * turned picture, whatever part of it is looked at.
@@ -30,7 +52,7 @@ type Read = (region: Region) => Uint8Array
 export class View {
   /** The whole picture, turned. */
   readonly size: Size
-  /** The part where faces are looked for, in pixels of the turned picture. */
+  /** The part where faces are looked for, in pixels of the turned picture; not whole ones where stored ones are not square. */
   readonly region: Region
   /** The same part in the picture as it is stored: its left is a multiple of 4, its top of 2, as chroma wants it. */
   readonly storedRegion: Region
@@ -40,32 +62,47 @@ export class View {
   readonly stored: Size
   readonly orientation: Orientation
   readonly #settings: ViewSettings
+  readonly #own: Shape
+  readonly #squared: Size
+  readonly #isSquare: boolean
   readonly #masks: readonly Polygon[]
   #spans: { readonly width: number; readonly height: number; readonly list: readonly Span[] } | undefined
 
-  /** @param quarters of a turn, clockwise, that the stored picture itself asks for */
-  constructor(settings: ViewSettings, stored: Size, quarters = 0) {
+  /** @param own what the stored picture itself asks for */
+  constructor(settings: ViewSettings, stored: Size, own: Shape = PLAIN) {
     const vertical = settings.mirror === 'vertical'
-    // Top for bottom is half a turn, then left for right.
-    this.orientation = {
-      quarters: (quarters + settings.rotate / 90 + (vertical ? 2 : 0)) % 4,
+    this.#own = own
+    this.orientation = turnedThen(own, {
+      // Top for bottom is half a turn, then left for right.
+      quarters: settings.rotate / 90 + (vertical ? 2 : 0),
       mirrored: settings.mirror !== 'none',
-    }
+    })
     this.isUpright = isUpright(this.orientation)
     this.#settings = settings
     this.stored = stored
-    this.size = turnedSize(stored, this.orientation)
+    const pixelAspect =
+      settings.aspect === undefined ? own.pixelAspect : (settings.aspect * stored.height) / stored.width
+    this.#squared = squareSize(stored, pixelAspect)
+    this.#isSquare = this.#squared.width === stored.width && this.#squared.height === stored.height
+    this.size = turnedSize(this.#squared, this.orientation)
     this.storedRegion = this.#storedRegion()
-    this.region = turnRegion(this.storedRegion, stored, this.orientation)
-    this.isWhole = this.region.width === this.size.width && this.region.height === this.size.height
+    this.region = turnRegion(this.#scaleUp(this.storedRegion), this.#squared, this.orientation)
+    this.isWhole = this.storedRegion.width === stored.width && this.storedRegion.height === stored.height
     this.#masks = settings.masks.map((mask) =>
       mask.map(([x, y]) => [x * this.size.width, y * this.size.height] as const),
     )
   }
 
-  /** Whether this is the view of pictures of that size. */
-  isFor({ width, height }: Size): boolean {
-    return this.stored.width === width && this.stored.height === height
+  /** Whether this is the view of such pictures. */
+  isFor({ width, height }: Size, { quarters, mirrored, pixelAspect }: Shape): boolean {
+    const own = this.#own
+    return (
+      this.stored.width === width &&
+      this.stored.height === height &&
+      own.quarters === quarters &&
+      own.mirrored === mirrored &&
+      own.pixelAspect === pixelAspect
+    )
   }
 
   /** The size at which the detector gets the region, turned; and the same before turning. */
@@ -90,12 +127,12 @@ export class View {
 
   /** A region of the whole turned picture, masked. `read` gives a region of the stored picture, RGB, its own copy. */
   cut(region: Region, read: Read): Uint8Array {
-    const place = untilTurned(region, this.stored, this.orientation)
-    const rgb = read(place)
+    const place = untilTurned(region, this.#squared, this.orientation)
+    const rgb = this.#isSquare ? read(place) : stretchRgb(place, this.stored, this.#squared, read)
     const seen = this.isUpright ? rgb : turnRgb(rgb, place, this.orientation)
     for (const mask of this.#masks) {
       const moved = mask.map(([x, y]) => [x - region.left, y - region.top] as const)
-      blacken(seen, region.width, coverOf(moved, region))
+      blacken(seen, region.width, coverOf(moved, region, this.#blur))
     }
     return seen
   }
@@ -107,7 +144,7 @@ export class View {
     number,
     number,
   ] {
-    const turned = turnRegion({ left, top, width, height }, this.stored, this.orientation)
+    const turned = turnRegion(this.#scaleUp({ left, top, width, height }), this.#squared, this.orientation)
     return [turned.left, turned.top, turned.width, turned.height]
   }
 
@@ -119,9 +156,26 @@ export class View {
     const right = Math.min(width, Math.max(left + 1, Math.ceil((wanted.left + wanted.width) * width)))
     const bottom = Math.min(height, Math.max(top + 1, Math.ceil((wanted.top + wanted.height) * height)))
     const turned = { left, top, width: right - left, height: bottom - top }
-    const place = untilTurned(turned, this.stored, this.orientation)
-    const [x, y] = [place.left % 4, place.top % 2]
-    return { left: place.left - x, top: place.top - y, width: place.width + x, height: place.height + y }
+    const place = untilTurned(turned, this.#squared, this.orientation)
+    const [byX, byY] = [this.stored.width / this.#squared.width, this.stored.height / this.#squared.height]
+    const [x, y] = [Math.floor(place.left * byX), Math.floor(place.top * byY)]
+    const x2 = Math.min(this.stored.width, Math.ceil((place.left + place.width) * byX))
+    const y2 = Math.min(this.stored.height, Math.ceil((place.top + place.height) * byY))
+    const [left0, top0] = [x - (x % 4), y - (y % 2)]
+    return { left: left0, top: top0, width: x2 - left0, height: y2 - top0 }
+  }
+
+  /** A region of the stored picture in the one with square pixels. */
+  #scaleUp({ left, top, width, height }: Region): Region {
+    const [byX, byY] = [this.#squared.width / this.stored.width, this.#squared.height / this.stored.height]
+    return { left: left * byX, top: top * byY, width: width * byX, height: height * byY }
+  }
+
+  /** How far making pixels square carries what a mask hides, pixels: one and a half stored ones. */
+  get #blur(): number {
+    if (this.#isSquare) return 0
+    const { width, height } = this.#squared
+    return Math.ceil(1.5 * Math.max(width / this.stored.width, height / this.stored.height))
   }
 
   /** One pixel more on each side: scaling has mixed what a mask hides into its neighbours. */

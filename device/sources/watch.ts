@@ -1,8 +1,7 @@
-import type { Dirent } from 'node:fs'
-import { readdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { stat } from 'node:fs/promises'
 import { failure, systemCode } from '../../lib/errors.ts'
 import { PHOTOS_MAX, WATCH_REMEMBERED_MAX, WATCH_SETTLED_MS } from '../limits.ts'
+import { filesBelow } from './folder.ts'
 
 /**
  * A folder into which files are put, and its subfolders. Each file counts once it has not changed for a second, and
@@ -51,39 +50,25 @@ export class WatchedFolder {
   }
 
   async #list() {
-    const files: { path: string; identity: string; bytes: number; changedMs: number }[] = []
-    const folders = [this.folder]
-    for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-      for (const entry of await this.#entries(folder)) {
-        if (entry.name.startsWith('.')) continue
-        const path = join(folder, entry.name)
-        if (entry.isDirectory()) folders.push(path)
-        else {
-          const found = await stat(path).catch(() => undefined) // gone again, or a link that leads nowhere
-          if (!found?.isFile()) continue
-          const { dev, ino, size, mtimeMs } = found
-          files.push({ path, identity: `${dev}:${ino}:${size}:${mtimeMs}`, bytes: size, changedMs: mtimeMs })
-        }
-        if (files.length + folders.length > PHOTOS_MAX)
-          throw failure(
-            'SOURCE_UNREADABLE',
-            `The folder ${this.folder} has more than ${PHOTOS_MAX} files. Move away what was taken.`,
-          )
-      }
-    }
-    return files
-  }
-
-  async #entries(folder: string): Promise<Dirent[]> {
-    try {
-      return await readdir(folder, { withFileTypes: true })
-    } catch (error) {
-      if (folder !== this.folder) return [] // deleted since, or not for us
+    const paths = await filesBelow(this.folder).catch((error: unknown) => {
       throw failure(
         'SOURCE_UNAVAILABLE',
-        `The folder ${folder} cannot be read (${systemCode(error) ?? 'unknown'}). It will be looked at again.`,
+        `The folder ${this.folder} cannot be read (${systemCode(error) ?? 'unknown'}). It will be looked at again.`,
         error,
       )
+    })
+    if (paths === undefined)
+      throw failure(
+        'SOURCE_UNREADABLE',
+        `The folder ${this.folder} has more than ${PHOTOS_MAX} files. Move away what was taken.`,
+      )
+    const files: { path: string; identity: string; bytes: number; changedMs: number }[] = []
+    for (const path of paths) {
+      const found = await stat(path).catch(() => undefined) // gone again, or a link that leads nowhere
+      if (!found?.isFile()) continue
+      const { dev, ino, size, mtimeMs } = found
+      files.push({ path, identity: `${dev}:${ino}:${size}:${mtimeMs}`, bytes: size, changedMs: mtimeMs })
     }
+    return files
   }
 }

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type Document, isMap, isSeq, parseDocument, type YAMLSeq } from 'yaml'
 import { rightsOf } from '../../wire/users.ts'
 import { failure, systemCode } from '../errors.ts'
+import { flushFolder } from '../keep-file.ts'
 import {
   bodyOfUsersText,
   type FileUser,
@@ -188,8 +189,7 @@ async function edit(
   } finally {
     await handle.close()
   }
-  const folder = await open(dirname(target))
-  await folder.sync().finally(() => folder.close())
+  flushFolder(dirname(target))
 }
 
 /** The temporary file is the lock, too: two who write at once would lose what one of them wrote. */

@@ -1,6 +1,6 @@
 import 'reflect-metadata' // @peculiar/x509 resolves its algorithms with tsyringe, which wants it first
 import { createPrivateKey, KeyObject, X509Certificate as Reader, randomBytes, webcrypto } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { domainToASCII } from 'node:url'
@@ -20,6 +20,7 @@ import {
   X509CertificateGenerator,
 } from '@peculiar/x509'
 import { failure, systemCode } from '../errors.ts'
+import { keepFile } from '../keep-file.ts'
 
 /**
  * A certificate authority in a folder, for a home or a classroom: `ca.pem` and `ca.key`, and beside them a pair of
@@ -129,12 +130,7 @@ export async function renewCertificate(folder: string, name: string, validity: V
     (type) => old.getExtension<Extension>(type as never) ?? [],
   )
   const certificate = await sign(authority, old.subjectName, old.publicKey, validity, kept)
-  try {
-    writeFileSync(`${file}.new`, certificate.toString('pem'), { mode: 0o644, flush: true })
-    renameSync(`${file}.new`, file)
-  } catch (error) {
-    throw unwritable(folder, error)
-  }
+  keepFile(certificate.toString('pem'), file)
   return file
 }
 

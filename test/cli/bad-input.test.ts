@@ -270,7 +270,10 @@ t.test('a broker that is away: the program stays, says so, and keeps trying', si
   const subscriber = Sightline.start(t, ['subscriber', '--config', configFile(t, subscriberConfig(t, url))])
   const { http } = await subscriber.line(({ msg }) => msg === 'subscriber ready')
   t.match((await subscriber.line(away)).msg, /[Nn]othing listens .*127\.0\.0\.1/)
-  t.match(await health(http), { status: 503, checks: { broker: /^away \(Cannot connect to .*: connection refused/ } })
+  t.match(await health(http), {
+    status: 503,
+    checks: { broker: /^away \(Cannot connect to .*: connection refused/ },
+  })
   await subscriber.until(() => subscriber.log.filter(away).length > 1)
   subscriber.kill('SIGTERM')
   t.equal((await subscriber.end()).status, 0)

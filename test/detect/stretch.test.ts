@@ -49,6 +49,7 @@ t.test('so does a video', { skip: CLIP ? false : 'the shared test data has no cl
     pace: 'asfast',
     loop: false,
     rateMax: Infinity,
+    intervalMs: 1000,
     timeoutMs: 5000,
     rtspTransport: 'tcp',
   }

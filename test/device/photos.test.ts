@@ -1,7 +1,7 @@
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { crc32, deflateSync } from 'node:zlib'
-import sharp from 'sharp'
+import sharp, { type Sharp } from 'sharp'
 import t from 'tap'
 import { deviceSchema } from '../../device/config.ts'
 import { openSource } from '../../device/sources/open.ts'
@@ -87,6 +87,80 @@ t.test('a photo is turned upright as its EXIF says', async (t) => {
   const { sizes, pixels } = await read(dir)
   t.strictSame(sizes, ['40x60'])
   t.match(pixels[0], /^25\d,\d,\d$/, 'what was left is now on top')
+})
+
+t.test('all eight ways of EXIF to store a photo are seen the same', async (t) => {
+  const dir = t.testdir()
+  const rgb = Buffer.alloc(40 * 24 * 3)
+  const colours = ['255,0,0', '0,255,0', '0,0,255', '255,255,255'] // top left, top right, bottom left, bottom right
+  for (let y = 0, at = 0; y < 24; y += 1)
+    for (let x = 0; x < 40; x += 1, at += 3)
+      rgb.set((colours[(y < 12 ? 0 : 2) + (x < 20 ? 0 : 1)] ?? '').split(',').map(Number), at)
+  const upright = () => sharp(rgb, { raw: { width: 40, height: 24, channels: 3 } })
+  // What turns each of them upright, undone.
+  const stored = [
+    upright(),
+    upright().flop(),
+    upright().rotate(180),
+    upright().flip(),
+    sharp(await upright().rotate(270).png().toBuffer()).flip(),
+    upright().rotate(270),
+    sharp(await upright().rotate(90).png().toBuffer()).flip(),
+    upright().rotate(90),
+  ]
+  for (const [i, it] of stored.entries())
+    await it
+      .withMetadata({ orientation: i + 1 })
+      .png()
+      .toFile(join(dir, `${i + 1}.png`))
+  const { sizes, pixels } = await read(dir)
+  t.strictSame(sizes, Array(8).fill('40x24'))
+  t.strictSame(pixels, Array(8).fill('0,255,0'), 'green at the top right')
+})
+
+t.test('whatever colours a photo is stored in, red comes out red', async (t) => {
+  const dir = t.testdir()
+  const red = () => picture(64, 48, 'red')
+  const kinds: Record<string, Sharp> = {
+    'a-cmyk.jpg': red().toColourspace('cmyk').jpeg({ quality: 100 }),
+    'b-16-bits.png': red().toColourspace('rgb16').png(),
+    'c-palette.png': red().png({ palette: true }),
+    'd-p3.jpg': red().withIccProfile('p3').jpeg({ quality: 100 }),
+    'e-lab.tiff': red().toColourspace('lab').tiff(),
+    'f-palette.gif': red().gif(),
+    'g-alpha.png': red().ensureAlpha(1).png({ palette: true }),
+  }
+  for (const [name, it] of Object.entries(kinds)) await it.toFile(join(dir, name))
+  const moving = Buffer.concat([await red().raw().toBuffer(), await picture(64, 48, 'blue').raw().toBuffer()])
+  kinds['h-moving.gif'] = sharp(moving, { raw: { width: 64, height: 96, channels: 3, pageHeight: 48 } }).gif()
+  await kinds['h-moving.gif'].toFile(join(dir, 'h-moving.gif'))
+  const { sizes, pixels, damaged } = await read(dir)
+  t.equal(damaged, 0)
+  t.strictSame(sizes, Array(8).fill('64x48'))
+  for (const [i, pixel] of pixels.entries()) {
+    const [r = 0, g = 0, b = 0] = pixel.split(',').map(Number)
+    t.ok(r > 215 && g < 40 && b < 40, `${Object.keys(kinds)[i]}: ${pixel}`)
+  }
+})
+
+/** What the system, a file manager or a network drive puts beside people's files. */
+const HIDDEN = [
+  '.Trash-1000/files',
+  '.stversions',
+  '.thumbnails/large',
+  '@eaDir/a.jpg',
+  '#recycle',
+  '$RECYCLE.BIN',
+]
+
+t.test('what lies in hidden folders is never published, at any level', async (t) => {
+  const dir = join(t.testdir(), '.photos')
+  const photo = await picture(40, 30, 'red').jpeg().toBuffer()
+  for (const folder of ['', 'trip', ...HIDDEN, ...HIDDEN.map((it) => join('trip', 'day 1', it))]) {
+    mkdirSync(join(dir, folder), { recursive: true })
+    writeFileSync(join(dir, folder, 'photo.jpg'), photo)
+  }
+  t.strictSame((await read(dir)).sizes, ['40x30', '40x30'])
 })
 
 t.test('one photo is a source too, also without a name that says so', async (t) => {

@@ -5,7 +5,7 @@ import { pointToFrame, toFrame } from '../../device/faces/crop.ts'
 import type { Frame } from '../../device/frame.ts'
 import { coverOf } from '../../device/sources/cover.ts'
 import { CARD_SIZE } from '../../device/sources/testcard.ts'
-import { View, type ViewSettings, WHOLE_VIEW } from '../../device/sources/view.ts'
+import { PLAIN, View, type ViewSettings, WHOLE_VIEW } from '../../device/sources/view.ts'
 import { writeClip } from './clip.ts'
 import { camera, play } from './playing.ts'
 
@@ -254,7 +254,7 @@ t.test('a polygon covers every pixel that it touches, and no other', async (t) =
 
 t.test('a region keeps to whole groups of chroma, whatever the size', async (t) => {
   const view = (settings: Partial<ViewSettings>, quarters = 0) =>
-    new View({ ...WHOLE_VIEW, ...settings }, { width: 1917, height: 1079 }, quarters)
+    new View({ ...WHOLE_VIEW, ...settings }, { width: 1917, height: 1079 }, { ...PLAIN, quarters })
   for (const rotate of [0, 90, 180, 270] as const)
     for (const mirror of ['none', 'horizontal', 'vertical'] as const)
       for (const region of [

@@ -25,6 +25,18 @@ t.test('a file counts once it has not changed for a second, oldest first, and on
   t.strictSame([await watched.look(10_000), await watched.look(12_000)], [[], []], 'renamed and deleted')
 })
 
+t.test('what lies in hidden folders is never taken, at any level', async (t) => {
+  const dir = t.testdir()
+  const hidden = ['.Trash-1000/files', '.stversions', '.thumbnails', '@eaDir', '#recycle', '$RECYCLE.BIN']
+  for (const folder of ['', 'trip', ...hidden, ...hidden.map((it) => join('trip', it))]) {
+    await mkdir(join(dir, folder), { recursive: true })
+    await writeFile(join(dir, folder, 'photo.jpg'), 'a')
+  }
+  const watched = new WatchedFolder(dir)
+  await watched.look(0)
+  t.strictSame((await watched.look(1000)).toSorted(), [join(dir, 'photo.jpg'), join(dir, 'trip/photo.jpg')])
+})
+
 t.test('a file that grows waits until it is done; one that is written over is a new one', async (t) => {
   const dir = t.testdir()
   const file = join(dir, 'a.jpg')
