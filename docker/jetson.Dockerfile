@@ -3,24 +3,24 @@
 #   docker build -f docker/Dockerfile --target device -t sightline-device:0.1.0 .
 #   docker build -f docker/jetson.Dockerfile -t sightline-device-jetson:0.1.0 .
 #
-# NOT BUILT AND NOT RUN where this was written: there is no Jetson, and neither nvcr.io nor GitHub can be reached from
-# there. It says what is needed and in which versions. What runs on a Jetson as it is, is the target "device" of
-# docker/Dockerfile, with detection on the CPU: begin with that, and measure both. (Published for YuNet at 160x120 on an
-# Orin Nano: CPU 2.6 ms, CUDA 5.2 ms. A small detector spends its time on the way to the GPU and back.)
+# NOT BUILT AND NOT TESTED yet: this needs a Jetson, nvcr.io and GitHub. It shows what is needed and in which versions.
+# The target "device" of docker/Dockerfile runs on a Jetson without changes,
+# with detection on the CPU: start with that, and measure both. (Published for YuNet at 160x120 on an
+# Orin Nano: CPU 2.6 ms, CUDA 5.2 ms. A small detector spends its time on transfers to the GPU and back.)
 #
-# Why this is a file of its own: the npm package onnxruntime-node has no GPU libraries for linux/arm64. Its Node binding
-# has to be built from source, once, against the CUDA and TensorRT that JetPack brings. On an Orin that takes hours and
-# some 8 GB of memory (2 GB for each parallel job): build on an AGX or lower JOBS, and copy the image:
+# Why this is a separate file: the npm package onnxruntime-node has no GPU libraries for linux/arm64. Its Node binding
+# must be built from source, once, against JetPack's CUDA and TensorRT. On an Orin this takes hours and
+# about 8 GB of memory (2 GB for each parallel job): build on an AGX or lower JOBS, and copy the image:
 #   docker save sightline-device-jetson:0.1.0 | ssh user@jetson docker load
 #
-# Run it with --runtime nvidia: the driver's libraries are the Jetson's own and are put into the container at its start
+# Run it with --runtime nvidia: it adds the Jetson's own driver libraries to the container at its start
 # (compose.jetson.yaml).
 
-# The versions that belong together. L4T 36.4 is JetPack 6.1 and 6.2: Ubuntu 22.04, CUDA 12.6, cuDNN 9.3, TensorRT 10.3.
+# Matching versions. L4T 36.4 is JetPack 6.1 and 6.2: Ubuntu 22.04, CUDA 12.6, cuDNN 9.3, TensorRT 10.3.
 # See yours with: cat /etc/nv_tegra_release
 ARG L4T_JETPACK=r36.4.0
-# A release that builds against TensorRT 10.3; later ones ask for a later TensorRT. Its JavaScript and its binding come
-# from the same source, so they fit each other whatever version package-lock.json has for other processors.
+# A release that builds against TensorRT 10.3; later ones need a later TensorRT. Its JavaScript and its binding come
+# from the same source, so they match, whatever version package-lock.json has for other processors.
 ARG ONNXRUNTIME=v1.23.2
 # The target "device" of docker/Dockerfile, for arm64: build it first, here or elsewhere.
 ARG DEVICE=sightline-device:0.1.0
