@@ -14,6 +14,7 @@ import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { type Store, toBounds } from '../lib/queue.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { openStore, storeHealth } from '../lib/store-report.ts'
+import { misspeltIn } from '../lib/variables.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { cropFilter } from '../wire/topics.ts'
 import { Bridge } from './bridge.ts'
@@ -39,6 +40,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
   })
   checkBrokerConfig(config)
   const log = openLog(config.name, config.log.level)
+  for (const sentence of misspeltIn(brokerSchema, process.env)) log.warn(sentence)
   const senders = sendersBelow(config.topicPrefix)
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)

@@ -52,7 +52,8 @@ export const subscriberSchema = z.strictObject({
   bucket: z
     .discriminatedUnion('type', [
       z.strictObject({
-        type: z.literal('folder'),
+        // Optional as well, so that the kind is found where "type" is left out.
+        type: z.literal('folder').optional().default('folder'),
         path: z.string().min(1).default('data/bucket'),
         publicUrl: z.string().min(1).optional(),
         publicRead: z.boolean().default(false),
@@ -71,7 +72,7 @@ export const subscriberSchema = z.strictObject({
         requestTimeout: duration().prefault('20s'),
       }),
     ])
-    .prefault({ type: 'folder' }),
+    .prefault({}),
   gallery: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
   http: httpShape(8080),
 })

@@ -11,6 +11,7 @@ import { warnOfOpenPassword } from '../lib/open-password.ts'
 import { QUARANTINE_COMMAND } from '../lib/quarantine.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { openStore, storeHealth } from '../lib/store-report.ts'
+import { misspeltIn } from '../lib/variables.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { cropFilter } from '../wire/topics.ts'
 import { type Bucket, cacheCrop } from './buckets/bucket.ts'
@@ -46,6 +47,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
   })
   checkSubscriberConfig(config)
   const log = openLog(config.name, config.log.level)
+  for (const sentence of misspeltIn(subscriberSchema, process.env)) log.warn(sentence)
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
     const received = counter(metrics, 'subscriber_received_total', 'Messages received')

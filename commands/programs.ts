@@ -11,7 +11,8 @@ Options:
 
 Environment:
   SIGHTLINE_...   a setting by its path: SIGHTLINE_HTTP__PORT=9200 sets
-                  "http.port"; it wins over the file
+                  "http.port"; it wins over the file. Text is taken as it is, a
+                  list or a section is YAML or JSON
 
 SIGTERM or Ctrl-C drains and ends the program; what was accepted is on disk and
 goes on at the next start.

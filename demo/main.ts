@@ -149,7 +149,7 @@ async function run(options: DemoOptions, data: string, forMs: number | undefined
             },
           ]),
         }),
-    ...(options.model === undefined ? {} : { SIGHTLINE_DETECT__MODEL: JSON.stringify(options.model) }),
+    ...(options.model === undefined ? {} : { SIGHTLINE_DETECT__MODEL: options.model }),
   })
 
   const scene: Scene = {

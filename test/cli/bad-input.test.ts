@@ -60,7 +60,7 @@ t.test('configuration', side, async (t) => {
     check(t, await sightline(t, [program, '--config', file]), {
       code: 'CONFIG_INVALID',
       status: 78,
-      says: [`${file}:4: "http.prot" is no setting of this program.`, 'Check the spelling'],
+      says: [`${file}:4: unknown setting "http.prot".`, 'Check the spelling'],
     })
   }
   check(t, await sightline(t, ['broker', '--config', '/nowhere/broker.yaml']), {
