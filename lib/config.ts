@@ -75,6 +75,21 @@ export const durationOrForever = () =>
   unitType('duration', DURATION_MS, '12h or 30d, or forever', { forever: Number.POSITIVE_INFINITY })
 /** A size with its unit (`64KB`, `200MB`, `2GB`, `1GiB`); parses to bytes. */
 export const size = () => unitType('size', SIZE_BYTES, '64KB, 200MB or 2GB')
+/**
+ * An address with one of these schemes, whole: with a host, and a port that there is. An error does not repeat it, since it
+ * may hold a password.
+ */
+export const address = (example: string, schemes: readonly string[]) =>
+  z.string().refine((text) => isAddress(text, schemes), {
+    error: `must be an address such as ${example}; a port is at most 65535`,
+  })
+
+function isAddress(text: string, schemes: readonly string[]): boolean {
+  if (/\s/.test(text) || !URL.canParse(text)) return false
+  const { protocol, hostname } = new URL(text)
+  return schemes.includes(protocol.slice(0, -1)) && hostname !== ''
+}
+
 /** A TCP port; 0 takes any free one. */
 export const port = () => z.number().int().min(0).max(65_535)
 
