@@ -105,3 +105,48 @@ t.test(
     })
   },
 )
+
+t.test(
+  'an address whose port cannot be, or that is none, is a sentence that does not repeat it',
+  async (t) => {
+    const bridge = (url: string) => ({ bridges: [{ url, topics: [{ filter: 'a' }] }] })
+    const places: readonly (readonly [string, z.ZodType, (address: string) => Tree, string])[] = [
+      ['broker.url', deviceSchema, (url) => ({ broker: { url } }), 'mqtt'],
+      ['broker.url', subscriberSchema, (url) => ({ broker: { url } }), 'mqtts'],
+      ['bridges.0.url', brokerSchema, bridge, 'mqtt'],
+      ['bucket.publicUrl', subscriberSchema, (publicUrl) => ({ bucket: { publicUrl } }), 'https'],
+      [
+        'bucket.endpoint',
+        subscriberSchema,
+        (endpoint) => ({ bucket: { type: 's3', bucket: 'faces', endpoint } }),
+        'http',
+      ],
+      ['cameras.0.source', deviceSchema, (source) => ({ cameras: [{ name: 'a', source }] }), 'rtsp'],
+    ]
+    const file = join(temporaryFolder(t), 'conf.yaml')
+    for (const [key, schema, place, scheme] of places) {
+      const load = (address: string) => {
+        writeFileSync(file, JSON.stringify(place(address)))
+        return loadConfig(schema, { file })
+      }
+      t.ok(load(`${scheme}://host:65535`), key)
+      const wrong = ['ftp://host', `${scheme}://u:secret@host:99999`, `${scheme}://host:65536/path`]
+      // FFmpeg is who reads a camera's address.
+      if (scheme !== 'rtsp')
+        wrong.push(`${scheme}://`, 'host:1883', `${scheme}://ho st`, `${scheme}://host:port`)
+      for (const address of wrong)
+        try {
+          load(address)
+          t.fail(`${key}: ${address} is taken`)
+        } catch (error) {
+          const { code, message } = error as { code: string; message: string }
+          t.match(
+            { code, message },
+            { code: 'CONFIG_INVALID', message: new RegExp(`"${key}" must `) },
+            address,
+          )
+          t.notMatch(message, 'secret')
+        }
+    }
+  },
+)
