@@ -7,6 +7,8 @@ export interface Command {
   readonly help: string
   /** @param argv what follows the command's name. @returns the exit status */
   run(argv: string[]): Promise<number>
+  /** Whether it goes on until it is told to stop: then the end of whoever reads what it says is its end too. */
+  isEndless?(argv: readonly string[]): boolean
 }
 
 /** What `parseArgs` throws, said as usage. */

@@ -43,4 +43,5 @@ the end it sums up the books; exit status 0 says that they balance.
     const { runDemo } = await import('../demo/main.ts')
     return runDemo(values)
   },
+  isEndless: () => true,
 }

@@ -29,6 +29,7 @@ const LONG = [
   'test/cli/models.test.ts',
   'test/cli/quarantine.test.ts',
   'test/cli/queue.test.ts',
+  'test/cli/reader-gone.test.ts',
   'test/cli/users.test.ts',
   'test/demo/demo.test.ts',
   'test/detect/choose.test.ts',
