@@ -79,6 +79,43 @@ t.test('the program that holds a store takes commands of its own user only, one 
   t.notOk(existsSync(join(folder, CONTROL_FILE)))
 })
 
+t.test('a caller that hangs up is nothing to complain of', async (t) => {
+  const folder = temporaryFolder(t)
+  const lines: { level: number; msg: string }[] = []
+  const sink = { write: (line: string) => void lines.push(JSON.parse(line)) }
+  let given = 0
+  const server = await ControlServer.open({
+    folder,
+    handlers: {
+      async *many() {
+        given += 1
+        for (let n = 0; n < 5000; n += 1) yield { n, padding: 'x'.repeat(1000) }
+      },
+    },
+    health: () => ({ padding: 'x'.repeat(1_000_000) }), // more than a socket takes at once
+    log: pino({ level: 'debug' }, sink),
+  })
+  for (const command of ['health', 'many'])
+    for (const atMs of [0, 1, 5]) {
+      const raw = createConnection(join(folder, CONTROL_FILE))
+      raw.on('error', () => {})
+      raw.write(`${JSON.stringify({ command, args: {} })}\n`)
+      await sleep(atMs)
+      raw.destroy()
+      // As healthcheck does it: it has what it asked for after the first line.
+      for await (const item of (await callProgram(folder, command, {})) ?? []) if (item) break
+    }
+  await sleep(100)
+  await server[Symbol.asyncDispose]()
+  t.ok(given > 0)
+  t.strictSame(
+    lines.filter(({ level }) => level > 20),
+    [],
+    'not in the log, but at debug',
+  )
+  t.ok(lines.some(({ level }) => level === 20))
+})
+
 t.test('a path that is too long for a socket: said at the start, and the program runs', async (t) => {
   const folder = join(temporaryFolder(t), 'x'.repeat(100))
   mkdirSync(folder)
