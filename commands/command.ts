@@ -21,6 +21,18 @@ export function parse<T>(command: string, args: () => T): T {
   }
 }
 
+/** @param usage as help has it: "Usage: sightline ..." and more lines below that. Errors: USAGE, always */
+export function writeOneOf(command: string, usage: string): never {
+  const ways = usage
+    .replace(/^Usage: /, '')
+    .trimEnd()
+    .split('\n')
+  throw failure(
+    'USAGE',
+    `Write one of these, or see sightline ${command} --help:\n${ways.map((way) => `  ${way.trim()}`).join('\n')}`,
+  )
+}
+
 /** The value of `--max`. */
 export function maxOf(text: string | undefined, fallback: number): number {
   if (text === undefined) return fallback

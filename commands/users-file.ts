@@ -12,7 +12,7 @@ import {
   userSchema,
   wholeUsersText,
 } from '../lib/users.ts'
-import { rightsOf } from '../wire/users.ts'
+import { ROLES, rightsOf } from '../wire/users.ts'
 
 /** `sightline users`: changes to a users file, whole or not at all; what else stands in it stays. */
 
@@ -31,6 +31,11 @@ export function usersText(users: readonly FileUser[]): string {
 /** Checks what the command line says of a user. Errors: USAGE, USER_EXISTS, and those of readUsers. */
 export function newUser(file: string, name: string, rights: Readonly<Record<string, unknown>>): FileUser {
   const given = Object.fromEntries(Object.entries(rights).filter(([, value]) => value !== undefined))
+  if (given.role === undefined && given.publish === undefined && given.subscribe === undefined)
+    throw failure(
+      'USAGE',
+      `--role is missing: one of ${ROLES.join(', ')}. Or give single rights with --publish and --subscribe. See sightline users --help.`,
+    )
   const result = userSchema.safeParse({ name, ...given })
   if (!result.success) {
     const problems = result.error.issues.map(({ path: [key], message }) => {

@@ -40,7 +40,7 @@ t.test('boxes as lines of JSON, in pixels of the picture', async (t) => {
       [turned, 480, 360, 1],
     ] as const
   ).entries()) {
-    t.match(lines[at], { file, width, height, model: 'blazeface-back-256' })
+    t.match(lines[at], { file, width, height, model: 'blazeface' })
     t.equal(lines[at].faces.length, 1)
     const [{ box, score, landmarks }] = lines[at].faces
     t.ok(score > 0.6 && score <= 1)
@@ -151,7 +151,7 @@ t.test('eval says recall, precision and average precision', async (t) => {
   t.match(stdout, /^precision +0\.500 +1 more that are no labelled face$/m)
   boxes({ 'a.png': [FACE], 'b.png': [FACE] })
   t.match(JSON.parse((await evaluate('--json')).stdout), {
-    model: 'blazeface-back-256',
+    model: 'blazeface',
     photos: 2,
     faces: 2,
     recall: 1,

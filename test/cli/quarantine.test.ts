@@ -187,7 +187,7 @@ for (const runs of [true, false])
         code: 'FOLDER_UNWRITABLE',
         message: /there already/,
       })
-      await t.rejects(show(folder, 99, undefined, true, quiet), { code: 'USAGE' })
+      await t.rejects(show(folder, 99, undefined, true, quiet), { code: 'MESSAGE_NOT_FOUND' })
 
       t.match(await acted(folder, { action: 'drop', numbers: [6, 99] }), {
         status: 66,
@@ -252,4 +252,6 @@ t.test('from the command line', async (t) => {
   // A program that does not take commands holds it.
   t.match(await sightline(t, ['quarantine', 'drop', folder, '1']), { status: 75, code: 'STORE_LOCKED' })
   t.match(await sightline(t, ['quarantine', 'drop', folder, '1', '--all']), { status: 64, code: 'USAGE' })
+  for (const verb of ['show', 'retry', 'drop'])
+    t.match(await sightline(t, ['quarantine', verb, folder, '99']), { status: 66 }, `${verb}: as help says`)
 })
