@@ -172,13 +172,21 @@ t.test(
     const { env } = await workplace(t)
     const { status, stdout, stderr } = await sightline(t, ['detect', 'bench'], env)
     t.match({ status, stderr }, { status: 0, stderr: '' })
-    t.match(stdout, /^cpu +1 +\d+\.\d\d/m)
+    const rows = [...stdout.matchAll(/^cpu +\d+ +(\d+\.\d\d) +(\d+\.\d\d)/gm)]
+    t.ok(rows.length > 0)
+    for (const [row, network, detection] of rows)
+      t.ok(Number(network) <= Number(detection), `no detection takes less than its network: ${row}`)
     t.equal(stdout.match(/taken$/gm)?.length, 1)
-    t.match(stdout, /^A detection takes \d+\.\d\d ms .* \d+ % of it is not the network\.$/m)
+    t.match(
+      stdout,
+      /^A detection takes \d+\.\d\d ms .*, the network \d+\.\d\d ms of them; \d+ % of it is not the network\.$/m,
+    )
     const json = JSON.parse(
       (await sightline(t, ['detect', 'bench', '--input', '320x320', '--json'], env)).stdout,
     )
     t.match(json, { head: 'blazeface', input: { width: 320, height: 320 } })
+    t.ok(json.networkMs < json.detectMs)
+    t.equal(json.networkMs, json.fastest.ms, 'the row that is taken is what was measured')
     t.ok(json.beyondNetwork < 0.25, `${(json.beyondNetwork * 100).toFixed(0)} % at 320`)
     const tfjs = await sightline(t, ['detect', 'bench', '--runtime', 'tfjs'], env)
     t.match(tfjs, { status: 0, stdout: /on TensorFlow\.js/ })
