@@ -54,6 +54,7 @@ const LONG = [
   'test/docker/deploy.test.ts',
   'test/docker/edges.test.ts',
   'test/docker/files.test.ts',
+  'test/e2e/readme-tls.test.ts',
   'test/e2e/tls.test.ts',
   'test/lib/http-limits.test.ts',
   'test/lib/lock.test.ts',
