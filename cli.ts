@@ -16,7 +16,7 @@ import { quarantine } from './commands/quarantine/quarantine.ts'
 import { queue } from './commands/queue/queue.ts'
 import { secrets } from './commands/secrets/secrets.ts'
 import { users } from './commands/users/users.ts'
-import { asFailure, failure } from './lib/errors.ts'
+import { asFailure, failure, systemCode } from './lib/errors.ts'
 import { followLauncher } from './lib/launcher.ts'
 
 /** `sightline <command>`. */
@@ -81,8 +81,18 @@ async function main(argv: string[]): Promise<number> {
     process.stdout.write(command.help)
     return 0
   }
+  if (command.isEndless?.(rest)) readerGone = () => process.kill(process.pid, 'SIGTERM')
   return command.run(rest)
 }
+
+/** `sightline ... | head -1`: the reader has what it wanted. What is under way is done to its end. */
+let readerGone = () => {}
+process.stdout.on('error', (error) => {
+  if (systemCode(error) === 'EPIPE') return readerGone()
+  process.stderr.write(`FOLDER_UNWRITABLE: Standard output cannot be written to (${error.message}).\n`)
+  process.exit(73)
+})
+process.stderr.on('error', () => {}) // nobody is left who could be told
 
 followLauncher({ restarts: Number(process.env.WATCHDOG_RESTARTS ?? 0) })
 try {

@@ -6,15 +6,30 @@ import { checkSubscriberConfig, subscriberSchema } from './cloud-subscriber/conf
 import { checkDeviceConfig, deviceSchema } from './device/config.ts'
 import { loadConfig } from './lib/config.ts'
 import { failure } from './lib/errors.ts'
+import { misspeltIn, settingsIn } from './lib/variables.ts'
 
-const PROGRAMS: Readonly<Record<string, { schema: z.ZodObject; check?: (config: never) => void }>> = {
+export const PROGRAMS: Readonly<Record<string, { schema: z.ZodObject; check?: (config: never) => void }>> = {
   device: { schema: deviceSchema, check: checkDeviceConfig },
   broker: { schema: brokerSchema, check: checkBrokerConfig },
   subscriber: { schema: subscriberSchema, check: checkSubscriberConfig },
 }
 
-/** @returns a sentence that says the file is fine. Errors: those of loadConfig, CONFIG_UNSAFE_LISTENER, USAGE. */
-export async function checkConfigFile(file: string, program?: string): Promise<string> {
+export interface Checked {
+  /** That the file is fine, and what else counts. */
+  readonly sentences: readonly string[]
+  /** What is probably not as it was meant. */
+  readonly warnings: readonly string[]
+}
+
+/**
+ * With the environment that the program would have.
+ * Errors: those of loadConfig, CONFIG_UNSAFE_LISTENER, USAGE.
+ */
+export async function checkConfigFile(
+  file: string,
+  program: string | undefined,
+  env: NodeJS.ProcessEnv,
+): Promise<Checked> {
   if (program !== undefined && !Object.hasOwn(PROGRAMS, program)) {
     throw failure(
       'USAGE',
@@ -23,16 +38,23 @@ export async function checkConfigFile(file: string, program?: string): Promise<s
   }
   const name = program ?? programOf(file)
   const { schema, check } = PROGRAMS[name] as (typeof PROGRAMS)[string]
-  const config = loadConfig(schema, { file })
+  const config = loadConfig(schema, { file, env })
   check?.(config as never)
-  return `${file} is a valid configuration of the ${name}.`
+  const variables = settingsIn(schema, env).map((it) => `${it.path.join('.')} (${it.name})`)
+  return {
+    sentences: [
+      `${file} is a valid configuration of the ${name}.`,
+      ...(variables.length === 0 ? [] : [`From the environment: ${variables.join(', ')}.`]),
+    ],
+    warnings: misspeltIn(schema, env),
+  }
 }
 
 /** The program whose keys the file uses most. Errors: USAGE. */
 export function programOf(file: string): string {
   let tree: unknown
   try {
-    tree = parse(readFileSync(file, 'utf8')) ?? {}
+    tree = parse(readFileSync(file, 'utf8'), { merge: true }) ?? {}
   } catch {
     tree = undefined
   }

@@ -35,6 +35,7 @@ const PASS_ON_MS = 250
  * @param {string[]} argv the command and its arguments
  */
 export function run(runtime, flags, argv) {
+  process.stderr.on('error', () => {}) // whoever read it has gone, and the program stays
   const [command = ''] = argv
   const isWatched = WATCHED.includes(command)
   /** @type {import('node:child_process').ChildProcess | undefined} */

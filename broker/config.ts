@@ -1,5 +1,14 @@
 import { z } from 'zod'
-import { commonShape, duration, httpShape, longDuration, mutualTlsShape, port, size } from '../lib/config.ts'
+import {
+  address,
+  commonShape,
+  duration,
+  httpShape,
+  longDuration,
+  mutualTlsShape,
+  port,
+  size,
+} from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
 import { parseBrokerUrl } from '../lib/mqtt/link.ts'
@@ -84,7 +93,7 @@ export const brokerSchema = z.strictObject({
     .array(
       z.strictObject({
         name: z.string().refine(isName, 'must be letters, digits, dash and underscore').default('cloud'),
-        url: z.string().min(1),
+        url: address('mqtts://cloud.example.org:8883', ['mqtt', 'mqtts']),
         ...credentials,
         caFile: z.string().min(1).optional(),
         certFile: z.string().min(1).optional(),

@@ -11,6 +11,7 @@ import { counter, gauge, openMetrics } from '../lib/metrics.ts'
 import type { LinkOptions } from '../lib/mqtt/link.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { followClientFiles } from '../lib/tls/certificates.ts'
+import { misspeltIn } from '../lib/variables.ts'
 import { booksOf, measureQueues } from '../store/metrics.ts'
 import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import { toBounds } from '../store/queue.ts'
@@ -41,6 +42,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
   })
   checkBrokerConfig(config)
   const log = openLog(config.name, config.log.level)
+  for (const sentence of misspeltIn(brokerSchema, process.env)) log.warn(sentence)
   const senders = sendersBelow(config.topicPrefix)
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)

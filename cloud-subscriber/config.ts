@@ -1,9 +1,19 @@
 import { z } from 'zod'
-import { commonShape, duration, durationOrForever, httpShape, longDuration, size } from '../lib/config.ts'
+import {
+  address,
+  commonShape,
+  duration,
+  durationOrForever,
+  httpShape,
+  longDuration,
+  size,
+} from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { refuseOpenHttp } from '../lib/http/server.ts'
 import { isName } from '../wire/names.ts'
 import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
+
+const webAddress = () => address('https://faces.example.org', ['https', 'http'])
 
 const name = (fallback: string) =>
   z.string().refine(isName, 'must be letters, digits, dash and underscore').default(fallback)
@@ -14,7 +24,7 @@ export const subscriberSchema = z.strictObject({
   topicPrefix: z.string().min(1).max(200).default(TOPIC_PREFIX_DEFAULT),
   broker: z
     .strictObject({
-      url: z.string().min(1).default('mqtt://127.0.0.1:1884'),
+      url: address('mqtt://127.0.0.1:1884', ['mqtt', 'mqtts']).default('mqtt://127.0.0.1:1884'),
       clientId: z.string().min(1).max(200).default('sightline-subscriber'),
       username: z.string().min(1).optional(),
       password: z.string().min(1).optional(),
@@ -52,9 +62,10 @@ export const subscriberSchema = z.strictObject({
   bucket: z
     .discriminatedUnion('type', [
       z.strictObject({
-        type: z.literal('folder'),
+        // Optional as well, so that the kind is found where "type" is left out.
+        type: z.literal('folder').optional().default('folder'),
         path: z.string().min(1).default('data/bucket'),
-        publicUrl: z.string().min(1).optional(),
+        publicUrl: webAddress().optional(),
         publicRead: z.boolean().default(false),
         writesMax: z.number().int().min(1).max(1000).default(64),
       }),
@@ -62,16 +73,16 @@ export const subscriberSchema = z.strictObject({
         type: z.literal('s3'),
         bucket: z.string().min(3).max(63),
         region: z.string().min(1).optional(),
-        endpoint: z.string().min(1).optional(),
+        endpoint: address('https://s3.example.org', ['https', 'http']).optional(),
         forcePathStyle: z.boolean().optional(),
         prefix: z.string().default(''),
-        publicUrl: z.string().min(1).optional(),
+        publicUrl: webAddress().optional(),
         publicRead: z.boolean().default(false),
         writesMax: z.number().int().min(1).max(256).default(32),
         requestTimeout: duration().prefault('20s'),
       }),
     ])
-    .prefault({ type: 'folder' }),
+    .prefault({}),
   gallery: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
   http: httpShape(8080),
 })

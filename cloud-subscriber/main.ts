@@ -9,6 +9,7 @@ import { type Log, openLog, throttled } from '../lib/log.ts'
 import { counter, gauge, histogram, openMetrics } from '../lib/metrics.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { followClientFiles } from '../lib/tls/certificates.ts'
+import { misspeltIn } from '../lib/variables.ts'
 import { booksOf, measureQueues } from '../store/metrics.ts'
 import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import { openStore, storeHealth } from '../store/report.ts'
@@ -47,6 +48,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
   })
   checkSubscriberConfig(config)
   const log = openLog(config.name, config.log.level)
+  for (const sentence of misspeltIn(subscriberSchema, process.env)) log.warn(sentence)
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
     const received = counter(metrics, 'subscriber_received_total', 'Messages received')

@@ -7,6 +7,8 @@ export interface Command {
   readonly help: string
   /** @param argv what follows the command's name. @returns the exit status */
   run(argv: string[]): Promise<number>
+  /** Whether it goes on until it is told to stop: then the end of whoever reads what it says is its end too. */
+  isEndless?(argv: readonly string[]): boolean
 }
 
 /** What `parseArgs` throws, said as usage. */
@@ -17,6 +19,18 @@ export function parse<T>(command: string, args: () => T): T {
     const said = (error instanceof Error ? error.message : String(error)).replace(/\.?$/, '.')
     throw failure('USAGE', `${said} See sightline ${command} --help.`, error)
   }
+}
+
+/** @param usage as help has it: "Usage: sightline ..." and more lines below that. Errors: USAGE, always */
+export function writeOneOf(command: string, usage: string): never {
+  const ways = usage
+    .replace(/^Usage: /, '')
+    .trimEnd()
+    .split('\n')
+  throw failure(
+    'USAGE',
+    `Write one of these, or see sightline ${command} --help:\n${ways.map((way) => `  ${way.trim()}`).join('\n')}`,
+  )
 }
 
 /** The value of `--max`. */

@@ -11,13 +11,15 @@ Options:
 
 Environment:
   SIGHTLINE_...   a setting by its path: SIGHTLINE_HTTP__PORT=9200 sets
-                  "http.port"; it wins over the file
+                  "http.port"; it wins over the file. Text is taken as it is, a
+                  list or a section is YAML or JSON
 
 SIGTERM or Ctrl-C drains and ends the program; what was accepted is on disk and
 goes on at the next start.
 
-Exit status: 0 ended well, 64 wrong usage, 69 something it needs is away,
-77 not allowed, 78 wrong configuration.
+Exit status: 0 ended well, 64 wrong usage, 66 a file is not there, 69 something
+it needs is away, 73 to 75 a disk or a store, 77 not allowed, 78 wrong
+configuration.
 `
 
 function program(

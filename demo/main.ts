@@ -160,7 +160,7 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
     SIGHTLINE_EMIT__MODE: mode,
     SIGHTLINE_EMIT__BEST_AFTER: '5s',
     SIGHTLINE_CAMERAS: JSON.stringify([camera]),
-    ...(options.model === undefined ? {} : { SIGHTLINE_DETECT__MODEL: JSON.stringify(options.model) }),
+    ...(options.model === undefined ? {} : { SIGHTLINE_DETECT__MODEL: options.model }),
   })
 
   const scene: Scene = {

@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { stringify } from 'yaml'
 import { z } from 'zod'
-import { loadConfig } from '../lib/config.ts'
+import { address, loadConfig } from '../lib/config.ts'
 import { failure, systemCode } from '../lib/errors.ts'
 import { parseBrokerUrl } from '../lib/mqtt/link.ts'
 import { isName, NAME_RULE } from '../wire/names.ts'
@@ -26,7 +26,7 @@ export interface Uplink {
 /** Version 1 was of one user for all edges, and named no site. */
 const joinSchema = z.strictObject({
   version: z.union([z.literal(1), z.literal(2)], 'must be 1 or 2: a newer version of Sightline wrote this'),
-  url: z.string().regex(/^mqtts:\/\/\S+$/, 'must be an address such as mqtts://cloud.example.org:8883'),
+  url: address('mqtts://cloud.example.org:8883', ['mqtts']),
   site: z.string().refine(isName, `must be a name: ${NAME_RULE}`).optional(),
   username: z.string().min(1),
   password: z.string().min(1),

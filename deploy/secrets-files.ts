@@ -14,7 +14,6 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join, sep } from 'node:path'
-import { parse } from 'yaml'
 import { readUsers } from '../lib/access/users.ts'
 import { addUser, removeUser } from '../lib/access/users-file.ts'
 import { failure, systemCode } from '../lib/errors.ts'
@@ -274,14 +273,9 @@ function refuseExisting(folder: string, name: string): void {
     )
 }
 
-/** Of what is set by a variable of Compose, whose value is read as YAML. Errors: NAME_INVALID */
+/** Errors: NAME_INVALID */
 function checkName(name: string): void {
   if (!isName(name)) throw failure('NAME_INVALID', `${JSON.stringify(name)} is no name: ${NAME_RULE}.`)
-  if (typeof parse(name) !== 'string')
-    throw failure(
-      'NAME_INVALID',
-      `"${name}" would be taken for a number, or for yes or no. Begin it with a letter, or make it longer.`,
-    )
 }
 
 const unwritable = (folder: string, error: unknown) =>

@@ -82,7 +82,7 @@ export function readConfigurations(
         `Two configurations of the ${program} are given, and there is one such program. Keep one.`,
       )
     loadConfig(PROGRAMS[program].schema as z.ZodType, { file }) // says what is wrong, with its line
-    const tree = (parse(readFileSync(file, 'utf8')) ?? {}) as Record<string, unknown>
+    const tree = (parse(readFileSync(file, 'utf8'), { merge: true }) ?? {}) as Record<string, unknown>
     if (program === 'broker' && kind === 'cloud' && typeof tree.usersFile === 'string')
       readUsers(tree.usersFile)
     configs[program] = withFiles(tree, file, program === 'device' ? mounts : [])

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { commonShape, duration, httpShape, size } from '../lib/config.ts'
+import { address, commonShape, duration, httpShape, size } from '../lib/config.ts'
 import { refuseOpenHttp } from '../lib/http/server.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
@@ -54,6 +54,13 @@ const camera = z
         },
         {
           error: `must be "testcard", the path of a video, a photo or a folder of photos, /dev/video0, still:/dev/video0, or an address that starts with ${SCHEMES.map((scheme) => `${scheme}://`).join(', ')}`,
+        },
+      )
+      // Of the address no more is looked at: FFmpeg takes passwords that are not escaped.
+      .refine(
+        (text) => Number(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*:(\d+)(?:[/?#]|$)/i.exec(text)?.[1] ?? 0) <= 65_535,
+        {
+          error: 'must have a port of at most 65535',
         },
       )
       .refine(
@@ -192,10 +199,7 @@ export const deviceSchema = z.strictObject({
     .prefault({}),
   broker: z
     .strictObject({
-      url: z
-        .string()
-        .regex(/^(mqtts?|wss?):\/\/\S+$/, 'must be an address such as mqtt://127.0.0.1:1883')
-        .default('mqtt://127.0.0.1:1883'),
+      url: address('mqtt://127.0.0.1:1883', ['mqtt', 'mqtts', 'ws', 'wss']).default('mqtt://127.0.0.1:1883'),
       username: z.string().optional(),
       password: z.string().optional(),
       passwordFile: z.string().optional(),

@@ -7,6 +7,7 @@ import { openLog } from '../lib/log.ts'
 import { openMetrics, total } from '../lib/metrics.ts'
 import { type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { followClientFiles } from '../lib/tls/certificates.ts'
+import { misspeltIn } from '../lib/variables.ts'
 import { commandFilter, statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
 import { checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
@@ -34,6 +35,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
   })
   checkDeviceConfig(config)
   const log = openLog('device', config.log.level)
+  for (const sentence of misspeltIn(deviceSchema, process.env)) log.warn(sentence)
   return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const registry = openMetrics('device')
     const meters = openMeters(registry)

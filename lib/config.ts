@@ -2,15 +2,21 @@ import { readFileSync } from 'node:fs'
 import { type Document, isMap, isNode, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
 import { z } from 'zod'
 import { failure, systemCode } from './errors.ts'
+import {
+  beginningOf,
+  isAccepted,
+  isSection,
+  isText,
+  schemasAt,
+  settingsIn,
+  type Variable,
+  variableOf,
+} from './variables.ts'
 
 /**
  * Configuration: defaults from the schema, then the YAML file, then the environment, then validated.
  * An error names the file, the line and the key. Relative paths in a file stay relative to the working directory.
  */
-
-const ENV_PREFIX = 'SIGHTLINE_'
-/** Variables with this prefix steer the tests and are no configuration. */
-const ENV_PREFIX_TESTS = 'SIGHTLINE_TEST_'
 
 /** Of a file, and of a variable: two thousand users fit, and what is no configuration is not read for minutes. */
 const FILE_CHARACTERS_MAX = 256 * 1024
@@ -69,6 +75,21 @@ export const durationOrForever = () =>
   unitType('duration', DURATION_MS, '12h or 30d, or forever', { forever: Number.POSITIVE_INFINITY })
 /** A size with its unit (`64KB`, `200MB`, `2GB`, `1GiB`); parses to bytes. */
 export const size = () => unitType('size', SIZE_BYTES, '64KB, 200MB or 2GB')
+/**
+ * An address with one of these schemes, whole: with a host, and a port that there is. An error does not repeat it, since it
+ * may hold a password.
+ */
+export const address = (example: string, schemes: readonly string[]) =>
+  z.string().refine((text) => isAddress(text, schemes), {
+    error: `must be an address such as ${example}; a port is at most 65535`,
+  })
+
+function isAddress(text: string, schemes: readonly string[]): boolean {
+  if (/\s/.test(text) || !URL.canParse(text)) return false
+  const { protocol, hostname } = new URL(text)
+  return schemes.includes(protocol.slice(0, -1)) && hostname !== ''
+}
+
 /** A TCP port; 0 takes any free one. */
 export const port = () => z.number().int().min(0).max(65_535)
 
@@ -119,8 +140,8 @@ export interface LoadOptions {
 
 /**
  * Reads a program's configuration. Errors: CONFIG_NOT_FOUND, CONFIG_SYNTAX, CONFIG_INVALID.
- * Environment: `SIGHTLINE_BUCKET__REGION=eu-west-1` sets `bucket.region` (two underscores go one level down;
- * `bytesMax` is `BYTES_MAX`); the value is read as YAML. A variable that matches no key is an error.
+ * Environment (lib/variables.ts): `SIGHTLINE_BUCKET__REGION=eu-west-1` sets `bucket.region`. Where the schema wants a
+ * string, the value is taken as it is; any other is read as YAML. Variables that are no settings are left alone.
  */
 export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions): z.output<S> {
   const lines = new LineCounter()
@@ -129,6 +150,12 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
   if (file !== undefined && text !== undefined) check?.(text, file)
   const document = text === undefined ? undefined : parse(text, lines)
   const syntax = document?.errors[0]
+  if (syntax?.code === 'MULTIPLE_DOCS')
+    throw failure(
+      'CONFIG_SYNTAX',
+      `${file}:${lines.linePos(syntax.pos[0]).line}: a second YAML document begins here ("---"). A file holds one: take this line out, or put what follows into a file of its own.`,
+      syntax,
+    )
   if (syntax)
     throw failure(
       'CONFIG_SYNTAX',
@@ -149,16 +176,16 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
     )
   }
   const origins = new Map<string, string>()
-  for (const [name, text] of Object.entries(options.env ?? {})) {
-    if (!name.startsWith(ENV_PREFIX) || name.startsWith(ENV_PREFIX_TESTS) || text === undefined) continue
-    const path = name.slice(ENV_PREFIX.length).split('__').map(camelCase)
-    setAt(tree, path, readVariable(name, text), name)
+  for (const variable of settingsIn(schema, options.env ?? {})) {
+    const { name, path } = variable
+    setAt([schema], tree, path, readVariable(variable), name)
     origins.set(path.join('.'), `environment variable ${name}`)
   }
   for (const [key, value] of Object.entries(options.overrides ?? {})) {
-    setAt(tree, key.split('.'), value, key)
+    setAt([schema], tree, key.split('.'), value, key)
     origins.set(key, 'command line')
   }
+  openSections([schema], tree)
   const result = schema.safeParse(tree, { reportInput: true })
   if (result.success) return result.data
   const problems = result.error.issues.flatMap((issue) => {
@@ -172,7 +199,12 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
       origins.get(key) ??
       [...origins].find(([prefix]) => key.startsWith(`${prefix}.`) || prefix.startsWith(`${key}.`))?.[1]
     const where = origin ?? `${file ?? 'configuration'}${lineOf(document?.contents, path, lines)}`
-    return `${where}: ${describe(issue, key)}`
+    const isMissing = issue.input === undefined && issue.code === 'invalid_type'
+    const remedy =
+      isMissing && options.env
+        ? ` Write it there, or set the environment variable ${variableOf(path)} (in Compose: its env_file).`
+        : ''
+    return `${where}: ${describe(issue, key)}${remedy}`
   })
   const more = problems.length - sentences.length
   if (more > 0) sentences.push(`and ${more} more of that kind.`)
@@ -181,7 +213,13 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
 
 /** Its errors without their excerpts of the text: making those took longer with each error than reading all of it. */
 function parse(text: string, lineCounter?: LineCounter): Document {
-  return parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: false, logLevel: 'error' })
+  return parseDocument(text, {
+    lineCounter,
+    prettyErrors: false,
+    uniqueKeys: false,
+    merge: true,
+    logLevel: 'error',
+  })
 }
 
 /** yaml looks for them by comparing each key with each: twelve seconds for 20,000 of them. */
@@ -192,7 +230,7 @@ function keyThatStandsTwice(document: Document): { key: string; offset: number }
       const keys = new Set<string>()
       for (const { key: node } of map.items) {
         if (!isScalar(node)) continue
-        const key = String(node.value)
+        const key = typeof node.value === 'symbol' ? '<<' : String(node.value)
         if (keys.has(key)) {
           twice = { key, offset: node.range?.[0] ?? 0 }
           return visit.BREAK
@@ -213,21 +251,47 @@ function toTree(document: Document | undefined, file: string | undefined): unkno
   }
 }
 
-function readVariable(name: string, text: string): unknown {
-  let cause: unknown
-  if (text.length <= VARIABLE_CHARACTERS_MAX) {
-    try {
-      const document = parse(text)
-      cause = document.errors[0]
-      if (cause === undefined) return document.toJS()
-    } catch (error) {
-      cause = error
-    }
+/** A section with nothing below it, as where each of its lines is a comment, is one that is left out. */
+function openSections(schemas: Variable['schemas'], value: unknown): void {
+  if (Array.isArray(value)) value.forEach((_, at) => void openAt(schemas, value, at))
+  else if (isPlainObject(value)) for (const key of Object.keys(value)) openAt(schemas, value, key)
+}
+
+function openAt<Key extends PropertyKey>(
+  schemas: Variable['schemas'],
+  tree: Record<Key, unknown>,
+  key: Key,
+): void {
+  const below = schemasAt(schemas, [String(key)])
+  if (below.length === 0) return
+  if (tree[key] === null && isSection(below)) tree[key] = {}
+  else openSections(below, tree[key])
+}
+
+function readVariable({ name, text, path, schemas }: Variable): unknown {
+  if (text.length > VARIABLE_CHARACTERS_MAX)
+    throw failure(
+      'CONFIG_SYNTAX',
+      `environment variable ${name}: this has ${text.length} characters, more than any setting (${VARIABLE_CHARACTERS_MAX}).`,
+    )
+  // An empty one is no null: what it must be is said.
+  if (isText(schemas) || text.trim() === '') return text
+  let value: unknown
+  let fault: unknown
+  try {
+    const document = parse(text.trim()) // a line end of Windows, say
+    fault = document.errors[0]
+    value = document.toJS()
+  } catch (error) {
+    fault = error
   }
+  if (fault === undefined && isAccepted(schemas, value)) return value
+  if (isAccepted(schemas, text)) return text
+  if (fault === undefined) return value
   throw failure(
     'CONFIG_SYNTAX',
-    `environment variable ${name}: its value is read as YAML, and this is none. Put it in quotes inside the variable: ${name}='"..."'.`,
-    cause,
+    `environment variable ${name}: "${path.join('.')}" is no text, so its value is read as YAML, and this is not YAML. Write a list as ["a", "b"], a section as {"key": "value"}.`,
+    fault,
   )
 }
 
@@ -239,7 +303,7 @@ const SECRET = /password|secret|token/i
 function describe(issue: z.core.$ZodIssue, path: string): string {
   const key = quoted(path)
   if (issue.code === 'unrecognized_keys')
-    return `${key} is no setting of this program. Check the spelling against the commented file in conf/.`
+    return `unknown setting ${key}. Check the spelling against the commented file in conf/.`
   if (issue.message.startsWith('must ')) return `${key} ${issue.message}.`
   // Of a union that its key "type" decides, the input is the whole, and not what stands at that key.
   const isWhole = issue.code === 'invalid_union' && issue.discriminator !== undefined
@@ -260,7 +324,7 @@ function demand(issue: z.core.$ZodIssue): string {
       return `must be ${oneOf(issue.values)}`
     case 'invalid_union': {
       const { options } = issue as { readonly options?: readonly unknown[] }
-      if (options) return `must be ${oneOf(options)}`
+      if (options) return `must be ${oneOf(options.filter((it) => it !== undefined))}` // undefined: it has a default
       const demands = issue.errors.flatMap(([first]) => (first ? [demand(first)] : []))
       return [...new Set(demands)].join(', or ').replaceAll(', or must be ', ' or ')
     }
@@ -297,9 +361,6 @@ const article = (type: string) => (/^[aeiou]/.test(type) ? `an ${type}` : `a ${t
 
 const lowerFirst = (text: string) => text.charAt(0).toLowerCase() + text.slice(1).replace(/\.$/, '')
 
-const camelCase = (part: string) =>
-  part.toLowerCase().replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
-
 function readText(file: string): string {
   let text: string
   try {
@@ -329,7 +390,13 @@ function isPlainObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function setAt(tree: Record<string, unknown>, path: readonly string[], value: unknown, origin: string): void {
+function setAt(
+  schemas: Variable['schemas'],
+  tree: Record<string, unknown>,
+  path: readonly string[],
+  value: unknown,
+  origin: string,
+): void {
   let here: Record<string, unknown> = tree
   path.forEach((part, at) => {
     // A list's entries are reached by their number: SIGHTLINE_BRIDGES__0__URL.
@@ -342,7 +409,9 @@ function setAt(tree: Record<string, unknown>, path: readonly string[], value: un
       here[part] = value
       return
     }
-    const next = (Object.hasOwn(here, part) ? here[part] : undefined) ?? {}
+    const next =
+      (Object.hasOwn(here, part) ? here[part] : undefined) ??
+      beginningOf(schemasAt(schemas, path.slice(0, at + 1)))
     if (!isPlainObject(next) && !Array.isArray(next))
       throw failure('CONFIG_INVALID', `${origin}: ${quoted(part)} has no keys below it.`)
     here[part] = next

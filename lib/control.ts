@@ -120,10 +120,12 @@ export class ControlServer implements AsyncDisposable {
     this.#sockets.add(socket)
     const stop = new AbortController()
     const signal = AbortSignal.any([stop.signal, this.#abort.signal])
-    socket.on('error', () => {}) // 'close' follows
+    const gone = () => stop.abort(failure('PROGRAM_GONE', 'The caller has gone.'))
+    // A write to one that has hung up (EPIPE) is told before the end of the connection is.
+    socket.on('error', gone)
     socket.once('close', () => {
       this.#sockets.delete(socket)
-      stop.abort(failure('PROGRAM_GONE', 'The caller has gone.'))
+      gone()
     })
     const deadline = setTimeout(
       () => stop.abort(failure('PROGRAM_GONE', `It took longer than ${COMMAND_MS_MAX} ms. Do it again.`)),
@@ -153,6 +155,7 @@ export class ControlServer implements AsyncDisposable {
       const { code, message } = asFailure(signal.aborted ? signal.reason : error)
       if (code === 'UNEXPECTED')
         this.#options.log.error({ error: message }, 'a command of the control socket failed')
+      else if (stop.signal.aborted) this.#options.log.debug({ code, error: message }, 'control socket')
       socket.write(`${JSON.stringify({ fault: { code, message } })}\n`)
     } finally {
       clearTimeout(deadline)

@@ -56,7 +56,15 @@ const entrySchema = z
       .optional(),
     scoreMin: share.optional(),
     /** As `sightline detect eval` measured it. */
-    measured: z.strictObject({ recall: share, precision: share, averagePrecision: share }).optional(),
+    measured: z
+      .strictObject({
+        recall: share,
+        precision: share,
+        averagePrecision: share,
+        /** On what. */
+        on: z.string().max(200).optional(),
+      })
+      .optional(),
   })
   .refine((it) => it.sources.length === 0 || (it.sha256 !== undefined && it.file !== undefined), {
     path: ['sha256'],

@@ -24,8 +24,8 @@ import { encodeOnnx, type OnnxConstant, type OnnxNode } from './onnx-file.ts'
  * checksum: a torn or changed file is seen and made again.
  */
 
-/** The model's name in a crop's metadata. */
-export const BLAZEFACE = 'blazeface-back-256'
+/** The model's one name: in the configuration, in the catalogue and in a crop's metadata. */
+export const BLAZEFACE = 'blazeface'
 
 /** The four outputs by what they are and their stride in pixels. */
 const OUTPUTS = {
@@ -332,6 +332,6 @@ function checksum(bytes: Uint8Array): string {
 
 if (import.meta.main) {
   const [, , out] = process.argv
-  if (out === undefined) throw failure('USAGE', 'Usage: node models/convert.ts OUT.onnx')
+  if (out === undefined) throw failure('USAGE', 'Write: node models/convert.ts OUT.onnx')
   await writeFile(out, await convertBlazeface())
 }

@@ -1,6 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import {
+  type CORSRule,
+  DeleteBucketCorsCommand,
   DeleteBucketLifecycleCommand,
+  DeleteBucketPolicyCommand,
   DeleteObjectCommand,
   DeleteObjectsCommand,
   GetBucketCorsCommand,
@@ -79,6 +82,7 @@ export class S3Bucket implements Bucket {
   readonly conditionalWrites: boolean
   readonly #client: S3Client
   readonly #options: S3Options
+  readonly #place: Place
   readonly #prefix: string
   readonly #base: string
   #closed = false
@@ -86,6 +90,7 @@ export class S3Bucket implements Bucket {
   private constructor(client: S3Client, options: S3Options, place: Place, conditionalWrites: boolean) {
     this.#client = client
     this.#options = options
+    this.#place = place
     this.#prefix = place.prefix
     this.#base = options.publicUrl ?? place.base
     this.description = place.description
@@ -113,16 +118,29 @@ export class S3Bucket implements Bucket {
         httpsAgent: { keepAlive: true, maxSockets: SOCKETS_MAX },
       },
     })
+    let known = options
     let place = placeOf(options, region ?? 'unknown')
     try {
-      place = placeOf(options, await client.config.region())
+      const signedFor = await client.config.region()
+      known = { ...options, region: signedFor }
+      place = placeOf(known, signedFor)
       const conditionalWrites = await probe(client, options.bucket, place, signal)
-      if (options.publicRead) await allowPublicRead(client, options, place, signal)
-      return new S3Bucket(client, options, place, conditionalWrites)
+      if (options.publicRead) await allowPublicRead(client, known, place, signal)
+      return new S3Bucket(client, known, place, conditionalWrites)
     } catch (error) {
       client.destroy()
       signal?.throwIfAborted()
-      throw s3Failure(error, place.description, options)
+      throw s3Failure(error, place.description, known)
+    }
+  }
+
+  /** Opens crops and gallery to everyone, as `publicRead` does. @returns what takes it back, where it was not so before */
+  async allowPublicRead(signal?: AbortSignal): Promise<AsyncDisposable> {
+    this.#assertOpen()
+    try {
+      return await allowPublicRead(this.#client, this.#options, this.#place, signal)
+    } catch (error) {
+      throw this.#failure(error, signal)
     }
   }
 
@@ -463,15 +481,26 @@ interface PolicyDocument {
 
 /**
  * Anyone may read what is kept (`*.jpg`) and the gallery, not list, and not read what else is there (quarantine).
- * Statements and rules that are not ours stay.
+ * Statements and rules that are not ours stay. @returns what takes back what was not so before
  */
 async function allowPublicRead(
   client: S3Client,
   options: S3Options,
   place: Place,
   signal: AbortSignal | undefined,
-): Promise<void> {
-  const Bucket = options.bucket
+): Promise<AsyncDisposable> {
+  await using undo = new AsyncDisposableStack()
+  undo.defer(await openPolicy(client, options, place, signal))
+  undo.defer(await openCors(client, options, place, signal))
+  return undo.move()
+}
+
+async function openPolicy(
+  client: S3Client,
+  { bucket: Bucket }: S3Options,
+  place: Place,
+  signal: AbortSignal | undefined,
+): Promise<() => Promise<void>> {
   const objects = `arn:aws:s3:::${Bucket}/${place.prefix}`
   const statement = {
     Sid: POLICY_SID,
@@ -480,6 +509,8 @@ async function allowPublicRead(
     Action: ['s3:GetObject'],
     Resource: [...KINDS.map(({ extension }) => `${objects}*.${extension}`), `${objects}gallery/*`],
   }
+  const put = (policy: PolicyDocument, abortSignal?: AbortSignal) =>
+    client.send(new PutBucketPolicyCommand({ Bucket, Policy: JSON.stringify(policy) }), { abortSignal })
   try {
     const present = await client
       .send(new GetBucketPolicyCommand({ Bucket }), { abortSignal: signal })
@@ -488,20 +519,38 @@ async function allowPublicRead(
         if (error instanceof S3ServiceException && error.name === 'NoSuchBucketPolicy') return {}
         throw error
       })
-    const others = [present.Statement ?? []].flat().filter(({ Sid }) => Sid !== POLICY_SID)
-    const policy = { ...present, Version: '2012-10-17', Statement: [...others, statement] }
-    await client.send(new PutBucketPolicyCommand({ Bucket, Policy: JSON.stringify(policy) }), {
-      abortSignal: signal,
-    })
+    const statements = [present.Statement ?? []].flat()
+    const others = statements.filter(({ Sid }) => Sid !== POLICY_SID)
+    await put({ ...present, Version: '2012-10-17', Statement: [...others, statement] }, signal)
+    return async () => {
+      if (statements.length === 0) await client.send(new DeleteBucketPolicyCommand({ Bucket }))
+      else if (others.length === statements.length) await put(present)
+    }
   } catch (error) {
-    if (statusOf(error) !== 403) throw error
+    const status = statusOf(error)
+    if (status === 403)
+      throw failure(
+        'BUCKET_DENIED',
+        `The ${place.description} does not let itself be made public: these credentials lack s3:GetBucketPolicy or ` +
+          's3:PutBucketPolicy, or "Block public access" is on. Allow it, or set "bucket.publicRead: false".',
+        error,
+      )
+    if (!isRefusal(status)) throw error
     throw failure(
-      'BUCKET_DENIED',
-      `The ${place.description} does not let itself be made public: these credentials lack s3:GetBucketPolicy or ` +
-        's3:PutBucketPolicy, or "Block public access" is on. Allow it, or set "bucket.publicRead: false".',
+      'BUCKET_REFUSED',
+      `The ${place.description} does not take the policy that opens a bucket to everyone ` +
+        `(${error instanceof Error ? error.name : error}, ${status}). Set "bucket.publicRead: false": the subscriber then shows the gallery itself.`,
       error,
     )
   }
+}
+
+async function openCors(
+  client: S3Client,
+  { bucket: Bucket }: S3Options,
+  place: Place,
+  signal: AbortSignal | undefined,
+): Promise<() => Promise<void>> {
   const rule = {
     ID: CORS_ID,
     AllowedMethods: ['GET', 'HEAD'],
@@ -510,22 +559,33 @@ async function allowPublicRead(
     ExposeHeaders: ['ETag'],
     MaxAgeSeconds: 3600,
   }
+  const put = (CORSRules: CORSRule[], abortSignal?: AbortSignal) =>
+    client.send(new PutBucketCorsCommand({ Bucket, CORSConfiguration: { CORSRules } }), { abortSignal })
   try {
-    const others = await client
+    const present = await client
       .send(new GetBucketCorsCommand({ Bucket }), { abortSignal: signal })
-      .then(({ CORSRules }) => (CORSRules ?? []).filter(({ ID }) => ID !== CORS_ID))
+      .then(({ CORSRules }) => CORSRules ?? [])
       .catch((error: unknown) => {
         if (error instanceof S3ServiceException && error.name === 'NoSuchCORSConfiguration') return []
         throw error
       })
-    await client.send(
-      new PutBucketCorsCommand({ Bucket, CORSConfiguration: { CORSRules: [...others, rule] } }),
-      { abortSignal: signal },
-    )
+    const others = present.filter(({ ID }) => ID !== CORS_ID)
+    await put([...others, rule], signal)
+    return async () => {
+      if (present.length === 0) await client.send(new DeleteBucketCorsCommand({ Bucket }))
+      else if (others.length === present.length) await put(present)
+    }
   } catch (error) {
-    // Some stores have no CORS per bucket (MinIO sets it for all). The gallery lives in the bucket and needs none.
+    // Some stores have no CORS per bucket (MinIO sets it for all). The gallery lies in the bucket and needs none.
     const status = statusOf(error)
-    if (status !== 501 && status !== 405 && status !== 400) throw error
+    if (status === 501 || status === 405 || status === 400) return async () => {}
+    if (status !== 403) throw error
+    throw failure(
+      'BUCKET_DENIED',
+      `The ${place.description} does not let pages of other sites read what is public: these credentials lack ` +
+        's3:GetBucketCORS or s3:PutBucketCORS. Allow it, or set "bucket.publicRead: false".',
+      error,
+    )
   }
 }
 
@@ -584,6 +644,25 @@ function assertStore({ ETag }: Answer, description: string): void {
   )
 }
 
+/** What stores say to a request that was signed for, or sent to, another region. */
+const WRONG_REGION = new Set([
+  'AuthorizationHeaderMalformed',
+  'IllegalLocationConstraintException',
+  'PermanentRedirect',
+])
+
+/** The right region, where the answer has it: in its body, in a header, or in words. */
+function regionIn(error: Error): string | undefined {
+  const { Region, $response } = error as Error & {
+    readonly Region?: unknown
+    readonly $response?: { readonly headers?: Readonly<Record<string, string>> }
+  }
+  const [, inWords] = /expect(?:ing|ed)[: ]+'?([a-z0-9-]+)/i.exec(error.message) ?? []
+  return [Region, $response?.headers?.['x-amz-bucket-region'], inWords].find(
+    (it): it is string => typeof it === 'string' && /^[a-z0-9-]{1,64}$/i.test(it),
+  )
+}
+
 const DENIED = new Set([
   'AccessDenied',
   'AccountProblem',
@@ -605,11 +684,25 @@ const UNREACHABLE = new Set([
 ])
 
 /** A sentence of ours for what the store said. The SDK's own messages can hold the access key id: they stay in `cause`. */
-function s3Failure(error: unknown, description: string, { bucket, endpoint, prefix }: S3Options): Error {
+function s3Failure(
+  error: unknown,
+  description: string,
+  { bucket, endpoint, region, prefix }: S3Options,
+): Error {
   if (!(error instanceof Error) || error.name === 'SightlineError') return error as Error
   const name = error.name
   const status = httpStatusOf(error)
   const said = status === undefined ? name : `${name}, ${status}`
+  if (WRONG_REGION.has(name)) {
+    const theirs = regionIn(error)
+    return failure(
+      'BUCKET_REFUSED',
+      theirs === undefined || theirs === region
+        ? `The ${description} refuses the region "${region}" (${said}), and does not say which is right. Set "bucket.region" to that of the bucket.`
+        : `The bucket "${bucket}" is in the region "${theirs}", and not in "${region}" (${said}). Set "bucket.region: ${theirs}".`,
+      error,
+    )
+  }
   if (name === 'NoSuchBucket' || name === 'InvalidBucketName')
     return failure(
       'BUCKET_NOT_FOUND',
@@ -644,12 +737,6 @@ function s3Failure(error: unknown, description: string, { bucket, endpoint, pref
         '(without the latter a store answers 403 for an object that is not there).',
       error,
     )
-  if (name === 'PermanentRedirect')
-    return failure(
-      'BUCKET_REFUSED',
-      `The bucket "${bucket}" is in another region. Set "bucket.region" to it.`,
-      error,
-    )
   const code = systemCode(error) ?? systemCode(error.cause)
   // A refusal is a store's answer about this very object. Everything else passes: a store that is busy (409, 429, 503),
   // one that is moving (307), a proxy's page that nobody can read.
@@ -660,7 +747,11 @@ function s3Failure(error: unknown, description: string, { bucket, endpoint, pref
         'If it stays so, check "bucket.endpoint" and the network.',
       error,
     )
-  return failure('BUCKET_REFUSED', `The ${description} refused: ${said}.`, error)
+  return failure(
+    'BUCKET_REFUSED',
+    `The ${description} refused: ${said}. Check "bucket" in the configuration, and what the store's own log says.`,
+    error,
+  )
 }
 
 const isRefusal = (status: number | undefined) =>

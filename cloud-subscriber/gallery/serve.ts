@@ -52,7 +52,8 @@ export function galleryRoutes(
 ): (app: FastifyInstance) => Promise<void> {
   return async (app) => {
     const page = await readPage()
-    const toGallery = (_request: FastifyRequest, reply: FastifyReply) => reply.redirect('/gallery/', 302)
+    // Relative, as every address of the page: a proxy may show all of this below a path of its own.
+    const toGallery = (_request: FastifyRequest, reply: FastifyReply) => reply.redirect('gallery/', 302)
     app.get('/', toGallery)
     app.get('/gallery', toGallery)
     for (const { key, body, contentType, cacheControl } of page) {

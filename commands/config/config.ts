@@ -11,6 +11,9 @@ Usage: sightline config check FILE [--for device|broker|subscriber]
 Options:
   --for PROGRAM   whose file it is; otherwise its keys tell
   --help          this text
+
+SIGHTLINE_... variables count as they do for the program, and are named. In
+Compose some settings come from them: check a file there.
 `,
   async run(argv) {
     const { values, positionals } = parse('config', () =>
@@ -20,7 +23,9 @@ Options:
     if (verb !== 'check' || file === undefined || rest.length > 0)
       throw failure('USAGE', 'Write: sightline config check FILE. See sightline config --help.')
     const { checkConfigFile } = await import('../../configurations.ts')
-    process.stdout.write(`${await checkConfigFile(file, values.for)}\n`)
+    const { sentences, warnings } = await checkConfigFile(file, values.for, process.env)
+    for (const sentence of warnings) process.stderr.write(`${sentence}\n`)
+    for (const sentence of sentences) process.stdout.write(`${sentence}\n`)
     return 0
   },
 }

@@ -46,4 +46,5 @@ books; exit status 0 says that they balance.
     const { GALLERY_PORT, runDemo } = await import('../../demo/main.ts')
     return runDemo({ ...values, port: portOf(values.port, GALLERY_PORT) })
   },
+  isEndless: () => true,
 }

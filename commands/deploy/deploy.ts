@@ -85,6 +85,7 @@ Options:
 
 docs/deploy.md says more.
 `,
+  isEndless: (argv) => argv.includes('--follow'),
   async run(argv) {
     const { values, positionals } = parse('deploy', () =>
       parseArgs({

@@ -7,7 +7,7 @@ import type { DeviceConfig } from '../../device/config.ts'
 import { readSecret } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
 import { type LinkOptions, MqttLink, parseBrokerUrl } from '../../lib/mqtt/link.ts'
-import { cropTopic, statusTopic } from '../../wire/topics.ts'
+import { cropTopic, eventTopic } from '../../wire/topics.ts'
 import { credentialsOf } from './files.ts'
 import { type Finding, failed, ok, skip, timed } from './finding.ts'
 
@@ -29,10 +29,10 @@ interface Remote {
   readonly keyFile?: string
 }
 
-/** A message to `<prefix>/<site>/<device>/doctor`, which the device's user may send, and nobody waits for. */
+/** An event of a camera that no device has: the device's user may send it, and nobody waits for it. */
 export function checkDeviceBroker(config: DeviceConfig, signal: AbortSignal): Promise<Finding[]> {
   const { broker, topicPrefix, site, device } = config
-  const topic = statusTopic(topicPrefix, { site, device }).replace(/[^/]*$/, 'doctor')
+  const topic = eventTopic(topicPrefix, { site, device, camera: 'doctor' })
   return tryBroker('broker', '"broker"', broker, 4, signal, async (link) => {
     const acknowledged = once(link, 'puback', {
       signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS_MAX)]),
@@ -40,7 +40,7 @@ export function checkDeviceBroker(config: DeviceConfig, signal: AbortSignal): Pr
     const ended = once(link, 'close').then(() => {
       throw failure(
         'BROKER_REFUSED',
-        `${broker.url} ended the connection when a message to ${topic} came. Give the user the right to publish to ${topicPrefix}/${site}/${device}/#; the broker's log says more.`,
+        `${broker.url} ended the connection when a message to ${topic} came. Give the user the role device, with this site and device, or the right to publish there; the broker's log says more.`,
       )
     })
     ended.catch(() => {})

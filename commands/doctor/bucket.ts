@@ -47,7 +47,7 @@ function removeIncoming(path: string): void {
 }
 
 async function tryBucket(config: SubscriberConfig, signal: AbortSignal): Promise<Finding[]> {
-  // As private: a public one would have its policy written.
+  // As private first: its policy is written below, and taken back.
   await using bucket = await openBucket({ ...config, bucket: { ...config.bucket, publicRead: false } })
   const { description } = bucket
   const object: ObjectToStore = {
@@ -73,8 +73,12 @@ async function tryBucket(config: SubscriberConfig, signal: AbortSignal): Promise
           'Is there a cache or a proxy in between? "bucket.endpoint" must be the store itself.',
         ),
       )
-    if (config.bucket.type === 's3')
+    if (config.bucket.type === 's3') {
+      await using _open = config.bucket.publicRead
+        ? await (bucket as S3Bucket).allowPublicRead(signal)
+        : undefined
       findings.push(...(await checkS3(bucket as S3Bucket, object.key, config, signal)))
+    }
   } finally {
     const removed = await timed(() => bucket.remove([object.key]))
     times += `, deleted in ${removed.ms} ms`
@@ -178,7 +182,7 @@ function judge(what: string, host: string, status: number, publicRead: boolean):
     : fail(
         what,
         `"bucket.publicRead" is true, and ${host} answers ${status} to who has no credentials`,
-        'The subscriber opens the bucket when it starts. If it has, look for "Block public access", or at what "bucket.publicUrl" leads to.',
+        'The bucket takes the policy that opens it. Look for "Block public access", and at what "bucket.publicUrl" leads to.',
       )
 }
 

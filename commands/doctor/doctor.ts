@@ -19,8 +19,9 @@ Options:
 Run it as the user that the programs run as, in the same folder. Programs that
 run are not disturbed. What is tried is tried for real, and taken away again:
 files in the folders, an object below gallery/ in the bucket (an S3 bucket also
-gets sightline.txt, as the subscriber writes it), connections under a client id
-of its own, a small message to <prefix>/<site>/<device>/doctor.
+gets sightline.txt, as the subscriber writes it, and with "publicRead" is opened
+for that moment), connections under a client id of its own, a small message to
+<prefix>/<site>/<device>/doctor/event.
 
 With one file SIGHTLINE_... variables count as they do for the program.
 

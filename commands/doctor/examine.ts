@@ -1,9 +1,11 @@
+import { PROGRAMS } from '../../configurations.ts'
 import { asFailure } from '../../lib/errors.ts'
+import { misspeltIn } from '../../lib/variables.ts'
 import { BROKER_MS_MAX, checkBridge, checkDeviceBroker, checkSubscriberBroker } from './brokers.ts'
 import { BUCKET_MS_MAX, checkBucket } from './bucket.ts'
 import { type Configuration, loadConfiguration } from './configuration.ts'
 import { checkFiles } from './files.ts'
-import { type Check, type Finding, fail, ok, runCheck, skip } from './finding.ts'
+import { type Check, type Finding, fail, ok, runCheck, skip, warn } from './finding.ts'
 import { machineChecks } from './machine.ts'
 import { checkPorts, listeningOf, whoRuns } from './ports.ts'
 import { lines, type Output, sumLine, sumOf } from './render.ts'
@@ -106,9 +108,19 @@ function subjectsOf(files: readonly string[], env: NodeJS.ProcessEnv): Subject[]
     earlier.push(configuration)
     return {
       title: `${file} (${configuration.program})`,
-      checks: [said(ok(CONFIGURATION, 'valid')), ...checksOf(configuration, others)],
+      checks: [
+        said(ok(CONFIGURATION, 'valid')),
+        ...(files.length === 1 ? misspelt(configuration, env) : []),
+        ...checksOf(configuration, others),
+      ],
     }
   })
+}
+
+function misspelt({ program }: Configuration, env: NodeJS.ProcessEnv): Check[] {
+  const schema = PROGRAMS[program]?.schema
+  const sentences = schema ? misspeltIn(schema, env) : []
+  return sentences.map((found) => said(warn('environment', found, 'Correct its name, or take it away.')))
 }
 
 const said = (finding: Finding): Check => ({ what: finding.what, msMax: 1000, run: async () => [finding] })

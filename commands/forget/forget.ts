@@ -47,11 +47,16 @@ Exit status: 0 done, 1 not confirmed, 75 try again.
     if (files.length === 0)
       throw failure('USAGE', 'Write --config FILE for each broker and subscriber on this machine.')
     const { selectionSchema } = await import('../../wire/forget.ts')
-    const selection = selectionSchema.safeParse(selectionOf(values))
+    const given = KINDS.filter((kind) => values[kind] !== undefined)
+    const [kind] = given
+    if (kind === undefined || given.length > 1)
+      throw failure('USAGE', `Say what to forget, one thing: ${Object.values(WRITTEN).join(', ')}.`)
+    const text = values[kind] as string
+    const selection = selectionSchema.safeParse(selectionOf(kind, text))
     if (!selection.success)
       throw failure(
         'USAGE',
-        'Say what to forget, one thing: --device SITE/DEVICE, --camera SITE/DEVICE/CAMERA, --day 2026-11-20 or --id ID.',
+        `${JSON.stringify(text)} is no ${SAID[kind]}. Write ${WRITTEN[kind]}.`,
         selection.error,
       )
     const { forgetCrops } = await import('./crops.ts')
@@ -59,11 +64,22 @@ Exit status: 0 done, 1 not confirmed, 75 try again.
   },
 }
 
-function selectionOf(values: { device?: string; camera?: string; day?: string; id?: string }): unknown {
-  const given = (['device', 'camera', 'day', 'id'] as const).filter((kind) => values[kind] !== undefined)
-  const [kind] = given
-  if (kind === undefined || given.length > 1) return undefined
-  const text = values[kind] as string
+const KINDS = ['device', 'camera', 'day', 'id'] as const
+type Kind = (typeof KINDS)[number]
+const WRITTEN: Readonly<Record<Kind, string>> = {
+  device: '--device SITE/DEVICE',
+  camera: '--camera SITE/DEVICE/CAMERA',
+  day: '--day 2026-11-20',
+  id: '--id ID',
+}
+const SAID: Readonly<Record<Kind, string>> = {
+  device: 'device of a site',
+  camera: 'camera of a device',
+  day: 'date',
+  id: 'id of a crop',
+}
+
+function selectionOf(kind: Kind, text: string): unknown {
   if (kind === 'day' || kind === 'id') return { kind, [kind]: text }
   const names = kind === 'device' ? ['site', 'device'] : ['site', 'device', 'camera']
   const parts = text.split('/')

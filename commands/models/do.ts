@@ -53,7 +53,7 @@ export async function runModels(options: ModelsOptions): Promise<number> {
 }
 
 const SAID: Readonly<Record<Presence, string>> = {
-  'built in': 'comes with Sightline',
+  'built in': 'built in',
   here: 'here',
   damaged: 'damaged',
   absent: 'not here',
@@ -75,17 +75,22 @@ async function list(catalog: Catalog, folder: string, { json }: ModelsOptions): 
   }
   const rows = entries.map(({ entry, presence }) => [
     entry.name,
-    entry.head,
-    inputOf(entry),
+    entry.input ? `${entry.input.width}x${entry.input.height}${entry.input.free ? '*' : ''}` : '',
     entry.bytes === undefined ? '' : size(entry.bytes),
     entry.measured?.recall.toFixed(2) ?? '',
     entry.measured?.precision.toFixed(2) ?? '',
-    entry.licence ?? '',
     SAID[presence],
   ])
-  process.stdout.write(
-    table([['name', 'head', 'input', 'size', 'recall', 'precision', 'licence', ''], ...rows]),
-  )
+  process.stdout.write(table([['name', 'input', 'size', 'recall', 'precision', ''], ...rows]))
+  const known = entries.map(({ entry }) => entry)
+  const remarks = [
+    ...(known.some(({ input }) => input?.free) ? ['* takes other input sizes, too'] : []),
+    ...[...new Set(known.map(({ measured }) => measured?.on))].flatMap((on) =>
+      on === undefined ? [] : [`measured on ${on}`],
+    ),
+    'more on one, its licence too: sightline models info NAME',
+  ]
+  process.stdout.write(`\n${remarks.map((remark) => `${remark}\n`).join('')}`)
   return 0
 }
 
@@ -154,7 +159,7 @@ async function info(entry: CatalogEntry, folder: string, { json }: ModelsOptions
     [
       'measured',
       measured &&
-        `recall ${measured.recall}, precision ${measured.precision}, average precision ${measured.averagePrecision} (see docs/models.md)`,
+        `recall ${measured.recall}, precision ${measured.precision}, average precision ${measured.averagePrecision}${measured.on === undefined ? '' : `, on ${measured.on}`}`,
     ],
     ['score', entry.scoreMin === undefined ? undefined : `at least ${entry.scoreMin}`],
     ['sha256', entry.sha256],

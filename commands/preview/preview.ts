@@ -37,4 +37,5 @@ the page needs users and TLS, as everywhere. Ctrl-C ends it.
     const { previewCameras } = await import('./cameras.ts')
     return await previewCameras(values)
   },
+  isEndless: () => true,
 }

@@ -75,7 +75,7 @@ export async function list(folder: string, countMax: number, json: boolean): Pro
   return lines.map((line) => `${line}\n`).join('')
 }
 
-/** Writes what is known of a message, and its payload where it is wanted. Errors: STORE_NOT_FOUND, STORE_CORRUPT, USAGE */
+/** Writes what is known of a message, and its payload where it is wanted. Errors: STORE_NOT_FOUND, STORE_CORRUPT, MESSAGE_NOT_FOUND, USAGE */
 export async function show(
   folder: string,
   number: number,
@@ -90,7 +90,7 @@ export async function show(
   const payload = store.body(number)
   if (!entry || !payload)
     throw failure(
-      'USAGE',
+      'MESSAGE_NOT_FOUND',
       `There is no message ${number} in quarantine in ${folder}. See sightline quarantine list.`,
     )
   const { queue, atMs, bytes, receivedAtMs, topic, reason, detail } = entry

@@ -25,7 +25,7 @@ Options:
   --all        everything that is there now
   --help       this text
 
-Exit status: 0 done, 66 a message is not there.
+Exit status: 0 done, 66 there is no such store, or a message is not there.
 `,
   async run(argv) {
     const { values, positionals } = parse('quarantine', () =>

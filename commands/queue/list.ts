@@ -18,7 +18,7 @@ export async function queueStats(folder: string, json: boolean, now = Date.now()
   ])
 }
 
-/** @returns a line for each entry, oldest first. Errors: STORE_NOT_FOUND, STORE_CORRUPT, USAGE */
+/** @returns a line for each entry, oldest first. Errors: STORE_NOT_FOUND, STORE_CORRUPT, QUEUE_NOT_FOUND */
 export async function queueList(
   folder: string,
   name: string,
@@ -27,11 +27,13 @@ export async function queueList(
 ): Promise<string> {
   await using store = StoreView.open(folder)
   sayFaults(store)
-  const entries = store.entries(name)
+  const names = store.queues().map((queue) => queue.name)
+  // A client or a bridge by its name alone: the broker calls its queue session/..., or bridge/....
+  const full = ['', 'session/', 'bridge/'].map((kind) => kind + name).find((it) => names.includes(it))
+  const entries = full === undefined ? undefined : store.entries(full)
   if (!entries) {
-    const names = store.queues().map((queue) => queue.name)
     throw failure(
-      'USAGE',
+      'QUEUE_NOT_FOUND',
       `There is no queue "${name}" in ${folder}. ${names.length === 0 ? 'It holds none.' : `It holds: ${names.join(', ')}.`}`,
     )
   }
@@ -48,7 +50,7 @@ export async function queueList(
     count += 1
   }
   if (!json && count > countMax) text += `... and ${count - countMax} more (--max)\n`
-  if (!json && count === 0) text = `${name} is empty.\n`
+  if (!json && count === 0) text = `${inOneLine(full ?? name)} is empty.\n`
   return text
 }
 

@@ -12,12 +12,14 @@ Usage: sightline queue stats FOLDER
 
 FOLDER is the one under "store" or "inbox" in the program's configuration.
 stats lists the queues with their books; ls lists a queue's entries, oldest
-first.
+first. QUEUE is a name that stats shows, or a client id, or a bridge's name.
 
 Options:
   --max N     entries that ls lists (default: 100)
   --json      a line of JSON for each
   --help      this text
+
+Exit status: 0 done, 66 there is no such store or queue.
 `,
   async run(argv) {
     const { values, positionals } = parse('queue', () =>

@@ -1,6 +1,5 @@
 import { parseArgs } from 'node:util'
-import { failure } from '../../lib/errors.ts'
-import { type Command, parse } from '../command.ts'
+import { type Command, parse, writeOneOf } from '../command.ts'
 
 const USAGE = `Usage: sightline secrets cloud DIR HOST [HOST ...]
        sightline secrets invite DIR SITE
@@ -31,8 +30,7 @@ Options:
     )
     const [verb, folder, ...args] = positionals
     const [first, second] = args
-    const wrong = () => failure('USAGE', `${USAGE}See sightline secrets --help.`)
-    if (folder === undefined) throw wrong()
+    if (folder === undefined) writeOneOf('secrets', USAGE)
     const make = await import('../../deploy/secrets-files.ts')
     const say = (text: string) => void process.stdout.write(text)
     if (verb === 'cloud' && first !== undefined)
@@ -44,7 +42,7 @@ Options:
     else if (verb === 'edge' && first !== undefined && second !== undefined && args.length === 2)
       say(await make.edgeSecrets(folder, first, second))
     else if (verb === 'demo' && args.length === 0) say(await make.demoSecrets(folder))
-    else throw wrong()
+    else writeOneOf('secrets', USAGE)
     return 0
   },
 }

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import { failure } from '../../lib/errors.ts'
-import { type Command, parse } from '../command.ts'
+import { type Command, parse, writeOneOf } from '../command.ts'
 
 const USAGE = `Usage: sightline users add FILE NAME --role ROLE [options]
        sightline users add FILE NAME --publish FILTER --subscribe FILTER
@@ -84,7 +84,7 @@ is a line of standard input.
       (name === undefined) !== (verb === 'list') ||
       rest.length > 0
     )
-      throw failure('USAGE', `${USAGE}See sightline users --help.`)
+      writeOneOf('users', USAGE)
     const stray = Object.entries(values).find(([key, value]) => value && !takes.includes(key))
     if (stray) throw failure('USAGE', `"users ${verb}" takes no --${stray[0]}. See sightline users --help.`)
     const edit = await import('../../lib/access/users-file.ts')

@@ -114,19 +114,23 @@ export async function choose(
   return { ...candidateOf(best), measured: { timings, remembered: false } }
 }
 
-/** Measures anew and remembers: `sightline detect bench`. */
+/** The median of one run of the network, ms. */
+export type TimeRuntime = (runtime: Runtime, candidate: Candidate, deadlineMs: number) => Promise<number>
+
+/** Measures anew, in the caller's way, and remembers: `sightline detect bench`. */
 export async function measureAndRemember(
   wanted: Wanted,
   subject: Subject,
   folder: string | undefined,
   msMax: number,
+  time: TimeRuntime,
 ): Promise<Timing[]> {
   const usable = await listProviders()
   const all = candidates(wanted)
   const open = all.filter(
     ({ provider }) => usable.find((it) => it.provider === provider)?.missing === undefined,
   )
-  const timings = await measure(all, subject, msMax, true)
+  const timings = await measure(all, subject, msMax, true, time)
   if (folder !== undefined && open.length > 1 && fastest(timings))
     await remember(folder, await verdictKey(wanted, subject, open), timings)
   return timings
@@ -158,6 +162,7 @@ export async function measure(
   subject: Subject,
   msMax: number,
   slowToo: boolean,
+  time: TimeRuntime = (runtime, _candidate, deadlineMs) => timeRuntime(runtime, subject.shape, deadlineMs),
 ): Promise<Timing[]> {
   const missing = new Map((await listProviders()).map((it) => [it.provider, it.missing]))
   const deadlineMs = performance.now() + msMax
@@ -176,7 +181,7 @@ export async function measure(
     }
     try {
       await using runtime = await openOnnx(subject.bytes, subject.name, threads, provider)
-      timings.push({ provider, threads, ms: await timeRuntime(runtime, subject.shape, deadlineMs) })
+      timings.push({ provider, threads, ms: await time(runtime, { provider, threads }, deadlineMs) })
     } catch (error) {
       timings.push({ provider, threads, fault: asFailure(error).message })
     }

@@ -51,7 +51,7 @@ export interface DetectorOptions {
   readonly inputSize?: Size
 }
 
-const MODEL_DEFAULT = 'blazeface'
+const MODEL_DEFAULT = BLAZEFACE
 /** The largest stride of every head here. */
 const SIDE_MULTIPLE = 32
 /** A tensor of 4096 x 4096 is 200 MB; beyond, it is a mistake. */
@@ -127,8 +127,8 @@ interface Located {
 
 async function locate(options: DetectorOptions): Promise<Located> {
   const wanted = options.model ?? MODEL_DEFAULT
-  if (wanted === MODEL_DEFAULT || wanted === BLAZEFACE) {
-    const own = { name: BLAZEFACE, label: wanted }
+  if (wanted === MODEL_DEFAULT) {
+    const own = { name: BLAZEFACE, label: BLAZEFACE }
     if (options.runtime === 'tfjs') return { ...own, tfjsFile: blazefaceTfjsFile() }
     return {
       ...own,

@@ -3,7 +3,7 @@ import { type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/p
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Document, isMap, isSeq, parseDocument, type YAMLSeq } from 'yaml'
-import { rightsOf } from '../../wire/users.ts'
+import { ROLES, rightsOf } from '../../wire/users.ts'
 import { failure, systemCode } from '../errors.ts'
 import { flushFolder } from '../keep-file.ts'
 import {
@@ -32,6 +32,11 @@ export function usersText(users: readonly FileUser[]): string {
 /** Checks what the command line says of a user. Errors: USAGE, USER_EXISTS, and those of readUsers. */
 export function newUser(file: string, name: string, rights: Readonly<Record<string, unknown>>): FileUser {
   const given = Object.fromEntries(Object.entries(rights).filter(([, value]) => value !== undefined))
+  if (given.role === undefined && given.publish === undefined && given.subscribe === undefined)
+    throw failure(
+      'USAGE',
+      `--role is missing: one of ${ROLES.join(', ')}. Or give single rights with --publish and --subscribe. See sightline users --help.`,
+    )
   const result = userSchema.safeParse({ name, ...given })
   if (!result.success) {
     const problems = result.error.issues.map(({ path: [key], message }) => {

@@ -475,7 +475,7 @@ export function parseBrokerUrl(text: string): { host: string; port: number; tls:
   if (!url || (url.protocol !== 'mqtt:' && url.protocol !== 'mqtts:') || url.hostname === '') {
     throw failure(
       'CONFIG_INVALID',
-      `"${text}" is no broker address. Write mqtt://HOST:1883, or mqtts://HOST:8883 for TLS.`,
+      `"${text.replace(/\/\/[^/]*@/, '//***@')}" is no broker address. Write mqtt://HOST:1883, or mqtts://HOST:8883 for TLS; a port is at most 65535.`,
     )
   }
   if (url.username !== '' || url.password !== '') {

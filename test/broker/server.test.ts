@@ -507,7 +507,7 @@ t.test('what cannot start says why, with an exit status of its own', async (t) =
       status: 78,
       says: /points at this broker itself/,
     },
-    { settings: { quues: [] }, status: 78, says: /broker\.yaml:1: "quues" is no setting/ },
+    { settings: { quues: [] }, status: 78, says: /broker\.yaml:1: unknown setting "quues"/ },
     {
       settings: { bridges: [{ url: 'http://x', topics: [{ filter: '#' }] }] },
       status: 78,

@@ -60,7 +60,7 @@ t.test('configuration', side, async (t) => {
     check(t, await sightline(t, [program, '--config', file]), {
       code: 'CONFIG_INVALID',
       status: 78,
-      says: [`${file}:4: "http.prot" is no setting of this program.`, 'Check the spelling'],
+      says: [`${file}:4: unknown setting "http.prot".`, 'Check the spelling'],
     })
   }
   check(t, await sightline(t, ['broker', '--config', '/nowhere/broker.yaml']), {
@@ -79,6 +79,30 @@ t.test('configuration', side, async (t) => {
     status: 78,
     says: ['environment variable SIGHTLINE_HTTP__PORT: "http.port" must be a number, not "eighty".'],
   })
+})
+
+t.test('variables of others do not stop a start, and a misspelt one is said', side, async (t) => {
+  const env = {
+    SIGHTLINE_BROKER_PORT: 'tcp://10.0.0.1:1883',
+    SIGHTLINE_BROKER_SERVICE_HOST: '10.0.0.1',
+    SIGHTLINE_VERSION: '0.1.0',
+    SIGHTLINE_HTTP_PORT: '9102',
+  }
+  for (const [program, config, ready] of [
+    ['broker', brokerConfig(t), 'broker ready'],
+    ['subscriber', subscriberConfig(t, 'mqtt://127.0.0.1:1'), 'subscriber ready'],
+    ['device', device(), 'detector opened'],
+  ] as const) {
+    const started = Sightline.start(t, [program, '--config', configFile(t, config)], env)
+    await started.line(({ msg }) => msg === ready)
+    const said = started.log.filter(({ msg }) => /environment variable/.test(msg ?? ''))
+    t.match(said, [
+      { level: 40, msg: /SIGHTLINE_HTTP_PORT names no setting.*Is SIGHTLINE_HTTP__PORT meant\?/ },
+    ])
+    t.equal(said.length, 1, program)
+    started.kill('SIGTERM')
+    await started.end()
+  }
 })
 
 t.test('an address that other machines reach, without saying who may come', side, async (t) => {
@@ -114,6 +138,26 @@ t.test('config check', side, async (t) => {
     status: 78,
     says: ['Name users'],
   })
+  const compose = join(import.meta.dirname, '..', '..', 'docker', 'edge', 'broker.yaml')
+  check(t, await sightline(t, ['config', 'check', compose]), {
+    code: 'CONFIG_INVALID',
+    status: 78,
+    says: [
+      '"bridges.0.url" is missing.',
+      'environment variable SIGHTLINE_BRIDGES__0__URL (in Compose: its env_file)',
+    ],
+  })
+  const env = { SIGHTLINE_BRIDGES__0__URL: 'mqtts://cloud:8883', SIGHTLINE_STORE_FOLDER: 'x' }
+  t.match(
+    await sightline(t, ['config', 'check', compose], env),
+    {
+      status: 0,
+      stdout:
+        /valid configuration of the broker\.\nFrom the environment: bridges\.0\.url \(SIGHTLINE_BRIDGES__0__URL\)\.\n$/,
+      stderr: /Is SIGHTLINE_STORE__FOLDER meant\?/,
+    },
+    'what the environment brings is named',
+  )
   const whose = configFile(t, 'http:\n  port: 1\n')
   check(t, await sightline(t, ['config', 'check', whose]), {
     code: 'USAGE',
@@ -142,6 +186,11 @@ t.test('usage', side, async (t) => {
       ["'left'", 'See sightline demo --help.'],
     ],
     [['demo', '--for', '5'], ['--for must be a duration such as 10s, 5m or 7d, not "5".']],
+    [['forget', '--day', 'yesterday', '--config', 'x'], ['"yesterday" is no date. Write --day 2026-11-20.']],
+    [['forget', '--id', 'nine', '--config', 'x'], ['"nine" is no id of a crop. Write --id ID.']],
+    [['forget', '--camera', 'home/door', '--config', 'x'], ['Write --camera SITE/DEVICE/CAMERA.']],
+    [['forget', '--config', 'x'], ['Say what to forget, one thing: --device SITE/DEVICE, ']],
+    [['secrets', 'cloud'], [/^Write one of these, .*\n {2}sightline secrets cloud DIR HOST/]],
     [['config', 'chekc', 'x'], ['Write: sightline config check FILE.']],
   ]
   for (const [args, says] of cases) check(t, await sightline(t, args), { code: 'USAGE', status: 64, says })

@@ -1,11 +1,17 @@
 import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { GetBucketPolicyCommand } from '@aws-sdk/client-s3'
 import t from 'tap'
+import { openBucket } from '../../cloud-subscriber/buckets/open.ts'
+import { subscriberSchema } from '../../cloud-subscriber/config.ts'
+import { checkBucket } from '../../commands/doctor/bucket.ts'
 import type { Finding } from '../../commands/doctor/finding.ts'
 import { openAuthority } from '../kit/certificates.ts'
 import { freePort } from '../kit/ports.ts'
 import { brokerConfig, Program, type Test, temporaryFolder } from '../kit/programs.ts'
+import { emptyS3Bucket, makeS3Bucket, s3Client, s3Endpoint, skipWithoutS3 } from '../kit/s3.ts'
+import { S3Proxy } from '../kit/s3-proxy.ts'
 import { configFile, type Outcome, sightline } from './sightline.ts'
 
 const USERS = [
@@ -182,3 +188,44 @@ t.test('each fault is named, with what to do', async (t) => {
   for (const { level, what, todo } of lines)
     if (level === 'FAIL' || level === 'warn') t.match(todo, /\w{3}/, `${what} says what to do`)
 })
+
+t.test(
+  'a bucket that the subscriber cannot open fails here too, with the same sentence',
+  { skip: skipWithoutS3 },
+  async (t) => {
+    await using proxy = await S3Proxy.open(s3Endpoint ?? '')
+    const name = await makeS3Bucket()
+    t.after(() => emptyS3Bucket(name))
+    const config = subscriberSchema.parse({
+      bucket: { type: 's3', bucket: name, region: 'us-east-1', endpoint: proxy.url, publicRead: true },
+    })
+    const failures = async () =>
+      (await checkBucket(config, AbortSignal.timeout(20_000))).filter(({ level }) => level === 'FAIL')
+    t.strictSame(await failures(), [], 'one that has not been opened yet is well')
+    const client = s3Client()
+    t.after(() => client.destroy())
+    await t.rejects(
+      client.send(new GetBucketPolicyCommand({ Bucket: name })),
+      { name: 'NoSuchBucketPolicy' },
+      'and is not open afterwards',
+    )
+    for (const [at, fault, says] of [
+      [/policy/, { status: 501, code: 'NotImplemented' }, /Set "bucket\.publicRead: false"/],
+      [/policy/, { status: 400, code: 'MalformedPolicy' }, /Set "bucket\.publicRead: false"/],
+      [/policy/, { status: 403, code: 'AccessDenied' }, /s3:PutBucketPolicy/],
+      [/cors/, { status: 403, code: 'AccessDenied' }, /s3:PutBucketCORS/],
+      [
+        /^/,
+        { status: 400, code: 'AuthorizationHeaderMalformed', region: 'eu-west-3' },
+        /"bucket\.region: eu-west-3"/,
+      ],
+    ] as const) {
+      proxy.fault = ({ query, method }) => (method === 'PUT' && at.test(query) ? fault : undefined)
+      const error = await openBucket(config).catch((error: Error) => error)
+      t.match(error, { message: says }, fault.code)
+      const [failed, ...more] = await failures()
+      t.match(`${failed?.found} ${failed?.todo}`, says)
+      t.strictSame(more, [])
+    }
+  },
+)

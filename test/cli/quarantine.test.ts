@@ -80,6 +80,43 @@ t.test('the program that holds a store takes commands of its own user only, one 
   t.notOk(existsSync(join(folder, CONTROL_FILE)))
 })
 
+t.test('a caller that hangs up is nothing to complain of', async (t) => {
+  const folder = temporaryFolder(t)
+  const lines: { level: number; msg: string }[] = []
+  const sink = { write: (line: string) => void lines.push(JSON.parse(line)) }
+  let given = 0
+  const server = await ControlServer.open({
+    folder,
+    handlers: {
+      async *many() {
+        given += 1
+        for (let n = 0; n < 5000; n += 1) yield { n, padding: 'x'.repeat(1000) }
+      },
+    },
+    health: () => ({ padding: 'x'.repeat(1_000_000) }), // more than a socket takes at once
+    log: pino({ level: 'debug' }, sink),
+  })
+  for (const command of ['health', 'many'])
+    for (const atMs of [0, 1, 5]) {
+      const raw = createConnection(join(folder, CONTROL_FILE))
+      raw.on('error', () => {})
+      raw.write(`${JSON.stringify({ command, args: {} })}\n`)
+      await sleep(atMs)
+      raw.destroy()
+      // As healthcheck does it: it has what it asked for after the first line.
+      for await (const item of (await callProgram(folder, command, {})) ?? []) if (item) break
+    }
+  await sleep(100)
+  await server[Symbol.asyncDispose]()
+  t.ok(given > 0)
+  t.strictSame(
+    lines.filter(({ level }) => level > 20),
+    [],
+    'not in the log, but at debug',
+  )
+  t.ok(lines.some(({ level }) => level === 20))
+})
+
 t.test('a path that is too long for a socket: said at the start, and the program runs', async (t) => {
   const folder = join(temporaryFolder(t), 'x'.repeat(100))
   mkdirSync(folder)
@@ -151,7 +188,7 @@ for (const runs of [true, false])
         code: 'FOLDER_UNWRITABLE',
         message: /there already/,
       })
-      await t.rejects(show(folder, 99, undefined, true, quiet), { code: 'USAGE' })
+      await t.rejects(show(folder, 99, undefined, true, quiet), { code: 'MESSAGE_NOT_FOUND' })
 
       t.match(await acted(folder, { action: 'drop', numbers: [6, 99] }), {
         status: 66,
@@ -216,4 +253,5 @@ t.test('from the command line', async (t) => {
   // A program that does not take commands holds it.
   t.match(await sightline(t, ['quarantine', 'drop', folder, '1']), { status: 75, code: 'STORE_LOCKED' })
   t.match(await sightline(t, ['quarantine', 'drop', folder, '1', '--all']), { status: 64, code: 'USAGE' })
+  t.match(await sightline(t, ['quarantine', 'show', folder, '99']), { status: 66, code: 'MESSAGE_NOT_FOUND' })
 })

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { encodeMessage } from '../../broker/message.ts'
 import { encodeEntry } from '../../cloud-subscriber/entry.ts'
+import { queueList } from '../../commands/queue/list.ts'
 import type { QueueBounds } from '../../store/queue.ts'
 import { Store } from '../../store/store.ts'
 import { missing, temporaryFolder } from '../kit/programs.ts'
@@ -54,6 +55,22 @@ t.test('the same for programs, and nothing from the wire reaches the terminal as
   t.match(list.stdout, /1 B {2}a\/\\u001b\[2J {2}not a JPEG {2}the first bytes/)
 })
 
+t.test('a queue is found by a client id and by a bridge’s name, too', async (t) => {
+  const folder = temporaryFolder(t)
+  const store = await filled(folder)
+  store.queue('session/sightline-subscriber', BOUNDS)
+  store.queue('session/quarantine', BOUNDS)
+  await store[Symbol.asyncDispose]()
+  const list = async (name: string) => await queueList(folder, name, 100, false)
+  t.match(await list('cloud'), 'door2/crop')
+  t.equal(await list('bridge/cloud'), await list('cloud'))
+  t.equal(await list('sightline-subscriber'), 'session/sightline-subscriber is empty.\n')
+  t.equal(await list('session/sightline-subscriber'), await list('sightline-subscriber'))
+  t.match(await list('quarantine'), 'not a JPEG', 'the whole name first')
+  await t.rejects(list('subscriber'), { code: 'QUEUE_NOT_FOUND' })
+  await t.rejects(list('session/'), { code: 'QUEUE_NOT_FOUND' })
+})
+
 t.test('what cannot be shown says why', async (t) => {
   const folder = temporaryFolder(t)
   t.match(await sightline(t, ['queue', 'stats', join(folder, 'nowhere')]), {
@@ -62,7 +79,7 @@ t.test('what cannot be shown says why', async (t) => {
   })
   await (await filled(folder))[Symbol.asyncDispose]()
   const wrong = await sightline(t, ['queue', 'ls', folder, 'inbox'])
-  t.match(wrong, { status: 64, code: 'USAGE', sentence: /It holds: bridge\/cloud, quarantine/ })
+  t.match(wrong, { status: 66, code: 'QUEUE_NOT_FOUND', sentence: /It holds: bridge\/cloud, quarantine/ })
   t.match(await sightline(t, ['queue', 'ls', folder, 'quarantine', '--max', 'all']), { status: 64 })
   t.match(await sightline(t, ['queue', 'stats']), { status: 64, code: 'USAGE' })
 })

@@ -76,7 +76,13 @@ t.test('what is wrong says so, and changes nothing', async (t) => {
     [['add', file, 'eye', '--role', 'viewer', '--generate'], 'USER_EXISTS', /"eye" is in .* already/],
     [['passwd', file, 'eye', '--generate', '--no-password'], 'USAGE', /Give one of/],
     [['list', file, '--generate'], 'USAGE', /takes no --generate/],
-    [['constructor', file, 'x'], 'USAGE', /Usage/],
+    [['add', file, 'x'], 'USAGE', /^--role is missing: one of device, bridge/],
+    [['add', file, 'x', '--site', 'home'], 'USAGE', /^--role is missing/],
+    [
+      ['constructor', file, 'x'],
+      'USAGE',
+      /^Write one of these, .*\n {2}sightline users add FILE NAME --role/,
+    ],
     [['remove', file, 'nobody'], 'USER_UNKNOWN', /There is no user "nobody"/],
   ] as const)
     await t.rejects(command.run([...args]), { code, message }, args.join(' '))

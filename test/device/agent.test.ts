@@ -52,7 +52,8 @@ function start(t: Test, settings: Record<string, unknown>) {
     SIGHTLINE_HTTP__PORT: '0',
     SIGHTLINE_EMIT__MODE: 'every',
   }
-  for (const [key, value] of Object.entries(settings)) env[`SIGHTLINE_${key}`] = JSON.stringify(value)
+  for (const [key, value] of Object.entries(settings))
+    env[`SIGHTLINE_${key}`] = typeof value === 'string' ? value : JSON.stringify(value)
   const child: ChildProcess = spawn(process.execPath, ['device/main.ts'], {
     cwd: ROOT,
     env,

@@ -16,7 +16,7 @@ t.test('an error names file, line and key', async (t) => {
     writeFileSync(file, yaml)
     t.throws(() => loadConfig(deviceSchema, { file }), { code: 'CONFIG_INVALID', message: expected }, yaml)
   }
-  check('site: home\nsiet: home\n', /device\.yaml:2: "siet"/)
+  check('site: home\nsiet: home\n', /device\.yaml:2: unknown setting "siet"/)
   check('cameras:\n  - name: a b\n    source: testcard\n', /device\.yaml:2: "cameras\.0\.name"/)
   check('cameras:\n  - name: a\n    source: gopher://x\n', /device\.yaml:3: "cameras\.0\.source".*testcard/)
   check('cameras:\n  - {name: a, source: x}\n  - {name: a, source: y}\n', /each camera its own name/)

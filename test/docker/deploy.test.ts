@@ -230,7 +230,7 @@ t.test('a wrong command or configuration is said before the engine is asked', as
       'nowhere.yaml',
     ],
     [/device\.yaml:1: "emit\.rateMax"/, 'demo', '--config', device({ emit: { rateMax: 'fast' } })],
-    [/device\.yaml:1: "detekt" is no setting/, 'demo', '--config', device({ detekt: {} })],
+    [/device\.yaml:1: unknown setting "detekt"/, 'demo', '--config', device({ detekt: {} })],
     [
       /Two configurations of the device/,
       'demo',

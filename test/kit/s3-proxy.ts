@@ -14,7 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
  */
 export type S3Fault =
   /** In the store's own words: the request does not reach it. */
-  | { readonly status: number; readonly code: string }
+  | { readonly status: number; readonly code: string; readonly region?: string }
   /** By somebody who is no store. */
   | { readonly status: number; readonly page: string }
   /** The request goes through, and its answer after so long. */
@@ -29,6 +29,8 @@ export type S3Fault =
 export interface S3Request {
   readonly method: string
   readonly path: string
+  /** What stands behind the question mark. */
+  readonly query: string
   /** The n-th since the proxy was opened. */
   readonly n: number
 }
@@ -80,8 +82,8 @@ export class S3Proxy implements AsyncDisposable {
 
   async #serve(from: IncomingMessage, to: ServerResponse): Promise<void> {
     this.requests += 1
-    const path = (from.url ?? '/').split('?')[0] as string
-    const fault = this.fault({ method: from.method ?? '', path, n: this.requests })
+    const [path = '/', query = ''] = (from.url ?? '/').split(/\?(.*)/s)
+    const fault = this.fault({ method: from.method ?? '', path, query, n: this.requests })
     const body = await from.toArray()
     if (fault === 'redirect') {
       to.writeHead(307, { location: `${this.url}${from.url}` }).end()
@@ -89,7 +91,9 @@ export class S3Proxy implements AsyncDisposable {
     }
     if (typeof fault === 'object' && 'status' in fault) {
       const error =
-        'page' in fault ? fault.page : `<Error><Code>${fault.code}</Code><Message>m</Message></Error>`
+        'page' in fault
+          ? fault.page
+          : `<Error><Code>${fault.code}</Code><Message>m</Message>${fault.region ? `<Region>${fault.region}</Region>` : ''}</Error>`
       to.writeHead(fault.status, { 'content-type': 'page' in fault ? 'text/html' : 'application/xml' })
       to.end(error)
       return

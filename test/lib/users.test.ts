@@ -41,10 +41,10 @@ t.test('what is wrong in a users file is named with its line', async (t) => {
     ['- name: "a:b"\n  role: viewer\n', /:2: "users\.0\.name" must be printable characters, and no colon/],
     ['- name: a\n  role: viewer\n- name: a\n  role: admin\n', /:4: "users\.1\.name" stands twice: "a"/],
     ['- name: taken\n  role: viewer\n', /:2: "users\.0\.name" stands also in the configuration: "taken"/],
-    ['- name: a\n  pasword: x\n', /:3: "users\.0\.pasword" is no setting/],
+    ['- name: a\n  pasword: x\n', /:3: unknown setting "users\.0\.pasword"/],
     ['- name: a\n  role: viewer\n  password: hunter22\n', /:4: "users\.0\.password" must be a hash/],
     ['- [\n', /:\d: /],
-    [`- {name: a, role: viewer, password: ${hash}}\n`, /:2: "users\.0\.p=1\$\.\.\.\$\.\.\." is no setting/],
+    [`- {name: a, role: viewer, password: ${hash}}\n`, /:2: unknown setting "users\.0\.p=1\$\.\.\.\$\.\.\."/],
   ]
   for (const [content, says] of cases) {
     const file = usersFile(t, `users:\n${content}`)

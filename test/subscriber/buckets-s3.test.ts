@@ -172,6 +172,52 @@ t.test('a real S3 store', { skip: skipWithoutS3 }, (t) => {
     t.equal(CORSRules?.length, 1)
   })
 
+  t.test('what opens a bucket is taken back where it was not open, and stays where it was', async (t) => {
+    const bucket = await ownBucket(t)
+    const client = s3Client()
+    t.teardown(() => client.destroy())
+    await using closed = await S3Bucket.open({ bucket, endpoint, publicRead: false })
+    await closed.create(crop('oslo/door/cam/a.jpg'))
+    const status = async () => (await fetch(closed.url('oslo/door/cam/a.jpg'))).status
+    t.equal(await status(), 403)
+    {
+      await using _open = await closed.allowPublicRead()
+      t.equal(await status(), 200)
+    }
+    t.equal(await status(), 403)
+    await t.rejects(client.send(new GetBucketPolicyCommand({ Bucket: bucket })), {
+      name: 'NoSuchBucketPolicy',
+    })
+    await t.rejects(client.send(new GetBucketCorsCommand({ Bucket: bucket })), {
+      name: 'NoSuchCORSConfiguration',
+    })
+    const own = {
+      Version: '2012-10-17',
+      Statement: [
+        {
+          Sid: 'Theirs',
+          Effect: 'Allow',
+          Principal: '*',
+          Action: ['s3:GetObject'],
+          Resource: [`arn:aws:s3:::${bucket}/theirs/*`],
+        },
+      ],
+    }
+    await client.send(new PutBucketPolicyCommand({ Bucket: bucket, Policy: JSON.stringify(own) }))
+    {
+      await using _open = await closed.allowPublicRead()
+      t.equal(await status(), 200)
+    }
+    const { Policy } = await client.send(new GetBucketPolicyCommand({ Bucket: bucket }))
+    t.match(JSON.parse(Policy ?? ''), { Statement: [{ Sid: 'Theirs' }] })
+    t.equal(JSON.parse(Policy ?? '').Statement.length, 1)
+    await using _program = await S3Bucket.open({ bucket, endpoint, publicRead: true })
+    {
+      await using _open = await closed.allowPublicRead()
+    }
+    t.equal(await status(), 200, 'the program that runs has it open')
+  })
+
   t.test('old crops go by a rule for each site, and the rules of others stay', async (t) => {
     const bucket = await ownBucket(t)
     const client = s3Client()
@@ -372,6 +418,66 @@ t.test(
     )
   },
 )
+
+for (const [status, code] of [
+  [501, 'NotImplemented'],
+  [400, 'MalformedPolicy'],
+  [405, 'MethodNotAllowed'],
+] as const)
+  for (const method of ['GET', 'PUT'])
+    t.test(
+      `a store that answers ${code} to ${method} of a policy cannot be public: which setting to change`,
+      async (t) => {
+        const endpoint = await cannedStore(t, ({ url, method: asked }) =>
+          url?.includes('policy')
+            ? asked === method
+              ? [status, code]
+              : [404, 'NoSuchBucketPolicy']
+            : [412, 'PreconditionFailed'],
+        )
+        const error = await failureOf(S3Bucket.open({ bucket: 'b', endpoint, publicRead: true }))
+        t.match(error, { code: 'BUCKET_REFUSED', message: /policy.*Set "bucket\.publicRead: false"/ })
+        t.match(error.message, `${code}, ${status}`)
+      },
+    )
+
+t.test('a store that does not let us write CORS says which rights are missing', async (t) => {
+  const endpoint = await cannedStore(t, ({ url }) =>
+    url?.includes('cors') ? [403, 'AccessDenied'] : url?.includes('policy') ? [200, ''] : [412, ''],
+  )
+  const error = await failureOf(S3Bucket.open({ bucket: 'b', endpoint, publicRead: true }))
+  t.match(error, { code: 'BUCKET_DENIED', message: /s3:PutBucketCORS.*"bucket\.publicRead: false"/ })
+})
+
+for (const [where, status, body, headers] of [
+  ['its body', 400, '<Code>AuthorizationHeaderMalformed</Code><Region>eu-central-1</Region>', {}],
+  [
+    'words',
+    400,
+    "<Code>AuthorizationHeaderMalformed</Code><Message>the region 'x' is wrong; expecting 'eu-central-1'</Message>",
+    {},
+  ],
+  ['a header', 301, '<Code>PermanentRedirect</Code>', { 'x-amz-bucket-region': 'eu-central-1' }],
+] as const)
+  t.test(`a wrong region is said with the right one, where the answer has it in ${where}`, async (t) => {
+    const endpoint = await rawStore(t, () => [status, `<Error>${body}</Error>`, headers])
+    for (const publicRead of [false, true]) {
+      const error = await failureOf(
+        S3Bucket.open({ bucket: 'faces', region: 'eu-west-9', endpoint, publicRead }),
+      )
+      t.match(error, {
+        code: 'BUCKET_REFUSED',
+        message:
+          /^The bucket "faces" is in the region "eu-central-1", and not in "eu-west-9" .*Set "bucket\.region: eu-central-1"\.$/,
+      })
+    }
+  })
+
+t.test('a wrong region without the right one in the answer names the setting', async (t) => {
+  const endpoint = await cannedStore(t, () => [400, 'AuthorizationHeaderMalformed'])
+  const error = await failureOf(S3Bucket.open({ bucket: 'faces', endpoint, publicRead: false }))
+  t.match(error, { code: 'BUCKET_REFUSED', message: /refuses the region "us-east-1".*Set "bucket\.region"/ })
+})
 
 t.test('an object that the store will not delete is an error, whatever became of the others', async (t) => {
   const endpoint = await cannedStore(t, ({ method }) =>

@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { createServer } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
 import { join } from 'node:path'
 import type { FastifyRequest } from 'fastify'
 import { Registry } from 'prom-client'
@@ -56,6 +57,28 @@ function rawStatus(url: string, target: string): Promise<number> {
     socket.on('error', reject)
   })
 }
+
+t.test('behind a proxy that shows it below a path of its own, redirects stay below that', async (t) => {
+  const { http } = await serve(t)
+  const proxy = createServer((request, response) => {
+    const path = /^\/faces(\/.*)/.exec(request.url ?? '')?.[1]
+    if (path === undefined) return void response.writeHead(404).end()
+    fetch(`${http.url}${path}`, { redirect: 'manual' })
+      .then(async (answer) => {
+        response.writeHead(answer.status, { location: answer.headers.get('location') ?? '' })
+        response.end(await answer.text())
+      })
+      .catch(() => response.destroy())
+  })
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => new Promise((resolve) => proxy.close(resolve).closeAllConnections()))
+  const base = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}/faces`
+  for (const path of ['/', '/gallery', '/gallery?from=somewhere']) {
+    const page = await fetch(base + path)
+    t.match({ url: page.url, status: page.status }, { url: `${base}/gallery/`, status: 200 }, path)
+    t.match(await page.text(), '<title>Sightline</title>')
+  }
+})
 
 t.test('the root leads to the page, and the page and its files carry a strict policy', async (t) => {
   const { http } = await serve(t)
