@@ -369,6 +369,18 @@ t.test('one sender cannot fill a queue for the others, after a restart either', 
   t.match(second.queue('q', bounds).books, { accepted: 95, pending: 95 })
 })
 
+t.test('what a keeper hands on may fill the queue, and no more', async (t) => {
+  const store = await Store.open({ folder: temporaryFolder(t), senderOf })
+  t.after(() => store[Symbol.asyncDispose]())
+  const queue = store.queue('q', { ...BOUNDLESS, entriesMax: 100 })
+  for (let n = 0; n < 100; n += 1) await store.accept(from('noisy'), [queue], { handedOn: true })
+  t.throws(() => store.accept(from('noisy'), [queue], { handedOn: true }), {
+    code: 'QUEUE_FULL',
+    message: /"q" is full/,
+  })
+  t.match(queue.books, { accepted: 100, pending: 100 })
+})
+
 t.test('where room is made, whoever has most makes it', async (t) => {
   const store = await Store.open({ folder: temporaryFolder(t), senderOf })
   t.after(() => store[Symbol.asyncDispose]())
