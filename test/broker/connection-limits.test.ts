@@ -29,7 +29,11 @@ interface Held {
   /** Read so far, bytes. */
   readonly readBytes: () => number
   /** Messages that the gate was asked to take, in order, and what lets one through. */
-  readonly accepted: { readonly messageId: number; readonly bytes: number; readonly done: () => void }[]
+  readonly accepted: {
+    readonly messageId: number
+    readonly done: () => void
+    readonly fail: (error: Error) => void
+  }[]
   /** Whether aedes comes when it is told that there is something, and the gate lets through what comes. */
   readonly takes: { aedes: boolean; gate: boolean }
   /** As aedes does then. */
@@ -38,6 +42,9 @@ interface Held {
   readonly aedesBytes: () => number
   /** So many bytes or packets more were read than the rate allows from the first one on, at most. */
   readonly overRate: { bytes: number; packets: number }
+  /** Packets that were refused, and what they could have had, bytes. */
+  readonly tooLarge: [number, number][]
+  readonly refused: number[]
 }
 
 async function open(t: Test, limits: Partial<ConnectionOptions> = {}): Promise<Held> {
@@ -49,6 +56,8 @@ async function open(t: Test, limits: Partial<ConnectionOptions> = {}): Promise<H
   const accepted: Held['accepted'] = []
   const takes = { aedes: true, gate: true }
   const overRate = { bytes: 0, packets: 0 }
+  const tooLarge: Held['tooLarge'] = []
+  const refused: number[] = []
   const opened = Promise.withResolvers<Connection>()
   const server = createServer({ noDelay: true, pauseOnConnect: true }, (incoming) => {
     const socket = readingFrom(incoming, (bytes) => {
@@ -65,16 +74,16 @@ async function open(t: Test, limits: Partial<ConnectionOptions> = {}): Promise<H
       ...limits,
       socket,
       handler: {
-        accept: (_client, { messageId, payload }) => {
-          const { promise, resolve } = Promise.withResolvers<void>()
-          accepted.push({ messageId, bytes: payload.length, done: resolve })
+        accept: (_client, { messageId }) => {
+          const { promise, resolve, reject } = Promise.withResolvers<void>()
+          accepted.push({ messageId, done: resolve, fail: reject })
           if (takes.gate) resolve()
           return promise
         },
         acknowledge: () => true,
         canTell: () => false,
-        refused: () => {},
-        tooLarge: () => {},
+        refused: (_client, _error, messageId) => refused.push(messageId),
+        tooLarge: (_client, bytes, bytesMax) => tooLarge.push([bytes, bytesMax]),
       },
     })
     socket.on('error', () => {})
@@ -99,6 +108,8 @@ async function open(t: Test, limits: Partial<ConnectionOptions> = {}): Promise<H
     accepted,
     takes,
     overRate,
+    tooLarge,
+    refused,
     come,
     readBytes: () => readBytes,
     aedesBytes: () => aedesBytes,
@@ -160,29 +171,63 @@ t.test('what waits for its acknowledgement is bounded; when half of it is done t
   )
 })
 
-t.test('what aedes has not come for is bounded, and all of it gets there', async (t) => {
-  const held = await open(t)
-  const { client, connection, takes, come, aedesBytes } = held
-  takes.aedes = false
-  connection.ready({} as Client)
-  const sent = publishes(400, AT_QOS_0)
-  client.write(sent)
-  const read = await settled(held)
-  t.ok(read >= 256 * 1024 && read <= 256 * 1024 + A_READ_BYTES, `${read} of ${sent.length} bytes were read`)
-  takes.aedes = true
-  come()
-  await until('aedes has all of it', () => aedesBytes() === sent.length)
-})
+t.test(
+  'what aedes has not come for is bounded, whatever the gate does, and all of it gets there',
+  async (t) => {
+    const held = await open(t)
+    const { client, connection, accepted, takes, come, aedesBytes } = held
+    takes.aedes = false
+    takes.gate = false
+    connection.ready({} as Client)
+    client.write(publishes(5))
+    await until('they are at the gate', () => accepted.length === 5)
+    const before = held.readBytes()
+    const sent = publishes(400, AT_QOS_0)
+    client.write(sent)
+    const read = (await settled(held)) - before
+    t.ok(read >= 256 * 1024 && read <= 256 * 1024 + A_READ_BYTES, `${read} of ${sent.length} bytes were read`)
+    for (const { done } of accepted) done()
+    t.equal((await settled(held)) - before, read, 'what the gate has done makes no room here')
+    takes.aedes = true
+    come()
+    await until('aedes has all of it', () => aedesBytes() === sent.length)
+  },
+)
 
 t.test('who has not been let in yet is read so far, and no further before that', async (t) => {
   const held = await open(t)
-  const { client, connection, aedesBytes } = held
+  const { client, connection, takes, come, aedesBytes } = held
+  takes.aedes = false // it comes late
   const sent = publishes(400, AT_QOS_0)
   client.write(sent)
+  for (let before = -1; before !== aedesBytes(); ) {
+    before = aedesBytes()
+    await settled(held)
+    come()
+  }
   const read = await settled(held)
   t.ok(read > 1024 * 1024 && read <= 1024 * 1024 + A_READ_BYTES, `${read} of ${sent.length} bytes were read`)
+  takes.aedes = true
   connection.ready({} as Client)
   await until('aedes has the rest', () => aedesBytes() === sent.length)
+})
+
+t.test('nobody is given room for a message before CONNECT', async (t) => {
+  for (const [first, bytesMax] of [
+    [0x32, 128 * 1024],
+    [0x10, 128 * 1024],
+  ] as const) {
+    const { client, tooLarge } = await open(t)
+    client.write(Buffer.from([first, 0x80, 0x80, 0x20])) // 512 KB
+    await once(client, 'close')
+    t.strictSame(tooLarge, [[512 * 1024, bytesMax]])
+  }
+  const { client, connection, accepted, tooLarge } = await open(t)
+  client.write(mqtt.generate({ cmd: 'pingreq' }))
+  connection.ready({} as Client)
+  client.write(publishes(1, { payload: Buffer.alloc(512 * 1024) }))
+  await until('a message of that size comes after it', () => accepted.length === 1)
+  t.strictSame(tooLarge, [])
 })
 
 for (const [limit, limits] of [
@@ -202,6 +247,22 @@ for (const [limit, limits] of [
     t.ok(overRate.bytes <= 2 * A_READ_BYTES, `${overRate.bytes} bytes over the rate`)
     t.ok(overRate.packets <= (2 * A_READ_BYTES) / PAYLOAD_BYTES, `${overRate.packets} packets over the rate`)
   })
+
+t.test('behind a message that turns out to be refused nothing is acknowledged', async (t) => {
+  const { client, connection, accepted, takes, refused } = await open(t)
+  takes.gate = false
+  connection.ready({} as Client)
+  const parser = mqtt.parser()
+  const acknowledged: (number | undefined)[] = []
+  parser.on('packet', ({ messageId }) => acknowledged.push(messageId))
+  client.on('data', (bytes) => parser.parse(bytes))
+  client.write(publishes(5))
+  await until('all are at the gate', () => accepted.length === 5)
+  for (const n of [4, 3, 1, 0]) accepted[n]?.done()
+  accepted[2]?.fail(new Error('no room'))
+  await once(client, 'close')
+  t.strictSame([acknowledged, refused], [[1, 2], [3]])
+})
 
 t.test('a connection that is held ends like any other', async (t) => {
   const held = await open(t, { unacknowledgedBytesMax: 10_000 })
