@@ -264,6 +264,29 @@ t.test('behind a message that turns out to be refused nothing is acknowledged', 
   t.strictSame([acknowledged, refused], [[1, 2], [3]])
 })
 
+t.test('nor behind one that went through aedes, which ends the connection in its own time', async (t) => {
+  const held = await open(t)
+  const { client, connection, accepted } = held
+  connection.ready({} as Client)
+  const gate = Promise.withResolvers<void>()
+  const turns: string[] = []
+  const taken = () => void turns.push('taken')
+  const refused = () => void turns.push('refused')
+  connection.inTurn(Promise.resolve(), 1, 1000, taken, refused)
+  connection.inTurn(gate.promise, 2, 1000, taken, refused)
+  connection.inTurn(Promise.resolve(), 3, 1000, taken, refused)
+  let answers = 0
+  client.on('data', (bytes) => {
+    answers += bytes.length
+  })
+  client.write(publishes(5))
+  await until('all are accepted', () => accepted.length === 5)
+  gate.reject(new Error('no room'))
+  await until('it is refused', () => turns.length > 1)
+  await settled(held)
+  t.strictSame([turns, answers], [['taken', 'refused'], 0])
+})
+
 t.test('a connection that is held ends like any other', async (t) => {
   const held = await open(t, { unacknowledgedBytesMax: 10_000 })
   held.takes.gate = false

@@ -11,6 +11,9 @@ import { makeCrop, received } from '../kit/crops.ts'
 import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 
+// They wait for clocks, each for its own bucket's.
+t.jobs = 9
+
 /** A bucket in memory that fails to order. What was written is safe from the next `sync` that resolves. */
 class FlakyBucket implements Bucket {
   readonly description = 'flaky'
