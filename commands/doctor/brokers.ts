@@ -7,7 +7,7 @@ import type { DeviceConfig } from '../../device/config.ts'
 import { readSecret } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
 import { type LinkOptions, MqttLink, parseBrokerUrl } from '../../lib/mqtt-link.ts'
-import { cropTopic, statusTopic } from '../../wire/topics.ts'
+import { cropTopic, stateTopic } from '../../wire/topics.ts'
 import { credentialsOf } from './files.ts'
 import { type Finding, failed, ok, skip, timed } from './finding.ts'
 
@@ -29,10 +29,10 @@ interface Remote {
   readonly keyFile?: string
 }
 
-/** A message to `<prefix>/<site>/<device>/doctor`, which the device's user may send, and nobody waits for. */
+/** A state of a camera "doctor", which the device's user may publish. It is not retained, and no queue of ours wants it. */
 export function checkDeviceBroker(config: DeviceConfig, signal: AbortSignal): Promise<Finding[]> {
   const { broker, topicPrefix, site, device } = config
-  const topic = statusTopic(topicPrefix, { site, device }).replace(/[^/]*$/, 'doctor')
+  const topic = stateTopic(topicPrefix, { site, device, camera: 'doctor' })
   return tryBroker('broker', '"broker"', broker, 4, signal, async (link) => {
     const acknowledged = once(link, 'puback', {
       signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS_MAX)]),

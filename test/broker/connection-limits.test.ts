@@ -26,6 +26,8 @@ const UNLIMITED = {
 interface Held {
   readonly client: Socket
   readonly connection: Connection
+  /** The broker's end. */
+  readonly socket: Socket
   /** Read so far, bytes. */
   readonly readBytes: () => number
   /** Messages that the gate was asked to take, in order, and what lets one through. */
@@ -35,7 +37,13 @@ interface Held {
     readonly fail: (error: Error) => void
   }[]
   /** Whether aedes comes when it is told that there is something, and the gate lets through what comes. */
-  readonly takes: { aedes: boolean; gate: boolean }
+  readonly takes: {
+    aedes: boolean
+    gate: boolean
+    /** The message that the gate refuses at once, and whether its sender can be told. */
+    refuses: number | undefined
+    tells: boolean
+  }
   /** As aedes does then. */
   readonly come: () => void
   /** What aedes has taken, bytes. */
@@ -54,11 +62,11 @@ async function open(t: Test, limits: Partial<ConnectionOptions> = {}): Promise<H
   let firstAtMs: number | undefined
   let come = () => {}
   const accepted: Held['accepted'] = []
-  const takes = { aedes: true, gate: true }
+  const takes: Held['takes'] = { aedes: true, gate: true, refuses: undefined, tells: false }
   const overRate = { bytes: 0, packets: 0 }
   const tooLarge: Held['tooLarge'] = []
   const refused: number[] = []
-  const opened = Promise.withResolvers<Connection>()
+  const opened = Promise.withResolvers<Pick<Held, 'connection' | 'socket'>>()
   const server = createServer({ noDelay: true, pauseOnConnect: true }, (incoming) => {
     const socket = readingFrom(incoming, (bytes) => {
       firstAtMs ??= performance.now()
@@ -75,13 +83,14 @@ async function open(t: Test, limits: Partial<ConnectionOptions> = {}): Promise<H
       socket,
       handler: {
         accept: (_client, { messageId }) => {
+          if (takes.refuses === messageId) throw new Error('no room')
           const { promise, resolve, reject } = Promise.withResolvers<void>()
           accepted.push({ messageId, done: resolve, fail: reject })
           if (takes.gate) resolve()
           return promise
         },
         acknowledge: () => true,
-        canTell: () => false,
+        canTell: () => takes.tells,
         refused: (_client, _error, messageId) => refused.push(messageId),
         tooLarge: (_client, bytes, bytesMax) => tooLarge.push([bytes, bytesMax]),
       },
@@ -93,7 +102,7 @@ async function open(t: Test, limits: Partial<ConnectionOptions> = {}): Promise<H
     socket.on('readable', () => takes.aedes && come())
     socket.resume()
     t.after(() => void socket.destroy())
-    opened.resolve(connection)
+    opened.resolve({ connection, socket })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   t.after(() => void server.close())
@@ -101,10 +110,9 @@ async function open(t: Test, limits: Partial<ConnectionOptions> = {}): Promise<H
   t.after(() => void client.destroy())
   client.on('error', () => {})
   client.resume()
-  const connection = await opened.promise
   return {
+    ...(await opened.promise),
     client,
-    connection,
     accepted,
     takes,
     overRate,
@@ -262,6 +270,31 @@ t.test('behind a message that turns out to be refused nothing is acknowledged', 
   accepted[2]?.fail(new Error('no room'))
   await once(client, 'close')
   t.strictSame([acknowledged, refused], [[1, 2], [3]])
+})
+
+t.test('a message that is refused is the last that is taken, unless its sender can be told', async (t) => {
+  for (const tells of [false, true]) {
+    const { client, connection, accepted, takes, refused } = await open(t)
+    Object.assign(takes, { refuses: 3, tells })
+    connection.ready({} as Client)
+    client.write(publishes(5))
+    await (tells ? until('the others are taken', () => accepted.length >= 4) : once(client, 'close'))
+    t.strictSame(
+      accepted.map(({ messageId }) => messageId),
+      tells ? [1, 2, 4, 5] : [1, 2],
+    )
+    t.strictSame([refused, client.closed], [[3], !tells])
+  }
+})
+
+t.test('who refuses to read does not stay because of what it would have to be told', async (t) => {
+  const { client, connection, socket, takes } = await open(t)
+  takes.refuses = 1
+  connection.ready({} as Client)
+  client.pause()
+  socket.write(Buffer.alloc(64 * 1024 * 1024))
+  client.write(publishes(1))
+  await until('it is closed', () => socket.destroyed, 3000)
 })
 
 t.test('nor behind one that went through aedes, which ends the connection in its own time', async (t) => {

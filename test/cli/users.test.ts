@@ -47,7 +47,10 @@ users:
 t.test('from the command line: added, listed, changed, removed', async (t) => {
   const file = join(temporaryFolder(t), 'users.yaml')
   const added = users(['add', file, 'door', '--role', 'device', '--site', 'home', '--generate'])
-  t.match(added, { status: 0, stderr: /door is in .* and may publish sightline\/v1\/home\/door\/#/ })
+  t.match(added, {
+    status: 0,
+    stderr: /door is in .* and may publish sightline\/v1\/home\/door\/\+\/crop .*, subscribe /,
+  })
   const password = added.stdout.trim()
   t.match(password, /^[0-9a-f]{32}$/, 'the password alone')
   t.equal(statSync(file).mode & 0o777, 0o600)
@@ -59,7 +62,7 @@ t.test('from the command line: added, listed, changed, removed', async (t) => {
   t.equal(await right('from a pipe'), 'right')
   t.match(
     users(['list', file]).stdout,
-    /^door {2}device {2}password {2}publish sightline\/v1\/home\/door\/# homeassistant\/device\/sightline_4_home_door\/config, subscribe sightline\/v1\/home\/door\/\+\/set\/\+$/m,
+    /^door {2}device {2}password {2}publish sightline\/v1\/home\/door\/\+\/crop .* homeassistant\/device\/sightline_4_home_door\/config, subscribe sightline\/v1\/home\/door\/\+\/set\/\+$/m,
   )
   t.match(users(['remove', file, 'door']), { status: 0 })
 })
@@ -99,7 +102,13 @@ t.test('a change keeps comments, order and what else is there', async (t) => {
   t.match(JSON.parse(lines.split('\n')[0] ?? ''), {
     name: 'door',
     login: 'password',
-    rights: { publish: ['our/faces/home/door/#'] },
+    rights: {
+      publish: [
+        ...['crop', 'event', 'state', 'snapshot'].map((kind) => `our/faces/home/door/+/${kind}`),
+        'our/faces/home/door/status',
+        'homeassistant/device/sightline_4_home_door/config',
+      ],
+    },
   })
   await removeUser(file, 'door')
   t.match(readFileSync(file, 'utf8'), /^ {2}- name: eye # Ann$/m)
