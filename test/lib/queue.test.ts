@@ -154,6 +154,56 @@ t.test('a queue that is behind, or whose reader is away, is written at once', as
   t.equal((await asKilled(t, store, 'quick')).size, 1, 'one transaction for all')
 })
 
+t.test('8 MB may wait for their readers; more is written, and what has left makes room again', async (t) => {
+  const store = await openStore(t)
+  const queue = prompt(store.queue('q', BOUNDLESS), 60_000)
+  for (let n = 0; n < 20; n += 1) {
+    void store.accept(sized(1e6), [queue])
+    void queue.forwarded(queue.after(0) ?? 0)
+  }
+  const waiting = Array.from({ length: 8 }, () => store.accept(sized(1e6), [queue]))
+  await sleep(100)
+  t.equal((await asKilled(t, store)).size, 0, 'not yet')
+  await Promise.all([...waiting, store.accept(sized(1e6), [queue])])
+  t.equal((await asKilled(t, store)).size, 9)
+})
+
+t.test('each waits for its own time, in the queue whose reader is the quickest', async (t) => {
+  const store = await openStore(t)
+  const queue = prompt(store.queue('q', BOUNDLESS), 2000)
+  void store.accept(message('a'), [queue])
+  void queue.forwarded(queue.after(0) ?? 0)
+  await sleep(700)
+  void store.accept(message('b'), [queue])
+  await sleep(500)
+  t.equal((await asKilled(t, store)).size, 0, 'half a second is not too long')
+  const quick = prompt(store.queue('quick', BOUNDLESS), 100)
+  const slow = prompt(store.queue('slow', BOUNDLESS), 60_000)
+  await store.committed()
+  const start = performance.now()
+  await store.accept(message('c'), [slow, quick])
+  t.ok(performance.now() - start < 1000)
+})
+
+t.test('4 MB of what came just now are read from memory, the newest, however much has left', async (t) => {
+  const store = await openStore(t)
+  const queue = store.queue('q', BOUNDLESS)
+  const given = Array.from({ length: 30 }, () => sized(1e6))
+  for (const [n, it] of given.entries()) {
+    await store.accept(it, [queue])
+    if (n < 20) await queue.forwarded(queue.after(0) ?? 0)
+  }
+  const isGiven: boolean[] = []
+  let at = 0
+  for (const { body } of given.slice(20)) {
+    at = queue.after(at) ?? 0
+    const read = queue.read(at)?.body
+    t.equal(read?.length, 1e6)
+    isGiven.push(read === body)
+  }
+  t.strictSame(isGiven, [...Array(6).fill(false), ...Array(4).fill(true)])
+})
+
 t.test('a clock that is set back delays nothing', async (t) => {
   const store = await openStore(t)
   const queue = prompt(store.queue('q', BOUNDLESS), 100)
