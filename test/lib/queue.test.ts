@@ -204,6 +204,18 @@ t.test('4 MB of what came just now are read from memory, the newest, however muc
   t.strictSame(isGiven, [...Array(6).fill(false), ...Array(4).fill(true)])
 })
 
+t.test('the books on disk are those of what is on disk: what waits in memory is not in them', async (t) => {
+  const store = await openStore(t)
+  const queue = prompt(store.queue('q', BOUNDLESS), 60_000)
+  await store.accept(message('gone'), [store.queue('other', BOUNDLESS)])
+  for (const name of ['a', 'b']) void store.accept(message(name), [queue])
+  void queue.forwarded(queue.after(0) ?? 0)
+  await store.put('table', 'key', Buffer.from('x'))
+  t.strictSame((await asKilled(t, store)).books, { accepted: 1, forwarded: 1, pending: 0, dropped: {} })
+  await store.committed()
+  t.strictSame((await asKilled(t, store)).books, { accepted: 2, forwarded: 1, pending: 1, dropped: {} })
+})
+
 t.test('a clock that is set back delays nothing', async (t) => {
   const store = await openStore(t)
   const queue = prompt(store.queue('q', BOUNDLESS), 100)
