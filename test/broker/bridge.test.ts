@@ -15,6 +15,9 @@ import { TcpProxy } from '../kit/proxy.ts'
 import { RawClient } from '../kit/raw-client.ts'
 import { until } from '../kit/wait.ts'
 
+// Each has brokers of its own, and half of the time waits for one of them.
+t.jobs = 2
+
 const numbered = (count: number, from = 0) => Array.from({ length: count }, (_, n) => `${from + n}`)
 const firsts = (texts: readonly string[]) => [...new Set(texts)]
 

@@ -200,6 +200,19 @@ t.test('with one broker', async (t) => {
     t.match(live.publishes[0], { payload: Buffer.from('5'), qos: 1 })
   })
 
+  await t.test('what clients were subscribed to that have left leaves room for others', async (t) => {
+    const filters = Array.from({ length: 1000 }, (_, n) => ({ topic: `left/${n}`, qos: 0 }) as const)
+    for (let n = 0; n < 52; n += 1) {
+      const client = await RawClient.open(t, port, `many-${n}`, { clean: true })
+      client.send({ cmd: 'subscribe', messageId: 1, subscriptions: [...filters] })
+      const suback = (await client.next(({ cmd }) => cmd === 'suback')) as mqtt.ISubackPacket
+      if (suback.granted.some((granted) => granted !== 0)) t.fail(`client ${n} is refused`)
+      await client.cut()
+    }
+    const last = await RawClient.open(t, port, 'last', { clean: true })
+    t.equal(await last.subscribe('left/0', 0), 0)
+  })
+
   await t.test('a half-closed connection is closed, and what it sent before is kept', async (t) => {
     const { accepted } = await broker.books('session/keeper')
     const client = await RawClient.open(t, port, 'half', { clean: true })

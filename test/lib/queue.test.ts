@@ -685,6 +685,22 @@ t.test(
   },
 )
 
+t.test(
+  'a small value that a full disk refuses is written when there is room, as asked for last',
+  { skip: typeof disk === 'string' ? disk : false },
+  async (t) => {
+    if (typeof disk === 'string') return
+    const store = await openStore(t, join(disk.path, 'values'))
+    await store.put('table', 'key', Buffer.from('one'))
+    disk.fill()
+    await t.rejects(store.put('table', 'key', Buffer.alloc(100_000, 'two')), { code: 'DISK_FULL' })
+    t.equal(String(store.get('table', 'key')), 'one')
+    disk.makeRoom()
+    await until('it is written', () => store.get('table', 'key')?.length === 100_000)
+    await until('it takes messages', () => store.fault === undefined)
+  },
+)
+
 t.test('a new store on a full disk says so', { skip: typeof disk === 'string' ? disk : false }, async (t) => {
   if (typeof disk === 'string') return
   disk.fill()
