@@ -116,7 +116,7 @@ t.test('64 KB are on the line, and no more before the far end has read them', as
 t.test(
   'with the connection goes what waits, each counted; its answers say nothing of the next one',
   async (t) => {
-    const { lane, add, sent, lost, pings } = open()
+    const { lane, add, line, sent, lost, pings } = open()
     for (let n = 0; n < 10; n += 1) add('a', `${n}`, 10 * KB)
     await Promise.resolve()
     lane.clear()
@@ -130,5 +130,11 @@ t.test(
     pings[1]?.()
     await new Promise((resolve) => setImmediate(resolve))
     t.equal(sent.length, 17)
+    line.mayGo = false
+    for (const name of ['1', '2']) {
+      for (let n = 0; n < 4; n += 1) add('a', `${name} ${n}`, 1000 * KB)
+      lane.clear()
+    }
+    t.strictSame(counted(lost), { 'no connection': 11 }, 'and has all the room')
   },
 )

@@ -1,10 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import pino from 'pino'
 import t from 'tap'
 import type { Bucket, ListedObject, ObjectToStore } from '../../cloud-subscriber/buckets/bucket.ts'
 import { decodeEntry, encodeEntry, inboxHeader, type QuarantineHeader } from '../../cloud-subscriber/entry.ts'
 import { subscriberForget } from '../../cloud-subscriber/forget.ts'
 import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
-import { Storer } from '../../cloud-subscriber/store.ts'
+import { type Index, Storer } from '../../cloud-subscriber/store.ts'
 import { failure } from '../../lib/errors.ts'
 import { Store } from '../../lib/queue.ts'
 import { makeCrop, received } from '../kit/crops.ts'
@@ -26,9 +27,13 @@ class FlakyBucket implements Bucket {
   onCreate: (key: string) => Error | undefined = () => undefined
   onSync: () => Error | undefined = () => undefined
   gate: Promise<void> = Promise.resolve()
+  syncGate: Promise<void> = Promise.resolve()
+  /** How often each key was to be written. */
+  readonly tries = new Map<string, number>()
 
   async create({ key, body }: ObjectToStore): Promise<'stored' | 'already-there'> {
     this.creates += 1
+    this.tries.set(key, (this.tries.get(key) ?? 0) + 1)
     this.active += 1
     this.activeMax = Math.max(this.activeMax, this.active)
     try {
@@ -46,6 +51,7 @@ class FlakyBucket implements Bucket {
 
   async sync(): Promise<void> {
     const keys = [...this.written.keys()]
+    await this.syncGate
     const fault = this.onSync()
     if (fault) {
       for (const key of keys) if (!this.safe.has(key)) this.written.delete(key) // the kernel dropped the pages
@@ -72,7 +78,13 @@ class FlakyBucket implements Bucket {
   async [Symbol.asyncDispose](): Promise<void> {}
 }
 
-async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBucket(), writesMax = 8) {
+async function line(
+  t: Test,
+  folder = temporaryFolder(t),
+  bucket = new FlakyBucket(),
+  writesMax = 8,
+  index?: Index,
+) {
   const store = await Store.open({ folder })
   const bounds = { entriesMax: 1e6, bytesMax: 1e9, ageMsMax: Infinity } as const
   const inbox = store.queue('inbox', { ...bounds, whenFull: 'reject' })
@@ -86,7 +98,7 @@ async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBuck
     recent,
     bucket,
     cacheControl: 'private',
-    index: undefined,
+    index,
     writesMax,
     topicPrefix: 'sightline/v1',
     log: pino({ level: 'silent' }),
@@ -191,13 +203,17 @@ t.test(
   async (t) => {
     const { inbox, quarantine, bucket, add } = await line(t)
     let refused = ''
+    let moody = ''
     bucket.onCreate = (key) =>
-      key === refused ? failure('BUCKET_REFUSED', 'The bucket does not like it.') : undefined
+      key === refused || (key === moody && (bucket.tries.get(key) ?? 0) < 5)
+        ? failure('BUCKET_REFUSED', 'The bucket does not like it.')
+        : undefined
     const open = Promise.withResolvers<void>()
     bucket.gate = open.promise
     const made = await add(20)
     const poison = made[5]
     refused = poison?.key as string
+    moody = made[7]?.key as string // taken at last
     open.resolve()
     await until('the inbox is empty', () => inbox.size === 0)
     t.equal(bucket.safe.size, 19)
@@ -211,6 +227,18 @@ t.test(
       detail: /does not like it/,
     })
     t.ok(payload.equals(poison?.payload as Buffer))
+    t.strictSame([bucket.tries.get(refused), bucket.tries.get(moody)], [5, 5])
+  },
+)
+
+t.test(
+  'an object whose name the bucket cannot have goes there too, though it has taken no other',
+  async (t) => {
+    const { inbox, quarantine, bucket, add } = await line(t)
+    bucket.onCreate = () => failure('NAME_INVALID', 'It is no name here.')
+    await add(1)
+    await until('the inbox is empty', () => inbox.size === 0, 20_000)
+    t.strictSame([bucket.written.size, quarantine.size], [0, 1])
   },
 )
 
@@ -231,6 +259,84 @@ t.test('what is forgotten on its way to the bucket does not stay there', async (
   await storer[Symbol.asyncDispose]()
   t.strictSame(inbox.books, { accepted: 20, forwarded: 0, pending: 0, dropped: { forgotten: 20 } })
   for (const { id } of made) t.ok(recent.has(id))
+})
+
+t.test(
+  'what is under way, or written and not yet flushed, is not written again after a failure',
+  async (t) => {
+    const { inbox, bucket, counted, add } = await line(t)
+    const [written, slow, flushed] = [0, 0, 0].map(() => Promise.withResolvers<void>())
+    bucket.syncGate = flushed?.promise as Promise<void>
+    const [first] = await add(1)
+    await until('the first is written', () => counted.stored === 1)
+    bucket.gate = slow?.promise as Promise<void>
+    const [second] = await add(1)
+    await until('the second is under way', () => bucket.active === 1)
+    bucket.gate = written?.promise as Promise<void>
+    let fails = 2
+    const [third] = await add(1)
+    bucket.onCreate = (key) =>
+      key === third?.key && fails-- > 0 ? failure('BUCKET_REFUSED', 'Not now.') : undefined
+    written?.resolve()
+    await until('the third has failed twice', () => counted.failed.length === 2)
+    await until('it is written', () => counted.stored === 2)
+    slow?.resolve()
+    flushed?.resolve()
+    await until('all are stored', () => inbox.size === 0)
+    t.strictSame(
+      [first, second, third].map((it) => bucket.tries.get(it?.key as string)),
+      [1, 1, 3],
+    )
+  },
+)
+
+t.test(
+  'a crop leaves the inbox only when the gallery lists it; told to stop, it has that done',
+  async (t) => {
+    const written = Promise.withResolvers<void>()
+    const listed = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    let flushes = 0
+    const index: Index = {
+      add: () => (listed[counted.stored] as (typeof listed)[0]).promise,
+      async flush() {
+        flushes += 1
+        listed[1]?.resolve()
+      },
+    }
+    const { inbox, bucket, counted, add, storer } = await line(t, undefined, undefined, 8, index)
+    await add(1)
+    await until('it is written', () => counted.stored === 1)
+    await sleep(300)
+    t.equal(inbox.size, 1)
+    listed[0]?.resolve()
+    await until('it has left', () => inbox.size === 0)
+    bucket.gate = written.promise
+    await add(1)
+    await until('another is under way', () => bucket.active === 1)
+    let closed = false
+    const closing = storer[Symbol.asyncDispose]().then(() => {
+      closed = true
+    })
+    await add(1)
+    await sleep(300)
+    t.equal(closed, false, 'what is under way is waited for')
+    written.resolve()
+    await closing
+    t.ok(flushes > 0)
+    t.match(inbox.books, { accepted: 3, forwarded: 2, pending: 1 }, 'and what comes now is left for later')
+    t.equal(bucket.creates, 2)
+  },
+)
+
+t.test('so many may be written and not flushed, and no more', async (t) => {
+  const { inbox, bucket, add } = await line(t, undefined, undefined, 500)
+  const flushed = Promise.withResolvers<void>()
+  bucket.syncGate = flushed.promise
+  await add(10_700)
+  await until('they are written', () => bucket.written.size >= 10_000 && bucket.active === 0, 60_000)
+  t.ok(bucket.written.size < 10_500, `${bucket.written.size} were written`)
+  flushed.resolve()
+  await until('the rest is too', () => inbox.size === 0, 60_000)
 })
 
 t.test('a bucket that refuses every object is at fault itself: nothing goes to quarantine', async (t) => {
