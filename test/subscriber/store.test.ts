@@ -13,7 +13,7 @@ import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 
 // They wait for clocks, each for its own bucket's.
-t.jobs = 9
+t.jobs = 13
 
 /** A bucket in memory that fails to order. What was written is safe from the next `sync` that resolves. */
 class FlakyBucket implements Bucket {
@@ -181,6 +181,9 @@ t.test(
     t.match(storer.fault, /bucket is away/)
     t.ok(bucket.creates < 20, 'with pauses')
     t.equal(inbox.size, 30)
+    const { creates } = bucket
+    for (let n = 0; n < 10; n += 1) made.push(...(await add(1)))
+    t.ok(bucket.creates < creates + 5, 'what comes meanwhile does not end the pause')
     away = false
     await until('all are stored', () => inbox.size === 0)
     t.strictSame(
@@ -194,7 +197,7 @@ t.test(
     const closing = performance.now()
     await close()
     t.ok(performance.now() - closing < 5000, 'and closing does not wait for it')
-    t.equal(bucket.safe.size, 30)
+    t.equal(bucket.safe.size, 40)
   },
 )
 
@@ -327,6 +330,18 @@ t.test(
     t.equal(bucket.creates, 2)
   },
 )
+
+t.test('a bucket that answers nothing is said to, though nothing has failed', async (t) => {
+  const { inbox, bucket, add, storer } = await line(t)
+  const answers = Promise.withResolvers<void>()
+  bucket.gate = answers.promise
+  await add(1)
+  t.equal(storer.fault, undefined)
+  await until('it is said', () => /answered nothing for 1\d s/.test(storer.fault ?? ''), 15_000)
+  answers.resolve()
+  await until('it is stored', () => inbox.size === 0)
+  t.equal(storer.fault, undefined)
+})
 
 t.test('so many may be written and not flushed, and no more', async (t) => {
   const { inbox, bucket, add } = await line(t, undefined, undefined, 500)
