@@ -272,6 +272,21 @@ t.test('photos: every sure face, no track, no event, in each mode', async (t) =>
   }
 })
 
+t.test(
+  'a face that is too small, or of which nothing is in the picture, becomes no crop in any mode',
+  async (t) => {
+    for (const mode of ['best', 'interval', 'every'])
+      for (const [box, reason] of [
+        [[100, 100, 30, 100], 'small'],
+        [[700, 100, 100, 100], 'outside'],
+      ] as const) {
+        const frames = Array.from({ length: 10 }, (_, i) => ({ atMs: i * 100, faces: [{ box }] }))
+        const { crops, reasons } = await run(frames, { emit: { mode }, detect: { sizeMin: 40 } })
+        t.strictSame([crops, reasons], [[], { [reason]: 10 }], `${mode}, ${reason}`)
+      }
+  },
+)
+
 t.test('without events none are said, and crops come all the same', async (t) => {
   const { crops, events } = await run(walk(20), { events: { enabled: false } })
   t.equal(crops.length, 1)

@@ -418,3 +418,27 @@ t.test(
     t.equal([...again.entries('recent ids')].length, 501, 'and on disk')
   },
 )
+
+t.test('recent ids: of many thousands each is found, whatever it begins with, and old rows go', async (t) => {
+  const folder = temporaryFolder(t)
+  const id = (n: number) => `${String(n % 7).padStart(8, '0')}-0000-7000-8000-${String(n).padStart(12, '0')}`
+  const store = await Store.open({ folder })
+  const recent = new RecentIds(store, 10_000)
+  for (let n = 0; n < 30_000; n += 100) recent.add(Array.from({ length: 100 }, (_, i) => id(n + i)))
+  await store.committed()
+  const found = (ids: RecentIds, from: number, to: number) => {
+    let count = 0
+    for (let n = from; n < to; n += 1) if (ids.has(id(n))) count += 1
+    return count
+  }
+  t.strictSame(
+    [found(recent, 0, 20_000), found(recent, 25_000, 30_000), found(recent, 30_000, 40_000)],
+    [0, 5000, 0],
+  )
+  const rows = [...store.entries('recent ids')].length
+  t.ok(rows >= 50 && rows <= 101, `${rows} rows of 100 on disk`)
+  await store[Symbol.asyncDispose]()
+  const again = await Store.open({ folder })
+  t.after(() => again[Symbol.asyncDispose]())
+  t.equal(found(new RecentIds(again, 10_000), 25_000, 30_000), 5000)
+})
