@@ -32,12 +32,13 @@ export interface ClientIdsOptions {
   readonly nowMs?: () => number
 }
 
-export class ClientIds {
+export class ClientIds implements Disposable {
   readonly #options: ClientIdsOptions
   readonly #nowMs: () => number
   readonly #holders = new Map<string, Holder>()
   /** By user, the one used last at the end. */
   readonly #idle = new Map<string, Set<Holder>>()
+  #saving: NodeJS.Timeout | undefined
 
   private constructor(options: ClientIdsOptions) {
     this.#options = options
@@ -55,7 +56,17 @@ export class ClientIds {
       ids.#holders.set(holder.clientId, holder)
       ids.#leave(holder)
     }
+    ids.#saving = setInterval(() => ids.saveConnected(), SAVE_INTERVAL_MS).unref()
     return ids
+  }
+
+  /** A broker that is killed knows of nobody who was connected: what is on disk must not be old. Called once an hour. */
+  saveConnected(): void {
+    for (const holder of this.#holders.values()) if (holder.connections > 0) this.#save(holder)
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#saving)
   }
 
   /** @returns the user to whom a client id belongs; undefined where it is free */

@@ -68,7 +68,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       inFlightMax: config.sessions.inFlightMax,
     })
     using users = await Users.open(config, log)
-    const clientIds = ClientIds.open({
+    using clientIds = ClientIds.open({
       store,
       hasSession: (clientId) => sessions.get(clientId) !== undefined,
       isUser: (name) => users.access.knows(name),

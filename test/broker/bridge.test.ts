@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import mqtt from 'mqtt-packet'
 import t from 'tap'
@@ -14,6 +15,9 @@ import { bridgeConfig, brokerConfig, missing, Program, type Test } from '../kit/
 import { TcpProxy } from '../kit/proxy.ts'
 import { RawClient } from '../kit/raw-client.ts'
 import { until } from '../kit/wait.ts'
+
+// Each has brokers of its own, and half of the time waits for one of them.
+t.jobs = 2
 
 const numbered = (count: number, from = 0) => Array.from({ length: count }, (_, n) => `${from + n}`)
 const firsts = (texts: readonly string[]) => [...new Set(texts)]
@@ -548,6 +552,28 @@ t.test('a broker that closes at a topic that it does not know gets messages all 
   const edge = await Program.start(t, 'broker', brokerConfig(t, { bridges: [bridgeConfig(far.url)] }))
   await publishAll(t, edge.port, 'x', numbered(20))
   await until('all are across', async () => (await edge.books('bridge/cloud')).forwarded === 20)
+})
+
+t.test('until it knows the line, no more is on its way than a slow one takes in half a second', async (t) => {
+  const far = await FakeBroker.start(t)
+  const edge = await Program.start(t, 'broker', brokerConfig(t, { bridges: [bridgeConfig(far.url)] }))
+  const backlog = numbered(100).map((text) => text.padEnd(20_000, 'x'))
+  await publishAll(t, edge.port, 'x', backlog)
+  const came = () => far.received.filter((packet) => packet.cmd === 'publish')
+  await until('it sends', () => came().length >= 4)
+  await sleep(300)
+  t.equal(came().length, 4, '64 KB, of crops of 20 KB')
+  const acknowledge = (packet: mqtt.Packet) => {
+    if (packet.cmd === 'publish') mqtt.writeToStream({ cmd: 'puback', messageId: packet.messageId }, socket)
+  }
+  const socket = far.client as Socket
+  far.onPacket = acknowledge
+  for (const packet of came()) acknowledge(packet)
+  await until('all are across', async () => (await edge.books('bridge/cloud')).forwarded === 100)
+  t.strictSame(
+    came().map(({ payload }) => payload.toString()),
+    backlog,
+  )
 })
 
 t.test('a clock that is set breaks no connection', async (t) => {

@@ -146,18 +146,32 @@ t.test('a user keeps its last hundred ids, for a week; a session’s id stays', 
   }
   let store = await Store.open({ folder })
   let ids = ClientIds.open({ ...options, store })
+  t.after(() => ids[Symbol.dispose]())
   ids.take('session', 'a')()
   const leave = ids.take('live', 'a')
   ids.take('taken', 'b')()
-  for (let n = 0; n < 150; n += 1) ids.take(`idle-${n}`, 'a')()
+  // Their names sort the other way round.
+  for (let n = 149; n >= 0; n -= 1) {
+    nowMs += 1
+    ids.take(`idle-${n}`, 'a')()
+  }
   const look = () =>
-    ['session', 'live', 'taken', 'idle-0', 'idle-49', 'idle-50', 'idle-149'].map((id) => ids.holderOf(id))
+    ['session', 'live', 'taken', 'idle-149', 'idle-100', 'idle-99', 'idle-0'].map((id) => ids.holderOf(id))
   const expected = ['a', 'a', 'b', undefined, undefined, 'a', 'a']
   t.strictSame(look(), expected)
+  nowMs += 3600_000
+  ids.saveConnected()
   await store[Symbol.asyncDispose]()
+  ids[Symbol.dispose]()
   store = await Store.open({ folder })
   ids = ClientIds.open({ ...options, store })
-  t.strictSame(look(), expected, 'over a restart')
+  t.strictSame(look(), expected.with(5, undefined), 'over a restart: who was connected is one of the hundred')
+  ids.take('another', 'a')()
+  t.strictSame(
+    ['idle-98', 'idle-97', 'idle-0'].map((id) => ids.holderOf(id)),
+    [undefined, 'a', 'a'],
+    'the one used first goes',
+  )
   nowMs += week + 3600_000
   t.strictSame(look(), ['a', undefined, undefined, undefined, undefined, undefined, undefined])
   leave()
@@ -165,3 +179,60 @@ t.test('a user keeps its last hundred ids, for a week; a session’s id stays', 
   t.equal(ids.holderOf('session'), undefined)
   await store[Symbol.asyncDispose]()
 })
+
+t.test(
+  'who is connected keeps its id, and the week runs from the end; what is over is forgotten',
+  async (t) => {
+    const folder = temporaryFolder(t)
+    const [hour, day] = [3600 * 1000, 24 * 3600 * 1000]
+    let nowMs = 1e12
+    const users = new Set(['a', 'b'])
+    const options = { hasSession: () => false, isUser: (name: string) => users.has(name), nowMs: () => nowMs }
+    const open = async () => {
+      const store = await Store.open({ folder })
+      const ids = ClientIds.open({ ...options, store })
+      const close = () => {
+        ids[Symbol.dispose]()
+        return store[Symbol.asyncDispose]()
+      }
+      t.after(close)
+      return { store, ids, close }
+    }
+    const { store, ids, close } = await open()
+    ids.take('long', 'a')()
+    const leave = ids.take('long', 'a')
+    for (let n = 0; n < 150; n += 1) ids.take(`idle-${n}`, 'a')()
+    t.equal(ids.holderOf('long'), 'a', 'as if it had not been away')
+    nowMs += 8 * day
+    t.strictSame([ids.holderOf('long'), ids.holderOf('idle-149')], ['a', undefined])
+    leave()
+    await store.committed()
+    t.strictSame(
+      [...store.entries('clientIds')].map(({ key }) => key),
+      ['long'],
+      'those of a week ago are forgotten',
+    )
+    nowMs += 6 * day
+    ids.take('killed', 'a')
+    for (let hours = 0; hours < 8 * 24; hours += 1) {
+      nowMs += hour
+      if (hours < 20) t.equal(ids.holderOf('long'), 'a', 'it left six days ago')
+      ids.saveConnected()
+    }
+    await close()
+    const later = await open()
+    t.strictSame(
+      [later.ids.holderOf('long'), later.ids.holderOf('killed')],
+      [undefined, 'a'],
+      'who was there until the end was there lately',
+    )
+    nowMs += 7 * day
+    t.equal(later.ids.holderOf('killed'), undefined)
+    // Taken by another when its user is removed, before the old connection has ended.
+    const old = later.ids.take('passed on', 'a')
+    users.delete('a')
+    later.ids.take('passed on', 'b')
+    old()
+    t.equal(later.ids.holderOf('passed on'), 'b')
+  },
+)

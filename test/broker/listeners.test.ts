@@ -10,6 +10,9 @@ import { brokerConfig, Program, type Test } from '../kit/programs.ts'
 import { RawClient } from '../kit/raw-client.ts'
 import { until } from '../kit/wait.ts'
 
+// They wait for clocks, each for its own broker's.
+t.jobs = 4
+
 const authority = await openAuthority(t)
 const identity = await authority.server('broker')
 const ca = readFileSync(authority.caFile)

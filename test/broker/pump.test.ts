@@ -1,6 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { decodeMessage, encodeMessage, type StoredMessage } from '../../broker/message.ts'
 import { type FarEnd, Pump } from '../../broker/pump.ts'
+import { SendWindow } from '../../broker/send-window.ts'
 import type { QueueBounds } from '../../store/queue.ts'
 import { Store } from '../../store/store.ts'
 import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
@@ -62,6 +64,36 @@ t.test('a far end that says less than our window gets less', async (t) => {
   pump.attach(sink, 1)
   t.strictSame(sink.texts, ['a'])
 })
+
+t.test(
+  'where the line may be a slow one: what is known to fit, and two messages however large',
+  async (t) => {
+    const { pump, add } = await line(t, 100)
+    const sink = new Sink()
+    const sized = (letter: string, bytes: number) => letter.repeat(bytes)
+    await add(...Array.from({ length: 20 }, (_, n) => sized(String.fromCharCode(97 + n), 30_000)))
+    pump.attach(sink, undefined, new SendWindow())
+    t.equal(sink.sent.length, 3, '64 KB')
+    const acknowledge = (count: number) => {
+      for (const { messageId } of sink.sent.splice(0, count)) pump.acknowledge(messageId)
+    }
+    acknowledge(1)
+    t.equal(sink.sent.length, 3, 'and as much again as was acknowledged')
+    await sleep(120) // a sample
+    acknowledge(3)
+    t.ok(sink.sent.length > 3, 'what comes back fast makes room for more')
+    pump.detach(sink)
+
+    const large = await line(t, 100)
+    const other = new Sink()
+    await large.add(sized('a', 500_000), sized('b', 500_000), sized('c', 500_000))
+    large.pump.attach(other, undefined, new SendWindow())
+    t.equal(other.sent.length, 2)
+    large.pump.detach(other)
+    large.pump.attach(other)
+    t.equal(other.sent.length, 5, 'the two again, and on a line that is no slow one the third')
+  },
+)
 
 t.test('message ids that were lent are counted until they come back', async (t) => {
   const { pump } = await line(t, 10)

@@ -112,6 +112,7 @@ t.test('a broker lets go of it in every queue, in flight too, and the books say 
   t.match(await forget(t, [config], PI), 'Removed, all places together: 0.', 'and then there is nothing more')
 
   store = await Store.open({ folder })
+  t.strictSame([...store.queues.keys()].sort(), ['bridge/cloud', 'quarantine/cloud', 'session/reader'])
   for (const [name, queue] of store.queues) {
     t.match(queue.books, { accepted: 3, pending: 1, dropped: { forgotten: 2 } }, name)
     t.equal(missing(queue.books), 0)
@@ -252,6 +253,7 @@ t.test('a stopped subscriber: inbox, quarantine, bucket and its own index', asyn
   const recent = new RecentIds(after, 1000)
   for (const { metadata } of [stored, late, second, waiting]) t.ok(recent.has(metadata.id))
   t.notOk(recent.has(before.metadata.id))
+  t.strictSame([...after.queues.keys()].sort(), ['inbox', 'quarantine'])
   for (const queue of after.queues.values()) t.match(queue.books, { dropped: { forgotten: 1 } })
 })
 

@@ -10,6 +10,9 @@ import { brokerConfig, type LogLine, temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 import { configFile, Sightline } from './sightline.ts'
 
+// They wait for clocks, each for its own programs'.
+t.jobs = 4
+
 t.test('Ctrl-C, which reaches the launcher and the program, is one wish to stop: it drains', async (t) => {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     const broker = Sightline.start(t, ['broker', '--config', configFile(t, brokerConfig(t))])

@@ -108,7 +108,13 @@ t.test('a change keeps comments, order and what else is there', async (t) => {
   t.match(JSON.parse(lines.split('\n')[0] ?? ''), {
     name: 'door',
     login: 'password',
-    rights: { publish: ['our/faces/home/door/+/crop'] },
+    rights: {
+      publish: [
+        ...['crop', 'event', 'state', 'snapshot'].map((kind) => `our/faces/home/door/+/${kind}`),
+        'our/faces/home/door/status',
+        'homeassistant/device/sightline_4_home_door/config',
+      ],
+    },
   })
   await removeUser(file, 'door')
   t.match(readFileSync(file, 'utf8'), /^ {2}- name: eye # Ann$/m)

@@ -10,6 +10,7 @@ import t, { type Test } from 'tap'
 import { Testcard } from '../../device/sources/testcard.ts'
 import { type CropMetadata, readCrop } from '../../wire/crop.ts'
 import { eventSchema, type FaceEvent } from '../../wire/event.ts'
+import { until } from '../kit/wait.ts'
 import { writeClip } from './clip.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
@@ -72,17 +73,13 @@ function start(t: Test, settings: Record<string, unknown>) {
     }
   })
   const exited = once(child, 'close').then(([status]) => status as number | null)
-  const said = async (pattern: RegExp, ms = 15_000): Promise<Line | undefined> => {
-    const end = performance.now() + ms
-    while (performance.now() < end) {
-      const line = lines.find(({ msg }) => pattern.test(msg))
-      if (line) return line
-      await sleep(10)
-    }
-    return undefined
+  const said = async (pattern: RegExp, msMax = 15_000): Promise<Line> => {
+    const find = () => lines.find(({ msg }) => pattern.test(msg))
+    await until(`the agent says ${pattern.source}`, () => find() !== undefined, msMax)
+    return find() as Line
   }
   const get = async (path: string) => {
-    const url = (await said(/health and metrics/))?.url
+    const { url } = await said(/health and metrics/)
     const response = await fetch(`${url}${path}`)
     return { status: response.status, text: await response.text() }
   }
@@ -100,7 +97,7 @@ t.test(
   async (t) => {
     const broker = await openBroker(t)
     const agent = start(t, { BROKER__URL: broker.url, SITE: 'lab', DEVICE: 'bench1' })
-    while (broker.crops.length < 30) await sleep(20)
+    await until('there are crops', () => broker.crops.length >= 30, 20_000)
     const health = await agent.get('/healthz')
     t.equal(health.status, 200, health.text)
     t.match(JSON.parse(health.text), { ok: true, checks: { broker: 'connected', 'camera testcard': 'up' } })
@@ -141,7 +138,11 @@ t.test(
   async (t) => {
     const broker = await openBroker(t)
     const agent = start(t, { BROKER__URL: broker.url, EMIT__MODE: 'best' })
-    while (broker.events.filter(({ type }) => type === 'new').length < 3) await sleep(20)
+    await until(
+      'three are followed',
+      () => broker.events.filter(({ type }) => type === 'new').length >= 3,
+      20_000,
+    )
     const metrics = (await agent.get('/metrics')).text
     t.ok(metric(metrics, 'tracks_started_total') >= 3)
     t.ok(metric(metrics, 'events_sent_total') >= 3)
@@ -178,9 +179,9 @@ t.test('photos: every face of every photo, once, from the full-size picture', as
     EMIT__RATE_MAX: 1,
   })
   t.equal(await agent.exited, 0)
-  while (broker.crops.length < faces) await sleep(10)
+  await until('all faces are there', () => broker.crops.length >= faces)
   t.ok(broker.crops.length >= faces && broker.crops.length <= faces + 6, `${broker.crops.length} of ${faces}`)
-  t.ok(await agent.said(/no picture of a kind that is read/, 1))
+  await agent.said(/no picture of a kind that is read/)
   // A crop's pixels are the photo's: the rest is JPEG.
   for (const { payload, metadata } of broker.crops) {
     const [left, top, w, h] = metadata.region
@@ -220,7 +221,7 @@ t.test('a live source that is down is red, is tried again, and leaves the others
       { name: 'card', source: 'testcard' },
     ],
   })
-  while (broker.crops.length < 5) await sleep(20)
+  await until('there are crops', () => broker.crops.length >= 5, 20_000)
   await agent.said(/cannot be reached/)
   const health = await agent.get('/healthz')
   t.equal(health.status, 503)
@@ -230,7 +231,7 @@ t.test('a live source that is down is red, is tried again, and leaves the others
   t.notMatch(health.text, /secret/)
   const tries = async () =>
     Number(/source_failures_total\{.*camera="gone".*\} (\d+)/.exec((await agent.get('/metrics')).text)?.[1])
-  while (!((await tries()) >= 3)) await sleep(50)
+  await until('it is tried again', async () => (await tries()) >= 3)
   t.equal(agent.lines.filter(({ msg }) => /cannot be reached/.test(msg)).length, 1, 'said once')
   t.notMatch(JSON.stringify(agent.lines), /secret/)
   agent.child.kill('SIGTERM')

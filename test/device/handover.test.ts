@@ -20,15 +20,22 @@ t.beforeEach(() => {
 t.test('where every thing counts, the giver waits and all arrive in order', async (t) => {
   const handover = new Handover<Thing>(2)
   const taken: number[] = []
+  let given = 0
+  let aheadMax = 0
   const taking = (async () => {
     for (let it = await handover.take(); it; it = await handover.take()) {
       taken.push(it.number)
       await sleep(1)
     }
   })()
-  for (let i = 0; i < 20; i += 1) await handover.put(new Thing(i))
+  for (let i = 0; i < 20; i += 1) {
+    given += 1
+    aheadMax = Math.max(aheadMax, given - taken.length)
+    await handover.put(new Thing(i))
+  }
   handover.close()
   await taking
+  t.equal(aheadMax, 2, 'so many wait, and no more')
   t.strictSame(taken, [...Array(20).keys()])
   t.strictSame(Thing.disposed, [])
 })

@@ -175,9 +175,11 @@ t.test('over a broker: what it names is published, and what it commands is follo
     'the last of each',
     ({ threshold, rate }) => threshold === 1 && rate === 1000,
   )
-  for (const options of Object.values(components))
-    for (const [, field] of String(options.value_template ?? '').matchAll(/value_json\.(\w+)/g))
-      t.ok(Object.hasOwn(state, String(field)), `the state has ${field}`)
+  const fields = Object.values(components).flatMap(({ value_template: template }) =>
+    [...String(template ?? '').matchAll(/value_json\.(\w+)/g)].map(([, field]) => String(field)),
+  )
+  t.ok(fields.length >= 5, fields.join(' '))
+  for (const field of fields) t.ok(Object.hasOwn(state, field), `the state has ${field}`)
   const status = eye.came.filter(({ topic }) => topic === availability_topic).at(-1)
   t.equal(JSON.parse(String(status?.payload)).state, 'online')
   for (const topic of named)

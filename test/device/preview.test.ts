@@ -229,10 +229,16 @@ t.test('a slow viewer loses pictures while a quick one gets all, and little wait
   slow.socket.resume()
   await until('what was on its way', () => preview.queuedBytes === 0)
   // What lies in the sockets' own buffers comes yet.
-  for (let seen = -1; seen !== slow.pictures.length; await sleep(300)) seen = slow.pictures.length
+  let seen = -1
+  await until('nothing more comes', async () => {
+    if (seen === slow.pictures.length) return true
+    seen = slow.pictures.length
+    await sleep(300)
+    return false
+  })
   const got = slow.pictures.length
   t.ok(got > 0 && got < count / 2, `the slow one has ${got} of ${count}`)
-  while (!(await show())) await sleep(2)
+  await until('a picture is wanted', show)
   await until('it goes on', () => slow.pictures.length > got)
 })
 
@@ -259,10 +265,10 @@ t.test(
     const quiet = new Viewer(t, server.url)
     const other = new Viewer(t, server.url, 'gone')
     await until('viewers', () => preview.viewers === 3)
-    while (preview.queuedBytes === 0) {
+    await until('one takes nothing', async () => {
       await show()
-      await sleep(5)
-    }
+      return preview.queuedBytes > 0
+    })
     await until('the one of a camera without pictures is gone', () => other.closed)
     await until('so is the stalled one', () => preview.viewers === 1, 5000)
     const before = quiet.pictures.length
@@ -310,7 +316,9 @@ t.test('the page, its state, and nothing else', async (t) => {
   t.match(page.headers.get('content-security-policy'), "script-src 'self'")
   const html = await page.text()
   t.notMatch(html, /<script(?![^>]*\bsrc=)|<style|\son\w+=|style=/, 'nothing inline')
-  for (const [, address] of html.matchAll(/(?:src|href)="([^"]+)"/g))
+  const addresses = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, address]) => address)
+  t.ok(addresses.length >= 2, `the page names ${addresses.join(' ')}`)
+  for (const address of addresses)
     t.equal((await fetch(new URL(String(address), page.url))).status, 200, String(address))
   t.strictSame(await (await fetch(`${server.url}/preview/state.json`)).json(), {
     title: 'lab / bench1',

@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Aedes, type AedesOptions } from 'aedes'
 import t, { type Test } from 'tap'
 import { EVENTS_IN_FLIGHT_MAX } from '../../device/limits.ts'
 import { Publisher, type PublisherOptions } from '../../device/link/publish.ts'
 import { openLog } from '../../lib/log.ts'
+import { until as waitUntil } from '../kit/wait.ts'
 
 interface Broker {
   readonly url: string
@@ -97,10 +97,7 @@ async function receivedBy({ received }: Broker, count: number): Promise<string[]
 
 const drained = (publisher: Publisher, ms = 5000) => publisher.drain(AbortSignal.timeout(ms))
 const numbers = (count: number) => Array.from({ length: count }, (_, i) => String(i))
-async function until(condition: () => boolean, ms = 4000): Promise<void> {
-  const end = performance.now() + ms
-  while (!condition() && performance.now() < end) await sleep(5)
-}
+const until = (condition: () => boolean) => waitUntil(String(condition), condition)
 
 t.test('crops arrive once each, in order, and are acknowledged', async (t) => {
   const broker = await openBroker(t)

@@ -195,7 +195,7 @@ t.test('a port that a program has is said before anything is made', async (t) =>
 
 t.test('no room on the engine is said before anything is made', async (t) => {
   const disk = SmallDisk.open(4e6)
-  if (typeof disk === 'string') return t.pass(`skipped: ${disk}`)
+  if (typeof disk === 'string') return t.pass('full', { skip: disk })
   t.teardown(() => disk[Symbol.dispose]())
   const engine = await FakeEngine.open(t, { 'GET /info': info({ DockerRootDir: join(disk.path, 'docker') }) })
   const outcome = await run(['demo', ...TAG, '--host', engine.host])

@@ -46,7 +46,9 @@ t.test('programs in an image are started as everywhere', async (t) => {
         else t.equal(env[name], value, `${file}: ${name}`)
       }
     }
-    for (const line of instructions(file).filter((it) => it.startsWith('ENTRYPOINT')))
+    const entrypoints = instructions(file).filter((it) => it.startsWith('ENTRYPOINT'))
+    t.ok(entrypoints.length > 0, file)
+    for (const line of entrypoints)
       t.strictSame(JSON.parse(line.slice('ENTRYPOINT'.length)), ['node', '/opt/sightline/bin/sightline.js'])
     for (const [name, program] of Object.entries(PROGRAMS))
       t.ok(
@@ -68,7 +70,9 @@ t.test('Dockerfiles need no BuildKit, run as user 1000, and hold no secret', asy
       t.notMatch(line, /password|secret|token/i, `${file}: ${line}`)
     }
     const stages = lines.join('\n').split(/^FROM /m)
-    for (const stage of stages.filter((it) => it.includes('ENTRYPOINT'))) {
+    const programs = stages.filter((it) => it.includes('ENTRYPOINT'))
+    t.ok(programs.length > 0, file)
+    for (const stage of programs) {
       for (const needed of [
         'USER 1000:1000',
         'VOLUME /var/lib/sightline',

@@ -31,19 +31,41 @@ export class RawClient {
     })
   }
 
-  /** Connects; resolves with CONNACK, whatever it says, or when the broker closes instead. */
-  static open(
+  /**
+   * Connects; resolves when the broker has let it in and reads what it sends, or refused it, or closed. Our broker deals
+   * with what comes right behind CONNACK in another way than with all that follows (`eager`).
+   */
+  static async open(
+    t: Test,
+    port: number,
+    clientId: string,
+    settings: Partial<IConnectPacket> & { readonly bridgeMode?: boolean } = {},
+  ): Promise<RawClient> {
+    return (await RawClient.eager(t, port, clientId, settings)).#letIn()
+  }
+
+  /** The same over a connection of another kind. */
+  static async over(
+    t: Test,
+    socket: Socket,
+    clientId: string,
+    settings: Partial<IConnectPacket> = {},
+  ): Promise<RawClient> {
+    return (await RawClient.#connect(t, socket, clientId, settings)).#letIn()
+  }
+
+  /** Resolves with CONNACK, whatever it says, or when the broker closes instead. */
+  static eager(
     t: Test,
     port: number,
     clientId: string,
     // bridgeMode: what brokers of other kinds say where they bridge; mqtt-packet's types do not know it
     settings: Partial<IConnectPacket> & { readonly bridgeMode?: boolean } = {},
   ): Promise<RawClient> {
-    return RawClient.over(t, connect({ host: '127.0.0.1', port, noDelay: true }), clientId, settings)
+    return RawClient.#connect(t, connect({ host: '127.0.0.1', port, noDelay: true }), clientId, settings)
   }
 
-  /** The same over a connection of another kind. */
-  static async over(
+  static async #connect(
     t: Test,
     socket: Socket,
     clientId: string,
@@ -65,6 +87,16 @@ export class RawClient {
     client.sessionPresent = connack?.cmd === 'connack' && connack.sessionPresent
     client.returnCode = connack?.cmd === 'connack' ? (connack.returnCode ?? 0) : undefined
     return client
+  }
+
+  async #letIn(): Promise<this> {
+    if (this.returnCode !== 0 || this.closed) return this
+    this.send({ cmd: 'pingreq' })
+    const isAnswer = ({ cmd }: Packet) => cmd === 'pingresp'
+    await this.#until(() => this.received.some(isAnswer) || this.closed, 'PINGRESP', 10_000)
+    const at = this.received.findIndex(isAnswer)
+    if (at >= 0) this.received.splice(at, 1)
+    return this
   }
 
   /** Of CONNACK; undefined where the broker closed without one. */

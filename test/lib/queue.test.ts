@@ -155,6 +155,70 @@ t.test('a queue that is behind, or whose reader is away, is written at once', as
   t.equal((await asKilled(t, store, 'quick')).size, 1, 'one transaction for all')
 })
 
+t.test('8 MB may wait for their readers; more is written, and what has left makes room again', async (t) => {
+  const store = await openStore(t)
+  const queue = prompt(store.queue('q', BOUNDLESS), 60_000)
+  for (let n = 0; n < 20; n += 1) {
+    void store.accept(sized(1e6), [queue])
+    void queue.forwarded(queue.after(0) ?? 0)
+  }
+  const waiting = Array.from({ length: 8 }, () => store.accept(sized(1e6), [queue]))
+  await sleep(100)
+  t.equal((await asKilled(t, store)).size, 0, 'not yet')
+  const start = performance.now()
+  await Promise.all([...waiting, store.accept(sized(1e6), [queue])])
+  t.ok(performance.now() - start < 10_000, 'the ninth is too much')
+  t.equal((await asKilled(t, store)).size, 9)
+})
+
+t.test('each waits for its own time, in the queue whose reader is the quickest', async (t) => {
+  const store = await openStore(t)
+  const queue = prompt(store.queue('q', BOUNDLESS), 2000)
+  void store.accept(message('a'), [queue])
+  void queue.forwarded(queue.after(0) ?? 0)
+  await sleep(700)
+  void store.accept(message('b'), [queue])
+  await sleep(500)
+  t.equal((await asKilled(t, store)).size, 0, 'half a second is not too long')
+  const quick = prompt(store.queue('quick', BOUNDLESS), 100)
+  const slow = prompt(store.queue('slow', BOUNDLESS), 60_000)
+  await store.committed()
+  const start = performance.now()
+  await store.accept(message('c'), [slow, quick])
+  t.ok(performance.now() - start < 1000)
+})
+
+t.test('4 MB of what came just now are read from memory, the newest, however much has left', async (t) => {
+  const store = await openStore(t)
+  const queue = store.queue('q', BOUNDLESS)
+  const given = Array.from({ length: 30 }, () => sized(1e6))
+  for (const [n, it] of given.entries()) {
+    await store.accept(it, [queue])
+    if (n < 20) await queue.forwarded(queue.after(0) ?? 0)
+  }
+  const isGiven: boolean[] = []
+  let at = 0
+  for (const { body } of given.slice(20)) {
+    at = queue.after(at) ?? 0
+    const read = queue.read(at)?.body
+    t.equal(read?.length, 1e6)
+    isGiven.push(read === body)
+  }
+  t.strictSame(isGiven, [...Array(6).fill(false), ...Array(4).fill(true)])
+})
+
+t.test('the books on disk are those of what is on disk: what waits in memory is not in them', async (t) => {
+  const store = await openStore(t)
+  const queue = prompt(store.queue('q', BOUNDLESS), 60_000)
+  await store.accept(message('gone'), [store.queue('other', BOUNDLESS)])
+  for (const name of ['a', 'b']) void store.accept(message(name), [queue])
+  void queue.forwarded(queue.after(0) ?? 0)
+  await store.put('table', 'key', Buffer.from('x'))
+  t.strictSame((await asKilled(t, store)).books, { accepted: 1, forwarded: 1, pending: 0, dropped: {} })
+  await store.committed()
+  t.strictSame((await asKilled(t, store)).books, { accepted: 2, forwarded: 1, pending: 1, dropped: {} })
+})
+
 t.test('a clock that is set back delays nothing', async (t) => {
   const store = await openStore(t)
   const queue = prompt(store.queue('q', BOUNDLESS), 100)
@@ -368,6 +432,18 @@ t.test('one sender cannot fill a queue for the others, after a restart either', 
   t.equal(await fill(second, 'noisy'), 0)
   for (const quiet of ['a', 'b', 'c', 'd']) await second.accept(from(quiet), [second.queue('q', bounds)])
   t.match(second.queue('q', bounds).books, { accepted: 95, pending: 95 })
+})
+
+t.test('what a keeper hands on may fill the queue, and no more', async (t) => {
+  const store = await Store.open({ folder: temporaryFolder(t), senderOf })
+  t.after(() => store[Symbol.asyncDispose]())
+  const queue = store.queue('q', { ...BOUNDLESS, entriesMax: 100 })
+  for (let n = 0; n < 100; n += 1) await store.accept(from('noisy'), [queue], { handedOn: true })
+  t.throws(() => store.accept(from('noisy'), [queue], { handedOn: true }), {
+    code: 'QUEUE_FULL',
+    message: /"q" is full/,
+  })
+  t.match(queue.books, { accepted: 100, pending: 100 })
 })
 
 t.test('where room is made, whoever has most makes it', async (t) => {
@@ -609,6 +685,22 @@ t.test(
     await until('it takes messages', () => second.fault === undefined)
     await second.accept(sized(2000), [again])
     t.strictSame(again.books, { accepted: 501, forwarded: 250, pending: 1, dropped: { spilled: 250 } })
+  },
+)
+
+t.test(
+  'a small value that a full disk refuses is written when there is room, as asked for last',
+  { skip: typeof disk === 'string' ? disk : false },
+  async (t) => {
+    if (typeof disk === 'string') return
+    const store = await openStore(t, join(disk.path, 'values'))
+    await store.put('table', 'key', Buffer.from('one'))
+    disk.fill()
+    await t.rejects(store.put('table', 'key', Buffer.alloc(100_000, 'two')), { code: 'DISK_FULL' })
+    t.equal(String(store.get('table', 'key')), 'one')
+    disk.makeRoom()
+    await until('it is written', () => store.get('table', 'key')?.length === 100_000)
+    await until('it takes messages', () => store.fault === undefined)
   },
 )
 

@@ -1,15 +1,19 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import pino from 'pino'
 import t from 'tap'
 import type { Bucket, ListedObject, ObjectToStore } from '../../cloud-subscriber/buckets/bucket.ts'
 import { decodeEntry, encodeEntry, inboxHeader, type QuarantineHeader } from '../../cloud-subscriber/entry.ts'
 import { subscriberForget } from '../../cloud-subscriber/forget.ts'
 import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
-import { Storer } from '../../cloud-subscriber/store.ts'
+import { type Index, Storer } from '../../cloud-subscriber/store.ts'
 import { failure } from '../../lib/errors.ts'
 import { Store } from '../../store/store.ts'
 import { makeCrop, received } from '../kit/crops.ts'
 import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
+
+// They wait for clocks, each for its own bucket's.
+t.jobs = 13
 
 /** A bucket in memory that fails to order. What was written is safe from the next `sync` that resolves. */
 class FlakyBucket implements Bucket {
@@ -23,9 +27,13 @@ class FlakyBucket implements Bucket {
   onCreate: (key: string) => Error | undefined = () => undefined
   onSync: () => Error | undefined = () => undefined
   gate: Promise<void> = Promise.resolve()
+  syncGate: Promise<void> = Promise.resolve()
+  /** How often each key was to be written. */
+  readonly tries = new Map<string, number>()
 
   async create({ key, body }: ObjectToStore): Promise<'stored' | 'already-there'> {
     this.creates += 1
+    this.tries.set(key, (this.tries.get(key) ?? 0) + 1)
     this.active += 1
     this.activeMax = Math.max(this.activeMax, this.active)
     try {
@@ -43,6 +51,7 @@ class FlakyBucket implements Bucket {
 
   async sync(): Promise<void> {
     const keys = [...this.written.keys()]
+    await this.syncGate
     const fault = this.onSync()
     if (fault) {
       for (const key of keys) if (!this.safe.has(key)) this.written.delete(key) // the kernel dropped the pages
@@ -69,7 +78,13 @@ class FlakyBucket implements Bucket {
   async [Symbol.asyncDispose](): Promise<void> {}
 }
 
-async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBucket(), writesMax = 8) {
+async function line(
+  t: Test,
+  folder = temporaryFolder(t),
+  bucket = new FlakyBucket(),
+  writesMax = 8,
+  index?: Index,
+) {
   const store = await Store.open({ folder })
   const bounds = { entriesMax: 1e6, bytesMax: 1e9, ageMsMax: Infinity } as const
   const inbox = store.queue('inbox', { ...bounds, whenFull: 'reject' })
@@ -83,7 +98,7 @@ async function line(t: Test, folder = temporaryFolder(t), bucket = new FlakyBuck
     recent,
     bucket,
     cacheControl: 'private',
-    index: undefined,
+    index,
     writesMax,
     topicPrefix: 'sightline/v1',
     log: pino({ level: 'silent' }),
@@ -166,6 +181,9 @@ t.test(
     t.match(storer.fault, /bucket is away/)
     t.ok(bucket.creates < 20, 'with pauses')
     t.equal(inbox.size, 30)
+    const { creates } = bucket
+    for (let n = 0; n < 10; n += 1) made.push(...(await add(1)))
+    t.ok(bucket.creates < creates + 5, 'what comes meanwhile does not end the pause')
     away = false
     await until('all are stored', () => inbox.size === 0)
     t.strictSame(
@@ -173,11 +191,13 @@ t.test(
       made.map(({ key }) => key),
     )
     t.equal(storer.fault, undefined)
-    t.ok(counted.failed.every((code) => code === 'BUCKET_UNREACHABLE'))
+    t.strictSame(new Set(counted.failed), new Set(['BUCKET_UNREACHABLE']))
     away = true
     await add(3)
+    const closing = performance.now()
     await close()
-    t.pass('and closing does not wait for it')
+    t.ok(performance.now() - closing < 5000, 'and closing does not wait for it')
+    t.equal(bucket.safe.size, 40)
   },
 )
 
@@ -186,12 +206,18 @@ t.test(
   async (t) => {
     const { inbox, quarantine, bucket, add } = await line(t)
     let refused = ''
+    let moody = ''
     bucket.onCreate = (key) =>
-      key === refused ? failure('BUCKET_REFUSED', 'The bucket does not like it.') : undefined
-    bucket.gate = new Promise((resolve) => setTimeout(resolve, 100))
+      key === refused || (key === moody && (bucket.tries.get(key) ?? 0) < 5)
+        ? failure('BUCKET_REFUSED', 'The bucket does not like it.')
+        : undefined
+    const open = Promise.withResolvers<void>()
+    bucket.gate = open.promise
     const made = await add(20)
     const poison = made[5]
-    refused = poison?.key ?? ''
+    refused = poison?.key as string
+    moody = made[7]?.key as string // taken at last
+    open.resolve()
     await until('the inbox is empty', () => inbox.size === 0)
     t.equal(bucket.safe.size, 19)
     t.strictSame(inbox.books, { accepted: 20, forwarded: 19, pending: 0, dropped: { quarantined: 1 } })
@@ -204,6 +230,18 @@ t.test(
       detail: /does not like it/,
     })
     t.ok(payload.equals(poison?.payload as Buffer))
+    t.strictSame([bucket.tries.get(refused), bucket.tries.get(moody)], [5, 5])
+  },
+)
+
+t.test(
+  'an object whose name the bucket cannot have goes there too, though it has taken no other',
+  async (t) => {
+    const { inbox, quarantine, bucket, add } = await line(t)
+    bucket.onCreate = () => failure('NAME_INVALID', 'It is no name here.')
+    await add(1)
+    await until('the inbox is empty', () => inbox.size === 0, 20_000)
+    t.strictSame([bucket.written.size, quarantine.size], [0, 1])
   },
 )
 
@@ -224,6 +262,96 @@ t.test('what is forgotten on its way to the bucket does not stay there', async (
   await storer[Symbol.asyncDispose]()
   t.strictSame(inbox.books, { accepted: 20, forwarded: 0, pending: 0, dropped: { forgotten: 20 } })
   for (const { id } of made) t.ok(recent.has(id))
+})
+
+t.test(
+  'what is under way, or written and not yet flushed, is not written again after a failure',
+  async (t) => {
+    const { inbox, bucket, counted, add } = await line(t)
+    const [written, slow, flushed] = [0, 0, 0].map(() => Promise.withResolvers<void>())
+    bucket.syncGate = flushed?.promise as Promise<void>
+    const [first] = await add(1)
+    await until('the first is written', () => counted.stored === 1)
+    bucket.gate = slow?.promise as Promise<void>
+    const [second] = await add(1)
+    await until('the second is under way', () => bucket.active === 1)
+    bucket.gate = written?.promise as Promise<void>
+    let fails = 2
+    const [third] = await add(1)
+    bucket.onCreate = (key) =>
+      key === third?.key && fails-- > 0 ? failure('BUCKET_REFUSED', 'Not now.') : undefined
+    written?.resolve()
+    await until('the third has failed twice', () => counted.failed.length === 2)
+    await until('it is written', () => counted.stored === 2)
+    slow?.resolve()
+    flushed?.resolve()
+    await until('all are stored', () => inbox.size === 0)
+    t.strictSame(
+      [first, second, third].map((it) => bucket.tries.get(it?.key as string)),
+      [1, 1, 3],
+    )
+  },
+)
+
+t.test(
+  'a crop leaves the inbox only when the gallery lists it; told to stop, it has that done',
+  async (t) => {
+    const written = Promise.withResolvers<void>()
+    const listed = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    let flushes = 0
+    const index: Index = {
+      add: () => (listed[counted.stored] as (typeof listed)[0]).promise,
+      async flush() {
+        flushes += 1
+        listed[1]?.resolve()
+      },
+    }
+    const { inbox, bucket, counted, add, storer } = await line(t, undefined, undefined, 8, index)
+    await add(1)
+    await until('it is written', () => counted.stored === 1)
+    await sleep(300)
+    t.equal(inbox.size, 1)
+    listed[0]?.resolve()
+    await until('it has left', () => inbox.size === 0)
+    bucket.gate = written.promise
+    await add(1)
+    await until('another is under way', () => bucket.active === 1)
+    let closed = false
+    const closing = storer[Symbol.asyncDispose]().then(() => {
+      closed = true
+    })
+    await add(1)
+    await sleep(300)
+    t.equal(closed, false, 'what is under way is waited for')
+    written.resolve()
+    await closing
+    t.ok(flushes > 0)
+    t.match(inbox.books, { accepted: 3, forwarded: 2, pending: 1 }, 'and what comes now is left for later')
+    t.equal(bucket.creates, 2)
+  },
+)
+
+t.test('a bucket that answers nothing is said to, though nothing has failed', async (t) => {
+  const { inbox, bucket, add, storer } = await line(t)
+  const answers = Promise.withResolvers<void>()
+  bucket.gate = answers.promise
+  await add(1)
+  t.equal(storer.fault, undefined)
+  await until('it is said', () => /answered nothing for 1\d s/.test(storer.fault ?? ''), 15_000)
+  answers.resolve()
+  await until('it is stored', () => inbox.size === 0)
+  t.equal(storer.fault, undefined)
+})
+
+t.test('so many may be written and not flushed, and no more', async (t) => {
+  const { inbox, bucket, add } = await line(t, undefined, undefined, 500)
+  const flushed = Promise.withResolvers<void>()
+  bucket.syncGate = flushed.promise
+  await add(10_700)
+  await until('they are written', () => bucket.written.size >= 10_000 && bucket.active === 0, 60_000)
+  t.ok(bucket.written.size < 10_500, `${bucket.written.size} were written`)
+  flushed.resolve()
+  await until('the rest is too', () => inbox.size === 0, 60_000)
 })
 
 t.test('a bucket that refuses every object is at fault itself: nothing goes to quarantine', async (t) => {
@@ -290,3 +418,27 @@ t.test(
     t.equal([...again.entries('recent ids')].length, 501, 'and on disk')
   },
 )
+
+t.test('recent ids: of many thousands each is found, whatever it begins with, and old rows go', async (t) => {
+  const folder = temporaryFolder(t)
+  const id = (n: number) => `${String(n % 7).padStart(8, '0')}-0000-7000-8000-${String(n).padStart(12, '0')}`
+  const store = await Store.open({ folder })
+  const recent = new RecentIds(store, 10_000)
+  for (let n = 0; n < 30_000; n += 100) recent.add(Array.from({ length: 100 }, (_, i) => id(n + i)))
+  await store.committed()
+  const found = (ids: RecentIds, from: number, to: number) => {
+    let count = 0
+    for (let n = from; n < to; n += 1) if (ids.has(id(n))) count += 1
+    return count
+  }
+  t.strictSame(
+    [found(recent, 0, 20_000), found(recent, 25_000, 30_000), found(recent, 30_000, 40_000)],
+    [0, 5000, 0],
+  )
+  const rows = [...store.entries('recent ids')].length
+  t.ok(rows >= 50 && rows <= 101, `${rows} rows of 100 on disk`)
+  await store[Symbol.asyncDispose]()
+  const again = await Store.open({ folder })
+  t.after(() => again[Symbol.asyncDispose]())
+  t.equal(found(new RecentIds(again, 10_000), 25_000, 30_000), 5000)
+})
