@@ -20,7 +20,7 @@ export async function keepFile(content: Uint8Array, file: string): Promise<void>
     await unlink(temporary).catch(() => {}) // it may never have been made
     throw failure(
       systemCode(error) === 'ENOSPC' ? 'DISK_FULL' : 'FOLDER_UNWRITABLE',
-      `${file} cannot be written. Give this user the right to write to ${dirname(file)}, and see that its disk has room.`,
+      `${file} cannot be written. Give this user the right to write to ${dirname(file)}, and check that its disk is not full.`,
       error,
     )
   }

@@ -85,7 +85,7 @@ t.test('refusals that need a person differ from those that pass', async (t) => {
     message: /"it" with user name "me".*password is wrong/,
   })
   const busy = await fakeBroker(t, () => connack(3))
-  await t.rejects(open(t, busy.url), { code: 'BROKER_UNREACHABLE', message: /not available at the moment/ })
+  await t.rejects(open(t, busy.url), { code: 'BROKER_UNREACHABLE', message: /it is not available/ })
 })
 
 t.test('opening is given up when it is aborted', async (t) => {
