@@ -226,7 +226,7 @@ t.test(
     const address = join(secrets, 'authority', 'address')
     const whole = readFileSync(address, 'utf8')
     writeFileSync(address, whole.slice(0, -6))
-    t.match(run('invite', 'yard'), { status: 78, stderr: /authority\/address .* it was cut/ })
+    t.match(run('invite', 'yard'), { status: 78, stderr: /authority\/address is truncated/ })
     writeFileSync(address, whole)
 
     const again = run('cloud', 'broker.example.org')
@@ -234,7 +234,7 @@ t.test(
     t.match(again.stderr, /^FILE_EXISTS: .* nothing is changed/)
     t.equal(run('edge', secrets, 'door').status, 66, 'no join file')
     t.equal(run('invite', '../x').status, 65)
-    t.match(run('invite', '2024'), { status: 65, stderr: /^NAME_INVALID: .* taken for a number/ })
+    t.match(run('invite', '2024'), { status: 65, stderr: /^NAME_INVALID: .* read as a number/ })
     t.equal(run().status, 64)
     t.equal(
       new Set(['demo', ''].map((base) => readFileSync(join(secrets, base, 'edge/device/password'), 'utf8')))
