@@ -46,7 +46,7 @@ t.test('a second wish to stop, later, ends a program that drains for long', asyn
   device.kill('SIGTERM')
   const { status, sentence } = await device.end()
   t.equal(status, 75)
-  t.match(sentence, 'told to stop a second time')
+  t.match(sentence, 'second stop signal')
 })
 
 const HANG = join(import.meta.dirname, 'hang.ts')
@@ -133,7 +133,7 @@ t.test('a program that hangs while it is to end is killed, and not started again
   broker.kill('SIGTERM')
   const { status } = await broker.end()
   t.equal(status, 75)
-  t.match(broker.log.find(isHung)?.msg, 'not started again')
+  t.match(broker.log.find(isHung)?.msg, 'not restarted')
   t.equal(broker.log.filter(isReady).length, 1)
 })
 

@@ -247,7 +247,10 @@ t.test('a first connection that the broker refuses for good is an error', async 
       callback(Object.assign(new Error('no'), { returnCode: 4 }) as never, false),
   })
   const { publisher } = openPublisher(t, broker.url, { username: 'u', password: 'wrong' })
-  await t.rejects(publisher.run(), { code: 'BROKER_REFUSED', message: /the user name or the password is wrong/ })
+  await t.rejects(publisher.run(), {
+    code: 'BROKER_REFUSED',
+    message: /the user name or the password is wrong/,
+  })
 })
 
 t.test('a refusal after a good connection is tried again, and crops wait', async (t) => {
