@@ -139,7 +139,7 @@ t.test('over a bad link', async (t) => {
       await until('it is given up', () => proxy.connections === 0 || proxy.opened > opened)
       proxy.resume()
     })
-    await edge.line(({ msg }) => /has acknowledged nothing for 700 ms/.test(msg ?? ''))
+    await edge.line(({ msg }) => /No acknowledgement from .* for 700 ms/.test(msg ?? ''))
   })
 
   await t.test('a link that swallows everything without a word is given up and made anew', async (t) => {

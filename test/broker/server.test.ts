@@ -119,7 +119,7 @@ t.test('users', async (t) => {
     socket.on('data', (bytes) => connack.push(bytes))
     await once(socket, 'close')
     t.strictSame(connack, [])
-    await broker.line(({ msg }) => /A will at QoS 3/.test(msg ?? ''))
+    await broker.line(({ msg }) => /Invalid QoS 3 of the will/.test(msg ?? ''))
   })
 
   await t.test(
@@ -446,7 +446,9 @@ t.test('with tight limits', async (t) => {
   await t.test('sessions and subscriptions over the limit are refused, clean clients are not', async (t) => {
     for (const id of ['s1', 's2', 's3']) await (await RawClient.open(t, port, id)).disconnect()
     t.equal((await RawClient.open(t, port, 's4')).returnCode, 3)
-    await broker.line(({ code, msg }) => code === 'TOO_MANY' && /"s4" asks for a session/.test(msg ?? ''))
+    await broker.line(
+      ({ code, msg }) => code === 'TOO_MANY' && /"s4" asks for a persistent session/.test(msg ?? ''),
+    )
     const known = await RawClient.open(t, port, 's1')
     t.strictSame([await known.subscribe('a', 1), await known.subscribe('b', 0)], [1, 0])
     t.equal(await known.subscribe('c', 0), 0x80)

@@ -236,7 +236,7 @@ t.test('a model whose inputs do not fit its head is told apart', async (t) => {
   const model = file('half.onnx', half)
   await t.rejects(openDetector({ model, inputSize: { width: 320, height: 192 } }), {
     code: 'MODEL_UNUSABLE',
-    message: /half\.onnx does not run on pictures of 320x192/,
+    message: /half\.onnx fails on pictures of 320x192/,
   })
 })
 

@@ -82,8 +82,8 @@ t.test('what is not understood is ignored, counted and said; what held still hol
   await said('retained', /retain flag/)
   for (const [what, payload, camera, reason, text] of [
     ['threshold', 'high', 'card', 'payload', /threshold takes a number from 0 to 1, or auto/],
-    ['explode', '', 'card', 'unknown command', /There are: pause, resume/],
-    ['pause', 'ON', 'cellar', 'unknown camera', /It has: card\./],
+    ['explode', '', 'card', 'unknown command', /Known commands: pause, resume/],
+    ['pause', 'ON', 'cellar', 'unknown camera', /This device has: card\./],
   ] as const) {
     await sleep(1100) // one line a second
     await command(eye.client, what, payload, camera)

@@ -224,7 +224,7 @@ t.test('a wrong command or configuration is said before the engine is asked', as
   for (const [expected, ...args] of [
     [/Missing: the cloud/, 'edge'],
     [
-      /no join file nowhere\.yaml\. At the cloud "sightline deploy invite SITE"/,
+      /Join file nowhere\.yaml not found\. Create one at the cloud: sightline deploy invite SITE/,
       'edge',
       '--join',
       'nowhere.yaml',
@@ -232,7 +232,7 @@ t.test('a wrong command or configuration is said before the engine is asked', as
     [/device\.yaml:1: "emit\.rateMax"/, 'demo', '--config', device({ emit: { rateMax: 'fast' } })],
     [/device\.yaml:1: "detekt" is no setting/, 'demo', '--config', device({ detekt: {} })],
     [
-      /Two configurations of the device/,
+      /Two configurations for the device/,
       'demo',
       '--config',
       device({ crop: {} }),
@@ -240,7 +240,7 @@ t.test('a wrong command or configuration is said before the engine is asked', as
       device({ crop: {} }),
     ],
     [
-      /configuration of the device, and "deploy cloud" has none/,
+      /configures the device, which "deploy cloud" does not have/,
       'cloud',
       '--address',
       'c',
@@ -255,7 +255,7 @@ t.test('a wrong command or configuration is said before the engine is asked', as
       device({ broker: { caFile: '/none.pem' } }),
     ],
     [
-      /could belong to several programs. Say whose it is: --config broker=/,
+      /could belong to several programs. Name one, e.g. --config broker=/,
       'demo',
       '--config',
       configFile(t, { http: {} }),
@@ -400,7 +400,7 @@ t.test('a file of images is looked into before it is sent', async (t) => {
   t.match(await load(await save(all.slice(0, 2), 'amd64')), {
     status: 66,
     code: 'IMAGE_NOT_FOUND',
-    sentence: /holds no image sightline-device\. It holds: sightline-broker:1/,
+    sentence: /Image sightline-device not found in .*\. It holds: sightline-broker:1/,
   })
   t.match(await load(await save(all, 'arm64')), {
     status: 65,
