@@ -33,7 +33,7 @@ export async function checkConfigFile(
   if (program !== undefined && !Object.hasOwn(PROGRAMS, program)) {
     throw failure(
       'USAGE',
-      `There is no program "${program}". Write --for with one of: ${Object.keys(PROGRAMS).join(', ')}.`,
+      `Unknown program "${program}". Use --for with one of: ${Object.keys(PROGRAMS).join(', ')}.`,
     )
   }
   const name = program ?? programOf(file)
@@ -69,7 +69,7 @@ export function programOf(file: string): string {
   if (best && second && best.count === second.count) {
     throw failure(
       'USAGE',
-      `${file} could belong to several programs. Say whose it is: --for device, --for broker or --for subscriber.`,
+      `${file} could belong to several programs. Name one: --for device, --for broker or --for subscriber.`,
     )
   }
   return best?.name ?? 'device'

@@ -85,15 +85,15 @@ export function run(runtime, flags, argv) {
       isKilled = true
       if (!isReady) hungStarts += 1
       const then = isStopping
-        ? 'It was to end: it is not started again.'
+        ? 'It was stopping: it is not restarted.'
         : hungStarts < HUNG_STARTS_MAX
-          ? 'It is started again; what it had accepted is on its disk.'
-          : `So did the starts before, ${hungStarts} in a row: it is given up. Try again later, and look at the disk that holds its store.`
+          ? 'It is restarted; what it accepted is on disk.'
+          : `${hungStarts} starts in a row hung: giving up. Try again later, and check the disk that holds its store.`
       const threads = threadsOf(pid)
       const moved = String(before) !== String(threads)
       complain(
         { command, pid, restarts, threads, ...(moved ? { threadsBefore: before } : {}) },
-        `The ${command} hangs: it has said nothing for ${silentTicks} s${isReady ? '' : ' while it started'}, and is killed. ${then}`,
+        `The ${command} hangs: no sign of life for ${silentTicks} s${isReady ? '' : ' while it started'}; killing it. ${then}`,
       )
       started.kill('SIGKILL')
     }, TICK_MS)
@@ -175,6 +175,6 @@ function ticks(name, otherwise) {
   const text = process.env[name]
   if (text === undefined || text === '') return otherwise
   if (/^\d{1,6}$/.test(text)) return Number(text) * (1000 / TICK_MS)
-  process.stderr.write(`USAGE: environment variable ${name}: "${text}" is no number of whole seconds.\n`)
+  process.stderr.write(`USAGE: environment variable ${name} must be whole seconds, not "${text}".\n`)
   process.exit(64)
 }

@@ -28,8 +28,8 @@ function broughtAlong() {
 if (runtime === undefined) {
   const how =
     cli === clone
-      ? 'Run "npm install" in its folder, which brings one along'
-      : `Run "npm install node@${NODE_MAJOR_MIN}" where you installed it, which brings one along`
+      ? 'Run "npm install" in its folder, which installs one'
+      : `Run "npm install node@${NODE_MAJOR_MIN}" where you installed it, which installs one`
   process.stderr.write(
     `RUNTIME_TOO_OLD: Sightline needs Node ${NODE_MAJOR_MIN} or newer; this is ${process.version}. ${how}, or install Node ${NODE_MAJOR_MIN}.\n`,
   )

@@ -204,7 +204,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     const bytes = packetBytes(mapped, payload)
     if (bytes > bytesMax) {
       // It would end the connection each time it is sent, and everything behind it would wait for ever.
-      const detail = `${bytes} bytes, and ${this.#options.link.url} takes ${bytesMax}`
+      const detail = `${bytes} bytes; the limit of ${this.#options.link.url} is ${bytesMax}`
       setImmediate(() => this.#setAside(messageId, 'too large', detail))
       return true
     }
@@ -221,14 +221,14 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     const header: QuarantineHeader = { topic, qos, retain, via, receivedAtMs: Date.now(), reason, detail }
     const failed = (error: unknown) => {
       const fault = asFailure(error)
-      this.#stuck = `cannot set aside what ${this.#options.link.url} does not take: ${fault.message}`
+      this.#stuck = `cannot quarantine what ${this.#options.link.url} rejects: ${fault.message}`
       log.error({ bridge: name, code: fault.code, topic, reason, detail }, this.#stuck)
     }
     try {
       store.accept({ header: Buffer.from(JSON.stringify(header)), body: payload }, [quarantine]).then(() => {
         log.warn(
           { bridge: name, code: 'SET_ASIDE', topic, reason, detail },
-          'set a message aside that the other broker will never take; see: sightline quarantine',
+          'quarantined a message that the other broker rejects; see: sightline quarantine',
         )
         this.#stuck = undefined
         this.#pump.reject(messageId, 'quarantined')
@@ -262,7 +262,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
       link.destroy(
         failure(
           'BROKER_UNREACHABLE',
-          `${this.#options.link.url} does not take messages at the moment (${detail}).`,
+          `${this.#options.link.url} does not accept messages at present (${detail}).`,
         ),
       )
   }
@@ -295,7 +295,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
         link.destroy(
           failure(
             'BROKER_UNREACHABLE',
-            `${linkOptions.url} has acknowledged nothing for ${acknowledgeMsMax} ms.`,
+            `No acknowledgement from ${linkOptions.url} for ${acknowledgeMsMax} ms.`,
           ),
         )
       }

@@ -149,13 +149,13 @@ export function checkBrokerConfig(config: BrokerConfig): void {
     if (!isLoopback(host) && !hasUsers) {
       throw failure(
         'CONFIG_UNSAFE_LISTENER',
-        `"listeners" opens ${host}:${port} to other machines, and "users" is empty and no "usersFile" named: anyone who reaches it could read and write everything. Name users, or listen on 127.0.0.1.`,
+        `"listeners" opens ${host}:${port} to other machines, but "users" is empty and "usersFile" is missing: anyone could read and write everything. Add users, or listen on 127.0.0.1.`,
       )
     }
     if (!isLoopback(host) && !tls && !plaintext) {
       throw failure(
         'CONFIG_UNSAFE_LISTENER',
-        `"listeners" opens ${host}:${port} without TLS: passwords and faces would cross the network for everyone on it to read. Give it "tls" (sightline certs makes what it needs), or say "plaintext: true" if that is what you want.`,
+        `"listeners" opens ${host}:${port} without TLS: passwords and faces would cross the network unencrypted. Set "tls" (sightline certs makes the files), or "plaintext: true" if you accept that.`,
       )
     }
     if (tls && plaintext) {
@@ -167,7 +167,7 @@ export function checkBrokerConfig(config: BrokerConfig): void {
     if (tls?.clientCaFile !== undefined && !hasUsers) {
       throw failure(
         'CONFIG_INVALID',
-        `The listener ${host}:${port} asks for certificates, which name a user, and "users" is empty and no "usersFile" named: nobody could connect. Name a user for each certificate.`,
+        `The listener ${host}:${port} requires client certificates, but "users" is empty and "usersFile" is missing: no client could connect. Add a user for each certificate.`,
       )
     }
   }
@@ -179,7 +179,7 @@ export function checkBrokerConfig(config: BrokerConfig): void {
   if (open)
     throw failure(
       'CONFIG_INVALID',
-      `User "${open.name}" has neither "password" nor "passwordFile": anyone could connect under that name. Give it one, or let a listener ask for certificates ("tls.clientCaFile").`,
+      `User "${open.name}" has neither "password" nor "passwordFile": anyone could connect under that name. Set one, or require client certificates ("tls.clientCaFile").`,
     )
   for (const bridge of config.bridges) {
     const remote = parseBrokerUrl(bridge.url)
@@ -196,12 +196,12 @@ export function checkBrokerConfig(config: BrokerConfig): void {
       if (both)
         throw failure(
           'CONFIG_INVALID',
-          `The bridge "${bridge.name}" brings some topics up and down ("${filter}" and "${both.filter}"): they would go in circles. Let each topic go one way.`,
+          `The bridge "${bridge.name}" sends some topics both up and down ("${filter}" and "${both.filter}"): they would loop. Send each topic one way.`,
         )
       if (from !== '' && filter !== from && !filter.startsWith(`${from}/`)) {
         throw failure(
           'CONFIG_INVALID',
-          `The bridge "${bridge.name}" maps "${from}", but its filter "${filter}" matches other topics too. Let the filter start with "${from}/".`,
+          `The bridge "${bridge.name}" maps "${from}", but its filter "${filter}" matches other topics too. Start the filter with "${from}/".`,
         )
       }
     }
@@ -213,9 +213,6 @@ export function checkBrokerConfig(config: BrokerConfig): void {
   ] as const) {
     const twice = names.find((name, at) => names.indexOf(name) !== at)
     if (twice !== undefined)
-      throw failure(
-        'CONFIG_INVALID',
-        `"${twice}" stands twice under "${what}". Each needs a name of its own.`,
-      )
+      throw failure('CONFIG_INVALID', `Duplicate name "${twice}" under "${what}". Each needs its own name.`)
   }
 }

@@ -58,14 +58,14 @@ export class Custody {
     const { topicBytesMax } = this.#options
     const bytes = Buffer.byteLength(topic)
     if (bytes === 0 || bytes > topicBytesMax)
-      throw failure('TOPIC_INVALID', `A topic of ${bytes} bytes: from 1 to ${topicBytesMax} are taken.`)
+      throw failure('TOPIC_INVALID', `Topic of ${bytes} bytes: it must have 1 to ${topicBytesMax}.`)
     if (/[#+]/.test(topic) || !isText(topic))
       throw failure(
         'TOPIC_INVALID',
-        `A topic to publish to has no wildcards and no control characters, and is well-formed UTF-8; ${JSON.stringify(topic)} is none.`,
+        `Invalid topic ${JSON.stringify(topic)}: it must be well-formed UTF-8 without wildcards and control characters.`,
       )
     if (topic.split('/', TOPIC_LEVELS_MAX + 1).length > TOPIC_LEVELS_MAX)
-      throw failure('TOPIC_INVALID', `A topic of more than ${TOPIC_LEVELS_MAX} levels is over the limit.`)
+      throw failure('TOPIC_INVALID', `The topic has more than ${TOPIC_LEVELS_MAX} levels.`)
   }
 
   /**
@@ -100,7 +100,7 @@ export class Custody {
       } else if (mustBeKept(topic)) {
         throw failure(
           'QUEUE_MISSING',
-          `Nothing here keeps messages of ${topic}: no declared queue, session or bridge matches it, or only a bridge back to where it came from. Declare one under "queues" or "bridges", or correct the topic.`,
+          `No declared queue, session or bridge matches the topic ${topic}, or only a bridge back to where it came from. Declare one under "queues" or "bridges", or correct the topic.`,
         )
       }
       if (qos === 2 && messageId !== undefined) {

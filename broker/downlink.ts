@@ -111,7 +111,7 @@ export class Downlink implements AsyncDisposable {
     } catch (error) {
       const fault = asFailure(error)
       if (!isFinal(fault)) throw fault
-      log.warn({ bridge: name, code: fault.code, topic }, `refused what came down: ${fault.message}`)
+      log.warn({ bridge: name, code: fault.code, topic }, `refused a downlink message: ${fault.message}`)
     }
   }
 

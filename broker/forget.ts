@@ -11,7 +11,7 @@ import type { Persistence } from './persistence.ts'
 export function brokerForget(store: Store, persistence: Persistence): Handler {
   return async function* (args, signal) {
     const request = forgetRequestSchema.safeParse(args)
-    if (!request.success) throw failure('USAGE', 'What is to be forgotten is not said.', request.error)
+    if (!request.success) throw failure('USAGE', 'Missing: what to forget.', request.error)
     const { selection, dryRun } = request.data
     const forgotten = (place: string, count: number): Forgotten => ({ place, count })
     for (const queue of [...store.queues.values()]) {

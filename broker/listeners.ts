@@ -91,7 +91,10 @@ export class Listeners implements AsyncDisposable {
     server.prependListener('connection', (tcp) => this.#expectConnect(tcp))
     this.#admission.guard(server)
     const failedToAccept = throttled((count) =>
-      log.error({ count, port: listener.port }, 'could not take a connection: out of file handles or memory'),
+      log.error(
+        { count, port: listener.port },
+        'could not accept a connection: out of file handles or memory',
+      ),
     )
     server.on('error', (error) => {
       if (server.listening) failedToAccept()

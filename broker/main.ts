@@ -131,7 +131,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
     const cameBack = counter(
       metrics,
       'broker_came_back_total',
-      'Messages that had been here before and were not taken again: brokers stand in a circle',
+      'Messages dropped because they had been here before: brokers form a loop',
     )
     let last: SightlineError | undefined
     const warn = throttled((count) => log.warn({ code: last?.code, count }, last?.message))
@@ -209,7 +209,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
             [
               bridge.connected
                 ? `connected, ${bridge.queue.size} waiting`
-                : `away (${bridge.fault}), ${bridge.queue.size} waiting`,
+                : `disconnected (${bridge.fault}), ${bridge.queue.size} waiting`,
               ...(bridge.connected && bridge.fault !== undefined ? [bridge.fault] : []),
               ...saidOf(downlinks.get(bridge.name)),
               ...(bridge.quarantine.size > 0 ? [`${bridge.quarantine.size} in quarantine`] : []),
@@ -231,7 +231,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
     gauge(metrics, 'bridge_up', 'Whether a bridge is connected', ['bridge'], (made) => {
       for (const bridge of uplinks) made.set({ bridge: bridge.name }, bridge.connected ? 1 : 0)
     })
-    gauge(metrics, 'downlink_up', 'Whether the way down of a bridge is connected', ['bridge'], (made) => {
+    gauge(metrics, 'downlink_up', 'Whether the downlink of a bridge is connected', ['bridge'], (made) => {
       for (const [bridge, { connected }] of downlinks) made.set({ bridge }, connected ? 1 : 0)
     })
     measureQueues(metrics, store)
@@ -256,7 +256,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
 }
 
 const saidOf = (downlink: Downlink | undefined) =>
-  downlink?.fault === undefined ? [] : [`nothing comes down: ${downlink.fault}`]
+  downlink?.fault === undefined ? [] : [`downlink: ${downlink.fault}`]
 
 /** How long the other broker keeps what is for us (MQTT 5; one that speaks 3.1.1 decides itself). */
 const DOWNLINK_SESSION_S = 7 * 24 * 3600

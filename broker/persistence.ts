@@ -145,7 +145,7 @@ export class Persistence {
     if (isFull)
       throw failure(
         'RETAINED_FULL',
-        `A message of ${topic} was passed on and not retained: ${this.#retainedBytes.size} messages (${this.#retainedBytesSum} bytes) are retained, ${own?.entries ?? 0} of them of the same sender. Clear some with empty messages, or raise "retained".`,
+        `A message of ${topic} was forwarded but not retained: ${this.#retainedBytes.size} messages (${this.#retainedBytesSum} bytes) are retained, ${own?.entries ?? 0} of them from the same sender. Clear some with empty messages, or raise "retained".`,
       )
   }
 
@@ -303,7 +303,7 @@ export class Persistence {
     if (free.entries <= 0 || free.bytes <= 0 || (ofUser !== undefined && overShare(ofUser, free)))
       throw failure(
         'QUEUE_FULL',
-        `There are ${this.#incoming.size} messages at QoS 2 (${this.#incomingBytes} bytes) that their senders have not released, ${ofUser?.entries ?? 0} of them of this user. Its clients must send PUBREL before they send more.`,
+        `There are ${this.#incoming.size} messages at QoS 2 (${this.#incomingBytes} bytes) that their senders have not released, ${ofUser?.entries ?? 0} of them from this user. Its clients must send PUBREL before they send more.`,
       )
   }
 

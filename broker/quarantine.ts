@@ -14,7 +14,7 @@ export function brokerQuarantine(store: Store, bridges?: ReadonlySet<string>): H
     const bridge = quarantine.name.slice('quarantine/'.length)
     const queue = store.queues.get(`bridge/${bridge}`)
     if (!queue || bridges?.has(bridge) === false)
-      throw failure('USAGE', `There is no bridge "${bridge}" any more that could take it.`)
+      throw failure('USAGE', `Bridge "${bridge}" no longer exists.`)
     const { topic, qos, retain, via } = JSON.parse(header.toString()) as QuarantineHeader
     await store.accept(encodeMessage({ topic, payload: body, qos, retain, via }), [queue], { handedOn: true })
     await quarantine.forwarded(number)

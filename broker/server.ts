@@ -118,13 +118,13 @@ export class BrokerServer implements AsyncDisposable {
     const refusedConnections = throttled((count) =>
       log.warn(
         { count },
-        'refused connections: wrong user name or password, or none, or a certificate whose name is no user',
+        'refused connections: wrong or missing user name or password, or a certificate of an unknown user',
       ),
     )
     const busy = throttled((count) =>
       log.warn(
         { count },
-        'put off connections: too many logins at once, or too many failures from an address',
+        'login rate limit reached: too many logins at once, or too many failures from an address',
       ),
     )
     this.#aedes = new Aedes({
@@ -395,9 +395,9 @@ export class BrokerServer implements AsyncDisposable {
   #subscriptionFault(client: Client, filter: string): SightlineError | undefined {
     const { access, limits, sessions } = this.#options
     if (Buffer.byteLength(filter) > limits.topicBytesMax || !isText(filter))
-      return failure('TOPIC_INVALID', 'Refused a subscription: its filter is too long, or no text.')
+      return failure('TOPIC_INVALID', 'Refused a subscription: its filter is too long, or not text.')
     if (!access.maySubscribe(this.#userOf.get(client), filter))
-      return failure('NOT_ALLOWED', 'Refused a subscription: this user has no right to it.')
+      return failure('NOT_ALLOWED', 'Refused a subscription: not allowed for this user.')
     let filters = this.#filters.get(client)
     if (!filters) {
       filters = new Set()
@@ -406,7 +406,7 @@ export class BrokerServer implements AsyncDisposable {
     if (filters.size >= limits.subscriptionsPerSessionMax && !filters.has(filter))
       return failure(
         'TOO_MANY',
-        `Refused a subscription beyond the ${limits.subscriptionsPerSessionMax} that one client may have.`,
+        `Refused a subscription: the limit of ${limits.subscriptionsPerSessionMax} per client is reached.`,
       )
     const known = !client.clean && sessions.get(client.id)?.subscriptions.has(filter)
     const count = sessions.subscriptionCount + this.#live.filterCount
@@ -414,7 +414,7 @@ export class BrokerServer implements AsyncDisposable {
     if (!known && this.#isTaken(SUBSCRIPTIONS_MAX, count, this.#userOf.get(client), ofUser))
       return failure(
         'TOO_MANY',
-        `Refused a subscription: there are ${count} of all clients together, of ${SUBSCRIPTIONS_MAX} that this broker keeps. Unsubscribe from some.`,
+        `Refused a subscription: all clients together have ${count}, and the limit is ${SUBSCRIPTIONS_MAX}. Unsubscribe from some.`,
       )
     filters.add(filter)
     return undefined
@@ -431,20 +431,17 @@ export class BrokerServer implements AsyncDisposable {
     if (!isText(packet.clientId))
       return failure(
         'NAME_INVALID',
-        `A client id has no control characters and is well-formed UTF-8; ${JSON.stringify(packet.clientId.slice(0, 100))} is none.`,
+        `Invalid client id ${JSON.stringify(packet.clientId.slice(0, 100))}: it must be well-formed UTF-8 without control characters.`,
       )
     if (packet.clientId === '' && !packet.clean)
       return failure(
         'NAME_INVALID',
-        'A client without an id asks for a persistent session, which nobody could take up again. Give it an id.',
+        'A client without an id asks for a persistent session, which it could not resume. Give it an id.',
       )
     if (packet.will) {
       // What is published when the connection is over goes the way of every message, and is judged while someone is there.
       if ((packet.will.qos ?? 0) > 2)
-        return failure(
-          'TOPIC_INVALID',
-          `A will at QoS ${packet.will.qos}, which there is not [MQTT-3.1.2-14].`,
-        )
+        return failure('TOPIC_INVALID', `Invalid QoS ${packet.will.qos} of the will [MQTT-3.1.2-14].`)
       try {
         custody.checkTopic(packet.will.topic)
       } catch (error) {
@@ -472,7 +469,7 @@ export class BrokerServer implements AsyncDisposable {
     if (holder !== undefined && holder !== user)
       return failure(
         'NAME_TAKEN',
-        `Refused a client: the client id "${id}" belongs to user "${holder}", who is connected under it, has a session, or was here within the last week. Give each client an id of its own, or remove that user.`,
+        `Refused a client: the client id "${id}" belongs to user "${holder}", who is connected with it, has a session, or used it within the last week. Give each client its own id, or remove that user.`,
       )
     if (user !== undefined && !this.#mayBear(user, id))
       return failure(
@@ -492,13 +489,13 @@ export class BrokerServer implements AsyncDisposable {
     )
       return failure(
         'TOO_MANY',
-        `Refused a client: there are ${this.connections} of ${limits.connectionsMax}, and this user has its share of them. Close some, or raise "limits.connectionsMax".`,
+        `Refused a client: ${this.connections} of ${limits.connectionsMax} connections are open, and this user has its share. Close some, or raise "limits.connectionsMax".`,
       )
     const ofUser = (name: string) => this.#sessionsOf(name).length
     if (!client.clean && !session && this.#isTaken(limits.sessionsMax, sessions.undeclared, user, ofUser))
       return failure(
         'TOO_MANY',
-        `Client "${id}" asks for a session that outlives its connection, and there are ${sessions.undeclared} already. Let clients that need none connect with clean session on, or raise "sessions.countMax".`,
+        `Client "${id}" asks for a persistent session, and there are ${sessions.undeclared} already. Connect clients that need none with clean session on, or raise "sessions.countMax".`,
       )
     return undefined
   }
@@ -687,7 +684,7 @@ export class BrokerServer implements AsyncDisposable {
           this.#warn(
             'retained',
             { clientId: client.id },
-            'disconnected a reader that acknowledges no retained messages',
+            'disconnected a reader that does not acknowledge retained messages',
           )
           client.conn.destroy()
           return null
@@ -704,7 +701,7 @@ export class BrokerServer implements AsyncDisposable {
     this.#warn(
       'slow',
       { clientId: client.id, waitingBytes: client.conn.writableLength },
-      'disconnected a reader that does not keep up; a persistent session would lose nothing',
+      'disconnected a reader that is too slow; a persistent session would lose nothing',
     )
     client.conn.destroy()
     return null
@@ -737,7 +734,7 @@ export class BrokerServer implements AsyncDisposable {
       } catch (error) {
         log.warn(
           { clientId: will.clientId, topic: will.topic, error: asFailure(error).message },
-          'could not publish the will that a client left',
+          'could not publish the will of a client',
         )
       }
     }

@@ -57,7 +57,7 @@ export function createTlsServer(options: TlsServerOptions): Server {
     },
     (socket) => {
       if (!mutual || certificateNameOf(socket) !== undefined) return connect(socket)
-      refuse('the certificate of the client holds no name (CN), or several', socket.remoteAddress)
+      refuse('the client certificate has no name (CN), or several', socket.remoteAddress)
       socket.destroy()
     },
   )
@@ -102,35 +102,35 @@ export function readingTls(socket: TLSSocket, receive: (bytes: Buffer) => boolea
 function reasonOf(error: Error, socket: TLSSocket): string {
   switch (String(socket.authorizationError ?? tlsCode(error))) {
     case 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE':
-      return 'the client showed no certificate, and this listener asks for one ("clientCaFile"). Give the client "certFile" and "keyFile"'
+      return 'the client presented no certificate, and this listener requires one ("clientCaFile"). Give the client "certFile" and "keyFile"'
     case 'UNABLE_TO_GET_ISSUER_CERT':
     case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
     case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
     case 'SELF_SIGNED_CERT_IN_CHAIN':
     case 'DEPTH_ZERO_SELF_SIGNED_CERT':
     case 'CERT_SIGNATURE_FAILURE':
-      return 'the certificate of the client was not signed by the authority in "clientCaFile"'
+      return 'the client certificate is not signed by the authority in "clientCaFile"'
     case 'CERT_HAS_EXPIRED':
-      return 'the certificate of the client has expired. Renew it'
+      return 'the client certificate has expired. Renew it'
     case 'CERT_NOT_YET_VALID':
-      return "the certificate of the client is not valid yet. Is this machine's clock right?"
+      return "the client certificate is not valid yet. Check this machine's clock"
     case 'INVALID_PURPOSE':
-      return 'the certificate of the client is not for clients. Make it with "sightline certs client"'
+      return 'the client certificate is not for clients. Make it with "sightline certs client"'
     case 'ERR_SSL_WRONG_VERSION_NUMBER':
     case 'ERR_SSL_PACKET_LENGTH_TOO_LONG':
     case 'ERR_SSL_HTTP_REQUEST':
     case 'ERR_SSL_UNEXPECTED_MESSAGE':
-      return 'what came is not TLS. A client of MQTT needs mqtts:// in its address here'
+      return 'not a TLS connection. MQTT clients need mqtts:// in the address here'
     case 'ERR_SSL_UNSUPPORTED_PROTOCOL':
     case 'ERR_SSL_NO_SHARED_CIPHER':
-      return 'the client has no version of TLS (1.2 or later) or no cipher in common with this broker'
+      return 'the client has no TLS version (1.2 or later) or no cipher in common with this broker'
     case 'ALERT_UNKNOWN_CA':
     case 'ALERT_BAD_CERTIFICATE':
     case 'ALERT_CERTIFICATE_UNKNOWN':
     case 'ALERT_CERTIFICATE_EXPIRED':
       return 'the client does not trust the certificate of this broker. Give it the authority that signed it, as "caFile"'
     case 'ECONNRESET':
-      return 'the client left during the handshake'
+      return 'the client disconnected during the handshake'
     default:
       return error.message
   }

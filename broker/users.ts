@@ -55,7 +55,7 @@ function secretOf(user: BrokerConfig['users'][number]): string | undefined {
   if (secret?.startsWith(PHC_PREFIX) && !isPasswordHash(secret))
     throw failure(
       'CONFIG_INVALID',
-      `The password of user "${user.name}" looks like a hash and is none, or one that costs too much. Make it again.`,
+      `Invalid password hash of user "${user.name}": malformed, or too costly to check. Make it again.`,
     )
   return secret
 }

@@ -106,14 +106,14 @@ export function checkSubscriberConfig(config: SubscriberConfig): void {
     if (bytesMax < config.payloadMax + ENTRY_HEADER_BYTES_MAX) {
       throw failure(
         'CONFIG_INVALID',
-        `"${key}.bytesMax" (${bytesMax} bytes) cannot hold one message of "payloadMax" (${config.payloadMax} bytes), which would then come again for ever. Raise the one or lower the other.`,
+        `"${key}.bytesMax" (${bytesMax} bytes) cannot hold one message of "payloadMax" (${config.payloadMax} bytes), which would then come again forever. Raise the first or lower the second.`,
       )
     }
   }
   if (config.broker.shareGroup !== undefined && config.broker.mqttVersion !== 5) {
     throw failure(
       'CONFIG_INVALID',
-      '"broker.shareGroup" needs MQTT 5. Set "broker.mqttVersion" to 5, on a broker that speaks it.',
+      '"broker.shareGroup" needs MQTT 5. Set "broker.mqttVersion" to 5, on a broker that supports it.',
     )
   }
 }

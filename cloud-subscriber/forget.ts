@@ -48,7 +48,7 @@ export function subscriberForget(options: ForgetOptions): Handler {
   const { store, recent, bucket } = options
   return async function* (args, signal) {
     const request = forgetRequestSchema.safeParse(args)
-    if (!request.success) throw failure('USAGE', 'What is to be forgotten is not said.', request.error)
+    if (!request.success) throw failure('USAGE', 'Missing: what to forget.', request.error)
     const { selection, dryRun } = request.data
     yield forgotten('inbox', await fromInbox(options, selection, dryRun, signal))
     yield forgotten('quarantine', await fromQuarantine(options, selection, dryRun, signal))

@@ -130,7 +130,7 @@ export class Intake implements AsyncDisposable {
         const fault = asFailure(error)
         log.warn(
           { code: fault.code },
-          `${fault.message} Leaving the broker, which keeps what is not acknowledged.`,
+          `${fault.message} Disconnecting; the broker keeps what is not acknowledged.`,
         )
         leaving = true // what is on its way to disk is still acknowledged, in `#run`
         ended.resolve(fault)
@@ -164,7 +164,7 @@ export class Intake implements AsyncDisposable {
     events.quarantined(reason)
     log.warn(
       { code: 'CROP_INVALID', topic, bytes: kept.length, reason, detail },
-      'quarantined a message that is no crop',
+      'quarantined a message that is not a crop',
     )
     return store.accept(encodeEntry({ topic, receivedAtMs, reason, detail }, kept), [quarantine])
   }

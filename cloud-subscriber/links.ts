@@ -48,7 +48,7 @@ export class SignedLinks {
     if (secret.length !== KEY_BYTES)
       throw failure(
         'CONFIG_INVALID',
-        `${path} is no key of signed links. Delete it: a new one is made, and earlier links end.`,
+        `Invalid key of signed links: ${path}. Delete it: a new one is made; earlier links stop working.`,
       )
     return new SignedLinks(secret)
   }

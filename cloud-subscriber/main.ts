@@ -52,28 +52,22 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
     const received = counter(metrics, 'subscriber_received_total', 'Messages received')
-    const duplicates = counter(metrics, 'subscriber_duplicates_total', 'Crops that came again')
-    const quarantined = counter(metrics, 'subscriber_quarantined_total', 'Messages that are no crop', [
+    const duplicates = counter(metrics, 'subscriber_duplicates_total', 'Crops received again')
+    const quarantined = counter(metrics, 'subscriber_quarantined_total', 'Messages that are not crops', [
       'reason',
     ])
     const stored = counter(metrics, 'subscriber_stored_total', 'Crops written to the bucket')
-    const alreadyThere = counter(
-      metrics,
-      'subscriber_already_there_total',
-      'Crops that the bucket had already',
-    )
-    const failed = counter(metrics, 'subscriber_failed_total', 'Writes that failed and are tried again', [
-      'code',
-    ])
+    const alreadyThere = counter(metrics, 'subscriber_already_there_total', 'Crops already in the bucket')
+    const failed = counter(metrics, 'subscriber_failed_total', 'Writes that failed and are retried', ['code'])
     const expired = counter(
       metrics,
       'subscriber_expired_total',
-      'Crops that this program deleted because of their age; a store deletes by its own rule and tells nobody',
+      'Crops that this program deleted because of their age; what a store deletes by its own rule is not counted',
     )
     const clockWrong = counter(
       metrics,
       'subscriber_clock_wrong_total',
-      'Crops filed by time of receipt, since the clock of their device cannot be right',
+      'Crops filed by time of receipt, since the clock of their device is wrong',
     )
     const latency = histogram(
       metrics,
@@ -173,7 +167,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     const health = () => ({
       ok: intake.connected && storer.fault === undefined && store.fault === undefined,
       checks: {
-        broker: intake.connected ? 'connected' : `away (${intake.fault})`,
+        broker: intake.connected ? 'connected' : `disconnected (${intake.fault})`,
         bucket: storer.fault ?? 'ok',
         inbox: `${storer.waiting} waiting`,
         store: storeHealth(store),
@@ -237,7 +231,7 @@ function clockWarning(log: Log): (header: InboxHeader) => void {
     const { site, device, capturedAtMs } = last
     log.warn(
       { site, device, says: new Date(capturedAtMs).toISOString(), count },
-      "a device's clock cannot be right: its crops are filed by when they were received. Set it, best by NTP",
+      "a device's clock is wrong: its crops are filed by time of receipt. Set it, best by NTP",
     )
   }, CLOCK_WARNING_MS)
   return (header) => {

@@ -110,7 +110,7 @@ export class Retention implements AsyncDisposable {
           if (this.#clock.leapMs > 0)
             log.warn(
               { code: 'CLOCK_LEAPT', aheadHours: Math.round(this.#clock.leapMs / 3_600_000) },
-              'the clock of this machine has leapt ahead: what would be too old by it is kept for a day, in case it is wrong',
+              'the clock of this machine jumped ahead: what would now be too old is kept for a day, in case it is wrong',
             )
           sweptAtMs = performance.now()
         }
@@ -124,7 +124,7 @@ export class Retention implements AsyncDisposable {
         this.#fault = asFailure(error)
         log.warn(
           { code: this.#fault.code },
-          `what is too old could not be deleted, and is tried again: ${this.#fault.message}`,
+          `could not delete what is too old, trying again: ${this.#fault.message}`,
         )
         await backoff.wait(signal).catch(() => {})
       }
@@ -151,7 +151,7 @@ export class Retention implements AsyncDisposable {
     await removeIndexDays(bucket, over, signal)
     const { crops, days } = await sweepDays(bucket, over, events.expired, signal)
     const tookMs = Math.round(performance.now() - startedMs)
-    log.info({ crops, days, indexDays, tookMs }, 'swept the bucket for what is too old')
+    log.info({ crops, days, indexDays, tookMs }, 'deleted what is too old from the bucket')
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -105,8 +105,8 @@ export class Storer implements AsyncDisposable {
     const silentMs = this.#active.size === 0 ? 0 : performance.now() - this.#answeredAtMs
     if (silentMs < SILENCE_MS_MAX) return undefined
     return (
-      `The ${this.#options.bucket.description} has answered nothing for ${Math.round(silentMs / 1000)} s. ` +
-      'What was accepted waits on disk until it does; look whether it is up, and at the network.'
+      `No answer from the ${this.#options.bucket.description} for ${Math.round(silentMs / 1000)} s. ` +
+      'What was accepted waits on disk until then; check that it is up, and the network.'
     )
   }
 

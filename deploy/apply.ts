@@ -61,7 +61,7 @@ export async function apply(options: ApplyOptions): Promise<Outcome[]> {
     try {
       const change = await applyPart(options, part, name, image)
       outcomes.push({ part: part.part.name, change })
-      if (change !== 'unchanged') say(`${name}: ${change === 'started' ? 'started again' : change}, and well`)
+      if (change !== 'unchanged') say(`${name}: ${change === 'started' ? 'restarted' : change}, and healthy`)
     } catch (error) {
       // Of a deployment that did not exist before nothing runs on: half of one would only confuse.
       if (isNew && !options.signal.aborted) await undo(engine, deployment, say)
@@ -79,19 +79,19 @@ export async function settle(engine: Engine, deployment: string, say: Say): Prom
   const containers = await containersOf(engine, deployment)
   for (const { Id, Labels } of containers)
     if (Labels[ROLE] === HELPER)
-      await engine.do('clearing up', () => orNone(docker.getContainer(Id).remove({ force: true, v: true })))
+      await engine.do('cleaning up', () => orNone(docker.getContainer(Id).remove({ force: true, v: true })))
   for (const { Id, Names } of containers) {
     const name = nameOf(Names)
     if (!name.endsWith('.previous')) continue
     const place = name.slice(0, -'.previous'.length)
     const successor = containers.find((it) => nameOf(it.Names) === place)
     if (successor && (await healthOf(engine, docker.getContainer(successor.Id))).ok) {
-      say(`${place}: an earlier run was interrupted; what it replaced is removed`)
+      say(`${place}: an earlier run was interrupted; removing what it replaced`)
       await remove(engine, docker.getContainer(Id))
     } else {
-      say(`${place}: an earlier run was interrupted; what ran before comes back`)
+      say(`${place}: an earlier run was interrupted; restoring what ran before`)
       if (successor) await remove(engine, docker.getContainer(successor.Id))
-      await engine.do(`bringing back ${place}`, async () => {
+      await engine.do(`restoring ${place}`, async () => {
         await docker.getContainer(Id).rename({ name: place })
         await startIfStopped(docker.getContainer(Id))
       })
@@ -100,7 +100,7 @@ export async function settle(engine: Engine, deployment: string, say: Say): Prom
 }
 
 export function containersOf(engine: Engine, deployment: string): Promise<Dockerode.ContainerInfo[]> {
-  return engine.do('looking at what runs', () =>
+  return engine.do('listing containers', () =>
     engine.docker.listContainers({ all: true, filters: { label: [`${DEPLOYMENT}=${deployment}`] } }),
   )
 }
@@ -123,15 +123,15 @@ async function applyPart(
   const config = configVolume(deployment.name, role, filesHash)
   const wanted = withConfig(composed, config)
   const configHash = hash(labelKey, wanted)
-  const old = await engine.do(`looking at ${name}`, () => orNone(docker.getContainer(name).inspect()))
+  const old = await engine.do(`inspecting ${name}`, () => orNone(docker.getContainer(name).inspect()))
   const current = docker.getContainer(name)
   if (old?.Config.Labels[CONFIG] === configHash && old.Image === image.id) {
     if (old.State.Running) {
       const health = await healthOf(engine, current)
-      if (!health.ok) say(`${name}: as it should be, but not well: ${health.said}`)
+      if (!health.ok) say(`${name}: up to date, but unhealthy: ${health.said}`)
       return 'unchanged'
     }
-    say(`${name}: starting it again`)
+    say(`${name}: restarting it`)
     await engine.do(`starting ${name}`, () => startIfStopped(current))
     await becomeHealthy(options, current, name)
     return 'started'
@@ -141,7 +141,7 @@ async function applyPart(
   if (!(old?.Mounts ?? []).some((mount) => mount.Name === config))
     await volumes.write(config, role, composed.files)
   const create = () =>
-    engine.do(`making ${name}`, () =>
+    engine.do(`creating ${name}`, () =>
       docker.createContainer({
         ...wanted,
         name,
@@ -185,11 +185,11 @@ async function rollBack(
   reason: Error,
 ): Promise<never> {
   const { docker } = engine
-  say(`${name}: the new one does not become well; the old one comes back`)
-  const failed = await engine.do(`looking at ${name}`, () => orNone(docker.getContainer(name).inspect()))
+  say(`${name}: the new one did not become healthy; restoring the old one`)
+  const failed = await engine.do(`inspecting ${name}`, () => orNone(docker.getContainer(name).inspect()))
   if (failed) await remove(engine, docker.getContainer(failed.Id))
   const old = docker.getContainer(previousName(name))
-  await engine.do(`bringing back ${name}`, async () => {
+  await engine.do(`restoring ${name}`, async () => {
     await old.rename({ name })
     await startIfStopped(docker.getContainer(name))
   })
@@ -201,7 +201,7 @@ async function rollBack(
   )
   throw failure(
     'ROLLED_BACK',
-    `${reason.message}\nThe one that ran before is back${back === undefined ? ', and well' : `, but not well either: ${back}`}. The parts after it were not touched.`,
+    `${reason.message}\nThe previous one is restored${back === undefined ? ' and healthy' : `, but unhealthy too: ${back}`}. The parts after it were not changed.`,
     reason,
   )
 }
@@ -217,7 +217,7 @@ async function becomeHealthy(
   const lines = await lastLines(engine, container, LOG_LINES_SHOWN).catch(() => [])
   throw failure(
     'DEPLOYMENT_UNHEALTHY',
-    `${name} does not become well: ${fault}.${lines.length > 0 ? `\nThe last lines of its log:\n${lines.map((line) => `  ${line}`).join('\n')}` : ''}`,
+    `${name} did not become healthy: ${fault}.${lines.length > 0 ? `\nThe last lines of its log:\n${lines.map((line) => `  ${line}`).join('\n')}` : ''}`,
   )
 }
 
@@ -274,7 +274,7 @@ async function ensureNetwork(engine: Engine, deployment: Deployment): Promise<vo
     orNone(docker.getNetwork(name).inspect()),
   )
   if (found) return
-  await engine.do(`making the network ${name}`, () =>
+  await engine.do(`creating the network ${name}`, () =>
     docker.createNetwork({
       Name: name,
       Driver: 'bridge',

@@ -35,7 +35,7 @@ export function readContext(root: string, dockerfile: string): Context {
   if (!existsSync(join(root, dockerfile)))
     throw failure(
       'IMAGE_NOT_FOUND',
-      `There is no ${join(root, dockerfile)} to build images from. Bring images along (--images FILE), or name some that there are (--tag REFERENCE).`,
+      `Cannot build images: ${join(root, dockerfile)} not found. Give saved images (--images FILE), or existing ones (--tag REFERENCE).`,
     )
   const rules = existsSync(join(root, '.dockerignore'))
     ? readFileSync(join(root, '.dockerignore'), 'utf8')
@@ -55,7 +55,7 @@ export function readContext(root: string, dockerfile: string): Context {
     if (bytes > CONTEXT_BYTES_MAX || files.length > CONTEXT_FILES_MAX)
       throw failure(
         'PAYLOAD_TOO_LARGE',
-        `The files to build images from are more than ${CONTEXT_BYTES_MAX / 1e6} MB or ${CONTEXT_FILES_MAX} files; something in ${root} does not belong there (the last: ${name}). Move it away, or name it in .dockerignore.`,
+        `The files to build images from exceed ${CONTEXT_BYTES_MAX / 1e6} MB or ${CONTEXT_FILES_MAX} files; something in ${root} does not belong there (the last: ${name}). Move it, or add it to .dockerignore.`,
       )
   }
   const visit = (folder: string) => {

@@ -131,20 +131,20 @@ async function bringUp(
         ? `          user ${VIEWER_USER}, password ${viewer.password}`
         : `          user ${VIEWER_USER}; the password again: sightline deploy login${flags(options)}`,
     )
-    say("          (its certificate is of this deployment's own authority: the browser asks once)")
+    say("          (its certificate is from this deployment's own authority: the browser asks once)")
   }
   say(`logs      sightline deploy logs -f${flags(options)}`)
   if (kind === 'cloud') for (const line of sayEdges(secrets, flags(options))) say(line)
   const before = had && siteOf(had.settings)
   if (kind === 'edge' && before !== undefined && before !== siteOf(settings))
     say(
-      `note      This edge was of the site "${before}". What it still keeps of that site the cloud does not take from its new user: it is set aside (sightline quarantine), and not lost.`,
+      `note      This edge belonged to the site "${before}". The cloud refuses what it still keeps of that site: it is quarantined (sightline quarantine), not lost.`,
     )
 }
 
 function summary(name: string, outcomes: readonly Outcome[]): string {
   const changed = outcomes.filter(({ change }) => change !== 'unchanged')
-  if (changed.length === 0) return `"${name}" is as it should be: nothing to do.`
+  if (changed.length === 0) return `"${name}" is up to date: nothing to do.`
   return `"${name}" runs: ${outcomes.map(({ part, change }) => `${part} ${change}`).join(', ')}.`
 }
 
@@ -161,7 +161,7 @@ export async function onlyOne(where: Omit<Where, 'name'>): Promise<string> {
   using engine = await Engine.open(where.address, where.ssh)
   const { docker } = engine
   const filters = { label: [DEPLOYMENT] }
-  const [containers, { Volumes: volumes }] = await engine.do('looking at what there is', () =>
+  const [containers, { Volumes: volumes }] = await engine.do('listing deployments', () =>
     Promise.all([docker.listContainers({ all: true, filters }), docker.listVolumes({ filters })]),
   )
   const names = new Set([...containers, ...(volumes ?? [])].map(({ Labels }) => Labels[DEPLOYMENT] ?? ''))
@@ -171,7 +171,7 @@ export async function onlyOne(where: Omit<Where, 'name'>): Promise<string> {
   if (others.length > 0)
     throw failure(
       'USAGE',
-      `There are several deployments: ${[...names].sort().join(', ')}. Say which: --name`,
+      `There are several deployments: ${[...names].sort().join(', ')}. Choose one: --name`,
     )
   return one
 }
@@ -185,8 +185,7 @@ export async function login(options: Where): Promise<string> {
     kind,
   })
   const viewer = secrets.users[VIEWER_USER]
-  if (!viewer)
-    throw failure('DEPLOYMENT_NOT_FOUND', `"${options.name}" shows no gallery: that is at its cloud.`)
+  if (!viewer) throw failure('DEPLOYMENT_NOT_FOUND', `"${options.name}" has no gallery: its cloud has it.`)
   return `user ${VIEWER_USER}, password ${viewer.password}\n`
 }
 
@@ -208,7 +207,7 @@ async function cloudOf(engine: Engine, where: Where): Promise<Cloud> {
   const { name } = where
   const { kind, image } = await known(engine, name)
   if (kind !== 'cloud')
-    throw failure('DEPLOYMENT_NOT_FOUND', `"${name}" is no cloud that edges join, but: ${kind}.`)
+    throw failure('DEPLOYMENT_NOT_FOUND', `"${name}" is not a cloud that edges join, but: ${kind}.`)
   const volumes = new Volumes(engine, { name, kind }, image)
   const state = await stateOf(volumes, { name, kind })
   return { engine, volumes, name, state, flags: flags(where) }
@@ -308,7 +307,7 @@ function checkSettings(name: string, settings: Settings): void {
     if (part.end === 'edge' && !(Array.isArray(config.bridges) && config.bridges.length > 0))
       throw failure(
         'USAGE',
-        'Say where the cloud is, or nobody would take what the edge collects: --join FILE (as "deploy cloud" writes it), or --cloud mqtts://HOST:8883 with --user-file and --ca.',
+        'Missing: the cloud that receives the crops of the edge. Give --join FILE (as "deploy cloud" writes it), or --cloud mqtts://HOST:8883 with --user-file and --ca.',
       )
   }
   checkUsers(settings)
@@ -317,14 +316,14 @@ function checkSettings(name: string, settings: Settings): void {
   if (own !== undefined && site !== undefined && site !== own)
     throw failure(
       'CONFIG_INVALID',
-      `The configuration of the device says that its site is "${site}", and the join file is for an edge of the site "${own}", which alone its user may publish. Make them the same, or leave "site" out of the configuration.`,
+      `The device's configuration names the site "${site}", but the join file is for the site "${own}", the only one that its user may publish. Make them the same, or remove "site" from the configuration.`,
     )
   for (const { name: camera, source } of camerasOf(settings.configs.device?.tree ?? {})) {
     if (source === 'testcard' || /^[a-z][a-z0-9+.-]*:\/\//i.test(source) || isDevice(source)) continue
     if (!isBelow(source, settings.mounts))
       throw failure(
         'CONFIG_INVALID',
-        `The camera "${camera}" reads ${source}, which its container would not see. Give the folder, as it is called on the engine's machine, with --mount, and the whole path as source.`,
+        `The camera "${camera}" reads ${source}, which its container cannot see. Give its folder on the engine's machine with --mount, and the full path as source.`,
       )
   }
 }
@@ -337,7 +336,7 @@ function checkUsers(settings: Settings): void {
   if (given !== undefined && given.topicPrefix !== TOPIC_PREFIX_DEFAULT)
     throw failure(
       'CONFIG_INVALID',
-      `deploy gives users their rights below ${TOPIC_PREFIX_DEFAULT} alone. Leave "topicPrefix" out of the users file.`,
+      `deploy gives users rights below ${TOPIC_PREFIX_DEFAULT} only. Remove "topicPrefix" from the users file.`,
     )
   const names = [...inlineUsers(settings), ...cloudUsers(settings, placeholders(settings.kind))].map(
     ({ name }) => name,
@@ -346,7 +345,7 @@ function checkUsers(settings: Settings): void {
   if (twice !== undefined)
     throw failure(
       'CONFIG_INVALID',
-      `The user "${twice}" is in the broker's configuration or its users file, and deploy makes one of that name (or it stands there twice). Call it something else.`,
+      `Duplicate user "${twice}" in the broker's configuration or users file, or one with the name of a user that deploy creates. Rename it.`,
     )
 }
 
@@ -412,14 +411,14 @@ function planOf(
             .map(({ source: it }) => withoutPassword(it))
             .join(
               ', ',
-            )}${unused.length > 0 ? ` (there are also ${unused.join(', ')}: --camera takes one)` : ''}`,
+            )}${unused.length > 0 ? ` (also found: ${unused.join(', ')}; choose one with --camera)` : ''}`,
         ]),
     ...(kind === 'edge' && uplink
       ? [
           `cloud     ${parseBrokerUrl(uplink.url).host}, as ${uplink.username}`,
           ...(uplink.site === undefined && uplink.username === EDGE_USER
             ? [
-                'note      This join file is of one user for all edges. It still works; one of its own, which can be taken back alone: sightline deploy invite SITE, at the cloud',
+                'note      This join file is for one user of all edges. It still works. For a user of its own, which can be removed alone: sightline deploy invite SITE, at the cloud',
               ]
             : []),
         ]
@@ -446,7 +445,7 @@ async function known(engine: Engine, name: string): Promise<{ kind: Kind; image:
 const nothingThere = (name: string) =>
   failure(
     'DEPLOYMENT_NOT_FOUND',
-    `There is no deployment "${name}" on that engine. See what there is with "sightline deploy status", or name it: --name`,
+    `Deployment "${name}" not found on that engine. List them with "sightline deploy status", or choose one: --name`,
   )
 
 async function stateOf(volumes: Volumes, deployment: { name: string; kind: Kind }): Promise<State> {
@@ -454,7 +453,7 @@ async function stateOf(volumes: Volumes, deployment: { name: string; kind: Kind 
   if (!state)
     throw failure(
       'DEPLOYMENT_NOT_FOUND',
-      `What deploy remembers of "${deployment.name}" is gone. Deploy it again: sightline deploy ${deployment.kind}`,
+      `The saved state of "${deployment.name}" is missing. Deploy it again: sightline deploy ${deployment.kind}`,
     )
   return state
 }

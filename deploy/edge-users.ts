@@ -74,16 +74,16 @@ export async function newEdge(
   remove: string,
 ): Promise<{ readonly user: FileUser; readonly uplink: Uplink }> {
   if (!isName(site))
-    throw failure('NAME_INVALID', `${JSON.stringify(site)} is no name of a site: ${NAME_RULE}.`)
+    throw failure('NAME_INVALID', `Invalid site name ${JSON.stringify(site)}: use ${NAME_RULE}.`)
   if (users.some((user) => user.role === 'bridge' && user.site === site))
     throw failure(
       'USER_EXISTS',
-      `The site "${site}" has an edge already, and each edge has a site of its own: choose another name for this one. Is it the same edge, set up anew, or was its join file lost? Take it back first: ${remove} ${site}`,
+      `The site "${site}" already has an edge, and each edge needs its own site: choose another name. If it is the same edge, set up again, or its join file was lost, remove it first: ${remove} ${site}`,
     )
   if (users.some(({ name }) => name === edgeName(site)))
     throw failure(
       'USER_EXISTS',
-      `There is a user "${edgeName(site)}" already, who is no edge of the site "${site}". Choose another name for the site, or call that user something else.`,
+      `User "${edgeName(site)}" already exists and is not an edge of the site "${site}". Choose another site name, or rename that user.`,
     )
   const { password, hash } = await newLogin()
   return { user: edgeUser(site, hash), uplink: { ...cloud, site, username: edgeName(site), password } }
@@ -100,6 +100,6 @@ export function edgeOf(site: string, users: readonly FileUser[]): FileUser {
   const sites = sitesOf(users)
   throw failure(
     'USER_UNKNOWN',
-    `There is no edge of the site ${JSON.stringify(site)}. ${sites.length === 0 ? 'There is none at all.' : `There are: ${sites.join(', ')}.`}`,
+    `No edge found for the site ${JSON.stringify(site)}. ${sites.length === 0 ? 'There are no edges.' : `There are: ${sites.join(', ')}.`}`,
   )
 }

@@ -58,7 +58,7 @@ export async function removeEdge(cloud: Cloud, site: string | undefined): Promis
   if (!common)
     throw failure(
       'USER_UNKNOWN',
-      `"${cloud.name}" has no user that edges have in common: each has its own. Name the site of the one that is to go.`,
+      `"${cloud.name}" has no user shared by its edges: each has its own. Name the site of the edge to remove.`,
     )
   await keep(cloud, { users: others, edges, ...rest })
 }
@@ -98,7 +98,7 @@ async function checkFollows({ engine, name, flags }: Cloud): Promise<void> {
   if (!follows)
     throw failure(
       'DEPLOYMENT_CONFLICT',
-      `The broker of "${name}" is of an earlier version, which knows no users that come and go. Bring it up to date first: sightline deploy upgrade${flags}`,
+      `The broker of "${name}" is too old to add or remove users while it runs. Upgrade it first: sightline deploy upgrade${flags}`,
     )
 }
 
@@ -112,7 +112,7 @@ export function sayEdges({ users, edges = [] }: Secrets, flags: string): string[
     ...(users[EDGE_USER] === undefined
       ? []
       : [
-          `note      Edges that joined before share one user, which may publish for every site and can only be taken back for all of them. It still works. Give each edge its own: ${invite}, under the site that it has, and deploy it again with that join file (--join). When all have theirs: sightline deploy remove --shared${flags}`,
+          `note      Edges that joined earlier share one user, which may publish for every site and can only be removed for all of them. It still works. Give each edge its own: ${invite}, with its current site, and deploy it again with that join file (--join). When all have one: sightline deploy remove --shared${flags}`,
         ]),
   ]
 }

@@ -19,7 +19,7 @@ export function parseEngineAddress(text: string): EngineAddress {
     if (password !== '')
       throw failure(
         'USAGE',
-        'A password does not belong into --host. Log in with a key: ssh-copy-id brings it there.',
+        'Do not put a password in --host. Log in with a key: ssh-copy-id installs it there.',
       )
     if (hostname !== '' && (pathname === '' || pathname === '/'))
       return {
@@ -31,7 +31,7 @@ export function parseEngineAddress(text: string): EngineAddress {
   }
   throw failure(
     'USAGE',
-    `"${text}" is no address of a Docker engine. Write --host unix:///var/run/docker.sock, or --host ssh://user@jetson.`,
+    `Invalid Docker engine address "${text}". Write --host unix:///var/run/docker.sock, or --host ssh://user@jetson.`,
   )
 }
 
@@ -87,13 +87,13 @@ export class Engine implements Disposable {
           reject(
             failure(
               'ENGINE_UNREACHABLE',
-              `The Docker engine at ${this.#where} does not answer. Look whether it is well: docker info`,
+              `The Docker engine at ${this.#where} does not answer. Check it with: docker info`,
             ),
           ),
         CONNECT_MS_MAX,
       ).unref()
     })
-    await Promise.race([this.do('asking whether it is there', () => this.docker.ping()), silence])
+    await Promise.race([this.do('connecting', () => this.docker.ping()), silence])
   }
 
   get #where(): string {
@@ -130,7 +130,7 @@ export class Engine implements Disposable {
     if (/not found|no such file.*docker\b/i.test(complaint) && !/docker\.sock/.test(complaint))
       return failure(
         'ENGINE_UNREACHABLE',
-        `There is no Docker on ${this.#where} (${complaint}). Install it: sudo apt-get install docker.io, say.`,
+        `Docker not found on ${this.#where} (${complaint}). Install it, e.g. sudo apt-get install docker.io.`,
         error,
       )
     if (
@@ -141,13 +141,13 @@ export class Engine implements Disposable {
     )
       return failure(
         'ENGINE_UNREACHABLE',
-        `No Docker engine answers at ${this.#where}. Start it (sudo systemctl start docker), install it, or say where it is: --host`,
+        `No Docker engine answers at ${this.#where}. Start it (sudo systemctl start docker), install it, or give its address: --host`,
         error,
       )
     const why = complaint !== '' ? complaint : error instanceof Error ? error.message : String(error)
     return failure(
       'ENGINE_UNREACHABLE',
-      `The Docker engine at ${this.#where} went away while ${doing} (${why}). Run the same again once it is back; what is there already is kept.`,
+      `The Docker engine at ${this.#where} disconnected while ${doing} (${why}). Run the same command again once it is back; what exists is kept.`,
       error,
     )
   }
@@ -162,7 +162,7 @@ export function sayRefusal(doing: string, said: string, cause?: unknown): Sightl
   if (/no space left on device|disk quota/i.test(said))
     return failure(
       'DISK_FULL',
-      `The engine's disk is full (while ${doing}). Make room (docker system df shows what takes it), and run the same again.`,
+      `The engine's disk is full (while ${doing}). Free some space (docker system df shows what uses it), and run the same again.`,
       cause,
     )
   const port = /(?:port is already allocated|address already in use)/i.test(said)

@@ -48,8 +48,8 @@ export async function untilHealthy(
 }
 
 export async function healthOf(engine: Engine, container: Dockerode.Container): Promise<Health> {
-  const info = await engine.do('looking at a container', () => orNone(container.inspect()))
-  if (!info) return { ok: false, said: 'it is gone', hopeless: true }
+  const info = await engine.do('inspecting a container', () => orNone(container.inspect()))
+  if (!info) return { ok: false, said: 'container not found', hopeless: true }
   const { Running: runs, Restarting: restarts } = info.State
   if (!runs || restarts) return endedAs({ ...info, State: { ...info.State, Running: false } })
   const check = (info.Config as { Healthcheck?: { Test?: string[] } }).Healthcheck?.Test ?? []
@@ -60,11 +60,11 @@ export async function healthOf(engine: Engine, container: Dockerode.Container): 
         ? ['/bin/sh', '-c', check[1] ?? 'true']
         : []
   if (command.length === 0) return { ok: true, said: 'running', hopeless: false }
-  const { status, said, ended } = await engine.do('asking a container how it is', () =>
+  const { status, said, ended } = await engine.do('checking a container', () =>
     exec(engine, container, command),
   )
   if (ended) {
-    const now = await engine.do('looking at a container', () => orNone(container.inspect()))
+    const now = await engine.do('inspecting a container', () => orNone(container.inspect()))
     return endedAs(now ?? info)
   }
   if (status === 0) return { ok: true, said, hopeless: false }
@@ -77,8 +77,8 @@ function endedAs({ State: state, RestartCount: restarts }: Dockerode.ContainerIn
   return {
     ok: false,
     said: state.Running
-      ? `it ended, and was started again${times}`
-      : `it ended with status ${state.ExitCode}${state.Error ? ` (${state.Error})` : ''}${times}`,
+      ? `it exited and was restarted${times}`
+      : `it exited with status ${state.ExitCode}${state.Error ? ` (${state.Error})` : ''}${times}`,
     // Of one that runs again, its status is gone: the next look, at its next end, has it.
     hopeless:
       !state.Running && (restarts >= RESTARTS_MAX || state.Status === 'exited' || state.Status === 'dead'),

@@ -85,18 +85,18 @@ export async function ensureImages(
   const images: Partial<Record<ProgramName, Image>> = {}
   for (const { program } of targets) {
     const reference = references[program] as string
-    const found = await engine.do(`looking at the image ${reference}`, () =>
+    const found = await engine.do(`inspecting the image ${reference}`, () =>
       engine.docker.getImage(reference).inspect(),
     )
     if (found.Architecture !== wanted.architecture)
       throw failure(
         'IMAGE_UNUSABLE',
-        `The image ${reference} is for ${found.Architecture}, and the engine runs on ${wanted.architecture}. Take one that was built for it.`,
+        `The image ${reference} is for ${found.Architecture}, and the engine runs on ${wanted.architecture}. Use one that was built for it.`,
       )
     if (!(found.Config as { Healthcheck?: { Test?: string[] } }).Healthcheck?.Test?.length)
       throw failure(
         'IMAGE_UNUSABLE',
-        `The image ${reference} has no HEALTHCHECK: nobody could tell whether it is well. It is none of Sightline's.`,
+        `The image ${reference} has no HEALTHCHECK, so its health is unknown. Use an image of Sightline.`,
       )
     images[program] = { id: found.Id, reference }
   }
@@ -123,7 +123,7 @@ async function build(
       orNone(engine.docker.getImage(reference).inspect()),
     )
     if (there?.Config.Labels?.[SOURCE] === source) {
-      say(`image ${reference} is there, built from these files`)
+      say(`image ${reference} exists, built from these files`)
       return reference
     }
     say(`building ${reference} from ${context.files.length} files (${megabytes(context.bytes)})`)
@@ -199,7 +199,7 @@ async function load(
     if (!image || reference === undefined)
       throw failure(
         'IMAGE_NOT_FOUND',
-        `${file} holds no image sightline-${target.name}. It holds: ${saved.flatMap(({ tags }) => tags).join(', ') || 'none with a name'}.`,
+        `Image sightline-${target.name} not found in ${file}. It holds: ${saved.flatMap(({ tags }) => tags).join(', ') || 'none with a name'}.`,
       )
     if (image.architecture !== architecture)
       throw failure(
@@ -218,7 +218,7 @@ async function load(
     }),
   )
   if (there.every(Boolean)) {
-    say(`the images of ${file} are there`)
+    say(`the images of ${file} exist`)
     return references
   }
   const bytes = statSync(file).size
@@ -256,7 +256,7 @@ async function name(
       orNone(engine.docker.getImage(reference).inspect()),
     )
     if (there) {
-      say(`image ${reference} is there`)
+      say(`image ${reference} exists`)
       continue
     }
     const doing = `pulling ${reference}`
@@ -271,7 +271,7 @@ async function name(
       if (fault.code !== 'ENGINE_REFUSED') throw fault
       throw failure(
         'IMAGE_NOT_FOUND',
-        `The image ${reference} is not on the engine, and cannot be pulled (${oneLine(fault.message)}). Correct --tag, or bring images along: --images FILE`,
+        `The image ${reference} is not on the engine and cannot be pulled (${oneLine(fault.message)}). Correct --tag, or give saved images: --images FILE`,
         error,
       )
     }

@@ -38,7 +38,7 @@ export function readJoin(file: string): Uplink {
   if (!existsSync(file))
     throw failure(
       'CONFIG_NOT_FOUND',
-      `There is no join file ${file}. At the cloud "sightline deploy invite SITE" (or docker/secrets.sh invite SITE) makes one.`,
+      `Join file ${file} not found. Create one at the cloud: sightline deploy invite SITE (or docker/secrets.sh invite SITE).`,
     )
   const { version: _, ...uplink } = loadConfig(joinSchema, { file })
   checkAuthority(uplink.ca, file)
@@ -47,10 +47,10 @@ export function readJoin(file: string): Uplink {
 
 /** Readable by its owner alone. Errors: FILE_EXISTS, FOLDER_UNWRITABLE */
 export function writeJoin(file: string, { url, site, username, password, ca }: Uplink): void {
-  const text = `# What the edge "${site}" needs to hand its crops on to its cloud:
+  const text = `# What the edge "${site}" needs to send its crops to its cloud:
 #   sightline deploy edge --host ssh://user@jetson --join FILE
 #   docker/secrets.sh edge FILE DEVICE
-# It holds a password, which is nowhere else: whoever has this file can publish as that edge.
+# It holds a password that is stored nowhere else: whoever has this file can publish as that edge.
 ${stringify({ version: 2, url, site, username, password, ca })}`
   let made = false
   try {
@@ -67,7 +67,7 @@ ${stringify({ version: 2, url, site, username, password, ca })}`
     if (systemCode(error) === 'EEXIST')
       throw failure(
         'FILE_EXISTS',
-        `${file} is there already and is not overwritten. Move it away, or name another file.`,
+        `${file} already exists and is not overwritten. Move it, or name another file.`,
         error,
       )
     throw failure('FOLDER_UNWRITABLE', `${file} cannot be written. Name another place.`, error)
@@ -78,7 +78,7 @@ ${stringify({ version: 2, url, site, username, password, ca })}`
 export function readUplink(url: string, ca: string | undefined, userFile: string | undefined): Uplink {
   parseBrokerUrl(url)
   if (!/^mqtts:/.test(url))
-    throw failure('USAGE', `--cloud ${url} would send faces and a password in plain text. Write mqtts://…`)
+    throw failure('USAGE', `--cloud ${url} would send faces and a password unencrypted. Write mqtts://…`)
   if (userFile === undefined)
     throw failure(
       'USAGE',
@@ -100,7 +100,7 @@ function checkAuthority(pem: string, file: string): void {
   try {
     new X509Certificate(pem)
   } catch (error) {
-    throw failure('CONFIG_INVALID', `${file} holds no certificate in PEM form.`, error)
+    throw failure('CONFIG_INVALID', `${file} contains no certificate in PEM format.`, error)
   }
 }
 

@@ -27,7 +27,7 @@ export async function readSavedImages(file: string): Promise<SavedImage[]> {
   } catch (error) {
     throw failure(
       (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'IMAGE_NOT_FOUND' : 'IMAGE_UNUSABLE',
-      `${file} (--images) cannot be read as what "docker save" writes. Make it with: docker save -o ${file} sightline-broker sightline-device`,
+      `${file} (--images) cannot be read as a "docker save" file. Create it with: docker save -o ${file} sightline-broker sightline-device`,
       error,
     )
   }
@@ -35,7 +35,7 @@ export async function readSavedImages(file: string): Promise<SavedImage[]> {
   if (!manifest)
     throw failure(
       'IMAGE_UNUSABLE',
-      `${file} (--images) is not what "docker save" writes: it has no manifest.json.`,
+      `${file} (--images) is not a "docker save" file: it has no manifest.json.`,
     )
   const entries = JSON.parse(manifest.toString()) as { Config: string; RepoTags: string[] | null }[]
   return entries.map(({ Config, RepoTags }) => {

@@ -54,7 +54,7 @@ export async function cloudSecrets(folder: string, hosts: readonly [string, ...s
   const viewer = await inOne(folder, ['authority', 'cloud'], (base) => makeCloud(base, hosts))
   return `Made: ${join(folder, 'cloud')}, and ${join(folder, 'authority')} (keep its ca.key safe).
 Start:   docker compose -f docker/compose.cloud.yaml up -d
-Gallery: https://${hosts[0]}:8443/ user ${VIEWER_USER}, password ${viewer} (said this once)
+Gallery: https://${hosts[0]}:8443/ user ${VIEWER_USER}, password ${viewer} (shown only once)
 Next, for each edge: ${SCRIPT} invite SITE
 `
 }
@@ -65,7 +65,7 @@ export async function inviteEdge(folder: string, site: string): Promise<string> 
   checkName(site)
   const file = join(folder, 'invitations', `${site}.join.yaml`)
   await invite(folder, site, file)
-  return `Made: ${file}. Bring it to one edge, and delete it here:
+  return `Made: ${file}. Copy it to one edge, and delete it here:
   scp ${file} USER@EDGE:
 There: ${SCRIPT} edge ~/${site}.join.yaml DEVICE
 `
@@ -78,7 +78,7 @@ export async function removeEdge(folder: string, site: string): Promise<string> 
   const { name } = edgeOf(site, readUsers(users).users)
   await removeUser(users, name)
   rmSync(join(folder, 'invitations', `${site}.join.yaml`), { force: true })
-  return `The edge of the site "${site}" is taken back: its connection ends within seconds.\n`
+  return `The edge of the site "${site}" is removed: its connection ends within seconds.\n`
 }
 
 /** Errors: FILE_EXISTS, NAME_INVALID, NOT_ALLOWED, FOLDER_UNWRITABLE, and those of a join file */
@@ -87,7 +87,7 @@ export async function edgeSecrets(folder: string, joinFile: string, device: stri
   checkName(device)
   const uplink = readJoin(joinFile)
   await inOne(folder, ['edge'], (base) => makeEdge(base, uplink, device))
-  return `Made: ${join(folder, 'edge')}. The join file is used up: rm ${joinFile}
+  return `Made: ${join(folder, 'edge')}. The join file is no longer needed: rm ${joinFile}
 Start: docker compose -f docker/compose.edge.yaml up -d
 `
 }
@@ -105,7 +105,7 @@ export async function demoSecrets(folder: string): Promise<string> {
   })
   return `Made: ${join(folder, 'demo')}.
 Start:   docker compose -f docker/compose.demo.yaml up -d
-Gallery: https://localhost:8443/ user ${VIEWER_USER}, password ${viewer} (said this once)
+Gallery: https://localhost:8443/ user ${VIEWER_USER}, password ${viewer} (shown only once)
 `
 }
 
@@ -153,7 +153,7 @@ function usersOf(base: string, users: string) {
   if (!existsSync(join(base, 'authority')))
     throw failure(
       'CERTIFICATE_NOT_FOUND',
-      `There is no ${join(base, 'authority')}: run ${SCRIPT} cloud HOST first.`,
+      `${join(base, 'authority')} not found: run ${SCRIPT} cloud HOST first.`,
     )
   return readUsers(users).users
 }
@@ -164,7 +164,7 @@ function readCloud(base: string): Pick<Uplink, 'url' | 'ca'> {
   if (!/^mqtts:\/\/\S+\n$/.test(url))
     throw failure(
       'CONFIG_INVALID',
-      `${join(authority, 'address')} does not hold the cloud's address and the end of its line: it was cut. Write mqtts://HOST:${MQTT_PORT} there.`,
+      `${join(authority, 'address')} is truncated: it must hold the cloud's address and a line end. Write mqtts://HOST:${MQTT_PORT} there.`,
     )
   return { url: url.trimEnd(), ca: readFileSync(join(authority, 'ca.pem'), 'utf8') }
 }
@@ -174,7 +174,7 @@ async function makeEdge(base: string, uplink: Uplink, device: string): Promise<v
   if (site === undefined || ca === undefined)
     throw failure(
       'CONFIG_INVALID',
-      'The join file is of an earlier version, of one user for all edges. Have one made for this edge: sightline deploy invite SITE, at the cloud.',
+      'The join file is from an earlier version, with one user for all edges. Create one for this edge: sightline deploy invite SITE, at the cloud.',
     )
   checkName(site)
   const authority = join(base, 'edge/authority')
@@ -269,18 +269,18 @@ function refuseExisting(folder: string, name: string): void {
   if (existsSync(join(folder, name)))
     throw failure(
       'FILE_EXISTS',
-      `${join(folder, name)} is there already, and nothing is changed. To begin anew, move it away (what was made from it then no longer fits).`,
+      `${join(folder, name)} already exists; nothing is changed. To start over, move it (what was made from it then stops working).`,
     )
 }
 
 /** Errors: NAME_INVALID */
 function checkName(name: string): void {
-  if (!isName(name)) throw failure('NAME_INVALID', `${JSON.stringify(name)} is no name: ${NAME_RULE}.`)
+  if (!isName(name)) throw failure('NAME_INVALID', `Invalid name ${JSON.stringify(name)}: use ${NAME_RULE}.`)
 }
 
 const unwritable = (folder: string, error: unknown) =>
   systemCode(error) === 'ENOSPC'
-    ? failure('DISK_FULL', `There is no room left for ${folder}.`, error)
-    : failure('FOLDER_UNWRITABLE', `Nothing can be written to ${folder}. Give a folder that is yours.`, error)
+    ? failure('DISK_FULL', `The disk of ${folder} is full.`, error)
+    : failure('FOLDER_UNWRITABLE', `Cannot write to ${folder}. Use a folder that you own.`, error)
 
 const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host)

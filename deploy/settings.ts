@@ -69,18 +69,14 @@ export function readConfigurations(
     if (!possible.includes(program))
       throw failure(
         'USAGE',
-        `${file} is a configuration of the ${program}, and "deploy ${kind}" has none. It has: ${possible.join(', ')}.`,
+        `${file} configures the ${program}, which "deploy ${kind}" does not have. It has: ${possible.join(', ')}.`,
       )
     if (kind === 'demo' && program === 'broker')
       throw failure(
         'USAGE',
         `${file}: a demo has two brokers, which deploy configures. Give the files of device and subscriber, or deploy edge and cloud.`,
       )
-    if (configs[program])
-      throw failure(
-        'USAGE',
-        `Two configurations of the ${program} are given, and there is one such program. Keep one.`,
-      )
+    if (configs[program]) throw failure('USAGE', `Two configurations for the ${program}. Keep one.`)
     loadConfig(PROGRAMS[program].schema as z.ZodType, { file }) // says what is wrong, with its line
     const tree = (parse(readFileSync(file, 'utf8'), { merge: true }) ?? {}) as Record<string, unknown>
     if (program === 'broker' && kind === 'cloud' && typeof tree.usersFile === 'string')
@@ -89,7 +85,7 @@ export function readConfigurations(
     if (tree.topicPrefix !== undefined && tree.topicPrefix !== TOPIC_PREFIX_DEFAULT)
       throw failure(
         'CONFIG_INVALID',
-        `${file}: deploy gives users their rights below ${TOPIC_PREFIX_DEFAULT} alone. Leave "topicPrefix" out.`,
+        `${file}: deploy gives users rights below ${TOPIC_PREFIX_DEFAULT} only. Remove "topicPrefix".`,
       )
   }
   return configs
@@ -102,7 +98,7 @@ function whose(file: string): string {
     if (!(error instanceof SightlineError)) throw error
     throw failure(
       'USAGE',
-      `${file} could belong to several programs. Say whose it is: --config broker=${file}, say.`,
+      `${file} could belong to several programs. Name one, e.g. --config broker=${file}.`,
       error,
     )
   }
@@ -118,7 +114,7 @@ function withFiles(tree: Record<string, unknown>, owner: string, mounts: readonl
       if (size > NAMED_FILE_BYTES_MAX)
         throw failure(
           'PAYLOAD_TOO_LARGE',
-          `${file}, named by ${key} in ${owner}, has ${size} bytes, more than deploy takes along (${NAMED_FILE_BYTES_MAX}). Put it on the engine's machine, and give its folder with --mount.`,
+          `${file}, named by ${key} in ${owner}, has ${size} bytes; deploy copies at most ${NAMED_FILE_BYTES_MAX}. Put it on the engine's machine, and give its folder with --mount.`,
         )
       files[name] = readFileSync(file).toString('base64')
     } catch (error) {
@@ -167,7 +163,7 @@ export function checkTree(program: ProgramName, tree: unknown): void {
       result.error.issues
         .map(
           ({ path, message }) =>
-            `The ${program}'s "${path.join('.')}", as deploy sets it, is wrong: ${message}.`,
+            `The ${program}'s "${path.join('.')}", as deploy sets it, is invalid: ${message}.`,
         )
         .join('\n'),
     )
@@ -182,8 +178,5 @@ export function camerasOf(tree: unknown): { readonly name: string; readonly sour
 /** Errors: USAGE */
 export function checkAddress(address: string): string {
   if (isIP(address) !== 0 || /^(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?$/i.test(address)) return address
-  throw failure(
-    'USAGE',
-    `"${address}" is no name and no address of a machine. Write --address broker.example.org, say.`,
-  )
+  throw failure('USAGE', `Invalid host name or address "${address}". Use e.g. --address broker.example.org.`)
 }

@@ -115,13 +115,13 @@ export class SshConnection implements Machine, Disposable {
       if (verdict === 'unknown')
         return failure(
           'HOST_KEY_UNKNOWN',
-          `${where} is not known yet: its key, ${shown}, is not in ${files.join(' or ')}. Log in once with "${scan}", and say yes when the fingerprint is the one that the machine itself shows (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub).`,
+          `Unknown host key of ${where}: ${shown} is not in ${files.join(' or ')}. Log in once with "${scan}", and say yes if the fingerprint is the one that the machine itself shows (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub).`,
         )
       return failure(
         'HOST_KEY_UNKNOWN',
         verdict === 'revoked'
-          ? `${where} shows a key that is marked as revoked in ${files.join(' or ')}: ${shown}. Nothing was sent to it.`
-          : `${where} shows another key than the one in ${files.join(' or ')}: ${shown}. Either the machine was set up anew (then remove the old key: ssh-keygen -R ${port === 22 ? host : `"[${host}]:${port}"`}), or somebody is in between. Nothing was sent to it.`,
+          ? `${where} presents a key that is marked as revoked in ${files.join(' or ')}: ${shown}. Nothing was sent to it.`
+          : `The host key of ${where} has changed: ${shown} is not the one in ${files.join(' or ')}. Either the machine was set up again (then remove the old key: ssh-keygen -R ${port === 22 ? host : `"[${host}]:${port}"`}), or someone intercepts the connection. Nothing was sent to it.`,
       )
     }
   }
@@ -243,14 +243,14 @@ function logins(username: string, { identity, agent }: SshOptions): Logins {
       tried.push(file)
     } else if (key instanceof Error && /encrypted|passphrase/i.test(key.message)) locked.push(file)
     else if (identity !== undefined)
-      throw failure('CONFIG_INVALID', `${file} (--identity) holds no private key that can be read.`, key)
+      throw failure('CONFIG_INVALID', `${file} (--identity) contains no readable private key.`, key)
   }
   if (methods.length === 0)
     throw failure(
       'ENGINE_DENIED',
       locked.length > 0
-        ? `The key ${locked[0]} is locked with a passphrase, and no SSH agent has it. Give it to the agent first: ssh-add ${locked[0]}`
-        : 'There is no SSH key to log in with: no agent (SSH_AUTH_SOCK), none in ~/.ssh. Make one (ssh-keygen -t ed25519), bring it to the machine (ssh-copy-id), or name one with --identity.',
+        ? `The key ${locked[0]} is locked with a passphrase, and no SSH agent has it. Add it to the agent first: ssh-add ${locked[0]}`
+        : 'No SSH key found: no agent (SSH_AUTH_SOCK), none in ~/.ssh. Create one (ssh-keygen -t ed25519), install it on the machine (ssh-copy-id), or name one with --identity.',
     )
   return { methods, tried, locked }
 }
@@ -264,7 +264,7 @@ function sshFailure(
   if (error.level === 'client-authentication')
     return failure(
       'ENGINE_DENIED',
-      `${where} does not let us in with ${tried.join(', ')}${locked.length > 0 ? ` (${locked.join(', ')} is locked: ssh-add it first)` : ''}. Bring your key there with: ssh-copy-id`,
+      `Permission denied by ${where} with ${tried.join(', ')}${locked.length > 0 ? ` (${locked.join(', ')} is locked: ssh-add it first)` : ''}. Install your key there with: ssh-copy-id`,
       error,
     )
   const why =

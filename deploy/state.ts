@@ -60,7 +60,7 @@ async function newest(volumes: Volumes, deployment: string): Promise<Slot | unde
   if (slot && slot.state.version > VERSION)
     throw failure(
       'STORE_NEWER',
-      `"${deployment}" was deployed by a newer version of Sightline. Use that one, or a newer one still.`,
+      `"${deployment}" was deployed by a newer version of Sightline. Use that version or a newer one.`,
     )
   return slot
 }

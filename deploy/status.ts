@@ -13,7 +13,7 @@ export async function showStatus(
   const { docker } = engine
   const label = deployment === undefined ? DEPLOYMENT : `${DEPLOYMENT}=${deployment}`
   const containers = (
-    await engine.do('looking at what runs', () =>
+    await engine.do('listing containers', () =>
       docker.listContainers({ all: true, filters: { label: [label] } }),
     )
   ).filter(({ Labels }) => Labels[ROLE] !== HELPER)
@@ -21,8 +21,8 @@ export async function showStatus(
     throw failure(
       'DEPLOYMENT_NOT_FOUND',
       deployment === undefined
-        ? `Nothing is deployed on ${engine.machine.description}. Begin with: sightline deploy demo`
-        : `There is no deployment "${deployment}" on ${engine.machine.description}.`,
+        ? `Nothing is deployed on ${engine.machine.description}. Start with: sightline deploy demo`
+        : `Deployment "${deployment}" not found on ${engine.machine.description}.`,
     )
   containers.sort((a, b) => (nameOf(a.Names) < nameOf(b.Names) ? -1 : 1))
   const rows = await Promise.all(
@@ -34,8 +34,8 @@ export async function showStatus(
           nameOf(it.Names),
           String(it.Labels[KIND]),
           it.Image,
-          ok ? ago(Date.now() - it.Created * 1000) : 'NOT WELL',
-          ok ? 'well' : said,
+          ok ? ago(Date.now() - it.Created * 1000) : 'UNHEALTHY',
+          ok ? 'healthy' : said,
         ],
       }
     }),

@@ -39,7 +39,7 @@ const ARCHITECTURES: Readonly<Record<string, 'amd64' | 'arm64'>> = {
 /** Errors: ENGINE_UNSUITABLE, SOURCE_NOT_FOUND, PORT_TAKEN, DISK_FULL, DEPLOYMENT_CONFLICT; all of them in one */
 export async function survey(engine: Engine, wanted: Wanted): Promise<Survey> {
   const { docker, machine } = engine
-  const [version, info] = await engine.do('asking what it is', () =>
+  const [version, info] = await engine.do('reading its version', () =>
     Promise.all([docker.version(), docker.info()]),
   )
   if (isOlder(version.ApiVersion, API_VERSION_MIN))
@@ -51,7 +51,7 @@ export async function survey(engine: Engine, wanted: Wanted): Promise<Survey> {
   if (architecture === undefined || info.OSType !== 'linux')
     throw failure(
       'ENGINE_UNSUITABLE',
-      `The engine runs ${info.OSType} on ${info.Architecture}, and there are images for Linux on amd64 and arm64 alone.${/^arm/.test(info.Architecture) ? ' On a Raspberry Pi install the 64-bit system.' : ''}`,
+      `The engine runs ${info.OSType} on ${info.Architecture}, but images exist for Linux on amd64 and arm64 only.${/^arm/.test(info.Architecture) ? ' On a Raspberry Pi install the 64-bit system.' : ''}`,
     )
   const faults: SightlineError[] = []
   const hasNvidia = Object.hasOwn(info.Runtimes ?? {}, 'nvidia')
@@ -59,7 +59,7 @@ export async function survey(engine: Engine, wanted: Wanted): Promise<Survey> {
     faults.push(
       failure(
         'ENGINE_UNSUITABLE',
-        `--gpu needs the NVIDIA runtime, and the engine has none (${Object.keys(info.Runtimes ?? {}).join(', ')}). Install the NVIDIA Container Toolkit there, then: sudo nvidia-ctk runtime configure --runtime=docker; sudo systemctl restart docker. Or leave --gpu out: detection then runs on the processor.`,
+        `--gpu needs the NVIDIA runtime, but the engine has none (${Object.keys(info.Runtimes ?? {}).join(', ')}). Install the NVIDIA Container Toolkit there, then: sudo nvidia-ctk runtime configure --runtime=docker; sudo systemctl restart docker. Or leave --gpu out: detection then runs on the CPU.`,
       ),
     )
   const cameras = await videoDevices(machine)
@@ -70,7 +70,7 @@ export async function survey(engine: Engine, wanted: Wanted): Promise<Survey> {
       faults.push(
         failure(
           'SOURCE_NOT_FOUND',
-          `There is no camera ${device} on ${machine.description}. ${cameras.length === 0 ? 'There is none at all: is it plugged in' : `There are: ${cameras.map(({ path }) => path).join(', ')}`}${cameras.length === 0 ? '?' : '.'}`,
+          `Camera ${device} not found on ${machine.description}. ${cameras.length === 0 ? 'There are no cameras: is it plugged in' : `There are: ${cameras.map(({ path }) => path).join(', ')}`}${cameras.length === 0 ? '?' : '.'}`,
         ),
       )
   }
@@ -79,7 +79,7 @@ export async function survey(engine: Engine, wanted: Wanted): Promise<Survey> {
     faults.push(
       failure(
         'DISK_FULL',
-        `The engine's disk (${info.DockerRootDir}) has ${gigabytes(diskBytesFree)} left, and this needs ${gigabytes(wanted.diskBytesMin)}. Make room: docker system df shows what takes it. Or bring images along, which takes less: --images FILE.`,
+        `The engine's disk (${info.DockerRootDir}) has ${gigabytes(diskBytesFree)} left, and this needs ${gigabytes(wanted.diskBytesMin)}. Free some space: docker system df shows what uses it. Or give saved images, which need less: --images FILE.`,
       ),
     )
   faults.push(...(await conflicts(engine, wanted)))
@@ -102,7 +102,7 @@ export async function survey(engine: Engine, wanted: Wanted): Promise<Survey> {
 async function conflicts(engine: Engine, wanted: Wanted): Promise<SightlineError[]> {
   const { docker, machine } = engine
   const faults: SightlineError[] = []
-  const [containers, networks, { Volumes: volumes }] = await engine.do('looking at what it holds', () =>
+  const [containers, networks, { Volumes: volumes }] = await engine.do('listing what it holds', () =>
     Promise.all([docker.listContainers({ all: true }), docker.listNetworks(), docker.listVolumes()]),
   )
   const others: string[] = []
@@ -119,7 +119,7 @@ async function conflicts(engine: Engine, wanted: Wanted): Promise<SightlineError
     faults.push(
       failure(
         'DEPLOYMENT_CONFLICT',
-        `The engine has ${others.join(', ')}, which no deploy has made and which is left alone. Give this deployment another name: --name`,
+        `The engine has ${others.join(', ')}, not created by deploy and left unchanged. Choose another name for this deployment: --name`,
       ),
     )
   const kinds = [...containers, ...networks, ...(volumes ?? [])].flatMap(({ Labels }) =>
@@ -130,7 +130,7 @@ async function conflicts(engine: Engine, wanted: Wanted): Promise<SightlineError
     faults.push(
       failure(
         'DEPLOYMENT_CONFLICT',
-        `"${wanted.name}" is a deployment of another kind there: ${other}. Give this one another name (--name), or take that one down: sightline deploy down --name ${wanted.name}`,
+        `"${wanted.name}" is a deployment of another kind there: ${other}. Choose another name (--name), or remove that one: sightline deploy down --name ${wanted.name}`,
       ),
     )
   const ownPorts = containers.flatMap((it) =>

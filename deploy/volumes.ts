@@ -84,7 +84,7 @@ export class Volumes {
   }
 
   async #create(name: string, role: string): Promise<void> {
-    await this.#engine.do(`making the volume ${name}`, () =>
+    await this.#engine.do(`creating the volume ${name}`, () =>
       this.#engine.docker.createVolume({ Name: name, Labels: labelsOf(this.#deployment, role) }),
     )
   }

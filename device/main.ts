@@ -130,7 +130,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     if (lost > 0)
       throw failure(
         'DRAIN_TIMEOUT',
-        `${lost} crops were lost: ${config.broker.url} did not acknowledge them in time${publisher.trouble === undefined ? '. Give it longer under drain.deadline.' : ` (${publisher.trouble}).`}`,
+        `${lost} crops were lost: ${config.broker.url} did not acknowledge them in time${publisher.trouble === undefined ? '. Raise drain.deadline.' : ` (${publisher.trouble}).`}`,
       )
   })
 }

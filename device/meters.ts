@@ -30,31 +30,24 @@ export function openMeters(registry: Registry) {
     sourceUp: gauge(registry, 'source_up', '1 while frames can be read from the source', ['camera']),
     sourceFailures: counter(registry, 'source_failures_total', 'Times a source failed', ['camera']),
     facesDetected: counter(registry, 'faces_detected_total', 'Faces found', ['camera']),
-    facesPassedOver: counter(registry, 'faces_passed_over_total', 'Faces of which no crop was made', [
+    facesPassedOver: counter(registry, 'faces_passed_over_total', 'Faces without a crop', [
       'camera',
       'reason',
     ]),
-    tracksStarted: counter(registry, 'tracks_started_total', 'Faces that began to be followed', ['camera']),
-    tracksEnded: counter(registry, 'tracks_ended_total', 'Faces that were followed and are gone', ['camera']),
+    tracksStarted: counter(registry, 'tracks_started_total', 'Face tracks started', ['camera']),
+    tracksEnded: counter(registry, 'tracks_ended_total', 'Face tracks ended', ['camera']),
     eventsSent: counter(registry, 'events_sent_total', 'Events handed to the broker', ['camera']),
     eventsDropped: counter(registry, 'events_dropped_total', 'Events lost', ['camera', 'reason']),
-    commandsTaken: counter(registry, 'commands_taken_total', 'Commands that were followed', [
-      'camera',
-      'command',
-    ]),
-    commandsIgnored: counter(registry, 'commands_ignored_total', 'Commands that were not followed', [
-      'reason',
-    ]),
+    commandsTaken: counter(registry, 'commands_taken_total', 'Commands carried out', ['camera', 'command']),
+    commandsIgnored: counter(registry, 'commands_ignored_total', 'Commands ignored', ['reason']),
     previewPictures: counter(registry, 'preview_pictures_total', 'Pictures made for the preview', ['camera']),
-    previewLost: counter(registry, 'preview_lost_total', 'Pictures that a viewer was too slow for', [
-      'camera',
-    ]),
-    previewViewers: gauge(registry, 'preview_viewers', 'Who looks at the preview at the moment', []),
+    previewLost: counter(registry, 'preview_lost_total', 'Pictures that a slow viewer missed', ['camera']),
+    previewViewers: gauge(registry, 'preview_viewers', 'Current viewers of the preview', []),
     cropsMade: counter(registry, 'crops_made_total', 'Crops handed to the publisher', ['camera', 'mode']),
     cropsPublished: counter(registry, 'crops_published_total', 'Crops acknowledged by the broker', [
       'camera',
     ]),
-    cropsDropped: counter(registry, 'crops_dropped_total', 'Crops lost before the broker had them', [
+    cropsDropped: counter(registry, 'crops_dropped_total', 'Crops lost before the broker got them', [
       'camera',
       'reason',
     ]),

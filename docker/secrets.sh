@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes what the programs know each other by: an authority, certificates, passwords, users, S3 keys. Nothing has a
-# default, so nothing starts without this. It all lies in docker/secrets/ (SIGHTLINE_SECRETS names another folder).
+# Creates the credentials of the programs: an authority, certificates, passwords, users, S3 keys. Nothing has a
+# default, so nothing starts without this. All of it is in docker/secrets/ (SIGHTLINE_SECRETS sets another folder).
 #
-#   docker/secrets.sh cloud HOST [HOST ...]    on the cloud machine, once; HOST: a name or an address that edges reach it by
+#   docker/secrets.sh cloud HOST [HOST ...]    on the cloud machine, once; HOST: a name or address that edges reach it at
 #   docker/secrets.sh invite SITE              there, for each edge: makes docker/secrets/invitations/SITE.join.yaml
-#   docker/secrets.sh remove SITE              there: takes an edge back
+#   docker/secrets.sh remove SITE              there: removes an edge
 #   docker/secrets.sh edge FILE DEVICE         on the edge machine, once; FILE: its join file, DEVICE: a name
 #   docker/secrets.sh demo                     for compose.demo.yaml: both on this machine
 #
@@ -30,7 +30,7 @@ mkdir -p "$secrets"
 secrets=$(cd "$secrets" && pwd)
 file=
 if [ "$verb" = edge ]; then
-  [ -f "$1" ] || { printf 'CONFIG_NOT_FOUND: %s is no join file. docker/secrets.sh invite SITE makes one on the cloud machine.\n' "$1" >&2; exit 66; }
+  [ -f "$1" ] || { printf 'CONFIG_NOT_FOUND: join file %s not found. Create one on the cloud machine: docker/secrets.sh invite SITE\n' "$1" >&2; exit 66; }
   file=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
   shift
   set -- "$file" "$@"

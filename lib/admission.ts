@@ -48,10 +48,10 @@ export class Admission implements Disposable {
     const warning = (message: string) =>
       throttled<string>((count, from) => log?.warn({ code: 'TOO_MANY', count, from }, message))
     this.#warnOfAddress = warning(
-      `refused connections beyond the ${connectionsPerAddressMax} that one address may have. Raise "${where}.connectionsPerAddressMax" where many clients share one, behind a proxy or a router`,
+      `refused connections over the limit of ${connectionsPerAddressMax} per address. Raise "${where}.connectionsPerAddressMax" if many clients share one, behind a proxy or a router`,
     )
     this.#warnOfAll = warning(
-      `closed connections: there may be ${connectionsMax}, and who has not been let in makes way, the address first that has most of them. Raise "${where}.connectionsMax" where so many are in order`,
+      `closed connections that were not logged in: the limit of ${connectionsMax} is reached, and addresses with most of them lose theirs first. Raise "${where}.connectionsMax" if so many are expected`,
     )
   }
 

@@ -76,7 +76,7 @@ export class ControlServer implements AsyncDisposable {
     if (isTooLong(path)) {
       log.warn(
         { path, bytesMax: PATH_BYTES_MAX },
-        'the path of the control socket is longer than the system takes: "sightline quarantine" and "sightline forget" ' +
+        'the path of the control socket is too long: "sightline quarantine" and "sightline forget" ' +
           'cannot act on this store while the program runs. Stop it first, or move the folder to a shorter path',
       )
       return control
@@ -87,7 +87,7 @@ export class ControlServer implements AsyncDisposable {
       log.warn(
         { path, error: asFailure(error).message },
         'cannot listen on the control socket: "sightline quarantine" and "sightline forget" cannot act on this store ' +
-          'while the program runs. Stop it first, or put the folder on a file system that knows sockets',
+          'while the program runs. Stop it first, or put the folder on a file system that supports sockets',
       )
     }
     return control
@@ -112,7 +112,7 @@ export class ControlServer implements AsyncDisposable {
     }
     await once(this.#server, 'listening')
     this.#server.on('error', (error) =>
-      this.#options.log.warn({ error: error.message }, 'control socket: could not take a connection'),
+      this.#options.log.warn({ error: error.message }, 'control socket: could not accept a connection'),
     )
   }
 
@@ -128,7 +128,7 @@ export class ControlServer implements AsyncDisposable {
       gone()
     })
     const deadline = setTimeout(
-      () => stop.abort(failure('PROGRAM_GONE', `It took longer than ${COMMAND_MS_MAX} ms. Do it again.`)),
+      () => stop.abort(failure('PROGRAM_GONE', `It took longer than ${COMMAND_MS_MAX} ms. Try again.`)),
       COMMAND_MS_MAX,
     ).unref()
     let alive: NodeJS.Timeout | undefined
@@ -141,7 +141,8 @@ export class ControlServer implements AsyncDisposable {
         return
       }
       const handler = Object.hasOwn(handlers, command) ? handlers[command] : undefined
-      if (!handler) throw failure('USAGE', `The program that holds this store knows no command "${command}".`)
+      if (!handler)
+        throw failure('USAGE', `Unknown command "${command}" to the program that uses this store.`)
       alive = setInterval(() => socket.write('{"alive":true}\n'), ALIVE_INTERVAL_MS)
       await this.#inTurn(async () => {
         signal.throwIfAborted()
@@ -154,7 +155,7 @@ export class ControlServer implements AsyncDisposable {
     } catch (error) {
       const { code, message } = asFailure(signal.aborted ? signal.reason : error)
       if (code === 'UNEXPECTED')
-        this.#options.log.error({ error: message }, 'a command of the control socket failed')
+        this.#options.log.error({ error: message }, 'a control socket command failed')
       else if (stop.signal.aborted) this.#options.log.debug({ code, error: message }, 'control socket')
       socket.write(`${JSON.stringify({ fault: { code, message } })}\n`)
     } finally {
@@ -173,9 +174,7 @@ export class ControlServer implements AsyncDisposable {
 
   /** Ends what is under way, and waits for it: it uses what is closed next. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#abort.abort(
-      failure('PROGRAM_GONE', 'The program is stopping, and has not done all of it. Try again.'),
-    )
+    this.#abort.abort(failure('PROGRAM_GONE', 'The program is stopping and did not finish this. Try again.'))
     this.#server.close()
     await Promise.all(this.#serving)
     for (const socket of this.#sockets) socket.destroySoon()
@@ -194,7 +193,7 @@ export async function callProgram(
 ): Promise<AsyncIterable<unknown> | undefined> {
   const request = `${JSON.stringify({ command, args })}\n`
   if (Buffer.byteLength(request) > REQUEST_BYTES_MAX)
-    throw failure('USAGE', 'That is too much for one command. Name fewer at once, or --all.')
+    throw failure('USAGE', 'Too many for one command. Name fewer, or use --all.')
   const path = [controlPath(folder), relative(process.cwd(), controlPath(resolve(folder)))].find(
     (path) => !isTooLong(path),
   )
@@ -208,7 +207,7 @@ export async function callProgram(
     if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTSOCK') return undefined
     throw failure(
       'NOT_ALLOWED',
-      `The program that holds ${folder} does not let this user give it commands (${code}). Do it as the user that it runs as.`,
+      `The program that uses ${folder} denies commands from this user (${code}). Run this as the user that it runs as.`,
       error,
     )
   }
@@ -233,7 +232,7 @@ async function* answer(socket: Socket, folder: string): AsyncGenerator<unknown> 
   }
   throw failure(
     'PROGRAM_GONE',
-    `The program that holds ${folder} ended, or stopped answering, before it was done. What it did is done; try again.`,
+    `The program that uses ${folder} ended or stopped responding before it finished. What it did is kept; try again.`,
   )
 }
 
@@ -260,7 +259,7 @@ function readLine(socket: Socket, signal: AbortSignal): Promise<string> {
   const chunks: Buffer[] = []
   let length = 0
   const timer = setTimeout(
-    () => reject(failure('USAGE', `No request came within ${REQUEST_MS_MAX} ms.`)),
+    () => reject(failure('USAGE', `No request received within ${REQUEST_MS_MAX} ms.`)),
     REQUEST_MS_MAX,
   )
   socket.on('data', (chunk) => {
@@ -270,7 +269,7 @@ function readLine(socket: Socket, signal: AbortSignal): Promise<string> {
     const end = chunk.indexOf('\n')
     if (end >= 0) resolve(Buffer.concat(chunks).toString('utf8', 0, length - chunk.length + end))
     else if (length > REQUEST_BYTES_MAX)
-      reject(failure('USAGE', `A request is at most ${REQUEST_BYTES_MAX} bytes.`))
+      reject(failure('USAGE', `A request must not exceed ${REQUEST_BYTES_MAX} bytes.`))
   })
   signal.addEventListener('abort', () => reject(signal.reason), { once: true })
   return promise.finally(() => clearTimeout(timer))
@@ -283,7 +282,7 @@ function parseRequest(line: string): { command: string; args: unknown } {
   } catch {
     // said below
   }
-  throw failure('USAGE', 'A request is a line of JSON: {"command": ..., "args": ...}.')
+  throw failure('USAGE', 'A request must be a line of JSON: {"command": ..., "args": ...}.')
 }
 
 async function write(socket: Socket, line: unknown, signal: AbortSignal): Promise<void> {

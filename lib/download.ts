@@ -49,13 +49,13 @@ export async function download(wanted: Download, signal: AbortSignal): Promise<v
   if (wrong > 0 && wrong === faults.length)
     throw failure(
       'CHECKSUM_WRONG',
-      `What the sources of ${wanted.name} send is not what the catalogue means: its checksum is another (${told}). Nothing was kept.`,
+      `Checksum mismatch: the sources of ${wanted.name} do not send what the catalogue names (${told}). Nothing was kept.`,
     )
   throw failure(
     'DOWNLOAD_FAILED',
     unreachable
-      ? `${wanted.name} cannot be fetched: there is no network, or none of its sources can be reached (${told}).`
-      : `${wanted.name} cannot be fetched from any of its sources (${told}).`,
+      ? `Cannot download ${wanted.name}: there is no network, or its sources are unreachable (${told}).`
+      : `Cannot download ${wanted.name} from any of its sources (${told}).`,
   )
 }
 
@@ -158,7 +158,7 @@ async function write(
       alive()
       if (at + value.length > Math.min(bytes ?? bytesMax, bytesMax)) {
         await reader.cancel()
-        throw new SourceFault('answer', `it sends more than ${Math.min(bytes ?? bytesMax, bytesMax)} bytes`)
+        throw new SourceFault('answer', `more than ${Math.min(bytes ?? bytesMax, bytesMax)} bytes`)
       }
       await handle.write(value).catch((error: unknown) => {
         throw unwritable(part, error)
@@ -171,7 +171,7 @@ async function write(
     await handle.close()
   }
   if (bytes !== undefined && at < bytes)
-    throw new SourceFault('answer', `it ends after ${at} of ${bytes} bytes`)
+    throw new SourceFault('answer', `ended after ${at} of ${bytes} bytes`)
 }
 
 async function openPart(part: string, append: boolean) {
@@ -185,11 +185,7 @@ async function openPart(part: string, append: boolean) {
 
 function unwritable(file: string, error: unknown): SightlineError {
   if (systemCode(error) === 'ENOSPC')
-    return failure(
-      'DISK_FULL',
-      `There is no room on the disk of ${dirname(file)}. Make some, and try again.`,
-      error,
-    )
+    return failure('DISK_FULL', `The disk of ${dirname(file)} is full. Free some space and try again.`, error)
   return failure(
     'FOLDER_UNWRITABLE',
     `${file} cannot be written. Give this user the right to write to ${dirname(file)}.`,
@@ -199,7 +195,7 @@ function unwritable(file: string, error: unknown): SightlineError {
 
 /** fetch says "fetch failed" and hides what happened in the cause. */
 function reasonOf(error: unknown, stalled: AbortSignal): string {
-  if (stalled.aborted) return `nothing came for ${STALL_MS_MAX / 1000} s`
+  if (stalled.aborted) return `no data for ${STALL_MS_MAX / 1000} s`
   const cause = error instanceof Error ? error.cause : undefined
   const said = connectionFault(cause) ?? connectionFault(error)
   return (

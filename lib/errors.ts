@@ -122,7 +122,7 @@ export function failure(code: ErrorCode, message: string, cause?: unknown): Sigh
 export function asFailure(error: unknown): SightlineError {
   if (error instanceof SightlineError) return error
   const message = error instanceof Error ? error.message : String(error)
-  return failure('UNEXPECTED', `Something unforeseen happened: ${message}`, error)
+  return failure('UNEXPECTED', `Unexpected error: ${message}`, error)
 }
 
 /** An error that another process told of, by its code and its sentence. */

@@ -26,7 +26,7 @@ export function keepFile(content: Uint8Array | string, file: string, mode = 0o64
     remove(temporary)
     throw failure(
       systemCode(error) === 'ENOSPC' ? 'DISK_FULL' : 'FOLDER_UNWRITABLE',
-      `Cannot write ${file}. Check the permissions of ${folder}, and that its disk has room.`,
+      `Cannot write ${file}. Check the permissions of ${folder}, and that its disk is not full.`,
       error,
     )
   }

@@ -22,7 +22,7 @@ export function openMetrics(program: string): Registry {
   registry.setDefaultLabels({ program })
   const memory = new Gauge({
     name: 'sightline_memory_bytes',
-    help: 'Memory of this process: anonymous (RssAnon, which bounds are about), JavaScript heap, buffers',
+    help: 'Memory of this process: anonymous (RssAnon, to which limits apply), JavaScript heap, buffers',
     labelNames: ['kind'],
     registers: [registry],
     async collect() {
@@ -36,12 +36,12 @@ export function openMetrics(program: string): Registry {
   counter(
     registry,
     'watchdog_restarts_total',
-    'How often the launcher has killed this program because it hung, and started it again',
+    'Times the launcher killed and restarted this program because it hung',
   ).inc(restartsAfterHang())
   gauge(
     registry,
     'certificate_valid_until_seconds',
-    'When a certificate that this program shows ends, seconds since 1970',
+    'When a certificate of this program expires, seconds since 1970',
     ['file'],
     (made) => {
       for (const [file, untilMs] of certificatesRead()) made.set({ file }, untilMs / 1000)

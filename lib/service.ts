@@ -32,7 +32,7 @@ export async function runService(
     deadline = setTimeout(() => {
       log.fatal(
         { code: 'DRAIN_TIMEOUT' },
-        `draining took longer than ${drainMsMax} ms; what was accepted is on disk and goes on at the next start`,
+        `draining took longer than ${drainMsMax} ms; what was accepted is on disk; delivery resumes at the next start`,
       )
       process.exit(75)
     }, drainMsMax).unref()
@@ -41,12 +41,12 @@ export async function runService(
   const stop = (name: NodeJS.Signals) => {
     if (!controller.signal.aborted) return drain(name)
     if (performance.now() - toldAtMs < SAME_WISH_MS_MAX) return
-    log.fatal({ signal: name }, 'told to stop a second time: ending now')
+    log.fatal({ signal: name }, 'second stop signal: ending now')
     process.exit(75)
   }
   using _alive = keepAlive()
   whenLauncherGone(() => {
-    if (!controller.signal.aborted) drain('the launcher is gone')
+    if (!controller.signal.aborted) drain('launcher exit')
   })
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)

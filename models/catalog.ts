@@ -19,7 +19,9 @@ export const MODEL_NAME_PATTERN = /^[a-z0-9][a-z0-9._-]{0,63}$/
 const share = z.number().min(0).max(1)
 const entrySchema = z
   .strictObject({
-    name: z.string().regex(MODEL_NAME_PATTERN, 'must be small letters, digits, dots, dashes and underscores'),
+    name: z
+      .string()
+      .regex(MODEL_NAME_PATTERN, 'must be lowercase letters, digits, dots, dashes and underscores'),
     about: z.string().max(500).optional(),
     /** The family; `auto` recognises it. */
     head: z.string().default('auto'),
@@ -68,7 +70,7 @@ const entrySchema = z
   })
   .refine((it) => it.sources.length === 0 || (it.sha256 !== undefined && it.file !== undefined), {
     path: ['sha256'],
-    error: 'must be given, and "file", where there are sources: what comes from the network is checked',
+    error: 'must be given, and "file", if there are sources: downloads are checked',
   })
 
 const catalogSchema = z.strictObject({ models: z.array(entrySchema).max(1000).default([]) })
@@ -90,7 +92,7 @@ export function readCatalog(folder: string = MODEL_FOLDER_DEFAULT, ownFile?: str
   const shipped = loadConfig(catalogSchema, { file: SHIPPED }).models
   const own = ownFile !== undefined || existsSync(file) ? loadConfig(catalogSchema, { file }).models : []
   const twice = own.find(({ name }, at) => own.findIndex((it) => it.name === name) !== at)
-  if (twice) throw failure('CONFIG_INVALID', `${file}: the model ${twice.name} stands here twice.`)
+  if (twice) throw failure('CONFIG_INVALID', `${file}: duplicate model ${twice.name}. Keep one.`)
   return { entries: new Map([...shipped, ...own].map((entry) => [entry.name, entry])), ownFile: file }
 }
 
@@ -100,6 +102,6 @@ export function findEntry({ entries, ownFile }: Catalog, name: string): CatalogE
   if (entry) return entry
   throw failure(
     'MODEL_NOT_FOUND',
-    `There is no model "${name}" in the catalogue. There are: ${[...entries.keys()].join(', ')}. A model of your own needs an entry in ${ownFile} ("sightline models import FILE" makes it), or give the path of its file.`,
+    `Unknown model "${name}". The catalogue has: ${[...entries.keys()].join(', ')}. Add your own to ${ownFile} with "sightline models import FILE", or give the path of its file.`,
   )
 }

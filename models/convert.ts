@@ -222,12 +222,12 @@ function convert(model: TfjsModel, weights: ReadonlyMap<string, Weight>): Uint8A
       }
       case 'Identity': {
         const name = OUTPUTS[node.name as keyof typeof OUTPUTS]
-        if (name === undefined) throw new Error(`the output ${node.name} is none of BlazeFace's`)
+        if (name === undefined) throw new Error(`the output ${node.name} is not one of BlazeFace's`)
         outputs.push(addNode('Identity', [first], name))
         break
       }
       default:
-        throw new Error(`the operator ${node.op} of ${node.name} is not known`)
+        throw new Error(`unknown operator ${node.op} of ${node.name}`)
     }
   }
   const missing = Object.values(OUTPUTS).filter((name) => !outputs.includes(name))
@@ -250,7 +250,7 @@ function convert(model: TfjsModel, weights: ReadonlyMap<string, Weight>): Uint8A
 
 function floats({ values }: Weight): Float32Array {
   if (values instanceof Float32Array) return values
-  throw new Error('a weight is of whole numbers where fractions belong')
+  throw new Error('a weight has integers instead of fractions')
 }
 
 /** The transpose of a kernel of four axes. */

@@ -54,7 +54,7 @@ export async function pull(
   if (sources.length === 0 || sha256 === undefined)
     throw failure(
       'MODEL_NOT_FOUND',
-      `The entry of ${name} names no sources. Put the model at ${target} yourself.`,
+      `The entry of ${name} has no sources. Put the model at ${target} yourself.`,
     )
   try {
     await download(
@@ -66,7 +66,7 @@ export async function pull(
     if (fault.code !== 'DOWNLOAD_FAILED') throw error
     throw failure(
       'DOWNLOAD_FAILED',
-      `${fault.message} Without a network: fetch ${sources[0]} elsewhere, put it into a folder here, and run "sightline models pull ${name} --from FOLDER".`,
+      `${fault.message} Without a network: download ${sources[0]} elsewhere, put it into a folder here, and run "sightline models pull ${name} --from FOLDER".`,
       error,
     )
   }
@@ -94,10 +94,7 @@ async function findOffline({ name, file, sha256, bytes }: CatalogEntry, folder: 
   throw named
     ? failure(
         'CHECKSUM_WRONG',
-        `${join(folder, file ?? '')} is not the model ${name} that the catalogue means: its checksum differs. Copy it again.`,
+        `Checksum mismatch: ${join(folder, file ?? '')} is not the model ${name} of the catalogue. Copy it again.`,
       )
-    : failure(
-        'MODEL_NOT_FOUND',
-        `The folder ${folder} has no file that is the model ${name} (sha256 ${sha256}).`,
-      )
+    : failure('MODEL_NOT_FOUND', `Model ${name} (sha256 ${sha256}) not found in the folder ${folder}.`)
 }

@@ -217,7 +217,7 @@ function readRoot(file: LmdbFile, snapshot: Snapshot, findings: Findings): Root 
     const text = values.get(name)
     if (text === undefined) return absent
     if (/^\d{1,16}$/.test(text)) return Number(text)
-    findings.add(ROOT, snapshot.main.root ?? 0, `"${name}" is no number`)
+    findings.add(ROOT, snapshot.main.root ?? 0, `"${name}" is not a number`)
     return 0
   }
   const full = [...trees.values()].some(({ root }) => root !== undefined)
@@ -291,7 +291,7 @@ function readReferences(file: LmdbFile, snapshot: Snapshot, root: Root, findings
       if (flags === BIG)
         overflowPages += file.run(snapshot, 'references', page, at, findings, true)?.pages ?? 0
       if (!isReference(file.value(page, at), sequence, root.sealedFrom)) {
-        findings.add('references', number, 'a reference is not as it was written', rangeAt(page, at))
+        findings.add('references', number, 'a reference is corrupt', rangeAt(page, at))
         continue
       }
       queues[rows.count] = queue
@@ -341,7 +341,7 @@ function readRecords(
       if (record && !ids.has(record.id)) {
         records.set(name, record)
         ids.add(record.id)
-      } else findings.add('queues', number, "a queue's books are not as they were written", rangeAt(page, at))
+      } else findings.add('queues', number, "a queue's books are corrupt", rangeAt(page, at))
     }
   }
   checkOverflow('queues', tree, overflowPages, findings)
@@ -364,7 +364,7 @@ function readNames(
       const id = readNumber(page, keyAt(at), keySize(page, at))
       const name = nodeFlags(page, at) > BIG ? undefined : openValue(file.value(page, at))
       if (id > 0 && name) names.set(id, Buffer.from(name).toString())
-      else findings.add('names', number, "a queue's name is not as it was written", rangeAt(page, at))
+      else findings.add('names', number, "a queue's name is corrupt", rangeAt(page, at))
     }
   }
   checkOverflow('names', tree, overflowPages, findings)
@@ -392,7 +392,7 @@ function readTables(
         overflowPages += file.run(snapshot, 'tables', page, at, findings, true)?.pages ?? 0
       if (nodeFlags(page, at) <= BIG && isTableEntry(file, page, at, version))
         places.push(placeOf(number, at))
-      else findings.add('tables', number, 'a value is not as it was written', rangeAt(page, at))
+      else findings.add('tables', number, 'a value is corrupt', rangeAt(page, at))
     }
   }
   checkOverflow('tables', tree, overflowPages, findings)
@@ -416,13 +416,13 @@ function leavesOf(
 
 function checkOverflow(name: string, tree: Tree | undefined, count: number, findings: Findings): void {
   if (tree && count !== tree.overflowPages && !findings.lost.has(name))
-    findings.add(name, tree.root ?? 0, `${count} pages of long values where ${tree.overflowPages} should be`)
+    findings.add(name, tree.root ?? 0, `${count} pages of long values instead of ${tree.overflowPages}`)
 }
 
 /** A page that is sound, and of another tree: any keys may be missing, and whose it is will be seen. */
 function addForeign(tree: TreeName, number: number, findings: Findings): void {
   findings.pages[number] = 0
-  findings.add(tree, number, 'it is of another tree')
+  findings.add(tree, number, 'it belongs to another tree')
 }
 
 /** The one key of a node. */
@@ -455,7 +455,7 @@ function crossCheck(contents: Contents): void {
   if (missing > 0) add('bodies', `${missing} references have no body`)
   const unwanted = referred.reduce((count, one) => count + 1 - one, 0)
   if (unwanted > 0) add('references', `${unwanted} bodies have no reference`)
-  if (highest > sequence) add(ROOT, `message ${highest} came after the last one, ${sequence}`)
+  if (highest > sequence) add(ROOT, `message ${highest} is newer than the last one, ${sequence}`)
   for (const [name, record] of records) {
     if (version !== 1 && names.get(record.id) !== name) add('names', `${JSON.stringify(name)} is missing`)
     const count = pending.get(record.id) ?? 0
@@ -465,6 +465,6 @@ function crossCheck(contents: Contents): void {
   }
   // Version 1 kept what was accepted for a session that was discarded in the same moment.
   for (const [id, count] of version === 1 ? [] : pending)
-    add('queues', `${count} entries are of a queue ${id} without books`)
+    add('queues', `${count} entries belong to a queue ${id} without books`)
   for (const fault of found) fault()
 }

@@ -304,7 +304,7 @@ export class LmdbFile implements Disposable {
     if (findings.lost.has(name)) return
     for (const key of ['branchPages', 'leafPages', 'entries'] as const)
       if (counts[key] !== tree[key])
-        findings.add(name, tree.root, `${counts[key]} ${WORDS[key]} where ${tree[key]} should be`)
+        findings.add(name, tree.root, `${counts[key]} ${WORDS[key]} instead of ${tree[key]}`)
   }
 
   *#level(
@@ -350,22 +350,22 @@ export class LmdbFile implements Disposable {
 
   /** Why a page is no sound branch or leaf; undefined where it is one. */
   #pageFault(page: Buffer, place: Place, flags: number, order: Order): string | undefined {
-    if (read64(page, 0) !== place.number) return `it says that it is page ${read64(page, 0)}`
-    if (page.readUInt16LE(18) !== flags) return `it is of another kind (${page.readUInt16LE(18)})`
-    if (!(read64(page, 8) <= place.transaction)) return 'it is newer than what refers to it'
+    if (read64(page, 0) !== place.number) return `its page number is ${read64(page, 0)}`
+    if (page.readUInt16LE(18) !== flags) return `it has the wrong type (${page.readUInt16LE(18)})`
+    if (!(read64(page, 8) <= place.transaction)) return 'it is newer than its parent'
     const lower = page.readUInt16LE(20)
     const upper = page.readUInt16LE(22)
     const end = this.pageBytes - PAGE_HEADER_BYTES
     const count = lower >>> 1
     if (lower & 1 || lower > upper || upper > end || count < (flags === BRANCH ? order.keysMin : 1))
-      return 'its bounds are wrong'
+      return 'its bounds are invalid'
     const starts = this.#starts
     starts.fill(0, upper, end)
     let previousAt = 0
     let previousBytes = -1
     for (let n = 0; n < count; n += 1) {
       const start = page.readUInt16LE(PAGE_HEADER_BYTES + 2 * n)
-      if (start & 1 || start < upper || start + NODE_HEADER_BYTES > end) return 'an entry lies outside of it'
+      if (start & 1 || start < upper || start + NODE_HEADER_BYTES > end) return 'an entry is outside the page'
       const at = PAGE_HEADER_BYTES + start
       const keyBytes = page.readUInt16LE(at + 6)
       const bytes = nodeBytes(page, at, flags)
@@ -373,7 +373,7 @@ export class LmdbFile implements Disposable {
       if (starts[start] !== 0) return 'two entries overlap'
       starts[start] = bytes
       if (flags === LEAF && keyBytes === 0) return 'an entry has no key'
-      if (!order.memcmp && keyBytes !== 8 && (flags === LEAF || n > 0)) return 'a key has another size'
+      if (!order.memcmp && keyBytes !== 8 && (flags === LEAF || n > 0)) return 'a key has the wrong size'
       const keyAt = at + NODE_HEADER_BYTES
       if (flags === BRANCH && n === 0) continue
       if (
@@ -471,7 +471,7 @@ export class LmdbFile implements Disposable {
       findings.add(
         FREE_TREE,
         0,
-        `${overflowPages} pages of long lists where ${snapshot.free.overflowPages} should be`,
+        `${overflowPages} pages of long lists instead of ${snapshot.free.overflowPages}`,
       )
   }
 
@@ -675,7 +675,7 @@ function compareKeys(
 /** A list of free pages: how many words follow; a page each, or minus a count and the first page of so many; or 0. */
 function markFree(value: Buffer, snapshot: Snapshot, { pages }: Findings): string | undefined {
   const count = value.length >= 8 ? read64(value, 0) : Infinity
-  if ((count + 1) * 8 > value.length) return 'a list of free pages is cut short'
+  if ((count + 1) * 8 > value.length) return 'a list of free pages is truncated'
   for (let n = 1; n <= count; n += 1) {
     const word = Number(value.readBigInt64LE(8 * n))
     if (word === 0) continue
@@ -683,7 +683,7 @@ function markFree(value: Buffer, snapshot: Snapshot, { pages }: Findings): strin
     let first = word
     if (word < 0) {
       n += 1
-      if (n > count) return 'a list of free pages is cut short'
+      if (n > count) return 'a list of free pages is truncated'
       length = -word
       first = Number(value.readBigInt64LE(8 * n))
     }

@@ -56,12 +56,12 @@ export class FolderLock implements Disposable {
       if (isBusy(error))
         throw failure(
           'STORE_LOCKED',
-          `${folder} is in use by ${describe(readHolder(folder))}. Stop that program first, or give this one a folder of its own.`,
+          `${folder} is in use by ${describe(readHolder(folder))}. Stop that program first, or give this one its own folder.`,
         )
       if (isDiskFull(error))
         throw failure(
           'DISK_FULL',
-          `The disk that holds ${folder} is full: not even the lock of the store can be made. Make room, and start again.`,
+          `The disk that holds ${folder} is full: cannot create the store's lock. Free some space and start again.`,
           error,
         )
       if (systemCode(error) === 'RUNTIME_TOO_OLD') throw error

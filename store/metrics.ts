@@ -9,7 +9,7 @@ export function booksOf(store: Store): Record<string, Books> {
 
 /** Every queue's books and bounds, and whether the store takes messages. */
 export function measureQueues(registry: Registry, store: Store): void {
-  gauge(registry, 'store_up', 'Whether the store takes messages: 0 while its disk is full', [], (made) =>
+  gauge(registry, 'store_up', 'Whether the store accepts messages: 0 while its disk is full', [], (made) =>
     made.set(store.fault === undefined ? 1 : 0),
   )
   const make = (name: string, help: string, value: (queue: Queue) => number) => {
@@ -18,12 +18,8 @@ export function measureQueues(registry: Registry, store: Store): void {
       for (const [queue, at] of store.queues) made.set({ queue }, value(at))
     })
   }
-  make('queue_accepted_total', 'Messages taken into custody', (queue) => queue.books.accepted)
-  make(
-    'queue_forwarded_total',
-    'Messages that the next keeper has acknowledged',
-    (queue) => queue.books.forwarded,
-  )
+  make('queue_accepted_total', 'Messages accepted and stored', (queue) => queue.books.accepted)
+  make('queue_forwarded_total', 'Messages acknowledged by the receiver', (queue) => queue.books.forwarded)
   make('queue_pending', 'Messages waiting', (queue) => queue.size)
   make('queue_pending_bytes', 'Bytes of messages waiting', (queue) => queue.bytes)
   make(
@@ -31,8 +27,8 @@ export function measureQueues(registry: Registry, store: Store): void {
     'How long the oldest message has waited',
     (queue) => queue.oldestAgeMs() / 1000,
   )
-  make('queue_max', 'Messages that may wait', (queue) => queue.bounds.entriesMax)
-  make('queue_bytes_max', 'Bytes of messages that may wait', (queue) => queue.bounds.bytesMax)
+  make('queue_max', 'Limit of messages waiting', (queue) => queue.bounds.entriesMax)
+  make('queue_bytes_max', 'Limit of bytes of messages waiting', (queue) => queue.bounds.bytesMax)
   gauge(registry, 'queue_dropped_total', 'Messages lost, by reason', ['queue', 'reason'], (made) => {
     made.reset()
     for (const [name, queue] of store.queues) {
@@ -40,7 +36,7 @@ export function measureQueues(registry: Registry, store: Store): void {
         made.set({ queue: name, reason }, count)
     }
   })
-  gauge(registry, 'store_damaged', 'Whether a damaged file lies beside the store', [], (made) =>
+  gauge(registry, 'store_damaged', 'Whether the store has a damaged file set aside', [], (made) =>
     made.set(store.salvage ? 1 : 0),
   )
   gauge(

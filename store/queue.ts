@@ -177,13 +177,13 @@ export class Queue {
     if (entriesOver > 0 || bytesOver > 0)
       throw failure(
         'QUEUE_FULL',
-        `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes). Its reader is away or too slow; raise its bounds if there is room on the disk.`,
+        `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes). Its reader is disconnected or too slow; raise its limits if the disk has room.`,
       )
     const lane = sender === '' ? undefined : this.#entries.lane(sender)
     if (lane && overShare(lane, { entries: entriesMax - this.#entries.size, bytes: bytesMax - this.#bytes }))
       throw failure(
         'QUEUE_FULL',
-        `The queue "${this.name}" holds ${lane.entries} messages (${lane.bytes} bytes) of ${sender}, which is its share; the rest is kept free for others. Its reader is away or too slow; raise its bounds if there is room on the disk.`,
+        `The queue "${this.name}" holds ${lane.entries} messages (${lane.bytes} bytes) of ${sender}, which is its share; the rest is reserved for others. Its reader is disconnected or too slow; raise its limits if the disk has room.`,
       )
     return []
   }
@@ -216,7 +216,7 @@ export class Queue {
     if (entries <= 0 && bytes <= 0) return oldest
     throw failure(
       'QUEUE_FULL',
-      `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes), and all of it is on its way. Try again.`,
+      `The queue "${this.name}" is full (${this.#entries.size} messages, ${this.#bytes} bytes), and all of it is in flight. Try again.`,
     )
   }
 

@@ -15,7 +15,7 @@ export async function openStore(log: Log, options: StoreOptions): Promise<Store>
   const warn = throttled((count) =>
     log.error(
       { code: 'STORE_DAMAGED', count, queue: last },
-      'Entries of the store cannot be read: they are dropped and counted as "unreadable". Look at the disk that holds it.',
+      'Entries of the store cannot be read: they are dropped and counted as "unreadable". Check the disk that holds it.',
     ),
   )
   store.onUnreadable = ({ name }) => {

@@ -111,12 +111,12 @@ export function describeSalvage({
   const old =
     entriesOld === 0
       ? ''
-      : ` ${entriesOld} more were found in old pages: they may be among those, or come a second time.`
+      : ` ${entriesOld} more were found in old pages: they may be some of those, or duplicates.`
   const books =
     booksLost.length === 0
       ? ''
-      : ` The books of ${booksLost.map((name) => JSON.stringify(name)).join(', ')} could not be read and begin anew.`
-  return `The store was damaged (${faults[0] ?? 'unknown'}${more}). ${entriesRead} entries were read from it, ${lost}.${old}${books} The damaged file is ${movedTo}: keep it if it may be needed, delete it to end this message, and look at the disk.`
+      : ` The books of ${booksLost.map((name) => JSON.stringify(name)).join(', ')} could not be read and start again.`
+  return `The store was damaged (${faults[0] ?? 'unknown'}${more}). ${entriesRead} entries were read from it, ${lost}.${old}${books} The damaged file is ${movedTo}: keep it if it may be needed, delete it to clear this message, and check the disk.`
 }
 
 /** Looks at a store's file and puts it in order where it is damaged. Errors: DISK_FULL; what is no store at all. */
@@ -128,7 +128,7 @@ export async function prepareStore(path: string): Promise<Prepared> {
   rmSync(`${fresh}-lock`, { force: true })
   if (!existsSync(path) || statSync(path).size === 0) return nothingBefore(undefined)
   const file = LmdbFile.open(path)
-  if (!file) throw new Error('no store: nothing in the file looks like one')
+  if (!file) throw new Error('not a store: nothing in the file looks like one')
   try {
     const contents = readNewest(file)
     if (contents.version > STORE_VERSION)
@@ -207,13 +207,13 @@ export function readNewest(file: LmdbFile): Contents {
       const isFreeKnown = snapshot !== named[0] && newest && !newest.findings.lost.has(FREE_TREE)
       contents.newer = { free: isFreeKnown ? newest.findings.pages : undefined }
     }
-    contents.findings.note(ROOT, 0, 'a page that says where everything is cannot be read')
+    contents.findings.note(ROOT, 0, 'a root page cannot be read')
     return contents
   }
   if (rest) return rest
   const nothing = { transaction: Number.MAX_SAFE_INTEGER, lastPage: file.pageCount - 1, free: undefined }
   const contents = readContents(file, { ...nothing, main: EMPTY_TREE })
-  for (const tree of [ROOT, ...TREES]) contents.findings.add(tree, 0, 'it cannot be found')
+  for (const tree of [ROOT, ...TREES]) contents.findings.add(tree, 0, 'not found')
   return contents
 }
 
@@ -423,7 +423,7 @@ class Salvager {
         record.accepted += counted.old.get(record.id) ?? 0
       }
       if (records.size === 0 && this.#contents.trees.size === 0 && this.#file.snapshots().length === 0)
-        throw new Error('no store: nothing in the file is of one')
+        throw new Error('not a store: nothing in the file belongs to one')
       const salvage: Salvage = {
         movedTo,
         atMs,
@@ -730,7 +730,7 @@ class Target {
     if (bytesFree(dirname(this.#path)) < 2 * this.#bytes + RESERVE_BYTES)
       throw failure(
         'DISK_FULL',
-        `The store in ${dirname(this.#path)} is damaged, and the disk has no room for a copy of what can be read. Make room (as much as the store's file has is enough) and start again; nothing was changed.`,
+        `The store in ${dirname(this.#path)} is damaged, and the disk is too full for a copy of what can be read. Free as much space as the store's file uses and start again; nothing was changed.`,
       )
     const batch = this.#batch
     this.#batch = []

@@ -189,7 +189,7 @@ export class Store implements AsyncDisposable {
       if (isDiskFull(error)) throw diskFull(folder, error)
       throw failure(
         'STORE_CORRUPT',
-        `The store in ${folder} cannot be opened. Move the folder away to start with an empty one; what it holds can be looked at later.`,
+        `The store in ${folder} cannot be opened. Move the folder to start with an empty one; what it holds can be inspected later.`,
         error,
       )
     }

@@ -54,7 +54,7 @@ export function assertStore(folder: string): void {
   if (existsSync(join(folder, STORE_FILE))) return
   throw failure(
     'STORE_NOT_FOUND',
-    `There is no store in ${folder}. Name the folder that the program's configuration has under "store" or "inbox".`,
+    `No store found in ${folder}. Name the folder under "store" or "inbox" in the program's configuration.`,
   )
 }
 
@@ -83,7 +83,7 @@ export class StoreView implements AsyncDisposable {
         if (contents.version > STORE_VERSION)
           throw failure(
             'STORE_NEWER',
-            `${folder} was written by a newer Sightline. Look at it with that version.`,
+            `${folder} was written by a newer Sightline. Use that version to view it.`,
           )
         const isUnchanged = file.snapshots()[0]?.transaction === before
         if (contents.findings.faultCount === 0 || isUnchanged)

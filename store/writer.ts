@@ -307,7 +307,7 @@ function makeRoomToOpen(folder: string, path: string, room: DiskRoom): void {
 export function diskFull(folder: string, cause?: unknown): SightlineError {
   return failure(
     'DISK_FULL',
-    `The disk that holds ${folder} is full. Make room; what was accepted is safe, and senders keep the rest.`,
+    `The disk that holds ${folder} is full. Free some space; what was accepted is safe, and senders keep the rest.`,
     cause,
   )
 }

@@ -100,7 +100,7 @@ const FORMAT = 'sightline'
  * untouched; readers take the first.
  */
 export function writeCrop(jpeg: Uint8Array, metadata: CropMetadata): Buffer {
-  if (jpeg[0] !== 0xff || jpeg[1] !== 0xd8) throw new TypeError('writeCrop: the picture is no JPEG')
+  if (jpeg[0] !== 0xff || jpeg[1] !== 0xd8) throw new TypeError('writeCrop: the picture is not a JPEG')
   // JSON escapes beyond ASCII, so that the character code tells the truth.
   const json = JSON.stringify({ format: FORMAT, ...metadata }).replace(
     /[\u0080-\uffff]/g,
@@ -140,7 +140,7 @@ function writeIfdEntry(
 export function readCrop(payload: Uint8Array): CropReading {
   const jpeg = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength)
   if (jpeg.length < 4 || jpeg[0] !== 0xff || jpeg[1] !== 0xd8)
-    return fault('not a JPEG', 'the first bytes are no JPEG start')
+    return fault('not a JPEG', 'the first bytes do not start a JPEG')
   let comment: Buffer | undefined
   let frameSeen = false
   let at = 2
@@ -180,7 +180,7 @@ function parseMetadata(comment: Buffer): CropReading {
   try {
     json = JSON.parse(comment.toString('utf8'))
   } catch {
-    return fault('foreign metadata', 'the EXIF UserComment is no JSON')
+    return fault('foreign metadata', 'the EXIF UserComment is not JSON')
   }
   if (typeof json !== 'object' || json === null || !('format' in json) || json.format !== FORMAT) {
     return fault('foreign metadata', 'the EXIF UserComment was not written by Sightline')

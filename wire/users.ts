@@ -90,7 +90,7 @@ export function checkUser(user: User, context: z.core.$RefinementCtx): void {
   }
   if (role === 'device' && site === undefined) complain('role', 'is "device", which also needs its "site"')
   if (role === 'device' && device === undefined && !isName(user.name))
-    complain('name', `is no name of a device (${NAME_RULE}). Give the device under "device"`)
+    complain('name', `is not a device name (${NAME_RULE}). Give the device under "device"`)
   if (site !== undefined && role !== 'device' && role !== 'bridge')
     complain('site', 'is only for the roles device and bridge')
   if (device !== undefined && role !== 'device') complain('device', 'is only for the role device')

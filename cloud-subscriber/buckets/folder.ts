@@ -312,7 +312,7 @@ function folderFailure(path: string, error: unknown, doing: 'open' | 'read' | 'w
     case 'EDQUOT':
       return failure(
         'DISK_FULL',
-        `The disk of the folder ${path} is full. Free some space; writing goes on by itself.`,
+        `The disk of the folder ${path} is full. Free some space; writing then resumes.`,
         error,
       )
     case 'EACCES':
@@ -329,7 +329,7 @@ function folderFailure(path: string, error: unknown, doing: 'open' | 'read' | 'w
       if (doing === 'open')
         return failure(
           'FOLDER_UNWRITABLE',
-          `${path} cannot be a folder: it, or something above it, is a file. Name another under "bucket.path".`,
+          `Cannot use the folder ${path}: it, or a part of its path, is a file. Name another under "bucket.path".`,
           error,
         )
       break
@@ -337,7 +337,7 @@ function folderFailure(path: string, error: unknown, doing: 'open' | 'read' | 'w
       if (doing === 'write')
         return failure(
           'BUCKET_NOT_FOUND',
-          `The folder ${path} is gone, or its disk is no longer mounted. Bring it back and start again.`,
+          `Folder ${path} not found, or its disk is not mounted. Restore it and start again.`,
           error,
         )
       break

@@ -15,8 +15,8 @@ export function assertKey(key: string): void {
   if (isKey(key)) return
   throw failure(
     'NAME_INVALID',
-    `${JSON.stringify(key.slice(0, 200))} is no object key: parts of letters, digits, dot, dash and underscore, ` +
-      'joined by single slashes, none of them starting with a dot.',
+    `Invalid object key ${JSON.stringify(key.slice(0, 200))}: use parts of letters, digits, dot, dash and underscore, ` +
+      'joined by single slashes, none starting with a dot.',
   )
 }
 

@@ -167,7 +167,7 @@ export class IndexWriter implements AsyncDisposable {
     this.#flushFailed = throttled((times) =>
       this.#log.warn(
         { times, waiting: this.waiting, code: asFailure(this.#fault).code },
-        `the gallery's index could not be written and is tried again: ${this.#fault?.message}`,
+        `could not write the gallery's index, trying again: ${this.#fault?.message}`,
       ),
     )
   }
@@ -176,7 +176,10 @@ export class IndexWriter implements AsyncDisposable {
   static async open(options: IndexWriterOptions): Promise<IndexWriter> {
     const { bucket, writer, log } = options
     if (!isName(writer))
-      throw failure('NAME_INVALID', `"${writer}" cannot name a writer of the gallery's index: ${NAME_RULE}.`)
+      throw failure(
+        'NAME_INVALID',
+        `Invalid writer name "${writer}" for the gallery's index: use ${NAME_RULE}.`,
+      )
     const index = new IndexWriter(options, await readListing(bucket, writer, log))
     await index.#enlist()
     await index.#writeHead(false)
@@ -201,7 +204,7 @@ export class IndexWriter implements AsyncDisposable {
     else if (this.waiting >= ENTRIES_WAITING_MAX)
       full = failure(
         'QUEUE_FULL',
-        `${ENTRIES_WAITING_MAX} crops wait to be listed in the gallery, and the bucket does not take the index: ` +
+        `${ENTRIES_WAITING_MAX} crops wait to be listed in the gallery, and the index cannot be written: ` +
           'this one is stored but not listed until it is added again.',
         this.#fault,
       )
@@ -351,8 +354,8 @@ export class IndexWriter implements AsyncDisposable {
     if (head && head.run !== this.#run && !head.stopped)
       this.#log.error(
         { writer: this.#writer },
-        `another subscriber writes the gallery's index as "${this.#writer}" too, and each undoes what the other ` +
-          'wrote: give each a name of its own',
+        `another subscriber writes the gallery's index as "${this.#writer}" too, and they overwrite each other: ` +
+          'give each its own name',
       )
   }
 
@@ -443,7 +446,7 @@ export class IndexWriter implements AsyncDisposable {
     if (bytes === undefined) return undefined
     const entries = parseJson(bytes, chunkSchema)
     if (entries) return new Map(entries.map((entry) => [entry.id, JSON.stringify(entry)]))
-    this.#log.warn({ key }, 'a file of the gallery index cannot be read; it is left as it is')
+    this.#log.warn({ key }, 'a file of the gallery index cannot be read; it is left unchanged')
     return 'unreadable'
   }
 
@@ -654,6 +657,6 @@ async function readJson<S extends z.ZodType>(
   const bytes = await bucket.read(key)
   if (bytes === undefined) return undefined
   const value = parseJson(bytes, schema)
-  if (value === undefined) log.warn({ key }, 'a file of the gallery index cannot be read; it is written anew')
+  if (value === undefined) log.warn({ key }, 'a file of the gallery index cannot be read; rewriting it')
   return value
 }

@@ -108,7 +108,7 @@ export async function choose(
   if (!best)
     throw failure(
       'PROVIDER_UNAVAILABLE',
-      `${subject.name} runs on none of ${all.map(({ provider }) => provider).join(', ')} on this machine.`,
+      `${subject.name} cannot run on ${all.map(({ provider }) => provider).join(', ')} on this machine.`,
     )
   if (folder !== undefined) await remember(folder, key, timings)
   return { ...candidateOf(best), measured: { timings, remembered: false } }
@@ -149,7 +149,7 @@ export async function unavailable(provider: ProviderName, why: string, subject: 
   )
   return failure(
     'PROVIDER_UNAVAILABLE',
-    `The provider ${provider} does not load for ${subject.name}: ${why.replace(/\.$/, '')}. What loads here: ${loads.map((it) => it.provider).join(', ') || 'none'}. Set "detect.provider" to one of them, or to auto.`,
+    `The provider ${provider} does not load for ${subject.name}: ${why.replace(/\.$/, '')}. Available here: ${loads.map((it) => it.provider).join(', ') || 'none'}. Set "detect.provider" to one of them, or to auto.`,
   )
 }
 

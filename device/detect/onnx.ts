@@ -99,7 +99,7 @@ export async function listProviders(): Promise<{ provider: ProviderName; missing
     provider,
     missing: built.includes(nameForRuntime(provider))
       ? missingLibrary(provider)
-      : `this build of ONNX Runtime (${process.platform}, ${process.arch}) is without it`,
+      : `this build of ONNX Runtime (${process.platform}, ${process.arch}) does not include it`,
   }))
 }
 
@@ -113,7 +113,7 @@ function missingLibrary(provider: ProviderName): string | undefined {
   const library = ['shared', provider]
     .map((part) => `${prefix}onnxruntime_providers_${part}${suffix}`)
     .find((name) => existsSync(folder) && !existsSync(join(folder, name)))
-  return library && `${library} is not beside ONNX Runtime; it comes with its GPU packages`
+  return library && `${library} not found beside ONNX Runtime; it comes with its GPU packages`
 }
 
 function tensors(

@@ -142,8 +142,8 @@ async function locate(options: DetectorOptions): Promise<Located> {
     throw failure(
       'MODEL_UNUSABLE',
       tfjs
-        ? `${wanted} is a file of TensorFlow.js, and "detect.runtime" is onnx. Set it to auto or tfjs, or name an ONNX file.`
-        : `${wanted} is no model.json of TensorFlow.js, and "detect.runtime" is tfjs. Set it to auto or onnx, or name a model.json.`,
+        ? `${wanted} is a TensorFlow.js file, but "detect.runtime" is onnx. Set it to auto or tfjs, or name an ONNX file.`
+        : `${wanted} is not a TensorFlow.js model.json, but "detect.runtime" is tfjs. Set it to auto or onnx, or name a model.json.`,
     )
   return tfjs ? { ...found, tfjsFile: wanted } : { ...found, bytes: await readModel(wanted) }
 }
@@ -157,25 +157,25 @@ async function locateByName(name: string, options: DetectorOptions): Promise<Loc
   const folder = options.modelFolder ?? MODEL_FOLDER_DEFAULT
   const entry = findEntry(readCatalog(folder, options.catalog), name)
   if (entry.file === undefined)
-    throw failure('CONFIG_INVALID', `The catalogue's entry ${name} names no file. Give it one.`)
+    throw failure('CONFIG_INVALID', `The catalogue's entry ${name} has no file. Add one.`)
   const file = join(folder, entry.file)
   if (!existsSync(file))
     throw failure(
       'MODEL_NOT_FOUND',
       entry.sources.length > 0
-        ? `The model ${name} is not here yet: there is no ${file}. Run "sightline models pull ${name}".`
-        : `The model ${name} is not here: there is no ${file}. Put it there.`,
+        ? `Model ${name} not found: ${file} is missing. Run "sightline models pull ${name}".`
+        : `Model ${name} not found: ${file} is missing. Put it there.`,
     )
   if (options.runtime === 'tfjs')
     throw failure(
       'MODEL_UNUSABLE',
-      `The model ${name} is an ONNX file, and "detect.runtime" is tfjs. Set it to auto or onnx.`,
+      `The model ${name} is an ONNX file, but "detect.runtime" is tfjs. Set it to auto or onnx.`,
     )
   const bytes = await readModel(file)
   if (entry.sha256 !== undefined && createHash('sha256').update(bytes).digest('hex') !== entry.sha256)
     throw failure(
       'CHECKSUM_WRONG',
-      `${file} is not the model ${name} that the catalogue means: its checksum differs. ${entry.sources.length > 0 ? `Run "sightline models pull ${name}", which fetches it anew.` : 'Copy it again, or correct "sha256" in its entry.'}`,
+      `Checksum mismatch: ${file} is not the model ${name} of the catalogue. ${entry.sources.length > 0 ? `Run "sightline models pull ${name}", which downloads it again.` : 'Copy it again, or correct "sha256" in its entry.'}`,
     )
   return {
     name,
@@ -191,7 +191,7 @@ async function readModel(file: string): Promise<Uint8Array> {
   try {
     const { size } = await stat(file)
     if (size > MODEL_BYTES_MAX)
-      throw failure('MODEL_UNUSABLE', `${file} has ${size} bytes; a model may have ${MODEL_BYTES_MAX}.`)
+      throw failure('MODEL_UNUSABLE', `${file} has ${size} bytes; the limit is ${MODEL_BYTES_MAX}.`)
     const bytes = await readFile(file)
     if (bytes.length === 0) throw failure('MODEL_UNUSABLE', `The model ${file} is empty. Copy it again.`)
     return bytes
@@ -214,7 +214,7 @@ async function openFirst(model: Located, wanted: Wanted): Promise<Runtime> {
   if (wanted.provider !== 'auto' && wanted.provider !== 'cpu')
     throw failure(
       'PROVIDER_UNAVAILABLE',
-      `The provider ${wanted.provider} is one of ONNX Runtime's, and ${model.label} runs on TensorFlow.js, which takes what it finds. Set "detect.provider" to auto.`,
+      `The provider ${wanted.provider} belongs to ONNX Runtime, but ${model.label} runs on TensorFlow.js, which chooses its own. Set "detect.provider" to auto.`,
     )
   return await openTfjs(model.tfjsFile as string)
 }
@@ -241,7 +241,7 @@ function recognise(
   if (named !== 'auto' && !Object.hasOwn(HEADS, named))
     throw failure(
       'CONFIG_INVALID',
-      `The catalogue's entry ${model.name} names the head "${named}". There are: auto, ${Object.keys(HEADS).join(', ')}.`,
+      `Unknown head "${named}" in the catalogue's entry ${model.name}. Use one of: auto, ${Object.keys(HEADS).join(', ')}.`,
     )
   const names = named === 'auto' ? (Object.keys(HEADS) as HeadName[]) : [named as HeadName]
   const [input] = runtime.inputs
@@ -255,7 +255,7 @@ function recognise(
   )
   throw failure(
     'MODEL_UNUSABLE',
-    `${model.label} is no face detector of a kind that Sightline knows. It has ${has.slice(0, 8).join(', ')}${has.length > 8 ? ', ...' : ''}. Known: ${names.map((name) => `${name} (${HEADS[name].expects})`).join('; ')}.`,
+    `${model.label} is not a face detector that Sightline supports. It has ${has.slice(0, 8).join(', ')}${has.length > 8 ? ', ...' : ''}. Supported: ${names.map((name) => `${name} (${HEADS[name].expects})`).join('; ')}.`,
   )
 }
 
@@ -265,7 +265,7 @@ function inputSize(head: Head, wanted: Size | undefined, model: string): Size {
   if (fixed && (size.width !== fixed.width || size.height !== fixed.height))
     throw failure(
       'MODEL_UNUSABLE',
-      `${model} takes pictures of ${fixed.width}x${fixed.height} only, not ${size.width}x${size.height}. Leave the input size out, or take a model whose input size is free.`,
+      `${model} accepts pictures of ${fixed.width}x${fixed.height} only, not ${size.width}x${size.height}. Remove the input size, or use a model with a free input size.`,
     )
   for (const side of [size.width, size.height]) {
     const fits = fixed !== undefined || Number.isInteger(side / SIDE_MULTIPLE)
@@ -289,7 +289,7 @@ async function tryOut(runtime: Runtime, head: Head, size: Size, model: string): 
   } catch (error) {
     throw failure(
       'MODEL_UNUSABLE',
-      `${model} does not run on pictures of ${size.width}x${size.height} (${error instanceof Error ? error.message : String(error)}). Give another "detect.inputSize", or another model.`,
+      `${model} fails on pictures of ${size.width}x${size.height} (${error instanceof Error ? error.message : String(error)}). Set another "detect.inputSize", or use another model.`,
       error,
     )
   }
@@ -339,7 +339,7 @@ export class FaceDetector implements Detector {
         `a picture of ${width}x${height} is not stretched to the detector's input of ${this.input.width}x${this.input.height}`,
       )
     if (!(width > 0 && height > 0 && data.length === width * height * 3))
-      throw new RangeError(`${data.length} bytes are no RGB picture of ${width}x${height}`)
+      throw new RangeError(`${data.length} bytes are not an RGB picture of ${width}x${height}`)
     if (this.#closed) throw new Error('the detector is closed')
     const result = this.#last.then(() => this.#detect(picture))
     this.#last = result.catch(() => {})

@@ -38,14 +38,14 @@ export async function readPhoto(file: string, input: Input): Promise<Photo> {
     if (systemCode(error) === 'EACCES') throw unreadable(file, error)
     throw failure(
       'SOURCE_UNREADABLE',
-      `${file} is no picture that can be read, or it is damaged. ${PICTURES_READ} can be read.${VIDEO.test(file) ? ` It may be a video: sightline preview --source ${file}` : ''}`,
+      `${file} is not a readable picture, or it is damaged. Supported: ${PICTURES_READ}.${VIDEO.test(file) ? ` It may be a video: sightline preview --source ${file}` : ''}`,
       error,
     )
   }
 }
 
 const unreadable = (file: string, cause: unknown) =>
-  failure('SOURCE_UNREADABLE', `${file} may not be read by this user.`, cause)
+  failure('SOURCE_UNREADABLE', `Cannot read ${file}: permission denied.`, cause)
 
 async function lookAt(file: string): Promise<void> {
   try {

@@ -75,7 +75,7 @@ export async function openTfjs(
   } catch (error) {
     model?.dispose()
     const why = error instanceof Error ? error.message : String(error)
-    throw failure('MODEL_UNUSABLE', `${file} is no model that TensorFlow.js can run (${why}).`, error)
+    throw failure('MODEL_UNUSABLE', `TensorFlow.js cannot run the model ${file} (${why}).`, error)
   }
 }
 
@@ -151,7 +151,7 @@ async function readDescription(file: string): Promise<z.infer<typeof modelSchema
       throw failure('MODEL_NOT_FOUND', `The model ${file} does not exist. Check its path.`, error)
     throw failure(
       'MODEL_UNUSABLE',
-      `${file} is no graph model of TensorFlow.js. Give the path of a model.json that tensorflowjs_converter has written, its weights beside it.`,
+      `${file} is not a TensorFlow.js graph model. Give the path of a model.json that tensorflowjs_converter wrote, its weights beside it.`,
       error,
     )
   }
@@ -202,7 +202,7 @@ async function loadTensorFlow(nativePackages: readonly string[]): Promise<Tensor
     }
   }
   const tf = await loadWasm()
-  const told = broken.map((name) => `; ${name} is installed and does not load`).join('')
+  const told = broken.map((name) => `; ${name} is installed but does not load`).join('')
   return { ...tf, description: `${tf.description}${told}` }
 }
 
@@ -226,7 +226,7 @@ async function loadWasm(): Promise<TensorFlow> {
   } catch (error) {
     throw failure(
       'MODEL_UNUSABLE',
-      'TensorFlow.js does not load on this machine. Run "npm install" again, or take an ONNX model.',
+      'TensorFlow.js does not load on this machine. Run "npm install" again, or use an ONNX model.',
       error,
     )
   }

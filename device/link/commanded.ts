@@ -42,7 +42,7 @@ export class Commanded {
       if (systemCode(error) === 'ENOENT') return
       log.warn(
         { file: this.file, err: error },
-        'What was commanded of the cameras cannot be read, so that the configuration holds. Command again what is to hold.',
+        'The saved camera commands cannot be read, so the configuration applies. Send them again if needed.',
       )
     }
   }
@@ -69,7 +69,7 @@ export class Commanded {
     } catch (error) {
       this.#log.warn(
         { file: this.file, err: error },
-        'What was commanded cannot be kept, and holds until the agent ends. See to the room and the rights of the folder (remote.folder).',
+        'Camera commands cannot be saved, and apply until the agent ends. Check space and permissions of the folder (remote.folder).',
       )
     }
   }

@@ -242,7 +242,7 @@ export class Publisher implements AsyncDisposable {
       if (!error && granted?.every(({ qos }) => qos < 0x80)) return this.#startKeeping()
       log.error(
         { code: 'BROKER_REFUSED', filter: commands.filter },
-        `${this.#name} does not let this device subscribe to ${commands.filter}: it cannot be commanded. Give its user the role "device" there, or that right; or set remote.enabled to false.`,
+        `${this.#name} denies this device the subscription to ${commands.filter}: no remote commands. Give its user the role "device" there, or that right; or set remote.enabled to false.`,
       )
     })
   }
@@ -318,7 +318,7 @@ export class Publisher implements AsyncDisposable {
         this.#trouble = 'the broker ends the connection whenever a crop is published'
         log.error(
           { code: 'BROKER_REFUSED', connections: fruitless },
-          'The broker ends the connection whenever a crop is published. See its log; check that this client may publish to its topic, that a queue there takes it, and its payload limit.',
+          'The broker ends the connection whenever a crop is published. See its log; check that this client may publish to its topic, that a queue there accepts it, and its payload limit.',
         )
       }
       return { fault: undefined, wasGood: acknowledged > 0 }
@@ -383,7 +383,7 @@ export class Publisher implements AsyncDisposable {
         watch = setInterval(() => {
           const oldest = this.#inFlight.values().next().value
           if (oldest && performance.now() - oldest.sentAtMs > ACKNOWLEDGE_MS_MAX) {
-            why = `the broker has acknowledged nothing for ${ACKNOWLEDGE_MS_MAX / 1000} s`
+            why = `no acknowledgement from the broker for ${ACKNOWLEDGE_MS_MAX / 1000} s`
             client.end(true)
           }
         }, ACKNOWLEDGE_MS_MAX / 10).unref()
@@ -418,7 +418,7 @@ export class Publisher implements AsyncDisposable {
     if (this.#unanswered === FRUITLESS_CONNECTIONS_MAX)
       this.#options.log.error(
         { code: 'BROKER_REFUSED', connections: this.#unanswered },
-        `${this.#name} ends the connection whenever this device subscribes to its commands. Without them until the next connection ends; give its user that right, or set remote.enabled to false.`,
+        `${this.#name} ends the connection whenever this device subscribes to its commands. No commands until the next connection ends; give its user that right, or set remote.enabled to false.`,
       )
   }
 

@@ -112,7 +112,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       if (this.#set(camera, wish))
         parts.log.warn(
           { camera: camera.name, ...wish, file: parts.commanded.file },
-          'what was commanded before still holds',
+          'earlier commands still apply',
         )
       this.#tell(camera)
     }
@@ -138,7 +138,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     }
     const { camera, name, command } = judged
     meters.commandsTaken.inc({ camera: camera.name, command: name })
-    log.info({ camera: camera.name, command: name, payload: sample(message.payload) }, 'command taken')
+    log.info({ camera: camera.name, command: name, payload: sample(message.payload) }, 'command accepted')
     this.#follow(camera, command)
   }
 
@@ -150,14 +150,14 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       return {
         reason: 'unknown camera',
         fields: { topic },
-        sentence: `A command for a camera that this device does not have was ignored. It has: ${[...this.#cameras.keys()].join(', ')}.`,
+        sentence: `Ignored a command for an unknown camera. This device has: ${[...this.#cameras.keys()].join(', ')}.`,
       }
     const name = found.command
     if (!isCommandName(name))
       return {
         reason: 'unknown command',
         fields: { topic },
-        sentence: `A command that there is not was ignored. There are: ${COMMAND_NAMES.join(', ')}.`,
+        sentence: `Ignored an unknown command. Known commands: ${COMMAND_NAMES.join(', ')}.`,
       }
     const fields = { camera: camera.name, command: name, payload: sample(payload) }
     if (retained)
@@ -165,20 +165,20 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
         reason: 'retained',
         fields,
         sentence:
-          'A retained command was ignored: it would come again at each connection. Publish commands without the retain flag, and clear this one with an empty retained message.',
+          'Ignored a retained command: it would come again at each connection. Publish commands without the retain flag, and clear this one with an empty retained message.',
       }
     const command = readCommand(name, payload)
     if (command.is === 'wrong')
       return {
         reason: 'payload',
         fields,
-        sentence: `A command was ignored: ${name} takes ${command.takes}. What held before still holds.`,
+        sentence: `Ignored an invalid command: ${name} takes ${command.takes}. The earlier value stays.`,
       }
     if (command.is === 'snapshot' && camera.settings.paused)
       return {
         reason: 'paused',
         fields,
-        sentence: 'A snapshot of a camera that is paused was asked for, and not made. Resume it first.',
+        sentence: 'Snapshot not taken: the camera is paused. Resume it first.',
       }
     if (
       command.is === 'snapshot' &&
@@ -187,7 +187,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       return {
         reason: 'too often',
         fields,
-        sentence: `A snapshot was asked for while another was being made, or within ${SNAPSHOT_MS_MIN} ms of it, and not made.`,
+        sentence: `Snapshot not taken: another is in progress, or was less than ${SNAPSHOT_MS_MIN} ms ago. Wait and try again.`,
       }
     return { camera, name, command }
   }
@@ -261,7 +261,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#ignore(
       'no frame',
       { camera: camera.name },
-      `A snapshot was asked for, and for ${SNAPSHOT_WAIT_MS_MAX / 1000} s there was no frame to take it of.`,
+      `Snapshot not taken: no frame for ${SNAPSHOT_WAIT_MS_MAX / 1000} s.`,
     )
   }
 
@@ -301,7 +301,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
               this.#ignore(
                 'not sent',
                 { camera: camera.name },
-                `A snapshot was lost (${unsaid}). Ask for it again.`,
+                `Snapshot lost (${unsaid}). Ask for it again.`,
               )
           },
         })
@@ -310,11 +310,11 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       this.#ignore(
         'not sent',
         { camera: camera.name },
-        `A snapshot is larger than broker.payloadMax (${config.broker.payloadMax} bytes), however small it is made. Raise it.`,
+        `Snapshot not sent: even the smallest is larger than broker.payloadMax (${config.broker.payloadMax} bytes). Raise it.`,
       )
     } catch (error) {
       const { code, message } = asFailure(error)
-      log.error({ camera: camera.name, code }, `A snapshot could not be made: ${message}`)
+      log.error({ camera: camera.name, code }, `Snapshot failed: ${message}`)
     } finally {
       camera.snapshot = 'none'
     }
@@ -363,7 +363,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
 
   #camera(name: string): Camera {
     const camera = this.#cameras.get(name)
-    if (!camera) throw new TypeError(`there is no camera ${name}`)
+    if (!camera) throw new TypeError(`unknown camera ${name}`)
     return camera
   }
 

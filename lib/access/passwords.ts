@@ -62,7 +62,7 @@ function scryptOf(password: Buffer, { ln, r, p, salt, hash }: ScryptHash): Promi
 export async function hashPassword(password: string): Promise<string> {
   const bytes = Buffer.from(password)
   if (bytes.length === 0 || bytes.length > PASSWORD_BYTES_MAX)
-    throw failure('USAGE', `A password has between 1 and ${PASSWORD_BYTES_MAX} bytes.`)
+    throw failure('USAGE', `A password must have 1 to ${PASSWORD_BYTES_MAX} bytes.`)
   const salt = randomBytes(SALT_BYTES)
   const hash = await scryptOf(bytes, { ln: LN, r: R, p: P, salt, hash: Buffer.alloc(HASH_BYTES) })
   return `${PHC_PREFIX}ln=${LN},r=${R},p=${P}$${unpadded(salt)}$${unpadded(hash)}`

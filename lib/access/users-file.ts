@@ -109,7 +109,7 @@ export function listUsers(file: string, json: boolean): string {
         return `${JSON.stringify({ ...user, login, rights: rightsOf(user, topicPrefix) })}\n`
       })
       .join('')
-  if (users.length === 0) return `${file} names no users.\n`
+  if (users.length === 0) return `${file} contains no users.\n`
   const rows = [
     ['name', 'role', 'login', 'may'],
     ...users.map((user) => [
@@ -137,16 +137,16 @@ function inWords(user: FileUser, topicPrefix: string): string {
   const parts = [
     ...(publish.length > 0 ? [`publish ${publish.join(' ')}`] : []),
     ...(subscribe.length > 0 ? [`subscribe ${subscribe.join(' ')}`] : []),
-    ...(pages ? ['look at the pages'] : []),
+    ...(pages ? ['view the pages'] : []),
   ]
   return parts.length === 0 ? 'do nothing' : parts.join(', ')
 }
 
 const exists = (file: string, name: string) =>
-  failure('USER_EXISTS', `"${name}" is in ${file} already. Choose another name, or change it there.`)
+  failure('USER_EXISTS', `User "${name}" already exists in ${file}. Choose another name.`)
 
 const unknown = (file: string, name: string) =>
-  failure('USER_UNKNOWN', `There is no user "${name}" in ${file}. See: sightline users list ${file}`)
+  failure('USER_UNKNOWN', `User "${name}" not found in ${file}. See: sightline users list ${file}`)
 
 function readOrNone(file: string): UsersList | undefined {
   try {
@@ -177,11 +177,7 @@ async function edit(
     const body = before ? bodyOfUsersText(readFileSync(target, 'utf8'), target) : NEW_BODY
     const document = parseDocument(body.replace(EARLIER_FIRST_LINE, ''))
     const users = document.get('users')
-    if (!isSeq(users))
-      throw failure(
-        'CONFIG_INVALID',
-        `${file}: write the list of "users" where it is named, without an alias.`,
-      )
+    if (!isSeq(users)) throw failure('CONFIG_INVALID', `${file}: "users" must be a list, not a YAML alias.`)
     change(users, document)
     await handle.writeFile(textOf(document))
     if (before) await keepOwner(handle, target)
@@ -207,13 +203,13 @@ async function openAlone(target: string, temporary: string): Promise<FileHandle>
       if (systemCode(error) !== 'EEXIST')
         throw failure(
           'FOLDER_UNWRITABLE',
-          `Cannot write beside ${target}. Make its folder, or give this user the right to write there.`,
+          `Cannot write to the folder of ${target}. Create it, or give this user the right to write there.`,
           error,
         )
       if (Date.now() > endMs)
         throw failure(
           'FOLDER_UNWRITABLE',
-          `Somebody else is changing ${target}: ${temporary} is there. Where nobody is, remove that file.`,
+          `Another process is changing ${target}: ${temporary} exists. If none is, delete that file.`,
           error,
         )
       await sleep(50)
@@ -229,7 +225,7 @@ async function keepOwner(handle: FileHandle, target: string): Promise<void> {
   } catch (error) {
     throw failure(
       'FOLDER_UNWRITABLE',
-      `${target} belongs to another user or group, who could not read it any more. Run this as its owner.`,
+      `${target} belongs to another user or group, which could no longer read it. Run this as its owner.`,
       error,
     )
   }

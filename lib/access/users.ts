@@ -50,11 +50,11 @@ const usersFileSchema = (taken: ReadonlySet<string>) =>
         const names = new Set<string>()
         for (const [at, { name }] of users.entries()) {
           if (names.has(name) || taken.has(name)) {
-            const where = names.has(name) ? 'twice' : 'also in the configuration'
+            const where = names.has(name) ? 'a duplicate' : 'also in the configuration'
             context.addIssue({
               code: 'custom',
               path: [at, 'name'],
-              message: `stands ${where}: ${JSON.stringify(name)}`,
+              message: `is ${where}: ${JSON.stringify(name)}`,
             })
           }
           names.add(name)
@@ -86,7 +86,7 @@ export function bodyOfUsersText(text: string, file: string): string {
   if (body !== end && !body.endsWith(`\n${end}`))
     throw failure(
       'CONFIG_INVALID',
-      `${file} does not end with the line "${end}", as its first line says: it was cut, it is being copied, or something stands behind that line. Copy it again as a whole; where you wrote behind the end, move that before it.`,
+      `${file} is incomplete: it must end with the line "${end}". It was cut off, is still being copied, or has text after that line. Copy the whole file again, or move that text before the line.`,
     )
   return body.slice(0, -end.length)
 }
@@ -108,7 +108,7 @@ export function readUsers(file: string, taken: ReadonlySet<string> = new Set()):
     throw failure(
       'USERS_NOT_FOUND',
       systemCode(error.cause) === 'ENOENT'
-        ? `There is no users file ${file}. Make it with: sightline users add ${file} NAME --role ROLE`
+        ? `Users file ${file} not found. Create it with: sightline users add ${file} NAME --role ROLE`
         : `The users file ${file} cannot be read. Give this user the right to read it.`,
       error.cause,
     )
@@ -182,10 +182,10 @@ export class UsersFile implements Disposable {
       this.#accounts = this.#read()
     } catch (error) {
       const { code, message } = asFailure(error)
-      log.error({ code, file }, `${message} Until that is put right the users stay as they were.`)
+      log.error({ code, file }, `${message} Until this is fixed, the previous users apply.`)
       return
     }
-    log.info({ file, users: this.#accounts.length }, 'read the users again')
+    log.info({ file, users: this.#accounts.length }, 'users reloaded')
     this.onChange?.(this.#accounts)
   }
 

@@ -139,9 +139,7 @@ export class HttpServer implements AsyncDisposable {
       if (status < 500) return reply.code(status).send({ code: error.code, message: error.message })
       unforeseen = error
       complain()
-      return reply
-        .code(status)
-        .send({ code: 'UNEXPECTED', message: 'Something unforeseen happened; the log says what.' })
+      return reply.code(status).send({ code: 'UNEXPECTED', message: 'Unexpected error. See the log.' })
     })
     const users =
       usersFile !== undefined && log ? opened.use(await HttpUsers.open(usersFile, log)) : undefined
@@ -204,7 +202,7 @@ const LATE = new Set(['ERR_HTTP_REQUEST_TIMEOUT', 'ERR_TLS_HANDSHAKE_TIMEOUT'])
 
 /** What every address gets that leads nowhere; it repeats nothing of the request. */
 export function notFound(reply: FastifyReply): FastifyReply {
-  return reply.code(404).type('text/plain; charset=utf-8').send('There is nothing here.\n')
+  return reply.code(404).type('text/plain; charset=utf-8').send('Not found.\n')
 }
 
 /** To what is not even HTTP. */
@@ -226,7 +224,7 @@ export function listenFailure(error: unknown, host: string, port: number, key: s
     case 'EACCES':
       return failure(
         'PORT_DENIED',
-        `${where} may not be opened by this user. Choose a port above 1023 under "${key}".`,
+        `Permission denied to open ${where}. Choose a port above 1023 under "${key}".`,
         error,
       )
     case 'EADDRNOTAVAIL':
@@ -249,8 +247,8 @@ export function refuseOpenHttp({ host, usersFile, tls }: HttpListener): void {
   if (isLoopback(host) || (usersFile !== undefined && tls !== undefined)) return
   const why =
     usersFile === undefined
-      ? 'would show what this program serves to other machines without asking who they are'
-      : 'would send passwords and faces over the network in plain text, since there is no "http.tls"'
+      ? 'would serve other machines without a login'
+      : 'would send passwords and faces over the network unencrypted: "http.tls" is missing'
   throw failure(
     'CONFIG_UNSAFE_LISTENER',
     `"http.host" ${host} ${why}. Use 127.0.0.1 and a reverse proxy that authenticates, or give both "http.usersFile" and "http.tls".`,

@@ -60,9 +60,9 @@ export class HttpUsers implements Disposable {
     if (verdict === 'busy') throw refusal(429, 'Too many logins. Try again in a minute.')
     if (verdict === 'wrong') throw refusal(401, 'Wrong user name or password.')
     const now = this.#accounts.get(name)
-    if (now?.secret !== account?.secret) throw refusal(401, 'The users have just changed. Log in again.')
+    if (now?.secret !== account?.secret) throw refusal(401, 'The users have changed. Log in again.')
     if (!now?.rights.pages)
-      throw refusal(403, 'This user may not look at pages: that takes the role viewer or admin.')
+      throw refusal(403, 'This user may not view pages: that needs the role viewer or admin.')
   }
 
   [Symbol.dispose](): void {

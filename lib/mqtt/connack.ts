@@ -6,12 +6,12 @@ export interface Refusal {
   readonly passes: boolean
 }
 
-const VERSION = 'it does not speak this version of MQTT'
-const CLIENT_ID = 'it does not accept this client id. Give each client an id of its own'
+const VERSION = 'it does not support this version of MQTT'
+const CLIENT_ID = 'it rejects this client id. Give each client its own id'
 const PASSWORD = 'the user name or the password is wrong'
 const NOT_ALLOWED =
   'this user is not allowed to connect. Check user name, password and the broker’s access rules'
-const BUSY = 'it is not available at the moment'
+const BUSY = 'it is not available'
 
 const V3: Readonly<Record<number, string>> = {
   1: VERSION,
@@ -21,7 +21,7 @@ const V3: Readonly<Record<number, string>> = {
   5: NOT_ALLOWED,
 }
 const V5: Readonly<Record<number, string>> = {
-  1: 'it speaks MQTT 3.1.1 only. Set "mqttVersion" to 4', // the code of MQTT 3.1.1, from a broker that knows no other
+  1: 'it supports MQTT 3.1.1 only. Set "mqttVersion" to 4', // the code of MQTT 3.1.1, from a broker that knows no other
   132: VERSION,
   133: CLIENT_ID,
   134: PASSWORD,

@@ -142,7 +142,9 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     const opened = link
     const connack = Promise.withResolvers<IConnackPacket>()
     const onAbort = () =>
-      opened.#end(failure('BROKER_UNREACHABLE', `Connecting to ${options.url} was given up.`, signal?.reason))
+      opened.#end(
+        failure('BROKER_UNREACHABLE', `Connecting to ${options.url} was cancelled.`, signal?.reason),
+      )
     signal?.addEventListener('abort', onAbort, { once: true })
     const timer = setTimeout(
       () =>
@@ -250,7 +252,7 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     if (granted >= 0x80) {
       throw failure(
         'BROKER_REFUSED',
-        `${url} does not let client "${clientId}" subscribe to ${filter}. Give it that right in the broker's access list.`,
+        `${url} denies client "${clientId}" the subscription to ${filter}. Give it that right in the broker's access list.`,
       )
     }
     return granted
@@ -315,7 +317,7 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
       this.#end(this.#turnedAway() ?? failure('BROKER_UNREACHABLE', `The connection to ${url} was lost.`)),
     )
     this.#parser.on('error', (error) =>
-      this.#end(failure('BROKER_PROTOCOL', `${url} sent something that is not MQTT.`, error)),
+      this.#end(failure('BROKER_PROTOCOL', `${url} sent data that is not MQTT.`, error)),
     )
     this.#parser.on('packet', (packet) => {
       if (packet.cmd === 'connack') this.#onConnack(packet, connack)
@@ -335,9 +337,7 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     this.#lastReceivedMs = performance.now()
     const tooLarge = this.#reader.read(bytes, this.#sink)
     if (tooLarge > 0)
-      this.#end(
-        failure('BROKER_PROTOCOL', `${this.#options.url} sent a packet of a length that MQTT does not know.`),
-      )
+      this.#end(failure('BROKER_PROTOCOL', `${this.#options.url} sent a packet with an invalid length.`))
   }
 
   readonly #sink: PacketSink = {
@@ -475,13 +475,13 @@ export function parseBrokerUrl(text: string): { host: string; port: number; tls:
   if (!url || (url.protocol !== 'mqtt:' && url.protocol !== 'mqtts:') || url.hostname === '') {
     throw failure(
       'CONFIG_INVALID',
-      `"${text.replace(/\/\/[^/]*@/, '//***@')}" is no broker address. Write mqtt://HOST:1883, or mqtts://HOST:8883 for TLS; a port is at most 65535.`,
+      `Invalid broker address "${text.replace(/\/\/[^/]*@/, '//***@')}". Write mqtt://HOST:1883, or mqtts://HOST:8883 for TLS; a port is at most 65535.`,
     )
   }
   if (url.username !== '' || url.password !== '') {
     throw failure(
       'CONFIG_INVALID',
-      `The broker address of ${url.hostname} holds a user name or a password. Put them under "username" and "passwordFile".`,
+      `The broker address of ${url.hostname} contains a user name or password. Put them under "username" and "passwordFile".`,
     )
   }
   const tls = url.protocol === 'mqtts:'

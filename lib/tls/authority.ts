@@ -63,7 +63,7 @@ export async function makeAuthority(
   if (name.length === 0 || name.length > NAME_LENGTH_MAX || /\p{Cc}/u.test(name))
     throw failure(
       'USAGE',
-      `An authority's name has 1 to ${NAME_LENGTH_MAX} characters. Write --name "Home", say.`,
+      `An authority's name must have 1 to ${NAME_LENGTH_MAX} characters, e.g. --name "Home".`,
     )
   refuseExisting(folder, AUTHORITY)
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
@@ -96,7 +96,7 @@ export async function makeServerCertificate(
   if (hosts.length === 0)
     throw failure(
       'USAGE',
-      'Say under which names and addresses clients reach the server: --host broker.local --host 192.168.1.5. They refuse it under any other.',
+      'Give the names and addresses that clients use to reach the server: --host broker.local --host 192.168.1.5. They refuse any other.',
     )
   return make(folder, name, validity, [
     new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
@@ -140,7 +140,7 @@ export function listCertificates(folder: string): CertificateFacts[] {
   try {
     files = readdirSync(folder).filter((file) => file.endsWith('.pem'))
   } catch (error) {
-    throw failure('CERTIFICATE_NOT_FOUND', `${folder} is no folder that can be read.`, error)
+    throw failure('CERTIFICATE_NOT_FOUND', `Cannot read the folder ${folder}.`, error)
   }
   const facts = files.flatMap((file): CertificateFacts[] => {
     try {
@@ -185,13 +185,13 @@ async function openAuthority(folder: string): Promise<Authority> {
   try {
     const private_ = createPrivateKey(read(join(folder, `${AUTHORITY}.key`)))
     if (!new Reader(certificate.toString('pem')).checkPrivateKey(private_))
-      throw new Error('the key is another one')
+      throw new Error('the key does not match')
     return { certificate, key: private_.toCryptoKey(ALGORITHM, false, ['sign']) }
   } catch (error) {
     if (systemCode(error) === undefined || systemCode(error)?.startsWith('ERR_'))
       throw failure(
         'CERTIFICATE_UNUSABLE',
-        `${join(folder, `${AUTHORITY}.key`)} is not the key of ${file}, or none on the curve P-256. Use the two files that "sightline certs ca" made together.`,
+        `${join(folder, `${AUTHORITY}.key`)} is not the key of ${file}, or not a P-256 key. Use the two files that "sightline certs ca" made together.`,
         error,
       )
     throw error
@@ -223,7 +223,7 @@ async function sign(
   if (end > certificate.notAfter.getTime())
     throw failure(
       'CERTIFICATE_UNUSABLE',
-      `The authority is valid until ${day(certificate.notAfter.getTime())}, and a certificate of ${days} days would outlive it. Give fewer --days, or make a new authority in another folder.`,
+      `The authority is valid until ${day(certificate.notAfter.getTime())}, and a certificate of ${days} days would outlive it. Use fewer --days, or make a new authority in another folder.`,
     )
   return X509CertificateGenerator.create({
     serialNumber: serial(),
@@ -260,7 +260,7 @@ function alternativeName(host: string): JsonGeneralNames[number] {
   const bare = host.replace(/^\*\./, '')
   const name = /^[\p{L}\p{N}._-]+$/u.test(bare) ? domainToASCII(bare) : ''
   if (name.length === 0 || name.length > 253 || !/^[a-z0-9_-]+(\.[a-z0-9_-]+)*$/.test(name))
-    throw failure('USAGE', `"${host}" is no host name and no IP address. Write --host broker.local, say.`)
+    throw failure('USAGE', `Invalid host name or IP address "${host}". Use e.g. --host broker.local.`)
   return { type: 'dns', value: host.startsWith('*.') ? `*.${name}` : name }
 }
 
@@ -269,7 +269,7 @@ function checkName(name: string): void {
   if (name === AUTHORITY || name.length > NAME_LENGTH_MAX || !/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(name))
     throw failure(
       'USAGE',
-      `"${name}" is no name for a certificate. Use letters, digits, dash, underscore and dot, ${NAME_LENGTH_MAX} at most, and not "${AUTHORITY}".`,
+      `Invalid certificate name "${name}". Use letters, digits, dash, underscore and dot, ${NAME_LENGTH_MAX} at most, and not "${AUTHORITY}".`,
     )
 }
 
@@ -278,7 +278,7 @@ function refuseExisting(folder: string, name: string): void {
     if (existsSync(file))
       throw failure(
         'FILE_EXISTS',
-        `${file} is there already and is not overwritten. ${name === AUTHORITY ? 'Everything it has signed would stop working. Use another folder.' : `To make it valid for longer: sightline certs renew ${folder} ${name}. For a new key remove ${name}.pem and ${name}.key first.`}`,
+        `${file} already exists and is not overwritten. ${name === AUTHORITY ? 'Everything it has signed would stop working. Use another folder.' : `To make it valid for longer: sightline certs renew ${folder} ${name}. For a new key remove ${name}.pem and ${name}.key first.`}`,
       )
 }
 
@@ -302,7 +302,7 @@ async function write(
 }
 
 const unwritable = (folder: string, error: unknown) =>
-  failure('FOLDER_UNWRITABLE', `Nothing can be written to ${folder}. Give a folder that is yours.`, error)
+  failure('FOLDER_UNWRITABLE', `Cannot write to ${folder}. Use a folder that you own.`, error)
 
 function read(file: string): string {
   try {
@@ -320,6 +320,6 @@ function parse(pem: string, file: string): X509Certificate {
   try {
     return new X509Certificate(pem)
   } catch (error) {
-    throw failure('CERTIFICATE_UNUSABLE', `${file} holds no certificate in PEM form.`, error)
+    throw failure('CERTIFICATE_UNUSABLE', `${file} contains no certificate in PEM format.`, error)
   }
 }

@@ -60,7 +60,7 @@ export function readServerFiles(
   if (validUntilMs <= nowMs)
     throw failure(
       'CONFIG_INVALID',
-      `The certificate ${certFile}, named by ${where}.certFile, expired on ${day(validUntilMs)}: every client would refuse it. Renew it; "sightline certs renew" does, where it is from there.`,
+      `The certificate ${certFile}, named by ${where}.certFile, expired on ${day(validUntilMs)}: every client would refuse it. Renew it, e.g. with "sightline certs renew".`,
     )
   const ca = clientCaFile === undefined ? undefined : readAuthority(clientCaFile, `${where}.clientCaFile`)
   return { context: { cert, key, ca, minVersion: TLS_MIN_VERSION }, validUntilMs }
@@ -110,7 +110,7 @@ function readClientFiles({ caFile, certFile, keyFile }: ClientFiles, where: stri
   if (certFile === undefined || keyFile === undefined)
     throw failure(
       'CONFIG_INVALID',
-      `${where} names ${certFile === undefined ? '"keyFile" and no "certFile"' : '"certFile" and no "keyFile"'}. A certificate is of use with its key alone: name both, or neither.`,
+      `${where} names ${certFile === undefined ? '"keyFile" and no "certFile"' : '"certFile" and no "keyFile"'}. A certificate needs its key: name both, or neither.`,
     )
   const { cert, key, validUntilMs } = readIdentity(certFile, keyFile, where)
   return { credentials: { ca, cert, key }, validUntilMs }
@@ -134,8 +134,8 @@ function readIdentity(certFile: string, keyFile: string, where: string): Identit
     throw failure(
       'CONFIG_INVALID',
       key.includes('ENCRYPTED')
-        ? `The key ${keyFile}, named by ${where}.keyFile, is locked with a passphrase. Store it without one, readable by this user alone.`
-        : `The file ${keyFile}, named by ${where}.keyFile, holds no private key in PEM form.`,
+        ? `The key ${keyFile}, named by ${where}.keyFile, is locked with a passphrase. Store it without one, readable by this user only.`
+        : `The file ${keyFile}, named by ${where}.keyFile, contains no private key in PEM format.`,
       error,
     )
   }
@@ -161,7 +161,7 @@ function parse(pem: string, file: string, key: string): X509Certificate {
   } catch (error) {
     throw failure(
       'CONFIG_INVALID',
-      `The file ${file}, named by ${key}, holds no certificate in PEM form.`,
+      `The file ${file}, named by ${key}, contains no certificate in PEM format.`,
       error,
     )
   }
@@ -231,7 +231,7 @@ function follow<Read extends { readonly validUntilMs: number }>(
         validUntilMs = renewed.validUntilMs
         warnedMs = 0
         const until = Number.isFinite(validUntilMs) ? { certFile, validUntil: day(validUntilMs) } : files
-        log.info(until, 'took up a renewed certificate')
+        log.info(until, 'loaded a renewed certificate')
       } catch (error) {
         const { code, message } = asFailure(error)
         log.error({ code }, `${message} The old certificate stays in use.`)

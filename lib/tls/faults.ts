@@ -3,19 +3,19 @@ import { systemCode } from '../errors.ts'
 /** What a client's failed TLS handshake means, for people. */
 
 export interface TlsFault {
-  /** Goes on after the server's address: "broker.local shows a certificate that ...". */
+  /** Goes on after the server's address: "broker.local presents a certificate that ...". */
   readonly sentence: string
   /** False where waiting may cure it. */
   readonly lasting: boolean
 }
 
 const UNKNOWN_AUTHORITY =
-  'shows a certificate whose authority is not known here. Name the certificate of that authority under "caFile"'
+  'presents a certificate from an unknown authority. Name the certificate of that authority under "caFile"'
 const WANTS_CERTIFICATE =
-  'wants a client certificate that it knows. Name one under "certFile" and "keyFile", signed by the authority that it trusts'
+  'requires a client certificate. Name one under "certFile" and "keyFile", signed by an authority that it trusts'
 const REFUSES_OURS =
-  'does not accept the certificate under "certFile". Is it for clients, valid, and signed by the authority that the server trusts?'
-const NO_TLS = 'does not speak TLS at this port. Name its TLS port, or write mqtt:// for one without'
+  'rejects the certificate under "certFile". Check that it is for clients, valid, and signed by an authority that the server trusts'
+const NO_TLS = 'does not use TLS on this port. Use its TLS port, or mqtt:// for a port without TLS'
 
 const LASTING: Readonly<Record<string, string>> = {
   UNABLE_TO_GET_ISSUER_CERT: UNKNOWN_AUTHORITY,
@@ -25,15 +25,14 @@ const LASTING: Readonly<Record<string, string>> = {
   DEPTH_ZERO_SELF_SIGNED_CERT: UNKNOWN_AUTHORITY,
   CERT_UNTRUSTED: UNKNOWN_AUTHORITY,
   CERT_SIGNATURE_FAILURE:
-    'shows a certificate of another authority than the one under "caFile", although the two have the same name',
-  INVALID_PURPOSE: 'shows a certificate that is not for servers. Make it with "sightline certs server"',
-  CERT_HAS_EXPIRED:
-    "shows a certificate that has expired. Renew it there, and see whether this machine's clock is right",
+    'presents a certificate of another authority than the one under "caFile", with the same name',
+  INVALID_PURPOSE: 'presents a certificate that is not for servers. Make it with "sightline certs server"',
+  CERT_HAS_EXPIRED: "presents an expired certificate. Renew it there, and check this machine's clock",
   ERR_SSL_WRONG_VERSION_NUMBER: NO_TLS,
   ERR_SSL_PACKET_LENGTH_TOO_LONG: NO_TLS,
   ERR_SSL_HTTP_REQUEST: NO_TLS,
-  ALERT_PROTOCOL_VERSION: 'and this program have no version of TLS in common (1.2 or later)',
-  ERR_SSL_UNSUPPORTED_PROTOCOL: 'and this program have no version of TLS in common (1.2 or later)',
+  ALERT_PROTOCOL_VERSION: 'and this program have no TLS version in common (1.2 or later)',
+  ERR_SSL_UNSUPPORTED_PROTOCOL: 'and this program have no TLS version in common (1.2 or later)',
   // RFC 8446, 6: what the server says of our certificate.
   ALERT_CERTIFICATE_REQUIRED: WANTS_CERTIFICATE,
   ALERT_UNKNOWN_CA: REFUSES_OURS,
@@ -60,24 +59,24 @@ export function tlsFault(error: unknown): TlsFault | undefined {
   const code = tlsCode(error)
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return {
-      sentence: `shows a certificate for other names: ${namesIn(error)}. Connect under one of them, or make the certificate for this one as well`,
+      sentence: `presents a certificate for other names: ${namesIn(error)}. Connect to one of them, or add this name to the certificate`,
       lasting: true,
     }
   if (code === 'CERT_NOT_YET_VALID')
     return {
-      sentence: "shows a certificate that is not valid yet. Is this machine's clock right?",
+      sentence: "presents a certificate that is not valid yet. Check this machine's clock",
       lasting: false,
     }
   // TLS 1.2 says no more than this of a missing certificate, and of everything else that the two cannot agree on.
   if (code === 'ALERT_HANDSHAKE_FAILURE')
-    return { sentence: `ended the handshake. Perhaps it ${WANTS_CERTIFICATE}`, lasting: true }
+    return { sentence: `ended the TLS handshake. Perhaps it ${WANTS_CERTIFICATE}`, lasting: true }
   const sentence = LASTING[code]
   return sentence === undefined ? undefined : { sentence, lasting: true }
 }
 
 /** A server that ends the connection after the handshake and before its first word. With TLS 1.3 it judges our certificate only then. */
 export const CLOSED_AFTER_HANDSHAKE =
-  'ended the connection right after the TLS handshake. Perhaps it wants a client certificate ("certFile", "keyFile"), or does not know the one it was shown'
+  'ended the connection right after the TLS handshake. Perhaps it requires a client certificate ("certFile", "keyFile"), or does not trust the one presented'
 
 function namesIn(error: unknown): string {
   const { cert } = error as { cert?: { subjectaltname?: string } }

@@ -103,7 +103,10 @@ t.test('over a bad link', async (t) => {
     const came = await pass(t, 200, async () => {
       t.match(await edge.books('bridge/cloud'), { pending: 200 })
       const { checks } = await edge.health()
-      t.match(checks['bridge cloud'], /^away \(Cannot connect to .*: connection refused.*\), 200 waiting$/)
+      t.match(
+        checks['bridge cloud'],
+        /^disconnected \(Cannot connect to .*: connection refused.*\), 200 waiting$/,
+      )
       t.equal(reader.came.length, 0)
       await proxy.accept()
     })
@@ -140,7 +143,7 @@ t.test('over a bad link', async (t) => {
       await until('it is given up', () => proxy.connections === 0 || proxy.opened > opened)
       proxy.resume()
     })
-    await edge.line(({ msg }) => /has acknowledged nothing for 700 ms/.test(msg ?? ''))
+    await edge.line(({ msg }) => /No acknowledgement from .* for 700 ms/.test(msg ?? ''))
   })
 
   await t.test('a link that swallows everything without a word is given up and made anew', async (t) => {
@@ -371,7 +374,7 @@ t.test('what the far broker will never take is set aside, whole, and the rest fl
     {
       topic: 'home/large',
       reason: 'too large',
-      detail: /150\d\d\d bytes, and .* takes 100000/,
+      detail: /150\d\d\d bytes; the limit of .* is 100000/,
       text: `40${large}`,
     },
     { topic: 'away/cam', reason: 'not allowed', text: '41' },
@@ -476,7 +479,9 @@ t.test(
 
     proxy.cut()
     proxy.refuse()
-    await until('it is away', async () => /away/.test((await edge.health()).checks['bridge cloud'] ?? ''))
+    await until('it is away', async () =>
+      /disconnected/.test((await edge.health()).checks['bridge cloud'] ?? ''),
+    )
     const before = await outcome('no connection')
     say('event', 'into nothing')
     for (let n = 0; n < 100; n += 1) say('status', `${n}`, true)

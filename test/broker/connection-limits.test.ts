@@ -6,7 +6,7 @@ import mqtt from 'mqtt-packet'
 import t from 'tap'
 import { Connection, type ConnectionOptions } from '../../broker/connection.ts'
 import { readingFrom } from '../../broker/listeners.ts'
-import { READ_BUFFER } from '../../lib/packets.ts'
+import { READ_BUFFER } from '../../lib/mqtt/packets.ts'
 import type { Test } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 

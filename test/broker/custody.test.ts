@@ -74,7 +74,8 @@ t.test('with one broker', async (t) => {
     await device.ended()
     t.strictSame(device.received, [])
     await broker.line(
-      ({ code, msg }) => code === 'QUEUE_MISSING' && /Nothing here keeps messages/.test(msg ?? ''),
+      ({ code, msg }) =>
+        code === 'QUEUE_MISSING' && /No declared queue, session or bridge matches/.test(msg ?? ''),
     )
     // Somebody who wants it live only is no keeper.
     const live = await RawClient.open(t, port, 'live', { clean: true })

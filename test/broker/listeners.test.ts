@@ -61,7 +61,7 @@ for (const kind of ['plain', 'tls'] as const) {
       await flood.settled(1000)
       t.equal(await refused(broker, 'TOO_MANY'), 1100)
       const line = await broker.line(({ code }) => code === 'TOO_MANY')
-      t.match(line, { level: 40, from: /127\.0\.0\.2$/, msg: /beyond the 1000 that one address may have/ })
+      t.match(line, { level: 40, from: /127\.0\.0\.2$/, msg: /over the limit of 1000 per address/ })
       const other = await RawClient.over(t, through[kind](port, '127.0.0.3'), 'other', login)
       t.equal(other.returnCode, 0)
       t.ok(Date.now() - begin < 7000, 'while they are all there')
@@ -97,7 +97,7 @@ t.test(
     const second = await Flood.open(t, 80, plain, '127.0.0.3')
     await second.settled(50)
     await first.settled(49)
-    await broker.line(({ msg }) => /there may be 100, and who has not been let in makes way/.test(msg ?? ''))
+    await broker.line(({ msg }) => /not logged in: the limit of 100 is reached/.test(msg ?? ''))
     // A house behind one address, too.
     const house: RawClient[] = []
     for (let n = 0; n < 20; n += 1) {

@@ -101,7 +101,7 @@ t.test('pictures that cannot be read are named, and the others are looked at', a
     [file('text.jpg', 'no picture'), /text\.jpg is no picture/],
     [
       file('torn.jpg', whole.subarray(0, whole.length / 2)),
-      /torn\.jpg is no picture that can be read, or it is damaged/,
+      /torn\.jpg is not a readable picture, or it is damaged/,
     ],
     [huge, /huge\.png has 30000 x 30000 pixels; 64 million are the limit/],
     [join(folder, 'none.jpg'), /none\.jpg does not exist/],

@@ -10,7 +10,7 @@ t.test('a broker whose bridge is away is well, and says that it is away', async 
   })
   const answer = await sightline(t, ['healthcheck', 'broker', '--config', configFile(t, broker.config)])
   t.equal(answer.status, 0)
-  t.match(answer.stdout, /^well; store: .*; bridge cloud: away .*\n$/)
+  t.match(answer.stdout, /^well; store: .*; bridge cloud: disconnected .*\n$/)
 })
 
 t.test('over TLS it trusts the certificate that the settings name, whoever signed it', async (t) => {
@@ -49,7 +49,7 @@ t.test(
       configFile(t, subscriber.config),
     ])
     t.equal(unwell.status, 1)
-    t.match(unwell.stdout, /^not well; broker: away .*\n$/)
+    t.match(unwell.stdout, /^not well; broker: disconnected .*\n$/)
   },
 )
 
@@ -73,7 +73,7 @@ t.test(
       sightline(t, ['healthcheck', 'subscriber', '--config', configFile(t, config)])
     t.match(
       (await ask({ http, inbox: subscriber.config.inbox })).stdout,
-      /^not well; broker: away .*; inbox: /,
+      /^not well; broker: disconnected .*; inbox: /,
     )
     t.match((await ask({ http, inbox: { folder: `${folder}/none` } })).stdout, /^not well; .*see its log\n$/)
   },

@@ -49,7 +49,7 @@ t.test('a second wish to stop, later, ends a program that drains for long', asyn
   device.kill('SIGTERM')
   const { status, sentence } = await device.end()
   t.equal(status, 75)
-  t.match(sentence, 'told to stop a second time')
+  t.match(sentence, 'second stop signal')
 })
 
 const HANG = join(import.meta.dirname, 'hang.ts')
@@ -96,7 +96,7 @@ t.test('a start that hangs is killed and made again: before the program’s code
     t.match(said, { level: 50, program: 'launcher', command: 'broker' }, when)
     t.match(
       said?.msg,
-      /^The broker hangs: it has said nothing for 6 s while it started, and is killed\. It is started/,
+      /^The broker hangs: no sign of life for 6 s while it started; killing it\. It is restarted/,
     )
     if (LINUX)
       t.match(
@@ -136,7 +136,7 @@ t.test('a program that hangs while it is to end is killed, and not started again
   broker.kill('SIGTERM')
   const { status } = await broker.end()
   t.equal(status, 75)
-  t.match(broker.log.find(isHung)?.msg, 'not started again')
+  t.match(broker.log.find(isHung)?.msg, 'not restarted')
   t.equal(broker.log.filter(isReady).length, 1)
 })
 
@@ -146,7 +146,7 @@ t.test('starts that hang one after the other are given up, with a status and a s
   const { status } = await broker.end()
   t.equal(status, 75)
   t.equal(broker.log.filter(isHung).length, 3)
-  t.match(broker.log.at(-1)?.msg, /3 in a row: it is given up\. Try again later/)
+  t.match(broker.log.at(-1)?.msg, /3 starts in a row hung: giving up\. Try again later/)
 })
 
 t.test('a launcher that is told to end while a program waits to be started again ends', async (t) => {

@@ -111,7 +111,7 @@ t.test('a wrong checksum, no network, an unknown name: each a sentence', async (
   t.match(await sightline(t, ['models', 'pull', 'nobody'], env), {
     status: 66,
     code: 'MODEL_NOT_FOUND',
-    sentence: /"nobody".*There are: .*good/,
+    sentence: /"nobody".*The catalogue has: .*good/,
   })
   t.match(await sightline(t, ['models', 'verify', 'away'], env), { status: 65, stdout: /is not here/ })
   for (const args of [['pull'], ['info'], ['list', 'x'], ['list', '--from', 'x'], ['fetch', 'good'], []])
@@ -123,7 +123,7 @@ t.test('pull --from takes the file with the right checksum, whatever its name', 
   const { bytes } = await served(t, folder)
   const offline = temporaryFolder(t)
   const from = ['models', 'pull', 'away', '--from', offline]
-  t.match(await sightline(t, from, env), { status: 66, sentence: /has no file that is the model away/ })
+  t.match(await sightline(t, from, env), { status: 66, sentence: /Model away .* not found in the folder/ })
   writeFileSync(join(offline, 'away.onnx'), 'torn')
   t.match(await sightline(t, from, env), { status: 65, code: 'CHECKSUM_WRONG', sentence: /away\.onnx/ })
   writeFileSync(join(offline, 'copied from a stick.bin'), bytes)
@@ -194,7 +194,7 @@ t.test(
     copyFileSync(mine, none)
     t.match(await sightline(t, ['models', 'import', none, '--head', 'yunet'], env), {
       status: 65,
-      sentence: /none\.onnx is no face detector of a kind/,
+      sentence: /none\.onnx is not a face detector that Sightline supports/,
     })
     t.notOk(readCatalog(folder).entries.has('none'))
   },

@@ -128,7 +128,7 @@ t.test('a path that is too long for a socket: said at the start, and the program
     log: pino({ level: 'warn' }, { write: (line: string) => lines.push(line) }),
   })
   await server[Symbol.asyncDispose]()
-  t.match(lines.join(), /longer than the system takes.*move the folder/)
+  t.match(lines.join(), /path of the control socket is too long.*move the folder/)
   t.equal(await callProgram(folder, 'x', {}), undefined)
 })
 
@@ -167,7 +167,7 @@ for (const runs of [true, false])
       await put('a/\u001b[2J', elsewhere.payload, wrong)
       await put('b', Buffer.from('hello'), {
         reason: 'not a JPEG',
-        detail: 'the first bytes are no JPEG start',
+        detail: 'the first bytes do not start a JPEG',
       })
       await put('c', crop.payload.subarray(0, 100), { reason: 'too large', detail: 'cut' })
       await put('d', Buffer.from('bye'), { reason: 'not a JPEG', detail: 'x' })

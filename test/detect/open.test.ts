@@ -51,7 +51,7 @@ for (const [kind, open] of Object.entries({ openDetector, openDetectorThread }))
       message: /300x10 does not fit/,
     })
     await t.rejects(detector.detect({ data: new Uint8Array(10), width: 10, height: 10 }), {
-      message: /10 bytes are no RGB picture of 10x10/,
+      message: /10 bytes are not an RGB picture of 10x10/,
     })
     t.equal((await detector.detect(picture)).length, 1)
   })
@@ -165,7 +165,7 @@ t.test('a model of one’s own needs one entry in a catalogue, and no code', asy
   await t.rejects(open(), { code: 'CHECKSUM_WRONG', message: /mine\.onnx/ })
   await t.rejects(openDetector({ model: 'yours', modelFolder }), {
     code: 'MODEL_NOT_FOUND',
-    message: /"yours".*There are: .*mine/,
+    message: /"yours".*The catalogue has: .*mine/,
   })
   await t.rejects(openDetector({ model: 'yunet-n', modelFolder }), {
     code: 'MODEL_NOT_FOUND',
@@ -236,7 +236,7 @@ t.test('a model whose inputs do not fit its head is told apart', async (t) => {
   const model = file('half.onnx', half)
   await t.rejects(openDetector({ model, inputSize: { width: 320, height: 192 } }), {
     code: 'MODEL_UNUSABLE',
-    message: /half\.onnx does not run on pictures of 320x192/,
+    message: /half\.onnx fails on pictures of 320x192/,
   })
 })
 

@@ -66,7 +66,7 @@ t.test(
       ])
     }
     await using runtime = await openTfjs(BLAZEFACE, ['no-such-package', pathToFileURL(broken).href])
-    t.match(runtime.description, /WebAssembly.*broken\.mjs is installed and does not load/)
+    t.match(runtime.description, /WebAssembly.*broken\.mjs is installed but does not load/)
   },
 )
 

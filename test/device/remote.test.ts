@@ -82,8 +82,8 @@ t.test('what is not understood is ignored, counted and said; what held still hol
   await said('retained', /retain flag/)
   for (const [what, payload, camera, reason, text] of [
     ['threshold', 'high', 'card', 'payload', /threshold takes a number from 0 to 1, or auto/],
-    ['explode', '', 'card', 'unknown command', /There are: pause, resume/],
-    ['pause', 'ON', 'cellar', 'unknown camera', /It has: card\./],
+    ['explode', '', 'card', 'unknown command', /Known commands: pause, resume/],
+    ['pause', 'ON', 'cellar', 'unknown camera', /This device has: card\./],
   ] as const) {
     await sleep(1100) // one line a second
     await command(eye.client, what, payload, camera)
@@ -135,7 +135,7 @@ t.test('what was commanded outlives a kill; what cannot be read or kept is said'
   await eye.stateBecomes('both hold', ({ paused, threshold }) => paused && threshold === 0.9)
   await first.kill()
   const second = await start()
-  await second.line(({ msg, camera }) => /still holds/.test(msg ?? '') && camera === 'card')
+  await second.line(({ msg, camera }) => /earlier commands still apply/.test(msg ?? '') && camera === 'card')
   t.match(eye.states().at(-1), { paused: true, threshold: 0.9, scoreMin: 0.9 })
   t.equal(eye.of('crop').length, 0)
   await command(eye.client, 'resume', '')
@@ -144,17 +144,17 @@ t.test('what was commanded outlives a kill; what cannot be read or kept is said'
   await second.kill()
   const third = await start()
   t.match(eye.states().at(-1), { paused: false, threshold: 'auto' })
-  t.notOk(third.log.some(({ msg }) => /still holds/.test(msg ?? '')))
+  t.notOk(third.log.some(({ msg }) => /earlier commands still apply/.test(msg ?? '')))
   await third.kill()
 
   const file = join(folder, 'commanded-lab-bench1.json')
   writeFileSync(file, '{"v":1,"cameras":{"card":{"paused":"perhaps"}}}')
   const fourth = await start()
-  await fourth.line(({ msg }) => /cannot be read, so that the configuration holds/.test(msg ?? ''))
+  await fourth.line(({ msg }) => /cannot be read, so the configuration applies/.test(msg ?? ''))
   rmSync(folder, { recursive: true })
   writeFileSync(folder, 'no folder')
   await command(eye.client, 'pause', 'ON')
-  await fourth.line(({ msg }) => /cannot be kept, and holds until the agent ends/.test(msg ?? ''))
+  await fourth.line(({ msg }) => /cannot be saved, and apply until the agent ends/.test(msg ?? ''))
   t.match(await eye.stateBecomes('it holds all the same', ({ paused }) => paused), { paused: true })
 })
 

@@ -169,11 +169,11 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
     for (const [instructions, expected, ...wait] of [
       [
         'ENTRYPOINT ["sh", "-c", "echo the lens fell off; exit 3"]',
-        /does not become well: it ended with status 3[\s\S]*the lens fell off[\s\S]*The one that ran before is back, and well/,
+        /did not become healthy: it exited with status 3[\s\S]*the lens fell off[\s\S]*The previous one is restored and healthy/,
       ],
       [
         'ENTRYPOINT ["sh", "-c", "sleep 600"]',
-        /does not become well: http:\/\/127\.0\.0\.1:9101\/healthz does not answer.*\(for 8 s\)[\s\S]*is back, and well/,
+        /did not become healthy: http:\/\/127\.0\.0\.1:9101\/healthz does not answer.*\(for 8 s\)[\s\S]*is restored and healthy/,
         '--wait',
         '8s',
       ],
@@ -200,7 +200,7 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
     t.equal((await it.deploy('status')).status, 0, 'and once does nothing')
     t.match(await it.deploy('down'), { status: 0, stdout: /is down\. Kept, .*-bucket.*edge-broker-data/ })
     t.strictSame(await it.lines('ps', '--all', '--quiet', `--filter=name=${it.container('')}`), [])
-    t.match(await it.deploy('status'), { status: 66, stderr: /no deployment/ })
+    t.match(await it.deploy('status'), { status: 66, stderr: /Deployment .* not found/ })
     const again = await it.deploy('demo', '--gallery-port', String(port), '--tag', TAG)
     t.match(again, { status: 0, stderr: '' })
     t.ok((await it.stored()) >= stored)
@@ -221,7 +221,7 @@ t.test('a first deployment that fails leaves nothing running, and nothing in the
   const failed = await it.deploy('demo', ...port, '--tag', 'sightline-{program}:under-test-bad')
   t.match(failed, {
     status: 70,
-    stderr: /^DEPLOYMENT_UNHEALTHY: \S+-device does not become well: it ended with status 1/,
+    stderr: /^DEPLOYMENT_UNHEALTHY: \S+-device did not become healthy: it exited with status 1/,
   })
   t.strictSame(
     (await it.everything()).filter((line) => line.startsWith('/')),
@@ -246,7 +246,7 @@ t.test('a deploy that is killed can be run again, however far it was', async (t)
     t.match(said, at)
     t.notMatch(said, /logs {6}sightline/, 'it did not come to its end')
   }
-  await killed('demo', args, /images?.*device:under-test is there/)
+  await killed('demo', args, /images?.*device:under-test exists/)
   await killed('demo', args, /cloud-broker: starting it/)
   await killed('demo', args, /device: starting it/)
   t.match(await it.deploy('demo', ...args), { status: 0, stderr: '' })

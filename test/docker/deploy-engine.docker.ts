@@ -92,7 +92,7 @@ t.test(
     await it.untilStored(10)
     t.match(await it.deploy('demo', ...args), {
       status: 0,
-      stdout: /the images of .* are there[\s\S]*nothing to do/,
+      stdout: /the images of .* exist[\s\S]*nothing to do/,
     })
     for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
       const { accepted } = await it.queue('edge-broker', 'bridge/cloud')
@@ -165,7 +165,7 @@ t.test(
     t.match(up, { status: 0, stderr: '', stdout: /gallery +https:\/\/127\.0\.0\.1:/ })
     await it.untilStored(10)
     t.match(await it.deploy('demo', ...how), { status: 0, stdout: /nothing to do/ })
-    t.match(await it.deploy('status'), { status: 0, stdout: /device .* well/ })
+    t.match(await it.deploy('status'), { status: 0, stdout: /device .* healthy/ })
     t.match(await it.deploy('logs', 'device', '--tail', '3'), { status: 0, stdout: /"msg"/ })
     await until(
       'a crash is repaired',

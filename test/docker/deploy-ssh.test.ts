@@ -176,11 +176,15 @@ t.test('a host whose key is not known, or is another, is sent nothing', async (t
   t.match(unknown, {
     status: 77,
     code: 'HOST_KEY_UNKNOWN',
-    sentence: /is not known yet: its key, ssh-rsa SHA256:.*Log in once with "ssh -p/,
+    sentence: /Unknown host key of .*: ssh-rsa SHA256:.*Log in once with "ssh -p/,
   })
   writeFileSync(nobody, `[${host}]:${port} ssh-rsa ${parsed(pemKey()).getPublicSSH().toString('base64')}\n`)
   const changed = await ask(t, it, '--known-hosts', nobody)
-  t.match(changed, { status: 77, code: 'HOST_KEY_UNKNOWN', sentence: /another key than.*ssh-keygen -R/ })
+  t.match(changed, {
+    status: 77,
+    code: 'HOST_KEY_UNKNOWN',
+    sentence: /host key .* has changed.*ssh-keygen -R/,
+  })
   t.strictSame([it.logins, engine.asked.length], [0, 0])
 })
 
@@ -200,17 +204,17 @@ t.test('a key that does not fit, is locked, is none, or is missing', async (t) =
   for (const [identity, expected] of [
     [
       file('stranger', pemKey()),
-      { code: 'ENGINE_DENIED', sentence: /does not let us in with .*stranger.*ssh-copy-id/ },
+      { code: 'ENGINE_DENIED', sentence: /Permission denied by .*stranger.*ssh-copy-id/ },
     ],
     [file('locked', locked), { code: 'ENGINE_DENIED', sentence: /locked with a passphrase.*ssh-add/ }],
-    [file('none', 'nothing'), { code: 'CONFIG_INVALID', sentence: /holds no private key/ }],
+    [file('none', 'nothing'), { code: 'CONFIG_INVALID', sentence: /contains no readable private key/ }],
     [join(folder, 'missing'), { code: 'CONFIG_NOT_FOUND', sentence: /cannot be read/ }],
   ] as const)
     t.match(await ask(t, it, '--identity', identity), expected)
   const empty = ['deploy', 'status', '--host', it.host, '--known-hosts', it.knownHosts]
   t.match(await sightline(t, empty, { HOME: folder, SSH_AUTH_SOCK: '' }), {
     code: 'ENGINE_DENIED',
-    sentence: /no SSH key to log in with/,
+    sentence: /No SSH key found/,
   })
   t.equal(it.logins, 0)
 })
@@ -220,7 +224,7 @@ t.test('without Docker there, without an engine, and without anybody', async (t)
   const bare = await door(t, engine.socket, 'no such command')
   t.match(await ask(t, bare), {
     code: 'ENGINE_UNREACHABLE',
-    sentence: /There is no Docker on me@127\.0\.0\.1.*Install it/,
+    sentence: /Docker not found on me@127\.0\.0\.1.*Install it/,
   })
   const stopped = await door(t, join(temporaryFolder(t), 'docker.sock'))
   t.match(await ask(t, stopped), {

@@ -49,9 +49,9 @@ t.test('no engine: a sentence says so, and what to do', async (t) => {
   const file = await sightline(t, ['deploy', 'status', '--host', `unix://${nowhere}`])
   t.match(file, { status: 69, code: 'ENGINE_UNREACHABLE' })
   const tcp = await sightline(t, ['deploy', 'demo', '--host', 'tcp://10.0.0.1:2375'])
-  t.match(tcp, { status: 64, sentence: /no address of a Docker engine/ })
+  t.match(tcp, { status: 64, sentence: /Invalid Docker engine address/ })
   const password = await sightline(t, ['deploy', 'demo', '--host', 'ssh://me:secret@jetson'])
-  t.match(password, { status: 64, sentence: /password does not belong/ })
+  t.match(password, { status: 64, sentence: /Do not put a password/ })
   t.notMatch(password.stderr, 'secret')
 })
 
@@ -115,7 +115,7 @@ t.test('what does not suit is said before anything is made', async (t) => {
     'no camera': {
       answers: {},
       args: ['--camera', '/dev/video77'],
-      expected: { status: 66, code: 'SOURCE_NOT_FOUND', sentence: /no camera \/dev\/video77/ },
+      expected: { status: 66, code: 'SOURCE_NOT_FOUND', sentence: /Camera \/dev\/video77 not found/ },
     },
     'several at once': {
       answers: {},
@@ -209,7 +209,7 @@ t.test('an engine that goes away is said, with what it was asked for', async (t)
   t.match(outcome, {
     status: 69,
     code: 'ENGINE_UNREACHABLE',
-    sentence: /went away while asking what it is.*Run the same again/,
+    sentence: /disconnected while reading its version.*Run the same command again/,
   })
 })
 
@@ -222,9 +222,9 @@ t.test('a wrong command or configuration is said before the engine is asked', as
   writeJoin(join1, { url: 'mqtts://c:8883', site: 'lab', username: 'edge-lab', password: 'x', ca: cert })
   const users = configFile(t, { users: [{ name: 'subscriber', role: 'viewer' }] }, 'users.yaml')
   for (const [expected, ...args] of [
-    [/Say where the cloud is/, 'edge'],
+    [/Missing: the cloud/, 'edge'],
     [
-      /no join file nowhere\.yaml\. At the cloud "sightline deploy invite SITE"/,
+      /Join file nowhere\.yaml not found\. Create one at the cloud: sightline deploy invite SITE/,
       'edge',
       '--join',
       'nowhere.yaml',
@@ -232,7 +232,7 @@ t.test('a wrong command or configuration is said before the engine is asked', as
     [/device\.yaml:1: "emit\.rateMax"/, 'demo', '--config', device({ emit: { rateMax: 'fast' } })],
     [/device\.yaml:1: unknown setting "detekt"/, 'demo', '--config', device({ detekt: {} })],
     [
-      /Two configurations of the device/,
+      /Two configurations for the device/,
       'demo',
       '--config',
       device({ crop: {} }),
@@ -240,7 +240,7 @@ t.test('a wrong command or configuration is said before the engine is asked', as
       device({ crop: {} }),
     ],
     [
-      /configuration of the device, and "deploy cloud" has none/,
+      /configures the device, which "deploy cloud" does not have/,
       'cloud',
       '--address',
       'c',
@@ -255,7 +255,7 @@ t.test('a wrong command or configuration is said before the engine is asked', as
       device({ broker: { caFile: '/none.pem' } }),
     ],
     [
-      /could belong to several programs. Say whose it is: --config broker=/,
+      /could belong to several programs. Name one, e.g. --config broker=/,
       'demo',
       '--config',
       configFile(t, { http: {} }),
@@ -276,7 +276,7 @@ t.test('a wrong command or configuration is said before the engine is asked', as
     ],
     [/topicPrefix/, 'demo', '--config', device({ topicPrefix: 'a/b' })],
     [/Say under which name or address/, 'cloud'],
-    [/no name and no address/, 'cloud', '--address', 'a b'],
+    [/Invalid host name or address/, 'cloud', '--address', 'a b'],
     [
       /bucket is in S3.*--s3-credentials/,
       'demo',
@@ -289,7 +289,7 @@ t.test('a wrong command or configuration is said before the engine is asked', as
     [/--wait soon/, 'demo', '--wait', 'soon'],
     [/--gallery-port 0/, 'demo', '--gallery-port', '0'],
     [
-      /site is "home", and the join file is for an edge of the site "lab"/,
+      /names the site "home", but the join file is for the site "lab"/,
       'edge',
       '--join',
       join1,
@@ -297,7 +297,7 @@ t.test('a wrong command or configuration is said before the engine is asked', as
       device({}),
     ],
     [
-      /The user "subscriber" is in the broker's configuration or its users file/,
+      /Duplicate user "subscriber" in the broker's configuration or users file/,
       'cloud',
       '--address',
       'c',
@@ -307,11 +307,11 @@ t.test('a wrong command or configuration is said before the engine is asked', as
     [/Write: sightline deploy invite SITE/, 'invite'],
     [/Write: sightline deploy remove SITE/, 'remove'],
     [/Write: sightline deploy remove SITE/, 'remove', 'lab', '--shared'],
-    [/plain text/, 'edge', '--cloud', 'mqtt://c:1883', '--user-file', 'x'],
+    [/unencrypted/, 'edge', '--cloud', 'mqtt://c:1883', '--user-file', 'x'],
     [/Give --join or --cloud/, 'edge', '--cloud', 'mqtts://c', '--join', join1],
     [/names one image.*\{program\}/, 'demo', '--tag', 'sightline:1'],
     [/--build-arg X: write NAME=VALUE/, 'demo', '--build-arg', 'X'],
-    [/cannot be read as what "docker save" writes/, 'demo', '--images', '/nowhere.tar'],
+    [/cannot be read as a "docker save" file/, 'demo', '--images', '/nowhere.tar'],
   ] as const) {
     const outcome = await run([...args, '--host', engine.host])
     t.match(outcome.sentence, expected, args.join(' '))
@@ -342,7 +342,7 @@ t.test('images that cannot be used are said, and nothing is made', async (t) => 
     [{ [path]: image({ Config: {} }) }, { code: 'IMAGE_UNUSABLE', sentence: /no HEALTHCHECK/ }],
     [
       { 'POST /images/create': { status: 500, body: { message: 'Get "https://registry": no route' } } },
-      { status: 66, code: 'IMAGE_NOT_FOUND', sentence: /not on the engine, and cannot be pulled.*no route/ },
+      { status: 66, code: 'IMAGE_NOT_FOUND', sentence: /not on the engine and cannot be pulled.*no route/ },
     ],
   ] as const) {
     const engine = await FakeEngine.open(t, { ...others, ...answers })
@@ -400,7 +400,7 @@ t.test('a file of images is looked into before it is sent', async (t) => {
   t.match(await load(await save(all.slice(0, 2), 'amd64')), {
     status: 66,
     code: 'IMAGE_NOT_FOUND',
-    sentence: /holds no image sightline-device\. It holds: sightline-broker:1/,
+    sentence: /Image sightline-device not found in .*\. It holds: sightline-broker:1/,
   })
   t.match(await load(await save(all, 'arm64')), {
     status: 65,

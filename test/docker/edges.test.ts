@@ -186,7 +186,7 @@ for (const [way, install, skip] of WAYS)
     const again = await cloud.invite('lab')
     t.match(
       again,
-      { said: /^USER_EXISTS: The site "lab" has an edge already.* remove .*\blab\n?$/ },
+      { said: /^USER_EXISTS: The site "lab" already has an edge.* remove .*\blab\n?$/ },
       again.said,
     )
     t.equal(readFileSync(cloud.usersFile, 'utf8'), before, 'a second edge of that site changes nothing')
@@ -252,7 +252,7 @@ t.test('an invitation that cannot be written leaves no user behind', async (t) =
     configs: { broker: { tree: { users }, files: {} } },
   })
   t.match(await other.invite('yard'), {
-    said: /^USER_EXISTS: There is a user "edge-yard" already, who is no/,
+    said: /^USER_EXISTS: User "edge-yard" already exists and is not an edge/,
   })
   t.equal(readFileSync(cloud.usersFile, 'utf8'), before)
   const cut = before.slice(0, before.indexOf('  - name:'))

@@ -105,7 +105,7 @@ t.test('each source says what was wrong with it', async (t) => {
   })
   await t.rejects(download(wanted(folder, sources.slice(1)), NEVER), {
     code: 'DOWNLOAD_FAILED',
-    message: /there is no network, or none of its sources can be reached/,
+    message: /there is no network, or its sources are unreachable/,
   })
 })
 

@@ -110,7 +110,7 @@ t.test(
     const second = await Flood.open(t, 40, port, '127.0.0.3', DRIP)
     await second.settled(25)
     await first.settled(25)
-    await until('it is said', () => lines.some(({ msg }) => /there may be 50/.test(msg ?? '')))
+    await until('it is said', () => lines.some(({ msg }) => /the limit of 50 is reached/.test(msg ?? '')))
     for (const address of ['127.0.0.1', '127.0.0.4', '127.0.0.1']) t.equal(await ask(address), 200)
     first.end()
     await until('what it had is free', async () => {

@@ -30,7 +30,7 @@ t.test('what is wrong in a users file is named with its line', async (t) => {
   const cases: readonly (readonly [string, RegExp])[] = [
     ['- name: a\n  role: king\n', /:3: "users\.0\.role" must be one of device, bridge/],
     ['- name: a\n  role: device\n', /:3: "users\.0\.role" is "device", which also needs its "site"/],
-    ['- name: a b\n  role: device\n  site: s\n', /:2: "users\.0\.name" is no name of a device/],
+    ['- name: a b\n  role: device\n  site: s\n', /:2: "users\.0\.name" is not a device name/],
     ['- name: a\n  role: device\n  site: s/t\n', /:4: "users\.0\.site" must be a name/],
     ['- name: a\n  role: device\n  site: "+"\n', /:4: "users\.0\.site" must be a name/],
     ['- name: a\n  role: viewer\n  publish: [x]\n', /:4: "users\.0\.publish" must not be given together/],
@@ -39,8 +39,8 @@ t.test('what is wrong in a users file is named with its line', async (t) => {
     ['- name: a\n  publish: [a/#/b]\n', /:3: "users\.0\.publish\.0" must be a topic filter/],
     ['- name: "a\\u001b[2J"\n  role: viewer\n', /:2: "users\.0\.name" must be printable/],
     ['- name: "a:b"\n  role: viewer\n', /:2: "users\.0\.name" must be printable characters, and no colon/],
-    ['- name: a\n  role: viewer\n- name: a\n  role: admin\n', /:4: "users\.1\.name" stands twice: "a"/],
-    ['- name: taken\n  role: viewer\n', /:2: "users\.0\.name" stands also in the configuration: "taken"/],
+    ['- name: a\n  role: viewer\n- name: a\n  role: admin\n', /:4: "users\.1\.name" is a duplicate: "a"/],
+    ['- name: taken\n  role: viewer\n', /:2: "users\.0\.name" is also in the configuration: "taken"/],
     ['- name: a\n  pasword: x\n', /:3: unknown setting "users\.0\.pasword"/],
     ['- name: a\n  role: viewer\n  password: hunter22\n', /:4: "users\.0\.password" must be a hash/],
     ['- [\n', /:\d: /],
@@ -83,8 +83,8 @@ t.test('a users file is followed: one that broke or went changes nothing, and is
   await until('it is said', () => lines.length > 1)
   await sleep(60)
   t.equal(lines.length, 2)
-  t.match(lines[0], /users\.yaml:3: "users\.0\.role" .*the users stay as they were/)
-  t.match(lines[1], /There is no users file/)
+  t.match(lines[0], /users\.yaml:3: "users\.0\.role" .*the previous users apply/)
+  t.match(lines[1], /Users file .* not found/)
   t.strictSame(names(), ['a'])
   t.strictSame(seen, [])
   writeFileSync(`${file}.new`, 'users: [{name: b, role: viewer}]\n') // as long as it was
@@ -129,8 +129,7 @@ t.test('a users file that is cut, wherever, is none', async (t) => {
   writeFileSync(file, young.slice(0, border))
   t.throws(() => readUsers(file), {
     code: 'CONFIG_INVALID',
-    message:
-      /users\.yaml does not end with the line "\.\.\. # [0-9a-f]+", as its first line says: it was cut/,
+    message: /users\.yaml is incomplete: it must end with the line "\.\.\. # [0-9a-f]+"\. It was cut off/,
   })
   for (const fine of [young, young.slice(0, whole), `${young}\n \n`, young.replaceAll('\n', '\r\n')]) {
     writeFileSync(file, fine)
@@ -173,7 +172,7 @@ t.test('a users file that is cut while it is followed sends nobody away', async 
     put(cut)
     said += 1
     await until('the log says so', () => lines.length === said)
-    t.match(lines.at(-1), /Until that is put right the users stay as they were/)
+    t.match(lines.at(-1), /Until this is fixed, the previous users apply/)
     t.equal(users.accounts.length, 3)
   }
   t.strictSame(seen, [])

@@ -235,7 +235,7 @@ t.test(
     for (const [n, { topic, payload }] of made.entries()) device.publish(topic, payload, { messageId: n + 1 })
     await until('it is full and has left', () => inbox.size === 30 && !intake.connected)
     t.match(intake.fault, /"inbox" is full/)
-    t.match(warnings.join(''), /Leaving the broker, which keeps what is not acknowledged/)
+    t.match(warnings.join(''), /Disconnecting; the broker keeps what is not acknowledged/)
     await until('the broker has the rest', async () => (await broker.books('session/it')).pending === 70)
 
     const taken: string[] = []
@@ -267,7 +267,7 @@ t.test('what cannot start, or cannot work, says why', async (t) => {
     Program.run(t, 'subscriber', subscriberConfig(t, broker.url, { ...settings, broker: brokerSettings }))
   const cases = [
     [run({}, { username: 'pi', password: 'wrong' }), 77, /user name or the password is wrong/],
-    [run({}, { username: 'pi', password: 'right' }), 77, /does not let client .* subscribe to sightline/],
+    [run({}, { username: 'pi', password: 'right' }), 77, /denies client .* the subscription to sightline/],
     [run({ http: { host: '0.0.0.0', port: 0 } }), 78, /CONFIG_UNSAFE_LISTENER: "http\.host"/],
     [run({}, { shareGroup: 'g' }), 78, /"broker\.shareGroup" needs MQTT 5/],
     [
@@ -284,7 +284,7 @@ t.test('what cannot start, or cannot work, says why', async (t) => {
     t.match(result.text, says)
   }
   const away = await Program.start(t, 'subscriber', subscriberConfig(t, 'mqtt://127.0.0.1:1'))
-  t.match(await away.health(), { ok: false, checks: { broker: /away .*connection refused/ } })
+  t.match(await away.health(), { ok: false, checks: { broker: /disconnected .*connection refused/ } })
   t.equal(await away.stop(), 0, 'a broker that is away ends nothing')
 })
 
