@@ -82,9 +82,7 @@ export class Video implements Source {
     this.#media = media
     this.#signal = AbortSignal.any([signal, this.#stop.signal])
     // A stream that says how long it is, is a recording.
-    this.live =
-      options.kind === 'camera' ||
-      (options.kind === 'stream' && (media.seconds === undefined || media.isPicture))
+    this.live = options.kind === 'camera' || (options.kind === 'stream' && media.seconds === undefined)
     this.lossless = !this.live && options.pace === 'asfast'
     this.#scaler.allocContext()
     this.#scaler.setOption('sws_flags', String(SWS_FAST_BILINEAR))
