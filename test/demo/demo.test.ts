@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 import sharp from 'sharp'
 import t from 'tap'
 import { portraitSvg } from '../../device/sources/portrait.ts'
@@ -232,8 +233,10 @@ t.test(
   async (t) => {
     const folder = temporaryFolder(t)
     const photos = await portraits(folder, 3)
+    const data = join(folder, 'kept')
+    await sightline(t, ['demo', '--source', photos, '--data', data])
     const env = Object.entries(process.env).filter(([name]) => !/^(SIGHTLINE_|NODE_OPTIONS$|TAP)/.test(name))
-    const command = `stty cols 80 rows 24; exec '${process.execPath}' bin/sightline.js demo --source '${photos}'`
+    const command = `stty cols 80 rows 24; exec '${process.execPath}' bin/sightline.js demo --source '${photos}' --data '${data}'`
     const terminal = spawn(SCRIPT, ['-qefc', command, '/dev/null'], {
       cwd: join(import.meta.dirname, '..', '..'),
       env: { ...Object.fromEntries(env), TERM: 'xterm', TMPDIR: folder },
@@ -245,10 +248,16 @@ t.test(
       screen += text
     })
     const see = (what: RegExp) =>
-      until(`${what}`, () => what.test(screen.slice(screen.lastIndexOf('\u001b[H'))), 30_000)
+      until(
+        `${what}`,
+        () => what.test(stripVTControlCharacters(screen.slice(screen.lastIndexOf('\u001b[H')))),
+        30_000,
+      )
     await see(/the source has ended/)
     await see(/connected/)
-    await see(/q.* ends the demo, and the gallery closes/)
+    await see(/q ends the demo, and the gallery closes/)
+    await see(/edge broker +handed on +3 /)
+    await see(/Data .*kept +3 crops from before/)
     terminal.stdin.write('u')
     await see(/unplugged: crops wait at the edge/)
     terminal.stdin.write('u')
@@ -260,7 +269,7 @@ t.test(
     t.equal(bookedIn(t, after), 3, 'the books stand on the screen that was there before')
     t.match(screen, '\u001b[?25h', 'the cursor is back')
     t.strictSame(processesIn(folder), [])
-    t.strictSame(readdirSync(folder), ['photos'])
+    t.strictSame(readdirSync(folder), ['kept', 'photos'])
   },
 )
 
