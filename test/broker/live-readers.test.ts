@@ -66,4 +66,5 @@ t.test('answers that are remembered are bounded, and stay right', async (t) => {
     if (live.want(`${n % 2 ? 'odd' : 'even'}/${n}`) !== (n % 2 === 0)) t.fail(`${n}`)
   const more = heap() - before
   t.ok(more < 10e6, `${more} bytes more`)
+  t.ok(live.want('even/1'), 'and it was there until now')
 })
