@@ -87,7 +87,7 @@ t.test('a provider that is named and does not load is an error that says what do
   for (const { provider } of missing)
     await t.rejects(openDetector({ provider }), {
       code: 'PROVIDER_UNAVAILABLE',
-      message: new RegExp(`${provider} does not load for blazeface: .*What loads here: cpu`),
+      message: new RegExp(`${provider} does not load for blazeface: .*Available here: cpu`),
     })
   await t.rejects(openDetector({ provider: 'cuda', runtime: 'tfjs' }), {
     code: 'PROVIDER_UNAVAILABLE',

@@ -57,7 +57,7 @@ t.test('a second process is refused and told who holds the store; kill -9 ends t
   t.equal(holderOf(folder), `process ${first.child.pid}`)
   t.throws(() => FolderLock.take(folder), {
     code: 'STORE_LOCKED',
-    message: `${folder} is in use by process ${first.child.pid}. Stop that program first, or give this one a folder of its own.`,
+    message: `${folder} is in use by process ${first.child.pid}. Stop that program first, or give this one its own folder.`,
   })
   await kill(first)
   t.strictSame(
@@ -86,7 +86,7 @@ t.test(
     t.equal(await said(first), 'open')
     const inside = JSON.parse(readFileSync(join(folder, 'lock'), 'utf8')) as { pid: number }
     t.equal(inside.pid, 1)
-    const message = `STORE_LOCKED: ${folder} is in use by process 1 in another container or on another machine (host name ${hostname()}). Stop that program first, or give this one a folder of its own.`
+    const message = `STORE_LOCKED: ${folder} is in use by process 1 in another container or on another machine (host name ${hostname()}). Stop that program first, or give this one its own folder.`
     t.equal(await said(hold(t, folder)), message, 'outside')
     t.equal(
       await said(hold(t, folder, ...ownNumbers)),
