@@ -60,7 +60,7 @@ export function run(runtime, flags, argv) {
     })
     child = started
     started.on('error', (error) => {
-      process.stderr.write(`RUNTIME_TOO_OLD: ${runtime} could not be started: ${error.message}\n`)
+      process.stderr.write(`RUNTIME_TOO_OLD: Cannot start ${runtime}: ${error.message}\n`)
       process.exit(69)
     })
     started.on('message', (word) => {
@@ -93,7 +93,7 @@ export function run(runtime, flags, argv) {
       const moved = String(before) !== String(threads)
       complain(
         { command, pid, restarts, threads, ...(moved ? { threadsBefore: before } : {}) },
-        `The ${command} hangs: no sign of life for ${silentTicks} s${isReady ? '' : ' while it started'}; killing it. ${then}`,
+        `The ${command} hangs: no response for ${silentTicks} s${isReady ? '' : ' during its start'}; killing it. ${then}`,
       )
       started.kill('SIGKILL')
     }, TICK_MS)

@@ -28,6 +28,6 @@ export const tellAlive = (isReady) =>
 function tell(word) {
   if (!NOTIFY_SOCKET) return
   spawn('systemd-notify', [word], { stdio: ['ignore', 'ignore', 'inherit'] }).on('error', (error) => {
-    process.stderr.write(`UNEXPECTED: systemd-notify, which tells systemd "${word}": ${error.message}\n`)
+    process.stderr.write(`UNEXPECTED: Cannot run systemd-notify "${word}": ${error.message}\n`)
   })
 }

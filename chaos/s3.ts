@@ -50,7 +50,7 @@ const BUSY: readonly S3Fault[] = [
   { status: 409, code: 'ConditionalRequestConflict' },
   { status: 500, code: 'InternalError' },
 ]
-const UNREACHABLE = /does not answer as it should/
+const UNREACHABLE = /is unavailable/
 const DENIED = /denies access.*Check the AWS credentials/
 const brief = { full: 10_000, short: 1000 }
 
@@ -95,7 +95,7 @@ const OUTAGES: readonly Outage[] = [
     what: 'S3 is gone, then a login page answers for it, a redirect to itself, and nonsense',
     phases: [
       { ms: { full: 120_000, short: 2000 }, fault: 'refuse', says: UNREACHABLE },
-      { ms: brief, fault: all({ status: 200, page: PAGE }), says: /no S3 store/ },
+      { ms: brief, fault: all({ status: 200, page: PAGE }), says: /not an S3 store's/ },
       { ms: brief, fault: all('redirect'), says: UNREACHABLE },
       { ms: brief, fault: all({ status: 400, page: '\u0000{{{' }), says: UNREACHABLE },
     ],

@@ -18,8 +18,8 @@ export interface Bucket {
 /** Why fewer crops are made than faces detected, by `emit.mode`. */
 export type Choice = 'every' | 'best'
 const WHY_FEWER: Readonly<Record<Choice, string>> = {
-  every: 'counted anew in each picture; emit.rateMax bounds the crops',
-  best: 'counted anew in each picture; the best one of each is a crop',
+  every: 'counted again in each picture; emit.rateMax limits the crops',
+  best: 'counted again in each picture; only the best one becomes a crop',
 }
 
 /**
@@ -45,7 +45,7 @@ export function audit(start: Readings, end: Readings, bucket: Bucket, choice: Ch
     keeper('edge broker', ({ edge }) => edge),
     keeper('cloud broker', ({ cloud }) => cloud),
     keeper('subscriber', ({ inbox }) => inbox),
-    `bucket         ${objects} new objects${bucket.before > 0 ? `, beside ${bucket.before} from before` : ''}`,
+    `bucket         ${objects} new objects${bucket.before > 0 ? `, plus ${bucket.before} from before` : ''}`,
     `               in the folder ${bucket.path}`,
   ]
   const edge = since((readings) => readings.edge.accepted)
@@ -59,12 +59,10 @@ export function audit(start: Readings, end: Readings, bucket: Bucket, choice: Ch
   if (edge < published)
     faults.push(`the edge broker accepted ${edge}, fewer than the ${published} that the agent published`)
   if (cloud < edgeForwarded)
-    faults.push(
-      `the cloud broker accepted ${cloud}, fewer than the ${edgeForwarded} that the edge handed over`,
-    )
+    faults.push(`the cloud broker accepted ${cloud}, fewer than the ${edgeForwarded} that the edge forwarded`)
   if (inbox + duplicates + quarantined < cloudForwarded)
     faults.push(
-      `the subscriber accounts for ${inbox + duplicates + quarantined}, fewer than the ${cloudForwarded} that the cloud handed over`,
+      `the subscriber accounts for ${inbox + duplicates + quarantined}, fewer than the ${cloudForwarded} that the cloud forwarded`,
     )
   const still = end.edge.pending + end.cloud.pending + end.inbox.pending
   if (still > 0) faults.push(`${still} crops are still on their way`)

@@ -74,7 +74,7 @@ function makeFolder(wanted: string | undefined): string {
   } catch (error) {
     throw failure(
       'FOLDER_UNWRITABLE',
-      `Cannot make the folder ${wanted ?? `of this run in ${tmpdir()}`}. Name one that this user may write to with --data DIR.`,
+      `Cannot create the folder ${wanted ?? `of this run in ${tmpdir()}`}. Choose a writable one with --data DIR.`,
       error,
     )
   }
@@ -174,7 +174,7 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
   }
   if (before > 0)
     say(
-      `${data} holds ${before} crops of earlier runs, and the gallery shows them too. What follows counts this run.`,
+      `${data} holds ${before} crops of earlier runs; the gallery shows them too. The counts below are of this run.`,
     )
   if (!live) {
     const taken = ports.taken === undefined ? '' : ` (port ${ports.taken} is in use; --port chooses another)`
@@ -267,7 +267,7 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
       }`,
     )
   if (latest.captured === 0 && cameraDown !== undefined)
-    throw failure('SOURCE_UNAVAILABLE', `The camera gave no picture: ${cameraDown}`)
+    throw failure('SOURCE_UNAVAILABLE', `No picture from the camera: ${cameraDown}`)
   say('They balance: every crop that was published is in the bucket.')
   say(
     options.data === undefined

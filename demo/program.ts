@@ -85,7 +85,7 @@ export class Program implements AsyncDisposable {
       )
       if (answer) return
       if (Date.now() > until)
-        throw failure('UNEXPECTED', `The ${this.name} did not get ready within ${msMax / 1000} s.`)
+        throw failure('UNEXPECTED', `The ${this.name} was not ready within ${msMax / 1000} s.`)
       await sleep(READY_INTERVAL_MS)
     }
   }
@@ -101,7 +101,7 @@ export class Program implements AsyncDisposable {
     }
     return failure(
       'UNEXPECTED',
-      `The ${this.name} ended with status ${this.exitCode}: ${this.#lines.at(-1) ?? 'it said nothing'}`,
+      `The ${this.name} ended with status ${this.exitCode}: ${this.#lines.at(-1) ?? 'no output'}`,
     )
   }
 

@@ -82,7 +82,7 @@ export function render(moment: Moment, columns: number, rows = Number.POSITIVE_I
   const tail = `  ·  ${scene.model}  ·  ${clock(moment.elapsedMs)}`
   const source = scene.source ?? `testcard${wide ? ': drawn faces that cross the picture' : ''}`
   const plug = plugged ? `unplug the link${wide ? ' to the cloud' : ''}` : 'plug the link in again'
-  const keys = `${bold('u')} ${plug}     ${bold('q')} quit${wide ? ' and sum up the books' : ''}`
+  const keys = `${bold('u')} ${plug}     ${bold('q')} quit${wide ? ' and show the books' : ''}`
   const ofData = narrow ? '' : dataWord(scene, wide)
   const isDown = cameraDown !== undefined && !sourceEnded
   const lines: Line[] = [
@@ -104,7 +104,7 @@ export function render(moment: Moment, columns: number, rows = Number.POSITIVE_I
           ? 'the source has ended'
           : 'has ended'
         : cameraDown !== undefined
-          ? bad('gives no picture')
+          ? bad('no picture')
           : now.skipped > 0
             ? `${dim('skipped')} ${count(now.skipped)}`
             : '',
@@ -115,7 +115,7 @@ export function render(moment: Moment, columns: number, rows = Number.POSITIVE_I
       'detected',
       now.detected,
       rate(({ detected }) => detected),
-      wide ? dim('a face counts in each picture') : '',
+      wide ? dim('counted in each picture') : '',
     ),
     row(
       'agent',
@@ -128,7 +128,7 @@ export function render(moment: Moment, columns: number, rows = Number.POSITIVE_I
     row(
       'edge broker',
       now.linkUp,
-      'handed on',
+      'forwarded',
       now.edge.forwarded,
       rate(({ edge }) => edge.forwarded),
       `${dim('queued')} ${now.edge.pending > 0 ? bold(queued) : queued}  ${sparkline(history)}`,
@@ -136,7 +136,7 @@ export function render(moment: Moment, columns: number, rows = Number.POSITIVE_I
     row(
       'cloud broker',
       true,
-      'handed on',
+      'forwarded',
       now.cloud.forwarded,
       rate(({ cloud }) => cloud.forwarded),
       waiting('queued', now.cloud.pending),
@@ -151,7 +151,7 @@ export function render(moment: Moment, columns: number, rows = Number.POSITIVE_I
     ),
     ['blank', ''],
     isDown
-      ? ['fault', `  ${dim('no picture, as')}    ${bad(cameraDown)}`]
+      ? ['fault', `  ${dim('camera error')}      ${bad(cameraDown)}`]
       : [
           'latency',
           `  ${dim('frame to object')}   ${
@@ -164,7 +164,7 @@ export function render(moment: Moment, columns: number, rows = Number.POSITIVE_I
         ],
     [
       'link',
-      `  ${dim('link to cloud  ')}   ${plugged ? (now.linkUp ? good('connected') : bad('connecting again ...')) : bad(`unplugged: crops wait${narrow ? '' : ' at the edge'}${wide ? ', on disk' : ''}`)}`,
+      `  ${dim('link to cloud  ')}   ${plugged ? (now.linkUp ? good('connected') : bad('reconnecting ...')) : bad(`unplugged: crops wait${narrow ? '' : ' at the edge'}${wide ? ', on disk' : ''}`)}`,
     ],
     ['blank', ''],
     ['gallery', `  ${dim('Gallery')}   ${bold(scene.gallery)}${narrow ? '' : dim(portWord(scene, wide))}`],

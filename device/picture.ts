@@ -45,18 +45,15 @@ export function pictureKind(head: Uint8Array): 'read' | 'HEIC' | undefined {
 export async function readPicture(input: string | Buffer, name: string): Promise<Picture> {
   const kind = pictureKind(typeof input === 'string' ? await headOf(input, name) : input)
   if (kind === undefined)
-    throw failure(
-      'SOURCE_UNREADABLE',
-      `${name} is no picture of a kind that is read, whatever its name says. ${PICTURES_READ} are.`,
-    )
+    throw failure('SOURCE_UNREADABLE', `${name} is not a supported picture. Supported: ${PICTURES_READ}.`)
   if (kind === 'HEIC')
-    throw failure('SOURCE_UNREADABLE', `${name} is HEIC, which is not read here. Save it as JPEG.`)
+    throw failure('SOURCE_UNREADABLE', `${name} is HEIC, which is not supported. Save it as JPEG.`)
   // Sharp's own limit would come without the size; `metadata` reads the header alone.
   const { width: wide, height: high } = await sharp(input, { limitInputPixels: false }).metadata()
   if (wide * high > PICTURE_PIXELS_MAX)
     throw failure(
       'SOURCE_UNREADABLE',
-      `${name} has ${wide} x ${high} pixels; ${PICTURE_PIXELS_MAX / 1e6} million are the limit. Make it smaller.`,
+      `${name} has ${wide} x ${high} pixels; the limit is ${PICTURE_PIXELS_MAX / 1e6} million. Make it smaller.`,
     )
   // With the limit once more: by now a file may be another.
   const { data, info } = await sharp(input, { limitInputPixels: PICTURE_PIXELS_MAX, failOn: 'error' })
@@ -71,7 +68,7 @@ export async function readPicture(input: string | Buffer, name: string): Promise
 
 async function headOf(path: string, name: string): Promise<Uint8Array> {
   // A pipe would be waited for, and for ever.
-  if (!(await stat(path)).isFile()) throw failure('SOURCE_UNREADABLE', `${name} is no file.`)
+  if (!(await stat(path)).isFile()) throw failure('SOURCE_UNREADABLE', `${name} is not a file.`)
   await using file = await open(path)
   const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0)
   return buffer.subarray(0, bytesRead)

@@ -22,6 +22,7 @@ import {
   S3ServiceException,
 } from '@aws-sdk/client-s3'
 import { Backoff } from '../../lib/backoff.ts'
+import { connectionFault } from '../../lib/connection-faults.ts'
 import { failure, systemCode } from '../../lib/errors.ts'
 import { KINDS } from '../../wire/kinds.ts'
 import { type Bucket, CACHE_CROP_S, type ListedObject, type ObjectToStore } from './bucket.ts'
@@ -411,7 +412,10 @@ function placeOf(options: S3Options, region: string): Place {
   const address = options.endpoint ?? `https://s3.${region}.amazonaws.com`
   // Not repeated: whoever writes a password into an address finds it in no log of ours.
   if (!URL.canParse(address) || !/^https?:/.test(address))
-    throw failure('CONFIG_INVALID', '"bucket.endpoint" is no address such as https://minio.example:9000.')
+    throw failure(
+      'CONFIG_INVALID',
+      '"bucket.endpoint" is not a valid address. Example: https://minio.example:9000.',
+    )
   const store = new URL(address)
   // Credentials in an address would end up in messages and links.
   store.username = ''
@@ -531,15 +535,15 @@ async function openPolicy(
     if (status === 403)
       throw failure(
         'BUCKET_DENIED',
-        `The ${place.description} does not let itself be made public: these credentials lack s3:GetBucketPolicy or ` +
+        `Cannot make the ${place.description} public: these credentials lack s3:GetBucketPolicy or ` +
           's3:PutBucketPolicy, or "Block public access" is on. Allow it, or set "bucket.publicRead: false".',
         error,
       )
     if (!isRefusal(status)) throw error
     throw failure(
       'BUCKET_REFUSED',
-      `The ${place.description} does not take the policy that opens a bucket to everyone ` +
-        `(${error instanceof Error ? error.name : error}, ${status}). Set "bucket.publicRead: false": the subscriber then shows the gallery itself.`,
+      `The ${place.description} rejects the policy that makes a bucket public ` +
+        `(${error instanceof Error ? error.name : error}, ${status}). Set "bucket.publicRead: false": the subscriber then serves the gallery itself.`,
       error,
     )
   }
@@ -582,7 +586,7 @@ async function openCors(
     if (status !== 403) throw error
     throw failure(
       'BUCKET_DENIED',
-      `The ${place.description} does not let pages of other sites read what is public: these credentials lack ` +
+      `Cannot set CORS of the ${place.description}: these credentials lack ` +
         's3:GetBucketCORS or s3:PutBucketCORS. Allow it, or set "bucket.publicRead: false".',
       error,
     )
@@ -639,8 +643,8 @@ function assertStore({ ETag }: Answer, description: string): void {
   if (ETag) return
   throw failure(
     'BUCKET_UNREACHABLE',
-    `What answers for the ${description} is no S3 store (200 without an ETag): a proxy or a login page, perhaps. ` +
-      'What was accepted waits on disk until the store itself answers. Check "bucket.endpoint" and the network.',
+    `The answer from the ${description} is not an S3 store's (200 without an ETag), but perhaps a proxy's or a login page. ` +
+      'Accepted crops wait on disk until the store itself answers. Check "bucket.endpoint" and the network.',
   )
 }
 
@@ -698,22 +702,22 @@ function s3Failure(
     return failure(
       'BUCKET_REFUSED',
       theirs === undefined || theirs === region
-        ? `The ${description} refuses the region "${region}" (${said}), and does not say which is right. Set "bucket.region" to that of the bucket.`
-        : `The bucket "${bucket}" is in the region "${theirs}", and not in "${region}" (${said}). Set "bucket.region: ${theirs}".`,
+        ? `The ${description} rejects the region "${region}" (${said}) and does not name the right one. Set "bucket.region" to the bucket's region.`
+        : `The bucket "${bucket}" is in the region "${theirs}", not in "${region}" (${said}). Set "bucket.region: ${theirs}".`,
       error,
     )
   }
   if (name === 'NoSuchBucket' || name === 'InvalidBucketName')
     return failure(
       'BUCKET_NOT_FOUND',
-      `There is no bucket "${bucket}" at ${endpoint ? new URL(endpoint).host : 'AWS'} (${said}). ` +
+      `Bucket "${bucket}" not found at ${endpoint ? new URL(endpoint).host : 'AWS'} (${said}). ` +
         'Create it there, or correct "bucket.bucket", "bucket.region" or "bucket.endpoint".',
       error,
     )
   if (error.message === 'Region is missing')
     return failure(
       'BUCKET_REFUSED',
-      `The region of the bucket "${bucket}" is not known. Set "bucket.region" or AWS_REGION.`,
+      `Unknown region of the bucket "${bucket}". Set "bucket.region" or AWS_REGION.`,
       error,
     )
   if (name === 'CredentialsProviderError')
@@ -734,7 +738,7 @@ function s3Failure(
       'BUCKET_DENIED',
       `The ${description} denies access (${said}). Check the AWS credentials, and that they allow s3:PutObject, ` +
         `s3:GetObject and s3:DeleteObject on ${bucket}/${prefix ? `${prefix}/` : ''}* and s3:ListBucket on ${bucket} ` +
-        '(without the latter a store answers 403 for an object that is not there).',
+        '(without s3:ListBucket a store answers 403 for a missing object).',
       error,
     )
   const code = systemCode(error) ?? systemCode(error.cause)
@@ -743,13 +747,13 @@ function s3Failure(
   if (UNREACHABLE.has(name) || code !== undefined || (status !== undefined && !isRefusal(statusOf(error))))
     return failure(
       'BUCKET_UNREACHABLE',
-      `The ${description} does not answer as it should (${code ?? said}). What was accepted waits on disk until it does. ` +
-        'If it stays so, check "bucket.endpoint" and the network.',
+      `The ${description} is unavailable (${connectionFault(error) ?? connectionFault(error.cause) ?? code ?? said}). Accepted crops wait on disk. ` +
+        'If this persists, check "bucket.endpoint" and the network.',
       error,
     )
   return failure(
     'BUCKET_REFUSED',
-    `The ${description} refused: ${said}. Check "bucket" in the configuration, and what the store's own log says.`,
+    `The ${description} rejected the request: ${said}. Check "bucket" in the configuration, and the store's own log.`,
     error,
   )
 }

@@ -36,7 +36,7 @@ export class FilterChain implements Disposable {
   #filter(kind: string, name: string, args?: string): FilterContext {
     const filter = Filter.getByName(kind)
     const context = filter && this.graph.createFilter(filter, name, args)
-    if (!context) throw new Error(`FFmpeg has no filter "${kind}" that takes "${args}"`)
+    if (!context) throw new Error(`FFmpeg cannot create the filter "${kind}" with "${args}"`)
     return context
   }
 }

@@ -10,6 +10,6 @@ export function videoDevices(): string {
   }
   const sorted = names.sort((a, b) => Number(a.slice(5)) - Number(b.slice(5))).slice(0, 16)
   return sorted.length === 0
-    ? 'This machine has no /dev/video* at all.'
+    ? 'This machine has no /dev/video*.'
     : `There are: ${sorted.map((name) => `/dev/${name}`).join(', ')}.`
 }

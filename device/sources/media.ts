@@ -106,7 +106,7 @@ export class Media implements AsyncDisposable {
     using dictionary = Dictionary.fromObject(openOptions(options))
     const v4l2 = kind === 'camera' ? InputFormat.findInputFormat('v4l2') : null
     if (kind === 'camera' && !v4l2)
-      throw failure('SOURCE_UNAVAILABLE', `${name}: this system has no V4L2; cameras work on Linux only.`)
+      throw failure('SOURCE_UNAVAILABLE', `${name}: this system has no V4L2. Cameras need Linux.`)
     using _guard = interruptOn(format, signal, timeoutMs)
     try {
       const opened = await format.openInput(address, v4l2, dictionary)
@@ -119,11 +119,11 @@ export class Media implements AsyncDisposable {
       if (found.streamIndex < 0 || !stream)
         throw failure(
           'SOURCE_UNREADABLE',
-          `${name} has no video in it${format.streams.some(isCover) ? ', but a cover picture' : ''}. Give one that has.`,
+          `${name} contains no video${format.streams.some(isCover) ? ', only a cover picture' : ''}. Choose another source.`,
         )
       refuseLarge(name, stream.codecpar)
       if (!found.decoder)
-        throw failure('SOURCE_UNREADABLE', `${name} is in a video format for which there is no decoder here.`)
+        throw failure('SOURCE_UNREADABLE', `No decoder for the video format of ${name}. Use H.264.`)
       // Sound is read along only where the file's length is known for the whole alone.
       if (kind !== 'file' || (stream.duration > 0n && stream.nbFrames > 0n))
         for (const [index, other] of format.streams.entries())
@@ -197,11 +197,8 @@ export class Media implements AsyncDisposable {
         await flush()
         const why = new FFmpegError(status).message
         throw kind === 'file'
-          ? failure(
-              'SOURCE_UNREADABLE',
-              `${name} cannot be read further (${why}); ${delivered} frames were played.`,
-            )
-          : failure('SOURCE_UNAVAILABLE', `${name} has stopped delivering (${why}). It will be opened again.`)
+          ? failure('SOURCE_UNREADABLE', `Cannot read ${name} after ${delivered} frames: ${why}.`)
+          : failure('SOURCE_UNAVAILABLE', `${name} stopped sending (${why}). Reopening it.`)
       }
       const base = bases[packet.streamIndex]
       if (base && packet.pts > -(2n ** 62n))
@@ -224,7 +221,7 @@ export class Media implements AsyncDisposable {
     }
     await flush()
     if (delivered === 0 && !signal.aborted)
-      throw failure('SOURCE_UNREADABLE', `${name} has no picture that can be decoded.`)
+      throw failure('SOURCE_UNREADABLE', `Cannot decode any picture in ${name}.`)
   }
 
   /** How the end came sooner than the file says, in words; undefined where it did not. */
@@ -232,7 +229,7 @@ export class Media implements AsyncDisposable {
     if (this.seconds !== undefined && this.#isLengthOfVideo && this.#endSeconds > 0) {
       const missing = this.seconds - this.#endSeconds
       if (missing > Math.max(SHORTFALL_S_MAX, this.seconds * SHORTFALL_RATIO_MAX))
-        return `it says ${this.seconds.toFixed(1)} s and ends after ${this.#endSeconds.toFixed(1)} s`
+        return `its header says ${this.seconds.toFixed(1)} s, but it ends after ${this.#endSeconds.toFixed(1)} s`
     }
     return this.#lastCorrupt ? 'its last packet is incomplete' : undefined
   }
@@ -270,7 +267,7 @@ function refuseLarge(name: string, { width, height }: Size): void {
   if (width * height > PICTURE_PIXELS_MAX)
     throw failure(
       'SOURCE_UNREADABLE',
-      `${name} has pictures of ${width} x ${height} pixels; ${PICTURE_PIXELS_MAX / 1e6} million are the limit. Make it smaller.`,
+      `${name} has pictures of ${width} x ${height} pixels; the limit is ${PICTURE_PIXELS_MAX / 1e6} million. Make them smaller.`,
     )
 }
 
@@ -290,7 +287,7 @@ async function openDecoder(
   codec.freeContext()
   throw failure(
     'SOURCE_UNREADABLE',
-    `${name}: its video decoder does not open (${new FFmpegError(status).message}).`,
+    `${name}: cannot open its video decoder (${new FFmpegError(status).message}).`,
   )
 }
 
@@ -362,7 +359,7 @@ function openFailure(
   signal: AbortSignal,
 ): SightlineError {
   const cause = new FFmpegError(status)
-  if (signal.aborted) return failure('SOURCE_UNAVAILABLE', `${name} was being opened when told to stop.`)
+  if (signal.aborted) return failure('SOURCE_UNAVAILABLE', `Stopped while opening ${name}.`)
   if (kind === 'file')
     switch (status) {
       case AVERROR_ENOENT:
@@ -372,42 +369,39 @@ function openFailure(
           cause,
         )
       case AVERROR_EACCES:
-        return failure('SOURCE_UNREADABLE', `${name} may not be read by this user.`, cause)
+        return failure('SOURCE_UNREADABLE', `Cannot read ${name}: permission denied.`, cause)
       default:
         return failure(
           'SOURCE_UNREADABLE',
-          `${name} is no video that can be read, or it is cut off before its index (${cause.message}). Check that it plays elsewhere, and copy it again.`,
+          `${name} is not a readable video, or is cut off before its index (${cause.message}). Check that it plays elsewhere, and copy it again.`,
           cause,
         )
     }
   if (kind === 'camera' && [AVERROR_ENOENT, AVERROR_ENODEV].includes(status as never))
     return failure(
       'SOURCE_UNAVAILABLE',
-      `${name} is no camera, or not there. Check that it is plugged in and that the name is right. ${videoDevices()}`,
+      `No camera at ${name}. Check that it is plugged in and that the name is correct. ${videoDevices()}`,
       cause,
     )
   const said = new Map<number, string>([
-    [AVERROR_EACCES, 'may not be used by this user. Add the user to the group "video"'],
+    [AVERROR_EACCES, 'cannot be opened: permission denied. Add the user to the group "video"'],
     [AVERROR_EBUSY, 'is in use by another program. Stop that program'],
     [
       AVERROR_HTTP_UNAUTHORIZED,
       hasCredentials(address)
-        ? 'refuses this user. Check username and password'
-        : 'wants a user and a password: give username and passwordFile',
+        ? 'rejects the login. Check username and password'
+        : 'requires a login. Set username and passwordFile',
     ],
-    [AVERROR_HTTP_FORBIDDEN, 'refuses this user. Check username and password'],
+    [AVERROR_HTTP_FORBIDDEN, 'denies access to this user. Check username and password'],
     [AVERROR_HTTP_NOT_FOUND, 'has no such stream. Check the path in the address'],
-    [
-      AVERROR_EINVAL,
-      'answers with neither a video nor a picture (JPEG, PNG, WebP) that is read here. Check the address',
-    ],
-    [AVERROR_INVALIDDATA, 'gives no answer that makes sense, or none in time. Check the address'],
+    [AVERROR_EINVAL, 'sends neither a supported video nor a picture (JPEG, PNG, WebP). Check the address'],
+    [AVERROR_INVALIDDATA, 'sends no valid answer, or none in time. Check the address'],
   ]).get(status)
   return failure(
     'SOURCE_UNAVAILABLE',
     said
       ? `${name} ${said}.`
-      : `${name} cannot be reached (${cause.message}). Check the address, and that it is switched on.`,
+      : `Cannot connect to ${name} (${cause.message}). Check the address, and that it is switched on.`,
     cause,
   )
 }

@@ -90,7 +90,7 @@ export class Normalizer implements Disposable {
     this.#sayJump = throttled((count, seconds) =>
       context.log.warn(
         { source: name, count, jumpSeconds: Math.round(seconds) },
-        `${name}: the times of its frames jump by ${Math.abs(seconds).toFixed(0)} s ${seconds > 0 ? 'ahead' : 'back'}; it goes on without waiting`,
+        `${name}: timestamps jump ${Math.abs(seconds).toFixed(0)} s ${seconds > 0 ? 'ahead' : 'back'}; continuing without waiting`,
       ),
     )
   }
@@ -152,7 +152,7 @@ export class Normalizer implements Disposable {
     if (space !== AVCOL_SPC_UNSPECIFIED)
       this.#once(
         `space ${space}`,
-        `its colours are coded in a way that is not known here (matrix_coefficients ${space}); shown as the usual ones, they may be wrong`,
+        `unknown colour coding (matrix_coefficients ${space}); using the nearest known one, colours may be wrong`,
       )
     return nearest
   }
@@ -167,7 +167,7 @@ export class Normalizer implements Disposable {
     if (Math.abs(Math.log(own)) > 1 && shape.pixelAspect === 1)
       this.#once(
         `aspect ${own}`,
-        `its pixels are said to be ${own.toFixed(3)} times as wide as high, which no camera has; taken as square. Set "aspect" if it looks wrong`,
+        `implausible pixel aspect ratio ${own.toFixed(3)}; using square pixels. Set "aspect" if the picture looks wrong`,
       )
     return shape
   }

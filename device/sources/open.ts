@@ -48,7 +48,10 @@ export async function openSource(
     const before = watchedFolders.get(camera)
     const found = before ? 'folder' : await lookAt(path)
     if (camera.watch && found !== 'folder')
-      throw failure('SOURCE_UNREADABLE', `${path} is no folder; only a folder can be watched for new photos.`)
+      throw failure(
+        'SOURCE_UNREADABLE',
+        `${path} is not a folder; only a folder can be watched for new photos.`,
+      )
     if (found !== 'file') {
       const watched = camera.watch ? (before ?? new WatchedFolder(path)) : undefined
       if (watched) watchedFolders.set(camera, watched)
@@ -115,7 +118,7 @@ async function lookAt(path: string): Promise<'folder' | 'photo' | 'file'> {
     if (!found.isFile())
       throw failure(
         'SOURCE_UNREADABLE',
-        `${path} is ${found.isFIFO() ? 'a named pipe' : found.isSocket() ? 'a socket' : 'a device'}, which is not read. Give a file, or let a program such as MediaMTX serve what comes through it as RTSP.`,
+        `${path} is ${found.isFIFO() ? 'a named pipe' : found.isSocket() ? 'a socket' : 'a device'}, which is not supported. Use a file, or serve its stream as RTSP with a program such as MediaMTX.`,
       )
     await using file = await open(path)
     const head = Buffer.alloc(HEAD_BYTES)
@@ -133,7 +136,7 @@ async function lookAt(path: string): Promise<'folder' | 'photo' | 'file'> {
         )
       case 'EACCES':
       case 'EPERM':
-        throw failure('SOURCE_UNREADABLE', `${path} may not be read by this user.`, error)
+        throw failure('SOURCE_UNREADABLE', `Cannot read ${path}: permission denied.`, error)
       default:
         throw error
     }

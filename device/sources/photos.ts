@@ -76,7 +76,7 @@ export class Photos implements Source {
       if (read() === 0)
         throw failure(
           'SOURCE_UNREADABLE',
-          `${this.name} has no picture that can be read. ${PICTURES_READ} can.`,
+          `No readable picture in ${this.name}. Supported: ${PICTURES_READ}.`,
         )
     } while (this.#options.loop)
   }
@@ -107,7 +107,7 @@ export class Photos implements Source {
     if (isOurs && !this.#options.isFolder) throw error
     log.warn(
       { file, ...(!isOurs && { cause: error instanceof Error ? error.message : String(error) }) },
-      `${isOurs ? error.message : `${file} is no picture that can be read`}; going on with the next`,
+      `skipped: ${isOurs ? error.message : `${file} is not a readable picture`}`,
     )
   }
 
@@ -116,17 +116,14 @@ export class Photos implements Source {
 
 async function listFolder(folder: string, log: SourceContext['log']): Promise<string[]> {
   const found = await filesBelow(folder, (path, error) =>
-    log.warn(
-      { folder: path, cause: systemCode(error) },
-      `the folder ${path} cannot be read; it is passed over`,
-    ),
+    log.warn({ folder: path, cause: systemCode(error) }, `skipped the folder ${path}: cannot read it`),
   ).catch((error: unknown) => {
-    throw failure('SOURCE_UNREADABLE', `The folder ${folder} may not be read by this user.`, error)
+    throw failure('SOURCE_UNREADABLE', `Cannot read the folder ${folder}. Check its permissions.`, error)
   })
   if (found === undefined)
     throw failure(
       'SOURCE_UNREADABLE',
-      `The folder ${folder} has more than ${PHOTOS_MAX} files. Divide it into several cameras.`,
+      `The folder ${folder} has more than ${PHOTOS_MAX} files. Split it into several cameras.`,
     )
   if (found.length === 0)
     throw failure('SOURCE_UNREADABLE', `The folder ${folder} is empty. Put photos into it.`)

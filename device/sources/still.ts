@@ -58,15 +58,12 @@ export class Still implements Source {
   static async open(options: StillOptions, context: SourceContext, signal: AbortSignal): Promise<Still> {
     const { name, size } = options
     if (process.platform !== 'linux')
-      throw failure(
-        'SOURCE_UNAVAILABLE',
-        `${name}: stills are taken with fswebcam, which exists on Linux only.`,
-      )
+      throw failure('SOURCE_UNAVAILABLE', `${name}: stills need fswebcam, which runs on Linux only.`)
     const device = options.device === 'TEST' ? 'TEST' : await realpath(options.device).catch(() => '')
     if (!DEVICE.test(device))
       throw failure(
         'SOURCE_UNAVAILABLE',
-        `${name} is no camera, or not there. Check that it is plugged in and that the name is right. ${videoDevices()}`,
+        `No camera at ${name}. Check that it is plugged in and that the name is correct. ${videoDevices()}`,
       )
     const webcam = new NodeWebcam.FSWebcam({
       ...size,
@@ -124,13 +121,13 @@ export class Still implements Source {
     if (systemCode(error) === 'ENOENT')
       return failure(
         'SOURCE_UNAVAILABLE',
-        `${name}: stills are taken with the program fswebcam, which is not installed. Install it (Debian: apt-get install fswebcam).`,
+        `${name}: stills need the program fswebcam, which is not installed. Install it (Debian: apt-get install fswebcam).`,
         error,
       )
     if ('killed' in error && error.killed === true)
       return failure(
         'SOURCE_UNAVAILABLE',
-        `${name} gave no picture within ${this.#options.timeoutMs / 1000} s. Check the camera, or raise "timeout".`,
+        `No picture from ${name} within ${this.#options.timeoutMs / 1000} s. Check the camera, or raise "timeout".`,
         error,
       )
     return this.#failed(error.message, error)
@@ -138,12 +135,12 @@ export class Still implements Source {
 
   #failed(said: string, cause: unknown) {
     const missing = /no.*such.*(file|device)/i.test(said)
-    const why = said === '' ? 'fswebcam says nothing' : said
+    const why = said === '' ? 'no message from fswebcam' : said
     return failure(
       'SOURCE_UNAVAILABLE',
       missing
-        ? `${this.name} is no camera, or not there. Check that it is plugged in and that the name is right. ${videoDevices()}`
-        : `${this.name} gives no picture (${why}). Check that no other program uses the camera.`,
+        ? `No camera at ${this.name}. Check that it is plugged in and that the name is correct. ${videoDevices()}`
+        : `No picture from ${this.name} (${why}). Check that no other program uses the camera.`,
       cause ?? undefined,
     )
   }

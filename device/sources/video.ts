@@ -146,13 +146,13 @@ export class Video implements Source {
         this.#context.events.damaged('truncated')
         const fault = failure(
           'SOURCE_UNREADABLE',
-          `${this.name} is cut off: ${truncated}. What could be read was played; get the whole file again.`,
+          `${this.name} is cut off: ${truncated}. The readable part was played; get the whole file again.`,
         )
         if (!loop) throw fault
         this.#context.log.warn({ code: fault.code, source: this.name }, fault.message)
       }
       if (this.live && !media.isPicture)
-        throw failure('SOURCE_UNAVAILABLE', `${this.name} has ended its stream. It will be opened again.`)
+        throw failure('SOURCE_UNAVAILABLE', `${this.name} ended its stream. Reopening it.`)
       if (!loop && !media.isPicture) return
       this.#media = undefined
       await media[Symbol.asyncDispose]()
@@ -225,7 +225,7 @@ export class Video implements Source {
       scaled: { data, ...fitted.turned },
       async cut(left, top, width, height) {
         const whole = av
-        if (!whole) throw new Error('the frame has been disposed of')
+        if (!whole) throw new Error('the frame is already disposed')
         return view.cut({ left, top, width, height }, (region) => {
           const cut = cutter.cut(whole, region)
           tone?.apply(cut)
@@ -267,7 +267,7 @@ export class Video implements Source {
     if (status >= 0) return
     throw failure(
       'SOURCE_UNREADABLE',
-      `${this.name}: a frame cannot be converted (${new FFmpegError(status).message}).`,
+      `${this.name}: cannot convert a frame (${new FFmpegError(status).message}).`,
     )
   }
 }

@@ -53,14 +53,14 @@ export class WatchedFolder {
     const paths = await filesBelow(this.folder).catch((error: unknown) => {
       throw failure(
         'SOURCE_UNAVAILABLE',
-        `The folder ${this.folder} cannot be read (${systemCode(error) ?? 'unknown'}). It will be looked at again.`,
+        `Cannot read the folder ${this.folder} (${systemCode(error) ?? 'unknown'}). Retrying.`,
         error,
       )
     })
     if (paths === undefined)
       throw failure(
         'SOURCE_UNREADABLE',
-        `The folder ${this.folder} has more than ${PHOTOS_MAX} files. Move away what was taken.`,
+        `The folder ${this.folder} has more than ${PHOTOS_MAX} files. Move processed photos away.`,
       )
     const files: { path: string; identity: string; bytes: number; changedMs: number }[] = []
     for (const path of paths) {

@@ -97,7 +97,7 @@ export class Preview implements Watcher, Disposable {
       ]),
     )
     this.#complain = throttled((count) =>
-      options.log.error({ count, error: String(this.#fault) }, 'a picture for the preview could not be made'),
+      options.log.error({ count, error: String(this.#fault) }, 'cannot make a preview picture'),
     )
     this.#ticker = setInterval(() => this.#tick(), Math.min(TICK_MS, this.#repeatMs)).unref()
   }
@@ -215,7 +215,7 @@ export class Preview implements Watcher, Disposable {
             .code(503)
             .header('retry-after', '5')
             .type('text/plain; charset=utf-8')
-            .send(`${viewersMax} people look already (preview.viewersMax). Try again later.\n`)
+            .send(`Viewer limit reached: ${viewersMax} (preview.viewersMax). Try again later.\n`)
         reply.hijack()
         reply.raw.writeHead(200, {
           ...(reply.getHeaders() as Record<string, string>),

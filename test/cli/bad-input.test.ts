@@ -414,7 +414,7 @@ t.test('a bucket that is not there, or closed to us', { ...side, skip: skipWitho
   check(t, await run('sightline-test-nowhere'), {
     code: 'BUCKET_NOT_FOUND',
     status: 66,
-    says: ['There is no bucket "sightline-test-nowhere"', 'Create it there, or correct "bucket.bucket"'],
+    says: ['Bucket "sightline-test-nowhere" not found', 'Create it there, or correct "bucket.bucket"'],
   })
   const denied = await run(await makeS3Bucket(), { AWS_SECRET_ACCESS_KEY: 'not-the-secret' })
   check(t, denied, {

@@ -98,12 +98,12 @@ t.test('pictures that cannot be read are named, and the others are looked at', a
     .toFile(huge)
   const bad: [string, RegExp][] = [
     [file('empty.jpg', ''), /empty\.jpg is empty/],
-    [file('text.jpg', 'no picture'), /text\.jpg is no picture/],
+    [file('text.jpg', 'no picture'), /text\.jpg is not a supported picture/],
     [
       file('torn.jpg', whole.subarray(0, whole.length / 2)),
       /torn\.jpg is not a readable picture, or it is damaged/,
     ],
-    [huge, /huge\.png has 30000 x 30000 pixels; 64 million are the limit/],
+    [huge, /huge\.png has 30000 x 30000 pixels; the limit is 64 million/],
     [join(folder, 'none.jpg'), /none\.jpg does not exist/],
     [folder, /is a folder/],
   ]

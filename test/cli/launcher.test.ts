@@ -96,7 +96,7 @@ t.test('a start that hangs is killed and made again: before the program’s code
     t.match(said, { level: 50, program: 'launcher', command: 'broker' }, when)
     t.match(
       said?.msg,
-      /^The broker hangs: no sign of life for 6 s while it started; killing it\. It is restarted/,
+      /^The broker hangs: no response for 6 s during its start; killing it\. It is restarted/,
     )
     if (LINUX)
       t.match(

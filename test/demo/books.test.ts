@@ -30,11 +30,11 @@ t.test('why fewer crops are made than faces detected is said, as the crops are c
   const linesOf = (choice: 'every' | 'best') => audit(readings(), more, bucket(), choice).lines.slice(0, 2)
   t.match(linesOf('best'), [
     'faces          detected 35, crops made 10',
-    /in each picture; the best one of each is a crop/,
+    /in each picture; only the best one becomes a crop/,
   ])
   t.match(linesOf('every'), [
     'faces          detected 35, crops made 10',
-    /in each picture; emit\.rateMax bounds the crops/,
+    /in each picture; emit\.rateMax limits the crops/,
   ])
 })
 
@@ -46,7 +46,7 @@ t.test('what a kept folder had before is told apart from what this run did', asy
     lines.includes('edge broker    had 4 + accepted 10 = forwarded 14 + pending 0 + dropped 0'),
     lines.join('\n'),
   )
-  t.ok(lines.includes('bucket         14 new objects, beside 100 from before'))
+  t.ok(lines.includes('bucket         14 new objects, plus 100 from before'))
 })
 
 t.test('what may happen is no fault', async (t) => {
@@ -111,13 +111,13 @@ const IMBALANCES: readonly [string, Partial<Readings>, number, RegExp][] = [
     'one that the edge handed on never reached the cloud',
     { cloud: queue({ accepted: 9, forwarded: 9 }) },
     10,
-    /^the cloud broker accepted 9, fewer than the 10 that the edge handed over$/,
+    /^the cloud broker accepted 9, fewer than the 10 that the edge forwarded$/,
   ],
   [
     'one that the cloud handed on never reached the subscriber',
     { inbox: queue({ accepted: 9, forwarded: 9 }) },
     10,
-    /^the subscriber accounts for 9, fewer than the 10 that the cloud handed over$/,
+    /^the subscriber accounts for 9, fewer than the 10 that the cloud forwarded$/,
   ],
   [
     'some are still on their way',

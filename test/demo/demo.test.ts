@@ -160,7 +160,7 @@ t.test('a second run in the same folder says what was there, and counts what it 
   t.match(stdout, `${data} holds 3 crops of earlier runs, and the gallery shows them too.`)
   t.equal(bookedIn(t, stdout), 3)
   t.match(stdout, /^ {2}edge broker +accepted 3 = forwarded 3 /m)
-  t.match(stdout, /^ {2}bucket +3 new objects, beside 3 from before$/m)
+  t.match(stdout, /^ {2}bucket +3 new objects, plus 3 from before$/m)
   t.equal(objectsIn(data), 6)
 })
 
@@ -199,7 +199,7 @@ t.test(
         { status: 66, code: 'SOURCE_NOT_FOUND' },
         `${missing} does not exist. Give the path`,
       ],
-      [['--source', text], { status: 65, code: 'SOURCE_UNREADABLE' }, `${text} is no video that can be read`],
+      [['--source', text], { status: 65, code: 'SOURCE_UNREADABLE' }, `${text} is not a readable video`],
       [['--source', 'ftp://x/y.mp4'], { status: 78, code: 'CONFIG_INVALID' }, /"cameras\.0\.source" must be/],
       [['--model', 'resnet'], { status: 66, code: 'MODEL_NOT_FOUND' }, 'resnet'],
       [['--model', text], { status: 65, code: 'MODEL_UNUSABLE' }, text],
@@ -221,7 +221,7 @@ t.test(
 t.test('a camera that is not there: why, in each line, and a status that says so', async (t) => {
   const outcome = await sightline(t, ['demo', '--source', '/dev/video63', '--for', '8s'])
   t.match(outcome, { status: 69, code: 'SOURCE_UNAVAILABLE' })
-  t.match(outcome.sentence, /The camera gave no picture: \/dev\/video63/)
+  t.match(outcome.sentence, /No picture from the camera: No camera at \/dev\/video63/)
 })
 
 /** Gives a program a terminal. */
@@ -256,7 +256,7 @@ t.test(
     await see(/the source has ended/)
     await see(/connected/)
     await see(/q ends the demo, and the gallery closes/)
-    await see(/edge broker +handed on +3 /)
+    await see(/edge broker +forwarded +3 /)
     await see(/Data .*kept +3 crops from before/)
     terminal.stdin.write('u')
     await see(/unplugged: crops wait at the edge/)

@@ -181,7 +181,7 @@ t.test('photos: every face of every photo, once, from the full-size picture', as
   t.equal(await agent.exited, 0)
   await until('all faces are there', () => broker.crops.length >= faces)
   t.ok(broker.crops.length >= faces && broker.crops.length <= faces + 6, `${broker.crops.length} of ${faces}`)
-  await agent.said(/no picture of a kind that is read/)
+  await agent.said(/is not a supported picture/)
   // A crop's pixels are the photo's: the rest is JPEG.
   for (const { payload, metadata } of broker.crops) {
     const [left, top, w, h] = metadata.region
@@ -222,17 +222,17 @@ t.test('a live source that is down is red, is tried again, and leaves the others
     ],
   })
   await until('there are crops', () => broker.crops.length >= 5, 20_000)
-  await agent.said(/cannot be reached/)
+  await agent.said(/Cannot connect to/)
   const health = await agent.get('/healthz')
   t.equal(health.status, 503)
   t.match(JSON.parse(health.text), {
-    checks: { 'camera card': 'up', 'camera gone': /^down: .*cannot be reached/ },
+    checks: { 'camera card': 'up', 'camera gone': /^down: .*Cannot connect to/ },
   })
   t.notMatch(health.text, /secret/)
   const tries = async () =>
     Number(/source_failures_total\{.*camera="gone".*\} (\d+)/.exec((await agent.get('/metrics')).text)?.[1])
   await until('it is tried again', async () => (await tries()) >= 3)
-  t.equal(agent.lines.filter(({ msg }) => /cannot be reached/.test(msg)).length, 1, 'said once')
+  t.equal(agent.lines.filter(({ msg }) => /Cannot connect to/.test(msg)).length, 1, 'said once')
   t.notMatch(JSON.stringify(agent.lines), /secret/)
   agent.child.kill('SIGTERM')
   t.equal(await agent.exited, 0)
@@ -244,7 +244,7 @@ t.test('without its broker the agent is red, waits, and says at the end what it 
     DRAIN__DEADLINE: '2s',
     CAMERAS: [{ name: 'card', source: 'testcard' }],
   })
-  await agent.said(/cannot be reached/)
+  await agent.said(/Cannot connect to/)
   await agent.said(/camera opened/)
   await sleep(500)
   const health = await agent.get('/healthz')

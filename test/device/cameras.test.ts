@@ -89,7 +89,7 @@ t.test(
     t.equal(await metric('source_up', /door/), 1)
     await first.kill()
     await until('it is down', () => agent.states.get('door')?.startsWith('down: ') === true)
-    t.match(agent.states.get('door'), /opened again|cannot be reached/)
+    t.match(agent.states.get('door'), /Reopening it|Cannot connect to/)
     t.equal(await metric('source_up', /door/), 0)
     t.equal(agent.states.get('card'), 'up')
     const before = await metric('frames_captured_total', /card/)
@@ -118,7 +118,7 @@ t.test('a wrong password is told without it, also in what FFmpeg says', async (t
     { name: 'http', source: 'http://viewer:hunter2@127.0.0.1:1/a.m3u8?token=hunter2' },
   ])
   await until('all are down', () => [...agent.states.values()].every((it) => it.startsWith('down: ')))
-  t.match(agent.states.get('beside'), /refuses this user/)
+  t.match(agent.states.get('beside'), /rejects the login/)
   t.notMatch(await told(), /hunt(%2F|\/)?er2/i)
 })
 
@@ -127,7 +127,9 @@ t.test('a watched folder is up while it waits, and down while it is away', async
   const { agent } = run(t, [{ name: 'inbox', source: dir, watch: true }])
   await until('it is up', () => agent.states.get('inbox') === 'up')
   await rename(dir, `${dir}-away`)
-  await until('it is down', () => /^down: .*inbox cannot be read/.test(agent.states.get('inbox') ?? ''))
+  await until('it is down', () =>
+    /^down: Cannot read the folder .*inbox \(/.test(agent.states.get('inbox') ?? ''),
+  )
   await rename(`${dir}-away`, dir)
   await until('it is back', () => agent.states.get('inbox') === 'up')
 })

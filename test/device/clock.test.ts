@@ -206,7 +206,7 @@ t.test('a picture at an address is asked for each `interval`, as it is then', as
   })
   t.match((await play(camera(`${url}/snapshot`))).fault, {
     code: 'SOURCE_UNAVAILABLE',
-    message: /wants a user/,
+    message: /requires a login/,
   })
 })
 
@@ -218,7 +218,7 @@ t.test('the picture of a record is no camera', async (t) => {
   await writeSong(file, cover, SIZE)
   const seen = await play(camera(file))
   t.equal(seen.frames, 0)
-  t.match(seen.fault, { code: 'SOURCE_UNREADABLE', message: /has no video in it, but a cover picture/ })
+  t.match(seen.fault, { code: 'SOURCE_UNREADABLE', message: /contains no video, only a cover picture/ })
 })
 
 t.test('a named pipe and a device are refused in a sentence, and nothing is taken from them', async (t) => {
@@ -226,7 +226,7 @@ t.test('a named pipe and a device are refused in a sentence, and nothing is take
   execFileSync('mkfifo', [pipe])
   t.match((await play(camera(pipe), undefined, AbortSignal.timeout(3000))).fault, {
     code: 'SOURCE_UNREADABLE',
-    message: /is a named pipe, which is not read\. Give a file/,
+    message: /is a named pipe, which is not supported\. Use a file/,
   })
   await using both = await open(pipe, 'r+') // so that neither end waits for the other
   await both.write('sightline')

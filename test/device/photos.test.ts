@@ -174,12 +174,12 @@ t.test('what cannot be read at all is an error that names it', async (t) => {
   const dir = t.testdir({ empty: {}, texts: { 'a.txt': 'a' }, nothing: '' })
   await t.rejects(read(join(dir, 'none')), { code: 'SOURCE_NOT_FOUND', message: /none does not exist/ })
   await t.rejects(read(join(dir, 'empty')), { code: 'SOURCE_UNREADABLE', message: /is empty/ })
-  await t.rejects(read(join(dir, 'texts')), { code: 'SOURCE_UNREADABLE', message: /no picture/ })
+  await t.rejects(read(join(dir, 'texts')), { code: 'SOURCE_UNREADABLE', message: /No readable picture/ })
   await t.rejects(read(join(dir, 'nothing')), { code: 'SOURCE_UNREADABLE', message: /is empty/ })
   await writeFile30k(join(dir, 'vast.png'))
   await t.rejects(read(join(dir, 'vast.png')), {
     code: 'SOURCE_UNREADABLE',
-    message: /vast\.png has 30000 x 30000 pixels; 64 million are the limit\. Make it smaller/,
+    message: /vast\.png has 30000 x 30000 pixels; the limit is 64 million\. Make it smaller/,
   })
   await picture(40, 30, 'blue').png().toFile(join(dir, 'z.png'))
   t.match(await read(dir), { sizes: ['40x30'] }, 'in a folder it is passed over')

@@ -456,7 +456,7 @@ t.test(
       await page.getByRole('link', { name: 'card' }).click()
       await page.getByText('card: live').waitFor()
       looks.set('card', { state: 'up', paused: true })
-      await page.getByText('Nothing of this camera').waitFor()
+      await page.getByText('publishes and shows nothing').waitFor()
       t.notOk(await picture.isVisible())
       t.equal(await page.locator('.label:visible, .face:visible').count(), 0, 'its boxes neither')
       looks.set('card', { state: 'up', paused: false })
@@ -503,7 +503,7 @@ t.test(
     t.teardown(() => browser.close())
     const { page } = await openPage(t, browser, { width: 800, height: 600 })
     await page.goto(server.url, { waitUntil: 'commit' })
-    await page.locator('#note-text').getByText('1 people look already').waitFor()
+    await page.locator('#note-text').getByText('Viewer limit reached: 1 ').waitFor()
     first.socket.destroy()
     await page.locator('#note').waitFor({ state: 'hidden' })
   },

@@ -54,13 +54,13 @@ t.test('a wrong password, none, a wrong path and a missing file each have their 
     t.notMatch(`${seen.fault?.stack} ${JSON.stringify(seen.fault)} ${seen.fault?.cause}`, /s3cret/)
     return seen.fault
   }
-  t.match(await fault(server.url, {}), { code: 'SOURCE_UNAVAILABLE', message: /wants a user and a password/ })
+  t.match(await fault(server.url, {}), { code: 'SOURCE_UNAVAILABLE', message: /requires a login/ })
   t.match(await fault(server.url, { username: 'x', password: 's3cret' }), {
     code: 'SOURCE_UNAVAILABLE',
-    message: /refuses this user/,
+    message: /rejects the login/,
   })
   t.match(await fault(server.url.replace('rtsp://', 'rtsp://x:s3cret@'), {}), {
-    message: /refuses this user/,
+    message: /rejects the login/,
   })
   t.match(await fault(`${server.url}/none`, { username: USER.name, password: USER.password }), {
     message: /no such stream/,
@@ -86,7 +86,7 @@ t.test(
             await server[what]()
           },
         )
-        t.match(seen.fault, { code: 'SOURCE_UNAVAILABLE', message: /will be opened again/ })
+        t.match(seen.fault, { code: 'SOURCE_UNAVAILABLE', message: /Reopening it/ })
         const tookMs = performance.now() - stoppedMs
         t.ok(tookMs < 4000, `${what} over ${rtspTransport} noticed after ${tookMs.toFixed(0)} ms`)
       }

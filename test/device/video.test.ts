@@ -194,11 +194,11 @@ t.test('what is not there is an error that says what to do', async (t) => {
   t.match((await play(camera(join(folder, 'none.mp4')))).fault, { code: 'SOURCE_NOT_FOUND' })
   t.match((await play(camera('rtsp://127.0.0.1:1/x'))).fault, {
     code: 'SOURCE_UNAVAILABLE',
-    message: /cannot be reached.*Check the address/,
+    message: /Cannot connect to .*Check the address/,
   })
   t.match((await play(camera('/dev/video99'))).fault, {
     code: 'SOURCE_UNAVAILABLE',
-    message: /video99 is no camera, or not there.*(There are: \/dev\/video\d|no \/dev\/video\* at all)/,
+    message: /No camera at .*video99\..*(There are: \/dev\/video\d|no \/dev\/video\*)/,
   })
 })
 
@@ -226,7 +226,7 @@ t.test('a video of 144 million pixels is refused before it is decoded', async (t
   writeFileSync(file, `YUV4MPEG2 W12000 H12000 F25:1 Ip A1:1 C420jpeg\nFRAME\n${'x'.repeat(1000)}`)
   t.match((await play(camera(file))).fault, {
     code: 'SOURCE_UNREADABLE',
-    message: /vast\.y4m has pictures of 12000 x 12000 pixels; 64 million are the limit\. Make it smaller/,
+    message: /vast\.y4m has pictures of 12000 x 12000 pixels; the limit is 64 million\. Make them smaller/,
   })
 })
 

@@ -144,7 +144,7 @@ t.test('the page in a browser', { skip: skipWithoutChromium }, (t) => {
     await tiles(page).first().waitFor()
     t.same(await shownIds(page), [old.id])
     await page.selectOption('#device', 'berlin/porch')
-    await page.getByText('No faces here').waitFor()
+    await page.getByText('No faces found').waitFor()
     await page.click('#everything')
     await tiles(page).nth(2).waitFor()
   })
@@ -378,11 +378,11 @@ t.test('the page in a browser', { skip: skipWithoutChromium }, (t) => {
     const { page } = await openPage(t, browser, PHONE)
     await page.route('**/*.json', (route) => route.abort())
     await page.goto(http.url)
-    await page.getByText('The faces cannot be had').waitFor()
+    await page.getByText('Cannot load the faces').waitFor()
     t.notOk(await page.locator('#waiting').isVisible())
     await page.unroute('**/*.json')
     await tiles(page).first().waitFor()
-    t.notOk(await page.getByText('The faces cannot be had').isVisible())
+    t.notOk(await page.getByText('Cannot load the faces').isVisible())
   })
 
   t.test(
@@ -479,10 +479,10 @@ t.test('the page in a browser', { skip: skipWithoutChromium }, (t) => {
     await index.flush()
     const gone = entry.key.replace(/.{4}\.jpg$/, '0000.jpg')
     for (const [crop, said] of [
-      [gone, 'This face is not here. It may have been deleted'],
-      ['berlin/porch/front/2026', 'The link is not complete'],
-      ['../../etc/passwd', 'The link is not complete'],
-      [entry.key.slice(0, -9), 'The link is not complete'],
+      [gone, 'Face not found. It may have been deleted'],
+      ['berlin/porch/front/2026', 'Incomplete link'],
+      ['../../etc/passwd', 'Incomplete link'],
+      [entry.key.slice(0, -9), 'Incomplete link'],
     ] as const) {
       const { page } = await openPage(t, browser, DESKTOP)
       await page.goto(`${http.url}/gallery/#crop=${encodeURIComponent(crop)}`)
@@ -499,7 +499,7 @@ t.test('the page in a browser', { skip: skipWithoutChromium }, (t) => {
     const { page } = await openPage(t, browser, DESKTOP)
     await page.route('**/*.jpg', (route) => route.abort())
     await page.goto(`${http.url}/gallery/#crop=${encodeURIComponent(entry.key)}`)
-    await page.locator('#viewer-missing').getByText('cannot be had at the moment').waitFor()
+    await page.locator('#viewer-missing').getByText('Cannot load the picture').waitFor()
   })
 
   t.test('the time of an open face stands in one line, and nothing sticks out', async (t) => {

@@ -380,7 +380,7 @@ function tileOf(entry, isNew) {
   const score = document.createElement('span')
   score.className = 'score'
   score.textContent = scoreText(entry.score)
-  score.title = 'How sure the detector was, 0 to 1'
+  score.title = 'Detector score, 0 to 1'
   const whereElement = document.createElement('span')
   whereElement.className = 'where'
   if (manySites()) {
@@ -467,13 +467,13 @@ function render() {
   page.newest.hidden = windowStart === 0
   page.more.hidden = left <= 0 && exhausted
   page.more.textContent =
-    left <= 0 && !exhausted && entriesLoaded <= ENTRIES_MAX ? 'Look further back' : 'Show more'
+    left <= 0 && !exhausted && entriesLoaded <= ENTRIES_MAX ? 'Search further back' : 'Show more'
   const tooMany = left <= 0 && !exhausted && entriesLoaded > ENTRIES_MAX
   if (tooMany) page.more.hidden = true
   page.end.hidden = shown.length === 0 || (!tooMany && (left > 0 || !exhausted))
   page.end.textContent = tooMany
-    ? 'There is more than this page can hold. Choose a day or a device to go on.'
-    : 'That is all there is.'
+    ? 'Too many faces for this page. Choose a day or a device to see more.'
+    : 'No more faces.'
   renderNothing(shown.length > 0)
   renderFilters()
 }
@@ -484,15 +484,14 @@ function renderNothing(something) {
   page.everything.hidden = !filtered
   page['nothing-steps'].hidden = filtered
   if (filtered) {
-    page['nothing-title'].textContent = exhausted ? 'No faces here' : 'None so far'
+    page['nothing-title'].textContent = exhausted ? 'No faces found' : 'No faces found yet'
     const where = filter.device === '' ? '' : ` from ${filter.device}`
     const when = filter.day === '' ? '' : ` on ${shortDayFormat.format(localDay(filter.day))}`
     page['nothing-text'].textContent =
-      `There is no face${where}${when}${exhausted ? '' : ' in what was searched yet'}.`
+      `No face${where}${when}${exhausted ? '' : ' in the part searched so far'}.`
   } else {
     page['nothing-title'].textContent = 'No faces yet'
-    page['nothing-text'].textContent =
-      'As soon as a camera sees someone, the face appears here by itself. If nothing comes:'
+    page['nothing-text'].textContent = 'Faces appear here as soon as a camera sees someone. If none appear:'
   }
 }
 
@@ -545,7 +544,7 @@ function say(state, text) {
 }
 
 function sayHowItIs() {
-  if (heads.size === 0) return say('late', 'No subscriber has written here yet')
+  if (heads.size === 0) return say('late', 'No data from a subscriber yet')
   const all = [...heads.values()]
   const alive = all.filter(
     (head) => !head.stopped && head.seenAtMs - head.aliveAtMs < HEARTBEATS_MISSED_MAX * head.heartbeatMs,
@@ -555,7 +554,7 @@ function sayHowItIs() {
   const last = all.reduce((a, b) => (a.aliveAtMs > b.aliveAtMs ? a : b))
   const sinceMs = last.aliveAtMs
   const when = Date.now() - sinceMs < DAY_MS ? hourFormat.format(sinceMs) : shortDayFormat.format(sinceMs)
-  say('late', last.stopped ? `Stopped since ${when}` : `Not heard from since ${when}`)
+  say('late', last.stopped ? `Stopped since ${when}` : `No data since ${when}`)
 }
 
 function sayHowLong() {
@@ -568,9 +567,8 @@ function sayUnreached() {
   page.waiting.hidden = true
   page.nothing.hidden = false
   page['nothing-steps'].hidden = true
-  page['nothing-title'].textContent = 'The faces cannot be had'
-  page['nothing-text'].textContent =
-    'The place where they are kept does not answer. This page tries again by itself.'
+  page['nothing-title'].textContent = 'Cannot load the faces'
+  page['nothing-text'].textContent = 'The bucket does not answer. This page retries automatically.'
 }
 
 let timer
@@ -599,7 +597,7 @@ async function poll(readHeadsToo = true) {
   } catch (error) {
     failures += 1
     page.state.title = String(error)
-    say('down', navigator.onLine ? 'Cannot reach the bucket, trying again' : 'You are offline')
+    say('down', navigator.onLine ? 'Cannot reach the bucket, retrying' : 'You are offline')
     if (!indexSeen) sayUnreached()
   } finally {
     clearInterval(waiting)
@@ -842,8 +840,8 @@ function view1(entry) {
   if (Number.isFinite(entry.capturedAtMs) && entry.capturedAtMs !== entry.filedAtMs)
     addFact(
       'Clock',
-      `camera clock wrong: it says ${dayYearFormat.format(entry.capturedAtMs)}, ${timeFormat.format(entry.capturedAtMs)}. ` +
-        'Shown is when the face was received',
+      `camera clock wrong: ${dayYearFormat.format(entry.capturedAtMs)}, ${timeFormat.format(entry.capturedAtMs)}. ` +
+        'The time shown is when the face was received',
     )
   addFact('Id', entry.id)
   const at = view.findIndex(({ id }) => id === entry.id)
@@ -869,7 +867,7 @@ function viewNone() {
   page['viewer-date'].textContent = ''
   page['viewer-list'].replaceChildren()
   for (const button of [page['viewer-previous'], page['viewer-next']]) button.disabled = true
-  sayMissing('The link is not complete: no face has this address.')
+  sayMissing('Incomplete link: no face has this address.')
   showViewer()
 }
 
@@ -892,8 +890,8 @@ page['viewer-image'].addEventListener('error', async () => {
   if (viewing !== entry) return
   sayMissing(
     status === 404 || status === 403
-      ? 'This face is not here. It may have been deleted, or the link is not complete.'
-      : 'The picture cannot be had at the moment.',
+      ? 'Face not found. It may have been deleted, or the link is incomplete.'
+      : 'Cannot load the picture. Try again later.',
   )
 })
 

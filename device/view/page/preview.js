@@ -90,10 +90,9 @@ function words(camera, is) {
 
 /** What stands in the picture's place; nothing while there is one. */
 function explain(camera, is) {
-  if (camera === undefined)
-    return ['The agent does not answer', 'This page goes on by itself when it is back.']
+  if (camera === undefined) return ['The agent does not answer', 'This page reconnects automatically.']
   if (is === 'paused')
-    return ['Paused', 'Nothing of this camera is detected, published or shown until it is resumed.']
+    return ['Paused', 'This camera detects, publishes and shows nothing until it is resumed.']
   if (is === 'down') return ['This camera is down', camera.why ?? '']
   if (is === 'opening') return ['Opening the camera', '']
   if (refused !== '') return ['No picture', refused]
