@@ -172,7 +172,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       return {
         reason: 'payload',
         fields,
-        sentence: `Ignored an invalid command: ${name} takes ${command.takes}. The earlier value stays.`,
+        sentence: `Ignored an invalid command: ${name} accepts ${command.takes}. The earlier value stays.`,
       }
     if (command.is === 'snapshot' && camera.settings.paused)
       return {

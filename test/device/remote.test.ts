@@ -81,7 +81,7 @@ t.test('what is not understood is ignored, counted and said; what held still hol
     t.match((await device.line((line) => line.reason === reason)).msg, text)
   await said('retained', /retain flag/)
   for (const [what, payload, camera, reason, text] of [
-    ['threshold', 'high', 'card', 'payload', /threshold takes a number from 0 to 1, or auto/],
+    ['threshold', 'high', 'card', 'payload', /threshold accepts a number from 0 to 1, or auto/],
     ['explode', '', 'card', 'unknown command', /Known commands: pause, resume/],
     ['pause', 'ON', 'cellar', 'unknown camera', /This device has: card\./],
   ] as const) {
