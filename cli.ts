@@ -51,7 +51,7 @@ Usage: sightline <command> [options]
 Commands:
 ${lines.join('\n')}
 
-  sightline <command> --help   what a command does and takes
+  sightline <command> --help   help on a command
   sightline --version          the version
 
 Start with: sightline demo
@@ -73,10 +73,7 @@ async function main(argv: string[]): Promise<number> {
   }
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
   if (!command)
-    throw failure(
-      'USAGE',
-      `There is no command "${name}". The commands are: ${Object.keys(COMMANDS).join(', ')}.`,
-    )
+    throw failure('USAGE', `Unknown command "${name}". Use one of: ${Object.keys(COMMANDS).join(', ')}.`)
   if (rest.includes('--help') || rest.includes('-h')) {
     process.stdout.write(command.help)
     return 0
@@ -89,7 +86,7 @@ async function main(argv: string[]): Promise<number> {
 let readerGone = () => {}
 process.stdout.on('error', (error) => {
   if (systemCode(error) === 'EPIPE') return readerGone()
-  process.stderr.write(`FOLDER_UNWRITABLE: Standard output cannot be written to (${error.message}).\n`)
+  process.stderr.write(`FOLDER_UNWRITABLE: Cannot write to standard output (${error.message}).\n`)
   process.exit(73)
 })
 process.stderr.on('error', () => {}) // nobody is left who could be told

@@ -69,7 +69,7 @@ export function programOf(file: string): string {
   if (best && second && best.count === second.count) {
     throw failure(
       'USAGE',
-      `${file} could belong to several programs. Name one: --for device, --for broker or --for subscriber.`,
+      `${file} could belong to several programs. Choose one: --for device, --for broker or --for subscriber.`,
     )
   }
   return best?.name ?? 'device'

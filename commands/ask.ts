@@ -13,14 +13,14 @@ export function ask(options: RequestOptions, secure: boolean): Promise<string> {
       answer.setEncoding('utf8')
       answer.on('data', (chunk: string) => {
         text += chunk
-        if (text.length > ANSWER_BYTES_MAX) request.destroy(new Error('too long an answer'))
+        if (text.length > ANSWER_BYTES_MAX) request.destroy(new Error('response too long'))
       })
       answer.on('end', () => resolve(text))
       answer.on('error', reject)
     })
     // Of the whole answer: whoever asks has a deadline of its own.
     const timer = setTimeout(
-      () => request.destroy(new Error(`no answer within ${ANSWER_MS_MAX / 1000} s`)),
+      () => request.destroy(new Error(`no response within ${ANSWER_MS_MAX / 1000} s`)),
       ANSWER_MS_MAX,
     )
     request.on('close', () => clearTimeout(timer))

@@ -29,7 +29,7 @@ export function writeOneOf(command: string, usage: string): never {
     .split('\n')
   throw failure(
     'USAGE',
-    `Write one of these, or see sightline ${command} --help:\n${ways.map((way) => `  ${way.trim()}`).join('\n')}`,
+    `Usage (more: sightline ${command} --help):\n${ways.map((way) => `  ${way.trim()}`).join('\n')}`,
   )
 }
 
@@ -37,7 +37,7 @@ export function writeOneOf(command: string, usage: string): never {
 export function maxOf(text: string | undefined, fallback: number): number {
   if (text === undefined) return fallback
   if (!/^[1-9]\d{0,8}$/.test(text))
-    throw failure('USAGE', `"${text}" is no number of entries. Write --max 100, say.`)
+    throw failure('USAGE', `--max needs a whole number, e.g. 100, not "${text}".`)
   return Number(text)
 }
 
@@ -49,7 +49,7 @@ export function portOf(text: string | undefined, example: number): number | unde
   if (!/^\d{1,5}$/.test(text) || Number(text) > PORT_MAX)
     throw failure(
       'USAGE',
-      `"${text}" is no port. Write a number up to ${PORT_MAX}, such as --port ${example}; 0 takes any free one.`,
+      `Invalid port "${text}". Write a number up to ${PORT_MAX}, e.g. --port ${example}; 0 takes any free port.`,
     )
   return Number(text)
 }

@@ -21,6 +21,7 @@ export async function* actOnStore(
   }
   await using store = await Store.open({ folder })
   const handler = handlersOf(store)[command]
-  if (!handler) throw failure('USAGE', `The program that keeps its store in ${folder} knows no "${command}".`)
+  if (!handler)
+    throw failure('USAGE', `The program that owns the store ${folder} does not support "${command}".`)
   yield* handler(args, new AbortController().signal)
 }

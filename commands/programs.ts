@@ -5,20 +5,20 @@ import { type Command, parse } from './command.ts'
 const CONFIG_HELP = (program: string, file: string) => `Usage: sightline ${program} [--config FILE]
 
 Options:
-  --config FILE   settings, YAML; ${file} holds the defaults and
+  --config FILE   settings, YAML; ${file} has the defaults and
                   explains every key
   --help          this text
 
 Environment:
   SIGHTLINE_...   a setting by its path: SIGHTLINE_HTTP__PORT=9200 sets
-                  "http.port"; it wins over the file. Text is taken as it is, a
+                  "http.port"; it overrides the file. Text is used as it is, a
                   list or a section is YAML or JSON
 
-SIGTERM or Ctrl-C drains and ends the program; what was accepted is on disk and
-goes on at the next start.
+SIGTERM or Ctrl-C drains and stops the program; accepted data is on disk and
+resumes at the next start.
 
-Exit status: 0 ended well, 64 wrong usage, 66 a file is not there, 69 something
-it needs is away, 73 to 75 a disk or a store, 77 not allowed, 78 wrong
+Exit status: 0 success, 64 wrong usage, 66 file not found, 69 a service is
+unavailable, 73 to 75 disk or store error, 77 permission denied, 78 wrong
 configuration.
 `
 
@@ -42,7 +42,7 @@ function program(
 export const device = program(
   'device',
   'the capture agent: camera, face detection, crops',
-  'The capture agent: reads cameras, finds faces, and publishes each crop to the\nbroker beside it.',
+  'The capture agent: reads cameras, finds faces, and publishes each crop to the\nlocal broker.',
   'conf/device.yaml',
   async () => (await import('../device/main.ts')).runDevice,
 )
@@ -50,7 +50,7 @@ export const device = program(
 export const broker = program(
   'broker',
   'the MQTT broker, at the edge or in the cloud',
-  'The MQTT broker. At the edge it bridges to the cloud; what it has acknowledged\nis on its disk until the next keeper has it.',
+  'The MQTT broker. At the edge it bridges to the cloud; acknowledged messages\nstay on its disk until the next program has stored them.',
   'conf/broker.yaml',
   async () => (await import('../broker/main.ts')).runBroker,
 )
@@ -58,7 +58,7 @@ export const broker = program(
 export const subscriber = program(
   'subscriber',
   'writes each crop once to a bucket, and serves the gallery',
-  'The subscriber: takes crops from a broker and writes each one once to a bucket\n(S3 or a folder); gallery included.',
+  'The subscriber: receives crops from a broker and writes each one once to a\nbucket (S3 or a folder); includes the gallery.',
   'conf/subscriber.yaml',
   async () => (await import('../cloud-subscriber/main.ts')).runSubscriber,
 )

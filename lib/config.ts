@@ -66,7 +66,7 @@ function unitType(
 /** How long to wait, with its unit (`500ms`, `10s`, `5m`, `12h`, `7d`); parses to milliseconds. */
 export const duration = () =>
   longDuration().refine((ms) => ms <= TIMER_MS_MAX, {
-    error: 'must be at most 24d, as long as a timer can run',
+    error: 'must be at most 24d, the limit of a timer',
   })
 /** How old something may become: a duration of any length. */
 export const longDuration = () => unitType('duration', DURATION_MS, '10s, 5m or 7d')
@@ -153,26 +153,26 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
   if (syntax?.code === 'MULTIPLE_DOCS')
     throw failure(
       'CONFIG_SYNTAX',
-      `${file}:${lines.linePos(syntax.pos[0]).line}: a second YAML document begins here ("---"). A file holds one: take this line out, or put what follows into a file of its own.`,
+      `${file}:${lines.linePos(syntax.pos[0]).line}: a second YAML document starts here ("---"). Use one per file: remove this line, or move the rest to another file.`,
       syntax,
     )
   if (syntax)
     throw failure(
       'CONFIG_SYNTAX',
-      `${file}:${lines.linePos(syntax.pos[0]).line}: this is not YAML (${lowerFirst(syntax.message)}). Check how far this line is indented, that brackets close, and that a value with a colon or a # in it stands in quotes.`,
+      `${file}:${lines.linePos(syntax.pos[0]).line}: invalid YAML (${lowerFirst(syntax.message)}). Check the indentation of this line, that brackets are closed, and that values with a colon or # are in quotes.`,
       syntax,
     )
   const twice = document && keyThatStandsTwice(document)
   if (twice)
     throw failure(
       'CONFIG_SYNTAX',
-      `${file}:${lines.linePos(twice.offset).line}: ${quoted(twice.key)} stands here a second time. The keys of one place must be unique.`,
+      `${file}:${lines.linePos(twice.offset).line}: duplicate key ${quoted(twice.key)}. Keep one of them.`,
     )
   const tree = toTree(document, file)
   if (!isPlainObject(tree)) {
     throw failure(
       'CONFIG_SYNTAX',
-      `${file}:1: a configuration is a list of "key: value" lines; see conf/ for one with every key explained.`,
+      `${file}:1: a configuration must consist of "key: value" lines; see conf/ for examples with every key explained.`,
     )
   }
   const origins = new Map<string, string>()
@@ -202,12 +202,12 @@ export function loadConfig<S extends z.ZodType>(schema: S, options: LoadOptions)
     const isMissing = issue.input === undefined && issue.code === 'invalid_type'
     const remedy =
       isMissing && options.env
-        ? ` Write it there, or set the environment variable ${variableOf(path)} (in Compose: its env_file).`
+        ? ` Add it there, or set the environment variable ${variableOf(path)} (in Compose: its env_file).`
         : ''
     return `${where}: ${describe(issue, key)}${remedy}`
   })
   const more = problems.length - sentences.length
-  if (more > 0) sentences.push(`and ${more} more of that kind.`)
+  if (more > 0) sentences.push(`and ${more} more errors.`)
   throw failure('CONFIG_INVALID', sentences.join('\n'))
 }
 
@@ -272,7 +272,7 @@ function readVariable({ name, text, path, schemas }: Variable): unknown {
   if (text.length > VARIABLE_CHARACTERS_MAX)
     throw failure(
       'CONFIG_SYNTAX',
-      `environment variable ${name}: this has ${text.length} characters, more than any setting (${VARIABLE_CHARACTERS_MAX}).`,
+      `environment variable ${name}: too long (${text.length} characters; the limit is ${VARIABLE_CHARACTERS_MAX}).`,
     )
   // An empty one is no null: what it must be is said.
   if (isText(schemas) || text.trim() === '') return text
@@ -290,7 +290,7 @@ function readVariable({ name, text, path, schemas }: Variable): unknown {
   if (fault === undefined) return value
   throw failure(
     'CONFIG_SYNTAX',
-    `environment variable ${name}: "${path.join('.')}" is no text, so its value is read as YAML, and this is not YAML. Write a list as ["a", "b"], a section as {"key": "value"}.`,
+    `environment variable ${name}: invalid YAML for "${path.join('.')}". Write a list as ["a", "b"], a section as {"key": "value"}.`,
     fault,
   )
 }
@@ -352,7 +352,7 @@ function quoted(value: unknown): string {
   try {
     text = JSON.stringify(value) ?? String(value)
   } catch {
-    return 'something that contains itself'
+    return 'a circular value'
   }
   return text.length > QUOTED_CHARACTERS_MAX ? `${text.slice(0, QUOTED_CHARACTERS_MAX)}...` : text
 }
@@ -381,7 +381,7 @@ function readText(file: string): string {
   if (text.length > FILE_CHARACTERS_MAX)
     throw failure(
       'CONFIG_SYNTAX',
-      `${file}:1: this has ${text.length} characters, more than any configuration (${FILE_CHARACTERS_MAX}). Give the path of a configuration file with --config.`,
+      `${file}:1: too long for a configuration (${text.length} characters; the limit is ${FILE_CHARACTERS_MAX}). Give the path of a configuration file with --config.`,
     )
   return text
 }
@@ -403,7 +403,7 @@ function setAt(
     if (Array.isArray(here) && !(/^\d{1,9}$/.test(part) && Number(part) <= here.length))
       throw failure(
         'CONFIG_INVALID',
-        `${origin}: "${path.slice(0, at).join('.')}" is a list of ${here.length}, and ${quoted(part)} is none of its entries, nor the next.`,
+        `${origin}: invalid index ${quoted(part)} in the list "${path.slice(0, at).join('.')}": use 0 to ${here.length}.`,
       )
     if (at === path.length - 1) {
       here[part] = value
@@ -461,7 +461,7 @@ export function readSecret(
   } catch (error) {
     throw failure(
       'CONFIG_NOT_FOUND',
-      `The password file ${passwordFile} of ${owner} cannot be read. Create it, readable by this user alone.`,
+      `The password file ${passwordFile} of ${owner} cannot be read. Create it, readable only by this user.`,
       error,
     )
   }

@@ -107,8 +107,8 @@ export function misspeltIn(schema: Schema, env: NodeJS.ProcessEnv): string[] {
     const [first = '', ...rest] = pathOf(name)
     const isBelowOurs = rest.length > 0 && schemasAt([schema], [first]).length > 0
     if (meant === undefined && !isBelowOurs) return []
-    const what = meant === undefined ? 'Check its spelling.' : `Is ${meant} meant?`
-    return [`The environment variable ${name} names no setting, and is not used. ${what}`]
+    const what = meant === undefined ? 'Check its spelling.' : `Did you mean ${meant}?`
+    return [`Unknown setting in environment variable ${name}; it is ignored. ${what}`]
   })
 }
 

@@ -9,9 +9,9 @@ const DAYS_MAX = 36_500
 
 export const certs: Command = {
   summary: 'certificates for TLS: an authority, servers, clients',
-  help: `Makes the certificates for TLS: an authority of your own in a folder, and a pair
-of files (certificate, key) for each server and each client. Keep the folder on
-a machine of yours, and copy to each program only what it needs.
+  help: `Makes the certificates for TLS: your own authority in a folder, and a pair of
+files (certificate, key) for each server and each client. Keep the folder on
+your own machine, and copy to each program only what it needs.
 
 Usage: sightline certs ca DIR
        sightline certs server DIR NAME --host HOST
@@ -20,15 +20,14 @@ Usage: sightline certs ca DIR
        sightline certs list DIR
 
 ca makes the authority. server makes the pair of a broker or of an HTTP
-listener, client that of a device, a bridge or a subscriber: its NAME is its
-user name at the broker. renew replaces a certificate by one that is valid for
-longer, for the same key; list shows how long each is valid.
+listener, client that of a device, a bridge or a subscriber: NAME is its user
+name at the broker. renew replaces a certificate with one that expires later,
+for the same key; list shows how long each is valid.
 
 Options:
-  --name NAME   of the authority, for people (default: Sightline)
-  --host HOST   a name or an address under which clients reach the server; once
-                for each
-  --days N      valid for so long (default: 3650 for an authority, else 397)
+  --name NAME   ca: display name of the authority (default: Sightline)
+  --host HOST   server: name or address that clients connect to; repeatable
+  --days N      validity in days (default: 3650 for an authority, else 397)
   --help        this text
 `,
   async run(argv) {
@@ -79,15 +78,12 @@ function refuseUseless(
     (values.host !== undefined && verb !== 'server' && '--host') ||
     (values.days !== undefined && verb === 'list' && '--days')
   if (wrong)
-    throw failure('USAGE', `"sightline certs ${verb}" takes no ${wrong}. See sightline certs --help.`)
+    throw failure('USAGE', `"sightline certs ${verb}" does not take ${wrong}. See sightline certs --help.`)
 }
 
 function wholeDays(text: string | undefined, fallback: number): number {
   if (text === undefined) return fallback
   if (!/^[1-9]\d{0,4}$/.test(text) || Number(text) > DAYS_MAX)
-    throw failure(
-      'USAGE',
-      `"${text}" is no number of days. Write --days ${fallback}, say; ${DAYS_MAX} at most.`,
-    )
+    throw failure('USAGE', `--days needs a whole number up to ${DAYS_MAX}, e.g. ${fallback}, not "${text}".`)
   return Number(text)
 }

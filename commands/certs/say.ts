@@ -31,7 +31,7 @@ export async function certsMake({ verb, folder, name, hosts, days }: Wanted): Pr
     case 'ca': {
       const { cert, key } = await makeAuthority(folder, name, validity)
       return `${cert}   the authority's certificate: copy it to every program
-${key}   its key: whoever has it can pose as anyone; it stays here
+${key}   its key: anyone who has it can impersonate anyone; keep it here
 
 Next: sightline certs server ${folder} broker --host NAME-OR-ADDRESS
       sightline certs client ${folder} camera-1
@@ -72,7 +72,7 @@ and in the broker's, under "users": the name ${name} and its topics.
       const file = await renewCertificate(folder, name, validity)
       return `${file}   valid until ${day(Date.now() + days * DAY_MS)}, for the same key
 
-Next: copy it over the old one. A listener takes it up within a minute, a client
+Next: copy it over the old one. A listener loads it within a minute, a client
 at its next start.
 `
     }
@@ -83,7 +83,7 @@ at its next start.
 export function certsList(folder: string, nowMs = Date.now()): string {
   const facts = listCertificates(folder)
   if (facts.length === 0)
-    return `${folder} holds no certificates yet. Begin with: sightline certs ca ${folder}\n`
+    return `${folder} contains no certificates yet. Start with: sightline certs ca ${folder}\n`
   return table([
     ['file', 'kind', 'valid until', 'days left', 'names'],
     ...facts.map((it) => [

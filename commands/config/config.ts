@@ -9,11 +9,11 @@ export const config: Command = {
 Usage: sightline config check FILE [--for device|broker|subscriber]
 
 Options:
-  --for PROGRAM   whose file it is; otherwise its keys tell
+  --for PROGRAM   the program of the file (default: detected from its keys)
   --help          this text
 
-SIGHTLINE_... variables count as they do for the program, and are named. In
-Compose some settings come from them: check a file there.
+SIGHTLINE_... variables apply as they do for the program, and are listed. In
+Compose some settings come from them: check the file there.
 `,
   async run(argv) {
     const { values, positionals } = parse('config', () =>

@@ -5,28 +5,28 @@ export const demo: Command = {
   summary: 'the whole line on this machine, from camera to gallery',
   help: `Runs the whole line on this machine and shows it live: a capture agent, an edge
 broker, a cloud broker and a subscriber, four programs, each from its own file
-in conf/. Press u to unplug the link to the cloud and to plug it in again;
-nothing is lost.
+in conf/. Press u to unplug the cloud link, and again to reconnect it; nothing
+is lost.
 
 Usage: sightline demo [options]
 
 Options:
-  --source SOURCE   what to look at (default: testcard, a scene of drawn faces):
+  --source SOURCE   video source (default: testcard, a scene of drawn faces):
                     a video, a photo, a folder of photos, /dev/video0,
                     rtsp://..., rtmp://... or http://...
   --model MODEL     a name of "sightline models list", or the path of a model
   --pace PACE       realtime or asfast, for files
-  --loop            start again when the source ends
-  --for DURATION    end by itself after so long (20s, 5m), with a line a second
+  --loop            restart the source when it ends
+  --for DURATION    stop after this time (20s, 5m), with a line per second
                     instead of the live view
   --data DIR        keep everything of the run in this folder (default: a
                     temporary one, removed at the end)
-  --port PORT       of the gallery (default: 8080, or any that is free)
+  --port PORT       port of the gallery (default: 8080, or any free port)
   --help            this text
 
-Without a terminal, or with TERM=dumb, it prints a line a second, and ends when
-the source ends. The gallery closes with the demo. At the end it sums up the
-books; exit status 0 says that they balance.
+Without a terminal, or with TERM=dumb, it prints a line per second, and stops
+when the source ends. The gallery closes with the demo. At the end it prints the
+books; exit status 0 means that they balance.
 `,
   async run(argv) {
     const { values } = parse('demo', () =>

@@ -30,9 +30,9 @@ const TAKES_A_NAME = ['logs', 'invite', 'remove']
 
 export const deploy: Command = {
   summary: 'sets up containers on a Docker engine, here or over SSH',
-  help: `Sets up containers on a Docker engine, here or over SSH: looks whether
-all is there that it takes, makes images, network, volumes and containers, and
-waits until all is well. Run again, it changes nothing but what has changed.
+  help: `Sets up containers on a Docker engine, here or over SSH: checks the
+requirements, creates images, network, volumes and containers, and waits until
+all are healthy. Run again, it updates only what has changed.
 
 Usage: sightline deploy edge --host ssh://me@jetson --join FILE
        sightline deploy cloud --host ssh://me@server --address NAME
@@ -40,50 +40,50 @@ Usage: sightline deploy edge --host ssh://me@jetson --join FILE
        sightline deploy invite|remove SITE
        sightline deploy status|upgrade|down|logs|login [--name NAME]
 
-edge     a capture agent and its broker, which hands on to a cloud
+edge     a capture agent and its broker, which forwards to a cloud
 cloud    a broker and a subscriber with bucket and gallery
 demo     all four on one machine
-invite   one more edge: writes a join file with a site and a user of its own
-remove   takes one edge back: its connection ends, the others stay
-status   what runs where, and how it is; exit status 1: something is not well
-logs     of all, or of one part: logs broker -f
-upgrade  other images; what does not become well is rolled back
-down     removes the containers and keeps what waits in queues
-login    who may look at the gallery
+invite   adds an edge: writes a join file with its own site and user
+remove   removes one edge: its connection ends, the others stay
+status   what runs where, and its health; exit status 1: something is unhealthy
+logs     logs of all parts, or of one: logs broker -f
+upgrade  replaces images; rolls back what does not become healthy
+down     removes the containers and keeps the queues
+login    shows the gallery's users and passwords
 
 Options:
   --host HOST           unix:///var/run/docker.sock (default, or DOCKER_HOST),
-                        or ssh://user@machine[:port], logged in to with a key
+                        or ssh://user@machine[:port], with an SSH key
   --name NAME           of the deployment (default: edge, cloud or demo)
   --identity FILE       private key for SSH (default: the agent's, and ~/.ssh)
-  --known-hosts FILE    the machine's key is in there (default: as for ssh)
-  --config FILE         settings of a program, as in conf/; once for each.
-                        Files that they name are taken along
-  --join FILE           edge: its join file, as "invite" writes it
+  --known-hosts FILE    file with the machine's key (default: as for ssh)
+  --config FILE         settings of a program, as in conf/; repeatable. Files
+                        that it names are copied too
+  --join FILE           edge: its join file, from "invite"
   --cloud URL           edge: another cloud, mqtts://HOST:8883, with
   --ca FILE             its authority's certificate, and
-  --user-file FILE      user name and password, a line each
+  --user-file FILE      user name and password, one per line
   --camera SOURCE       edge, demo: /dev/video0, rtsp://... or testcard
   --mount DIR           edge, demo: a folder there that the agent may read
   --gpu                 edge, demo: detect on an NVIDIA GPU
-  --address HOST        cloud: under which edges reach it (default: --host's)
+  --address HOST        cloud: address for edges (default: --host's)
   --mqtt-port N         cloud: for edges (default: 8883)
   --gallery-port N      cloud, demo: for browsers (default: 8080)
   --s3-credentials FILE cloud, demo: an AWS shared credentials file
-  --images FILE         images from "docker save" (default: they are built)
+  --images FILE         images from "docker save" (default: build them)
   --tag REFERENCE       images by name: registry/sightline-{program}:1.0
-  --build-arg NAME=X    for the build of images
-  --build-network MODE  network of the build: host, say
-  --wait DURATION       for each part to become well (default: 3m)
+  --build-arg NAME=X    build argument for images
+  --build-network MODE  network of the build, e.g. host
+  --wait DURATION       time for each part to become healthy (default: 3m)
   --out FILE            invite: the join file (default: SITE.join.yaml)
-  --shared              remove: the user that edges of an earlier version share
-  --follow, -f          logs: go on
-  --tail N              logs: of the last lines (default: 100)
-  --purge               down: delete queues, bucket and passwords too; to be
-                        said twice
+  --shared              remove: the user shared by edges of an earlier version
+  --follow, -f          logs: follow new lines
+  --tail N              logs: number of last lines (default: 100)
+  --purge               down: also delete queues, bucket and passwords; must be
+                        given twice
   --help                this text
 
-docs/deploy.md says more.
+More in docs/deploy.md.
 `,
   isEndless: (argv) => argv.includes('--follow'),
   async run(argv) {
@@ -135,7 +135,7 @@ docs/deploy.md says more.
       )
     const stray = Object.keys(values).find((option) => !takes.includes(option))
     if (stray !== undefined)
-      throw failure('USAGE', `"deploy ${verb}" takes no --${stray}. See sightline deploy --help.`)
+      throw failure('USAGE', `"deploy ${verb}" does not take --${stray}. See sightline deploy --help.`)
     const isKind = (text: string): text is (typeof SET_UP)[number] => SET_UP.includes(text as never)
     const asked = await import('./options.ts')
     const { ENGINE_HOST_DEFAULT, readSettings, readSource, readWait, wholeNumber } = asked
@@ -193,22 +193,22 @@ docs/deploy.md says more.
         if (purges === 1)
           throw failure(
             'USAGE',
-            `--purge deletes everything that "${which}" keeps there: crops that wait, a bucket in a folder, passwords that edges have. Nothing was done. If that is what you want, say it twice: --purge --purge`,
+            `--purge deletes all data of "${which}": waiting crops, a bucket in a folder, passwords of edges. Nothing was deleted. To confirm, give it twice: --purge --purge`,
           )
         const kept = await run.down({ ...where, name: which, purge: purges > 1, say })
         say(
           kept.length === 0
-            ? `"${which}" is gone, with everything that it kept.`
+            ? `"${which}" and all its data are deleted.`
             : `"${which}" is down. Kept, for the next deploy: ${kept.join(', ')}`,
         )
         return 0
       }
       case 'invite': {
         if (part === undefined)
-          throw failure('USAGE', 'Write: sightline deploy invite SITE. Each edge has a site of its own.')
+          throw failure('USAGE', 'Write: sightline deploy invite SITE. Each edge needs its own site.')
         const joinFile = values.out ?? `${part}.join.yaml`
         await run.invite({ ...where, name: await named(), site: part, joinFile })
-        say(`wrote ${joinFile}: bring it to one edge, and delete it here. It holds a password.`)
+        say(`wrote ${joinFile}: copy it to one edge, and delete it here. It contains a password.`)
         say(`next      sightline deploy edge --join ${joinFile}`)
         return 0
       }
@@ -217,7 +217,7 @@ docs/deploy.md says more.
           throw failure('USAGE', 'Write: sightline deploy remove SITE (or remove --shared).')
         await run.remove({ ...where, name: await named(), site: part })
         say(
-          `${part === undefined ? 'The user that edges shared' : `The edge of the site "${part}"`} is taken back: its connection ends within seconds.`,
+          `${part === undefined ? 'The user shared by edges' : `The edge of the site "${part}"`} is removed: its connection ends within seconds.`,
         )
         return 0
       default:
@@ -232,7 +232,7 @@ class Interrupt implements Disposable {
   readonly #controller = new AbortController()
   readonly #abort = () =>
     this.#controller.abort(
-      failure('INTERRUPTED', 'Interrupted. Run the same again: it goes on from where it was.'),
+      failure('INTERRUPTED', 'Interrupted. Run the same command again: it resumes from there.'),
     )
 
   constructor() {

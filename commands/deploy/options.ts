@@ -38,7 +38,7 @@ export function checkName(name: string): string {
   if (/^[a-z0-9][a-z0-9-]{0,30}$/.test(name)) return name
   throw failure(
     'USAGE',
-    `"${name}" is no name of a deployment: small letters, digits and dashes, at most 31.`,
+    `Invalid deployment name "${name}": use lowercase letters, digits and dashes, at most 31.`,
   )
 }
 
@@ -46,14 +46,14 @@ export function checkName(name: string): string {
 export function readSettings(kind: Kind, values: Values, engine: EngineAddress): Settings {
   const mounts = (values.mount ?? []).map((folder) => {
     if (folder.startsWith('/') && !folder.includes('/../') && !folder.endsWith('/..')) return folder
-    throw failure('USAGE', `--mount ${folder}: give the whole path, as it is on the engine's machine.`)
+    throw failure('USAGE', `--mount ${folder}: give the full path on the engine's machine.`)
   })
   const configs = withCameras(readConfigurations(kind, values.config ?? [], mounts), values.camera)
   const credentials = values['s3-credentials']
   if (kind !== 'edge' && credentials === undefined && isS3(configs.subscriber?.tree))
     throw failure(
       'USAGE',
-      'The bucket is in S3, and there is nothing to log in to it with. Give an AWS shared credentials file: --s3-credentials FILE',
+      'The bucket is in S3, but credentials are missing. Give an AWS shared credentials file: --s3-credentials FILE',
     )
   return {
     kind,
@@ -77,15 +77,15 @@ function addresses(given: readonly string[] | undefined, engine: EngineAddress):
   if (engine.kind === 'ssh') return [engine.host]
   throw failure(
     'USAGE',
-    'Say under which name or address edges reach this machine: --address 192.168.1.5, say. Its certificate is made for that.',
+    'Missing: the name or address that edges connect to, e.g. --address 192.168.1.5. The certificate is made for it.',
   )
 }
 
 function uplink({ join, cloud, ca, 'user-file': userFile }: Values): Settings['uplink'] {
   if (join !== undefined && cloud !== undefined)
-    throw failure('USAGE', 'Give --join or --cloud: each says where the cloud is.')
+    throw failure('USAGE', 'Give --join or --cloud, not both: each names the cloud.')
   if (cloud === undefined && (ca !== undefined || userFile !== undefined))
-    throw failure('USAGE', '--ca and --user-file belong to --cloud, and that is missing.')
+    throw failure('USAGE', '--ca and --user-file need --cloud.')
   if (join !== undefined) return readJoin(join)
   return cloud === undefined ? undefined : readUplink(cloud, ca, userFile)
 }
@@ -97,10 +97,7 @@ function withCameras(
   if (cameras === undefined) return configs
   const { device } = configs
   if (device?.tree.cameras !== undefined)
-    throw failure(
-      'USAGE',
-      'Cameras are named twice, by --camera and in the configuration of the device. Keep one.',
-    )
+    throw failure('USAGE', 'Duplicate cameras: --camera, and in the configuration of the device. Keep one.')
   return {
     ...configs,
     device: {
@@ -123,16 +120,19 @@ const isS3 = (tree: Readonly<Record<string, unknown>> | undefined) =>
 export function readSource(values: Values): ImageSource {
   const { images, tag } = values
   if (images !== undefined && tag !== undefined)
-    throw failure('USAGE', 'Give --images or --tag: each says where images come from.')
+    throw failure('USAGE', 'Give --images or --tag, not both: each names the images.')
   const builds = values['build-arg'] !== undefined || values['build-network'] !== undefined
   if (builds && (images ?? tag) !== undefined)
-    throw failure('USAGE', '--build-arg and --build-network are for images that are built; these are not.')
+    throw failure(
+      'USAGE',
+      '--build-arg and --build-network apply only when images are built: remove them, or --images or --tag.',
+    )
   if (images !== undefined) return { kind: 'file', file: images }
   if (tag !== undefined) {
     if (!tag.includes('{program}'))
       throw failure(
         'USAGE',
-        `--tag ${tag} names one image, and each program has its own. Write {program} in its place: registry.example.org/sightline-{program}:1.0`,
+        `--tag ${tag} names one image, but each program has its own. Write {program} in the name: registry.example.org/sightline-{program}:1.0`,
       )
     return { kind: 'tag', reference: tag }
   }
@@ -149,7 +149,7 @@ export function readSource(values: Values): ImageSource {
 export function readWait(text: string | undefined): number {
   if (text === undefined) return HEALTHY_MS_MAX
   const { data } = duration().safeParse(text)
-  if (data === undefined) throw failure('USAGE', `--wait ${text}: write 90s or 5m, say.`)
+  if (data === undefined) throw failure('USAGE', `--wait needs a duration, e.g. 90s or 5m, not "${text}".`)
   return data
 }
 
@@ -158,7 +158,7 @@ export function wholeNumber(option: string, text: string | undefined, fallback: 
   if (text === undefined) return fallback
   const number = /^[1-9]\d{0,6}$/.test(text) ? Number(text) : Number.NaN
   if (number <= max) return number
-  throw failure('USAGE', `${option} ${text}: write a whole number from 1 to ${max}.`)
+  throw failure('USAGE', `${option} needs a whole number from 1 to ${max}, not "${text}".`)
 }
 
 function readText(file: string, option: string): string {

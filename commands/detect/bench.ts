@@ -56,7 +56,7 @@ export async function bench(chosen: Chosen, json: boolean): Promise<number> {
   if (!whole)
     throw failure(
       'PROVIDER_UNAVAILABLE',
-      `${model} runs on none of: ${timings.map((it) => `${nameOf(it)} (${it.fault})`).join(', ')}. Set --provider auto.`,
+      `${model} runs on no provider: ${timings.map((it) => `${nameOf(it)} (${it.fault})`).join(', ')}. Set --provider auto.`,
     )
   if (json) {
     const all = timings.map((it) => ({ ...it, detectMs: measured.get(nameOf(it))?.detectMs }))
@@ -79,7 +79,7 @@ export async function bench(chosen: Chosen, json: boolean): Promise<number> {
       `${table([['provider', 'threads', 'network ms', 'detection ms', ''], ...timings.map(row)])}\n`,
     )
   process.stdout.write(
-    `A detection takes ${whole.detectMs.toFixed(2)} ms (a picture of ${whole.picture.width}x${whole.picture.height}, ${whole.faces} faces), the network ${whole.networkMs.toFixed(2)} ms of them; ${(whole.beyondNetwork * 100).toFixed(0)} % of it is not the network.\n`,
+    `A detection takes ${whole.detectMs.toFixed(2)} ms (a picture of ${whole.picture.width}x${whole.picture.height}, ${whole.faces} faces), of which the network takes ${whole.networkMs.toFixed(2)} ms; ${(whole.beyondNetwork * 100).toFixed(0)} % is not the network.\n`,
   )
   return 0
 }

@@ -12,19 +12,19 @@ Usage: sightline detect FILE...
        sightline detect bench
 
 With files: a line of JSON for each, with boxes (left, top, width, height),
-scores and landmarks in pixels of the picture as it is shown. eval holds the
-model against the boxes.json of a folder of photos (photo to list of boxes) and
-says recall, precision and average precision. bench times the model on every
-execution provider and number of threads, remembers which is fastest, and says
-how much of a detection is the network.
+scores and landmarks in pixels of the picture as displayed. eval compares the
+model with the boxes.json of a folder of photos (photo to list of boxes) and
+prints recall, precision and average precision. bench times the model on every
+execution provider and number of threads, saves which is fastest, and prints how
+much of a detection is the network.
 
 Options:
   --config FILE      the device's configuration
   --model MODEL      a name of "sightline models list", or the path of a model
-  --input WxH        the input size, for models that take any
+  --input WxH        the input size, for models that accept any
   --runtime NAME     auto, onnx or tfjs
   --provider NAME    auto, cpu, cuda, tensorrt, coreml or directml
-  --score-min SCORE  what scores less is no face (default: what suits the model)
+  --score-min SCORE  minimum score of a face (default: depends on the model)
   --draw OUT         with files: draw the boxes; OUT is a picture, or a folder
   --iou SHARE        eval: how much boxes must overlap (default: 0.4)
   --json             eval, bench: as JSON
@@ -65,7 +65,10 @@ Options:
       verb === 'files' && values.json && '--json',
     ].find(Boolean)
     if (useless)
-      throw failure('USAGE', `"sightline detect ${verb}" takes no ${useless}. See sightline detect --help.`)
+      throw failure(
+        'USAGE',
+        `"sightline detect ${verb}" does not take ${useless}. See sightline detect --help.`,
+      )
     const { config, model, input, runtime, provider, draw, json = false } = values
     const chosen: Chosen = {
       config,
@@ -86,13 +89,13 @@ const IOU_DEFAULT = 0.4
 
 function sizeOf(text: string): { width: number; height: number } {
   const [, width, height] = /^(\d{1,5})x(\d{1,5})$/.exec(text) ?? []
-  if (!width || !height) throw failure('USAGE', `"${text}" is no size. Write --input 640x384, say.`)
+  if (!width || !height) throw failure('USAGE', `--input needs a size, e.g. 640x384, not "${text}".`)
   return { width: Number(width), height: Number(height) }
 }
 
 function share(option: string, text: string): number {
   const value = Number(text)
   if (text.trim() === '' || !(value >= 0 && value <= 1))
-    throw failure('USAGE', `"${text}" is no number between 0 and 1. Write ${option} 0.4, say.`)
+    throw failure('USAGE', `${option} needs a number from 0 to 1, e.g. 0.4, not "${text}".`)
   return value
 }

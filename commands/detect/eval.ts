@@ -82,10 +82,10 @@ function told(it: {
   readonly falseNegatives: number
 }): string {
   return `${it.model}, ${it.input.width}x${it.input.height} (${it.input.fit}), score at least ${it.scoreMin}, on ${it.runtime}
-${it.photos} photos, ${it.faces} faces; a face is found where boxes overlap by ${it.iou} (IoU)
+${it.photos} photos, ${it.faces} faces; a face counts as found if boxes overlap by ${it.iou} (IoU)
 
 recall             ${it.recall.toFixed(3)}   ${it.truePositives} found, ${it.falseNegatives} missed
-precision          ${it.precision.toFixed(3)}   ${it.falsePositives} more that are no labelled face
+precision          ${it.precision.toFixed(3)}   ${it.falsePositives} detections without a labelled face
 average precision  ${it.averagePrecision.toFixed(3)}
 `
 }
@@ -105,15 +105,15 @@ async function readBoxes(file: string): Promise<Record<string, Box[]>> {
       (name) => name.split(/[/\\]/).includes('..') || name.startsWith(sep),
     )
     if (outside !== undefined)
-      throw failure('SOURCE_UNREADABLE', `${file} names "${outside}", which is outside of its folder.`)
+      throw failure('SOURCE_UNREADABLE', `${file} names "${outside}", which is outside its folder.`)
     if (Object.keys(boxes).length === 0)
-      throw failure('SOURCE_UNREADABLE', `${file} names no photo. There is nothing to evaluate.`)
+      throw failure('SOURCE_UNREADABLE', `${file} lists no photos: nothing to evaluate.`)
     return boxes
   } catch (error) {
     if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR')
       throw failure(
         'SOURCE_NOT_FOUND',
-        `${file} does not exist. It says where the faces are: {"photo.jpg": [[left, top, width, height], ...], ...}.`,
+        `${file} does not exist. It must list where the faces are: {"photo.jpg": [[left, top, width, height], ...], ...}.`,
         error,
       )
     if (error instanceof SyntaxError || error instanceof z.ZodError)

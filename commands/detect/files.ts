@@ -67,26 +67,23 @@ async function drawTargets(files: readonly string[], out: string): Promise<strin
   if (!one && !isFolder && extname(out) !== '' && !out.endsWith('/'))
     throw failure(
       'USAGE',
-      `--draw ${out} is no kind of picture that can be written (${PICTURES.join(', ')}). Give one of these, or a folder: ${out}/`,
+      `--draw ${out}: unsupported picture format. Use one of ${PICTURES.join(', ')}, or a folder: ${out}/`,
     )
   if (one && files.length > 1)
     throw failure(
       'USAGE',
-      `${out} is one picture, and there are ${files.length} files. Give --draw a folder.`,
+      `${out} is one picture, but there are ${files.length} files. Give --draw a folder.`,
     )
   const targets = one ? [out] : files.map((file) => join(out, drawnName(file)))
   for (const [at, target] of targets.entries()) {
     if (files.some((file) => resolve(file) === resolve(target)))
-      throw failure('USAGE', `${target} is a file that is looked at. Give --draw another place.`)
+      throw failure('USAGE', `${target} is an input file. Give --draw another path.`)
     if (targets.indexOf(target) !== at)
-      throw failure(
-        'USAGE',
-        `Two of the files would be drawn to ${target}. Look at them one after the other.`,
-      )
+      throw failure('USAGE', `Two of the files would be drawn to ${target}. Run them one at a time.`)
   }
   if (!one)
     await mkdir(out, { recursive: true }).catch((error: unknown) => {
-      throw failure('FOLDER_UNWRITABLE', `The folder ${out} cannot be made.`, error)
+      throw failure('FOLDER_UNWRITABLE', `Cannot create the folder ${out}.`, error)
     })
   return targets
 }
@@ -113,7 +110,7 @@ async function drawFaces(photo: Photo, faces: readonly Detection[], target: stri
   } catch (error) {
     throw failure(
       'FOLDER_UNWRITABLE',
-      `${target} cannot be written${systemCode(error) === undefined ? '' : ` (${systemCode(error)})`}. Does its folder exist, and may this user write to it?`,
+      `Cannot write ${target}${systemCode(error) === undefined ? '' : ` (${systemCode(error)})`}. Check that its folder exists and that this user may write to it.`,
       error,
     )
   }

@@ -40,7 +40,7 @@ export function checkDeviceBroker(config: DeviceConfig, signal: AbortSignal): Pr
     const ended = once(link, 'close').then(() => {
       throw failure(
         'BROKER_REFUSED',
-        `${broker.url} ended the connection when a message to ${topic} came. Give the user the role device, with this site and device, or the right to publish there; the broker's log says more.`,
+        `${broker.url} closed the connection after a message to ${topic}. Give the user the role device, with this site and device, or the right to publish there; see the broker's log.`,
       )
     })
     ended.catch(() => {})
@@ -86,7 +86,7 @@ async function tryBroker(
   use: (link: MqttLink) => Promise<string | undefined>,
 ): Promise<Finding[]> {
   const { url, username } = remote
-  if (/^wss?:/.test(url)) return [skip(what, `${url}: MQTT over WebSocket is not tried here`)]
+  if (/^wss?:/.test(url)) return [skip(what, `${url}: MQTT over WebSocket is not tested`)]
   const user = username === undefined ? '' : ` as "${username}"`
   try {
     const { host, port } = parseBrokerUrl(url)

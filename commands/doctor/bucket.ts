@@ -69,8 +69,8 @@ async function tryBucket(config: SubscriberConfig, signal: AbortSignal): Promise
       findings.push(
         fail(
           WHAT,
-          `${description}: what was written reads back differently, or not at all`,
-          'Is there a cache or a proxy in between? "bucket.endpoint" must be the store itself.',
+          `${description}: a written object reads back different, or not at all`,
+          'Is a cache or a proxy in between? "bucket.endpoint" must be the store itself.',
         ),
       )
     if (config.bucket.type === 's3') {
@@ -87,8 +87,8 @@ async function tryBucket(config: SubscriberConfig, signal: AbortSignal): Promise
     findings.push(
       warn(
         WHAT,
-        `${description}: ${object.key} is still there after it was deleted`,
-        'Does the store, or what stands before it, answer late? "retention" needs deletes that work.',
+        `${description}: ${object.key} still exists after it was deleted`,
+        'Does the store, or a proxy before it, answer late? "retention" needs working deletes.',
       ),
     )
   return [ok(WHAT, `${description}: ${times}`), ...findings]
@@ -104,8 +104,8 @@ async function checkS3(
     ok(
       'conditional writes',
       bucket.conditionalWrites
-        ? 'the store knows If-None-Match: nothing is written twice'
-        : 'the store does not know If-None-Match: a crop that comes twice is written twice, the same',
+        ? 'the store supports If-None-Match: nothing is written twice'
+        : 'the store does not support If-None-Match: a crop received twice is written twice, unchanged',
     ),
     await checkRules(bucket, config, signal),
     ...(await checkReaders(bucket, key, config, signal)),
@@ -121,16 +121,16 @@ async function checkRules(
   const what = 'lifecycle rules'
   const rules = await bucket.expiryRules(signal)
   if (!rules)
-    return ok(what, 'this store has none, or does not let us see them: the subscriber sweeps every hour')
-  if (rules.length === 0) return ok(what, 'none of ours yet: the subscriber makes one for each site')
+    return ok(what, 'none, or no permission to read them: the subscriber deletes old crops every hour')
+  if (rules.length === 0) return ok(what, 'none from Sightline yet: the subscriber makes one for each site')
   const days = Number.isFinite(retention.ageMax) ? Math.ceil(retention.ageMax / DAY_MS) : undefined
   const others = rules.filter((rule) => rule.days !== days)
-  const found = `${rules.length} of ours: ${[...new Set(rules.map((rule) => `${rule.days} days`))].join(', ')}`
+  const found = `${rules.length} from Sightline: ${[...new Set(rules.map((rule) => `${rule.days} days`))].join(', ')}`
   if (others.length === 0) return ok(what, found)
   return warn(
     what,
     `${found}; "retention.ageMax" says ${days === undefined ? 'forever' : `${days} days`}`,
-    'The subscriber corrects them within the hour. If it runs longer than that, its log says why it cannot.',
+    'The subscriber corrects them within the hour. If it does not, see its log.',
   )
 }
 
@@ -158,7 +158,7 @@ async function checkReaders(
       findings.push(
         publicRead
           ? fail(what, `${host} does not answer`, 'Correct "bucket.publicUrl" or the network.')
-          : skip(what, `${host} does not answer to who has no credentials`),
+          : skip(what, `${host} does not answer without credentials`),
       )
       continue
     }
@@ -172,29 +172,29 @@ async function checkReaders(
 function judge(what: string, host: string, status: number, publicRead: boolean): Finding {
   const isOpen = status === 200
   if (isOpen === publicRead)
-    return ok(what, isOpen ? `everyone may read, as configured (${host})` : `no (${host} answers ${status})`)
+    return ok(what, isOpen ? `anyone can read, as configured (${host})` : `no (${host} answers ${status})`)
   return isOpen
     ? fail(
         what,
-        `everyone can read from ${host}, and "bucket.publicRead" is false`,
-        'Take the policy or the ACL away that opens the bucket, now; or, if everyone may see every crop, set "bucket.publicRead: true".',
+        `anyone can read from ${host}, but "bucket.publicRead" is false`,
+        'Remove the policy or ACL that opens the bucket, now; or, if anyone may see every crop, set "bucket.publicRead: true".',
       )
     : fail(
         what,
-        `"bucket.publicRead" is true, and ${host} answers ${status} to who has no credentials`,
-        'The bucket takes the policy that opens it. Look for "Block public access", and at what "bucket.publicUrl" leads to.',
+        `"bucket.publicRead" is true, but ${host} answers ${status} without credentials`,
+        'The bucket accepts the policy that opens it. Check "Block public access", and where "bucket.publicUrl" leads.',
       )
 }
 
 export function compareClocks(host: string, date: string | null, atMs: number): Finding[] {
   const what = 'clock and bucket'
   const theirsMs = Date.parse(date ?? '')
-  if (Number.isNaN(theirsMs)) return [skip(what, `${host} does not say what time it is`)]
+  if (Number.isNaN(theirsMs)) return [skip(what, `${host} sends no date`)]
   // Cut to seconds: half a second later, on average.
   const apartS = Math.round((atMs - theirsMs - 500) / 1000)
   if (Math.abs(apartS) <= CLOCK_WARN_S) return [ok(what, `at most ${CLOCK_WARN_S} s apart`)]
   const found = `this clock is ${Math.abs(apartS)} s ${apartS > 0 ? 'ahead of' : 'behind'} ${host}`
   if (Math.abs(apartS) <= CLOCK_FAIL_S)
-    return [warn(what, found, 'Have the clock kept by NTP: crops are filed by it.')]
-  return [fail(what, found, 'Set the clock, best with NTP: S3 refuses requests whose time is wrong.')]
+    return [warn(what, found, 'Synchronise the clock with NTP: crops are filed by its time.')]
+  return [fail(what, found, 'Set the clock, preferably with NTP: S3 refuses requests with a wrong time.')]
 }

@@ -4,28 +4,28 @@ import { type Command, parse } from '../command.ts'
 
 export const doctor: Command = {
   summary: 'checks this machine and what configurations name',
-  help: `Checks what a person would check when something does not work, and says what to
-do: configuration, ports, folders, clock, certificates, brokers, bucket, model,
+  help: `Checks the usual causes when something does not work, and says what to do:
+configuration, ports, folders, clock, certificates, brokers, bucket, model,
 cameras.
 
 Usage: sightline doctor [--config FILE ...] [--json]
 
 Options:
-  --config FILE   settings of a device, a broker or a subscriber, YAML; can be
-                  given several times; without it the machine alone is checked
+  --config FILE   settings of a device, a broker or a subscriber, YAML;
+                  repeatable; without it only the machine is checked
   --json          a line of JSON for each check, and one with the sum
   --help          this text
 
-Run it as the user that the programs run as, in the same folder. Programs that
-run are not disturbed. What is tried is tried for real, and taken away again:
-files in the folders, an object below gallery/ in the bucket (an S3 bucket also
-gets sightline.txt, as the subscriber writes it, and with "publicRead" is opened
-for that moment), connections under a client id of its own, a small message to
+Run it as the user that the programs run as, in the same folder. Running
+programs are not disturbed. The tests are real, and cleaned up afterwards: files
+in the folders, an object below gallery/ in the bucket (an S3 bucket also gets
+sightline.txt, as the subscriber writes it, and with "publicRead" is public
+during the test), connections with their own client id, a small message to
 <prefix>/<site>/<device>/doctor/event.
 
-With one file SIGHTLINE_... variables count as they do for the program.
+With one file, SIGHTLINE_... variables apply as they do for the program.
 
-Exit status: 0 nothing failed (warnings do not count), 1 something did.
+Exit status: 0 nothing failed (warnings do not count), 1 something failed.
 `,
   async run(argv) {
     const { values } = parse('doctor', () =>
@@ -36,7 +36,7 @@ Exit status: 0 nothing failed (warnings do not count), 1 something did.
     )
     const files = values.config ?? []
     const twice = files.find((file, at) => files.indexOf(file) !== at)
-    if (twice !== undefined) throw failure('USAGE', `${twice} is given twice. Give each file once.`)
+    if (twice !== undefined) throw failure('USAGE', `Duplicate file ${twice}. Give each file once.`)
     const { examine } = await import('./examine.ts')
     return examine(files, { json: values.json, env: process.env, output: process.stdout })
   },

@@ -79,10 +79,7 @@ function machine(env: NodeJS.ProcessEnv, files: readonly string[]): Subject {
     files.length > 1 && set.length > 0
       ? [
           said(
-            skip(
-              'environment',
-              `${set.join(', ')}: with several files it is not clear whose; give one to count them`,
-            ),
+            skip('environment', `${set.join(', ')}: ignored with several files; give one file to apply them`),
           ),
         ]
       : []
@@ -120,7 +117,7 @@ function subjectsOf(files: readonly string[], env: NodeJS.ProcessEnv): Subject[]
 function misspelt({ program }: Configuration, env: NodeJS.ProcessEnv): Check[] {
   const schema = PROGRAMS[program]?.schema
   const sentences = schema ? misspeltIn(schema, env) : []
-  return sentences.map((found) => said(warn('environment', found, 'Correct its name, or take it away.')))
+  return sentences.map((found) => said(warn('environment', found, 'Correct its name, or unset it.')))
 }
 
 const said = (finding: Finding): Check => ({ what: finding.what, msMax: 1000, run: async () => [finding] })

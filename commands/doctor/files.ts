@@ -81,7 +81,7 @@ function checkPair({ where, certFile, keyFile, authorities }: Pair, nowMs: numbe
     if (file !== undefined)
       findings.push(
         checked(`certificate ${file}`, () =>
-          validity(`certificate ${file}`, parse(file, key), `${key}, of an authority`, nowMs),
+          validity(`certificate ${file}`, parse(file, key), `${key}, an authority`, nowMs),
         ),
       )
   if (certFile === undefined && keyFile === undefined) return findings
@@ -91,8 +91,8 @@ function checkPair({ where, certFile, keyFile, authorities }: Pair, nowMs: numbe
       ...findings,
       fail(
         what,
-        `${where} names a ${certFile === undefined ? 'key and no certificate' : 'certificate and no key'}`,
-        'Name both "certFile" and "keyFile", or neither.',
+        `${where} has a ${certFile === undefined ? 'key but no certificate' : 'certificate but no key'}`,
+        'Set both "certFile" and "keyFile", or neither.',
       ),
     ]
   findings.push(
@@ -120,7 +120,7 @@ function parse(file: string, key: string): X509Certificate {
   } catch (error) {
     throw failure(
       'CONFIG_INVALID',
-      `The file ${file} holds no certificate. Name one in PEM form under "${key}".`,
+      `The file ${file} contains no certificate. Set "${key}" to one in PEM format.`,
       error,
     )
   }
@@ -133,19 +133,19 @@ function validity(what: string, { validFromDate, validToDate }: X509Certificate,
     return fail(
       what,
       `expired on ${until} (${of})`,
-      'Renew it; "sightline certs renew" does, where it is from there. Nobody who checks it connects.',
+      'Renew it ("sightline certs renew", if it was made there). Clients that check it cannot connect.',
     )
   if (validFromDate.getTime() > nowMs)
     return fail(
       what,
       `is not valid before ${validFromDate.toISOString()} (${of})`,
-      "Is this machine's clock right? If it is, wait, or make the certificate again.",
+      "Is this machine's clock correct? If so, wait, or make a new certificate.",
     )
   if (days < EXPIRES_SOON_DAYS)
     return warn(
       what,
       `expires on ${until}, in ${days} ${days === 1 ? 'day' : 'days'} (${of})`,
-      'Renew it before that; "sightline certs renew" does, where it is from there.',
+      'Renew it before then ("sightline certs renew", if it was made there).',
     )
   return ok(what, `valid until ${until}, ${days} days (${of})`)
 }
@@ -158,8 +158,8 @@ function secrecy(file: string, forbidden: number): Finding[] {
   return [
     warn(
       `secret ${file}`,
-      `${who} may open it (mode ${mode.toString(8).padStart(3, '0')})`,
-      `Leave it to its owner, the user that the program runs as: chmod 600 ${file}`,
+      `${who} can read it (mode ${mode.toString(8).padStart(3, '0')})`,
+      `Allow only its owner, the user that the program runs as: chmod 600 ${file}`,
     ),
   ]
 }
@@ -182,7 +182,7 @@ function checkUsers(file: string, taken: ReadonlySet<string>): Finding[] {
     if (users.length > 0) return ok(what, `${users.length} ${users.length === 1 ? 'user' : 'users'}`)
     return warn(
       what,
-      'names nobody',
+      'has no users',
       `Nobody can log in. Add one: sightline users add ${file} NAME --role ROLE`,
     )
   })

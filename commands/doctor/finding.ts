@@ -57,7 +57,7 @@ export async function runCheck({ what, msMax, run }: Check): Promise<Outcome> {
   const late = new Promise<Outcome>((resolve) => {
     timer = setTimeout(() => {
       controller.abort()
-      const found = `no end after ${msMax / 1000} s: given up`
+      const found = `timed out after ${msMax / 1000} s`
       const todo = 'Something here takes too long or hangs: a disk, a network mount, a camera. Try again.'
       resolve({ findings: [fail(what, found, todo)], late: true })
     }, msMax)

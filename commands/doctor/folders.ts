@@ -22,16 +22,16 @@ export async function checkFolder(what: string, folder: string, key: string): Pr
     const startMs = performance.now()
     await writeAndRead(file)
     const ms = Math.round(performance.now() - startMs)
-    const found = isNew ? 'is not there yet, and can be made' : 'is there'
+    const found = isNew ? 'does not exist yet, and can be created' : 'exists'
     if (orphan)
       return [
         warn(
           what,
-          `neither it nor the folder above it is there; both can be made`,
-          `Does a disk or a share belong at ${dirname(path)}? Then mount it first. Otherwise correct "${key}", or leave it: it is made at the start.`,
+          `neither it nor its parent folder exists; both can be created`,
+          `Does a disk or a share belong at ${dirname(path)}? Then mount it first. Otherwise correct "${key}", or ignore this: it is created at the start.`,
         ),
       ]
-    return [ok(what, `${found}; a write, flushed to the disk, takes ${ms} ms`)]
+    return [ok(what, `${found}; a write, flushed to disk, takes ${ms} ms`)]
   } catch (error) {
     return [fail(what, reason(error), advice(error, key, path))]
   }
@@ -44,7 +44,7 @@ async function writeAndRead(file: string): Promise<void> {
     await handle.write(bytes, 0, bytes.length, 0)
     await handle.sync()
     const { buffer } = await handle.read(Buffer.alloc(bytes.length), 0, bytes.length, 0)
-    if (!buffer.equals(bytes)) throw new Error('what was written reads back differently')
+    if (!buffer.equals(bytes)) throw new Error('the written data reads back different')
   } finally {
     await handle.close()
     await unlink(file)
@@ -75,12 +75,12 @@ function reason(error: unknown): string {
   switch (systemCode(error)) {
     case 'EEXIST':
     case 'ENOTDIR':
-      return 'is, or lies below, a file and no folder'
+      return 'is a file, or below one, not a folder'
     case 'EACCES':
     case 'EPERM':
-      return 'may not be written by this user'
+      return 'is not writable by this user'
     case 'EROFS':
-      return 'is on a disk that can only be read'
+      return 'is on a read-only disk'
     case 'ENOSPC':
     case 'EDQUOT':
       return 'its disk is full'
@@ -93,12 +93,12 @@ function advice(error: unknown, key: string, path: string): string {
   switch (systemCode(error)) {
     case 'EACCES':
     case 'EPERM':
-      return `Give this user the right to write there (sudo chown ${process.getuid?.() ?? 'USER'} ${path}), run this as the program's user, or name another folder under "${key}".`
+      return `Give this user the right to write there (sudo chown ${process.getuid?.() ?? 'USER'} ${path}), run this as the program's user, or set "${key}" to another folder.`
     case 'ENOSPC':
     case 'EDQUOT':
-      return 'Make room on it, or move the folder to a larger one.'
+      return 'Free some space, or move the folder to a larger disk.'
     default:
-      return `Name a folder under "${key}" that can be written.`
+      return `Set "${key}" to a writable folder.`
   }
 }
 
@@ -113,10 +113,10 @@ export function freeSpace(what: string, folder: string, bytesMax: number): Findi
   if (bytesMax > free)
     return warn(
       what,
-      `${found}, and its bounds allow ${size(bytesMax)} more`,
-      'Lower the bounds ("bytesMax"), or take a larger disk. A full disk refuses new messages, and loses none that it has.',
+      `${found}, but its limits allow ${size(bytesMax)} more`,
+      'Lower the limits ("bytesMax"), or use a larger disk. With a full disk new messages are refused; stored ones are not lost.',
     )
   if (share < FREE_SHARE_MIN)
-    return warn(what, found, 'Make room before it is full: a full disk refuses new messages.')
+    return warn(what, found, 'Free some space: with a full disk new messages are refused.')
   return ok(what, found)
 }

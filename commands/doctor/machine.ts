@@ -41,7 +41,7 @@ function node(): Finding {
   const found = `${version}, ${process.platform} ${process.arch}`
   return Number(version.split('.')[0]) >= NODE_MAJOR_MIN
     ? ok('Node', found)
-    : fail('Node', `${found}, and ${NODE_MAJOR_MIN} is needed`, `Install Node ${NODE_MAJOR_MIN} or newer.`)
+    : fail('Node', `${found}, but ${NODE_MAJOR_MIN} is needed`, `Install Node ${NODE_MAJOR_MIN} or newer.`)
 }
 
 async function packageLoads(name: string, of: string, load: () => Promise<unknown>): Promise<Finding> {
@@ -52,8 +52,8 @@ async function packageLoads(name: string, of: string, load: () => Promise<unknow
     const said = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)
     return fail(
       name,
-      `does not load, and is needed for ${of}: ${said}`,
-      `Run "npm install" again in Sightline's folder, on this machine: the package brings a binary for ${process.platform} ${process.arch}.`,
+      `does not load (needed for ${of}): ${said}`,
+      `Run "npm install" again in Sightline's folder, on this machine: the package includes a binary for ${process.platform} ${process.arch}.`,
     )
   }
 }
@@ -71,8 +71,8 @@ function clock(nowMs: number): Finding {
   if (nowMs >= leastMs) return ok('clock', now)
   return fail(
     'clock',
-    `says ${now}, which was before Sightline was installed here (${new Date(leastMs).toISOString().slice(0, 10)})`,
-    'Set the clock, best with NTP. Crops would be filed under the wrong day, and S3 and TLS refuse wrong clocks.',
+    `shows ${now}, before Sightline was installed here (${new Date(leastMs).toISOString().slice(0, 10)})`,
+    'Set the clock, preferably with NTP. Crops would be filed under the wrong day, and S3 and TLS refuse wrong clocks.',
   )
 }
 
@@ -93,14 +93,14 @@ async function timeService(signal: AbortSignal): Promise<Finding> {
     return skip(
       what,
       systemCode(error) === 'ENOENT'
-        ? 'this system has no timedatectl, which would tell whether the clock is kept right'
-        : 'timedatectl does not answer here (a container?): whoever runs the machine keeps its clock',
+        ? 'timedatectl not found, so it is unknown whether the clock is synchronised'
+        : 'timedatectl does not answer (a container?): the host keeps the clock',
     )
   }
   if (said === 'yes') return ok(what, 'the clock is synchronised')
   return warn(
     what,
     'the clock is not synchronised',
-    'Turn it on: sudo timedatectl set-ntp true. Times of crops, retention and S3 go by the clock.',
+    'Turn it on: sudo timedatectl set-ntp true. Crop times, retention and S3 depend on the clock.',
   )
 }

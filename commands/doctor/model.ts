@@ -42,14 +42,14 @@ export async function checkModel({ detect }: DeviceConfig, signal: AbortSignal):
       return [
         fail(
           what,
-          `loads (${on}), and finds none of ${drawn} drawn faces`,
-          'Is it a face detector, and "detect.head" its family? Is "detect.scoreMin" too high?',
+          `loads (${on}), but finds none of ${drawn} drawn faces`,
+          'Is it a face detector? Is "detect.head" its family? Is "detect.scoreMin" too high?',
         ),
       ]
     return [
       ok(
         what,
-        `loads in ${opened.ms} ms, and finds ${found} of ${drawn} drawn faces (some half out of the picture), ${ms} ms a picture (${on})`,
+        `loads in ${opened.ms} ms, and finds ${found} of ${drawn} drawn faces (some half outside the picture), ${ms} ms per picture (${on})`,
       ),
     ]
   } catch (error) {

@@ -58,7 +58,7 @@ export async function checkPorts(
       others.find((other) => collide(listening, other))?.file ??
       wanted.slice(0, at).find((other) => collide(listening, other))?.key
     if (rival !== undefined) {
-      findings.push(fail(what, `${rival} wants it too`, `Choose another port under "${key}" in one of them.`))
+      findings.push(fail(what, `${rival} uses it too`, `Choose another port under "${key}" in one of them.`))
       continue
     }
     findings.push(await checkPort(listening, what, running, isOurs === true))
@@ -73,20 +73,20 @@ async function checkPort(
   running: Running | undefined,
   isOurs: boolean,
 ): Promise<Finding> {
-  if (port === 0) return skip(what, 'any free port is taken at the start')
+  if (port === 0) return skip(what, 'a free port is chosen at the start')
   const error = await tryToListen(host, port)
   if (error === undefined) return ok(what, 'free')
   if (systemCode(error) !== 'EADDRINUSE')
     return failed(what, listenFailure(error, host, port, key), `Choose another address under "${key}".`)
   const holder = holderOfPort(port)
-  const whose = holder === undefined ? 'a process that this user may not see' : holder
-  if (isOurs) return ok(what, `in use by this program, which runs: ${whose}`)
+  const whose = holder === undefined ? 'a process that this user cannot see' : holder
+  if (isOurs) return ok(what, `in use by this program, which is running: ${whose}`)
   const program = key === 'http' ? running?.name : undefined
   const found =
     program === undefined
       ? `in use by ${whose}`
       : `in use by the Sightline program "${inOneLine(program)}": ${whose}`
-  const look = holder === undefined ? ` To see whose it is: sudo ss -ltnp sport = :${port}` : ''
+  const look = holder === undefined ? ` To find it: sudo ss -ltnp sport = :${port}` : ''
   return fail(what, found, `Stop that program, or choose another port under "${key}".${look}`)
 }
 
@@ -104,9 +104,15 @@ function health(configuration: Configuration, { ok: isWell, checks }: Running): 
   const said = Object.entries(checks)
     .map(([name, state]) => `${name}: ${state}`)
     .join('; ')
-  const found = said === '' ? 'it tells more only to who logs in' : inOneLine(said)
+  const found = said === '' ? 'details are shown only after login' : inOneLine(said)
   if (isWell) return [ok(what, found)]
-  return [warn(what, found, 'It runs, and something that it needs is away. Its log says since when and why.')]
+  return [
+    warn(
+      what,
+      found,
+      'It is running, but something that it needs is unavailable. See its log for since when and why.',
+    ),
+  ]
 }
 
 /** Asks whoever listens at the address under `http`. @returns undefined where that is no Sightline program */
@@ -172,6 +178,6 @@ function commandOf(pid: string): string {
       [program, ...(script === undefined ? [] : [script])].map((path) => basename(path)).join(' '),
     )
   } catch {
-    return 'ended meanwhile'
+    return 'exited meanwhile'
   }
 }

@@ -23,15 +23,18 @@ export async function checkCamera(
   const what = `camera ${name}`
   const kind = kindOf(source)
   const shown = nameOf(source)
-  if (kind === 'testcard') return [ok(what, 'testcard: drawn, it needs no camera')]
+  if (kind === 'testcard') return [ok(what, 'testcard: drawn, needs no camera')]
   if (running && kind !== 'path') {
     const state = running.checks[what]
     return [
-      skip(what, `${shown} is the running agent's${state === undefined ? '' : `, which says: ${state}`}`),
+      skip(
+        what,
+        `${shown} is in use by the running agent${state === undefined ? '' : `, which reports: ${state}`}`,
+      ),
     ]
   }
   if (kind === 'path' && statSync(source, { throwIfNoEntry: false })?.isFIFO())
-    return [skip(what, `${shown} is a pipe: opening it would take what comes out of it`)]
+    return [skip(what, `${shown} is a pipe: opening it would consume its data`)]
   if (kind === 'camera') {
     const denied = permission(what, source)
     if (denied) return [denied]
@@ -51,7 +54,7 @@ export async function checkCamera(
     })
     if (!first.value)
       return [
-        fail(what, `${shown} opens and gives no frame`, 'Is it switched on, and does it send a picture?'),
+        fail(what, `${shown} opens but sends no frame`, 'Is it switched on, and does it send a picture?'),
       ]
     const { width, height } = first.value
     return [ok(what, `${shown} opens in ${opened.ms} ms, a frame of ${width}x${height} after ${first.ms} ms`)]
@@ -69,7 +72,7 @@ function permission(what: string, device: string): Finding | undefined {
     const group = groupName(statSync(device).gid)
     return fail(
       what,
-      `${device} may not be used by this user; it belongs to the group "${group}"`,
+      `permission denied for ${device}; it belongs to the group "${group}"`,
       `Join it, and log in again: sudo usermod -aG ${group} ${userInfo().username}`,
     )
   }

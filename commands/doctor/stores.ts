@@ -25,7 +25,7 @@ export async function checkStore({ folder, key, bytesMax }: StoreToCheck): Promi
   const file = join(folder, STORE_FILE)
   const fileBytes = statSync(file, { throwIfNoEntry: false })?.size
   findings.push(freeSpace(what, folder, Math.max(0, bytesMax - (fileBytes ?? 0))))
-  if (fileBytes === undefined) findings.push(ok(what, 'empty: nothing was stored yet'))
+  if (fileBytes === undefined) findings.push(ok(what, 'empty: nothing stored yet'))
   else findings.push(...(await checkContents(what, folder)))
   return findings
 }
@@ -39,7 +39,7 @@ async function checkContents(what: string, folder: string): Promise<Finding[]> {
         fail(
           what,
           `damaged: ${store.faultCount} places cannot be read (${inOneLine(store.faults[0] ?? '')})`,
-          'Look at the disk, and keep a copy of the folder. At its next start the program saves what can be read, and moves the damaged file aside.',
+          'Check the disk, and keep a copy of the folder. At its next start the program recovers what can be read, and moves the damaged file aside.',
         ),
       )
     const waiting: string[] = []
@@ -52,7 +52,7 @@ async function checkContents(what: string, folder: string): Promise<Finding[]> {
           fail(
             what,
             `the books of ${queue} do not balance: ${accepted} accepted, ${forwarded} forwarded, ${pending} pending, ${lost} dropped`,
-            'This is a fault of Sightline or of the disk: keep a copy of the folder, and report it.',
+            'This is a bug in Sightline or a disk fault: keep a copy of the folder, and report it.',
           ),
         )
       if (pending === 0) continue
@@ -62,7 +62,7 @@ async function checkContents(what: string, folder: string): Promise<Finding[]> {
           warn(
             what,
             `${pending} in ${queue} (${size(bytes)}${oldest})`,
-            `See why, and send it again or drop it: sightline quarantine list ${folder}`,
+            `See why, and retry or drop it: sightline quarantine list ${folder}`,
           ),
         )
       else waiting.push(`${pending} in ${queue} (${size(bytes)}${oldest})`)
@@ -70,13 +70,10 @@ async function checkContents(what: string, folder: string): Promise<Finding[]> {
     const holder = holderOf(folder)
     const held = holder === undefined ? '' : `; in use by ${holder}`
     findings.push(
-      ok(
-        what,
-        `its books can be read${held}; ${waiting.length === 0 ? 'nothing waits' : waiting.join(', ')}`,
-      ),
+      ok(what, `books readable${held}; ${waiting.length === 0 ? 'nothing pending' : waiting.join(', ')}`),
     )
   } catch (error) {
-    findings.push(failed(what, error, 'Move the folder away to start with an empty one, and keep it.'))
+    findings.push(failed(what, error, 'Move the folder elsewhere to start with an empty one, and keep it.'))
   }
   return findings
 }

@@ -58,17 +58,17 @@ export async function forgetCrops(command: ForgetCommand): Promise<number> {
     if (!onTerminal)
       throw failure(
         'USAGE',
-        'Without a terminal nobody can be asked. Write --yes to remove, or --dry-run to count.',
+        'Cannot ask for confirmation without a terminal. Write --yes to remove, or --dry-run to count.',
       )
     const { removed } = await run(keepers, selection, true, print)
     if (removed === 0) return 0
     if (!(await confirmed(removed))) return 1
   }
   const { removed, left } = await run(keepers, selection, dryRun, print)
-  print(`${dryRun ? 'To be removed' : 'Removed'}, all places together: ${removed}.\n`)
+  print(`${dryRun ? 'To remove' : 'Removed'} in total: ${removed}.\n`)
   if (left > 0)
     print(
-      `${left} entries in the gallery index of other subscribers still name such crops (their pictures are ${dryRun ? 'to go' : 'gone'}): run this with their configuration, where they are.\n`,
+      `${left} entries in the gallery index of other subscribers still list such crops (their pictures are ${dryRun ? 'to be removed' : 'removed'}): run this with their configuration, on their machine.\n`,
     )
   print(notReached(keepers))
   return 0
@@ -94,7 +94,7 @@ async function run(
       if (count === 0) continue
       nothing = false
       const what = isLeft
-        ? 'another subscriber lists, and has to let go of'
+        ? 'listed by another subscriber, which must remove them'
         : dryRun
           ? 'to remove'
           : 'removed'
@@ -120,7 +120,7 @@ function keeperOf(file: string, env: NodeJS.ProcessEnv): Keeper {
     default:
       throw failure(
         'USAGE',
-        `${file} is no configuration of a broker or a subscriber. (A device keeps nothing on disk; what it holds in memory is gone when it ends.)`,
+        `${file} is not a configuration of a broker or a subscriber. (A device keeps nothing on disk; its memory is lost when it stops.)`,
       )
   }
 }
@@ -182,7 +182,7 @@ function subscriberKeeper(file: string, config: SubscriberConfig): Keeper {
 async function confirmed(count: number): Promise<boolean> {
   const terminal = createInterface({ input: process.stdin, output: process.stdout })
   try {
-    const answer = await terminal.question(`Remove these ${count} for ever? Type yes: `)
+    const answer = await terminal.question(`Permanently remove these ${count}? Type yes: `)
     return answer.trim().toLowerCase() === 'yes'
   } finally {
     terminal.close()
@@ -192,7 +192,7 @@ async function confirmed(count: number): Promise<boolean> {
 function notReached(keepers: readonly Keeper[]): string {
   return `Not reached from here:
   - crops on other machines, and in the memory of devices: run this there too, edge before cloud
-  - what is on its way this very moment: run it once more when the cameras rest
+  - crops in transit: run it again when the cameras are idle
   - backups, and copies that people have made
-${keepers.some(({ s3 }) => s3) ? '  - older versions, where the S3 bucket keeps them: its own rules remove those\n' : ''}`
+${keepers.some(({ s3 }) => s3) ? '  - older versions, if the S3 bucket keeps them: its own rules remove those\n' : ''}`
 }

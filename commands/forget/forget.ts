@@ -6,9 +6,9 @@ import { type Command, parse } from '../command.ts'
 export const forget: Command = {
   summary: 'removes the crops of a device, a camera, a day, or one',
   help: `Removes crops from everything that programs on this machine keep: queues,
-retained messages, quarantine, inbox, bucket and gallery index. Says what it
-removed, and where. The programs may run or not. Crops that come later are
-stored as ever, but for copies of those that were removed from the bucket.
+retained messages, quarantine, inbox, bucket and gallery index. Prints what it
+removed, and where. The programs may be running or stopped. Later crops are
+stored as usual, except copies of those removed from the bucket.
 
 Usage: sightline forget WHAT --config FILE [--config FILE ...]
 
@@ -20,10 +20,10 @@ WHAT is one of:
 
 Options:
   --config FILE   the configuration of a broker or a subscriber on this machine;
-                  start this where they are started: folders in it count from
-                  there
-  --dry-run       only counts
-  --yes           does not ask
+                  run this in the folder where they are started: folders in it
+                  are relative to that
+  --dry-run       only count
+  --yes           do not ask
   --help          this text
 
 Exit status: 0 done, 1 not confirmed, 75 try again.
@@ -50,13 +50,13 @@ Exit status: 0 done, 1 not confirmed, 75 try again.
     const given = KINDS.filter((kind) => values[kind] !== undefined)
     const [kind] = given
     if (kind === undefined || given.length > 1)
-      throw failure('USAGE', `Say what to forget, one thing: ${Object.values(WRITTEN).join(', ')}.`)
+      throw failure('USAGE', `Give one of these: ${Object.values(WRITTEN).join(', ')}.`)
     const text = values[kind] as string
     const selection = selectionSchema.safeParse(selectionOf(kind, text))
     if (!selection.success)
       throw failure(
         'USAGE',
-        `${JSON.stringify(text)} is no ${SAID[kind]}. Write ${WRITTEN[kind]}.`,
+        `Invalid ${SAID[kind]} ${JSON.stringify(text)}. Write ${WRITTEN[kind]}.`,
         selection.error,
       )
     const { forgetCrops } = await import('./crops.ts')
@@ -73,10 +73,10 @@ const WRITTEN: Readonly<Record<Kind, string>> = {
   id: '--id ID',
 }
 const SAID: Readonly<Record<Kind, string>> = {
-  device: 'device of a site',
-  camera: 'camera of a device',
+  device: 'device',
+  camera: 'camera',
   day: 'date',
-  id: 'id of a crop',
+  id: 'crop id',
 }
 
 function selectionOf(kind: Kind, text: string): unknown {

@@ -39,21 +39,21 @@ export async function askHealth(
   const { http } = loadConfig(z.object({ http: httpShape(portDefault) }), { file, env })
   const { host, port, tls } = http
   if (port === 0)
-    throw failure('USAGE', '"http.port" is 0, any free one, so it is not known where to ask. Set a number.')
+    throw failure('USAGE', '"http.port" is 0 (any free port), so the address is unknown. Set a number.')
   const url = `${tls ? 'https' : 'http'}://${host}:${port}/healthz`
   try {
     const { ok, checks } = JSON.parse(await askOwn(http, '/healthz')) as Health
-    if (typeof ok !== 'boolean') return { ok: false, said: `${url} is not answered by a Sightline program.` }
+    if (typeof ok !== 'boolean') return { ok: false, said: `${url} is not a Sightline program.` }
     const said = Object.entries(checks ?? (await checksOf(store, file, env)) ?? HIDDEN).map(
       ([name, state]) => `${name}: ${state}`,
     )
-    return { ok, said: inOneLine([ok ? 'well' : 'not well', ...said].join('; ')) }
+    return { ok, said: inOneLine([ok ? 'healthy' : 'unhealthy', ...said].join('; ')) }
   } catch (error) {
     return { ok: false, said: inOneLine(`${url} does not answer: ${(error as Error).message}`) }
   }
 }
 
-const HIDDEN = { why: 'told to users alone ("http.usersFile"): see its log' }
+const HIDDEN = { why: 'shown only to users ("http.usersFile"): see its log' }
 
 /**
  * Where there are users, HTTP tells a stranger no more than whether a program is well. Whoever may write its store is

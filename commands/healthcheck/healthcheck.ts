@@ -3,10 +3,10 @@ import { failure } from '../../lib/errors.ts'
 import { type Command, parse } from '../command.ts'
 
 export const healthcheck: Command = {
-  summary: 'asks a program on this machine whether it is well',
-  help: `Asks a program on this machine whether it is well: GET /healthz, at the address
-that its settings have under "http". For containers, service managers and
-scripts; for people there is "sightline doctor".
+  summary: 'checks whether a program on this machine is healthy',
+  help: `Checks whether a program on this machine is healthy: GET /healthz, at the address
+under "http" in its settings. For containers, service managers and scripts; for
+people there is "sightline doctor".
 
 Usage: sightline healthcheck device|broker|subscriber [--config FILE]
 
@@ -14,10 +14,10 @@ Options:
   --config FILE   the settings that the program was started with
   --help          this text
 
-It says in a line what is away. A broker whose bridge is away is well: it keeps
-what comes until the bridge is back.
+It prints in a line what is unavailable. A broker whose bridge is disconnected
+is healthy: it keeps messages until the bridge reconnects.
 
-Exit status: 0 it is well, 1 it is not, or does not answer.
+Exit status: 0 healthy, 1 unhealthy or no answer.
 `,
   async run(argv) {
     const { values, positionals } = parse('healthcheck', () =>

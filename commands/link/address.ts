@@ -26,7 +26,10 @@ export async function linkTo(
 ): Promise<{ address: string; note: string }> {
   const { data: forMs = 0 } = duration().safeParse(time)
   if (forMs < 1000 || forMs > LINK_MS_MAX)
-    throw failure('USAGE', `A link cannot last ${JSON.stringify(time)}. Write --for 24h, say: from 1s to 7d.`)
+    throw failure(
+      'USAGE',
+      `Invalid --for ${JSON.stringify(time)}. Write a duration from 1s to 7d, e.g. --for 24h.`,
+    )
   const config = loadConfig(subscriberSchema, { file, env: process.env })
   checkSubscriberConfig(config)
   if (config.bucket.type === 'folder') checkServed(config, config.bucket)
@@ -43,7 +46,7 @@ export async function linkTo(
     ? await bucket.signedUrl(key, Math.floor(forMs / 1000))
     : bucket.url(key) + SignedLinks.open(config.inbox.folder).sign(key, expiresAtMs)
   const until = new Date(expiresAtMs).toISOString().slice(0, 16).replace('T', ' ')
-  return { address, note: `Whoever has this address sees the crop, until ${until} UTC.` }
+  return { address, note: `Anyone with this address can see the crop until ${until} UTC.` }
 }
 
 /** A link is good for nothing where nobody serves the folder, and made in the wrong place it would open nothing. */
@@ -54,17 +57,17 @@ function checkServed(
   if (!gallery.enabled)
     throw failure(
       'CONFIG_INVALID',
-      'The crops of a folder are shown with the gallery. Set "gallery.enabled: true".',
+      'The gallery serves the crops of a folder, and it is disabled. Set "gallery.enabled: true".',
     )
   if (publicUrl === undefined && http.port === 0)
     throw failure(
       'CONFIG_INVALID',
-      'With "http.port: 0" the address is not known. Set a port, or "bucket.publicUrl".',
+      'With "http.port: 0" the address is unknown. Set a port, or "bucket.publicUrl".',
     )
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory())
     throw failure(
       'BUCKET_NOT_FOUND',
-      `There is no folder ${path}. Run this where the subscriber runs, or correct "bucket.path".`,
+      `Folder ${path} not found. Run this where the subscriber runs, or correct "bucket.path".`,
     )
 }
 
@@ -77,7 +80,7 @@ async function keyOf(crop: string, bucket: Bucket): Promise<string> {
     for await (const { key } of bucket.list(crop)) if (key === crop) return key
   throw failure(
     'CROP_NOT_FOUND',
-    `There is no crop ${JSON.stringify(crop.slice(0, 200))} in the ${bucket.description}. ` +
-      'Give its key, such as site/device/camera/2026/11/20/13/ID.jpg, or its id.',
+    `Crop ${JSON.stringify(crop.slice(0, 200))} not found in the ${bucket.description}. ` +
+      'Give its key, e.g. site/device/camera/2026/11/20/13/ID.jpg, or its id.',
   )
 }

@@ -54,9 +54,9 @@ export async function runModels(options: ModelsOptions): Promise<number> {
 
 const SAID: Readonly<Record<Presence, string>> = {
   'built in': 'built in',
-  here: 'here',
+  here: 'downloaded',
   damaged: 'damaged',
-  absent: 'not here',
+  absent: 'not downloaded',
 }
 
 const inputOf = ({ input }: CatalogEntry) =>
@@ -84,11 +84,11 @@ async function list(catalog: Catalog, folder: string, { json }: ModelsOptions): 
   process.stdout.write(table([['name', 'input', 'size', 'recall', 'precision', ''], ...rows]))
   const known = entries.map(({ entry }) => entry)
   const remarks = [
-    ...(known.some(({ input }) => input?.free) ? ['* takes other input sizes, too'] : []),
+    ...(known.some(({ input }) => input?.free) ? ['* also accepts other input sizes'] : []),
     ...[...new Set(known.map(({ measured }) => measured?.on))].flatMap((on) =>
       on === undefined ? [] : [`measured on ${on}`],
     ),
-    'more on one, its licence too: sightline models info NAME',
+    'details and licence: sightline models info NAME',
   ]
   process.stdout.write(`\n${remarks.map((remark) => `${remark}\n`).join('')}`)
   return 0
@@ -99,7 +99,7 @@ async function pullAll(catalog: Catalog, folder: string, options: ModelsOptions)
     ? [...catalog.entries.values()].filter(({ file, sources }) => file !== undefined && sources.length > 0)
     : options.names.map((name) => findEntry(catalog, name))
   const stopped = new AbortController()
-  const stop = () => stopped.abort(failure('DOWNLOAD_FAILED', 'Stopped. The next pull goes on from here.'))
+  const stop = () => stopped.abort(failure('DOWNLOAD_FAILED', 'Stopped. The next pull resumes from here.'))
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)
   for (const entry of entries) {
@@ -109,8 +109,8 @@ async function pullAll(catalog: Catalog, folder: string, options: ModelsOptions)
     bar.clear()
     say(
       done === 'pulled'
-        ? `${entry.name}: ${join(folder, entry.file ?? '')}, its checksum is right.`
-        : `${entry.name}: was here already.`,
+        ? `${entry.name}: ${join(folder, entry.file ?? '')}, checksum correct.`
+        : `${entry.name}: already downloaded.`,
     )
   }
   return 0
@@ -132,13 +132,13 @@ async function verify(catalog: Catalog, folder: string, { names, json }: ModelsO
 function verdict(entry: CatalogEntry, presence: Presence, folder: string): string {
   switch (presence) {
     case 'built in':
-      return 'comes with Sightline; it is checked each time it is read.'
+      return 'built in; it is checked each time it is read.'
     case 'here':
-      return entry.sha256 === undefined ? 'is here; its entry has no checksum.' : 'its checksum is right.'
+      return entry.sha256 === undefined ? 'downloaded; its entry has no checksum.' : 'checksum correct.'
     case 'absent':
-      return `is not here. Run "sightline models pull ${entry.name}".`
+      return `not downloaded. Run "sightline models pull ${entry.name}".`
     case 'damaged':
-      return `${join(folder, entry.file ?? '')} is damaged, or something else. Run "sightline models pull ${entry.name}".`
+      return `${join(folder, entry.file ?? '')} is damaged, or a different file. Run "sightline models pull ${entry.name}".`
   }
 }
 
@@ -177,16 +177,16 @@ async function importModel(catalog: Catalog, folder: string, options: ModelsOpti
   if (!MODEL_NAME_PATTERN.test(name))
     throw failure(
       'NAME_INVALID',
-      `"${name}" is no name for a model: small letters, digits, dots, dashes and underscores, 64 at most. Give one with --name.`,
+      `Invalid model name "${name}": use lowercase letters, digits, dots, dashes and underscores, at most 64. Give one with --name.`,
     )
   if (catalog.entries.has(name))
-    throw failure('FILE_EXISTS', `There is a model ${name} in the catalogue already. Give another --name.`)
+    throw failure('FILE_EXISTS', `Model ${name} already exists in the catalogue. Give another --name.`)
   if (options.head !== undefined && options.head !== 'auto' && !Object.hasOwn(HEADS, options.head))
-    throw failure('USAGE', `There is no head "${options.head}". There are: ${Object.keys(HEADS).join(', ')}.`)
+    throw failure('USAGE', `Unknown head "${options.head}". Use one of: ${Object.keys(HEADS).join(', ')}.`)
   if (extname(file).toLowerCase() === '.json')
     throw failure(
       'USAGE',
-      `${file} is a model of TensorFlow.js, which is more than one file. Leave it where it is, and give its path to "detect.model".`,
+      `${file} is a TensorFlow.js model, which has several files. Leave it where it is, and set "detect.model" to its path.`,
     )
   const head = (options.head ?? 'auto') as HeadName | 'auto'
   // As a path, whatever it is called.
@@ -195,7 +195,7 @@ async function importModel(catalog: Catalog, folder: string, options: ModelsOpti
   const bytes = await readFile(path)
   const kept = `${name}.onnx`
   if (existsSync(join(folder, kept)))
-    throw failure('FILE_EXISTS', `${join(folder, kept)} is there already. Give another --name.`)
+    throw failure('FILE_EXISTS', `${join(folder, kept)} already exists. Give another --name.`)
   const entry = {
     name,
     head: detector.head,

@@ -4,10 +4,10 @@ import { type Command, parse } from '../command.ts'
 import type { Verb } from './do.ts'
 
 export const models: Command = {
-  summary: 'face detectors: list, fetch and check them, add your own',
-  help: `Face detectors by name. One comes with Sightline; the others are fetched once,
-from where their makers publish them, and held against their checksums. Give a
-name to "detect.model" in the device's configuration.
+  summary: 'face detectors: list, download and check them, add your own',
+  help: `Face detectors by name. One is built in; the others are downloaded once, from
+their publishers, and checked against their checksums. Set "detect.model" in the
+device's configuration to a name.
 
 Usage: sightline models list
        sightline models pull NAME...
@@ -15,18 +15,18 @@ Usage: sightline models list
        sightline models info NAME
        sightline models import FILE
 
-pull goes on where it was cut off, and tries each source in turn. verify checks
-the models that are here (or those named) against their checksums. import takes
-an ONNX file of your own, if Sightline can run it, and writes its entry into
-your own catalogue: "detect.catalog", or catalog.yaml beside the models.
+pull resumes where it was interrupted, and tries each source in turn. verify
+checks the downloaded models (or those named) against their checksums. import
+adds your own ONNX file, if Sightline can run it, and writes its entry into your
+own catalogue: "detect.catalog", or catalog.yaml beside the models.
 
 Options:
-  --config FILE     the device's configuration: where models lie, your catalogue
+  --config FILE     the device's configuration: model folder and catalogue
   --from FOLDER     pull: from files in this folder, without a network
   --all             pull: every model of the catalogue
-  --name NAME       import: what to call it (default: after its file)
-  --head HEAD       import: its family, where it is not recognised
-  --licence TEXT    import: under which terms you have it
+  --name NAME       import: name of the model (default: from its file)
+  --head HEAD       import: its family, if it is not recognised
+  --licence TEXT    import: its licence
   --json            list, info, verify: as JSON
   --help            this text
 `,
@@ -58,7 +58,7 @@ Options:
       if (!takes.options.includes(option))
         throw failure(
           'USAGE',
-          `"sightline models ${verb}" takes no --${option}. See sightline models --help.`,
+          `"sightline models ${verb}" does not take --${option}. See sightline models --help.`,
         )
     const { all } = options
     if (names.length < (all ? 0 : takes.min) || names.length > (all ? 0 : takes.max))
@@ -76,14 +76,14 @@ const VERBS: Readonly<
     min: 1,
     max: 100,
     options: ['from', 'all'],
-    usage: 'Write which: sightline models pull NAME, or sightline models pull --all.',
+    usage: 'Write: sightline models pull NAME, or sightline models pull --all.',
   },
-  verify: { min: 0, max: 100, options: ['json'], usage: 'Write: sightline models verify, or name them.' },
-  info: { min: 1, max: 1, options: ['json'], usage: 'Write which: sightline models info NAME.' },
+  verify: { min: 0, max: 100, options: ['json'], usage: 'Write: sightline models verify [NAME...].' },
+  info: { min: 1, max: 1, options: ['json'], usage: 'Write: sightline models info NAME.' },
   import: {
     min: 1,
     max: 1,
     options: ['name', 'head', 'licence'],
-    usage: 'Write which: sightline models import FILE.',
+    usage: 'Write: sightline models import FILE.',
   },
 }

@@ -84,7 +84,7 @@ export async function previewCameras({
     process.stdout.write(`${server.url}/preview\n`)
     log.info({ url: `${server.url}/preview` }, 'the preview is served; nothing is published')
     await agent.run(signal)
-    if (!signal.aborted) log.info('all sources have ended; the last pictures stay until Ctrl-C')
+    if (!signal.aborted) log.info('all sources have ended; the last pictures stay visible until Ctrl-C')
     await aborted(signal)
   })
 }
@@ -92,6 +92,6 @@ export async function previewCameras({
 function toRate(text: string): number {
   const rate = Number(text)
   if (!/^\d{1,4}(\.\d{1,3})?$/.test(text) || rate === 0)
-    throw failure('USAGE', `"${text}" is no rate. Write --rate 0.5, say: frames a second.`)
+    throw failure('USAGE', `--rate needs a number of frames per second, e.g. 0.5, not "${text}".`)
   return rate
 }

@@ -59,7 +59,7 @@ export async function list(folder: string, countMax: number, json: boolean): Pro
   const entries = entriesOf(store)
   const shown = entries.slice(0, countMax)
   if (json) return shown.map((entry) => `${JSON.stringify(entry)}\n`).join('')
-  if (entries.length === 0) return 'Nothing is in quarantine.\n'
+  if (entries.length === 0) return 'Quarantine is empty.\n'
   const width = String(shown.at(-1)?.number).length
   const lines = shown.map(({ number, queue, atMs, bytes, topic, reason, detail }) =>
     [
@@ -84,14 +84,17 @@ export async function show(
   print: (text: string) => void,
 ): Promise<void> {
   if (out === '-' && process.stdout.isTTY)
-    throw failure('USAGE', 'A payload is no text for a terminal. Name a file, or send the output into one.')
+    throw failure(
+      'USAGE',
+      'The payload is binary and not shown on a terminal. Name a file, or redirect the output.',
+    )
   await using store = StoreView.open(folder)
   const entry = entriesOf(store).find((entry) => entry.number === number)
   const payload = store.body(number)
   if (!entry || !payload)
     throw failure(
       'MESSAGE_NOT_FOUND',
-      `There is no message ${number} in quarantine in ${folder}. See sightline quarantine list.`,
+      `Message ${number} not found in quarantine in ${folder}. See sightline quarantine list.`,
     )
   const { queue, atMs, bytes, receivedAtMs, topic, reason, detail } = entry
   const facts = {
@@ -126,7 +129,7 @@ function writeNew(file: string, payload: Buffer): void {
     throw failure(
       'FOLDER_UNWRITABLE',
       systemCode(error) === 'EEXIST'
-        ? `${file} is there already and is left as it is. Name a new file.`
+        ? `${file} already exists and is not overwritten. Name a new file.`
         : `Cannot write ${file} (${systemCode(error)}). Name another file.`,
       error,
     )
@@ -170,9 +173,9 @@ export async function act(
 
 function sumOf(counts: ReadonlyMap<string, number>): string {
   const total = [...counts.values()].reduce((sum, count) => sum + count, 0)
-  if (total === 0) return 'Nothing was in quarantine.'
+  if (total === 0) return 'Quarantine was empty.'
   const parts = [...counts].map(
-    ([outcome, count]) => `${count} ${outcome === 'gone' ? 'not there' : outcome}`,
+    ([outcome, count]) => `${count} ${outcome === 'gone' ? 'not found' : outcome}`,
   )
   return `${total} ${total === 1 ? 'message' : 'messages'}: ${parts.join(', ')}.`
 }

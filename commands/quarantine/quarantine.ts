@@ -3,10 +3,10 @@ import { failure } from '../../lib/errors.ts'
 import { type Command, maxOf, parse } from '../command.ts'
 
 export const quarantine: Command = {
-  summary: 'what was set aside: shows it, tries it again, drops it',
-  help: `Shows what a subscriber could not understand, or what a broker's bridge could
-not deliver, with the reason; tries it again; or drops it. The program may run
-or not.
+  summary: 'quarantined messages: shows, retries or drops them',
+  help: `Shows messages that a subscriber could not read, or that a broker's bridge could
+not deliver, with the reason; retries them; or drops them. The program may be
+running or stopped.
 
 Usage: sightline quarantine list FOLDER
        sightline quarantine show FOLDER NUMBER [--out FILE]
@@ -14,18 +14,18 @@ Usage: sightline quarantine list FOLDER
        sightline quarantine drop FOLDER NUMBER... | --all
 
 FOLDER is the one under "store" or "inbox" in the program's configuration;
-NUMBER is the first column of list. retry: a subscriber judges the message once
-more, by its configuration (a stopped one by that of its last run), and takes it
-into the inbox if it is a crop now; a broker sends it over the bridge again.
+NUMBER is the first column of list. retry: a subscriber checks the message
+again with its configuration (a stopped one with that of its last run), and puts
+it into the inbox if it is valid now; a broker sends it over the bridge again.
 
 Options:
   --max N      entries that list shows (default: 100)
   --json       a line of JSON for each
-  --out FILE   the payload, byte for byte, into a new file; - is standard output
-  --all        everything that is there now
+  --out FILE   write the payload to a new file; - is standard output
+  --all        all messages in quarantine now
   --help       this text
 
-Exit status: 0 done, 66 there is no such store, or a message is not there.
+Exit status: 0 done, 66 store or message not found.
 `,
   async run(argv) {
     const { values, positionals } = parse('quarantine', () =>
@@ -65,6 +65,6 @@ const print = (text: string) => void process.stdout.write(text)
 
 function numberOf(text: string): number {
   if (!/^[1-9]\d{0,14}$/.test(text))
-    throw failure('USAGE', `"${text}" is no number of a message. Take one from the first column of list.`)
+    throw failure('USAGE', `Invalid message number "${text}". Use one from the first column of list.`)
   return Number(text)
 }

@@ -11,7 +11,7 @@ export async function queueStats(folder: string, json: boolean, now = Date.now()
   sayFaults(store)
   const queues = store.queues()
   if (json) return queues.map((queue) => `${JSON.stringify(queue)}\n`).join('')
-  if (queues.length === 0) return `${folder} holds no queues yet.\n`
+  if (queues.length === 0) return `${folder} contains no queues yet.\n`
   return table([
     ['queue', 'pending', 'size', 'oldest', 'accepted', 'forwarded', 'dropped'],
     ...queues.map((queue) => row(queue, now)),
@@ -34,7 +34,7 @@ export async function queueList(
   if (!entries) {
     throw failure(
       'QUEUE_NOT_FOUND',
-      `There is no queue "${name}" in ${folder}. ${names.length === 0 ? 'It holds none.' : `It holds: ${names.join(', ')}.`}`,
+      `Queue "${name}" not found in ${folder}. ${names.length === 0 ? 'It has no queues.' : `Its queues: ${names.join(', ')}.`}`,
     )
   }
   let text = ''
@@ -58,7 +58,7 @@ export async function queueList(
 function sayFaults({ faults, faultCount }: StoreView): void {
   if (faultCount === 0) return
   process.stderr.write(
-    `STORE_DAMAGED: ${faultCount} places of this store cannot be read (${faults.slice(0, 3).join('; ')}). Its program will save what it can at its next start.\n`,
+    `STORE_DAMAGED: ${faultCount} places of this store cannot be read (${faults.slice(0, 3).join('; ')}). Its program recovers what it can at its next start.\n`,
   )
 }
 

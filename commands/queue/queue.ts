@@ -4,22 +4,22 @@ import { type Command, maxOf, parse } from '../command.ts'
 
 export const queue: Command = {
   summary: 'shows what waits in the store of a program',
-  help: `Shows what the store of a broker or of a subscriber holds on disk, whether the
-program runs or not. Nothing is changed.
+  help: `Shows what the store of a broker or a subscriber holds on disk. The program may
+be running or stopped. Nothing is changed.
 
 Usage: sightline queue stats FOLDER
        sightline queue ls FOLDER QUEUE
 
 FOLDER is the one under "store" or "inbox" in the program's configuration.
 stats lists the queues with their books; ls lists a queue's entries, oldest
-first. QUEUE is a name that stats shows, or a client id, or a bridge's name.
+first. QUEUE is a name from stats, a client id, or a bridge's name.
 
 Options:
   --max N     entries that ls lists (default: 100)
   --json      a line of JSON for each
   --help      this text
 
-Exit status: 0 done, 66 there is no such store or queue.
+Exit status: 0 done, 66 store or queue not found.
 `,
   async run(argv) {
     const { values, positionals } = parse('queue', () =>

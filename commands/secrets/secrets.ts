@@ -10,14 +10,14 @@ const USAGE = `Usage: sightline secrets cloud DIR HOST [HOST ...]
 
 export const secrets: Command = {
   summary: 'makes users, passwords and certificates for the Compose files',
-  help: `Makes what the containers of the Compose files know each other by: an authority,
+  help: `Makes the credentials of the containers in the Compose files: an authority,
 certificates, users, passwords, S3 keys. Nothing has a default.
 docker/secrets.sh runs it in an image, with docker/secrets as DIR.
 
 ${USAGE}
-cloud    at the cloud, once; HOST: a name or an address that edges reach it by
-invite   there, for each edge: a site and a user of its own, in a join file
-remove   takes one edge back: its connection ends, the others stay
+cloud    at the cloud, once; HOST: a name or address that edges connect to
+invite   there, for each edge: a join file with its own site and user
+remove   removes one edge: its connection ends, the others stay
 edge     at the edge, once; FILE: its join file, DEVICE: a name
 demo     both on this machine
 

@@ -27,19 +27,19 @@ export async function readPassword(name: string, way: PasswordWay): Promise<stri
   else if (process.stdin.isTTY) password = await askTwice(name)
   else password = await firstLine()
   if (password === undefined || password === '')
-    throw failure('USAGE', 'There is no password. Type one, or give --password-file FILE, or --generate.')
+    throw failure('USAGE', 'The password is empty. Type one, or give --password-file FILE or --generate.')
   if ([...password].length < CHARACTERS_MIN)
     throw failure(
       'USAGE',
-      `The password is too short: it needs ${CHARACTERS_MIN} characters. --generate makes a good one.`,
+      `The password is too short: it needs at least ${CHARACTERS_MIN} characters. --generate makes a good one.`,
     )
   return password
 }
 
 async function askTwice(name: string): Promise<string> {
   const password = await ask(`Password for ${name}: `)
-  if (password !== (await ask('The same again: ')))
-    throw failure('USAGE', 'The two are not the same. Nothing is changed; try again.')
+  if (password !== (await ask('Repeat the password: ')))
+    throw failure('USAGE', 'The passwords do not match. Nothing is changed; try again.')
   return password
 }
 
@@ -49,7 +49,7 @@ function ask(question: string): Promise<string> {
   const output = new Writable({ write: (_chunk, _encoding, done) => done() })
   const terminal = createInterface({ input: process.stdin, output, terminal: true, historySize: 0 })
   return new Promise<string>((resolve, reject) => {
-    const cancel = () => reject(failure('USAGE', 'No password was given. Nothing is changed.'))
+    const cancel = () => reject(failure('USAGE', 'Cancelled: no password given. Nothing is changed.'))
     terminal.once('line', resolve)
     terminal.once('SIGINT', cancel)
     terminal.once('close', cancel)

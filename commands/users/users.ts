@@ -20,36 +20,36 @@ const TAKES: Readonly<Record<string, readonly string[]>> = {
 
 export const users: Command = {
   summary: 'adds, changes, removes and lists users',
-  help: `Keeps a users file: who may log in to a broker or look at pages, and what each
-may do. Brokers that name it under "usersFile" follow within seconds, and close
-the connections of who was removed. Passwords are kept as scrypt hashes.
+  help: `Edits a users file: who may log in to a broker or see pages, and what each user
+may do. Brokers with that "usersFile" apply changes within seconds, and close
+the connections of removed users. Passwords are stored as scrypt hashes.
 
 ${USAGE}
-FILE is made where there is none, readable by its owner alone.
+FILE is created if it does not exist, readable only by its owner.
 
 Roles:
   device       publishes as SITE/DEVICE and reads its commands, nothing else
   bridge       publishes what devices do and reads their commands (of one SITE,
-               where that is given)
+               if given)
   subscriber   reads all crops and states
-  operator     sees what devices publish and commands them: Home Assistant, say
-  viewer       looks at the pages, has no access over MQTT
+  operator     reads what devices publish and commands them, e.g. Home Assistant
+  viewer       sees the pages, has no access over MQTT
   admin        everything
 
 Options:
   --role ROLE            one of these
   --site SITE            of a device or a bridge
-  --device DEVICE        of a device; NAME where absent
-  --publish FILTER       without a role: may publish there; several are possible
-  --subscribe FILTER     without a role: may subscribe to that
-  --password-file FILE   the password is in that file
-  --generate             makes a password and prints it, this once
-  --no-password          the user comes with a client certificate of that name
+  --device DEVICE        of a device (default: NAME)
+  --publish FILTER       without a role: may publish there; repeatable
+  --subscribe FILTER     without a role: may subscribe there; repeatable
+  --password-file FILE   read the password from this file
+  --generate             make a password and print it, only once
+  --no-password          the user has a client certificate with that name
   --json                 list: a line of JSON for each
   --help                 this text
 
-Without one of the three the password is asked for at the terminal, or else it
-is a line of standard input.
+Without one of these three, the password is asked for at the terminal, or read
+from a line of standard input.
 `,
   async run(argv) {
     const { values, positionals } = parse('users', () =>
@@ -86,7 +86,8 @@ is a line of standard input.
     )
       writeOneOf('users', USAGE)
     const stray = Object.entries(values).find(([key, value]) => value && !takes.includes(key))
-    if (stray) throw failure('USAGE', `"users ${verb}" takes no --${stray[0]}. See sightline users --help.`)
+    if (stray)
+      throw failure('USAGE', `"users ${verb}" does not take --${stray[0]}. See sightline users --help.`)
     const edit = await import('../../lib/access/users-file.ts')
     if (name === undefined) {
       process.stdout.write(edit.listUsers(file, json))
@@ -109,8 +110,8 @@ is a line of standard input.
     if (way.generate) process.stdout.write(`${password}\n`)
     process.stderr.write(
       verb === 'add'
-        ? `${name} is in ${file} and may ${edit.mayDo(file, name)}.\n`
-        : `${name} has ${hash === undefined ? 'no password any more' : 'another password'}.\n`,
+        ? `${name} is added to ${file} and may ${edit.mayDo(file, name)}.\n`
+        : `${name} has ${hash === undefined ? 'no password now' : 'a new password'}.\n`,
     )
     return 0
   },

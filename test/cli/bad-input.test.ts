@@ -97,7 +97,10 @@ t.test('variables of others do not stop a start, and a misspelt one is said', si
     await started.line(({ msg }) => msg === ready)
     const said = started.log.filter(({ msg }) => /environment variable/.test(msg ?? ''))
     t.match(said, [
-      { level: 40, msg: /SIGHTLINE_HTTP_PORT names no setting.*Is SIGHTLINE_HTTP__PORT meant\?/ },
+      {
+        level: 40,
+        msg: /Unknown setting in .*SIGHTLINE_HTTP_PORT; it is ignored. Did you mean SIGHTLINE_HTTP__PORT\?/,
+      },
     ])
     t.equal(said.length, 1, program)
     started.kill('SIGTERM')
@@ -177,8 +180,8 @@ t.test('config check', side, async (t) => {
 
 t.test('usage', side, async (t) => {
   const cases: readonly (readonly [string[], (string | RegExp)[]])[] = [
-    [['frobnicate'], ['There is no command "frobnicate".', /demo, device, .*broker, subscriber, config/]],
-    [['constructor'], ['There is no command "constructor".']],
+    [['frobnicate'], ['Unknown command "frobnicate".', /demo, device, .*broker, subscriber, config/]],
+    [['constructor'], ['Unknown command "constructor".']],
     [['broker', '--colour'], [/--colour.*\. See sightline broker --help\.$/]],
     [['device', '--config'], [/--config.*argument missing\. See sightline device --help\.$/]],
     [
@@ -186,11 +189,17 @@ t.test('usage', side, async (t) => {
       ["'left'", 'See sightline demo --help.'],
     ],
     [['demo', '--for', '5'], ['--for must be a duration such as 10s, 5m or 7d, not "5".']],
-    [['forget', '--day', 'yesterday', '--config', 'x'], ['"yesterday" is no date. Write --day 2026-11-20.']],
-    [['forget', '--id', 'nine', '--config', 'x'], ['"nine" is no id of a crop. Write --id ID.']],
+    [
+      ['forget', '--day', 'yesterday', '--config', 'x'],
+      ['Invalid date "yesterday". Write --day 2026-11-20.'],
+    ],
+    [['forget', '--id', 'nine', '--config', 'x'], ['Invalid crop id "nine". Write --id ID.']],
     [['forget', '--camera', 'home/door', '--config', 'x'], ['Write --camera SITE/DEVICE/CAMERA.']],
-    [['forget', '--config', 'x'], ['Say what to forget, one thing: --device SITE/DEVICE, ']],
-    [['secrets', 'cloud'], [/^Write one of these, .*\n {2}sightline secrets cloud DIR HOST/]],
+    [['forget', '--config', 'x'], ['Give one of these: --device SITE/DEVICE, ']],
+    [
+      ['secrets', 'cloud'],
+      [/^Usage \(more: sightline secrets --help\):\n {2}sightline secrets cloud DIR HOST/],
+    ],
     [['config', 'chekc', 'x'], ['Write: sightline config check FILE.']],
   ]
   for (const [args, says] of cases) check(t, await sightline(t, args), { code: 'USAGE', status: 64, says })

@@ -139,7 +139,7 @@ t.test('eval says recall, precision and average precision', async (t) => {
   boxes({ 'a.png': [[1, 2, 3]] })
   await refused({ code: 'SOURCE_UNREADABLE', message: /boxes\.json must be JSON of the form/ })
   boxes({ '../portrait.png': [] })
-  await refused({ code: 'SOURCE_UNREADABLE', message: /outside of its folder/ })
+  await refused({ code: 'SOURCE_UNREADABLE', message: /outside its folder/ })
   boxes({ 'c.png': [FACE] })
   t.match(await evaluate(), { status: 66, code: 'SOURCE_NOT_FOUND', sentence: /c\.png does not exist/ })
 
@@ -148,7 +148,7 @@ t.test('eval says recall, precision and average precision', async (t) => {
   const { stdout, status } = await evaluate()
   t.equal(status, 0)
   t.match(stdout, /^recall +0\.500 +1 found, 1 missed$/m)
-  t.match(stdout, /^precision +0\.500 +1 more that are no labelled face$/m)
+  t.match(stdout, /^precision +0\.500 +1 detections without a labelled face$/m)
   boxes({ 'a.png': [FACE], 'b.png': [FACE] })
   t.match(JSON.parse((await evaluate('--json')).stdout), {
     model: 'blazeface',
@@ -179,7 +179,7 @@ t.test(
     t.equal(stdout.match(/taken$/gm)?.length, 1)
     t.match(
       stdout,
-      /^A detection takes \d+\.\d\d ms .*, the network \d+\.\d\d ms of them; \d+ % of it is not the network\.$/m,
+      /^A detection takes \d+\.\d\d ms .*, of which the network takes \d+\.\d\d ms; \d+ % is not the network\.$/m,
     )
     const json = JSON.parse(
       (await sightline(t, ['detect', 'bench', '--input', '320x320', '--json'], env)).stdout,

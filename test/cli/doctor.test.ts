@@ -74,10 +74,10 @@ t.test('a set-up that works is said to, and is as it was afterwards', async (t) 
   t.match({ status, stderr }, { status: 0, stderr: '' }, stdout)
   t.match(
     stdout,
-    /^ok {4}port 127\.0\.0\.1:\d+: in use by this program, which runs: process \d+ \(node main\.ts\)$/m,
+    /^ok {4}port 127\.0\.0\.1:\d+: in use by this program, which is running: process \d+ \(node main\.ts\)$/m,
   )
   t.match(stdout, /^ok {4}running broker: store: ok$/m)
-  t.match(stdout, /^ok {4}store .*: its books can be read; in use by process \d+; nothing waits$/m)
+  t.match(stdout, /^ok {4}store .*: books readable; in use by process \d+; nothing pending$/m)
   t.match(
     stdout,
     /^ok {4}broker: mqtt:.* as "door": round trip .* ms, CONNACK after \d+ ms, PUBACK after \d+ ms$/m,
@@ -171,14 +171,14 @@ t.test('each fault is named, with what to do', async (t) => {
     /path of an ONNX file/,
   )
   says(files.device, 'FAIL', 'camera yard', /yard\.mp4 does not exist/, /under "cameras"/)
-  says(files.subscriber, 'FAIL', 'broker', /connection refused/, /that the broker is running/)
-  says(files.subscriber, 'FAIL', `store ${file}`, /a file and no folder/, /"inbox\.folder"/)
+  says(files.subscriber, 'FAIL', 'broker', /connection refused/, /Start the broker/)
+  says(files.subscriber, 'FAIL', `store ${file}`, /a file.*not a folder/, /"inbox\.folder"/)
   const bucket = join(folder, 'not mounted', 'bucket')
-  says(files.subscriber, 'warn', `bucket ${bucket}`, /nor the folder above/, /mount it first/)
+  says(files.subscriber, 'warn', `bucket ${bucket}`, /nor its parent folder/, /mount it first/)
   t.notOk(existsSync(join(folder, 'not mounted')), 'nor is it there afterwards')
   const { certFile } = expired
   says(files.broker, 'FAIL', `certificate ${certFile}`, /expired on \d{4}-/, /certs renew/)
-  says(files.broker, 'FAIL', `port 127.0.0.1:${port}`, /device\.yaml wants it too/, /listeners\.1/)
+  says(files.broker, 'FAIL', `port 127.0.0.1:${port}`, /device\.yaml uses it too/, /listeners\.1/)
   const running = `port ${broker.http.replace('http://', '')}`
   says(files.broker, 'FAIL', running, /the Sightline program "edge"/, /another port under "http"/)
   says(files.wrong, 'FAIL', 'configuration', /CONFIG_INVALID/, /wrong\.yaml:2: .*"listeners\.0\.prot"/)

@@ -105,11 +105,11 @@ t.test('a broker lets go of it in every queue, in flight too, and the books say 
     'queue quarantine/cloud: 2 removed',
     'retained messages: 1 removed',
     'QoS 2 messages not yet released by their senders: 1 removed',
-    'Removed, all places together: 8.',
+    'Removed in total: 8.',
     'edge before cloud',
   ])
     t.match(text, line)
-  t.match(await forget(t, [config], PI), 'Removed, all places together: 0.', 'and then there is nothing more')
+  t.match(await forget(t, [config], PI), 'Removed in total: 0.', 'and then there is nothing more')
 
   store = await Store.open({ folder })
   t.strictSame([...store.queues.keys()].sort(), ['bridge/cloud', 'quarantine/cloud', 'session/reader'])
@@ -230,7 +230,7 @@ t.test('a stopped subscriber: inbox, quarantine, bucket and its own index', asyn
   await store[Symbol.asyncDispose]()
 
   await t.rejects(forget(t, [config], DAY, { yes: false }), { code: 'USAGE', message: /--yes/ })
-  t.match(await forget(t, [config], DAY, { dryRun: true }), 'To be removed, all places together: 7.')
+  t.match(await forget(t, [config], DAY, { dryRun: true }), 'To remove in total: 7.')
   t.equal(storedKeys(path).length, 5, 'counting removes nothing')
   const text = await forget(t, [config], DAY)
   for (const line of [
@@ -239,7 +239,7 @@ t.test('a stopped subscriber: inbox, quarantine, bucket and its own index', asyn
     'gallery index of subscriber: 2 removed',
     `folder ${path}: 3 removed`,
     'gallery index of second: 1 another subscriber lists',
-    'Removed, all places together: 7.',
+    'Removed in total: 7.',
   ])
     t.match(text, line)
   t.strictSame(storedKeys(path), [keyOf(before.metadata), 'note.jpg'].sort())
@@ -268,7 +268,7 @@ t.test('one crop is found by its id, also that of a device whose clock was not s
     { crop: stays, writer: 'subscriber' },
   ])
   for (const { metadata } of [one, late])
-    t.match(await forget(t, [config], { kind: 'id', id: metadata.id }), 'Removed, all places together: 2.')
+    t.match(await forget(t, [config], { kind: 'id', id: metadata.id }), 'Removed in total: 2.')
   t.strictSame(storedKeys(path), [keyOf(stays.metadata)])
   t.strictSame(await listed(path, 'subscriber'), [stays.metadata.id])
 })
@@ -284,7 +284,7 @@ t.test('a subscriber that runs does it itself, and stores no copy that comes lat
   await until('they are acknowledged', () => broker.pubacks.length === 31)
   // Some are in the bucket, some on their way to it.
   const text = await forget(t, [subscriber.config], PI)
-  t.match(text, /^Removed, all places together: \d+\.$/m)
+  t.match(text, /^Removed in total: \d+\.$/m)
   t.strictSame(storedKeys(path), [keyOf(other.metadata)])
   broker.publish(mine.slice(0, 5), 32)
   await until('the copies are acknowledged', () => broker.pubacks.length === 36)

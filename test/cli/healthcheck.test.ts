@@ -49,7 +49,7 @@ t.test(
       configFile(t, subscriber.config),
     ])
     t.equal(unwell.status, 1)
-    t.match(unwell.stdout, /^not well; broker: disconnected .*\n$/)
+    t.match(unwell.stdout, /^unhealthy; broker: disconnected .*\n$/)
   },
 )
 
@@ -73,9 +73,9 @@ t.test(
       sightline(t, ['healthcheck', 'subscriber', '--config', configFile(t, config)])
     t.match(
       (await ask({ http, inbox: subscriber.config.inbox })).stdout,
-      /^not well; broker: disconnected .*; inbox: /,
+      /^unhealthy; broker: disconnected .*; inbox: /,
     )
-    t.match((await ask({ http, inbox: { folder: `${folder}/none` } })).stdout, /^not well; .*see its log\n$/)
+    t.match((await ask({ http, inbox: { folder: `${folder}/none` } })).stdout, /^unhealthy; .*see its log\n$/)
   },
 )
 

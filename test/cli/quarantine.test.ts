@@ -192,7 +192,7 @@ for (const runs of [true, false])
 
       t.match(await acted(folder, { action: 'drop', numbers: [6, 99] }), {
         status: 66,
-        text: /^6 {2}dropped {2}d\n99 {2}not in quarantine\n2 messages: 1 dropped, 1 not there\.\n$/,
+        text: /^6 {2}dropped {2}d\n99 {2}not in quarantine\n2 messages: 1 dropped, 1 not found\.\n$/,
       })
       const { status, text } = await acted(folder, { action: 'retry', numbers: 'all' })
       t.equal(status, 0)

@@ -79,7 +79,7 @@ t.test('what cannot be shown says why', async (t) => {
   })
   await (await filled(folder))[Symbol.asyncDispose]()
   const wrong = await sightline(t, ['queue', 'ls', folder, 'inbox'])
-  t.match(wrong, { status: 66, code: 'QUEUE_NOT_FOUND', sentence: /It holds: bridge\/cloud, quarantine/ })
+  t.match(wrong, { status: 66, code: 'QUEUE_NOT_FOUND', sentence: /Its queues: bridge\/cloud, quarantine/ })
   t.match(await sightline(t, ['queue', 'ls', folder, 'quarantine', '--max', 'all']), { status: 64 })
   t.match(await sightline(t, ['queue', 'stats']), { status: 64, code: 'USAGE' })
 })

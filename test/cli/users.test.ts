@@ -49,7 +49,7 @@ t.test('from the command line: added, listed, changed, removed', async (t) => {
   const added = users(['add', file, 'door', '--role', 'device', '--site', 'home', '--generate'])
   t.match(added, {
     status: 0,
-    stderr: /door is in .* and may publish sightline\/v1\/home\/door\/\+\/crop .*\/status /,
+    stderr: /door is added to .* and may publish sightline\/v1\/home\/door\/\+\/crop .*\/status /,
   })
   const password = added.stdout.trim()
   t.match(password, /^[0-9a-f]{32}$/, 'the password alone')
@@ -75,19 +75,19 @@ t.test('what is wrong says so, and changes nothing', async (t) => {
     [['add', file, 'x', '--role', 'king'], 'USAGE', /--role must be one of device, bridge/],
     [['add', file, 'eye', '--role', 'viewer', '--generate'], 'USER_EXISTS', /"eye" already exists in /],
     [['passwd', file, 'eye', '--generate', '--no-password'], 'USAGE', /Give one of/],
-    [['list', file, '--generate'], 'USAGE', /takes no --generate/],
+    [['list', file, '--generate'], 'USAGE', /does not take --generate/],
     [['add', file, 'x'], 'USAGE', /^--role is missing: one of device, bridge/],
     [['add', file, 'x', '--site', 'home'], 'USAGE', /^--role is missing/],
     [
       ['constructor', file, 'x'],
       'USAGE',
-      /^Write one of these, .*\n {2}sightline users add FILE NAME --role/,
+      /^Usage \(more: sightline users --help\):\n {2}sightline users add FILE NAME --role/,
     ],
     [['remove', file, 'nobody'], 'USER_UNKNOWN', /User "nobody" not found/],
   ] as const)
     await t.rejects(command.run([...args]), { code, message }, args.join(' '))
   const add = ['add', file, 'x', '--role', 'viewer']
-  t.match(users(add), { status: 64, stderr: /There is no password/, stdout: '' })
+  t.match(users(add), { status: 64, stderr: /The password is empty/, stdout: '' })
   t.match(users(add, 'short\n'), { status: 64, stderr: /too short: it needs 8 characters/, stdout: '' })
   t.equal(readFileSync(file, 'utf8'), WRITTEN)
   t.strictSame(readdirSync(join(file, '..')), ['users.yaml'])

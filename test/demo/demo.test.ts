@@ -204,7 +204,7 @@ t.test(
       [['--model', 'resnet'], { status: 66, code: 'MODEL_NOT_FOUND' }, 'resnet'],
       [['--model', text], { status: 65, code: 'MODEL_UNUSABLE' }, text],
       [['--pace', 'slow'], { status: 78, code: 'CONFIG_INVALID' }, /"cameras\.0\.pace" must be/],
-      [['--port', 'http'], { status: 64, code: 'USAGE' }, '"http" is no port'],
+      [['--port', 'http'], { status: 64, code: 'USAGE' }, 'Invalid port "http"'],
       [['--for', 'ever'], { status: 64, code: 'USAGE' }, '--for must be a duration'],
     ] as const) {
       const data = join(folder, 'data')

@@ -69,8 +69,8 @@ t.test('sightline preview needs no broker, prints its address, and ends at Ctrl-
 
 t.test('sightline preview says what is wrong with how it is called', async (t) => {
   for (const [args, status, text] of [
-    [['--port', '99999'], 64, /"99999" is no port/],
-    [['--rate', '0'], 64, /"0" is no rate/],
+    [['--port', '99999'], 64, /Invalid port "99999"/],
+    [['--rate', '0'], 64, /--rate needs a number .*not "0"/],
     [['--host', 'x'], 64, /preview --help/],
     [['--config', '/nowhere.yaml'], 66, /nowhere\.yaml/],
   ] as const) {
