@@ -98,5 +98,8 @@ t.test('what is no model of TensorFlow.js is named', async (t) => {
 
 t.test('a model of TensorFlow.js that is no face detector says what it has', async (t) => {
   const model = BLAZEFACE.replace('blazeface.json', 'emotion.json')
-  await t.rejects(openDetector({ model }), { code: 'MODEL_UNUSABLE', message: /emotion\.json.*Supported: yunet/ })
+  await t.rejects(openDetector({ model }), {
+    code: 'MODEL_UNUSABLE',
+    message: /emotion\.json.*Supported: yunet/,
+  })
 })
