@@ -13,7 +13,7 @@ const CONF = join(ROOT, 'conf')
 const COLUMNS_MAX = 80
 
 const OPTIONS: Readonly<Record<string, readonly string[]>> = {
-  demo: ['--source', '--model', '--pace', '--loop', '--for', '--data'],
+  demo: ['--source', '--model', '--pace', '--loop', '--for', '--data', '--port'],
   device: ['--config'],
   preview: ['--config', '--source', '--rate', '--port'],
   broker: ['--config'],
