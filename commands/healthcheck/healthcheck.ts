@@ -4,9 +4,9 @@ import { type Command, parse } from '../command.ts'
 
 export const healthcheck: Command = {
   summary: 'checks whether a program on this machine is healthy',
-  help: `Checks whether a program on this machine is healthy: GET /healthz, at the address
-under "http" in its settings. For containers, service managers and scripts; for
-people there is "sightline doctor".
+  help: `Checks whether a program on this machine is healthy: GET /healthz, at the
+address under "http" in its settings. For containers, service managers and
+scripts; for people there is "sightline doctor".
 
 Usage: sightline healthcheck device|broker|subscriber [--config FILE]
 

@@ -157,7 +157,7 @@ t.test('config check', side, async (t) => {
       status: 0,
       stdout:
         /valid configuration of the broker\.\nFrom the environment: bridges\.0\.url \(SIGHTLINE_BRIDGES__0__URL\)\.\n$/,
-      stderr: /Is SIGHTLINE_STORE__FOLDER meant\?/,
+      stderr: /Did you mean SIGHTLINE_STORE__FOLDER\?/,
     },
     'what the environment brings is named',
   )

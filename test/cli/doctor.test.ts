@@ -171,7 +171,7 @@ t.test('each fault is named, with what to do', async (t) => {
     /path of an ONNX file/,
   )
   says(files.device, 'FAIL', 'camera yard', /yard\.mp4 does not exist/, /under "cameras"/)
-  says(files.subscriber, 'FAIL', 'broker', /connection refused/, /Start the broker/)
+  says(files.subscriber, 'FAIL', 'broker', /connection refused/, /that the broker is running/)
   says(files.subscriber, 'FAIL', `store ${file}`, /a file.*not a folder/, /"inbox\.folder"/)
   const bucket = join(folder, 'not mounted', 'bucket')
   says(files.subscriber, 'warn', `bucket ${bucket}`, /nor its parent folder/, /mount it first/)

@@ -238,7 +238,7 @@ t.test('a stopped subscriber: inbox, quarantine, bucket and its own index', asyn
     'quarantine: 1 removed',
     'gallery index of subscriber: 2 removed',
     `folder ${path}: 3 removed`,
-    'gallery index of second: 1 another subscriber lists',
+    'gallery index of second: 1 listed by another subscriber',
     'Removed in total: 7.',
   ])
     t.match(text, line)

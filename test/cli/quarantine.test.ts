@@ -186,7 +186,7 @@ for (const runs of [true, false])
       t.ok(readFileSync(out).equals(elsewhere.payload), 'byte for byte')
       await t.rejects(show(folder, 3, out, true, quiet), {
         code: 'FOLDER_UNWRITABLE',
-        message: /there already/,
+        message: /already exists/,
       })
       await t.rejects(show(folder, 99, undefined, true, quiet), { code: 'MESSAGE_NOT_FOUND' })
 
