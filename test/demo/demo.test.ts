@@ -157,7 +157,7 @@ t.test('a second run in the same folder says what was there, and counts what it 
   t.notMatch(first, 'earlier runs')
   const { status, stdout } = await sightline(t, args)
   t.equal(status, 0)
-  t.match(stdout, `${data} holds 3 crops of earlier runs, and the gallery shows them too.`)
+  t.match(stdout, `${data} holds 3 crops of earlier runs; the gallery shows them too.`)
   t.equal(bookedIn(t, stdout), 3)
   t.match(stdout, /^ {2}edge broker +accepted 3 = forwarded 3 /m)
   t.match(stdout, /^ {2}bucket +3 new objects, plus 3 from before$/m)

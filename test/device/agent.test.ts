@@ -244,7 +244,7 @@ t.test('without its broker the agent is red, waits, and says at the end what it 
     DRAIN__DEADLINE: '2s',
     CAMERAS: [{ name: 'card', source: 'testcard' }],
   })
-  await agent.said(/Cannot connect to/)
+  await agent.said(/cannot be reached/)
   await agent.said(/camera opened/)
   await sleep(500)
   const health = await agent.get('/healthz')

@@ -183,5 +183,8 @@ t.test('what cannot be read at all is an error that names it', async (t) => {
   })
   await picture(40, 30, 'blue').png().toFile(join(dir, 'z.png'))
   t.match(await read(dir), { sizes: ['40x30'] }, 'in a folder it is passed over')
-  await t.rejects(read(join(dir, 'texts', 'a.txt')), { code: 'SOURCE_UNREADABLE', message: /no video/ })
+  await t.rejects(read(join(dir, 'texts', 'a.txt')), {
+    code: 'SOURCE_UNREADABLE',
+    message: /is not a readable video/,
+  })
 })
