@@ -513,7 +513,7 @@ t.test('what cannot start says why, with an exit status of its own', async (t) =
     {
       settings: { bridges: [{ url: 'http://x', topics: [{ filter: '#' }] }] },
       status: 78,
-      says: /Invalid broker address "http:\/\/x"/,
+      says: /"bridges\.0\.url" must be an address/,
     },
     {
       settings: { queues: [1, 2].map(() => ({ clientId: 'a', topics: ['#'] })) },

@@ -260,7 +260,7 @@ t.test('what is wrong from the start ends the agent with its own status and a se
   const cases = [
     [66, 'SOURCE_NOT_FOUND', { CAMERAS: [{ name: 'a', source: '/nowhere.mp4' }], BROKER__URL: broker.url }],
     [66, 'MODEL_NOT_FOUND', { DETECT__MODEL: '/nowhere.onnx', BROKER__URL: broker.url }],
-    [78, 'CONFIG_INVALID', { SIET: 'x' }],
+    [78, 'CONFIG_INVALID', { SITE: 'no name' }],
   ] as const
   for (const [status, code, settings] of cases) {
     const agent = start(t, settings)
