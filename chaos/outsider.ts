@@ -146,7 +146,8 @@ async function outsider({ short, random }: TrialOptions): Promise<Verdict> {
   }
   const healthz = async ({ http }: Program) => {
     const answer = await fetch(`${http}/healthz`, { signal: AbortSignal.timeout(NEWCOMER_MS_MAX) })
-    if (answer.status !== 200) throw new Error(`status ${answer.status}`)
+    // 503 is an answer too: one that has just started may not be connected yet.
+    if (answer.status !== 200 && answer.status !== 503) throw new Error(`status ${answer.status}`)
   }
   const newcomers = new Newcomers({
     'the listener': () => guest(edge.url),
