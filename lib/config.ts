@@ -1,5 +1,15 @@
 import { readFileSync } from 'node:fs'
-import { type Document, isMap, isNode, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
+import {
+  type Document,
+  isCollection,
+  isMap,
+  isNode,
+  isScalar,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+} from 'yaml'
 import { z } from 'zod'
 import { failure, systemCode } from './errors.ts'
 import {
@@ -245,10 +255,23 @@ function keyThatStandsTwice(document: Document): { key: string; offset: number }
 
 function toTree(document: Document | undefined, file: string | undefined): unknown {
   try {
-    return document?.toJS() ?? {}
+    return (document && toJs(document)) ?? {}
   } catch (error) {
     throw failure('CONFIG_SYNTAX', `${file}: ${asMessage(error)}`, error) // an alias that leads nowhere, or too far
   }
+}
+
+/** yaml makes text of each key that is a list or a section, and of all within it again: for ever, where they are nested. */
+function toJs(document: Document): unknown {
+  let isText = true
+  visit(document, {
+    Pair(_at, { key }) {
+      isText = !isCollection(key)
+      return isText ? undefined : visit.BREAK
+    },
+  })
+  if (!isText) throw new Error('a key is a list or a section; write it as text')
+  return document.toJS()
 }
 
 /** A section with nothing below it, as where each of its lines is a comment, is one that is left out. */
@@ -281,7 +304,7 @@ function readVariable({ name, text, path, schemas }: Variable): unknown {
   try {
     const document = parse(text.trim()) // a line end of Windows, say
     fault = document.errors[0]
-    value = document.toJS()
+    if (fault === undefined) value = toJs(document)
   } catch (error) {
     fault = error
   }

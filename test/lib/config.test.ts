@@ -511,3 +511,16 @@ t.test('whatever is in file and environment: a configuration, or a sentence with
   }
   t.ok(kinds.size >= 3, [...kinds].join())
 })
+
+t.test('sections nested as keys, thousands deep, are an error at once, closed or not', async (t) => {
+  const folder = temporaryFolder(t)
+  const schema = z.strictObject({ list: z.array(z.string()).default([]) })
+  for (const text of ['{'.repeat(900), `${'{'.repeat(900)}${'}'.repeat(900)}`, `${'{? '.repeat(900)}a`]) {
+    const file = join(folder, 'deep.yaml')
+    writeFileSync(file, `list: ${text}\n`)
+    const startMs = performance.now()
+    t.throws(() => loadConfig(schema, { env: { SIGHTLINE_LIST: text } }), { code: /^CONFIG_/ })
+    t.throws(() => loadConfig(schema, { file }), { code: /^CONFIG_/ })
+    t.ok(performance.now() - startMs < 5000)
+  }
+})
