@@ -147,12 +147,12 @@ t.test('what is written says where it ends; what is written by hand between stay
   isWhole(/^# mine\nusers:\n {2}- name: b # by hand\n {4}role: admin\n$/)
   const written = text()
   writeFileSync(file, `${written}  - name: late\n    role: viewer\n`)
-  for (const refused of [
-    removeUser(file, 'b'),
-    addUser(file, { name: 'c', role: 'viewer' }),
-    setPassword(file, 'b', undefined),
+  for (const change of [
+    () => removeUser(file, 'b'),
+    () => addUser(file, { name: 'c', role: 'viewer' }),
+    () => setPassword(file, 'b', undefined),
   ])
-    await t.rejects(refused, { code: 'CONFIG_INVALID', message: /has text after that line/ })
+    await t.rejects(change, { code: 'CONFIG_INVALID', message: /has text after that line/ })
   t.match(text(), 'late', 'and is not changed')
 
   const before = '# Users of Sightline, kept with: sightline users add|passwd|remove|list\n'
