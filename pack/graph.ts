@@ -43,7 +43,7 @@ export function partOf({ root, entries, leavesOut }: PartOptions): Part {
         const beside = posix.join(posix.dirname(path), to)
         // npm's folder, and what is written there, is none of ours.
         if (!beside.startsWith('node_modules/'))
-          for (const file of filesAt(root, beside, path)) files.add(file)
+          for (const file of filesAt(root, beside, path)) if (!file.endsWith('.d.ts')) files.add(file)
         continue
       }
       const isPackage = !to.startsWith('.')
