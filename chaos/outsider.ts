@@ -3,6 +3,7 @@ import { connect, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MqttLink } from '../lib/mqtt/link.ts'
 import { openAuthority } from '../test/kit/certificates.ts'
+import { Flood } from '../test/kit/flood.ts'
 import type { Program, Test } from '../test/kit/programs.ts'
 import { until } from '../test/kit/wait.ts'
 import { Line } from './line.ts'
@@ -22,11 +23,10 @@ const PASSWORD = 'a long one'
 /** As many as there are places, and some more. */
 const SOCKETS = 2100
 const ADDRESSES = ['127.0.0.2', '127.0.0.3', '127.0.0.4']
-const SOCKETS_A_TURN = 100
 const NEWCOMER_INTERVAL_MS = 250
 const NEWCOMER_MS_MAX = 5000
 /** What is not finished by then is closed: the time for a handshake, and some. */
-const CLOSED_MS_MAX = 20_000
+const CLOSED_MS_MAX = 40_000
 const CONNECT_TIMEOUT_MS = 3000
 const GUESSES = 300
 
@@ -44,17 +44,11 @@ interface Door {
 }
 
 /** Opens as many connections as there are places, from a few addresses, and holds on to them. */
-async function siege(door: Door): Promise<Socket[]> {
-  const sockets: Socket[] = []
-  for (let n = 0; n < SOCKETS; n += 1) {
-    const localAddress = ADDRESSES[n % ADDRESSES.length]
-    const socket = connect({ port: door.port, host: '127.0.0.1', localAddress })
-    socket.on('error', () => {}) // refused: 'close' follows
-    socket.once('connect', () => void (door.first.length > 0 && socket.write(door.first)))
-    sockets.push(socket)
-    if (n % SOCKETS_A_TURN === 0) await sleep(10)
-  }
-  return sockets
+async function siege(test: Test, { port, first }: Door): Promise<Flood[]> {
+  const floods: Flood[] = []
+  for (const address of ADDRESSES)
+    floods.push(await Flood.open(test, SOCKETS / ADDRESSES.length, port, address, first))
+  return floods
 }
 
 function drip(sockets: readonly Socket[]): NodeJS.Timeout {
@@ -172,7 +166,8 @@ async function outsider({ short, random }: TrialOptions): Promise<Verdict> {
       doors
         .filter((_, at) => !short || at !== 1)
         .map(async (door) => {
-          const sockets = await siege(door)
+          const floods = await siege(test, door)
+          const sockets = floods.flatMap((flood) => flood.sockets)
           const timer = door.drips ? drip(sockets) : undefined
           await until('all are closed', () => sockets.every(({ closed }) => closed), CLOSED_MS_MAX).catch(
             () =>
