@@ -6,7 +6,7 @@ import type { FarBroker } from './bridge.ts'
 import { keepLink } from './keep-link.ts'
 import { isFinal } from './refusals.ts'
 import { type BridgeTopic, TopicMap, turned } from './topic-map.ts'
-import { markedFilter, readMark, UNKNOWN_BROKER, type Via } from './via.ts'
+import { FROM_SOMEWHERE, markedFilter, readMark, type Via } from './via.ts'
 
 /**
  * The other direction of a bridge: what the other broker has for this one (commands for devices). A session there keeps
@@ -120,8 +120,6 @@ export class Downlink implements AsyncDisposable {
     await this.#running
   }
 }
-
-const FROM_SOMEWHERE: Via = [UNKNOWN_BROKER]
 
 function throwIfFault(fault: SightlineError | undefined): void {
   if (fault) throw fault

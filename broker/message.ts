@@ -1,5 +1,5 @@
 import type { Message } from '../store/queue.ts'
-import { NOWHERE, UNKNOWN_BROKER, type Via } from './via.ts'
+import { FROM_SOMEWHERE, NOWHERE, type Via } from './via.ts'
 
 /**
  * An MQTT message as it lies in the store: the payload as it came, and a header.
@@ -83,7 +83,7 @@ export function decodeMessage({ header, body: payload }: Message): StoredMessage
 
 function viaOf(header: Buffer): Via {
   const flags = header[0] as number
-  if ((flags & PASSED) === 0) return (flags & BRIDGED) === 0 ? NOWHERE : [UNKNOWN_BROKER]
+  if ((flags & PASSED) === 0) return (flags & BRIDGED) === 0 ? NOWHERE : FROM_SOMEWHERE
   const start = viaStartOf(header)
   return header.toString('latin1', start + 1, start + 1 + (header[start] as number)).split(',')
 }

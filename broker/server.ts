@@ -25,7 +25,7 @@ import { encodeNotice, isFinal, isRefusalsTopic } from './refusals.ts'
 import { isTopicFilter, type Session, type Sessions, type Subscription } from './sessions.ts'
 import { isText } from './text.ts'
 import { certificateNameOf } from './tls.ts'
-import { isBrokerId, markTopic, NOWHERE, readMark, UNKNOWN_BROKER, type Via } from './via.ts'
+import { FROM_SOMEWHERE, isBrokerId, markTopic, NOWHERE, readMark, type Via } from './via.ts'
 
 export interface ServerLimits extends ListenerLimits {
   /** Of one connection; what comes faster is read later. */
@@ -748,8 +748,6 @@ export class BrokerServer implements AsyncDisposable {
     await this.#listeners?.[Symbol.asyncDispose]()
   }
 }
-
-const FROM_SOMEWHERE: Via = [UNKNOWN_BROKER]
 
 const notAllowed = (topic: string) =>
   failure(

@@ -14,6 +14,8 @@ export type Via = readonly string[]
 
 export const UNKNOWN_BROKER = '?'
 export const NOWHERE: Via = []
+/** Through a broker of another kind. */
+export const FROM_SOMEWHERE: Via = [UNKNOWN_BROKER]
 /** Brokers in a row. */
 export const HOPS_MAX = 16
 
