@@ -84,6 +84,8 @@ export interface Salvage {
   readonly entriesLost: number
   /** Queues whose books could not be read: they begin with what was found. */
   readonly booksLost: readonly string[]
+  /** The list of queues could not be read whole: there may have been more of them, with entries that nobody counts. */
+  readonly isListLost?: boolean
 }
 
 /** A store's file that may be opened. */
@@ -102,12 +104,16 @@ export function describeSalvage({
   entriesOld,
   entriesLost,
   booksLost,
+  isListLost,
 }: Salvage): string {
   const more = faultCount > 1 ? ` and ${faultCount - 1} more faults` : ''
+  const atLeast = isListLost ? 'at least ' : ''
   const lost =
     entriesLost === 0
-      ? 'none is known to be lost'
-      : `${entriesLost} could not be read and are counted as dropped, "unreadable"`
+      ? isListLost
+        ? 'and how many are lost cannot be told, because the list of queues is damaged too'
+        : 'none is known to be lost'
+      : `${atLeast}${entriesLost} could not be read and are counted as dropped, "unreadable"`
   const old =
     entriesOld === 0
       ? ''
@@ -433,12 +439,20 @@ class Salvager {
         entriesOld: sum(counted.old),
         entriesLost,
         booksLost,
+        isListLost: this.#isListLost,
       }
       await this.#copyRest(target, records, salvage)
       return salvage
     } finally {
       await target.close()
     }
+  }
+
+  /** Two trees name every queue; version 1 has one. */
+  get #isListLost(): boolean {
+    const { findings, names } = this.#contents
+    const { lost } = findings
+    return lost.has(ROOT) || (lost.has('queues') && (lost.has('names') || names.size === 0))
   }
 
   /** Books of every queue that has some, or entries. */
@@ -463,7 +477,8 @@ class Salvager {
     }
     // Books of an older state say nothing of what came since then.
     if (newer) for (const name of sound.keys()) if (!newer.free || !renewed.has(name)) booksLost.push(name)
-    for (const id of new Set([...references.queues, ...this.#candidates.map(({ queue }) => queue)]))
+    const named = [...this.#contents.names.keys()]
+    for (const id of new Set([...named, ...references.queues, ...this.#candidates.map(({ queue }) => queue)]))
       if (!ids.has(id)) take(this.#nameOf(id, records), { id, accepted: 0, forwarded: 0, dropped: {} })
     return { records, booksLost }
   }
