@@ -8,11 +8,15 @@ export type Command =
   /** Crops a second. */
   | { readonly is: 'rate'; readonly rate: number | 'unlimited' }
   | { readonly is: 'snapshot' }
+  /** Pictures on the camera's `live` topic for so many seconds from now; 0 ends them. Asked for again while somebody looks. */
+  | { readonly is: 'live'; readonly forS: number }
 
 export type CommandName = keyof typeof COMMANDS
 
 export const COMMAND_BYTES_MAX = 64
 export const COMMAND_RATE_MAX = 1000
+/** A viewer that is gone costs no more. */
+export const LIVE_SECONDS_MAX = 60
 
 /** By the last level of its topic: what is taken, for people, and what it means. */
 const COMMANDS = {
@@ -46,6 +50,11 @@ const COMMANDS = {
     takes: 'nothing, ON or PRESS',
     read: (text: string): Command | undefined =>
       text === '' || text === 'on' || text === 'press' ? { is: 'snapshot' } : undefined,
+  },
+  live: {
+    takes: `whole seconds, up to ${LIVE_SECONDS_MAX}; 0 ends it`,
+    read: (text: string): Command | undefined =>
+      /^\d{1,4}$/.test(text) && Number(text) <= LIVE_SECONDS_MAX ? { is: 'live', forS: Number(text) } : undefined,
   },
 } as const
 

@@ -5,8 +5,15 @@
  *     <camera>/event        JSON: what happens to a face that is followed
  *     <camera>/state        JSON, retained: how the camera is, and what has been set (camera-state.ts)
  *     <camera>/snapshot     a JPEG of the whole frame, where somebody asked for one
+ *     <camera>/live         JPEGs with the faces marked, while somebody looks (QoS 0)
  *     <camera>/set/<what>   commands to the device (commands.ts)
  *     status                JSON, retained; the last will says offline
+ *
+ * Beside the sites, with two levels below the prefix (a camera's have four):
+ *
+ *     stored/<subscriber>   what the bucket has (stored.ts)
+ *     forget/<subscriber>   what it is asked to forget
+ *     keepers/<keeper>      a program's health and books, retained (keepers.ts)
  */
 export const TOPIC_PREFIX_DEFAULT = 'sightline/v1'
 export const TOPIC_PREFIX_PATTERN = /^[A-Za-z0-9_-]+(\/[A-Za-z0-9_-]+)*$/
@@ -31,6 +38,10 @@ export function stateTopic(prefix: string, { site, device, camera }: CameraAddre
 
 export function snapshotTopic(prefix: string, { site, device, camera }: CameraAddress): string {
   return `${prefix}/${site}/${device}/${camera}/snapshot`
+}
+
+export function liveTopic(prefix: string, { site, device, camera }: CameraAddress): string {
+  return `${prefix}/${site}/${device}/${camera}/live`
 }
 
 export function statusTopic(prefix: string, { site, device }: Omit<CameraAddress, 'camera'>): string {

@@ -15,13 +15,33 @@ import {
 
 /** Who the users are and what each may do: the same in the broker's configuration and in users files. Pure. */
 
-export const ROLES = ['device', 'bridge', 'subscriber', 'operator', 'viewer', 'admin'] as const
+export const ROLES = [
+  'device',
+  'bridge',
+  'subscriber',
+  'console',
+  'viewer',
+  'analyst',
+  'operator',
+  'admin',
+] as const
+/** Those of people: what they may see and do in the console. */
+export const PERSON_ROLES = ['viewer', 'analyst', 'operator', 'admin'] as const
+export type PersonRole = (typeof PERSON_ROLES)[number]
+/** Rights of their own, beside what a role may. */
+export const EXTRA_RIGHTS = ['live', 'recordings', 'export'] as const
+export type ExtraRight = (typeof EXTRA_RIGHTS)[number]
 
 export interface User {
   readonly name: string
   readonly role?: (typeof ROLES)[number]
   readonly site?: string
   readonly device?: string
+  /** A person's: only what these sites, and these cameras (`site/device/camera`), have; absent: everything. */
+  readonly sites?: readonly string[]
+  readonly cameras?: readonly string[]
+  /** A person's, instead of those of the role (EXTRA_RIGHTS_OF). */
+  readonly rights?: readonly ExtraRight[]
   /** Topic filters, of a user without a role. */
   readonly publish?: readonly string[]
   readonly subscribe?: readonly string[]
@@ -50,6 +70,12 @@ const filters = () =>
     )
     .max(1000)
 
+/** `site/device/camera` */
+export function isCameraPath(text: string): boolean {
+  const names = text.split('/')
+  return names.length === 3 && names.every(isName)
+}
+
 const name = () => z.string().refine(isName, `must be a name: ${NAME_RULE}`)
 
 /** Control characters would drive a terminal, and a colon ends the name in HTTP's basic authentication. */
@@ -65,6 +91,12 @@ export const userShape = {
   role: z.enum(ROLES, `must be one of ${ROLES.join(', ')}`).optional(),
   site: name().optional(),
   device: name().optional(),
+  sites: z.array(name()).max(1000).optional(),
+  cameras: z
+    .array(z.string().refine(isCameraPath, 'must be a camera, as site/device/camera'))
+    .max(1000)
+    .optional(),
+  rights: z.array(z.enum(EXTRA_RIGHTS, `must be one of ${EXTRA_RIGHTS.join(', ')}`)).optional(),
   publish: filters().optional(),
   subscribe: filters().optional(),
 }
@@ -94,6 +126,22 @@ export function checkUser(user: User, context: z.core.$RefinementCtx): void {
   if (site !== undefined && role !== 'device' && role !== 'bridge')
     complain('site', 'is only for the roles device and bridge')
   if (device !== undefined && role !== 'device') complain('device', 'is only for the role device')
+  for (const key of ['sites', 'cameras', 'rights'] as const)
+    if (user[key] !== undefined && !isPersonRole(role))
+      complain(key, `is only for the roles ${PERSON_ROLES.join(', ')}`)
+  if (role === 'admin' && (user.sites !== undefined || user.cameras !== undefined))
+    complain('role', 'is "admin", who sees every site and camera: give another role, or neither "sites" nor "cameras"')
+}
+
+export const isPersonRole = (role: User['role']): role is PersonRole =>
+  (PERSON_ROLES as readonly unknown[]).includes(role)
+
+/** What each role has where its user names no `rights`. */
+export const EXTRA_RIGHTS_OF: Readonly<Record<PersonRole, readonly ExtraRight[]>> = {
+  viewer: [],
+  analyst: ['export'],
+  operator: ['live', 'recordings', 'export'],
+  admin: ['live', 'recordings', 'export'],
 }
 
 export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights {
