@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { bucketShape } from '../lib/buckets/config.ts'
 import {
   address,
   commonShape,
@@ -12,8 +13,6 @@ import { failure } from '../lib/errors.ts'
 import { refuseOpenHttp } from '../lib/http/server.ts'
 import { isName } from '../wire/names.ts'
 import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
-
-const webAddress = () => address('https://faces.example.org', ['https', 'http'])
 
 const name = (fallback: string) =>
   z.string().refine(isName, 'must be letters, digits, dash and underscore').default(fallback)
@@ -59,30 +58,7 @@ export const subscriberSchema = z.strictObject({
     .prefault({}),
   retention: z.strictObject({ ageMax: durationOrForever().prefault('30d') }).prefault({}),
   payloadMax: size().prefault('8MB'),
-  bucket: z
-    .discriminatedUnion('type', [
-      z.strictObject({
-        // Optional as well, so that the kind is found where "type" is left out.
-        type: z.literal('folder').optional().default('folder'),
-        path: z.string().min(1).default('data/bucket'),
-        publicUrl: webAddress().optional(),
-        publicRead: z.boolean().default(false),
-        writesMax: z.number().int().min(1).max(1000).default(64),
-      }),
-      z.strictObject({
-        type: z.literal('s3'),
-        bucket: z.string().min(3).max(63),
-        region: z.string().min(1).optional(),
-        endpoint: address('https://s3.example.org', ['https', 'http']).optional(),
-        forcePathStyle: z.boolean().optional(),
-        prefix: z.string().default(''),
-        publicUrl: webAddress().optional(),
-        publicRead: z.boolean().default(false),
-        writesMax: z.number().int().min(1).max(256).default(32),
-        requestTimeout: duration().prefault('20s'),
-      }),
-    ])
-    .prefault({}),
+  bucket: bucketShape(),
   gallery: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
   http: httpShape(8080),
 })

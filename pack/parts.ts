@@ -23,7 +23,7 @@ const CAMERA = [
   'onnxruntime-node',
   'sharp',
 ]
-const BUCKET = ['cloud-subscriber/main', 'cloud-subscriber/buckets/s3']
+const BUCKET = ['cloud-subscriber/main', 'lib/buckets/s3']
 
 export const PROGRAMS = {
   broker: {

@@ -54,7 +54,9 @@ const COMMANDS = {
   live: {
     takes: `whole seconds, up to ${LIVE_SECONDS_MAX}; 0 ends it`,
     read: (text: string): Command | undefined =>
-      /^\d{1,4}$/.test(text) && Number(text) <= LIVE_SECONDS_MAX ? { is: 'live', forS: Number(text) } : undefined,
+      /^\d{1,4}$/.test(text) && Number(text) <= LIVE_SECONDS_MAX
+        ? { is: 'live', forS: Number(text) }
+        : undefined,
   },
 } as const
 

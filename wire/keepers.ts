@@ -63,7 +63,10 @@ export const keeperSchema = z.object({
   /** Numbers that only grow, of what has no queue: `crops_made`, `stored`, `faces_passed_over.quality`, ... */
   counts: z.record(text(100), z.number().nonnegative()).optional(),
   /** Certificates that it uses, by file name, and when each ends. */
-  certificates: z.array(z.object({ name: text(300), endsAtMs: timeMs })).max(100).optional(),
+  certificates: z
+    .array(z.object({ name: text(300), endsAtMs: timeMs }))
+    .max(100)
+    .optional(),
 })
 
 export type QueueBooks = z.infer<typeof queueBooksSchema>

@@ -1,7 +1,6 @@
 import { z } from 'zod'
 import { cropMetadataSchema } from './crop.ts'
 import { ID_PATTERN } from './id.ts'
-import { NAME_PATTERN } from './names.ts'
 
 /**
  * What a bucket has, as its subscriber says it: on `<prefix>/stored/<subscriber>`, QoS 1, batches of JSON lines. An entry
@@ -12,7 +11,6 @@ export const STORED_VERSION = 1
 /** Of one message; a subscriber gathers what 100 ms brought, and sends sooner where it is more than this. */
 export const STORED_BATCH_BYTES_MAX = 256 * 1024
 
-const name = z.string().regex(NAME_PATTERN)
 const id = z.string().regex(ID_PATTERN)
 const timeMs = z.number().int().nonnegative().max(253_402_300_799_999)
 const v = z.literal(STORED_VERSION)
@@ -61,11 +59,24 @@ export const forgotSchema = z.object({
   is: z.literal('forgot'),
   /** Of the request. */
   request: id,
-  places: z.array(z.object({ place: z.string().max(300), count: z.number().int().nonnegative(), left: z.boolean().optional() })).max(100),
+  places: z
+    .array(
+      z.object({
+        place: z.string().max(300),
+        count: z.number().int().nonnegative(),
+        left: z.boolean().optional(),
+      }),
+    )
+    .max(100),
   error: z.object({ code: z.string().max(64), message: z.string().max(2000) }).optional(),
 })
 
-export const announcementSchema = z.discriminatedUnion('is', [storedSchema, removedSchema, expiredSchema, forgotSchema])
+export const announcementSchema = z.discriminatedUnion('is', [
+  storedSchema,
+  removedSchema,
+  expiredSchema,
+  forgotSchema,
+])
 
 export type Stored = z.infer<typeof storedSchema>
 export type Removed = z.infer<typeof removedSchema>

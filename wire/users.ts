@@ -130,7 +130,10 @@ export function checkUser(user: User, context: z.core.$RefinementCtx): void {
     if (user[key] !== undefined && !isPersonRole(role))
       complain(key, `is only for the roles ${PERSON_ROLES.join(', ')}`)
   if (role === 'admin' && (user.sites !== undefined || user.cameras !== undefined))
-    complain('role', 'is "admin", who sees every site and camera: give another role, or neither "sites" nor "cameras"')
+    complain(
+      'role',
+      'is "admin", who sees every site and camera: give another role, or neither "sites" nor "cameras"',
+    )
 }
 
 export const isPersonRole = (role: User['role']): role is PersonRole =>

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
 import { Backoff } from '../../lib/backoff.ts'
+import { type Bucket, CACHE_REVALIDATE } from '../../lib/buckets/bucket.ts'
 import { asFailure, failure } from '../../lib/errors.ts'
 import { type Log, throttled } from '../../lib/log.ts'
 import { isName, NAME_RULE } from '../../wire/names.ts'
 import { dayOf } from '../../wire/object-key.ts'
-import { type Bucket, CACHE_REVALIDATE } from '../buckets/bucket.ts'
 import { AHEAD_MS_MAX } from '../filed-at.ts'
 
 /**

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
-import type { ObjectToStore } from '../buckets/bucket.ts'
-import { CACHE_REVALIDATE } from '../buckets/bucket.ts'
+import type { ObjectToStore } from '../../lib/buckets/bucket.ts'
+import { CACHE_REVALIDATE } from '../../lib/buckets/bucket.ts'
 
 /** The page's files, as they stand in `page/`: no build, so what is edited there is what is served. */
 const FILES = {

@@ -1,4 +1,4 @@
-import type { Bucket } from '../buckets/bucket.ts'
+import type { Bucket } from '../../lib/buckets/bucket.ts'
 import { readPage } from './page.ts'
 
 /**

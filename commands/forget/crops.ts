@@ -4,7 +4,6 @@ import { brokerForget } from '../../broker/forget.ts'
 import { sendersBelow } from '../../broker/message.ts'
 import { Persistence } from '../../broker/persistence.ts'
 import { Sessions } from '../../broker/sessions.ts'
-import { openBucket } from '../../cloud-subscriber/buckets/open.ts'
 import {
   checkSubscriberConfig,
   type SubscriberConfig,
@@ -13,6 +12,7 @@ import {
 import { subscriberForget } from '../../cloud-subscriber/forget.ts'
 import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
 import { programOf } from '../../configurations.ts'
+import { openBucket } from '../../lib/buckets/open.ts'
 import { loadConfig } from '../../lib/config.ts'
 import type { Handler } from '../../lib/control.ts'
 import { failure } from '../../lib/errors.ts'

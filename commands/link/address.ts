@@ -1,14 +1,14 @@
 import { statSync } from 'node:fs'
-import type { Bucket } from '../../cloud-subscriber/buckets/bucket.ts'
-import { isKey } from '../../cloud-subscriber/buckets/key.ts'
-import { openBucket } from '../../cloud-subscriber/buckets/open.ts'
 import {
   checkSubscriberConfig,
   type SubscriberConfig,
   subscriberSchema,
 } from '../../cloud-subscriber/config.ts'
-import { findCrop } from '../../cloud-subscriber/find.ts'
 import { LINK_MS_MAX, SignedLinks } from '../../cloud-subscriber/links.ts'
+import type { Bucket } from '../../lib/buckets/bucket.ts'
+import { findCrop } from '../../lib/buckets/find.ts'
+import { isKey } from '../../lib/buckets/key.ts'
+import { openBucket } from '../../lib/buckets/open.ts'
 import { duration, loadConfig } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
 import { ID_PATTERN } from '../../wire/id.ts'

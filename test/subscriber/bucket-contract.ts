@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
-import { type Bucket, CACHE_REVALIDATE, cacheCrop } from '../../cloud-subscriber/buckets/bucket.ts'
-import { isKey } from '../../cloud-subscriber/buckets/key.ts'
+import { type Bucket, CACHE_REVALIDATE, cacheCrop } from '../../lib/buckets/bucket.ts'
+import { isKey } from '../../lib/buckets/key.ts'
 
 export interface BucketFactory {
   /** A bucket over a place of its own, empty. */

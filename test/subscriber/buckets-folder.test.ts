@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { FolderBucket } from '../../cloud-subscriber/buckets/folder.ts'
+import { FolderBucket } from '../../lib/buckets/folder.ts'
 import { bucketContract } from './bucket-contract.ts'
 
 const crop = (key: string, text = 'a face') => ({
@@ -66,7 +66,7 @@ t.test(
     const path = t.testdir()
     const { stdout, stderr } = onSmallDisk(
       path,
-      `import { FolderBucket } from '${new URL('../../cloud-subscriber/buckets/folder.ts', import.meta.url)}'
+      `import { FolderBucket } from '${new URL('../../lib/buckets/folder.ts', import.meta.url)}'
     import { readdirSync, rmSync } from 'node:fs'
     const path = ${JSON.stringify(path)}
     const bucket = await FolderBucket.open({ path })

@@ -9,7 +9,7 @@ import {
   PutBucketPolicyCommand,
 } from '@aws-sdk/client-s3'
 import t, { type Test } from 'tap'
-import { S3Bucket, type S3Options } from '../../cloud-subscriber/buckets/s3.ts'
+import { S3Bucket, type S3Options } from '../../lib/buckets/s3.ts'
 import { emptyS3Bucket, makeS3Bucket, s3Client, s3Endpoint, skipWithoutS3 } from '../kit/s3.ts'
 import { bucketContract } from './bucket-contract.ts'
 

@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import type { FastifyRequest } from 'fastify'
 import { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
-import { FolderBucket } from '../../cloud-subscriber/buckets/folder.ts'
 import { publishGallery } from '../../cloud-subscriber/gallery/publish.ts'
 import {
   allowedWithoutLogin,
@@ -14,6 +13,7 @@ import {
 } from '../../cloud-subscriber/gallery/serve.ts'
 import { SignedLinks } from '../../cloud-subscriber/links.ts'
 import { linkTo } from '../../commands/link/address.ts'
+import { FolderBucket } from '../../lib/buckets/folder.ts'
 import { HttpServer } from '../../lib/http/server.ts'
 import { idMinter } from '../../wire/id.ts'
 import { objectKey } from '../../wire/object-key.ts'

@@ -3,7 +3,7 @@ import { link, lstat, mkdir, readdir, readFile, realpath, stat, unlink, writeFil
 import { extname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
-import { failure, systemCode } from '../../lib/errors.ts'
+import { failure, systemCode } from '../errors.ts'
 import type { Bucket, ListedObject, ObjectToStore } from './bucket.ts'
 import type { FolderAnswer, FolderRequest, FolderThreadData } from './folder-thread.ts'
 import { assertKey, assertPrefix, isKey, objectUrl } from './key.ts'

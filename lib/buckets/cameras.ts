@@ -1,5 +1,5 @@
-import { isName } from '../wire/names.ts'
-import type { Bucket } from './buckets/bucket.ts'
+import { isName } from '../../wire/names.ts'
+import type { Bucket } from './bucket.ts'
 
 /** The cameras that have crops in a bucket, as prefixes: `<site>/<device>/<camera>/`. Errors: those of the bucket. */
 export async function* cameras(bucket: Bucket, signal?: AbortSignal): AsyncGenerator<string> {

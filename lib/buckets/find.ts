@@ -1,9 +1,9 @@
-import { mintedAtMs } from '../wire/id.ts'
-import { KINDS } from '../wire/kinds.ts'
-import { objectKey, parseObjectKey } from '../wire/object-key.ts'
-import type { Bucket } from './buckets/bucket.ts'
-import { isKey } from './buckets/key.ts'
+import { mintedAtMs } from '../../wire/id.ts'
+import { KINDS } from '../../wire/kinds.ts'
+import { objectKey, parseObjectKey } from '../../wire/object-key.ts'
+import type { Bucket } from './bucket.ts'
 import { cameras } from './cameras.ts'
+import { isKey } from './key.ts'
 
 const HOUR_MS = 3_600_000
 

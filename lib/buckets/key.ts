@@ -1,4 +1,4 @@
-import { failure } from '../../lib/errors.ts'
+import { failure } from '../errors.ts'
 
 /** S3's own limit for a key; every file system of ours takes 255 bytes a part. */
 const KEY_BYTES_MAX = 1024

@@ -21,10 +21,10 @@ import {
   S3Client,
   S3ServiceException,
 } from '@aws-sdk/client-s3'
-import { Backoff } from '../../lib/backoff.ts'
-import { connectionFault } from '../../lib/connection-faults.ts'
-import { failure, systemCode } from '../../lib/errors.ts'
 import { KINDS } from '../../wire/kinds.ts'
+import { Backoff } from '../backoff.ts'
+import { connectionFault } from '../connection-faults.ts'
+import { failure, systemCode } from '../errors.ts'
 import { type Bucket, CACHE_CROP_S, type ListedObject, type ObjectToStore } from './bucket.ts'
 import { assertKey, assertPrefix, isKey, objectUrl } from './key.ts'
 

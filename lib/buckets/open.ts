@@ -1,10 +1,17 @@
-import type { SubscriberConfig } from '../config.ts'
 import type { Bucket } from './bucket.ts'
+import type { BucketConfig } from './config.ts'
 import { FolderBucket } from './folder.ts'
+
+/** Of a program's own HTTP listener, which serves a folder's objects. */
+export interface ServedAt {
+  readonly host: string
+  readonly port: number
+  readonly tls?: unknown
+}
 
 /** The bucket that a configuration names. Errors: those of the bucket. */
 export async function openBucket(
-  { bucket, http }: Pick<SubscriberConfig, 'bucket' | 'http'>,
+  { bucket, http }: { readonly bucket: BucketConfig; readonly http: ServedAt },
   signal?: AbortSignal,
 ): Promise<Bucket> {
   if (bucket.type === 'folder')
