@@ -12,6 +12,7 @@ import { counter, gauge, histogram, openMetrics } from '../lib/metrics.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { followClientFiles } from '../lib/tls/certificates.ts'
 import { misspeltIn } from '../lib/variables.ts'
+import { Intake } from '../store/intake.ts'
 import { booksOf, measureQueues } from '../store/metrics.ts'
 import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import { openStore, storeHealth } from '../store/report.ts'
@@ -23,7 +24,7 @@ import { subscriberForget } from './forget.ts'
 import { IndexWriter } from './gallery/index-files.ts'
 import { publishGallery } from './gallery/publish.ts'
 import { allowedWithoutLogin, galleryRoutes } from './gallery/serve.ts'
-import { Intake } from './intake.ts'
+import { takeCustody } from './keep.ts'
 import { SignedLinks } from './links.ts'
 import { saveRules, subscriberQuarantine } from './quarantine.ts'
 import { RecentIds } from './recent-ids.ts'
@@ -150,19 +151,24 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         credentials: followClientFiles(broker, 'broker', log),
       },
       filters: keptFilters(config.topicPrefix).map((filter) => shared + filter),
-      ...rules,
       reconnectMsMin: broker.reconnectMin,
       reconnectMsMax: broker.reconnectMax,
       store,
       inbox,
-      quarantine,
-      recent,
+      keep: takeCustody({
+        ...rules,
+        store,
+        inbox,
+        quarantine,
+        recent,
+        log,
+        events: {
+          received: () => received.inc(),
+          duplicate: () => duplicates.inc(),
+          quarantined: (reason) => quarantined.inc({ reason }),
+        },
+      }),
       log,
-      events: {
-        received: () => received.inc(),
-        duplicate: () => duplicates.inc(),
-        quarantined: (reason) => quarantined.inc({ reason }),
-      },
     })
     const health = () => ({
       ok: intake.connected && storer.fault === undefined && store.fault === undefined,
