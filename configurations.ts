@@ -3,6 +3,7 @@ import { parse } from 'yaml'
 import type { z } from 'zod'
 import { brokerSchema, checkBrokerConfig } from './broker/config.ts'
 import { checkSubscriberConfig, subscriberSchema } from './cloud-subscriber/config.ts'
+import { checkConsoleConfig, consoleSchema } from './console/config.ts'
 import { checkDeviceConfig, deviceSchema } from './device/config.ts'
 import { loadConfig } from './lib/config.ts'
 import { failure } from './lib/errors.ts'
@@ -12,6 +13,7 @@ export const PROGRAMS: Readonly<Record<string, { schema: z.ZodObject; check?: (c
   device: { schema: deviceSchema, check: checkDeviceConfig },
   broker: { schema: brokerSchema, check: checkBrokerConfig },
   subscriber: { schema: subscriberSchema, check: checkSubscriberConfig },
+  console: { schema: consoleSchema, check: checkConsoleConfig },
 }
 
 export interface Checked {
@@ -69,7 +71,9 @@ export function programOf(file: string): string {
   if (best && second && best.count === second.count) {
     throw failure(
       'USAGE',
-      `${file} could belong to several programs. Choose one: --for device, --for broker or --for subscriber.`,
+      `${file} could belong to several programs. Choose one: ${Object.keys(PROGRAMS)
+        .map((it) => `--for ${it}`)
+        .join(', ')}.`,
     )
   }
   return best?.name ?? 'device'
