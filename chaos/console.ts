@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import { postgresUrl, skipWithoutPostgres } from '../test/kit/postgres.ts'
 import {
   consoleConfig,
   consoleEnvironment,
@@ -182,9 +183,9 @@ export const CONSOLE_TRIALS: readonly Trial[] = [
     name: 'console-postgres',
     what: 'PostgreSQL ends its connections, and is away for a while',
     async run(options) {
-      const address = process.env.SIGHTLINE_TEST_POSTGRES
-      if (address === undefined)
-        return { faults: [], said: '', leftOut: 'SIGHTLINE_TEST_POSTGRES names no PostgreSQL' }
+      if (skipWithoutPostgres !== false || postgresUrl === undefined)
+        return { faults: [], said: '', leftOut: String(skipWithoutPostgres) }
+      const address = postgresUrl
       const admin = new pg.Client({ connectionString: address })
       await admin.connect()
       const name = `chaos_${Date.now().toString(36)}`
@@ -216,7 +217,7 @@ export const CONSOLE_TRIALS: readonly Trial[] = [
             proxy.refuse()
             proxy.cut()
             await sleep(options.short ? 1_500 : 20_000)
-            proxy.accept()
+            await proxy.accept()
           },
         )
       } finally {
