@@ -125,7 +125,11 @@ export function checkConsoleConfig({ http, access, publicUrl }: ConsoleConfig): 
       'CONFIG_INVALID',
       '"access.openId" needs "publicUrl": the provider sends people back to that address with /signin/openid/callback added, which must be registered there.',
     )
-  if (access.openId && URL.parse(access.openId.issuer)?.protocol === 'http:' && !isLocal(access.openId.issuer))
+  if (
+    access.openId &&
+    URL.parse(access.openId.issuer)?.protocol === 'http:' &&
+    !isLocal(access.openId.issuer)
+  )
     throw failure(
       'CONFIG_INVALID',
       '"access.openId.issuer" must be an https address: whoever stands between could name himself as anybody.',

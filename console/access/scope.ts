@@ -15,7 +15,7 @@ export function narrowed(scope: Scope, { sites, cameras }: Narrowing): Scope {
   const narrow: Scope = { all: false, ...wanted }
   return {
     all: false,
-    sites: wanted.sites.intersection(scope.sites),
+    sites: new Set([...wanted.sites].filter((site) => scope.sites.has(site))),
     cameras: new Set([
       ...[...wanted.cameras].filter((path) => isInScope(scope, cameraOf(path))),
       ...[...scope.cameras].filter((path) => isInScope(narrow, cameraOf(path))),
@@ -27,8 +27,7 @@ export function narrowed(scope: Scope, { sites, cameras }: Narrowing): Scope {
 export function covers(scope: Scope, { sites = [], cameras = [] }: Narrowing): boolean {
   if (scope.all) return true
   return (
-    sites.every((site) => scope.sites.has(site)) &&
-    cameras.every((path) => isInScope(scope, cameraOf(path)))
+    sites.every((site) => scope.sites.has(site)) && cameras.every((path) => isInScope(scope, cameraOf(path)))
   )
 }
 

@@ -1,5 +1,5 @@
 import type { Kysely } from 'kysely'
-import type { AccessTables } from '../database/access-tables.ts'
+import type { SessionsTable, Tables } from '../database/tables.ts'
 import { hashOf, newSecret } from './secrets.ts'
 
 /** Who is signed in. What he may is never kept here: that is asked anew at each request. */
@@ -7,103 +7,123 @@ import { hashOf, newSecret } from './secrets.ts'
 /** Of one user; the longest unused make way. */
 const SESSIONS_PER_USER_MAX = 50
 /** More often nobody writes down that a session was used. */
-export const SEEN_INTERVAL_MS = 60_000
+const USED_INTERVAL_MS = 60_000
+
+export type SignedInBy = 'password' | 'oidc' | 'demo'
 
 export interface Session {
-  /** The hash of its secret. */
+  /** The hash of its secret, base64url. */
   readonly id: string
   readonly user: string
-  readonly credential: string
-  readonly endsAtMs: number
+  readonly by: SignedInBy
+  /** What the user's secret was then. */
+  readonly fingerprint: string
+  readonly expiresAtMs: number
 }
 
-export interface SessionsOptions {
-  readonly db: Kysely<AccessTables>
-  readonly ageMsMax: number
-  readonly idleMsMax: number
-  /** What could not be noted; the session holds all the same. */
+/** Where sessions, tokens, shares and the audit log are kept. */
+export interface Store {
+  readonly read: Kysely<Tables>
+  readonly write: Kysely<Tables>
+  /** What could not be noted of use; the use goes on. */
   readonly complain: (error: unknown) => void
   readonly now: () => number
 }
 
 export class Sessions {
-  readonly #options: SessionsOptions
+  readonly #store: Store
+  readonly #ageMsMax: number
+  readonly #idleMsMax: number
 
-  constructor(options: SessionsOptions) {
-    this.#options = options
+  constructor(store: Store, { ageMsMax, idleMsMax }: { ageMsMax: number; idleMsMax: number }) {
+    this.#store = store
+    this.#ageMsMax = ageMsMax
+    this.#idleMsMax = idleMsMax
   }
 
   /** @returns its secret, for the cookie: it is kept nowhere else */
-  async start(user: string, credential: string): Promise<{ secret: string; endsAtMs: number }> {
-    const { db, ageMsMax } = this.#options
+  async start(user: string, by: SignedInBy, fingerprint: string): Promise<string> {
+    const { write, now } = this.#store
     const secret = newSecret()
-    const nowMs = this.#options.now()
-    const endsAtMs = nowMs + ageMsMax
-    await db.transaction().execute(async (tx) => {
-      await tx.deleteFrom('sessions').where((is) => this.#isOver(is, nowMs)).execute()
-      const others = await tx
-        .selectFrom('sessions')
-        .select('id')
-        .where('user_name', '=', user)
-        .orderBy('seen_at_ms', 'desc')
-        .offset(SESSIONS_PER_USER_MAX - 1)
-        .limit(SESSIONS_PER_USER_MAX)
+    const nowMs = now()
+    await write.transaction().execute(async (tx) => {
+      await tx
+        .deleteFrom('sessions')
+        .where((is) =>
+          is.or([is('expires_at_ms', '<=', nowMs), is('last_used_ms', '<=', nowMs - this.#idleMsMax)]),
+        )
         .execute()
-      if (others.length > 0)
-        await tx
-          .deleteFrom('sessions')
-          .where('id', 'in', others.map(({ id }) => id))
-          .execute()
+      const surplus = await tx
+        .selectFrom('sessions')
+        .select('hash')
+        .where('user', '=', user)
+        .orderBy('last_used_ms', 'desc')
+        .limit(SESSIONS_PER_USER_MAX)
+        .offset(SESSIONS_PER_USER_MAX - 1)
+        .execute()
+      const hashes = surplus.map(({ hash }) => hash)
+      if (hashes.length > 0) await tx.deleteFrom('sessions').where('hash', 'in', hashes).execute()
       await tx
         .insertInto('sessions')
         .values({
-          id: hashOf(secret),
-          user_name: user,
-          credential,
+          hash: hashOf(secret),
+          user,
+          fingerprint,
+          by,
+          person_json: null,
           created_at_ms: nowMs,
-          seen_at_ms: nowMs,
-          expires_at_ms: endsAtMs,
+          last_used_ms: nowMs,
+          expires_at_ms: nowMs + this.#ageMsMax,
         })
         .execute()
     })
-    return { secret, endsAtMs }
+    return secret
   }
 
-  find(secret: string): Promise<Session | undefined> {
-    return this.byId(hashOf(secret), true)
-  }
-
-  /** @param isUse whether this counts as use of it */
-  async byId(id: string, isUse: boolean): Promise<Session | undefined> {
-    const { db, idleMsMax, complain } = this.#options
-    const row = await db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst()
-    const nowMs = this.#options.now()
-    if (!row || nowMs >= row.expires_at_ms || nowMs >= row.seen_at_ms + idleMsMax) return undefined
-    if (isUse && nowMs >= row.seen_at_ms + Math.min(SEEN_INTERVAL_MS, idleMsMax / 2))
-      await db
+  /** Counts as use. @returns undefined for one that is unknown or over */
+  async find(secret: string): Promise<Session | undefined> {
+    const hash = hashOf(secret)
+    const row = await this.#valid(hash)
+    if (!row) return undefined
+    const { write, now, complain } = this.#store
+    const nowMs = now()
+    if (nowMs >= row.last_used_ms + Math.min(USED_INTERVAL_MS, this.#idleMsMax / 2))
+      await write
         .updateTable('sessions')
-        .set({ seen_at_ms: nowMs })
-        .where('id', '=', id)
+        .set({ last_used_ms: nowMs })
+        .where('hash', '=', hash)
         .execute()
         .catch(complain)
-    return { id, user: row.user_name, credential: row.credential, endsAtMs: row.expires_at_ms }
+    return sessionOf(row)
+  }
+
+  async byId(id: string): Promise<Session | undefined> {
+    const row = await this.#valid(Buffer.from(id, 'base64url'))
+    return row && sessionOf(row)
+  }
+
+  async #valid(hash: Uint8Array): Promise<SessionsTable | undefined> {
+    const { read, now } = this.#store
+    const row = await read.selectFrom('sessions').selectAll().where('hash', '=', hash).executeTakeFirst()
+    const nowMs = now()
+    return row && nowMs < row.expires_at_ms && nowMs < row.last_used_ms + this.#idleMsMax ? row : undefined
   }
 
   async end(id: string): Promise<void> {
-    await this.#options.db.deleteFrom('sessions').where('id', '=', id).execute()
+    await this.#store.write.deleteFrom('sessions').where('hash', '=', Buffer.from(id, 'base64url')).execute()
   }
 
-  /** @param but one that stays */
-  async endAllOf(user: string, but?: string): Promise<void> {
-    let query = this.#options.db.deleteFrom('sessions').where('user_name', '=', user)
-    if (but !== undefined) query = query.where('id', '!=', but)
-    await query.execute()
+  async endAllOf(user: string): Promise<void> {
+    await this.#store.write.deleteFrom('sessions').where('user', '=', user).execute()
   }
+}
 
-  #isOver(is: import('kysely').ExpressionBuilder<AccessTables, 'sessions'>, nowMs: number) {
-    return is.or([
-      is('expires_at_ms', '<=', nowMs),
-      is('seen_at_ms', '<=', nowMs - this.#options.idleMsMax),
-    ])
+function sessionOf(row: SessionsTable): Session {
+  return {
+    id: Buffer.from(row.hash).toString('base64url'),
+    user: row.user,
+    by: row.by as SignedInBy,
+    fingerprint: row.fingerprint,
+    expiresAtMs: row.expires_at_ms,
   }
 }

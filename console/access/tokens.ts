@@ -1,10 +1,10 @@
-import type { Kysely } from 'kysely'
 import { failure } from '../../lib/errors.ts'
 import { newId } from '../../wire/id.ts'
-import type { AccessTables, TokenTable } from '../database/access-tables.ts'
+import type { TokensTable } from '../database/tables.ts'
 import { may, type Person, RIGHTS, type Right } from './may.ts'
 import { covers, type Narrowing } from './scope.ts'
 import { hashOf, newSecret } from './secrets.ts'
+import type { Store } from './sessions.ts'
 
 /** For programs: what a person may, or less, until a day. */
 
@@ -30,18 +30,18 @@ export interface NewToken extends Narrowing {
   readonly expiresInMs: number
 }
 
-export interface TokensOptions {
-  readonly db: Kysely<AccessTables>
-  readonly ageMsMax: number
-  readonly complain: (error: unknown) => void
-  readonly now: () => number
+/** Of `scopes_json`. */
+interface Scopes extends Narrowing {
+  readonly rights: readonly Right[]
 }
 
 export class Tokens {
-  readonly #options: TokensOptions
+  readonly #store: Store
+  readonly #ageMsMax: number
 
-  constructor(options: TokensOptions) {
-    this.#options = options
+  constructor(store: Store, ageMsMax: number) {
+    this.#store = store
+    this.#ageMsMax = ageMsMax
   }
 
   /**
@@ -49,86 +49,117 @@ export class Tokens {
    *   Errors: NOT_ALLOWED (more than the person has), TOO_MANY, USAGE (it would last too long)
    */
   async create(person: Person, wanted: NewToken): Promise<{ token: Token; secret: string }> {
-    const { db, ageMsMax } = this.#options
+    const { write, now } = this.#store
     const more = wanted.rights.find((right) => !may(person, right))
     if (more !== undefined)
-      throw failure('NOT_ALLOWED', `You do not have the right "${more}" yourself, so no token can get it.`)
+      throw failure('NOT_ALLOWED', `You do not have the right "${more}" yourself, so no token of yours can.`)
     if (!covers(person.scope, wanted))
-      throw failure('NOT_ALLOWED', 'Some of these sites or cameras you do not see yourself.')
-    if (wanted.expiresInMs > ageMsMax)
-      throw failure('USAGE', `A token lasts ${Math.floor(ageMsMax / 86_400_000)} days at most.`)
+      throw failure('NOT_ALLOWED', 'You do not see all of these sites and cameras yourself.')
+    if (wanted.expiresInMs > this.#ageMsMax)
+      throw failure('USAGE', `A token lasts at most ${Math.floor(this.#ageMsMax / 1000)} s.`)
     const own = await this.list(person.name)
     if (own.length >= TOKENS_PER_USER_MAX)
       throw failure('TOO_MANY', `You have ${own.length} tokens, which is the most. Revoke one first.`)
     const secret = `${TOKEN_PREFIX}${newSecret()}`
-    const nowMs = this.#options.now()
-    const row: TokenTable = {
+    const nowMs = now()
+    const { sites, cameras } = wanted
+    const scopes: Scopes = { rights: RIGHTS.filter((right) => wanted.rights.includes(right)), sites, cameras }
+    const row: TokensTable = {
       id: newId(),
       hash: hashOf(secret),
-      user_name: person.name,
       name: wanted.name,
-      rights: JSON.stringify(RIGHTS.filter((right) => wanted.rights.includes(right))),
-      sites: wanted.sites === undefined ? null : JSON.stringify(wanted.sites),
-      cameras: wanted.cameras === undefined ? null : JSON.stringify(wanted.cameras),
+      user: person.name,
+      scopes_json: JSON.stringify(scopes),
       created_at_ms: nowMs,
       expires_at_ms: nowMs + wanted.expiresInMs,
-      used_at_ms: null,
+      last_used_ms: null,
+      revoked_at_ms: null,
     }
-    await db.insertInto('tokens').values(row).execute()
+    await write.insertInto('tokens').values(row).execute()
     return { token: tokenOf(row), secret }
   }
 
-  /** @returns undefined for one that is unknown, revoked or expired */
+  /** Counts as use. @returns undefined for one that is unknown, revoked or expired */
   async find(secret: string): Promise<Token | undefined> {
     if (!secret.startsWith(TOKEN_PREFIX)) return undefined
-    return this.#valid('hash', hashOf(secret), true)
-  }
-
-  async byId(id: string): Promise<Token | undefined> {
-    return this.#valid('id', id, false)
-  }
-
-  async #valid(column: 'hash' | 'id', value: string, isUse: boolean): Promise<Token | undefined> {
-    const { db, complain } = this.#options
-    const row = await db.selectFrom('tokens').selectAll().where(column, '=', value).executeTakeFirst()
-    const nowMs = this.#options.now()
-    if (!row || nowMs >= row.expires_at_ms) return undefined
-    if (isUse && (row.used_at_ms === null || nowMs >= row.used_at_ms + USED_INTERVAL_MS))
-      await db.updateTable('tokens').set({ used_at_ms: nowMs }).where('id', '=', row.id).execute().catch(complain)
+    const { read, write, now, complain } = this.#store
+    const hash = hashOf(secret)
+    const row = await read.selectFrom('tokens').selectAll().where('hash', '=', hash).executeTakeFirst()
+    const nowMs = now()
+    if (!row || !isValid(row, nowMs)) return undefined
+    if (row.last_used_ms === null || nowMs >= row.last_used_ms + USED_INTERVAL_MS)
+      await write
+        .updateTable('tokens')
+        .set({ last_used_ms: nowMs })
+        .where('id', '=', row.id)
+        .execute()
+        .catch(complain)
     return tokenOf(row)
   }
 
-  /** @param user undefined: everybody's. The newest first. */
+  async byId(id: string): Promise<Token | undefined> {
+    const { read, now } = this.#store
+    const row = await read.selectFrom('tokens').selectAll().where('id', '=', id).executeTakeFirst()
+    return row && isValid(row, now()) ? tokenOf(row) : undefined
+  }
+
+  /** Those that were not revoked, the newest first. @param user undefined: everybody's */
   async list(user: string | undefined): Promise<Token[]> {
-    let query = this.#options.db.selectFrom('tokens').selectAll().orderBy('id', 'desc')
-    if (user !== undefined) query = query.where('user_name', '=', user)
-    return (await query.execute()).map(tokenOf)
+    let query = this.#store.write.selectFrom('tokens').selectAll().where('revoked_at_ms', 'is', null)
+    if (user !== undefined) query = query.where('user', '=', user)
+    return (await query.orderBy('id', 'desc').execute()).map(tokenOf)
   }
 
   /** @param user whose it must be; undefined: anybody's. @returns it; undefined where there is no such token */
   async revoke(id: string, user: string | undefined): Promise<Token | undefined> {
-    let query = this.#options.db.deleteFrom('tokens').where('id', '=', id)
-    if (user !== undefined) query = query.where('user_name', '=', user)
+    const { write, now } = this.#store
+    let query = write
+      .updateTable('tokens')
+      .set({ revoked_at_ms: now() })
+      .where('id', '=', id)
+      .where('revoked_at_ms', 'is', null)
+    if (user !== undefined) query = query.where('user', '=', user)
     const row = await query.returningAll().executeTakeFirst()
     return row && tokenOf(row)
   }
 
   async revokeAllOf(user: string): Promise<void> {
-    await this.#options.db.deleteFrom('tokens').where('user_name', '=', user).execute()
+    const { write, now } = this.#store
+    await write
+      .updateTable('tokens')
+      .set({ revoked_at_ms: now() })
+      .where('user', '=', user)
+      .where('revoked_at_ms', 'is', null)
+      .execute()
+  }
+
+  /** Whose there are. */
+  async owners(): Promise<string[]> {
+    const rows = await this.#store.read
+      .selectFrom('tokens')
+      .select('user')
+      .distinct()
+      .where('revoked_at_ms', 'is', null)
+      .execute()
+    return rows.map(({ user }) => user)
   }
 }
 
-function tokenOf(row: TokenTable): Token {
+const isValid = (row: TokensTable, nowMs: number) =>
+  row.revoked_at_ms === null && row.expires_at_ms !== null && nowMs < row.expires_at_ms
+
+function tokenOf(row: TokensTable): Token {
+  const { rights, sites, cameras } = JSON.parse(row.scopes_json) as Scopes
   return {
     id: row.id,
-    user: row.user_name,
+    user: row.user,
     name: row.name,
-    // A right that a later version does not know any more is none.
-    rights: (JSON.parse(row.rights) as Right[]).filter((right) => RIGHTS.includes(right)),
-    ...(row.sites === null ? {} : { sites: JSON.parse(row.sites) as string[] }),
-    ...(row.cameras === null ? {} : { cameras: JSON.parse(row.cameras) as string[] }),
+    // One that another version of this program knew is none here.
+    rights: rights.filter((right) => RIGHTS.includes(right)),
+    ...(sites === undefined ? {} : { sites }),
+    ...(cameras === undefined ? {} : { cameras }),
     createdAtMs: row.created_at_ms,
-    expiresAtMs: row.expires_at_ms,
-    usedAtMs: row.used_at_ms ?? undefined,
+    expiresAtMs: row.expires_at_ms ?? 0,
+    usedAtMs: row.last_used_ms ?? undefined,
   }
 }
