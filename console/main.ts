@@ -93,7 +93,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
 
     // A database that is away at the start holds nothing up: the inbox takes what comes meanwhile.
     await using database = await openDatabase(config.database, log, signal)
-    await using bucket = await openBucket(config, signal, 'read')
+    await using bucket = await openBucket(config, signal)
     const news = new NewsRing()
     await using health = await HealthEvents.open({
       database,
@@ -178,7 +178,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
         invalid: (lines) => invalid.inc(lines),
       },
     })
-    await using access = await Access.open({ config, kysely: database.write, log, runToken })
+    await using access = await Access.open({ config, database, log, runToken })
     const state = () => ({
       ok: intake.connected && lineLink.connected && indexer.fault === undefined && store.fault === undefined,
       checks: {
@@ -207,7 +207,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
     const context = { config, log, database, bucket, access, fleet, live, news, line }
     await using http = await HttpServer.open({
       ...config.http,
-      ownLogin: true,
+      ownLogin: (request) => access.mayWatch(request),
       log,
       metrics,
       health: state,
