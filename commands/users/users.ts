@@ -36,19 +36,19 @@ Roles:
                devices
   viewer       sees the console and the pages, has no access over MQTT
   analyst      the same, and exports
-  operator     the same, sees live pictures and recordings, commands devices; over
-               MQTT, too, e.g. Home Assistant
+  operator     the same, sees live pictures and recordings, commands devices;
+               over MQTT too, e.g. Home Assistant
   admin        everything
 
 Options:
   --role ROLE            one of these
   --site SITE            of a device or a bridge
   --device DEVICE        of a device (default: NAME)
-  --sites A,B            of a viewer, an analyst or an operator: only these sites
-  --cameras A/B/C,...    the same: only these cameras, as SITE/DEVICE/CAMERA; with
-                         --sites too, both
-  --rights A,B           of people, in place of what the role has: live, recordings,
-                         export, or none
+  --sites A,B            of viewer, analyst, operator: only these sites
+  --cameras A,B          the same: only these cameras, as SITE/DEVICE/CAMERA (or
+                         those of --sites)
+  --rights A,B           of people, in place of what the role has: some of live,
+                         recordings, export; or none
   --publish FILTER       without a role: may publish there; repeatable
   --subscribe FILTER     without a role: may subscribe there; repeatable
   --password-file FILE   read the password from this file
