@@ -32,7 +32,7 @@ Roles:
   bridge       publishes what devices do and reads their commands (of one SITE,
                if given)
   subscriber   reads all crops, and says what the bucket has
-  console      reads what programs say of devices and of the bucket, and commands
+  console      reads what programs say of devices and of the bucket, commands
                devices
   viewer       sees the console and the pages, has no access over MQTT
   analyst      the same, and exports
