@@ -336,6 +336,8 @@ export function brokerConfig(t: Test, settings: Record<string, unknown> = {}): R
     http: { port: 0 },
     store: { folder: temporaryFolder(t) },
     mustBeKept: [],
+    // Tests count what they publish themselves.
+    report: { enabled: false },
     ...settings,
   }
 }
@@ -366,6 +368,7 @@ export function subscriberConfig(
     inbox: { folder: temporaryFolder(t) },
     bucket: { type: 'folder', path: temporaryFolder(t) },
     gallery: { enabled: false },
+    report: { enabled: false },
     ...settings,
     broker: { url, reconnectMin: '20ms', reconnectMax: '200ms', ...settings.broker },
   }
