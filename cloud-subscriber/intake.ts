@@ -18,9 +18,19 @@ import type { RecentIds } from './recent-ids.ts'
  * when there is room.
  */
 
+/** Messages to the subscriber itself, in the same session: the broker keeps them while it is away. */
+export interface Requests {
+  readonly topic: string
+  /** False where none are wanted: those that a session still brings, from when they were, are passed on all the same. */
+  readonly wanted: boolean
+  /** @returns when it may be acknowledged. Errors, rejected with: DISK_FULL, STORE_IO */
+  take(payload: Buffer): Promise<void>
+}
+
 export interface IntakeOptions {
   readonly link: LinkOptions
   readonly filters: readonly string[]
+  readonly requests?: Requests
   readonly topicPrefix: string
   readonly payloadBytesMax: number
   readonly reconnectMsMin: number
@@ -49,6 +59,9 @@ export class Intake implements AsyncDisposable {
   readonly #first = Promise.withResolvers<void>()
   #link: MqttLink | undefined
   #fault: SightlineError | undefined
+  #requestsFault: SightlineError | undefined
+  /** Some brokers end the connection over a subscription that they refuse: every other one then goes without it. */
+  #requestsInVain = false
 
   private constructor(options: IntakeOptions) {
     this.#options = options
@@ -76,6 +89,11 @@ export class Intake implements AsyncDisposable {
     return this.#link ? undefined : (this.#fault?.message ?? 'connecting')
   }
 
+  /** Why no requests come; undefined where they do, or none are wanted. */
+  get requestsFault(): string | undefined {
+    return this.#requestsFault?.message
+  }
+
   async #run(): Promise<void> {
     const { signal } = this.#abort
     const { log, link: linkOptions, reconnectMsMin, reconnectMsMax, filters } = this.#options
@@ -87,6 +105,7 @@ export class Intake implements AsyncDisposable {
       await using link = await MqttLink.open(linkOptions, signal)
       const ended = this.#receive(link)
       for (const filter of filters) await link.subscribe(filter, 1, signal)
+      await this.#subscribeToRequests(link, signal)
       this.#link = link
       this.#fault = undefined
       log.info({ url: linkOptions.url, filters, sessionPresent: link.sessionPresent }, 'subscribed')
@@ -113,6 +132,25 @@ export class Intake implements AsyncDisposable {
       },
     )
     this.#link = undefined
+  }
+
+  /** Crops come whatever the broker says to this. */
+  async #subscribeToRequests(link: MqttLink, signal: AbortSignal): Promise<void> {
+    const { requests, log } = this.#options
+    if (!requests?.wanted) return
+    if (this.#requestsInVain) {
+      this.#requestsInVain = false
+      return
+    }
+    try {
+      await link.subscribe(requests.topic, 1, signal)
+      this.#requestsFault = undefined
+    } catch (error) {
+      signal.throwIfAborted()
+      this.#requestsFault = asFailure(error)
+      this.#requestsInVain = link.closed
+      log.warn({ code: this.#requestsFault.code, topic: requests.topic }, this.#requestsFault.message)
+    }
   }
 
   #receive(link: MqttLink): Promise<SightlineError | undefined> {
@@ -144,7 +182,8 @@ export class Intake implements AsyncDisposable {
 
   /** @returns when the message is on disk. Errors: QUEUE_FULL, thrown; DISK_FULL, STORE_IO */
   #keep({ topic, payload }: ReceivedPublish): Promise<void> {
-    const { events } = this.#options
+    const { events, requests } = this.#options
+    if (topic === requests?.topic) return requests.take(payload)
     events.received()
     const receivedAtMs = Date.now()
     const verdict = judge(topic, payload, this.#options)
