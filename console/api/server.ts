@@ -32,8 +32,6 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** What it takes to be answered; several: all of them. `any`: somebody who is signed in. */
     right?: Right | readonly Right[] | 'any'
-    /** It is answered to everybody. */
-    isOpen?: boolean
   }
 }
 
