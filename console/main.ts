@@ -3,15 +3,19 @@ import { openBucket } from '../lib/buckets/open.ts'
 import { loadConfig, readSecret } from '../lib/config.ts'
 import { ControlServer } from '../lib/control.ts'
 import { HttpServer } from '../lib/http/server.ts'
+import { KeeperReporter } from '../lib/keeper-report.ts'
 import { ready } from '../lib/launcher.ts'
 import { openLog } from '../lib/log.ts'
 import { counter, gauge, histogram, openMetrics } from '../lib/metrics.ts'
+import { parseBrokerUrl } from '../lib/mqtt/link.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { followClientFiles } from '../lib/tls/certificates.ts'
 import { misspeltIn } from '../lib/variables.ts'
 import { Intake } from '../store/intake.ts'
-import { booksOf, measureQueues } from '../store/metrics.ts'
+import { booksOf, measureQueues, queueBooks } from '../store/metrics.ts'
 import { openStore, storeHealth } from '../store/report.ts'
+import { keeperName } from '../wire/keepers.ts'
+import { readLive } from '../wire/live.ts'
 import { isName } from '../wire/names.ts'
 import { storedTopic } from '../wire/stored.ts'
 import { commandTopic, liveTopic, snapshotTopic, stateTopic, statusTopic } from '../wire/topics.ts'
@@ -31,6 +35,7 @@ import { consolePages } from './pages.ts'
 /** From the bucket to the database, and so to the pages that are open. */
 const LATENCY_SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3600]
 /** Of one message: a batch of announcements is at most 256 KB, a picture at most 2 MB. */
+const REPORT_INTERVAL_MS = 10_000
 const PACKET_BYTES_MAX = 4 * 1024 * 1024
 const QUARANTINE = { bytesMax: 100_000_000, entriesMax: 10_000, ageMsMax: 30 * 86_400_000 }
 
@@ -51,7 +56,11 @@ export async function runConsole(options: RunOptions): Promise<number> {
     const indexed = counter(metrics, 'console_indexed_total', 'Detections that are new in the database')
     const repeated = counter(metrics, 'console_repeated_total', 'Announcements of what was known already')
     const removed = counter(metrics, 'console_removed_total', 'Detections that left the database')
-    const invalid = counter(metrics, 'console_invalid_total', 'Lines that are no announcements, in quarantine')
+    const invalid = counter(
+      metrics,
+      'console_invalid_total',
+      'Lines that are no announcements, in quarantine',
+    )
     const latency = histogram(metrics, 'console_latency_seconds', 'From bucket to database', LATENCY_SECONDS)
 
     const { broker, topicPrefix } = config
@@ -119,10 +128,12 @@ export async function runConsole(options: RunOptions): Promise<number> {
     using live = new LivePictures({
       viewersMax: config.live.viewersMax,
       ask: (camera, forS) =>
-        void lineLink.publish(commandTopic(topicPrefix, camera, 'live'), Buffer.from(String(forS))).catch(() => {
-          // Not connected: it is asked again with the next connection.
-        }),
-      capturedAtMs: () => undefined,
+        void lineLink
+          .publish(commandTopic(topicPrefix, camera, 'live'), Buffer.from(String(forS)))
+          .catch(() => {
+            // Not connected: it is asked again with the next connection.
+          }),
+      capturedAtMs: (jpeg) => readLive(jpeg)?.capturedAtMs,
     })
     const line = new LineOut({
       topicPrefix,
@@ -190,6 +201,21 @@ export async function runConsole(options: RunOptions): Promise<number> {
         quarantine: `${quarantine.size} messages`,
       },
     })
+    const { host, port } = parseBrokerUrl(broker.url)
+    await using _report = KeeperReporter.open({
+      topicPrefix,
+      keeper: keeperName('console', config.name),
+      program: 'console',
+      name: config.name,
+      everyMs: REPORT_INTERVAL_MS,
+      health: state,
+      queues: () => queueBooks(store),
+      links: () => [
+        { name: 'broker', to: `${host}:${port}`, connected: intake.connected, clientId: broker.clientId },
+      ],
+      publish: (topic, payload) => lineLink.publish(topic, Buffer.from(payload), { retain: true }),
+      log,
+    })
     await using _control = await ControlServer.open({
       folder: config.inbox.folder,
       handlers: {},
@@ -217,7 +243,10 @@ export async function runConsole(options: RunOptions): Promise<number> {
         await consolePages(app, context)
       },
     })
-    log.info({ broker: broker.url, database: database.description, http: http.url, waiting: inbox.size }, 'console ready')
+    log.info(
+      { broker: broker.url, database: database.description, http: http.url, waiting: inbox.size },
+      'console ready',
+    )
     ready()
     // Wrong credentials at the start end the program; a broker that is away does not.
     await Promise.race([intake.subscribed.then(() => aborted(signal)), aborted(signal)])
