@@ -34,8 +34,8 @@ import { consolePages } from './pages.ts'
 
 /** From the bucket to the database, and so to the pages that are open. */
 const LATENCY_SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3600]
-/** Of one message: a batch of announcements is at most 256 KB, a picture at most 2 MB. */
 const REPORT_INTERVAL_MS = 10_000
+/** Of one message: a batch of announcements is at most 256 KB, a picture at most 2 MB. */
 const PACKET_BYTES_MAX = 4 * 1024 * 1024
 const QUARANTINE = { bytesMax: 100_000_000, entriesMax: 10_000, ageMsMax: 30 * 86_400_000 }
 
