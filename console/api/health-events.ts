@@ -2,7 +2,7 @@ import type { Selectable } from 'kysely'
 import { z } from 'zod'
 import { notFound } from '../access/demand.ts'
 import type { Context } from '../context.ts'
-import type { DatabaseShape } from '../database/database.ts'
+import type { Database } from '../database/database.ts'
 import { cursorOf, readCursor } from '../database/detection.ts'
 import type { HealthEventsTable } from '../database/tables.ts'
 import { problems, unchanged } from './answers.ts'
@@ -128,7 +128,7 @@ export function healthEventsRoutes(api: Api, { access, database }: Context): voi
 
 /** What lasts, or has been, and nobody has seen to: the worst first. */
 export async function openProblems(
-  { read }: Pick<DatabaseShape, 'read'>,
+  { read }: Pick<Database, 'read'>,
   most: number,
 ): Promise<{ readonly items: HealthEvent[]; readonly count: number }> {
   const open = read
