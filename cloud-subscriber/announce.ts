@@ -196,7 +196,7 @@ export class Announcer implements AsyncDisposable {
     const connect = async () => {
       await using link = await MqttLink.open(linkOptions, signal)
       log.info({ url: linkOptions.url, topic, waiting: this.#waiting }, 'announcing')
-      return this.#use(link, signal)
+      return await this.#use(link, signal)
     }
     await keepConnected(
       { delayMsMin: reconnectMsMin, delayMsMax: reconnectMsMax },

@@ -211,9 +211,17 @@ export async function runConsole(options: RunOptions): Promise<number> {
       health: state,
       queues: () => queueBooks(store),
       links: () => [
-        { name: 'broker', to: `${host}:${port}`, connected: intake.connected, clientId: broker.clientId },
+        {
+          name: 'broker',
+          to: `${host}:${port}`,
+          connected: intake.connected && lineLink.connected,
+          clientId: broker.clientId,
+        },
       ],
-      publish: (topic, payload) => lineLink.publish(topic, Buffer.from(payload), { retain: true }),
+      // Until there is a connection health says so; and with it a link comes, which is reported at once.
+      publish: async (topic, payload) => {
+        if (lineLink.connected) await lineLink.publish(topic, Buffer.from(payload), { retain: true })
+      },
       log,
     })
     await using _control = await ControlServer.open({
