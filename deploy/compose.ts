@@ -1,11 +1,23 @@
 import type Dockerode from 'dockerode'
 import { stringify } from 'yaml'
 import type { FileUser } from '../lib/access/users.ts'
+import { keeperTopic } from '../wire/keepers.ts'
 import { keptFilters } from '../wire/kinds.ts'
 import { isName } from '../wire/names.ts'
-import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
+import { storedTopic } from '../wire/stored.ts'
+import {
+  commandFilter,
+  eventTopic,
+  liveTopic,
+  snapshotTopic,
+  stateTopic,
+  statusTopic,
+  TOPIC_PREFIX_DEFAULT,
+} from '../wire/topics.ts'
 import type { User } from '../wire/users.ts'
 import {
+  CONSOLE_USER,
+  consoleUser,
   deviceUser,
   edgeName,
   edgeUser,
@@ -73,6 +85,9 @@ const USERS_FOLDER = '/etc/sightline-users'
 export const USERS_FILE = 'users.yaml'
 const BUCKET_FOLDER = '/var/lib/sightline-bucket'
 const SUBSCRIBER_CLIENT_ID = 'sightline-subscriber'
+const CONSOLE_CLIENT_ID = 'sightline-console'
+/** Of what the bucket has, and the console has not read: some three million faces. */
+const CONSOLE_QUEUE_BYTES = '2GB'
 
 export const OWNER = { uid: USER_ID, gid: USER_ID } as const
 
@@ -206,7 +221,7 @@ function withUplink(bridges: readonly Tree[], uplink: Uplink, files: Record<stri
   files['uplink.password'] = Buffer.from(uplink.password)
   if (uplink.ca !== undefined) files['uplink.ca.pem'] = Buffer.from(uplink.ca)
   const bridge: Tree = {
-    topics: keptFilters(TOPIC_PREFIX_DEFAULT).map((filter) => ({ filter })),
+    topics: edgeTopics(uplink.site ?? '+'),
     ...without(bridges[at] ?? {}, 'password', 'caFile', 'certFile', 'keyFile'),
     name: 'cloud',
     url: uplink.url,
@@ -217,6 +232,22 @@ function withUplink(bridges: readonly Tree[], uplink: Uplink, files: Record<stri
   return at < 0 ? [...bridges, bridge] : bridges.map((it, place) => (place === at ? bridge : it))
 }
 
+/** What goes over an edge's bridge: up what it keeps and what is said there, down commands to its site. */
+function edgeTopics(site: string): Tree[] {
+  const any = { site: '+', device: '+', camera: '+' }
+  return [
+    ...keptFilters(TOPIC_PREFIX_DEFAULT),
+    stateTopic(TOPIC_PREFIX_DEFAULT, any),
+    eventTopic(TOPIC_PREFIX_DEFAULT, any),
+    statusTopic(TOPIC_PREFIX_DEFAULT, any),
+    keeperTopic(TOPIC_PREFIX_DEFAULT, '+'),
+    snapshotTopic(TOPIC_PREFIX_DEFAULT, any),
+    liveTopic(TOPIC_PREFIX_DEFAULT, any),
+  ]
+    .map((filter): Tree => ({ filter }))
+    .concat({ filter: commandFilter(TOPIC_PREFIX_DEFAULT, { site, device: '+' }), direction: 'down' })
+}
+
 /** Of a cloud's broker, as its users file has them: those of the configuration's own file among them. */
 export function cloudUsers(settings: Settings, secrets: Secrets): FileUser[] {
   const { broker } = settings.configs
@@ -225,6 +256,8 @@ export function cloudUsers(settings: Settings, secrets: Secrets): FileUser[] {
   return [
     ...(broker === undefined ? [] : (givenUsers(broker)?.users ?? [])),
     subscriberUser(hash(SUBSCRIBER_USER)),
+    // What an earlier version remembers has none.
+    ...(secrets.users[CONSOLE_USER] === undefined ? [] : [consoleUser(hash(CONSOLE_USER))]),
     ...(settings.kind === 'demo'
       ? [edgeUser(siteOf(settings), hash(EDGE_USER))]
       : secrets.users[EDGE_USER] === undefined
@@ -258,6 +291,11 @@ function cloudBroker(deployment: string, part: Part, settings: Settings, secrets
     store: { folder: DATA_FOLDER },
     queues: tree.queues ?? [
       { clientId: clientId ?? SUBSCRIBER_CLIENT_ID, topics: keptFilters(TOPIC_PREFIX_DEFAULT) },
+      {
+        clientId: CONSOLE_CLIENT_ID,
+        topics: [storedTopic(TOPIC_PREFIX_DEFAULT, '+')],
+        bytesMax: CONSOLE_QUEUE_BYTES,
+      },
     ],
     http: { port: 9102 },
   }

@@ -12,6 +12,7 @@ import type { Uplink } from './join-file.ts'
  */
 
 export const SUBSCRIBER_USER = 'subscriber'
+export const CONSOLE_USER = 'console'
 export const VIEWER_USER = 'viewer'
 
 export interface Login {
@@ -51,6 +52,12 @@ export const edgeUser = (site: string, hash: string): FileUser => ({
 export const subscriberUser = (hash: string): FileUser => ({
   name: SUBSCRIBER_USER,
   role: 'subscriber',
+  password: hash,
+})
+
+export const consoleUser = (hash: string): FileUser => ({
+  name: CONSOLE_USER,
+  role: 'console',
   password: hash,
 })
 

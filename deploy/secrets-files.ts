@@ -19,7 +19,9 @@ import { addUser, removeUser } from '../lib/access/users-file.ts'
 import { failure, systemCode } from '../lib/errors.ts'
 import { makeAuthority, makeServerCertificate } from '../lib/tls/authority.ts'
 import { isName, NAME_RULE } from '../wire/names.ts'
+import { commandFilter, TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 import {
+  consoleUser,
   deviceUser,
   edgeName,
   edgeOf,
@@ -40,7 +42,7 @@ const SCRIPT = 'docker/secrets.sh'
 /** The images' programs run as it. */
 const CONTAINER_USER = 1000
 /** What a container reads is that user's; all the rest belongs to whom the folder belongs to. */
-const OF_CONTAINERS = ['cloud/broker', 'cloud/subscriber', 'edge/broker', 'edge/device']
+const OF_CONTAINERS = ['cloud/broker', 'cloud/subscriber', 'cloud/console', 'edge/broker', 'edge/device']
 /** Nobody comes by to renew a certificate in a cellar. Browsers want the gallery's to be a year old at most. */
 const AUTHORITY_DAYS = 7300
 const BROKER_DAYS = 3650
@@ -114,7 +116,8 @@ async function makeCloud(base: string, hosts: readonly [string, ...string[]]): P
   const authority = join(base, 'authority')
   const broker = join(base, 'cloud/broker')
   const subscriber = join(base, 'cloud/subscriber')
-  for (const folder of [broker, subscriber]) mkdirSync(folder, { recursive: true })
+  const console = join(base, 'cloud/console')
+  for (const folder of [broker, subscriber, console]) mkdirSync(folder, { recursive: true })
   await makeAuthority(authority, 'Sightline', { days: AUTHORITY_DAYS })
   const server = async (name: string, names: readonly string[], days: number, to: string) =>
     move(await makeServerCertificate(authority, name, [...new Set(names)], { days }), to)
@@ -123,10 +126,13 @@ async function makeCloud(base: string, hosts: readonly [string, ...string[]]): P
   const login = await newLogin()
   await addUser(join(broker, 'users.yaml'), subscriberUser(login.hash))
   write(join(subscriber, 'password'), `${login.password}\n`)
+  const ofConsole = await newLogin()
+  await addUser(join(broker, 'users.yaml'), consoleUser(ofConsole.hash))
+  write(join(console, 'password'), `${ofConsole.password}\n`)
   const viewer = await newLogin()
   await addUser(join(subscriber, 'users.yaml'), viewerUser(viewer.hash))
   const ca = readFileSync(join(authority, 'ca.pem'))
-  write(join(subscriber, 'ca.pem'), ca)
+  for (const folder of [subscriber, console]) write(join(folder, 'ca.pem'), ca)
   const [access, secret] = [randomBytes(10).toString('hex'), randomBytes(20).toString('hex')]
   write(join(base, 'cloud/s3.env'), `ROOT_ACCESS_KEY_ID=${access}\nROOT_SECRET_ACCESS_KEY=${secret}\n`)
   write(join(base, 'cloud/subscriber.env'), `AWS_ACCESS_KEY_ID=${access}\nAWS_SECRET_ACCESS_KEY=${secret}\n`)
@@ -195,7 +201,12 @@ async function makeEdge(base: string, uplink: Uplink, device: string): Promise<v
       .join('')
   write(
     join(base, 'edge/broker.env'),
-    variables({ NAME: edgeName(site), BRIDGES__0__URL: url, BRIDGES__0__USERNAME: username }),
+    variables({
+      NAME: edgeName(site),
+      BRIDGES__0__URL: url,
+      BRIDGES__0__USERNAME: username,
+      BRIDGES__0__TOPICS__0__FILTER: commandFilter(TOPIC_PREFIX_DEFAULT, { site, device: '+' }),
+    }),
   )
   write(join(base, 'edge/device.env'), variables({ SITE: site, DEVICE: device, BROKER__USERNAME: device }))
 }

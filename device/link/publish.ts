@@ -14,7 +14,8 @@ import {
   FAREWELL_MS_MAX,
   FRUITLESS_CONNECTIONS_MAX,
   LIVE_IN_FLIGHT_MAX,
-  LIVE_PROVEN_MS,
+  REFUSED_REST_MS,
+  REFUSED_WITHIN_MS,
 } from '../limits.ts'
 
 /**
@@ -99,8 +100,18 @@ interface Kept {
   /** On this connection. */
   isSent: boolean
   inFlight: boolean
-  /** Connections in a row that ended while it was in flight: it may be what they ended over. */
-  unanswered: number
+  sentAtMs: number
+  /** How often in a row a connection ended when it had just been sent: it may be what it ended over. */
+  endedOver: number
+  leftOutUntilMs: number
+}
+
+const NEVER_SENT = {
+  isSent: false,
+  inFlight: false,
+  sentAtMs: 0,
+  endedOver: 0,
+  leftOutUntilMs: Number.NEGATIVE_INFINITY,
 }
 
 /** Of everything that was offered: offered = acknowledged + pending + dropped. */
@@ -134,6 +145,7 @@ export class Publisher implements AsyncDisposable {
   #shownAtMs: number | undefined
   /** Connections in a row that ended soon after one. */
   #shownInVain = 0
+  #showsNoneUntilMs = Number.NEGATIVE_INFINITY
   #client: MqttClient | undefined
   #everConnected = false
   #trouble: string | undefined = 'connecting'
@@ -276,7 +288,7 @@ export class Publisher implements AsyncDisposable {
   #whyNotShown(): Unshown | undefined {
     const client = this.#client
     if (!client?.connected) return 'not connected'
-    if (this.#shownInVain >= FRUITLESS_CONNECTIONS_MAX) return 'refused'
+    if (performance.now() < this.#showsNoneUntilMs) return 'refused'
     const unread = this.#pings.reduce((count, isOurs) => count + Number(isOurs), 0)
     return unread >= LIVE_IN_FLIGHT_MAX || this.#waiting.size > 0 || client.stream.writableNeedDrain
       ? 'slow line'
@@ -287,36 +299,37 @@ export class Publisher implements AsyncDisposable {
   keep(topic: string, payload: string): void {
     const kept = this.#kept.get(topic)
     if (kept?.payload === payload) return
-    const next = {
-      payload,
-      isSent: false,
-      inFlight: kept?.inFlight ?? false,
-      unanswered: kept?.unanswered ?? 0,
-    }
-    this.#kept.set(topic, next)
-    this.#sendKept(topic)
+    this.#kept.set(topic, { ...(kept ?? NEVER_SENT), payload, isSent: false })
+    this.#sendKept()
   }
 
-  /** One in flight for each topic: a broker that does not acknowledge gets no more of them, and later the newest. */
-  #sendKept(topic: string): void {
+  /**
+   * One in flight: a broker that does not acknowledge gets no more of them, and later the newest. And where the connection
+   * ends over one, it is known over which.
+   */
+  #sendKept(): void {
     const client = this.#client
-    const kept = this.#kept.get(topic)
-    if (!client?.connected || !this.#mayKeep || !kept || kept.isSent || kept.inFlight) return
-    if (kept.unanswered >= FRUITLESS_CONNECTIONS_MAX) return
+    if (!client?.connected || !this.#mayKeep) return
+    const all = [...this.#kept]
+    if (all.some(([, { inFlight }]) => inFlight)) return
+    const next = all.find(([, { isSent, leftOutUntilMs }]) => !isSent && performance.now() >= leftOutUntilMs)
+    if (!next) return
+    const [topic, kept] = next
     kept.isSent = true
     kept.inFlight = true
+    kept.sentAtMs = performance.now()
     client.publish(topic, kept.payload, { qos: 1, retain: true }, () => {
       const now = this.#kept.get(topic)
       if (this.#client !== client || !now) return
       now.inFlight = false
-      now.unanswered = 0
-      this.#sendKept(topic)
+      now.endedOver = 0
+      this.#sendKept()
     })
   }
 
   #startKeeping(): void {
     this.#mayKeep = true
-    for (const topic of this.#kept.keys()) this.#sendKept(topic)
+    this.#sendKept()
   }
 
   /** Whether this connection subscribes: a broker that ends the connection over it must get crops all the same. */
@@ -375,8 +388,8 @@ export class Publisher implements AsyncDisposable {
     this.#leaving = true
     if (client?.connected) {
       // The newest of what is kept, also where an earlier one is still on its way.
-      for (const [topic, { payload, isSent, unanswered }] of this.#kept)
-        if (this.#mayKeep && !isSent && unanswered < FRUITLESS_CONNECTIONS_MAX)
+      for (const [topic, { payload, isSent, leftOutUntilMs }] of this.#kept)
+        if (this.#mayKeep && !isSent && performance.now() >= leftOutUntilMs)
           client.publish(topic, payload, { qos: 1, retain: true }, () => {})
       const said = new Promise<void>((resolve) => this.#sendStatus(client, 'offline', resolve))
       await Promise.race([said, after(FAREWELL_MS_MAX)])
@@ -491,8 +504,8 @@ export class Publisher implements AsyncDisposable {
         signal.removeEventListener('abort', stop)
         if (this.#client === client) this.#client = undefined
         this.#closeCommands(counts.connected, unanswered)
-        this.#closeKept(counts.connected)
-        this.#closeShown(counts.connected)
+        this.#closeKept()
+        this.#closeShown()
         // What was in flight goes back to the front: it has the lower numbers.
         this.#waiting = new Map([...this.#inFlight, ...this.#waiting])
         this.#inFlight.clear()
@@ -507,34 +520,40 @@ export class Publisher implements AsyncDisposable {
 
   /**
    * A connection has ended. Our broker ends it over a topic that this user may not publish to, and crops must get through
-   * all the same: what was on its way each time is left out of the next connection, and tried again on the one after.
+   * all the same: what it ended over several times is left out for a while.
    */
-  #closeKept(wasConnected: boolean): void {
+  #closeKept(): void {
+    const now = performance.now()
     for (const [topic, kept] of this.#kept) {
-      if (wasConnected) kept.unanswered = kept.inFlight ? kept.unanswered + 1 : 0
+      if (kept.inFlight && now - kept.sentAtMs < REFUSED_WITHIN_MS) kept.endedOver += 1
       kept.isSent = false
       kept.inFlight = false
-      if (kept.unanswered === FRUITLESS_CONNECTIONS_MAX)
-        this.#options.log.error(
-          { code: 'BROKER_REFUSED', topic, connections: kept.unanswered },
-          `${this.#name} ends the connection whenever this device publishes to ${topic}, which is left out until the next connection ends. Give its user the role "device" there, or that right.`,
-        )
+      if (kept.endedOver < FRUITLESS_CONNECTIONS_MAX) continue
+      kept.endedOver = 0
+      kept.leftOutUntilMs = now + REFUSED_REST_MS
+      this.#leaveOut(`publishes to ${topic}, which is`, { topic })
     }
   }
 
   /** The same for live pictures, which nothing acknowledges: a connection that lives on has allowed them. */
-  #closeShown(wasConnected: boolean): void {
+  #closeShown(): void {
+    const now = performance.now()
     const shownAtMs = this.#shownAtMs
     this.#shownAtMs = undefined
     this.#pings = []
-    if (!wasConnected) return
-    const inVain = shownAtMs !== undefined && performance.now() - shownAtMs < LIVE_PROVEN_MS
-    this.#shownInVain = inVain ? this.#shownInVain + 1 : 0
-    if (this.#shownInVain === FRUITLESS_CONNECTIONS_MAX)
-      this.#options.log.error(
-        { code: 'BROKER_REFUSED', connections: this.#shownInVain },
-        `${this.#name} ends the connection whenever this device sends live pictures: none until the next connection ends. Give its user the role "device" there, or that right.`,
-      )
+    if (shownAtMs === undefined) return
+    this.#shownInVain = now - shownAtMs < REFUSED_WITHIN_MS ? this.#shownInVain + 1 : 0
+    if (this.#shownInVain < FRUITLESS_CONNECTIONS_MAX) return
+    this.#shownInVain = 0
+    this.#showsNoneUntilMs = now + REFUSED_REST_MS
+    this.#leaveOut('sends live pictures, which are', {})
+  }
+
+  #leaveOut(what: string, fields: object): void {
+    this.#options.log.error(
+      { code: 'BROKER_REFUSED', ...fields },
+      `${this.#name} ends the connection whenever this device ${what} left out for ${REFUSED_REST_MS / 60_000} minutes. Give its user the role "device" there, or that right.`,
+    )
   }
 
   /** A connection has ended: what was said on it of commands. */

@@ -136,6 +136,7 @@ t.test('both ways make the same users', { skip: noHandOver }, async (t) => {
   t.strictSame(usersIn(one.usersFile), usersIn(other.usersFile))
   t.match(usersIn(one.usersFile), [
     { name: 'subscriber', role: 'subscriber' },
+    { name: 'console', role: 'console' },
     { name: 'edge-lab', role: 'bridge', site: 'lab' },
     { role: 'bridge', site: 'x'.repeat(63) },
   ])
