@@ -1,7 +1,9 @@
+import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { Database, type DatabaseOptions } from '../console/database/database.ts'
 import type { DetectionFilter } from '../console/database/detection.ts'
 import type { Scope } from '../console/database/scope.ts'
@@ -63,21 +65,41 @@ export async function benchConsoleDatabase(
 }
 
 async function benchOne(options: DatabaseOptions, rows: number): Promise<ConsoleDatabaseResult> {
-  await using database = await Database.open(options)
   const endMs = Date.UTC(2026, 10, 1)
   const startedMs = performance.now()
-  const made = detections(rows, endMs - YEAR_MS, endMs)
-  // Two batches on their way: while one is written, the next is made.
-  let writing: Promise<unknown> = Promise.resolve()
-  for (let batch = take(made, BATCH); batch.length > 0; batch = take(made, BATCH)) {
+  {
+    await using database = await Database.open(options)
+    const made = detections(rows, endMs - YEAR_MS, endMs)
+    // While one batch is written, the next is made.
+    let writing: Promise<unknown> = Promise.resolve()
+    for (let batch = take(made, BATCH); batch.length > 0; batch = take(made, BATCH)) {
+      await writing
+      writing = database.apply(batch, 'bench')
+      writing.catch(() => {})
+    }
     await writing
-    writing = database.apply(batch, 'bench')
-    writing.catch(() => {})
+    await settle(database)
   }
-  await writing
   const madeInS = (performance.now() - startedMs) / 1000
-  await settle(database)
+  // In a process of its own, as the console is: its memory is what it needs, not what making the detections did.
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    import.meta.filename,
+    JSON.stringify(options),
+    `${endMs}`,
+  ])
+  return {
+    engine: options.type,
+    rows,
+    madeInS,
+    bytes: options.type === 'sqlite' ? (await stat(options.file)).size : undefined,
+    ...(JSON.parse(stdout) as Measured),
+  }
+}
 
+type Measured = Pick<ConsoleDatabaseResult, 'pages' | 'counts' | 'insertsPerS' | 'rssMb'>
+
+async function measure(options: DatabaseOptions, endMs: number): Promise<Measured> {
+  await using database = await Database.open(options)
   const newest = await database.page({ filter: {}, scope: ALL, limit: 500 })
   const marked: string[] = []
   for await (const page of database.export({}, ALL)) {
@@ -107,12 +129,12 @@ async function benchOne(options: DatabaseOptions, rows: number): Promise<Console
     ['masked', { masked: true }, ALL],
     ['masked, a camera, a month', { masked: true, cameras: [camera], ...month }, ALL],
     ['a camera that never sees masks', { masked: true, cameras: ['site0/device0/camera0'] }, ALL],
-    ['score of 0.9', { scoreMin: 0.9 }, ALL],
-    ['score of 0.999: few', { scoreMin: 0.999 }, ALL],
+    ['score of 0.6', { scoreMin: 0.6 }, ALL],
+    ['score of 0.95: few', { scoreMin: 0.95 }, ALL],
     ['score of 2: none', { scoreMin: 2 }, ALL],
     ['size of 390: few', { sizeMin: 390 }, ALL],
-    ['score, size, masked: few', { scoreMin: 0.98, sizeMin: 300, masked: true, ...month }, ALL],
-    ['few, in one camera', { scoreMin: 0.999, sizeMin: 300, cameras: [camera] }, ALL],
+    ['score, size, masked: few', { scoreMin: 0.8, sizeMin: 300, masked: true, ...month }, ALL],
+    ['few, in one camera', { scoreMin: 0.8, sizeMin: 300, cameras: [camera] }, ALL],
     ['an attribute', { attribute: { name: 'glasses' } }, ALL],
     ['a rare attribute', { attribute: { name: 'helmet', label: 'yes' } }, ALL],
     [
@@ -132,7 +154,7 @@ async function benchOne(options: DatabaseOptions, rows: number): Promise<Console
     ['name of a file: none', { file: 'nothing like it' }, ALL],
     ['confined, all', {}, some],
     ['confined, masked, a month', { masked: true, ...month }, some],
-    ['confined to one, score: few', { scoreMin: 0.999 }, one],
+    ['confined to one, score: few', { scoreMin: 0.95 }, one],
     ['confined, an attribute', { attribute: { name: 'glasses' } }, one],
   ]
   const pages: Timing[] = []
@@ -188,16 +210,7 @@ async function benchOne(options: DatabaseOptions, rows: number): Promise<Console
   for (const batch of batches) await database.apply(batch, 'bench')
   const insertsPerS = (LIVE_BATCH * LIVE_BATCHES * 1000) / (performance.now() - liveMs)
   clearInterval(watch)
-  return {
-    engine: database.engine,
-    rows,
-    madeInS,
-    bytes: options.type === 'sqlite' ? (await stat(options.file)).size : undefined,
-    pages,
-    counts,
-    insertsPerS,
-    rssMb: memoryPeak / 1e6,
-  }
+  return { pages, counts, insertsPerS, rssMb: memoryPeak / 1e6 }
 }
 
 /** PostgreSQL does this by itself within minutes; a bench does not wait for it. */
@@ -302,7 +315,7 @@ function* detections(rows: number, fromMs: number, toMs: number): Generator<Stor
           clockSane: true,
           box: [Math.round(random() * 1500), Math.round(random() * 700), width, Math.round(width * 1.3)],
           region: [10, 10, width * 2, width * 2],
-          score: Math.round((1 - 0.5 * random() ** 2) * 10_000) / 10_000,
+          score: Math.round((0.999 - 0.499 * random() ** 0.2) * 10_000) / 10_000,
           track: track.id,
           quality: { total: 0.7, size: 0.8, sharpness: 0.6, frontality: 0.7 },
           ...masked,
@@ -331,4 +344,9 @@ export function printConsoleDatabase(results: readonly ConsoleDatabaseResult[]):
         `  announcements, ${LIVE_BATCH} at a time: ${Math.round(insertsPerS).toLocaleString('en')}/s (at least 3,000); memory of the process ${rssMb.toFixed(0)} MB (at most 250)\n`,
     )
   }
+}
+
+if (import.meta.main) {
+  const [, , options = '', endMs = ''] = process.argv
+  process.stdout.write(JSON.stringify(await measure(JSON.parse(options), Number(endMs))))
 }
