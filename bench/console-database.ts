@@ -4,6 +4,7 @@ import { stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { ENVIRONMENT, NODE_FLAGS } from '../bin/runtime.js'
 import { Database, type DatabaseOptions } from '../console/database/database.ts'
 import type { DetectionFilter } from '../console/database/detection.ts'
 import type { Scope } from '../console/database/scope.ts'
@@ -82,11 +83,11 @@ async function benchOne(options: DatabaseOptions, rows: number): Promise<Console
   }
   const madeInS = (performance.now() - startedMs) / 1000
   // In a process of its own, as the console is: its memory is what it needs, not what making the detections did.
-  const { stdout } = await promisify(execFile)(process.execPath, [
-    import.meta.filename,
-    JSON.stringify(options),
-    `${endMs}`,
-  ])
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    [...NODE_FLAGS, import.meta.filename, JSON.stringify(options), `${endMs}`],
+    { env: { ...ENVIRONMENT, ...process.env } },
+  )
   return {
     engine: options.type,
     rows,
