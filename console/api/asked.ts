@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import type { AccessShape, Caller } from '../access/access.ts'
+import type { Access, Caller } from '../access/access.ts'
 import type { Scope } from '../access/may.ts'
 import type { Scope as RowScope } from '../database/scope.ts'
 
@@ -9,7 +9,7 @@ export interface Asked extends Caller {
 }
 
 /** Who asks. Errors: NOT_SIGNED_IN */
-export function asked(access: AccessShape, request: FastifyRequest): Asked {
+export function asked(access: Access, request: FastifyRequest): Asked {
   const caller = access.caller(request)
   return { ...caller, rows: rowsOf(caller.person.scope) }
 }

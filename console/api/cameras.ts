@@ -126,8 +126,11 @@ export function camerasRoutes(api: Api, { access, database, fleet, line }: Conte
       const reading = readCommand(command, Buffer.from(value))
       if (reading.is === 'wrong')
         throw failure('PARAMETER_INVALID', `"value" must be ${reading.takes} with "${command}".`)
-      const target = cameraPath(request.params)
-      await access.record(caller, { what: 'camera.command', target, detail: { command, value } })
+      await access.record(caller, {
+        what: 'camera.command',
+        target: cameraPath(request.params),
+        detail: { command, value },
+      })
       const state = await line.command(request.params, command, value, request.signal)
       const answer = await camera(request.params, caller.rows)
       return { ...answer, state: stateOf(state), stateAtMs: Date.now() }

@@ -3,6 +3,8 @@ import { failure } from '../../lib/errors.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import { isInScope, may } from '../access/may.ts'
 import type { CameraSeen, Context } from '../context.ts'
+import { beginnings } from '../database/calendar.ts'
+import { SPANS_MAX } from '../database/counts.ts'
 import { problems, unchanged } from './answers.ts'
 import { asked } from './asked.ts'
 import { cameraOf, cameraSchema } from './cameras.ts'
@@ -10,7 +12,6 @@ import { detectionOf, detectionSchema, placeShape, placesOf } from './detections
 import { healthEventSchema, openProblems } from './health-events.ts'
 import { cameraAddressSchema, timeMsSchema, zoneParameter } from './query.ts'
 import type { Api } from './server.ts'
-import { dayBeginning } from './zone.ts'
 
 /** How many: `/counts`, for charts, and `/overview`. */
 
@@ -76,8 +77,8 @@ export const overviewSchema = z
   .meta({ id: 'Overview' })
 export type Overview = z.infer<typeof overviewSchema>
 
-/** Spans of one answer: two years of hours by camera would be megabytes that no chart shows. */
-const SPANS_MAX = { none: 20_000, masked: 10_000, camera: 1_000 } as const
+/** Spans of one answer, where each camera has its own: more would be megabytes that no chart shows. */
+const SPANS_BY_CAMERA_MAX = 1000
 const HOUR_MS = 3_600_000
 const SPAN_MS = { hour: HOUR_MS, day: 24 * HOUR_MS, week: 168 * HOUR_MS, month: 672 * HOUR_MS } as const
 /** Looked back where "from" is left out. */
@@ -108,11 +109,14 @@ export function countsRoutes(api: Api, context: Context): void {
       const { rows: scope } = asked(access, request)
       const { by, tz, split, to = Date.now(), from } = request.query
       const fromMs = from ?? Math.max(0, to - SPANS_SHOWN[by] * SPAN_MS[by])
-      const most = SPANS_MAX[split]
-      if ((to - fromMs) / SPAN_MS[by] > most)
+      if (fromMs >= to) throw failure('PARAMETER_INVALID', '"from" must be before "to".')
+      const isTooMuch =
+        (to - fromMs) / (by === 'hour' ? SPAN_MS.hour : SPAN_MS.day) > SPANS_MAX ||
+        (split === 'camera' && (to - fromMs) / SPAN_MS[by] > SPANS_BY_CAMERA_MAX)
+      if (isTooMuch)
         throw failure(
           'PARAMETER_INVALID',
-          `"from" is too long before "to": at most ${most} spans (${by}) are counted${split === 'none' ? '' : `, split by ${split}`}.`,
+          `"from" is too long before "to" for counts by ${by}: ask for less.`,
         )
       const counts = await database.counts({
         scope,
@@ -153,10 +157,10 @@ export function countsRoutes(api: Api, context: Context): void {
       const { person, rows: scope } = asked(access, request)
       const { tz } = request.query
       const nowMs = Date.now()
-      const fromMs = dayBeginning(nowMs, tz)
+      const fromMs = beginnings(nowMs, nowMs + 1, 'day', tz)[0] ?? nowMs
       const cameras = fleet.cameras.filter((camera) => isInScope(person.scope, camera))
       const [today, newest, needs] = await Promise.all([
-        database.totals(scope, fromMs, nowMs + 1, tz),
+        database.totals({ scope, fromMs, beforeMs: nowMs + 1, by: 'day', timeZone: tz }),
         database.page({ filter: {}, scope, limit: 1 }),
         may(person, 'flow') ? healthNeeds(context) : cameraNeeds(cameras),
       ])

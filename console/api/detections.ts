@@ -237,7 +237,7 @@ export function detectionsRoutes(api: Api, { access, bucket, database, line }: C
       if (!row) throw notFound()
       const [others, { newer, older }] = await Promise.all([
         row.track === undefined ? [] : database.track(row.track, scope),
-        database.neighbours(row.id, { cameras: [cameraPath(row)] }, scope),
+        database.neighbours(row, { cameras: [cameraPath(row)] }, scope),
       ])
       const trackRows = others.filter(({ id }) => id !== row.id).slice(-TRACK_OTHERS_MAX)
       const [one, ...rest] = await marked([row, ...trackRows.toReversed()], person)

@@ -98,7 +98,7 @@ export function exportRoutes(api: Api, { access, config, database }: Context): v
           hold[Symbol.dispose]()
         })
         try {
-          await access.record(caller, { what: 'export', target: name, detail: { query: request.query } })
+          await access.record(caller, { what: 'detections.export', target: name, detail: request.query })
           const signal = AbortSignal.any([hold.signal, request.signal])
           const pages = database.export(filterOf(request.query, caller.person), caller.rows, signal)
           const text = async function* () {

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { ID_PATTERN } from '../../wire/id.ts'
 import { NAME_PATTERN } from '../../wire/names.ts'
+import { isTimeZone } from '../database/calendar.ts'
 import { readCursor } from '../database/detection.ts'
 
 /** What the parameters of several resources are made of. Values of a query are text. */
@@ -93,21 +94,12 @@ export const zoneParameter = () =>
   z
     .string()
     .max(64)
-    .refine(isZone, 'must be a time zone such as Europe/Berlin')
+    .refine(isTimeZone, 'must be a time zone such as Europe/Berlin')
     .default('UTC')
     .meta({
       description: 'Where days, weeks and months begin: a time zone of the IANA database.',
       examples: ['Europe/Berlin'],
     })
-
-function isZone(text: string): boolean {
-  try {
-    new Intl.DateTimeFormat('en', { timeZone: text })
-    return true
-  } catch {
-    return false
-  }
-}
 
 export const isCursor = (text: string) => readCursor(text) !== undefined
 

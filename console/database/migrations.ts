@@ -40,7 +40,7 @@ async function first(db: Kysely<unknown>, engine: Engine): Promise<void> {
   const bytes = sqlite ? 'blob' : 'bytea'
   /** Rows lie in the order of their key: what is read together is together. */
   const clustered = sqlite ? sql`without rowid` : sql``
-  const flag = (column: string) => sql`check (${sql.ref(column)} in (0, 1))`
+  const flag = (column: string) => sql`${sql.ref(column)} in (0, 1)`
   const table = (name: string) => db.schema.createTable(name)
   const numbered = (name: string) =>
     table(name).addColumn('id', 'integer', (it) =>
