@@ -20,7 +20,7 @@ export interface Health {
 /** What decides whether others than this machine may reach it. */
 export interface HttpListener {
   readonly host: string
-  /** Whose viewers and admins may look; without it everybody who reaches the listener. */
+  /** Whose people may look, but those of some sites or cameras only; without it everybody who reaches the listener. */
   readonly usersFile?: string
   /** Absent: HTTP; given: HTTPS. */
   readonly tls?: Omit<ServerFiles, 'clientCaFile'>
