@@ -70,7 +70,10 @@ export class Indexer implements AsyncDisposable {
     const { signal } = this.#abort
     const backoff = new Backoff(RETRY)
     const warn = throttled((count) =>
-      log.error({ code: this.#fault?.code, count, waiting: inbox.size }, this.#fault?.message ?? 'indexing fails'),
+      log.error(
+        { code: this.#fault?.code, count, waiting: inbox.size },
+        this.#fault?.message ?? 'indexing fails',
+      ),
     )
     while (!signal.aborted) {
       const sequences = this.#next()
@@ -151,7 +154,9 @@ export class Indexer implements AsyncDisposable {
       const entry = { ...header, reason: 'not an announcement', detail: why.slice(0, WHY_CHARACTERS_MAX) }
       for (;;)
         try {
-          await store.accept({ header: Buffer.from(JSON.stringify(entry)), body: Buffer.from(line) }, [quarantine])
+          await store.accept({ header: Buffer.from(JSON.stringify(entry)), body: Buffer.from(line) }, [
+            quarantine,
+          ])
           break
         } catch (error) {
           if (this.#abort.signal.aborted) throw error
@@ -159,7 +164,10 @@ export class Indexer implements AsyncDisposable {
           await sleep(QUARANTINE_RETRY_MS, undefined, { signal: this.#abort.signal })
         }
     }
-    log.warn({ topic: header.topic, lines: faults.length, why: faults[0]?.why }, 'quarantined lines that are no announcements')
+    log.warn(
+      { topic: header.topic, lines: faults.length, why: faults[0]?.why },
+      'quarantined lines that are no announcements',
+    )
     events.invalid(faults.length)
   }
 
@@ -175,7 +183,9 @@ export const keepAnnouncement =
   (store: Store, inbox: Queue) =>
   ({ topic, payload }: ReceivedPublish): Promise<void> => {
     const header: Header = { topic, receivedAtMs: Date.now() }
-    return store.accept({ header: Buffer.from(JSON.stringify(header)), body: payload }, [inbox], { handedOn: true })
+    return store.accept({ header: Buffer.from(JSON.stringify(header)), body: payload }, [inbox], {
+      handedOn: true,
+    })
   }
 
 function headerOf({ header }: Message): Header {

@@ -51,7 +51,11 @@ export async function runConsole(options: RunOptions): Promise<number> {
     const indexed = counter(metrics, 'console_indexed_total', 'Detections that are new in the database')
     const repeated = counter(metrics, 'console_repeated_total', 'Announcements of what was known already')
     const removed = counter(metrics, 'console_removed_total', 'Detections that left the database')
-    const invalid = counter(metrics, 'console_invalid_total', 'Lines that are no announcements, in quarantine')
+    const invalid = counter(
+      metrics,
+      'console_invalid_total',
+      'Lines that are no announcements, in quarantine',
+    )
     const latency = histogram(metrics, 'console_latency_seconds', 'From bucket to database', LATENCY_SECONDS)
 
     const { broker, topicPrefix } = config
@@ -119,9 +123,11 @@ export async function runConsole(options: RunOptions): Promise<number> {
     using live = new LivePictures({
       viewersMax: config.live.viewersMax,
       ask: (camera, forS) =>
-        void lineLink.publish(commandTopic(topicPrefix, camera, 'live'), Buffer.from(String(forS))).catch(() => {
-          // Not connected: it is asked again with the next connection.
-        }),
+        void lineLink
+          .publish(commandTopic(topicPrefix, camera, 'live'), Buffer.from(String(forS)))
+          .catch(() => {
+            // Not connected: it is asked again with the next connection.
+          }),
       capturedAtMs: () => undefined,
     })
     const line = new LineOut({
@@ -217,7 +223,10 @@ export async function runConsole(options: RunOptions): Promise<number> {
         await consolePages(app, context)
       },
     })
-    log.info({ broker: broker.url, database: database.description, http: http.url, waiting: inbox.size }, 'console ready')
+    log.info(
+      { broker: broker.url, database: database.description, http: http.url, waiting: inbox.size },
+      'console ready',
+    )
     ready()
     // Wrong credentials at the start end the program; a broker that is away does not.
     await Promise.race([intake.subscribed.then(() => aborted(signal)), aborted(signal)])

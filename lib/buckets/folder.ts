@@ -72,7 +72,7 @@ export class FolderBucket implements Bucket {
     thread?: Worker,
     shared?: SharedArrayBuffer,
   ) {
-    this.#shared = new Uint8Array(shared ?? 0)
+    this.#shared = new Uint8Array(shared ?? new SharedArrayBuffer(0))
     this.#path = path
     this.#publicUrl = publicUrl
     this.#thread = thread
