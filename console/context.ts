@@ -5,9 +5,9 @@ import type { CommandName } from '../wire/commands.ts'
 import type { Forgotten, Selection } from '../wire/forget.ts'
 import type { KeeperReport } from '../wire/keepers.ts'
 import type { CameraAddress } from '../wire/topics.ts'
-import type { AccessShape as Access } from './access/access.ts'
+import type { Access } from './access/access.ts'
 import type { ConsoleConfig } from './config.ts'
-import type { DatabaseShape as Database } from './database/database.ts'
+import type { Database } from './database/database.ts'
 import type { Detection } from './database/detection.ts'
 
 /** The parts that routes ask; each is opened once, in main.ts. */

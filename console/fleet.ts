@@ -4,7 +4,7 @@ import { type KeeperReport, keeperSchema, readKeeper } from '../wire/keepers.ts'
 import { isName } from '../wire/names.ts'
 import type { CameraAddress } from '../wire/topics.ts'
 import type { CameraSeen, DeviceSeen, Fleet, KeeperSeen } from './context.ts'
-import type { DatabaseShape } from './database/database.ts'
+import type { Database } from './database/database.ts'
 import { EVERYTHING } from './database/scope.ts'
 
 /**
@@ -36,7 +36,7 @@ interface Camera extends CameraAddress {
 
 export interface FleetOptions {
   readonly topicPrefix: string
-  readonly database: DatabaseShape
+  readonly database: Database
   readonly events: FleetEvents
   readonly log: Log
 }

@@ -3,7 +3,7 @@ import type { Log } from '../lib/log.ts'
 import { newId } from '../wire/id.ts'
 import type { CameraAddress } from '../wire/topics.ts'
 import type { CameraSeen, DeviceSeen, KeeperSeen } from './context.ts'
-import type { DatabaseShape } from './database/database.ts'
+import type { Database } from './database/database.ts'
 
 /**
  * What went wrong, and for how long: opened and closed by what programs, devices and cameras say. One event lasts as long as
@@ -47,7 +47,7 @@ interface Open {
 }
 
 export interface HealthEventsOptions {
-  readonly database: DatabaseShape
+  readonly database: Database
   /** An event was opened, changed or closed. */
   readonly onChange: (id: string, camera: CameraAddress | undefined) => void
   readonly log: Log
@@ -214,7 +214,7 @@ export class HealthEvents implements AsyncDisposable {
   #write(
     id: string,
     camera: CameraAddress | undefined,
-    write: (database: DatabaseShape) => Promise<unknown>,
+    write: (database: Database) => Promise<unknown>,
   ): void {
     const { database, onChange, log } = this.#options
     this.#writing = this.#writing.then(async () => {

@@ -7,7 +7,8 @@ import type { Message, Queue } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
 import { parseObjectKey } from '../wire/object-key.ts'
 import { type Announcement, readBatch } from '../wire/stored.ts'
-import type { Applied, DatabaseShape } from './database/database.ts'
+import type { Applied } from './database/announcements.ts'
+import type { Database } from './database/database.ts'
 import type { NewsRing } from './news.ts'
 
 /**
@@ -20,7 +21,7 @@ export interface IndexerOptions {
   readonly store: Store
   readonly inbox: Queue
   readonly quarantine: Queue
-  readonly database: DatabaseShape
+  readonly database: Database
   readonly news: NewsRing
   readonly log: Log
   readonly events: {

@@ -3,15 +3,19 @@ import { openBucket } from '../lib/buckets/open.ts'
 import { loadConfig, readSecret } from '../lib/config.ts'
 import { ControlServer } from '../lib/control.ts'
 import { HttpServer } from '../lib/http/server.ts'
+import { KeeperReporter } from '../lib/keeper-report.ts'
 import { ready } from '../lib/launcher.ts'
 import { openLog } from '../lib/log.ts'
 import { counter, gauge, histogram, openMetrics } from '../lib/metrics.ts'
+import { parseBrokerUrl } from '../lib/mqtt/link.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { followClientFiles } from '../lib/tls/certificates.ts'
 import { misspeltIn } from '../lib/variables.ts'
 import { Intake } from '../store/intake.ts'
-import { booksOf, measureQueues } from '../store/metrics.ts'
+import { booksOf, measureQueues, queueBooks } from '../store/metrics.ts'
 import { openStore, storeHealth } from '../store/report.ts'
+import { keeperName } from '../wire/keepers.ts'
+import { readLive } from '../wire/live.ts'
 import { isName } from '../wire/names.ts'
 import { storedTopic } from '../wire/stored.ts'
 import { commandTopic, liveTopic, snapshotTopic, stateTopic, statusTopic } from '../wire/topics.ts'
@@ -30,6 +34,7 @@ import { consolePages } from './pages.ts'
 
 /** From the bucket to the database, and so to the pages that are open. */
 const LATENCY_SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3600]
+const REPORT_INTERVAL_MS = 10_000
 /** Of one message: a batch of announcements is at most 256 KB, a picture at most 2 MB. */
 const PACKET_BYTES_MAX = 4 * 1024 * 1024
 const QUARANTINE = { bytesMax: 100_000_000, entriesMax: 10_000, ageMsMax: 30 * 86_400_000 }
@@ -97,7 +102,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
 
     // A database that is away at the start holds nothing up: the inbox takes what comes meanwhile.
     await using database = await openDatabase(config.database, log, signal)
-    await using bucket = await openBucket(config, signal, 'read')
+    await using bucket = await openBucket(config, signal)
     const news = new NewsRing()
     await using health = await HealthEvents.open({
       database,
@@ -128,7 +133,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
           .catch(() => {
             // Not connected: it is asked again with the next connection.
           }),
-      capturedAtMs: () => undefined,
+      capturedAtMs: (jpeg) => readLive(jpeg)?.capturedAtMs,
     })
     const line = new LineOut({
       topicPrefix,
@@ -184,7 +189,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
         invalid: (lines) => invalid.inc(lines),
       },
     })
-    await using access = await Access.open({ config, kysely: database.write, log, runToken })
+    await using access = await Access.open({ config, database, log, runToken })
     const state = () => ({
       ok: intake.connected && lineLink.connected && indexer.fault === undefined && store.fault === undefined,
       checks: {
@@ -195,6 +200,29 @@ export async function runConsole(options: RunOptions): Promise<number> {
         store: storeHealth(store),
         quarantine: `${quarantine.size} messages`,
       },
+    })
+    const { host, port } = parseBrokerUrl(broker.url)
+    await using _report = KeeperReporter.open({
+      topicPrefix,
+      keeper: keeperName('console', config.name),
+      program: 'console',
+      name: config.name,
+      everyMs: REPORT_INTERVAL_MS,
+      health: state,
+      queues: () => queueBooks(store),
+      links: () => [
+        {
+          name: 'broker',
+          to: `${host}:${port}`,
+          connected: intake.connected && lineLink.connected,
+          clientId: broker.clientId,
+        },
+      ],
+      // Until there is a connection health says so; and with it a link comes, which is reported at once.
+      publish: async (topic, payload) => {
+        if (lineLink.connected) await lineLink.publish(topic, Buffer.from(payload), { retain: true })
+      },
+      log,
     })
     await using _control = await ControlServer.open({
       folder: config.inbox.folder,
@@ -213,7 +241,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
     const context = { config, log, database, bucket, access, fleet, live, news, line }
     await using http = await HttpServer.open({
       ...config.http,
-      ownLogin: true,
+      ownLogin: (request) => access.mayWatch(request),
       log,
       metrics,
       health: state,

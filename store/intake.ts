@@ -13,9 +13,19 @@ import type { Store } from './store.ts'
  * comes back when there is room.
  */
 
+/** Messages to the program itself, in the same session: the broker keeps them while it is away. */
+export interface Requests {
+  readonly topic: string
+  /** False where none are wanted: those that a session still brings, from when they were, are passed on all the same. */
+  readonly wanted: boolean
+  /** @returns when it may be acknowledged. Errors, rejected with: DISK_FULL, STORE_IO */
+  take(payload: Buffer): Promise<void>
+}
+
 export interface IntakeOptions {
   readonly link: LinkOptions
   readonly filters: readonly string[]
+  readonly requests?: Requests
   readonly reconnectMsMin: number
   readonly reconnectMsMax: number
   readonly store: Store
@@ -36,6 +46,9 @@ export class Intake implements AsyncDisposable {
   readonly #first = Promise.withResolvers<void>()
   #link: MqttLink | undefined
   #fault: SightlineError | undefined
+  #requestsFault: SightlineError | undefined
+  /** Some brokers end the connection over a subscription that they refuse: every other one then goes without it. */
+  #requestsInVain = false
 
   private constructor(options: IntakeOptions) {
     this.#options = options
@@ -63,6 +76,11 @@ export class Intake implements AsyncDisposable {
     return this.#link ? undefined : (this.#fault?.message ?? 'connecting')
   }
 
+  /** Why no requests come; undefined where they do, or none are wanted. */
+  get requestsFault(): string | undefined {
+    return this.#requestsFault?.message
+  }
+
   async #run(): Promise<void> {
     const { signal } = this.#abort
     const { log, link: linkOptions, reconnectMsMin, reconnectMsMax, filters } = this.#options
@@ -74,6 +92,7 @@ export class Intake implements AsyncDisposable {
       await using link = await MqttLink.open(linkOptions, signal)
       const ended = this.#receive(link)
       for (const filter of filters) await link.subscribe(filter, 1, signal)
+      await this.#subscribeToRequests(link, signal)
       this.#link = link
       this.#fault = undefined
       log.info({ url: linkOptions.url, filters, sessionPresent: link.sessionPresent }, 'subscribed')
@@ -102,8 +121,27 @@ export class Intake implements AsyncDisposable {
     this.#link = undefined
   }
 
+  /** Crops come whatever the broker says to this. */
+  async #subscribeToRequests(link: MqttLink, signal: AbortSignal): Promise<void> {
+    const { requests, log } = this.#options
+    if (!requests?.wanted) return
+    if (this.#requestsInVain) {
+      this.#requestsInVain = false
+      return
+    }
+    try {
+      await link.subscribe(requests.topic, 1, signal)
+      this.#requestsFault = undefined
+    } catch (error) {
+      signal.throwIfAborted()
+      this.#requestsFault = asFailure(error)
+      this.#requestsInVain = link.closed
+      log.warn({ code: this.#requestsFault.code, topic: requests.topic }, this.#requestsFault.message)
+    }
+  }
+
   #receive(link: MqttLink): Promise<SightlineError | undefined> {
-    const { log, keep } = this.#options
+    const { log, keep, requests } = this.#options
     const ended = Promise.withResolvers<SightlineError | undefined>()
     link.once('close', (fault) => ended.resolve(fault))
     const acknowledgements = new AcknowledgeInOrder((messageId) => link.puback(messageId))
@@ -112,7 +150,7 @@ export class Intake implements AsyncDisposable {
       if (link.closed || leaving) return
       let written: Promise<void>
       try {
-        written = keep(packet)
+        written = packet.topic === requests?.topic ? requests.take(packet.payload) : keep(packet)
       } catch (error) {
         const fault = asFailure(error)
         log.warn(

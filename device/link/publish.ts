@@ -13,6 +13,8 @@ import {
   EVENTS_IN_FLIGHT_MAX,
   FAREWELL_MS_MAX,
   FRUITLESS_CONNECTIONS_MAX,
+  LIVE_IN_FLIGHT_MAX,
+  LIVE_PROVEN_MS,
 } from '../limits.ts'
 
 /**
@@ -51,6 +53,8 @@ export interface PublisherOptions {
 
 export type DropReason = 'pending full' | 'too large' | 'shutdown'
 export type UnsaidReason = 'not connected' | 'busy' | 'connection ended'
+/** Why a live picture does not go out. */
+export type Unshown = 'not connected' | 'slow line' | 'refused'
 
 export interface PublisherEvents {
   acknowledged(camera: string): void
@@ -95,17 +99,41 @@ interface Kept {
   /** On this connection. */
   isSent: boolean
   inFlight: boolean
+  /** Connections in a row that ended while it was in flight: it may be what they ended over. */
+  unanswered: number
 }
+
+/** Of everything that was offered: offered = acknowledged + pending + dropped. */
+export interface PublisherBooks {
+  readonly offered: number
+  readonly acknowledged: number
+  readonly pending: number
+  readonly dropped: Readonly<Record<string, number>>
+  readonly bytes: number
+  /** When the oldest that is pending was offered, ms since 1970. */
+  readonly oldestAtMs: number | null
+}
+
+/** As it was offered, and when. */
+type Pending = Outgoing & { readonly offeredAtMs: number }
 
 export class Publisher implements AsyncDisposable {
   readonly #options: PublisherOptions
   /** The broker's address for people: without user and password. */
   readonly #name: string
   /** Both in the order offered: a Map keeps it. */
-  #waiting = new Map<number, Outgoing>()
-  readonly #inFlight = new Map<number, Outgoing & { readonly sentAtMs: number }>()
+  #waiting = new Map<number, Pending>()
+  readonly #inFlight = new Map<number, Pending & { readonly sentAtMs: number }>()
   #sequence = 0
   #pendingBytes = 0
+  #acknowledged = 0
+  readonly #dropped: Record<string, number> = {}
+  /** PINGREQs without an answer, and whether each follows a live picture. */
+  #pings: boolean[] = []
+  /** When this connection got its first live picture. */
+  #shownAtMs: number | undefined
+  /** Connections in a row that ended soon after one. */
+  #shownInVain = 0
   #client: MqttClient | undefined
   #everConnected = false
   #trouble: string | undefined = 'connecting'
@@ -129,12 +157,29 @@ export class Publisher implements AsyncDisposable {
     this.#name = options.url.replace(/\/\/[^@/]*@/, '//')
   }
 
+  get clientId(): string {
+    return this.#options.clientId
+  }
+
   get pending(): number {
     return this.#waiting.size + this.#inFlight.size
   }
 
   get pendingBytes(): number {
     return this.#pendingBytes
+  }
+
+  get books(): PublisherBooks {
+    const oldest = this.#inFlight.values().next().value ?? this.#waiting.values().next().value
+    return {
+      offered:
+        this.#acknowledged + this.pending + Object.values(this.#dropped).reduce((sum, it) => sum + it, 0),
+      acknowledged: this.#acknowledged,
+      pending: this.pending,
+      dropped: { ...this.#dropped },
+      bytes: this.#pendingBytes,
+      oldestAtMs: oldest?.offeredAtMs ?? null,
+    }
   }
 
   /** What keeps crops from the broker, in words; undefined where nothing does. */
@@ -154,21 +199,26 @@ export class Publisher implements AsyncDisposable {
 
   /** Takes a crop over; when there is no room, the oldest that waits makes way. */
   offer(crop: Outgoing): void {
-    const { pending, payloadBytesMax, events } = this.#options
+    const { pending, payloadBytesMax } = this.#options
     if (crop.payload.length > payloadBytesMax) {
-      events.dropped(crop.camera, 'too large')
+      this.#drop(crop, 'too large')
       return
     }
-    this.#waiting.set(this.#sequence, crop)
+    this.#waiting.set(this.#sequence, { ...crop, offeredAtMs: Date.now() })
     this.#sequence += 1
     this.#pendingBytes += crop.payload.length
     for (const [key, oldest] of this.#waiting) {
       if (this.pending <= pending.entriesMax && this.#pendingBytes <= pending.bytesMax) break
       this.#waiting.delete(key)
       this.#pendingBytes -= oldest.payload.length
-      events.dropped(oldest.camera, 'pending full')
+      this.#drop(oldest, 'pending full')
     }
     this.#send()
+  }
+
+  #drop({ camera }: Outgoing, reason: DropReason): void {
+    this.#dropped[reason] = (this.#dropped[reason] ?? 0) + 1
+    this.#options.events.dropped(camera, reason)
   }
 
   /** Says something that is worth nothing later: now or never, and never in the way of crops. */
@@ -199,11 +249,50 @@ export class Publisher implements AsyncDisposable {
     }
   }
 
+  /** Whether a live picture may go now: the broker has read the ones before, and no crop waits. */
+  get mayShow(): boolean {
+    return this.#whyNotShown() === undefined
+  }
+
+  /**
+   * A live picture, at QoS 0. Nothing acknowledges that, so a PINGREQ follows, and its answer says that the broker has read
+   * it: what lay in the line's buffers otherwise would be old, and crops behind it.
+   * @returns why it does not go out; undefined where it does
+   */
+  show(topic: string, payload: Buffer): Unshown | undefined {
+    const why = this.#whyNotShown()
+    const client = this.#client
+    if (why !== undefined || !client) return why ?? 'not connected'
+    client.publish(topic, payload, { qos: 0 })
+    this.#shownAtMs ??= performance.now()
+    this.#pingIsOurs = true
+    client.sendPing()
+    this.#pingIsOurs = false
+    return undefined
+  }
+
+  #pingIsOurs = false
+
+  #whyNotShown(): Unshown | undefined {
+    const client = this.#client
+    if (!client?.connected) return 'not connected'
+    if (this.#shownInVain >= FRUITLESS_CONNECTIONS_MAX) return 'refused'
+    const unread = this.#pings.reduce((count, isOurs) => count + Number(isOurs), 0)
+    return unread >= LIVE_IN_FLIGHT_MAX || this.#waiting.size > 0 || client.stream.writableNeedDrain
+      ? 'slow line'
+      : undefined
+  }
+
   /** From now on the broker has this payload, retained: published where it is new, and at each connection. */
   keep(topic: string, payload: string): void {
     const kept = this.#kept.get(topic)
     if (kept?.payload === payload) return
-    const next = { payload, isSent: false, inFlight: kept?.inFlight ?? false }
+    const next = {
+      payload,
+      isSent: false,
+      inFlight: kept?.inFlight ?? false,
+      unanswered: kept?.unanswered ?? 0,
+    }
     this.#kept.set(topic, next)
     this.#sendKept(topic)
   }
@@ -213,12 +302,14 @@ export class Publisher implements AsyncDisposable {
     const client = this.#client
     const kept = this.#kept.get(topic)
     if (!client?.connected || !this.#mayKeep || !kept || kept.isSent || kept.inFlight) return
+    if (kept.unanswered >= FRUITLESS_CONNECTIONS_MAX) return
     kept.isSent = true
     kept.inFlight = true
     client.publish(topic, kept.payload, { qos: 1, retain: true }, () => {
       const now = this.#kept.get(topic)
       if (this.#client !== client || !now) return
       now.inFlight = false
+      now.unanswered = 0
       this.#sendKept(topic)
     })
   }
@@ -273,7 +364,7 @@ export class Publisher implements AsyncDisposable {
     this.#inFlight.clear()
     this.#waiting.clear()
     this.#pendingBytes = 0
-    for (const { camera } of left) this.#options.events.dropped(camera, 'shutdown')
+    for (const crop of left) this.#drop(crop, 'shutdown')
     return left.length
   }
 
@@ -284,8 +375,9 @@ export class Publisher implements AsyncDisposable {
     this.#leaving = true
     if (client?.connected) {
       // The newest of what is kept, also where an earlier one is still on its way.
-      for (const [topic, { payload, isSent }] of this.#kept)
-        if (this.#mayKeep && !isSent) client.publish(topic, payload, { qos: 1, retain: true }, () => {})
+      for (const [topic, { payload, isSent, unanswered }] of this.#kept)
+        if (this.#mayKeep && !isSent && unanswered < FRUITLESS_CONNECTIONS_MAX)
+          client.publish(topic, payload, { qos: 1, retain: true }, () => {})
       const said = new Promise<void>((resolve) => this.#sendStatus(client, 'offline', resolve))
       await Promise.race([said, after(FAREWELL_MS_MAX)])
       await Promise.race([client.endAsync(), after(FAREWELL_MS_MAX)])
@@ -340,6 +432,12 @@ export class Publisher implements AsyncDisposable {
         client.on('message', (topic, payload, { retain }) => {
           if (!this.#leaving) this.onCommand?.({ topic, payload, retained: retain })
         })
+      client.on('packetsend', ({ cmd }) => {
+        if (cmd === 'pingreq' && this.#client === client) this.#pings.push(this.#pingIsOurs)
+      })
+      client.on('packetreceive', ({ cmd }) => {
+        if (cmd === 'pingresp' && this.#client === client) this.#pings.shift()
+      })
       const counts = { connected: false, sent: 0, acknowledged: 0 }
       let why = this.#options.url.startsWith('mqtts:')
         ? `it ${CLOSED_AFTER_HANDSHAKE}`
@@ -393,6 +491,8 @@ export class Publisher implements AsyncDisposable {
         signal.removeEventListener('abort', stop)
         if (this.#client === client) this.#client = undefined
         this.#closeCommands(counts.connected, unanswered)
+        this.#closeKept(counts.connected)
+        this.#closeShown(counts.connected)
         // What was in flight goes back to the front: it has the lower numbers.
         this.#waiting = new Map([...this.#inFlight, ...this.#waiting])
         this.#inFlight.clear()
@@ -405,13 +505,41 @@ export class Publisher implements AsyncDisposable {
     })
   }
 
-  /** A connection has ended: what was said on it of commands and of what is kept. */
-  #closeCommands(wasConnected: boolean, unanswered: boolean): void {
-    this.#mayKeep = false
-    for (const kept of this.#kept.values()) {
+  /**
+   * A connection has ended. Our broker ends it over a topic that this user may not publish to, and crops must get through
+   * all the same: what was on its way each time is left out of the next connection, and tried again on the one after.
+   */
+  #closeKept(wasConnected: boolean): void {
+    for (const [topic, kept] of this.#kept) {
+      if (wasConnected) kept.unanswered = kept.inFlight ? kept.unanswered + 1 : 0
       kept.isSent = false
       kept.inFlight = false
+      if (kept.unanswered === FRUITLESS_CONNECTIONS_MAX)
+        this.#options.log.error(
+          { code: 'BROKER_REFUSED', topic, connections: kept.unanswered },
+          `${this.#name} ends the connection whenever this device publishes to ${topic}, which is left out until the next connection ends. Give its user the role "device" there, or that right.`,
+        )
     }
+  }
+
+  /** The same for live pictures, which nothing acknowledges: a connection that lives on has allowed them. */
+  #closeShown(wasConnected: boolean): void {
+    const shownAtMs = this.#shownAtMs
+    this.#shownAtMs = undefined
+    this.#pings = []
+    if (!wasConnected) return
+    const inVain = shownAtMs !== undefined && performance.now() - shownAtMs < LIVE_PROVEN_MS
+    this.#shownInVain = inVain ? this.#shownInVain + 1 : 0
+    if (this.#shownInVain === FRUITLESS_CONNECTIONS_MAX)
+      this.#options.log.error(
+        { code: 'BROKER_REFUSED', connections: this.#shownInVain },
+        `${this.#name} ends the connection whenever this device sends live pictures: none until the next connection ends. Give its user the role "device" there, or that right.`,
+      )
+  }
+
+  /** A connection has ended: what was said on it of commands. */
+  #closeCommands(wasConnected: boolean, unanswered: boolean): void {
+    this.#mayKeep = false
     if (!this.#options.commands || !wasConnected) return
     // A connection that did not subscribe is over: the next one tries again.
     this.#unanswered = unanswered ? this.#unanswered + 1 : 0
@@ -462,6 +590,7 @@ export class Publisher implements AsyncDisposable {
         this.#inFlight.delete(key)
         this.#pendingBytes -= crop.payload.length
         counts.acknowledged += 1
+        this.#acknowledged += 1
         this.#options.events.acknowledged(crop.camera)
         this.#send()
         this.#notify()

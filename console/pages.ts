@@ -1,0 +1,1 @@
+export const consolePages = async (..._all: unknown[]) => {}
