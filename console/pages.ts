@@ -1,1 +1,0 @@
-export const consolePages = async (..._all: unknown[]) => {}
