@@ -1,0 +1,102 @@
+import { z } from 'zod'
+import { ID_PATTERN } from '../../wire/id.ts'
+import { NAME_PATTERN } from '../../wire/names.ts'
+
+/** What the parameters of several resources are made of. Values of a query are text. */
+
+/** The year 9999, as the wire has it. */
+const TIME_MS_MAX = 253_402_300_799_999
+export const PAGE_ITEMS_MAX = 200
+export const PAGE_ITEMS = 50
+/** Longer than any that we give. */
+const CURSOR_CHARACTERS_MAX = 500
+
+export const idSchema = z.string().regex(ID_PATTERN, 'must be an id (UUIDv7, lower case)')
+export const nameSchema = z
+  .string()
+  .regex(NAME_PATTERN, 'must be a name: letters, digits, dash and underscore')
+export const timeMsSchema = z
+  .number()
+  .int()
+  .nonnegative()
+  .meta({ description: 'Milliseconds since 1970, UTC.' })
+
+/** Milliseconds since 1970, or a time or a day (its beginning, UTC) as ISO 8601 writes it; becomes milliseconds. */
+export const timeParameter = (description: string) =>
+  z
+    .union(
+      [z.iso.datetime({ offset: true }), z.iso.date(), z.string().regex(/^\d{1,15}$/)],
+      'must be a time such as 2026-11-28T09:30:00Z, a day such as 2026-11-28, or milliseconds since 1970',
+    )
+    .meta({ description })
+    .transform((text, context) => {
+      const ms = /^\d+$/.test(text) ? Number(text) : Date.parse(text)
+      if (ms >= 0 && ms <= TIME_MS_MAX) return ms
+      context.addIssue({ code: 'custom', message: 'must be between the years 1970 and 9999' })
+      return z.NEVER
+    })
+
+/** Becomes a number. */
+export const numberParameter = (description: string, { min, max }: { min: number; max: number }) =>
+  z
+    .string()
+    .regex(/^\d{1,9}(\.\d{1,9})?$/, `must be a number from ${min} to ${max}`)
+    .meta({ description: `${description} From ${min} to ${max}.` })
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, `must be from ${min} to ${max}`)
+
+/** Becomes true or false. */
+export const flagParameter = (description: string) =>
+  z
+    .enum(['true', 'false'], 'must be true or false')
+    .meta({ description })
+    .transform((text) => text === 'true')
+
+/** A zone of the IANA database; where days, weeks and months begin. */
+export const zoneParameter = () =>
+  z
+    .string()
+    .max(64)
+    .refine(isZone, 'must be a time zone such as Europe/Berlin')
+    .default('UTC')
+    .meta({
+      description: 'Where days, weeks and months begin: a time zone of the IANA database.',
+      examples: ['Europe/Berlin'],
+    })
+
+function isZone(text: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: text })
+    return true
+  } catch {
+    return false
+  }
+}
+
+export const pageShape = {
+  cursor: z
+    .string()
+    .min(1)
+    .max(CURSOR_CHARACTERS_MAX)
+    .optional()
+    .meta({ description: 'Where to go on: "next" of the page before.' }),
+  limit: z
+    .string()
+    .regex(/^\d{1,4}$/, `must be a number from 1 to ${PAGE_ITEMS_MAX}`)
+    .meta({ description: `How many at most, up to ${PAGE_ITEMS_MAX}; ${PAGE_ITEMS} where it is left out.` })
+    .transform(Number)
+    .refine((value) => value >= 1 && value <= PAGE_ITEMS_MAX, `must be from 1 to ${PAGE_ITEMS_MAX}`)
+    .default(PAGE_ITEMS),
+}
+
+/** Cut short, newest first. */
+export const pageOf = <Item extends z.ZodType>(item: Item) => ({
+  items: z.array(item),
+  next: z
+    .string()
+    .nullable()
+    .meta({ description: 'The cursor of the next page; null where this is the last one.' }),
+})
+
+export const cameraAddressShape = { site: nameSchema, device: nameSchema, camera: nameSchema }
+export const cameraAddressSchema = z.object(cameraAddressShape).meta({ id: 'CameraAddress' })

@@ -1,0 +1,241 @@
+import type { Generated } from 'kysely'
+
+/**
+ * The tables, the same on SQLite and PostgreSQL. Times are integers, milliseconds since 1970. Truth values are 0 and 1. Ids of
+ * detections and tracks are the 16 bytes of their UUID. Texts named `json` hold JSON. Hashes of secrets are 32 bytes.
+ */
+export interface Tables {
+  cameras: CamerasTable
+  detections: DetectionsTable
+  attributes: AttributesTable
+  detection_attributes: DetectionAttributesTable
+  days: DaysTable
+  reviews: ReviewsTable
+  removed: RemovedTable
+  horizons: HorizonsTable
+  keepers: KeepersTable
+  camera_states: CameraStatesTable
+  device_statuses: DeviceStatusesTable
+  health_events: HealthEventsTable
+  sessions: SessionsTable
+  tokens: TokensTable
+  shares: SharesTable
+  audit: AuditTable
+  progress: ProgressTable
+}
+
+export type Flag = 0 | 1
+
+/** Every camera that something was ever heard of. */
+export interface CamerasTable {
+  /** Small: it stands in each row of `detections`. 0 is none: in `days` it stands for all cameras together. */
+  id: Generated<number>
+  site: string
+  device: string
+  camera: string
+  first_seen_ms: number
+  last_seen_ms: number
+}
+
+/** What the bucket has. Clustered by (at_ms, id) on SQLite. */
+export interface DetectionsTable {
+  /** Of the announcement: filedAtMs. */
+  at_ms: number
+  id: Uint8Array
+  camera_id: number
+  captured_at_ms: number
+  stored_at_ms: number
+  clock_sane: Flag
+  score: number
+  /** The shorter side of the box, pixels, rounded. */
+  size: number
+  /** [left, top, width, height], full-frame pixels. */
+  box_json: string
+  region_json: string
+  frame_width: number
+  frame_height: number
+  track: Uint8Array | null
+  masked: Flag | null
+  model: string
+  file: string | null
+  quality_json: string | null
+  attributes_json: string | null
+  bytes: number
+  sha256: Uint8Array
+  /** Of the object; null where objectKey() of the row gives it, which is nearly always. */
+  key: string | null
+  subscriber: string
+}
+
+/** What classifiers say, each name and label once. */
+export interface AttributesTable {
+  id: Generated<number>
+  name: string
+  label: string
+}
+
+/** By attribute, newest first. What filters ask for stands here again, so that the search reads nothing else. */
+export interface DetectionAttributesTable {
+  attribute_id: number
+  at_ms: number
+  id: Uint8Array
+  camera_id: number
+  masked: Flag | null
+  score: number
+  size: number
+}
+
+type HourColumn =
+  `h${0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15 | 16 | 17 | 18 | 19 | 20 | 21 | 22 | 23}`
+export const HOUR_COLUMNS = Array.from({ length: 24 }, (_, hour) => `h${hour}` as HourColumn)
+
+/**
+ * Counts by day (UTC) and its 24 hours: a year of 100 cameras is 110,000 short rows, where a row an hour would be 2.6 million.
+ * So a chart of a year reads `total` and the hours by which the days of its time zone are shifted.
+ */
+export type DaysTable = {
+  /** Days since 1970, UTC. */
+  day: number
+  /** 0: all cameras together. */
+  camera_id: number
+  /** -1: not known. */
+  masked: -1 | Flag
+  total: number
+} & { [hour in HourColumn]: number }
+
+/** A person has looked at it. */
+export interface ReviewsTable {
+  user: string
+  /** Of the detection. */
+  at_ms: number
+  id: Uint8Array
+  camera_id: number
+  masked: Flag | null
+  score: number
+  size: number
+  reviewed_at_ms: number
+}
+
+/** Ids that are gone, for a while: a late or repeated 'stored' does not bring them back. */
+export interface RemovedTable {
+  id: Uint8Array
+  why: 'forgotten' | 'expired'
+  removed_at_ms: number
+}
+
+/** Below which a subscriber's bucket has nothing any more. */
+export interface HorizonsTable {
+  subscriber: string
+  filed_before_ms: number
+}
+
+/** The last report of each (wire/keepers.ts). */
+export interface KeepersTable {
+  keeper: string
+  at_ms: number
+  received_at_ms: number
+  report_json: string
+}
+
+export interface CameraStatesTable {
+  camera_id: number
+  received_at_ms: number
+  state_json: string
+}
+
+export interface DeviceStatusesTable {
+  site: string
+  device: string
+  received_at_ms: number
+  status_json: string
+}
+
+/** The timeline of health. */
+export interface HealthEventsTable {
+  /** UUIDv7 as text. */
+  id: string
+  at_ms: number
+  /** `camera-down`, `device-offline`, `queue-growing`, `quarantine`, `certificate-ends`, ... */
+  kind: string
+  /** What it is about: `site/device/camera`, `site/device`, or a keeper and its queue. */
+  subject: string
+  /** For the scope of who looks: null where it belongs to no site. */
+  site: string | null
+  /** `site/device/camera`, where it belongs to one. */
+  camera: string | null
+  level: 'info' | 'warning' | 'problem'
+  text: string
+  /** Null while it lasts; an event of a moment ends when it begins. */
+  ended_at_ms: number | null
+  reviewed_by: string | null
+  reviewed_at_ms: number | null
+}
+
+export interface SessionsTable {
+  /** SHA-256 of the cookie's secret. */
+  hash: Uint8Array
+  user: string
+  /** What the user's password or entry was at sign-in, as a fingerprint: a change ends the session. */
+  fingerprint: string
+  /** `password`, `oidc`, `demo`. */
+  by: string
+  /** Role, scope and rights, where the users file does not say them (OpenID Connect). */
+  person_json: string | null
+  created_at_ms: number
+  last_used_ms: number
+  expires_at_ms: number
+}
+
+export interface TokensTable {
+  /** UUIDv7 as text. */
+  id: string
+  hash: Uint8Array
+  name: string
+  user: string
+  scopes_json: string
+  created_at_ms: number
+  /** Null: does not expire. */
+  expires_at_ms: number | null
+  last_used_ms: number | null
+  revoked_at_ms: number | null
+}
+
+export interface SharesTable {
+  id: string
+  hash: Uint8Array
+  /** A face, or a search. */
+  kind: 'detection' | 'search'
+  /** The detection's id, or the filter and the sharer's scope. */
+  target_json: string
+  by: string
+  created_at_ms: number
+  expires_at_ms: number
+  /** How often it was opened, and may be. */
+  opened: number
+  opened_max: number | null
+  last_opened_ms: number | null
+  revoked_at_ms: number | null
+}
+
+/** Only grows: the database itself refuses to change or delete a row. */
+export interface AuditTable {
+  /** UUIDv7 as text: in order of time. */
+  id: string
+  at_ms: number
+  user: string
+  /** `session`, `token <id>`, `share <id>`, `command line`. */
+  by: string
+  /** From where, where it is known. */
+  address: string | null
+  /** `sign-in`, `token.create`, `detection.delete`, `recording.view`, ... */
+  action: string
+  subject: string
+  details_json: string | null
+}
+
+/** Where long work is: `reindex`, `reconcile`. */
+export interface ProgressTable {
+  name: string
+  at_ms: number
+  progress_json: string
+}
