@@ -1,0 +1,23 @@
+import { signal } from '@preact/signals'
+import type { Right } from '../access/may.ts'
+import { request } from './api.ts'
+
+/** Who looks, and what he may: the same names as the API's rights. What he may not is not offered; the API refuses it anyway. */
+export interface Me {
+  readonly name: string
+  readonly role: 'viewer' | 'analyst' | 'operator' | 'admin'
+  readonly rights: readonly Right[]
+}
+
+export const me = signal<Me | undefined>(undefined)
+
+export async function findOut(): Promise<void> {
+  me.value = await request<Me>('GET', '/me')
+}
+
+export const may = (right: Right) => me.value?.rights.includes(right) ?? false
+
+export async function signOut(): Promise<void> {
+  await request('DELETE', '/session')
+  location.assign('/signin')
+}
