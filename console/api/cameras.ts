@@ -35,13 +35,9 @@ export const cameraParamsSchema = z.strictObject(cameraAddressShape)
 export const commandSchema = z
   .strictObject({
     command: z.enum(CAMERA_COMMANDS, `must be one of ${CAMERA_COMMANDS.join(', ')}`),
-    value: z
-      .string()
-      .max(COMMAND_BYTES_MAX)
-      .default('')
-      .meta({
-        description: 'threshold: 0 to 1, or auto. rate: crops a second, or unlimited. Otherwise nothing.',
-      }),
+    value: z.string().max(COMMAND_BYTES_MAX).default('').meta({
+      description: 'threshold: 0 to 1, or auto. rate: crops a second, or unlimited. Otherwise nothing.',
+    }),
   })
   .meta({ id: 'Command' })
 export type Command = z.input<typeof commandSchema>

@@ -1,13 +1,13 @@
 import { z } from 'zod'
 import { cameraSchema } from './cameras.ts'
-import { detectionSchema, filterShape } from './detections.ts'
+import { detectionSchema, placeShape } from './detections.ts'
 import { healthEventSchema } from './health-events.ts'
 import { cameraAddressSchema, timeMsSchema, zoneParameter } from './query.ts'
 
 /** How many: `/counts`, for charts, and `/overview`. */
 
 export const countsQuerySchema = z.strictObject({
-  ...filterShape,
+  ...placeShape,
   by: z.enum(['hour', 'day', 'week', 'month'], 'must be hour, day, week or month').meta({
     description: 'How long each span is; a week begins on Monday.',
   }),

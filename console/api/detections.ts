@@ -1,13 +1,16 @@
 import { z } from 'zod'
 import { attributeSchema } from '../../wire/stored.ts'
+import { isCameraPath } from '../../wire/users.ts'
 import {
   cameraAddressShape,
   flagParameter,
   idSchema,
+  isCursor,
   nameSchema,
   numberParameter,
   pageOf,
   pageShape,
+  severalOf,
   timeMsSchema,
   timeParameter,
 } from './query.ts'
@@ -17,12 +20,17 @@ import {
 export const REVIEWS_MAX = 1000
 
 const pixels = z.tuple([z.number(), z.number(), z.number(), z.number()])
+const isDevicePath = (text: string) => isCameraPath(`${text}/camera`)
 const share = z.number().min(0).max(1)
 
 export const detectionSchema = z
   .object({
     id: idSchema,
     ...cameraAddressShape,
+    atMs: timeMsSchema.meta({
+      description:
+        'By which all are sorted and searched, ms since 1970, UTC: the time of capture; where the clock was wrong, that of arrival.',
+    }),
     capturedAtMs: timeMsSchema.meta({ description: 'By the clock of the device, ms since 1970, UTC.' }),
     clockSane: z.boolean().meta({ description: 'False where the device knew that its clock was not set.' }),
     storedAtMs: timeMsSchema.meta({ description: 'When it reached the bucket, ms since 1970, UTC.' }),
@@ -48,13 +56,22 @@ export const detectionSchema = z
   .meta({ id: 'Detection', description: 'A face that a camera saw.' })
 export type Detection = z.infer<typeof detectionSchema>
 
-/** One of a filter's values has to hold; all filters have to. */
+/** What is searched for: all that is named has to hold; of several places, one. */
+export const placeShape = {
+  from: timeParameter('At this time or later.').optional(),
+  to: timeParameter('Before this time.').optional(),
+  site: severalOf(nameSchema, 'Of this site; several times: of any of these places.'),
+  device: severalOf(
+    z.string().refine(isDevicePath, 'must be a device, as site/device'),
+    'Of this device, as site/device.',
+  ),
+  camera: severalOf(
+    z.string().refine(isCameraPath, 'must be a camera, as site/device/camera'),
+    'Of this camera, as site/device/camera.',
+  ),
+}
 export const filterShape = {
-  from: timeParameter('Captured at this time or later.').optional(),
-  to: timeParameter('Captured before this time.').optional(),
-  site: nameSchema.optional(),
-  device: nameSchema.optional(),
-  camera: nameSchema.optional(),
+  ...placeShape,
   track: idSchema.optional().meta({ description: 'Of this face that was followed.' }),
   masked: z
     .enum(['true', 'false', 'unknown'], 'must be true, false or unknown')
@@ -62,18 +79,27 @@ export const filterShape = {
     .meta({ description: 'Whether the face wears a mask; unknown: the model cannot tell.' }),
   attribute: z
     .string()
-    .regex(/^[^:]{1,64}:[^:]{1,64}$/, 'must be an attribute and its value, as name:label')
+    .regex(/^[^:]{1,64}(:.{1,64})?$/, 'must be an attribute, as name or name:label')
     .optional()
-    .meta({ description: 'What a classifier said, as name:label.' }),
+    .meta({ description: 'What a classifier said, as name or name:label.' }),
   scoreMin: numberParameter('The score at least.', { min: 0, max: 1 }).optional(),
+  scoreMax: numberParameter('The score at most.', { min: 0, max: 1 }).optional(),
   sizeMin: numberParameter('The shorter side of the face at least, pixels.', {
     min: 0,
     max: 100_000,
   }).optional(),
   reviewed: flagParameter('Whether you have marked it.').optional(),
+  file: z.string().min(1).max(255).optional().meta({ description: 'Part of the name of the photo.' }),
 }
 export const filterSchema = z.strictObject(filterShape)
-export const detectionsQuerySchema = z.strictObject({ ...filterShape, ...pageShape })
+export const detectionsQuerySchema = z.strictObject({
+  ...filterShape,
+  ...pageShape,
+  after: z.string().refine(isCursor, 'must be a cursor').optional().meta({
+    description:
+      'Instead of "cursor": what is newer than this place, the nearest; "next" then goes on to newer ones. The place of a detection is <atMs>.<id>.',
+  }),
+})
 /** As a program writes it into an address. */
 export type DetectionsQuery = z.input<typeof detectionsQuerySchema>
 export type DetectionFilterQuery = z.input<typeof filterSchema>
@@ -91,11 +117,9 @@ export type DetectionsPage = z.infer<typeof detectionsPageSchema>
 
 export const detectionDetailSchema = detectionSchema
   .extend({
-    trackOthers: z
-      .array(detectionSchema)
-      .meta({
-        description: 'Other pictures of the same face that was followed, newest first, some at most.',
-      }),
+    trackOthers: z.array(detectionSchema).meta({
+      description: 'Other pictures of the same face that was followed, newest first, some at most.',
+    }),
     newer: idSchema.nullable().meta({ description: 'The next one of the same camera.' }),
     older: idSchema.nullable().meta({ description: 'The one before of the same camera.' }),
   })
@@ -125,8 +149,10 @@ export type Reviews = z.infer<typeof reviewsSchema>
 
 export const reviewsDoneSchema = z
   .object({
-    changed: z.number().int().meta({ description: 'How many are marked otherwise than before.' }),
-    missing: z.array(idSchema).meta({ description: 'Those that there are not, or that you may not see.' }),
+    changed: z.number().int().meta({
+      description:
+        'How many are marked otherwise than before. Those that you may not see, or that there are not, are passed over.',
+    }),
   })
   .meta({ id: 'ReviewsDone' })
 export type ReviewsDone = z.infer<typeof reviewsDoneSchema>

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { ID_PATTERN } from '../../wire/id.ts'
 import { NAME_PATTERN } from '../../wire/names.ts'
+import { readCursor } from '../database/detection.ts'
 
 /** What the parameters of several resources are made of. Values of a query are text. */
 
@@ -8,8 +9,6 @@ import { NAME_PATTERN } from '../../wire/names.ts'
 const TIME_MS_MAX = 253_402_300_799_999
 export const PAGE_ITEMS_MAX = 200
 export const PAGE_ITEMS = 50
-/** Longer than any that we give. */
-const CURSOR_CHARACTERS_MAX = 500
 
 export const idSchema = z.string().regex(ID_PATTERN, 'must be an id (UUIDv7, lower case)')
 export const nameSchema = z
@@ -52,6 +51,19 @@ export const flagParameter = (description: string) =>
     .meta({ description })
     .transform((text) => text === 'true')
 
+/** How often a parameter may stand in a query. */
+const SEVERAL_MAX = 100
+
+/** A parameter that may stand there several times; becomes a list. */
+export const severalOf = <Item extends z.ZodType>(item: Item, description: string) =>
+  z
+    .preprocess(
+      (value: z.input<Item> | readonly z.input<Item>[]) => (Array.isArray(value) ? value : [value]),
+      z.array(item).max(SEVERAL_MAX),
+    )
+    .optional()
+    .meta({ description })
+
 /** A zone of the IANA database; where days, weeks and months begin. */
 export const zoneParameter = () =>
   z
@@ -73,11 +85,12 @@ function isZone(text: string): boolean {
   }
 }
 
+export const isCursor = (text: string) => readCursor(text) !== undefined
+
 export const pageShape = {
   cursor: z
     .string()
-    .min(1)
-    .max(CURSOR_CHARACTERS_MAX)
+    .refine(isCursor, 'must be a cursor: "next" of the page before')
     .optional()
     .meta({ description: 'Where to go on: "next" of the page before.' }),
   limit: z
