@@ -35,12 +35,15 @@ export class Problem extends Error {
   }
 }
 
-type Query = Readonly<Record<string, string | undefined>>
+/** Values as the API reads them; of several one has to hold. */
+type Query = Readonly<Record<string, string | readonly string[] | undefined>>
 type CameraAddress = Pick<Camera, 'site' | 'device' | 'camera'>
 
 export function queryText(query: Query): string {
-  const entries = Object.entries(query).filter((entry): entry is [string, string] => Boolean(entry[1]))
-  return entries.length === 0 ? '' : `?${new URLSearchParams(entries)}`
+  const text = new URLSearchParams()
+  for (const [name, value] of Object.entries(query))
+    for (const one of typeof value === 'string' ? [value] : (value ?? [])) if (one !== '') text.append(name, one)
+  return text.size === 0 ? '' : `?${text}`
 }
 
 /** Errors: Problem. Where nobody is signed in it leads to the sign-in page, and never returns. */

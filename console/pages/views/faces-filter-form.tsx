@@ -2,7 +2,7 @@ import { useState } from 'preact/hooks'
 import * as api from '../api.ts'
 import { useLoaded } from '../loaded.ts'
 import { ask } from '../router.ts'
-import { date } from '../words.ts'
+import { cameraKey, date } from '../words.ts'
 import { type Filter, isEmpty, timeOf } from './faces-filter.ts'
 
 /** The filters, as a form; each change stands in the address bar at once. */
@@ -11,12 +11,9 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
   const [isOpen, setOpen] = useState(filter.scoreMin !== undefined || filter.sizeMin !== undefined || filter.attribute !== undefined)
   const items = cameras.value?.items ?? []
   const sites = [...new Set(items.map(({ site }) => site))].sort()
-  const where = filter.camera
-    ? `${filter.site}/${filter.device}/${filter.camera}`
-    : filter.device
-      ? `${filter.site}/${filter.device}`
-      : (filter.site ?? '')
-  const known = new Set(['', ...sites, ...items.map(({ site, device, camera }) => `${site}/${device}/${camera}`)])
+  const wanted = [...(filter.site ?? []), ...(filter.device ?? []), ...(filter.camera ?? [])]
+  const where = wanted.join(', ')
+  const known = new Set(['', ...sites, ...items.map(cameraKey)])
   return (
     <search>
       <form class="filters" onSubmit={(event) => event.preventDefault()}>
@@ -25,8 +22,12 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
           <select
             value={where}
             onChange={({ currentTarget: { value } }) => {
-              const [site, device, camera] = value.split('/')
-              ask({ site, device, camera })
+              const isCamera = value.includes('/')
+              ask({
+                site: isCamera ? undefined : value,
+                device: undefined,
+                camera: isCamera ? value : undefined,
+              })
             }}
           >
             <option value="">Everywhere</option>
@@ -36,9 +37,9 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
                 <option value={site}>All of {site}</option>
                 {items
                   .filter((camera) => camera.site === site)
-                  .map(({ device, camera }) => (
-                    <option key={`${device}/${camera}`} value={`${site}/${device}/${camera}`}>
-                      {camera} ({device})
+                  .map((camera) => (
+                    <option key={cameraKey(camera)} value={cameraKey(camera)}>
+                      {camera.camera} ({camera.device})
                     </option>
                   ))}
               </optgroup>
@@ -114,7 +115,7 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
               <input
                 type="text"
                 placeholder="name:label"
-                pattern="[^:]{1,64}:[^:]{1,64}"
+                pattern="[^:]{1,64}(:.{1,64})?"
                 value={filter.attribute ?? ''}
                 onChange={({ currentTarget }) => {
                   if (currentTarget.checkValidity()) ask({ attribute: currentTarget.value })
@@ -126,6 +127,12 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
         ) : (
           <button type="button" class="link-button filters-more" onClick={() => setOpen(true)}>
             More filters
+          </button>
+        )}
+        {filter.file && (
+          <button type="button" class="chip" onClick={() => ask({ file: undefined })}>
+            From the photo “{filter.file}” <span aria-hidden="true">×</span>
+            <span class="visually-hidden">: take this filter away</span>
           </button>
         )}
         {filter.track && (

@@ -312,7 +312,7 @@ function End({
   if (isFull && last)
     return (
       <p class="end">
-        <a class="button" href={`/faces${api.queryText({ ...filter, to: String(last.capturedAtMs + 1) })}`}>
+        <a class="button" href={`/faces${api.queryText({ ...filter, to: String(last.atMs + 1) })}`}>
           Go on from here, to older ones
         </a>
       </p>
@@ -348,7 +348,7 @@ function None({ filter }: { readonly filter: Filter }) {
 function byDay(faces: readonly Detection[]): readonly (readonly [string, readonly Detection[]])[] {
   const days: [string, Detection[]][] = []
   for (const face of faces) {
-    const title = day(face.capturedAtMs)
+    const title = day(face.atMs)
     const last = days.at(-1)
     if (last?.[0] === title) last[1].push(face)
     else {

@@ -6,8 +6,8 @@ import { useEvery, useLoaded } from '../loaded.ts'
 import { useNews } from '../news.ts'
 import { nowMs } from '../now.ts'
 import { CameraIs, whatIsWrong } from '../parts/camera-state.tsx'
-import { FaceTile } from '../parts/face-tile.tsx'
-import { FacePicture } from '../parts/face-tile.tsx'
+import { Level } from '../parts/level.tsx'
+import { FacePicture, FaceTile } from '../parts/face-tile.tsx'
 import { Empty, Shown, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/when.tsx'
 import { style } from '../styles.ts'
@@ -101,7 +101,7 @@ function Figures({
   readonly fresh: readonly Detection[]
   readonly hours: readonly { readonly fromMs: number; readonly count: number }[]
 }) {
-  const ofToday = fresh.filter(({ capturedAtMs }) => capturedAtMs >= today.fromMs)
+  const ofToday = fresh.filter(({ atMs }) => atMs >= today.fromMs)
   const masked = today.masked + ofToday.filter((face) => face.masked === true).length
   const bare = today.notMasked + ofToday.filter((face) => face.masked === false).length
   return (
@@ -215,15 +215,12 @@ function Needs({ overview: { needs, needsCount } }: { readonly overview: Overvie
         ) : (
           <li key={need.event.id}>
             <a class="need" href={`/health#${need.event.id}`}>
-              <span class="tone" data-tone="bad">
-                <span class="dot" />
-                Health
-              </span>
+              <Level event={need.event} />
               <span class="need-what">
                 <strong>{need.event.subject}</strong>
-                <span class="need-why">{need.event.what}</span>
+                <span class="need-why">{need.event.text}</span>
               </span>
-              <When atMs={need.event.openedAtMs} />
+              <When atMs={need.event.atMs} />
             </a>
           </li>
         ),
