@@ -78,6 +78,8 @@ export const consoleSchema = z.strictObject({
           roleClaim: z.string().min(1).default('roles'),
           /** A value of the claim, and the role that it gives; whoever has none of them does not get in. */
           roles: z.record(z.string().min(1), z.enum(PERSON_ROLES)).default({}),
+          /** Which claim names the sites that a user sees, a list; absent: everybody sees every site. */
+          sitesClaim: z.string().min(1).optional(),
         })
         .optional(),
     })
@@ -107,7 +109,7 @@ export const consoleSchema = z.strictObject({
 export type ConsoleConfig = z.output<typeof consoleSchema>
 
 /** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
-export function checkConsoleConfig({ http, access }: ConsoleConfig): void {
+export function checkConsoleConfig({ http, access, publicUrl }: ConsoleConfig): void {
   if (!isLoopback(http.host) && http.tls === undefined)
     throw failure(
       'CONFIG_UNSAFE_LISTENER',
@@ -118,4 +120,20 @@ export function checkConsoleConfig({ http, access }: ConsoleConfig): void {
       'CONFIG_INVALID',
       '"access.openId.roles" is empty, so nobody could sign in. Name at least one value of the claim and its role, such as { "sightline-admins": admin }.',
     )
+  if (access.openId && publicUrl === undefined)
+    throw failure(
+      'CONFIG_INVALID',
+      '"access.openId" needs "publicUrl": the provider sends people back to that address with /signin/openid/callback added, which must be registered there.',
+    )
+  if (
+    access.openId &&
+    URL.parse(access.openId.issuer)?.protocol === 'http:' &&
+    !isLocal(access.openId.issuer)
+  )
+    throw failure(
+      'CONFIG_INVALID',
+      '"access.openId.issuer" must be an https address: whoever stands between could name himself as anybody.',
+    )
 }
+
+const isLocal = (url: string) => isLoopback(new URL(url).hostname.replace(/^\[|\]$/g, ''))

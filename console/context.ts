@@ -5,19 +5,19 @@ import type { CommandName } from '../wire/commands.ts'
 import type { Forgotten, Selection } from '../wire/forget.ts'
 import type { KeeperReport } from '../wire/keepers.ts'
 import type { CameraAddress } from '../wire/topics.ts'
-import type { AccessShape } from './access/access.ts'
+import type { Access } from './access/access.ts'
 import type { ConsoleConfig } from './config.ts'
-import type { DatabaseShape } from './database/database.ts'
+import type { Database } from './database/database.ts'
 import type { Detection } from './database/detection.ts'
 
 /** The parts that routes ask; each is opened once, in main.ts. */
 export interface Context {
   readonly config: ConsoleConfig
   readonly log: Log
-  readonly database: DatabaseShape
+  readonly database: Database
   /** Read, never written. */
   readonly bucket: Bucket
-  readonly access: AccessShape
+  readonly access: Access
   readonly fleet: Fleet
   readonly live: Live
   readonly news: News

@@ -10,9 +10,8 @@ export function newSecret(): string {
 }
 
 /**
- * SHA-256, in base64url. Looking a hash up tells by its time nothing of a secret; and what is random in 256 bits needs no
- * slow hash.
+ * SHA-256. Looking a hash up tells by its time nothing of a secret; and what is random in 256 bits needs no slow hash.
  */
-export function hashOf(secret: string): string {
-  return createHash('sha256').update(secret).digest('base64url')
+export function hashOf(secret: string): Buffer {
+  return createHash('sha256').update(secret).digest()
 }

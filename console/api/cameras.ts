@@ -1,7 +1,18 @@
 import { z } from 'zod'
-import { cameraStateSchema } from '../../wire/camera-state.ts'
-import { COMMAND_BYTES_MAX } from '../../wire/commands.ts'
+import { failure } from '../../lib/errors.ts'
+import { type CameraState, cameraStateSchema } from '../../wire/camera-state.ts'
+import { COMMAND_BYTES_MAX, readCommand } from '../../wire/commands.ts'
+import type { CameraAddress } from '../../wire/topics.ts'
+import { notFound } from '../access/demand.ts'
+import { isInScope } from '../access/may.ts'
+import type { CameraSeen, Context } from '../context.ts'
+import type { Detection as Row } from '../database/detection.ts'
+import type { Scope } from '../database/scope.ts'
+import { pictureAddress } from './addresses.ts'
+import { problems, unchanged } from './answers.ts'
+import { asked } from './asked.ts'
 import { cameraAddressShape, idSchema, timeMsSchema } from './query.ts'
+import type { Api } from './server.ts'
 
 /** Cameras, their pictures, and what they are told: `/cameras`. */
 
@@ -41,3 +52,109 @@ export const commandSchema = z
   })
   .meta({ id: 'Command' })
 export type Command = z.input<typeof commandSchema>
+
+const tags = ['cameras']
+
+export function camerasRoutes(api: Api, { access, database, fleet, line }: Context): void {
+  api.get(
+    '/cameras',
+    {
+      config: { right: 'see' },
+      schema: {
+        operationId: 'listCameras',
+        tags,
+        summary: 'All cameras, and how they are',
+        querystring: z.strictObject({}),
+        response: { 200: camerasSchema, 304: unchanged, ...problems() },
+      },
+    },
+    async (request) => {
+      const { person, rows } = asked(access, request)
+      const newest = new Map((await database.newest(rows)).map((row) => [cameraPath(row), row]))
+      const cameras = fleet.cameras.filter((camera) => isInScope(person.scope, camera))
+      return {
+        items: cameras
+          .map((camera) => cameraOf(camera, newest.get(cameraPath(camera))))
+          .toSorted((a, b) => (cameraPath(a) < cameraPath(b) ? -1 : 1)),
+      }
+    },
+  )
+
+  /** Errors: NOT_FOUND */
+  const camera = async (address: CameraAddress, rows: Scope): Promise<Camera> => {
+    const seen = fleet.camera(address)
+    if (!seen) throw notFound()
+    const filter = { cameras: [cameraPath(address)] }
+    const { detections } = await database.page({ filter, scope: rows, limit: 1 })
+    return cameraOf(seen, detections[0])
+  }
+
+  api.get(
+    '/cameras/:site/:device/:camera',
+    {
+      config: { right: 'see' },
+      schema: {
+        operationId: 'getCamera',
+        tags,
+        summary: 'One camera, and how it is',
+        params: cameraParamsSchema,
+        response: { 200: cameraSchema, 304: unchanged, ...problems(404) },
+      },
+    },
+    (request) => camera(request.params, asked(access, request).rows),
+  )
+
+  api.post(
+    '/cameras/:site/:device/:camera/commands',
+    {
+      config: { right: ['see', 'command'] },
+      schema: {
+        operationId: 'commandCamera',
+        tags,
+        summary: 'Tell a camera something',
+        description: 'Answered when the camera has said that it holds.',
+        params: cameraParamsSchema,
+        body: commandSchema,
+        response: { 200: cameraSchema, ...problems(404, 409, 413, 415, 504) },
+      },
+    },
+    async (request) => {
+      const caller = asked(access, request)
+      const { command, value } = request.body
+      const seen = fleet.camera(request.params)
+      if (!seen) throw notFound()
+      const reading = readCommand(command, Buffer.from(value))
+      if (reading.is === 'wrong')
+        throw failure('PARAMETER_INVALID', `"value" must be ${reading.takes} with "${command}".`)
+      await access.record(caller, {
+        action: 'camera.command',
+        subject: cameraPath(request.params),
+        details: { command, value },
+      })
+      const state = await line.command(request.params, command, value, request.signal)
+      const answer = await camera(request.params, caller.rows)
+      return { ...answer, state: stateOf(state), stateAtMs: Date.now() }
+    },
+  )
+}
+
+/** As it is answered; without its newest detection where that is not asked for. */
+export function cameraOf(seen: CameraSeen, newest: Row | undefined): Camera {
+  return {
+    site: seen.site,
+    device: seen.device,
+    camera: seen.camera,
+    is: seen.is,
+    state: seen.state ? stateOf(seen.state) : null,
+    stateAtMs: seen.stateAtMs ?? null,
+    newest: newest
+      ? { id: newest.id, capturedAtMs: newest.capturedAtMs, picture: pictureAddress(newest.id) }
+      : null,
+  }
+}
+
+function stateOf({ state, why, paused, threshold, scoreMin, rate, crops, lastCrop }: CameraState) {
+  return { state, why, paused, threshold, scoreMin, rate, crops, lastCrop }
+}
+
+export const cameraPath = ({ site, device, camera }: CameraAddress) => `${site}/${device}/${camera}`

@@ -1,6 +1,15 @@
 import { z } from 'zod'
+import { failure } from '../../lib/errors.ts'
 import { attributeSchema } from '../../wire/stored.ts'
 import { isCameraPath } from '../../wire/users.ts'
+import { notFound } from '../access/demand.ts'
+import type { Person } from '../access/may.ts'
+import type { Context } from '../context.ts'
+import type { DetectionFilter, Detection as Row } from '../database/detection.ts'
+import { pictureAddress } from './addresses.ts'
+import { content, done, problems, unchanged } from './answers.ts'
+import { asked } from './asked.ts'
+import { cameraPath } from './cameras.ts'
 import {
   cameraAddressShape,
   flagParameter,
@@ -14,6 +23,7 @@ import {
   timeMsSchema,
   timeParameter,
 } from './query.ts'
+import { type Api, isKnown } from './server.ts'
 
 /** What was seen: `/detections`. */
 
@@ -156,3 +166,251 @@ export const reviewsDoneSchema = z
   })
   .meta({ id: 'ReviewsDone' })
 export type ReviewsDone = z.infer<typeof reviewsDoneSchema>
+
+const idParamsSchema = z.strictObject({ id: idSchema })
+const pictureQuerySchema = z.strictObject({
+  download: z
+    .enum(['', 'true'], 'must be true')
+    .optional()
+    .meta({ description: 'As a file, to be kept.', type: 'boolean', enum: undefined }),
+})
+
+/** Other pictures of a face that was followed, with the one that is opened. */
+const TRACK_OTHERS_MAX = 50
+/** A browser asks again after an hour: what was forgotten is not shown for longer. */
+const PICTURE_CACHE_S = 3600
+
+const tags = ['detections']
+
+export function detectionsRoutes(api: Api, { access, bucket, database, line }: Context): void {
+  /** @returns each with its mark */
+  const marked = async (rows: readonly Row[], { name }: Person): Promise<Detection[]> => {
+    const ids = rows.map(({ id }) => id)
+    const reviewed = ids.length === 0 ? new Set() : await database.reviewed(name, ids)
+    return rows.map((row) => detectionOf(row, reviewed.has(row.id)))
+  }
+
+  api.get(
+    '/detections',
+    {
+      config: { right: 'see' },
+      schema: {
+        operationId: 'listDetections',
+        tags,
+        summary: 'Search what was seen, newest first',
+        querystring: detectionsQuerySchema,
+        response: { 200: detectionsPageSchema, 304: unchanged, ...problems() },
+      },
+    },
+    async (request) => {
+      const { person, rows: scope } = asked(access, request)
+      const { cursor, after, limit, ...query } = request.query
+      if (cursor !== undefined && after !== undefined)
+        throw failure('PARAMETER_INVALID', '"cursor" and "after" exclude each other.')
+      const page = await database.page(
+        { filter: filterOf(query, person), scope, before: cursor, after, limit },
+        request.signal,
+      )
+      return {
+        items: await marked(page.detections, person),
+        next: page.next ?? null,
+        searchedToMs: page.searchedToMs ?? null,
+      }
+    },
+  )
+
+  api.get(
+    '/detections/:id',
+    {
+      config: { right: 'see' },
+      schema: {
+        operationId: 'getDetection',
+        tags,
+        summary: 'One detection, and what belongs to it',
+        params: idParamsSchema,
+        response: { 200: detectionDetailSchema, 304: unchanged, ...problems(404) },
+      },
+    },
+    async (request) => {
+      const { person, rows: scope } = asked(access, request)
+      const row = await database.detection(request.params.id, scope)
+      if (!row) throw notFound()
+      const [others, { newer, older }] = await Promise.all([
+        row.track === undefined ? [] : database.track(row.track, scope),
+        database.neighbours(row, { cameras: [cameraPath(row)] }, scope),
+      ])
+      const trackRows = others.filter(({ id }) => id !== row.id).slice(-TRACK_OTHERS_MAX)
+      const [one, ...rest] = await marked([row, ...trackRows.toReversed()], person)
+      return {
+        ...(one as Detection),
+        trackOthers: rest,
+        newer: newer?.id ?? null,
+        older: older?.id ?? null,
+      }
+    },
+  )
+
+  api.get(
+    '/detections/:id/picture',
+    {
+      config: { right: 'see' },
+      schema: {
+        operationId: 'getDetectionPicture',
+        tags,
+        summary: 'The picture of a face, JPEG',
+        description: 'Its EXIF UserComment holds the metadata.',
+        params: idParamsSchema,
+        querystring: pictureQuerySchema,
+        response: { 200: content('image/jpeg', 'JPEG'), 304: unchanged, ...problems(404) },
+      },
+    },
+    async (request, reply) => {
+      const row = await database.detection(request.params.id, asked(access, request).rows)
+      if (!row) throw notFound()
+      const tag = `"${row.sha256}"`
+      reply.headers({ etag: tag, 'cache-control': `private, max-age=${PICTURE_CACHE_S}` })
+      if (isKnown(request.headers['if-none-match'], tag)) return reply.code(304).send()
+      const bytes = await bucket.read(row.key, request.signal)
+      if (!bytes) throw notFound()
+      if (request.query.download !== undefined)
+        reply.header('content-disposition', `attachment; filename="${fileNameOf(row)}"`)
+      return reply.type('image/jpeg').send(bytes)
+    },
+  )
+
+  api.delete(
+    '/detections/:id',
+    {
+      config: { right: 'forget' },
+      schema: {
+        operationId: 'forgetDetection',
+        tags,
+        summary: 'Forget: delete it from the bucket and from every queue of the subscribers',
+        params: idParamsSchema,
+        response: { 200: forgottenSchema, ...problems(404, 502, 504) },
+      },
+    },
+    async (request) => {
+      const caller = asked(access, request)
+      const row = await database.detection(request.params.id, caller.rows)
+      if (!row) throw notFound()
+      await access.record(caller, { action: 'detection.forget', subject: row.id, details: { key: row.key } })
+      const places = await line.forget({ kind: 'id', id: row.id }, caller.person.name, request.signal)
+      return { places: places.map(({ place, count, left = false }) => ({ place, count, left })) }
+    },
+  )
+
+  for (const [method, operationId, summary] of [
+    ['PUT', 'reviewDetection', 'Mark it as reviewed by you'],
+    ['DELETE', 'unreviewDetection', 'Take your mark back'],
+  ] as const)
+    api.route({
+      method,
+      url: '/detections/:id/review',
+      config: { right: ['see', 'review'] },
+      schema: {
+        operationId,
+        tags,
+        summary,
+        params: idParamsSchema,
+        response: { 204: done, ...problems(404) },
+      },
+      handler: async (request, reply) => {
+        const { person, rows: scope } = asked(access, request)
+        const { id } = request.params
+        if (!(await database.detection(id, scope))) throw notFound()
+        if (method === 'PUT') await database.review(person.name, [id], scope, Date.now())
+        else await database.unreview(person.name, [id])
+        return reply.code(204).send()
+      },
+    })
+
+  api.post(
+    '/detections/reviews',
+    {
+      config: { right: ['see', 'review'] },
+      schema: {
+        operationId: 'reviewDetections',
+        tags,
+        summary: 'Mark many, or take the marks back',
+        body: reviewsSchema,
+        response: { 200: reviewsDoneSchema, ...problems(413, 415) },
+      },
+    },
+    async (request) => {
+      const { person, rows: scope } = asked(access, request)
+      const { ids, reviewed } = request.body
+      const changed = reviewed
+        ? await database.review(person.name, ids, scope, Date.now())
+        : await database.unreview(person.name, ids)
+      return { changed }
+    },
+  )
+}
+
+type ReadFilter = z.output<typeof filterSchema>
+
+/** What the parameters mean. */
+export function filterOf(query: ReadFilter, { name }: Person): DetectionFilter {
+  const { from, to, site, device, camera, masked, attribute, reviewed, ...rest } = query
+  const [attributeName = '', ...label] = attribute?.split(':') ?? []
+  return {
+    ...rest,
+    fromMs: from,
+    beforeMs: to,
+    ...placesOf(query),
+    masked: masked === undefined ? undefined : masked === 'unknown' ? null : masked === 'true',
+    attribute:
+      attribute === undefined
+        ? undefined
+        : { name: attributeName, label: label.length === 0 ? undefined : label.join(':') },
+    reviewed: reviewed === undefined ? undefined : { by: name, is: reviewed },
+  }
+}
+
+export const placesOf = ({
+  site,
+  device,
+  camera,
+}: {
+  readonly site?: readonly string[]
+  readonly device?: readonly string[]
+  readonly camera?: readonly string[]
+}) => ({ sites: site, devices: device, cameras: camera })
+
+/** As it is answered. */
+export function detectionOf(row: Row, reviewed: boolean): Detection {
+  return {
+    id: row.id,
+    site: row.site,
+    device: row.device,
+    camera: row.camera,
+    atMs: row.atMs,
+    capturedAtMs: row.capturedAtMs,
+    clockSane: row.clockSane,
+    storedAtMs: row.storedAtMs,
+    score: row.score,
+    masked: row.masked ?? null,
+    attributes: [...row.attributes],
+    track: row.track ?? null,
+    quality: row.quality ?? null,
+    box: row.box,
+    region: row.region,
+    frame: row.frame,
+    model: row.model,
+    file: row.file ?? null,
+    bytes: row.bytes,
+    sha256: row.sha256,
+    picture: pictureAddress(row.id),
+    reviewed,
+  }
+}
+
+/** `gate_edge-1_door_2026-11-28T09-30-00Z.jpg`: names have only letters, digits, dash and underscore. */
+function fileNameOf({ site, device, camera, capturedAtMs }: Row): string {
+  const time = new Date(capturedAtMs)
+    .toISOString()
+    .replace(/\.\d+Z$/, 'Z')
+    .replaceAll(':', '-')
+  return `${site}_${device}_${camera}_${time}.jpg`
+}

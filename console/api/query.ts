@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { ID_PATTERN } from '../../wire/id.ts'
 import { NAME_PATTERN } from '../../wire/names.ts'
+import { isTimeZone } from '../database/calendar.ts'
 import { readCursor } from '../database/detection.ts'
 
 /** What the parameters of several resources are made of. Values of a query are text. */
@@ -23,33 +24,57 @@ export const timeMsSchema = z
 /** Milliseconds since 1970, or a time or a day (its beginning, UTC) as ISO 8601 writes it; becomes milliseconds. */
 export const timeParameter = (description: string) =>
   z
-    .union(
-      [z.iso.datetime({ offset: true }), z.iso.date(), z.string().regex(/^\d{1,15}$/)],
-      'must be a time such as 2026-11-28T09:30:00Z, a day such as 2026-11-28, or milliseconds since 1970',
-    )
-    .meta({ description })
+    .string()
+    .max(40)
     .transform((text, context) => {
-      const ms = /^\d+$/.test(text) ? Number(text) : Date.parse(text)
-      if (ms >= 0 && ms <= TIME_MS_MAX) return ms
-      context.addIssue({ code: 'custom', message: 'must be between the years 1970 and 9999' })
+      const ms = readTime(text)
+      if (ms !== undefined && ms >= 0 && ms <= TIME_MS_MAX) return ms
+      context.addIssue({
+        code: 'custom',
+        message: ms === undefined ? TIME_RULE : 'must be between the years 1970 and 9999',
+      })
       return z.NEVER
     })
+    .meta({
+      description: `${description} ISO 8601, or milliseconds since 1970.`,
+      examples: ['2026-11-28T09:30:00Z'],
+    })
+
+const TIME_RULE =
+  'must be a time such as 2026-11-28T09:30:00Z, a day such as 2026-11-28, or milliseconds since 1970'
+const isoTime = z.union([z.iso.datetime({ offset: true }), z.iso.date()])
+
+function readTime(text: string): number | undefined {
+  if (/^\d{1,15}$/.test(text)) return Number(text)
+  return isoTime.safeParse(text).success ? Date.parse(text) : undefined
+}
+
+// Values of a query are text; the document says what they stand for, so that clients take numbers and truth values.
 
 /** Becomes a number. */
 export const numberParameter = (description: string, { min, max }: { min: number; max: number }) =>
   z
     .string()
-    .regex(/^\d{1,9}(\.\d{1,9})?$/, `must be a number from ${min} to ${max}`)
-    .meta({ description: `${description} From ${min} to ${max}.` })
+    .regex(/^\d{1,9}(\.\d{1,16})?(e-\d{1,3})?$/i, `must be a number from ${min} to ${max}`)
     .transform(Number)
     .refine((value) => value >= min && value <= max, `must be from ${min} to ${max}`)
+    .meta({ description, type: 'number', pattern: undefined, minimum: min, maximum: max })
+
+/** Becomes a whole number. */
+export const wholeParameter = (description: string, { min, max }: { min: number; max: number }) =>
+  z
+    .string()
+    .regex(/^\d{1,9}$/, `must be a whole number from ${min} to ${max}`)
+    .transform(Number)
+    .refine((value) => value >= min && value <= max, `must be from ${min} to ${max}`)
+    .meta({ description, type: 'integer', pattern: undefined, minimum: min, maximum: max })
 
 /** Becomes true or false. */
 export const flagParameter = (description: string) =>
   z
     .enum(['true', 'false'], 'must be true or false')
-    .meta({ description })
     .transform((text) => text === 'true')
+    .meta({ description, type: 'boolean', enum: undefined })
 
 /** How often a parameter may stand in a query. */
 const SEVERAL_MAX = 100
@@ -69,21 +94,12 @@ export const zoneParameter = () =>
   z
     .string()
     .max(64)
-    .refine(isZone, 'must be a time zone such as Europe/Berlin')
+    .refine(isTimeZone, 'must be a time zone such as Europe/Berlin')
     .default('UTC')
     .meta({
       description: 'Where days, weeks and months begin: a time zone of the IANA database.',
       examples: ['Europe/Berlin'],
     })
-
-function isZone(text: string): boolean {
-  try {
-    new Intl.DateTimeFormat('en', { timeZone: text })
-    return true
-  } catch {
-    return false
-  }
-}
 
 export const isCursor = (text: string) => readCursor(text) !== undefined
 
@@ -93,13 +109,10 @@ export const pageShape = {
     .refine(isCursor, 'must be a cursor: "next" of the page before')
     .optional()
     .meta({ description: 'Where to go on: "next" of the page before.' }),
-  limit: z
-    .string()
-    .regex(/^\d{1,4}$/, `must be a number from 1 to ${PAGE_ITEMS_MAX}`)
-    .meta({ description: `How many at most, up to ${PAGE_ITEMS_MAX}; ${PAGE_ITEMS} where it is left out.` })
-    .transform(Number)
-    .refine((value) => value >= 1 && value <= PAGE_ITEMS_MAX, `must be from 1 to ${PAGE_ITEMS_MAX}`)
-    .default(PAGE_ITEMS),
+  limit: wholeParameter(`How many at most; ${PAGE_ITEMS} where it is left out.`, {
+    min: 1,
+    max: PAGE_ITEMS_MAX,
+  }).default(PAGE_ITEMS),
 }
 
 /** Cut short, newest first. */

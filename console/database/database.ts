@@ -1,56 +1,73 @@
-import type { Kysely } from 'kysely'
+import { writeFile } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Kysely, type Transaction } from 'kysely'
+import { asFailure, type SightlineError } from '../../lib/errors.ts'
 import type { Announcement, Stored } from '../../wire/stored.ts'
-import type {
-  CameraRow,
-  Count,
-  CountsQuery,
-  Detection,
-  DetectionFilter,
-  Page,
-  PageQuery,
-  Totals,
+import { type Applied, applyAnnouncements, type KnownCameras, sweepRows } from './announcements.ts'
+import { countDetections } from './counts.ts'
+import {
+  type CameraRow,
+  type Count,
+  type CountsQuery,
+  cursorOf,
+  type Detection,
+  type DetectionFilter,
+  PAGE_LIMIT_MAX,
+  type Page,
+  type PageQuery,
+  type Totals,
 } from './detection.ts'
-import type { Scope } from './scope.ts'
+import { type Engine, migrate } from './migrations.ts'
+import { cameraIds, listCameras } from './places.ts'
+import { placeOf, postgresDialect } from './postgres.ts'
+import { idBytes, idText } from './rows.ts'
+import { inScope, type Scope } from './scope.ts'
+import { detectionsOf, newestOf, searchPage } from './search.ts'
+import { type Damage, damageMark, openSqlite } from './sqlite/open.ts'
 import type { Tables } from './tables.ts'
 
 export type DatabaseOptions =
   | {
       readonly type: 'sqlite'
-      /** The file; its folder is made where it does not exist. */
+      /** Its folder is made where it does not exist. */
       readonly file: string
     }
   | {
       readonly type: 'postgres'
-      /** `postgres://user@host:port/database`, without a password. */
+      /** `postgres://user@host:port/database` */
       readonly url: string
       readonly password?: string
     }
 
-/** What a batch changed. */
-export interface Applied {
-  /** Detections that were not there before, in the order of the batch. */
-  readonly added: readonly Detection[]
-  /** Ids that were there and are gone. */
-  readonly removed: readonly string[]
-  /** Nothing to do: there before, removed before, or below the horizon. */
-  readonly repeated: number
-}
+/** Transactions that another program's got in the way of. */
+const TRIES_MAX = 5
+const TRY_AGAIN_MS = 50
+/** What expired leaves in small transactions, and others get in between. */
+const SWEEP_ROWS = 2000
+const SWEEP_PAUSE_MS = 20
+/** Queues on the way keep a message for up to 30 days. */
+const REMOVED_AGE_MS_MAX = 35 * 24 * 3_600_000
+const EXPORT_SEARCH_MS_MAX = 200
+const NEIGHBOUR_SEARCH_MS_MAX = 20
 
-/** A damaged file that was moved aside when it was opened. */
-export interface Damage {
-  readonly movedTo: string
-  readonly why: string
-  /** Rows that were saved from it, by table (tokens, shares, audit, reviews, ...): detections come anew by reindex. */
-  readonly saved: Readonly<Record<string, number>>
+interface Opened {
+  readonly engine: Engine
+  readonly description: string
+  readonly read: Kysely<Tables>
+  readonly write: Kysely<Tables>
+  readonly damage?: Damage
+  readonly file?: string
 }
 
 /**
  * The console's database: an index of the bucket, which can be built anew, and what people keep in it (tokens, shares, audit,
- * reviews). Errors of all methods: DATABASE_UNREACHABLE, DATABASE_DENIED, DATABASE_TIMEOUT, DATABASE_BUSY (too many wait),
+ * reviews). The same tables and queries on SQLite, whose calls are made in threads, and on PostgreSQL.
+ *
+ * Errors of all methods: DATABASE_UNREACHABLE, DATABASE_DENIED, DATABASE_TIMEOUT, DATABASE_BUSY (too many wait),
  * DATABASE_DAMAGED, DATABASE_REFUSED, DISK_FULL.
  */
-export interface DatabaseShape extends AsyncDisposable {
-  readonly engine: 'sqlite' | 'postgres'
+export class Database implements AsyncDisposable {
+  readonly engine: Engine
   /** For people; without a password. */
   readonly description: string
   /** Set where the file was damaged and is a new one: reindex must fill it. */
@@ -59,40 +76,301 @@ export interface DatabaseShape extends AsyncDisposable {
   readonly read: Kysely<Tables>
   /** ... and what writes, or must see what was just written. One transaction at a time on SQLite: keep it short. */
   readonly write: Kysely<Tables>
+  readonly #file: string | undefined
+  readonly #cameras: KnownCameras = new Map()
+  readonly #closing = new AbortController()
+  readonly #toSweep = new Set<string>()
+  #sweeping: Promise<void> | undefined
+  #fault: SightlineError | undefined
 
-  /** Resolves when it is safe on disk. In one transaction, idempotent by id, in any order. */
-  apply(announcements: readonly Announcement[], subscriber: string): Promise<Applied>
-  /** Puts back what the bucket has, though it was said to be removed. */
-  restore(stored: readonly Stored[], subscriber: string): Promise<Applied>
-  /** Resolves when everything that expired has been deleted (that goes on in the background). */
-  swept(): Promise<void>
+  private constructor({ engine, description, read, write, damage, file }: Opened) {
+    this.engine = engine
+    this.description = description
+    this.read = read
+    this.write = write
+    this.damage = damage
+    this.#file = file
+  }
 
-  page(query: PageQuery, signal?: AbortSignal): Promise<Page>
+  /**
+   * Opens it, and brings its schema up to date.
+   * Errors: DATABASE_NEWER, DATABASE_NOT_FOUND, and those of all methods.
+   */
+  static async open(options: DatabaseOptions): Promise<Database> {
+    if (options.type === 'sqlite') {
+      const { file, ...opened } = await openSqlite(options.file)
+      return new Database({ engine: 'sqlite', description: `SQLite ${file}`, file, ...opened })
+    }
+    let database: Database | undefined
+    const dialect = await postgresDialect(options, (error) => {
+      if (database) database.#fault = error
+    })
+    const db = new Kysely<Tables>({ dialect })
+    try {
+      await migrate(db, 'postgres')
+    } catch (error) {
+      await db.destroy()
+      throw error
+    }
+    database = new Database({
+      engine: 'postgres',
+      description: `PostgreSQL ${placeOf(options.url)}`,
+      read: db,
+      write: db,
+    })
+    return database
+  }
+
+  /** What is wrong, for health; undefined: it answers. Asks the database. */
+  async ailment(): Promise<SightlineError | undefined> {
+    if (this.#fault?.code === 'DATABASE_DAMAGED') return this.#fault
+    try {
+      await this.read.selectFrom('progress').select('name').limit(1).execute()
+      this.#fault = undefined
+    } catch (error) {
+      this.#fault = asFailure(error)
+    }
+    return this.#fault
+  }
+
+  /**
+   * Resolves when it is safe on disk. In one transaction, idempotent by id, in any order: what was removed is not brought
+   * back by a 'stored' that comes later.
+   */
+  async apply(announcements: readonly Announcement[], subscriber: string): Promise<Applied> {
+    const applied = await this.#apply(announcements, subscriber, false)
+    if (announcements.some(({ is }) => is === 'expired')) this.#sweep(subscriber)
+    return applied
+  }
+
+  /** Puts in what the bucket has, also where it was said to be removed: for who has just seen it there. */
+  restore(stored: readonly Stored[], subscriber: string): Promise<Applied> {
+    return this.#apply(stored, subscriber, true)
+  }
+
+  async #apply(
+    announcements: readonly Announcement[],
+    subscriber: string,
+    restored: boolean,
+  ): Promise<Applied> {
+    const learnt: KnownCameras = new Map()
+    const applied = await this.#transaction((db) => {
+      learnt.clear()
+      return applyAnnouncements(
+        db,
+        announcements,
+        subscriber,
+        { known: this.#cameras, learnt },
+        Date.now(),
+        restored,
+      )
+    })
+    for (const [path, id] of learnt) this.#cameras.set(path, id)
+    return applied
+  }
+
+  /** Resolves when all that has expired so far is deleted, which goes on behind `apply`. Call it once at the start. */
+  async swept(): Promise<void> {
+    if (!this.#sweeping) {
+      const rows = await this.read.selectFrom('horizons').select('subscriber').execute()
+      for (const { subscriber } of rows) this.#sweep(subscriber)
+    }
+    await this.#sweeping
+  }
+
+  #sweep(subscriber: string): void {
+    this.#toSweep.add(subscriber)
+    this.#sweeping ??= this.#sweepAll().finally(() => {
+      this.#sweeping = undefined
+    })
+  }
+
+  async #sweepAll(): Promise<void> {
+    const { signal } = this.#closing
+    for (const subscriber of this.#toSweep)
+      try {
+        while (
+          !signal.aborted &&
+          (await this.#transaction((db) => sweepRows(db, subscriber, SWEEP_ROWS))) > 0
+        )
+          await sleep(SWEEP_PAUSE_MS, undefined, { signal })
+        await this.write
+          .deleteFrom('removed')
+          .where('removed_at_ms', '<', Date.now() - REMOVED_AGE_MS_MAX)
+          .execute()
+        this.#toSweep.delete(subscriber)
+      } catch (error) {
+        if (signal.aborted) return
+        this.#toSweep.delete(subscriber) // the next day's announcement, or the next start, goes on
+        this.#fault = asFailure(error)
+      }
+  }
+
+  async page(query: PageQuery, signal?: AbortSignal): Promise<Page> {
+    return this.#reading(() => searchPage(this.read, this.engine, query, signal))
+  }
+
   /** undefined: not there, or not in scope. */
-  detection(id: string, scope: Scope): Promise<Detection | undefined>
+  async detection(id: string, scope: Scope): Promise<Detection | undefined> {
+    const [detection] = await this.#reading(() => detectionsOf(this.read, [{ id: idBytes(id) }]))
+    return detection && inScope(scope, detection) ? detection : undefined
+  }
+
   /** Crops of the same track, oldest first, at most PAGE_LIMIT_MAX. */
-  track(track: string, scope: Scope): Promise<readonly Detection[]>
-  /** The next newer and the next older that the filter takes. */
-  neighbours(
-    id: string,
+  async track(track: string, scope: Scope): Promise<readonly Detection[]> {
+    const { detections } = await this.page({ filter: { track }, scope, limit: PAGE_LIMIT_MAX })
+    return detections.toReversed()
+  }
+
+  /** The next newer and the next older that the filter takes, as far as they are found in a moment. */
+  async neighbours(
+    { id, atMs }: Pick<Detection, 'id' | 'atMs'>,
     filter: DetectionFilter,
     scope: Scope,
-  ): Promise<{ readonly newer?: Detection; readonly older?: Detection }>
-  /** All that match, newest first, page by page: any number, in constant memory. */
-  export(filter: DetectionFilter, scope: Scope, signal?: AbortSignal): AsyncGenerator<readonly Detection[]>
-  counts(query: CountsQuery): Promise<readonly Count[]>
-  totals(scope: Scope, fromMs: number, beforeMs: number, timeZone: string): Promise<Totals>
-  cameras(scope: Scope): Promise<readonly CameraRow[]>
-  /** The newest of each camera. */
-  newest(scope: Scope): Promise<readonly Detection[]>
-  /** @returns how many marks are new; ids that are not there or not in scope are passed over */
-  review(user: string, ids: readonly string[], scope: Scope, atMs: number): Promise<number>
-  unreview(user: string, ids: readonly string[]): Promise<number>
-  /** Which of these the user has reviewed. */
-  reviewed(user: string, ids: readonly string[]): Promise<ReadonlySet<string>>
-}
+  ): Promise<{ readonly newer?: Detection; readonly older?: Detection }> {
+    const cursor = cursorOf({ atMs, id })
+    const beside = { filter, scope, limit: 1, searchMsMax: NEIGHBOUR_SEARCH_MS_MAX }
+    const [after, before] = await Promise.all([
+      this.page({ ...beside, after: cursor }),
+      this.page({ ...beside, before: cursor }),
+    ])
+    const [newer] = after.detections
+    const [older] = before.detections
+    return { ...(newer && { newer }), ...(older && { older }) }
+  }
 
-// Being filled: `Database.open(options)` gives a DatabaseShape.
-export declare class DatabaseDraft {
-  static open(options: DatabaseOptions): Promise<DatabaseShape>
+  /** All that match, newest first, page by page: any number, in constant memory. */
+  async *export(
+    filter: DetectionFilter,
+    scope: Scope,
+    signal?: AbortSignal,
+  ): AsyncGenerator<readonly Detection[]> {
+    let before: string | undefined
+    do {
+      const page: Page = await this.page(
+        {
+          filter,
+          scope,
+          limit: PAGE_LIMIT_MAX,
+          searchMsMax: EXPORT_SEARCH_MS_MAX,
+          ...(before !== undefined && { before }),
+        },
+        signal,
+      )
+      if (page.detections.length > 0) yield page.detections
+      before = page.next
+    } while (before !== undefined)
+  }
+
+  counts(query: CountsQuery): Promise<readonly Count[]> {
+    return this.#reading(() => countDetections(this.read, query))
+  }
+
+  /** Of whole hours, days, ...: as `counts`, together. */
+  async totals(query: Omit<CountsQuery, 'split'>): Promise<Totals> {
+    const totals = { count: 0, masked: 0, unmasked: 0 }
+    for (const { count, masked } of await this.counts({ ...query, split: 'masked' })) {
+      totals.count += count
+      if (masked === true) totals.masked += count
+      if (masked === false) totals.unmasked += count
+    }
+    return totals
+  }
+
+  /** By their names. */
+  cameras(scope: Scope): Promise<readonly CameraRow[]> {
+    return this.#reading(async () => (await listCameras(this.read, scope)).map(({ id, ...camera }) => camera))
+  }
+
+  /** The newest of each camera, the newest first. */
+  newest(scope: Scope): Promise<readonly Detection[]> {
+    return this.#reading(async () => {
+      const ids = scope.all
+        ? (await listCameras(this.read, scope)).map(({ id }) => id)
+        : ((await cameraIds(this.read, scope, {})) ?? [])
+      return newestOf(this.read, ids)
+    })
+  }
+
+  /** @returns how many marks are new; ids that are not there or not in scope are passed over */
+  async review(user: string, ids: readonly string[], scope: Scope, atMs: number): Promise<number> {
+    const cameras = await cameraIds(this.write, scope, {})
+    if (ids.length === 0 || cameras?.length === 0) return 0
+    return this.#transaction(async (db) => {
+      let rows = db
+        .selectFrom('detections')
+        .select(['at_ms', 'id', 'camera_id', 'masked', 'score', 'size'])
+        .where('id', 'in', ids.map(idBytes))
+      if (cameras) rows = rows.where('camera_id', 'in', cameras)
+      const found = await rows.execute()
+      if (found.length === 0) return 0
+      const marked = await db
+        .insertInto('reviews')
+        .values(found.map((row) => ({ ...row, user, reviewed_at_ms: atMs })))
+        .onConflict((it) => it.doNothing())
+        .returning('id')
+        .execute()
+      return marked.length
+    })
+  }
+
+  /** @returns how many marks there were */
+  async unreview(user: string, ids: readonly string[]): Promise<number> {
+    if (ids.length === 0) return 0
+    const gone = await this.write
+      .deleteFrom('reviews')
+      .where('user', '=', user)
+      .where('id', 'in', ids.map(idBytes))
+      .returning('id')
+      .execute()
+    return gone.length
+  }
+
+  /** Which of these the user has reviewed. */
+  async reviewed(user: string, ids: readonly string[]): Promise<ReadonlySet<string>> {
+    if (ids.length === 0) return new Set()
+    const rows = await this.read
+      .selectFrom('reviews')
+      .select('id')
+      .where('user', '=', user)
+      .where('id', 'in', ids.map(idBytes))
+      .execute()
+    return new Set(rows.map(({ id }) => idText(id)))
+  }
+
+  /** Whole or not at all; again where another program's got in the way. */
+  async #transaction<Result>(work: (db: Transaction<Tables>) => Promise<Result>): Promise<Result> {
+    for (let tries = 1; ; tries += 1)
+      try {
+        return await this.write.transaction().execute(work)
+      } catch (error) {
+        if (asFailure(error).code !== 'DATABASE_BUSY' || tries >= TRIES_MAX) throw await this.#noted(error)
+        await sleep(TRY_AGAIN_MS * tries)
+      }
+  }
+
+  async #reading<Result>(work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work()
+    } catch (error) {
+      throw await this.#noted(error)
+    }
+  }
+
+  /** Damage is remembered beside the file, for the next start; and for health until then. */
+  async #noted(error: unknown): Promise<unknown> {
+    const fault = asFailure(error)
+    if (fault.code !== 'DATABASE_DAMAGED' || this.#fault?.code === 'DATABASE_DAMAGED') return error
+    this.#fault = fault
+    if (this.#file !== undefined)
+      await writeFile(damageMark(this.#file), fault.message, { mode: 0o600 }).catch(() => {})
+    return error
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort()
+    await this.#sweeping?.catch(() => {})
+    await this.read.destroy()
+    if (this.write !== this.read) await this.write.destroy()
+  }
 }

@@ -56,11 +56,13 @@ export const PAGE_LIMIT_MAX = 500
 export interface PageQuery {
   readonly filter: DetectionFilter
   readonly scope: Scope
-  /** Older than this place; or newer: then the nearest, still newest first. At most one of the two. */
+  /** Older than this place; or newer: then the nearest, still newest first. At most one of the two; checked by readCursor. */
   readonly before?: Cursor
   readonly after?: Cursor
   /** 1 to PAGE_LIMIT_MAX. */
   readonly limit: number
+  /** After which a search takes no further step; for pages that somebody waits for it is short. */
+  readonly searchMsMax?: number
 }
 
 /**
@@ -78,10 +80,14 @@ export interface Page {
 
 export interface CountsQuery {
   readonly scope: Scope
+  /** Whole hours, days, weeks or months: from the one that this is in, to the one that the moment before `beforeMs` is in. */
   readonly fromMs: number
   readonly beforeMs: number
   readonly by: 'hour' | 'day' | 'week' | 'month'
-  /** An IANA zone, in which days begin. Zones that are not whole hours from UTC get days that begin at the full hour before. */
+  /**
+   * An IANA zone, in which days begin. Where that is not at a full hour UTC (India, Nepal), a day's first part hour counts
+   * to the day: it begins up to 45 minutes early.
+   */
   readonly timeZone: string
   readonly sites?: readonly string[]
   readonly devices?: readonly string[]
@@ -89,6 +95,7 @@ export interface CountsQuery {
   readonly split?: 'camera' | 'masked'
 }
 
+/** Of each hour, day, week or month, also where it is 0; split: only where it is more. */
 export interface Count {
   /** When the hour, day, week (Monday) or month begins. */
   readonly fromMs: number

@@ -21,6 +21,7 @@ export interface Tables {
   tokens: TokensTable
   shares: SharesTable
   audit: AuditTable
+  openid_users: OpenIdUsersTable
   progress: ProgressTable
 }
 
@@ -231,6 +232,18 @@ export interface AuditTable {
   action: string
   subject: string
   details_json: string | null
+}
+
+/** People of an OpenID provider, as they were when they last signed in: their tokens and shares depend on it. */
+export interface OpenIdUsersTable {
+  user: string
+  issuer: string
+  subject: string
+  /** Of PERSON_ROLES. */
+  role: string
+  /** A list of names; null: every site. */
+  sites_json: string | null
+  signed_in_at_ms: number
 }
 
 /** Where long work is: `reindex`, `reconcile`. */

@@ -90,13 +90,39 @@ export async function setPassword(file: string, name: string, hash: string | und
   })
 }
 
-/** Errors: USER_UNKNOWN, FOLDER_UNWRITABLE, and those of readUsers. */
-export async function removeUser(file: string, name: string): Promise<void> {
-  await edit(file, false, (users) => {
+/** Throws where the users, as they would be, must not be so; then nothing is changed. */
+export type UsersCheck = (users: readonly FileUser[]) => void
+
+/** Errors: USER_UNKNOWN, FOLDER_UNWRITABLE, those of readUsers, and those of the check. */
+export async function removeUser(file: string, name: string, check?: UsersCheck): Promise<void> {
+  const change = (users: YAMLSeq) => {
     const place = at(users, name)
     if (place < 0) throw unknown(file, name)
     users.delete(place)
-  })
+  }
+  await edit(file, false, change, check)
+}
+
+/**
+ * @param rights what a person may; null takes a key away, an absent one stays
+ *   Errors: USER_UNKNOWN, CONFIG_INVALID, FOLDER_UNWRITABLE, those of readUsers, and those of the check.
+ */
+export async function changeUser(
+  file: string,
+  name: string,
+  rights: Readonly<Partial<Record<'role' | 'sites' | 'cameras' | 'rights', unknown>>>,
+  check?: UsersCheck,
+): Promise<void> {
+  const change = (users: YAMLSeq, document: Document) => {
+    const user = users.items[at(users, name)]
+    if (!isMap(user)) throw unknown(file, name)
+    for (const [key, value] of Object.entries(rights)) {
+      if (value === undefined) continue
+      if (value === null) user.delete(key)
+      else user.set(key, document.createNode(value, { flow: true }))
+    }
+  }
+  await edit(file, false, change, check)
 }
 
 /** @returns a table, or a line of JSON for each user; without the hashes. Errors: those of readUsers */
@@ -168,6 +194,7 @@ async function edit(
   file: string,
   create: boolean,
   change: (users: YAMLSeq, document: Document) => void,
+  check?: UsersCheck,
 ): Promise<void> {
   const target = await realpath(file).catch(() => file) // a link stays one
   const temporary = `${target}.new`
@@ -182,7 +209,8 @@ async function edit(
     await handle.writeFile(textOf(document))
     if (before) await keepOwner(handle, target)
     await handle.sync()
-    readUsers(temporary) // no broker is to find there what it cannot read
+    const after = readUsers(temporary) // no broker is to find there what it cannot read
+    check?.(after.users)
     await rename(temporary, target)
   } catch (error) {
     await unlink(temporary)

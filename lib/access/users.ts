@@ -142,9 +142,10 @@ export interface UsersFileOptions {
 export class UsersFile implements Disposable {
   readonly #options: UsersFileOptions
   readonly #timer: NodeJS.Timeout
+  #users: readonly FileUser[] = []
   #accounts: readonly Account[]
   #seen: string
-  #looking = false
+  #looking: Promise<void> | undefined
   /** Called when the accounts have changed. */
   onChange: ((accounts: readonly Account[]) => void) | undefined
 
@@ -165,17 +166,33 @@ export class UsersFile implements Disposable {
     return this.#accounts
   }
 
+  /** The same as they stand in the file: with their roles. */
+  get users(): readonly FileUser[] {
+    return this.#users
+  }
+
   #read(): readonly Account[] {
     const { topicPrefix, users } = readUsers(this.#options.file, this.#options.taken)
+    this.#users = users
     return users.map((user) => accountOf(user, user.password, topicPrefix))
   }
 
-  async #look(): Promise<void> {
-    if (this.#looking) return
-    this.#looking = true
+  /** Looks now: what was just written there then applies. */
+  async look(): Promise<void> {
+    await this.#looking // it may have looked before the change
+    await this.#look()
+  }
+
+  #look(): Promise<void> {
+    this.#looking ??= this.#compare().finally(() => {
+      this.#looking = undefined
+    })
+    return this.#looking
+  }
+
+  async #compare(): Promise<void> {
     const { file, log } = this.#options
     const now = await signatureOf(file)
-    this.#looking = false
     if (now === this.#seen) return
     this.#seen = now
     try {

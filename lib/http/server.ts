@@ -22,6 +22,11 @@ export interface HttpListener {
   readonly host: string
   /** Whose viewers and admins may look; without it everybody who reaches the listener. */
   readonly usersFile?: string
+  /**
+   * Instead of a users file, of a program that asks people itself who they are: whether its own state is for whoever asks,
+   * `/metrics` and all of `/healthz`. Strangers learn from `/healthz` whether it is well.
+   */
+  readonly ownLogin?: (request: FastifyRequest) => Promise<boolean>
   /** Absent: HTTP; given: HTTPS. */
   readonly tls?: Omit<ServerFiles, 'clientCaFile'>
 }
@@ -79,7 +84,7 @@ export class HttpServer implements AsyncDisposable {
 
   static async open(options: HttpOptions): Promise<HttpServer> {
     refuseOpenHttp(options)
-    const { tls, log, usersFile, allowed } = options
+    const { tls, log, usersFile, ownLogin, allowed } = options
     const {
       connectionsMax = HTTP_CONNECTIONS_MAX,
       connectionsPerAddressMax = HTTP_CONNECTIONS_PER_ADDRESS_MAX,
@@ -143,6 +148,8 @@ export class HttpServer implements AsyncDisposable {
     })
     const users =
       usersFile !== undefined && log ? opened.use(await HttpUsers.open(usersFile, log)) : undefined
+    // Who cannot be told (its database is away, say) is a stranger: the program's health is asked for then most of all.
+    const mayWatch = (request: FastifyRequest) => Promise.resolve(ownLogin?.(request)).catch(() => false)
     const isStranger = (request: FastifyRequest) =>
       users !== undefined && request.headers.authorization === undefined
     await users?.guard(
@@ -150,15 +157,24 @@ export class HttpServer implements AsyncDisposable {
       (request) =>
         (isStranger(request) && request.routeOptions.url === '/healthz') || (allowed?.(request) ?? false),
     )
-    app.get('/healthz', (request, reply) => {
+    app.get('/healthz', async (request, reply) => {
       const { ok, checks } = options.health()
       // A load balancer needs the one; the other tells of cameras and brokers.
-      return reply.code(ok ? 200 : 503).send(isStranger(request) ? { ok } : { ok, checks })
+      const isWhole = ownLogin ? await mayWatch(request) : !isStranger(request)
+      return reply.code(ok ? 200 : 503).send(isWhole ? { ok, checks } : { ok })
     })
-    app.get('/metrics', async (_request, reply) => {
+    app.get('/metrics', async (request, reply) => {
+      if (ownLogin && !(await mayWatch(request)))
+        return reply.code(401).header('www-authenticate', 'Bearer realm="Sightline"').send({
+          code: 'NOT_SIGNED_IN',
+          message: 'Metrics need a token with the right "flow": "Authorization: Bearer TOKEN".',
+        })
       return reply.type(options.metrics.contentType).send(await options.metrics.metrics())
     })
-    await options.routes?.(app)
+    const { routes } = options
+    // Apart, so that what such a program asks of its own routes is not asked of the two above.
+    if (routes && ownLogin) await app.register(async (own) => void (await routes(own)))
+    else await routes?.(app)
     try {
       await app.listen({ host: options.host, port: options.port })
     } catch (error) {
@@ -243,10 +259,11 @@ export function listenFailure(error: unknown, host: string, port: number, key: s
  * Pages and metrics are for this machine alone, as long as nobody is asked who they are, on a line that nobody else
  * reads. Errors: CONFIG_UNSAFE_LISTENER.
  */
-export function refuseOpenHttp({ host, usersFile, tls }: HttpListener): void {
-  if (isLoopback(host) || (usersFile !== undefined && tls !== undefined)) return
+export function refuseOpenHttp({ host, usersFile, ownLogin, tls }: HttpListener): void {
+  const asks = usersFile !== undefined || ownLogin !== undefined
+  if (isLoopback(host) || (asks && tls !== undefined)) return
   const why =
-    usersFile === undefined
+    !asks
       ? 'would serve other machines without a login'
       : 'would send passwords and faces over the network unencrypted: "http.tls" is missing'
   throw failure(

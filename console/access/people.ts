@@ -1,0 +1,312 @@
+import { createHash } from 'node:crypto'
+import { hashPassword } from '../../lib/access/passwords.ts'
+import { type FileUser, UsersFile } from '../../lib/access/users.ts'
+import { addUser, changeUser, newUser, removeUser, setPassword } from '../../lib/access/users-file.ts'
+import { failure } from '../../lib/errors.ts'
+import type { Log } from '../../lib/log.ts'
+import { type ExtraRight, isPersonRole, type PersonRole } from '../../wire/users.ts'
+import { EVERYTHING, type Person, personOf } from './may.ts'
+import { hashOf } from './secrets.ts'
+import type { SignedInBy, Store } from './sessions.ts'
+
+/**
+ * Who there is: the people of the users file, those of an OpenID provider, and the administrator of one run. What somebody
+ * may is asked here each time anew, so that a change of the file takes effect at once.
+ */
+
+/** Whoever has the token of the run. */
+export const RUN_USER = 'demo'
+const RUN_TOKEN_CHARACTERS_MIN = 16
+/** What is shorter is found by trying (NIST SP 800-63B, 3.1.1). */
+export const PASSWORD_CHARACTERS_MIN = 8
+
+export interface Known {
+  readonly person: Person
+  readonly by: SignedInBy
+  /** Changes with what he signs in with. */
+  readonly fingerprint: string
+}
+
+/** What an administrator says of a user; null takes a restriction away. */
+export interface UserRights {
+  readonly role?: PersonRole
+  readonly sites?: readonly string[] | null
+  readonly cameras?: readonly string[] | null
+  readonly rights?: readonly ExtraRight[] | null
+}
+
+export interface OpenIdPerson {
+  readonly name: string
+  readonly issuer: string
+  readonly subject: string
+  readonly role: PersonRole
+  /** undefined: every site. */
+  readonly sites: readonly string[] | undefined
+}
+
+export interface PeopleOptions {
+  readonly store: Store
+  readonly log: Log
+  readonly usersFile: string | undefined
+  readonly runToken: string | undefined
+  /** For how long an OpenID user is one after he last signed in; undefined: there is no provider. */
+  readonly openIdMsMax: number | undefined
+  /** Whether an OpenID user can be an administrator, so that the file needs none. */
+  readonly hasOpenIdAdmins: boolean
+  readonly pollIntervalMs?: number
+}
+
+export class People implements Disposable {
+  readonly #options: PeopleOptions
+  readonly #file: UsersFile | undefined
+  #byName: ReadonlyMap<string, FileUser> = new Map()
+  /** Called when the users file has changed, with whom it has now. */
+  onChange: (() => void) | undefined
+
+  private constructor(options: PeopleOptions, file: UsersFile | undefined) {
+    this.#options = options
+    this.#file = file
+    this.#take()
+    if (file)
+      file.onChange = () => {
+        this.#take()
+        this.onChange?.()
+      }
+  }
+
+  /** Errors: those of a users file; CONFIG_INVALID for a token of the run that is too short. */
+  static async open(options: PeopleOptions): Promise<People> {
+    const { usersFile, runToken, log, pollIntervalMs } = options
+    if (runToken !== undefined && !/^[\w-]+$/.test(runToken.padEnd(RUN_TOKEN_CHARACTERS_MIN, ' ')))
+      throw failure(
+        'CONFIG_INVALID',
+        `The token of this run must be at least ${RUN_TOKEN_CHARACTERS_MIN} letters, digits, dashes and underscores: who guesses it is an administrator.`,
+      )
+    const taken = runToken === undefined ? new Set<string>() : new Set([RUN_USER])
+    const file =
+      usersFile === undefined
+        ? undefined
+        : await UsersFile.open({ file: usersFile, taken, log, pollIntervalMs })
+    return new People(options, file)
+  }
+
+  #take(): void {
+    const users = this.#file?.users ?? []
+    this.#byName = new Map(users.filter(({ role }) => isPersonRole(role)).map((user) => [user.name, user]))
+  }
+
+  /** People of the users file, sorted by name. */
+  get users(): readonly FileUser[] {
+    return [...this.#byName.values()].sort((one, other) => (one.name < other.name ? -1 : 1))
+  }
+
+  get names(): ReadonlySet<string> {
+    return new Set(this.#byName.keys())
+  }
+
+  /** Whether users can be added and changed here. */
+  get hasFile(): boolean {
+    return this.#file !== undefined
+  }
+
+  /** Whether anybody could get in with a name and a password. */
+  get havePasswords(): boolean {
+    return this.users.some(({ password }) => password !== undefined)
+  }
+
+  /** For Logins: what the password is compared with. */
+  secretOf(name: string): string | undefined {
+    return this.#byName.get(name)?.password
+  }
+
+  isRunToken(token: string): boolean {
+    const { runToken } = this.#options
+    // Of hashes, whose comparison tells nothing by its time.
+    return runToken !== undefined && hashOf(token).equals(hashOf(runToken))
+  }
+
+  /** @returns undefined where there is nobody of that name (any more) */
+  async find(name: string): Promise<Known | undefined> {
+    const { runToken } = this.#options
+    if (runToken !== undefined && name === RUN_USER)
+      return {
+        person: { name, role: 'admin', scope: EVERYTHING, rights: new Set(['live', 'recordings', 'export']) },
+        by: 'demo',
+        fingerprint: fingerprintOf('run', runToken),
+      }
+    const user = this.#byName.get(name)
+    if (user) {
+      const person = personOf(user)
+      return person && { person, by: 'password', fingerprint: fingerprintOf('file', user.password ?? '') }
+    }
+    return this.#findOpenId(name)
+  }
+
+  async #findOpenId(name: string): Promise<Known | undefined> {
+    const { store, openIdMsMax } = this.#options
+    if (openIdMsMax === undefined) return undefined
+    const row = await store.read
+      .selectFrom('openid_users')
+      .selectAll()
+      .where('user', '=', name)
+      .executeTakeFirst()
+    if (!row || store.now() >= row.signed_in_at_ms + openIdMsMax) return undefined
+    const sites = row.sites_json === null ? undefined : (JSON.parse(row.sites_json) as string[])
+    const person = personOf({ name, role: row.role as PersonRole, sites })
+    return person && { person, by: 'oidc', fingerprint: fingerprintOf(row.issuer, row.subject) }
+  }
+
+  /**
+   * Writes down who has just come from the provider.
+   * @returns whether the name was another's there before: then nothing of his must be left
+   *   Errors: OPENID_REFUSED where the users file has that name
+   */
+  async rememberOpenId(person: OpenIdPerson): Promise<{ isAnother: boolean }> {
+    const { name, issuer, subject, role, sites } = person
+    if (this.#byName.has(name) || this.#file?.users.some((user) => user.name === name) || name === RUN_USER)
+      throw failure(
+        'OPENID_REFUSED',
+        `There is a user ${JSON.stringify(name)} with a password here. Sign in with that, or ask an administrator to remove the one or the other.`,
+      )
+    const { write, now } = this.#options.store
+    const row = {
+      issuer,
+      subject,
+      role,
+      sites_json: sites === undefined ? null : JSON.stringify(sites),
+      signed_in_at_ms: now(),
+    }
+    return write.transaction().execute(async (tx) => {
+      const before = await tx
+        .selectFrom('openid_users')
+        .selectAll()
+        .where('user', '=', name)
+        .executeTakeFirst()
+      await tx
+        .insertInto('openid_users')
+        .values({ user: name, ...row })
+        .onConflict((conflict) => conflict.column('user').doUpdateSet(row))
+        .execute()
+      return {
+        isAnother: before !== undefined && (before.issuer !== issuer || before.subject !== subject),
+      }
+    })
+  }
+
+  /** @returns OpenID users whose name the users file has now: they are none any more */
+  async dropNamesakes(): Promise<readonly string[]> {
+    const { read, write } = this.#options.store
+    const rows = await read.selectFrom('openid_users').select('user').execute()
+    const namesakes = rows.map(({ user }) => user).filter((user) => this.#byName.has(user))
+    if (namesakes.length > 0) await write.deleteFrom('openid_users').where('user', 'in', namesakes).execute()
+    return namesakes
+  }
+
+  /** Those of the provider who still are users. */
+  async openIdUsers(): Promise<readonly (OpenIdPerson & { readonly signedInAtMs: number })[]> {
+    const { store, openIdMsMax } = this.#options
+    if (openIdMsMax === undefined) return []
+    const rows = await store.read
+      .selectFrom('openid_users')
+      .selectAll()
+      .where('signed_in_at_ms', '>', store.now() - openIdMsMax)
+      .orderBy('user')
+      .execute()
+    return rows.map((row) => ({
+      name: row.user,
+      issuer: row.issuer,
+      subject: row.subject,
+      role: row.role as PersonRole,
+      sites: row.sites_json === null ? undefined : (JSON.parse(row.sites_json) as string[]),
+      signedInAtMs: row.signed_in_at_ms,
+    }))
+  }
+
+  /** Errors: NOT_ALLOWED (no file), USER_EXISTS, USAGE, and those of the file */
+  async add(name: string, rights: UserRights, password: string): Promise<void> {
+    const file = this.#writable()
+    if (await this.#findOpenId(name))
+      throw failure('USER_EXISTS', `There is an OpenID user ${JSON.stringify(name)}. Choose another name.`)
+    const given = Object.fromEntries(Object.entries(rights).filter(([, value]) => value !== null))
+    const user = newUser(file, name, given)
+    checkPassword(password)
+    await addUser(file, { ...user, password: await hashPassword(password) })
+    await this.#file?.look()
+  }
+
+  /** Errors: NOT_ALLOWED, NOT_FOUND, LAST_ADMIN, CONFIG_INVALID, and those of the file */
+  async change(name: string, rights: UserRights): Promise<void> {
+    const file = this.#writable()
+    this.#mustHave(name)
+    await changeUser(file, name, rights, (users) => this.#keepAdmin(users))
+    await this.#file?.look()
+  }
+
+  /** Errors: NOT_ALLOWED, NOT_FOUND, USAGE, and those of the file */
+  async setPassword(name: string, password: string): Promise<void> {
+    const file = this.#writable()
+    this.#mustHave(name)
+    checkPassword(password)
+    await setPassword(file, name, await hashPassword(password))
+    await this.#file?.look()
+  }
+
+  /** Errors: NOT_ALLOWED, NOT_FOUND, LAST_ADMIN, and those of the file */
+  async remove(name: string): Promise<void> {
+    if (!this.#byName.has(name)) {
+      const { numDeletedRows } = await this.#options.store.write
+        .deleteFrom('openid_users')
+        .where('user', '=', name)
+        .executeTakeFirst()
+      if (numDeletedRows === 0n) throw this.#nobody(name)
+      return
+    }
+    await removeUser(this.#writable(), name, (users) => this.#keepAdmin(users))
+    await this.#file?.look()
+  }
+
+  #writable(): string {
+    const { usersFile } = this.#options
+    if (usersFile === undefined)
+      throw failure(
+        'NOT_ALLOWED',
+        'There is no users file to write to. Name one under "access.usersFile" in the configuration.',
+      )
+    return usersFile
+  }
+
+  /** The users of machines, which a broker may have in the same file, are not the console's. */
+  #mustHave(name: string): void {
+    if (!this.#byName.has(name)) throw this.#nobody(name)
+  }
+
+  #nobody(name: string): Error {
+    return failure('NOT_FOUND', `There is no user ${JSON.stringify(name)}.`)
+  }
+
+  #keepAdmin(users: readonly FileUser[]): void {
+    if (this.#options.hasOpenIdAdmins) return
+    const isAdmin = ({ role, password }: FileUser) => role === 'admin' && password !== undefined
+    if (!users.some(isAdmin) && this.users.some(isAdmin))
+      throw failure(
+        'LAST_ADMIN',
+        'This is the last administrator with a password: nobody could manage users any more. Make another one first.',
+      )
+  }
+
+  [Symbol.dispose](): void {
+    this.#file?.[Symbol.dispose]()
+  }
+}
+
+function checkPassword(password: string): void {
+  if ([...password].length < PASSWORD_CHARACTERS_MIN)
+    throw failure('USAGE', `A password needs at least ${PASSWORD_CHARACTERS_MIN} characters.`)
+}
+
+/** So that what is kept of a session tells nothing of a password, nor of its hash. */
+function fingerprintOf(kind: string, secret: string): string {
+  return createHash('sha256')
+    .update(JSON.stringify([kind, secret]))
+    .digest('base64url')
+}

@@ -1,0 +1,390 @@
+import { type Kysely, sql, type Transaction } from 'kysely'
+import { CROP } from '../../wire/kinds.ts'
+import type { Announcement, Stored } from '../../wire/stored.ts'
+import type { Detection } from './detection.ts'
+import { type DetectionRow, detectionOfStored, idBytes, idText, rowOf } from './rows.ts'
+import { HOUR_COLUMNS, type Tables } from './tables.ts'
+
+/** Announcements to rows, in one transaction: what is acknowledged is on disk, whole. */
+
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
+/** Of one statement: 23 values a row, and SQLite takes 32,766, PostgreSQL 65,535. */
+const ROWS_A_STATEMENT = 500
+const IDS_A_STATEMENT = 1000
+
+/** What a batch changed. */
+export interface Applied {
+  /** Detections that were not there before, in the order of the batch. */
+  readonly added: readonly Detection[]
+  /** Ids that were there and are gone. */
+  readonly removed: readonly string[]
+  /** Nothing to do: there before, removed before, or below the horizon. */
+  readonly repeated: number
+}
+
+/** Cameras by `site/device/camera`, as far as they are known. */
+export type KnownCameras = Map<string, number>
+
+type Attributed = Pick<DetectionRow, 'attributes_json'>
+type Counted = Pick<DetectionRow, 'at_ms' | 'camera_id' | 'masked'>
+
+/**
+ * @param known of committed transactions; what is new is added to `learnt`, to be kept when this one is committed
+ * @param restored ids that count as not removed, since the bucket has them
+ */
+export async function applyAnnouncements(
+  db: Transaction<Tables>,
+  announcements: readonly Announcement[],
+  subscriber: string,
+  cameras: { readonly known: KnownCameras; readonly learnt: KnownCameras },
+  nowMs: number,
+  restored = false,
+): Promise<Applied> {
+  const stored = new Map<string, Stored>()
+  const gone = new Map<string, 'forgotten' | 'expired'>()
+  let horizonMs = 0
+  for (const it of announcements) {
+    if (it.is === 'stored' && it.kind === CROP.name) {
+      if (!stored.has(it.id)) stored.set(it.id, it)
+    } else if (it.is === 'removed') {
+      if (gone.get(it.id) !== 'forgotten') gone.set(it.id, it.why)
+    } else if (it.is === 'expired') horizonMs = Math.max(horizonMs, it.filedBeforeMs)
+  }
+  await rememberRemoved(db, gone, nowMs)
+  horizonMs = await raiseHorizon(db, subscriber, horizonMs)
+  const removed = await removeRows(db, [...gone.keys()].map(idBytes))
+
+  // In the order of their ids: two programs that write the same rows never wait for each other in a circle.
+  const all = [...stored.values()].sort((a, b) => (a.id < b.id ? -1 : 1))
+  await seeCameras(db, all, cameras)
+  if (restored)
+    await forgetRemoved(
+      db,
+      all.map(({ id }) => idBytes(id)),
+    )
+  const removedBefore = await removedAmong(
+    db,
+    all.map(({ id }) => idBytes(id)),
+  )
+  const wanted = all.filter(({ id, filedAtMs }) => !removedBefore.has(id) && filedAtMs >= horizonMs)
+  const cameraId = ({ site, device, camera }: Stored) => {
+    const path = `${site}/${device}/${camera}`
+    return (cameras.known.get(path) ?? cameras.learnt.get(path)) as number
+  }
+  const rows = wanted.map((it) => rowOf(it, cameraId(it), subscriber))
+  const added = await insertRows(db, rows)
+  await insertAttributes(db, added)
+  await count(db, added, removed)
+
+  const addedIds = new Set(added.map(({ id }) => idText(id)))
+  return {
+    added: [...stored.values()]
+      .filter(({ id }) => addedIds.has(id))
+      .map((it) => detectionOfStored(it, subscriber)),
+    removed: removed.map(({ id }) => idText(id)),
+    repeated: announcements.filter((it) => it.is === 'stored').length - added.length,
+  }
+}
+
+async function rememberRemoved(
+  db: Kysely<Tables>,
+  gone: ReadonlyMap<string, 'forgotten' | 'expired'>,
+  nowMs: number,
+): Promise<void> {
+  for (const part of parts(
+    [...gone].sort(([a], [b]) => (a < b ? -1 : 1)),
+    IDS_A_STATEMENT,
+  ))
+    await db
+      .insertInto('removed')
+      .values(part.map(([id, why]) => ({ id: idBytes(id), why, removed_at_ms: nowMs })))
+      .onConflict((it) =>
+        it
+          .column('id')
+          .doUpdateSet({ why: 'forgotten' })
+          .where('excluded.why', '=', 'forgotten')
+          .where('removed.why', '=', 'expired'),
+      )
+      .execute()
+}
+
+async function forgetRemoved(db: Kysely<Tables>, ids: readonly Buffer[]): Promise<void> {
+  for (const part of parts(ids, IDS_A_STATEMENT))
+    await db.deleteFrom('removed').where('id', 'in', part).execute()
+}
+
+async function removedAmong(db: Kysely<Tables>, ids: readonly Buffer[]): Promise<ReadonlySet<string>> {
+  const found = new Set<string>()
+  for (const part of parts(ids, IDS_A_STATEMENT))
+    for (const { id } of await db.selectFrom('removed').select('id').where('id', 'in', part).execute())
+      found.add(idText(id))
+  return found
+}
+
+/** @returns the subscriber's horizon, which only rises */
+async function raiseHorizon(db: Kysely<Tables>, subscriber: string, toMs: number): Promise<number> {
+  if (toMs > 0)
+    await db
+      .insertInto('horizons')
+      .values({ subscriber, filed_before_ms: toMs })
+      .onConflict((it) =>
+        it
+          .column('subscriber')
+          .doUpdateSet({ filed_before_ms: toMs })
+          .where('horizons.filed_before_ms', '<', toMs),
+      )
+      .execute()
+  const row = await db
+    .selectFrom('horizons')
+    .select('filed_before_ms')
+    .where('subscriber', '=', subscriber)
+    .executeTakeFirst()
+  return row?.filed_before_ms ?? 0
+}
+
+/** Names of cameras to ids, and when each was seen. What was removed was seen too. */
+async function seeCameras(
+  db: Kysely<Tables>,
+  all: readonly Stored[],
+  { known, learnt }: { readonly known: KnownCameras; readonly learnt: KnownCameras },
+): Promise<void> {
+  const seen = new Map<
+    string,
+    { site: string; device: string; camera: string; first_seen_ms: number; last_seen_ms: number }
+  >()
+  for (const { site, device, camera, filedAtMs } of all) {
+    const path = `${site}/${device}/${camera}`
+    const it = seen.get(path)
+    if (!it) seen.set(path, { site, device, camera, first_seen_ms: filedAtMs, last_seen_ms: filedAtMs })
+    else {
+      it.first_seen_ms = Math.min(it.first_seen_ms, filedAtMs)
+      it.last_seen_ms = Math.max(it.last_seen_ms, filedAtMs)
+    }
+  }
+  for (const part of parts(
+    [...seen].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, it]) => it),
+    ROWS_A_STATEMENT,
+  )) {
+    await db
+      .insertInto('cameras')
+      .values(part)
+      .onConflict((it) =>
+        it.columns(['site', 'device', 'camera']).doUpdateSet({
+          // min() and least() have other names here and there.
+          first_seen_ms: sql`case when excluded.first_seen_ms < cameras.first_seen_ms then excluded.first_seen_ms else cameras.first_seen_ms end`,
+          last_seen_ms: sql`case when excluded.last_seen_ms > cameras.last_seen_ms then excluded.last_seen_ms else cameras.last_seen_ms end`,
+        }),
+      )
+      .returning(['id', 'site', 'device', 'camera'])
+      .execute()
+      .then((rows) => {
+        for (const { id, site, device, camera } of rows)
+          if (!known.has(`${site}/${device}/${camera}`)) learnt.set(`${site}/${device}/${camera}`, id)
+      })
+  }
+}
+
+/** @returns those that were not there */
+async function insertRows(db: Kysely<Tables>, rows: readonly DetectionRow[]): Promise<DetectionRow[]> {
+  const added: DetectionRow[] = []
+  for (const part of parts(rows, ROWS_A_STATEMENT)) {
+    const there = await db
+      .insertInto('detections')
+      .values(part)
+      .onConflict((it) => it.doNothing())
+      .returning('id')
+      .execute()
+    if (there.length === part.length) added.push(...part)
+    else {
+      const ids = new Set(there.map(({ id }) => idText(id)))
+      added.push(...part.filter(({ id }) => ids.has(idText(id))))
+    }
+  }
+  return added
+}
+
+const attributesOf = ({ attributes_json }: Attributed): readonly { name: string; label: string }[] =>
+  attributes_json === null ? [] : JSON.parse(attributes_json)
+const attributeKey = ({ name, label }: { name: string; label: string }) => JSON.stringify([name, label])
+
+async function insertAttributes(db: Kysely<Tables>, added: readonly DetectionRow[]): Promise<void> {
+  const pairs = added.flatMap((row) =>
+    [...new Map(attributesOf(row).map((it) => [attributeKey(it), it])).values()].map(
+      (it) => [row, it] as const,
+    ),
+  )
+  if (pairs.length === 0) return
+  const ids = await attributeIds(
+    db,
+    pairs.map(([, it]) => it),
+    true,
+  )
+  const rows = pairs.map(([{ at_ms, id, camera_id, masked, score, size }, it]) => ({
+    attribute_id: ids.get(attributeKey(it)) as number,
+    at_ms,
+    id,
+    camera_id,
+    masked,
+    score,
+    size,
+  }))
+  for (const part of parts(rows, ROWS_A_STATEMENT))
+    await db
+      .insertInto('detection_attributes')
+      .values(part)
+      .onConflict((it) => it.doNothing())
+      .execute()
+}
+
+async function attributeIds(
+  db: Kysely<Tables>,
+  all: readonly { name: string; label: string }[],
+  make: boolean,
+): Promise<ReadonlyMap<string, number>> {
+  const wanted = [...new Map(all.map(({ name, label }) => [attributeKey({ name, label }), { name, label }]))]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, it]) => it)
+  const ids = new Map<string, number>()
+  for (const part of parts(wanted, ROWS_A_STATEMENT)) {
+    if (make)
+      await db
+        .insertInto('attributes')
+        .values(part)
+        .onConflict((it) => it.doNothing())
+        .execute()
+    const names = [...new Set(part.map(({ name }) => name))]
+    for (const { id, name, label } of await db
+      .selectFrom('attributes')
+      .selectAll()
+      .where('name', 'in', names)
+      .execute())
+      ids.set(attributeKey({ name, label }), id)
+  }
+  return ids
+}
+
+/** @returns those that were there; their attributes, reviews and counts go with them: see `count` */
+async function removeRows(
+  db: Kysely<Tables>,
+  ids: readonly Buffer[],
+): Promise<(Counted & { id: Uint8Array })[]> {
+  const removed: (Counted & Attributed & { id: Uint8Array })[] = []
+  for (const part of parts(ids, IDS_A_STATEMENT))
+    removed.push(
+      ...(await db
+        .deleteFrom('detections')
+        .where('id', 'in', part)
+        .returning(['at_ms', 'id', 'camera_id', 'masked', 'attributes_json'])
+        .execute()),
+    )
+  const attributed = removed.filter(({ attributes_json }) => attributes_json !== null)
+  const known = await attributeIds(db, attributed.flatMap(attributesOf), false)
+  for (const row of attributed)
+    await db
+      .deleteFrom('detection_attributes')
+      .where(
+        'attribute_id',
+        'in',
+        attributesOf(row).map((it) => known.get(attributeKey(it)) as number),
+      )
+      .where('at_ms', '=', row.at_ms)
+      .where('id', '=', row.id)
+      .execute()
+  for (const part of parts(removed, IDS_A_STATEMENT))
+    await db
+      .deleteFrom('reviews')
+      .where(
+        'id',
+        'in',
+        part.map(({ id }) => id),
+      )
+      .execute()
+  return removed
+}
+
+/** Moves the counts by day: they say at any moment what the rows say. */
+async function count(
+  db: Kysely<Tables>,
+  added: readonly Counted[],
+  removed: readonly Counted[],
+): Promise<void> {
+  const changes = new Map<string, { day: number; camera_id: number; masked: -1 | 0 | 1; hours: number[] }>()
+  const change = (row: Counted, by: number) => {
+    const day = Math.floor(row.at_ms / DAY_MS)
+    const hour = Math.floor((row.at_ms - day * DAY_MS) / HOUR_MS)
+    const masked = row.masked ?? -1
+    for (const camera_id of [0, row.camera_id]) {
+      const key = `${day} ${camera_id} ${masked}`
+      let it = changes.get(key)
+      if (!it) {
+        it = { day, camera_id, masked, hours: HOUR_COLUMNS.map(() => 0) }
+        changes.set(key, it)
+      }
+      it.hours[hour] = (it.hours[hour] as number) + by
+    }
+  }
+  for (const row of added) change(row, 1)
+  for (const row of removed) change(row, -1)
+  const rows = [...changes.values()]
+    .sort((a, b) => a.day - b.day || a.camera_id - b.camera_id || a.masked - b.masked)
+    .map(({ day, camera_id, masked, hours }) => ({
+      day,
+      camera_id,
+      masked,
+      total: hours.reduce((sum, it) => sum + it, 0),
+      ...(Object.fromEntries(HOUR_COLUMNS.map((name, hour) => [name, hours[hour]])) as Record<
+        (typeof HOUR_COLUMNS)[number],
+        number
+      >),
+    }))
+  for (const part of parts(rows, ROWS_A_STATEMENT))
+    await db
+      .insertInto('days')
+      .values(part)
+      .onConflict((it) =>
+        it
+          .columns(['day', 'camera_id', 'masked'])
+          .doUpdateSet(
+            Object.fromEntries(
+              ['total', ...HOUR_COLUMNS].map((name) => [
+                name,
+                sql`${sql.ref(`days.${name}`)} + ${sql.ref(`excluded.${name}`)}`,
+              ]),
+            ),
+          ),
+      )
+      .execute()
+  if (removed.length > 0)
+    await db
+      .deleteFrom('days')
+      .where('total', '=', 0)
+      .where('day', 'in', [...new Set(removed.map(({ at_ms }) => Math.floor(at_ms / DAY_MS)))])
+      .execute()
+}
+
+/**
+ * Deletes some of what lies below a subscriber's horizon.
+ * @returns how many; 0: there is no more
+ */
+export async function sweepRows(db: Transaction<Tables>, subscriber: string, limit: number): Promise<number> {
+  const horizonMs = await raiseHorizon(db, subscriber, 0)
+  const ids = await db
+    .selectFrom('detections')
+    .select('id')
+    .where('at_ms', '<', horizonMs)
+    .where('subscriber', '=', subscriber)
+    .orderBy('at_ms')
+    .limit(limit)
+    .execute()
+  const removed = await removeRows(
+    db,
+    ids.map(({ id }) => Buffer.from(id)),
+  )
+  await count(db, [], removed)
+  return ids.length
+}
+
+function* parts<Item>(items: readonly Item[], size: number): Generator<Item[]> {
+  for (let at = 0; at < items.length; at += size) yield items.slice(at, at + size)
+}

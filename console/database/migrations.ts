@@ -1,0 +1,280 @@
+import { type Kysely, type Migration, Migrator, sql } from 'kysely'
+import { failure } from '../../lib/errors.ts'
+import { HOUR_COLUMNS, type Tables } from './tables.ts'
+
+export type Engine = 'sqlite' | 'postgres'
+
+/**
+ * Changes of the schema, in order. One that has been released is never changed; a new one is added behind it. Each is applied
+ * whole or not at all, and where two consoles start on one PostgreSQL, by one of them.
+ */
+const migrationsOf = (engine: Engine): Record<string, Migration> => ({
+  '0001-first': { up: (db) => first(db, engine) },
+})
+
+/** Errors: DATABASE_NEWER, and those of the database. */
+export async function migrate(db: Kysely<Tables>, engine: Engine): Promise<void> {
+  const migrations = migrationsOf(engine)
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => migrations } })
+  await refuseNewer(db, migrations)
+  const { error } = await migrator.migrateToLatest()
+  if (error === undefined) return
+  await refuseNewer(db, migrations)
+  throw error
+}
+
+async function refuseNewer(db: Kysely<Tables>, known: Record<string, Migration>): Promise<void> {
+  const tables = await db.introspection.getTables({ withInternalKyselyTables: true })
+  if (!tables.some(({ name }) => name === 'kysely_migration')) return
+  const { rows } = await sql<{ name: string }>`select name from kysely_migration`.execute(db)
+  const foreign = rows.find(({ name }) => !Object.hasOwn(known, name))
+  if (foreign)
+    throw failure(
+      'DATABASE_NEWER',
+      `The database was written by a newer version of this program (its schema has "${foreign.name}"). Start that version, or name another database.`,
+    )
+}
+
+async function first(db: Kysely<unknown>, engine: Engine): Promise<void> {
+  const sqlite = engine === 'sqlite'
+  const bytes = sqlite ? 'blob' : 'bytea'
+  /** Rows lie in the order of their key: what is read together is together. */
+  const clustered = sqlite ? sql`without rowid` : sql``
+  const flag = (column: string) => sql`check (${sql.ref(column)} in (0, 1))`
+  const table = (name: string) => db.schema.createTable(name)
+  const numbered = (name: string) =>
+    table(name).addColumn('id', 'integer', (it) =>
+      sqlite ? it.primaryKey() : it.primaryKey().generatedByDefaultAsIdentity(),
+    )
+
+  await numbered('cameras')
+    .addColumn('site', 'text', (it) => it.notNull())
+    .addColumn('device', 'text', (it) => it.notNull())
+    .addColumn('camera', 'text', (it) => it.notNull())
+    .addColumn('first_seen_ms', 'bigint', (it) => it.notNull())
+    .addColumn('last_seen_ms', 'bigint', (it) => it.notNull())
+    .addUniqueConstraint('cameras_by_name', ['site', 'device', 'camera'])
+    .execute()
+
+  await table('detections')
+    .addColumn('at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('id', bytes, (it) => it.notNull())
+    .addColumn('camera_id', 'integer', (it) => it.notNull())
+    .addColumn('captured_at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('stored_at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('clock_sane', 'smallint', (it) => it.notNull().check(flag('clock_sane')))
+    .addColumn('score', 'double precision', (it) => it.notNull())
+    .addColumn('size', 'integer', (it) => it.notNull())
+    .addColumn('box_json', 'text', (it) => it.notNull())
+    .addColumn('region_json', 'text', (it) => it.notNull())
+    .addColumn('frame_width', 'integer', (it) => it.notNull())
+    .addColumn('frame_height', 'integer', (it) => it.notNull())
+    .addColumn('track', bytes)
+    .addColumn('masked', 'smallint', (it) => it.check(flag('masked')))
+    .addColumn('model', 'text', (it) => it.notNull())
+    .addColumn('file', 'text')
+    .addColumn('quality_json', 'text')
+    .addColumn('attributes_json', 'text')
+    .addColumn('bytes', 'bigint', (it) => it.notNull())
+    .addColumn('sha256', bytes, (it) => it.notNull())
+    .addColumn('key', 'text')
+    .addColumn('subscriber', 'text', (it) => it.notNull())
+    .addPrimaryKeyConstraint('detections_by_time', ['at_ms', 'id'])
+    .modifyEnd(clustered)
+    .execute()
+  // What filters ask for stands in each index that a search goes along, so that it reads nothing else.
+  const searched = ['camera_id', 'masked', 'score', 'size']
+  await db.schema.createIndex('detections_by_id').on('detections').columns(['id']).unique().execute()
+  await db.schema
+    .createIndex('detections_search')
+    .on('detections')
+    .columns(['at_ms', 'id', ...searched])
+    .execute()
+  await db.schema
+    .createIndex('detections_search_camera')
+    .on('detections')
+    .columns(['camera_id', 'at_ms', 'id', 'masked', 'score', 'size'])
+    .execute()
+  await db.schema
+    .createIndex('detections_by_track')
+    .on('detections')
+    .columns(['track', 'at_ms', 'id'])
+    .where(sql.ref('track'), 'is not', null)
+    .execute()
+  await db.schema
+    .createIndex('detections_by_file')
+    .on('detections')
+    .columns(['at_ms', 'id', ...searched, 'file'])
+    .where(sql.ref('file'), 'is not', null)
+    .execute()
+
+  await numbered('attributes')
+    .addColumn('name', 'text', (it) => it.notNull())
+    .addColumn('label', 'text', (it) => it.notNull())
+    .addUniqueConstraint('attributes_by_name', ['name', 'label'])
+    .execute()
+  await table('detection_attributes')
+    .addColumn('attribute_id', 'integer', (it) => it.notNull())
+    .addColumn('at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('id', bytes, (it) => it.notNull())
+    .addColumn('camera_id', 'integer', (it) => it.notNull())
+    .addColumn('masked', 'smallint')
+    .addColumn('score', 'double precision', (it) => it.notNull())
+    .addColumn('size', 'integer', (it) => it.notNull())
+    .addPrimaryKeyConstraint('detection_attributes_by_time', ['attribute_id', 'at_ms', 'id'])
+    .modifyEnd(clustered)
+    .execute()
+
+  let days = table('days')
+    .addColumn('day', 'integer', (it) => it.notNull())
+    .addColumn('camera_id', 'integer', (it) => it.notNull())
+    .addColumn('masked', 'smallint', (it) => it.notNull().check(sql`masked in (-1, 0, 1)`))
+    .addColumn('total', 'integer', (it) => it.notNull())
+  for (const hour of HOUR_COLUMNS) days = days.addColumn(hour, 'integer', (it) => it.notNull())
+  await days
+    .addPrimaryKeyConstraint('days_by_day', ['day', 'camera_id', 'masked'])
+    .modifyEnd(clustered)
+    .execute()
+  await db.schema.createIndex('days_by_camera').on('days').columns(['camera_id', 'day', 'masked']).execute()
+
+  await table('reviews')
+    .addColumn('user', 'text', (it) => it.notNull())
+    .addColumn('at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('id', bytes, (it) => it.notNull())
+    .addColumn('camera_id', 'integer', (it) => it.notNull())
+    .addColumn('masked', 'smallint')
+    .addColumn('score', 'double precision', (it) => it.notNull())
+    .addColumn('size', 'integer', (it) => it.notNull())
+    .addColumn('reviewed_at_ms', 'bigint', (it) => it.notNull())
+    .addPrimaryKeyConstraint('reviews_by_time', ['user', 'at_ms', 'id'])
+    .modifyEnd(clustered)
+    .execute()
+  await db.schema.createIndex('reviews_by_id').on('reviews').columns(['id']).execute()
+
+  await table('removed')
+    .addColumn('id', bytes, (it) => it.primaryKey().notNull())
+    .addColumn('why', 'text', (it) => it.notNull())
+    .addColumn('removed_at_ms', 'bigint', (it) => it.notNull())
+    .modifyEnd(clustered)
+    .execute()
+  await db.schema.createIndex('removed_by_time').on('removed').columns(['removed_at_ms']).execute()
+  await table('horizons')
+    .addColumn('subscriber', 'text', (it) => it.primaryKey().notNull())
+    .addColumn('filed_before_ms', 'bigint', (it) => it.notNull())
+    .execute()
+
+  await table('keepers')
+    .addColumn('keeper', 'text', (it) => it.primaryKey().notNull())
+    .addColumn('at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('received_at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('report_json', 'text', (it) => it.notNull())
+    .execute()
+  await table('camera_states')
+    .addColumn('camera_id', 'integer', (it) => it.primaryKey())
+    .addColumn('received_at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('state_json', 'text', (it) => it.notNull())
+    .execute()
+  await table('device_statuses')
+    .addColumn('site', 'text', (it) => it.notNull())
+    .addColumn('device', 'text', (it) => it.notNull())
+    .addColumn('received_at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('status_json', 'text', (it) => it.notNull())
+    .addPrimaryKeyConstraint('device_statuses_by_name', ['site', 'device'])
+    .execute()
+  await table('health_events')
+    .addColumn('id', 'text', (it) => it.primaryKey().notNull())
+    .addColumn('at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('kind', 'text', (it) => it.notNull())
+    .addColumn('subject', 'text', (it) => it.notNull())
+    .addColumn('site', 'text')
+    .addColumn('camera', 'text')
+    .addColumn('level', 'text', (it) => it.notNull())
+    .addColumn('text', 'text', (it) => it.notNull())
+    .addColumn('ended_at_ms', 'bigint')
+    .addColumn('reviewed_by', 'text')
+    .addColumn('reviewed_at_ms', 'bigint')
+    .execute()
+  await db.schema.createIndex('health_events_by_time').on('health_events').columns(['at_ms', 'id']).execute()
+  await db.schema
+    .createIndex('health_events_open')
+    .on('health_events')
+    .columns(['kind', 'subject'])
+    .where(sql.ref('ended_at_ms'), 'is', null)
+    .execute()
+
+  await table('sessions')
+    .addColumn('hash', bytes, (it) => it.primaryKey().notNull())
+    .addColumn('user', 'text', (it) => it.notNull())
+    .addColumn('fingerprint', 'text', (it) => it.notNull())
+    .addColumn('by', 'text', (it) => it.notNull())
+    .addColumn('person_json', 'text')
+    .addColumn('created_at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('last_used_ms', 'bigint', (it) => it.notNull())
+    .addColumn('expires_at_ms', 'bigint', (it) => it.notNull())
+    .execute()
+  await db.schema.createIndex('sessions_by_user').on('sessions').columns(['user']).execute()
+  await table('tokens')
+    .addColumn('id', 'text', (it) => it.primaryKey().notNull())
+    .addColumn('hash', bytes, (it) => it.notNull().unique())
+    .addColumn('name', 'text', (it) => it.notNull())
+    .addColumn('user', 'text', (it) => it.notNull())
+    .addColumn('scopes_json', 'text', (it) => it.notNull())
+    .addColumn('created_at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('expires_at_ms', 'bigint')
+    .addColumn('last_used_ms', 'bigint')
+    .addColumn('revoked_at_ms', 'bigint')
+    .execute()
+  await table('shares')
+    .addColumn('id', 'text', (it) => it.primaryKey().notNull())
+    .addColumn('hash', bytes, (it) => it.notNull().unique())
+    .addColumn('kind', 'text', (it) => it.notNull())
+    .addColumn('target_json', 'text', (it) => it.notNull())
+    .addColumn('by', 'text', (it) => it.notNull())
+    .addColumn('created_at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('expires_at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('opened', 'integer', (it) => it.notNull().defaultTo(0))
+    .addColumn('opened_max', 'integer')
+    .addColumn('last_opened_ms', 'bigint')
+    .addColumn('revoked_at_ms', 'bigint')
+    .execute()
+
+  await table('audit')
+    .addColumn('id', 'text', (it) => it.primaryKey().notNull())
+    .addColumn('at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('user', 'text', (it) => it.notNull())
+    .addColumn('by', 'text', (it) => it.notNull())
+    .addColumn('address', 'text')
+    .addColumn('action', 'text', (it) => it.notNull())
+    .addColumn('subject', 'text', (it) => it.notNull())
+    .addColumn('details_json', 'text')
+    .execute()
+  await db.schema.createIndex('audit_by_time').on('audit').columns(['at_ms', 'id']).execute()
+  await keepAudit(db, sqlite)
+
+  await table('progress')
+    .addColumn('name', 'text', (it) => it.primaryKey().notNull())
+    .addColumn('at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('progress_json', 'text', (it) => it.notNull())
+    .execute()
+}
+
+/** The audit log only grows: the database itself refuses anything else. */
+async function keepAudit(db: Kysely<unknown>, sqlite: boolean): Promise<void> {
+  const refusal = sql.lit('the audit log only grows')
+  if (sqlite) {
+    for (const change of ['update', 'delete'])
+      await sql`create trigger ${sql.ref(`audit_no_${change}`)} before ${sql.raw(change)} on audit
+        begin select raise(abort, ${refusal}); end`.execute(db)
+    // An insert over a row that is there would delete it without a word.
+    await sql`create trigger audit_no_replace before insert on audit
+      when exists (select 1 from audit where id = new.id)
+      begin select raise(abort, ${refusal}); end`.execute(db)
+    return
+  }
+  await sql`create function audit_only_grows() returns trigger language plpgsql as
+    'begin raise exception ''the audit log only grows''; end'`.execute(db)
+  await sql`create trigger audit_no_change before update or delete on audit
+    for each row execute function audit_only_grows()`.execute(db)
+  await sql`create trigger audit_no_truncate before truncate on audit
+    for each statement execute function audit_only_grows()`.execute(db)
+}

@@ -1,0 +1,319 @@
+import { type Kysely, type RawBuilder, sql } from 'kysely'
+import {
+  cursorOf,
+  type Detection,
+  type DetectionFilter,
+  type Page,
+  type PageQuery,
+  readCursor,
+} from './detection.ts'
+import type { Engine } from './migrations.ts'
+import { cameraIds } from './places.ts'
+import { detectionOf, flagOf, idBytes, idText } from './rows.ts'
+import type { Scope } from './scope.ts'
+import type { Tables } from './tables.ts'
+
+/**
+ * Pages of detections by filter, along an index that gives them in their order: of all, of each camera that is asked for, of
+ * an attribute, of a user's reviews, of photos, or of a track. The other conditions are looked at entry by entry; each such
+ * index holds what they need (`detections_search` and its like), so that only rows that are shown are read. A search whose
+ * conditions few entries meet goes on in growing steps until its time is over, and then says how far it came.
+ */
+
+/** After which no further step begins. */
+const SEARCH_MS_MAX = 15
+const STEP_ROWS_FIRST = 2000
+const STEP_ROWS_MAX = 30_000
+const STEP_GROWTH = 4
+/** An index is entered once for each camera: where there are more, their entries are picked out of those of all. */
+const BRANCHES_MAX = 128
+const KEYS_A_STATEMENT = 500
+
+interface Key {
+  readonly at_ms: number
+  readonly id: Uint8Array
+}
+
+/** Between two keys: its id is empty, or another's. */
+interface Bound {
+  readonly atMs: number
+  readonly id: Uint8Array
+}
+
+interface Search {
+  /** What is gone along, as `d`: at_ms, id, camera_id, masked, score and size are in it. */
+  readonly along: RawBuilder<unknown>
+  /** One for each entry into the index: what its first columns are. */
+  readonly branches: readonly RawBuilder<unknown>[]
+  /** A detection may be in more than one of them. */
+  readonly overlapping: boolean
+  /** What is looked at entry by entry. */
+  readonly others: readonly RawBuilder<unknown>[]
+  /** So few entries that they are looked at in one go. */
+  readonly few: boolean
+}
+
+export async function searchPage(
+  db: Kysely<Tables>,
+  engine: Engine,
+  { filter, scope, before, after, limit, searchMsMax = SEARCH_MS_MAX }: PageQuery,
+  signal?: AbortSignal,
+): Promise<Page> {
+  const startedMs = performance.now()
+  const search = await plan(db, engine, filter, scope)
+  if (!search) return { detections: [] }
+  const older = after === undefined
+  let low: Bound = { atMs: filter.fromMs ?? 0, id: Buffer.alloc(0) }
+  let high: Bound = { atMs: filter.beforeMs ?? Number.MAX_SAFE_INTEGER, id: Buffer.alloc(0) }
+  if (before !== undefined) high = olderOf(high, boundOf(before))
+  if (after !== undefined) low = newerOf(low, boundOf(after))
+  const keys: Key[] = []
+  let stoppedAt: Key | undefined
+  for (let rows = STEP_ROWS_FIRST; ; rows = Math.min(rows * STEP_GROWTH, STEP_ROWS_MAX)) {
+    signal?.throwIfAborted()
+    const stepped = search.others.length > 0 && !search.few
+    const end = stepped ? await stepEnd(db, search, low, high, older, rows) : undefined
+    keys.push(...(await keysWithin(db, search, low, high, older, end, limit + 1 - keys.length)))
+    if (keys.length > limit || !end) break
+    if (older) high = boundOfKey(end)
+    else low = boundOfKey(end)
+    if (performance.now() - startedMs > searchMsMax) {
+      stoppedAt = end
+      break
+    }
+  }
+  const more = keys.length > limit
+  const shown = keys.slice(0, limit)
+  const detections = await detectionsOf(db, shown)
+  const next = more ? shown.at(-1) : stoppedAt
+  return {
+    detections: older ? detections : detections.reverse(),
+    ...(next && { next: cursorOf({ atMs: next.at_ms, id: idText(next.id) }) }),
+    ...(!more && stoppedAt && { searchedToMs: stoppedAt.at_ms }),
+  }
+}
+
+/** @returns undefined where nothing can match */
+async function plan(
+  db: Kysely<Tables>,
+  engine: Engine,
+  filter: DetectionFilter,
+  scope: Scope,
+): Promise<Search | undefined> {
+  const { track, masked, scoreMin, scoreMax, sizeMin, reviewed, file, attribute } = filter
+  const cameras = await cameraIds(db, scope, filter)
+  if (cameras?.length === 0) return undefined
+  const attributes = attribute && (await attributeIds(db, attribute))
+  if (attributes?.length === 0) return undefined
+
+  const others: RawBuilder<unknown>[] = []
+  if (masked === null) others.push(sql`d.masked is null`)
+  else if (masked !== undefined) others.push(sql`d.masked = ${flagOf(masked)}`)
+  if (scoreMin !== undefined) others.push(sql`d.score >= ${scoreMin}`)
+  if (scoreMax !== undefined) others.push(sql`d.score <= ${scoreMax}`)
+  if (sizeMin !== undefined) others.push(sql`d.size >= ${sizeMin}`)
+  // The sign keeps SQLite from another index than the one that is gone along.
+  const ofCameras = cameras ? [sql`+d.camera_id in (${sql.join(cameras)})`] : []
+  const ofAttributes = attributes
+    ? [
+        sql`exists (select 1 from detection_attributes as a
+          where a.attribute_id in (${sql.join(attributes)}) and a.at_ms = d.at_ms and a.id = d.id)`,
+      ]
+    : []
+  const marked =
+    reviewed &&
+    sql`exists (select 1 from reviews as r where r."user" = ${reviewed.by} and r.at_ms = d.at_ms and r.id = d.id)`
+  const ofReviews = marked ? [reviewed.is ? marked : sql`not ${marked}`] : []
+  const named = file === undefined ? undefined : `%${file.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
+  const ofFile =
+    named === undefined
+      ? []
+      : [
+          sql`exists (select 1 from detections as f
+            where f.at_ms = d.at_ms and f.id = d.id and lower(f.file) like ${named} escape '\\')`,
+        ]
+  /** SQLite goes along the index that it is told; PostgreSQL knows from its statistics. */
+  const detections = (index: string) =>
+    engine === 'sqlite' ? sql`detections as d indexed by ${sql.ref(index)}` : sql`detections as d`
+  const search = { overlapping: false, few: false }
+
+  if (track !== undefined)
+    return {
+      ...search,
+      along: detections('detections_by_track'),
+      branches: [sql`d.track = ${idBytes(track)}`],
+      others: [...others, ...ofCameras, ...ofAttributes, ...ofReviews, ...ofFile],
+      few: true,
+    }
+  if (attributes)
+    return {
+      ...search,
+      along: sql`detection_attributes as d`,
+      branches: attributes.map((id) => sql`d.attribute_id = ${id}`),
+      overlapping: attributes.length > 1,
+      others: [...others, ...ofCameras, ...ofReviews, ...ofFile],
+    }
+  if (reviewed?.is)
+    return {
+      ...search,
+      along: sql`reviews as d`,
+      branches: [sql`d."user" = ${reviewed.by}`],
+      others: [...others, ...ofCameras, ...ofFile],
+    }
+  if (named !== undefined)
+    return {
+      ...search,
+      along: detections('detections_by_file'),
+      branches: [sql`d.file is not null`],
+      others: [...others, ...ofCameras, ...ofReviews, sql`lower(d.file) like ${named} escape '\\'`],
+    }
+  if (cameras && cameras.length <= BRANCHES_MAX)
+    return {
+      ...search,
+      along: detections('detections_search_camera'),
+      branches: cameras.map((id) => sql`d.camera_id = ${id}`),
+      others: [...others, ...ofReviews],
+    }
+  return {
+    ...search,
+    along: detections('detections_search'),
+    branches: [sql`true`],
+    others: [...others, ...ofCameras, ...ofReviews],
+  }
+}
+
+async function attributeIds(
+  db: Kysely<Tables>,
+  { name, label }: NonNullable<DetectionFilter['attribute']>,
+): Promise<number[]> {
+  let query = db.selectFrom('attributes').select('id').where('name', '=', name)
+  if (label !== undefined) query = query.where('label', '=', label)
+  const rows = await query.orderBy('id').limit(BRANCHES_MAX).execute()
+  return rows.map(({ id }) => id)
+}
+
+/** Where a step of so many entries ends, the last one included; undefined where all that there is fits into it. */
+async function stepEnd(
+  db: Kysely<Tables>,
+  { along, branches }: Search,
+  low: Bound,
+  high: Bound,
+  older: boolean,
+  rows: number,
+): Promise<Key | undefined> {
+  const skip = Math.max(1, Math.floor(rows / branches.length)) - 1
+  const ends = await sql<Key>`${sql.join(
+    branches.map(
+      (branch, n) => sql`select * from (
+        select d.at_ms, d.id from ${along} where ${branch} and ${within(low, high)}
+        order by ${inOrder('d', older)} limit 1 offset ${skip}) as ${sql.ref(`b${n}`)}`,
+    ),
+    sql` union all `,
+  )}`.execute(db)
+  // Each branch is looked through as far as its own end: all of them are so far as the first of these.
+  return ends.rows.reduce<Key | undefined>(
+    (first, end) => (!first || compareKeys(end, first) > 0 === older ? end : first),
+    undefined,
+  )
+}
+
+async function keysWithin(
+  db: Kysely<Tables>,
+  { along, branches, overlapping, others }: Search,
+  low: Bound,
+  high: Bound,
+  older: boolean,
+  end: Key | undefined,
+  limit: number,
+): Promise<readonly Key[]> {
+  const toEnd = !end
+    ? []
+    : [
+        older
+          ? sql`(d.at_ms, d.id) >= (${end.at_ms}, ${end.id})`
+          : sql`(d.at_ms, d.id) <= (${end.at_ms}, ${end.id})`,
+      ]
+  const range = end ? (older ? [below(high)] : [above(low)]) : [within(low, high)]
+  const branchKeys = branches.map(
+    (branch) => sql`select d.at_ms, d.id from ${along}
+      where ${sql.join([branch, ...range, ...toEnd, ...others], sql` and `)}
+      order by ${inOrder('d', older)} limit ${limit}`,
+  )
+  if (branchKeys.length === 1) return (await (branchKeys[0] as RawBuilder<Key>).execute(db)).rows
+  const union = sql.join(
+    branchKeys.map((branch, n) => sql`select * from (${branch}) as ${sql.ref(`b${n}`)}`),
+    overlapping ? sql` union ` : sql` union all `,
+  )
+  return (
+    await sql<Key>`select * from (${union}) as u order by ${inOrder('u', older)} limit ${limit}`.execute(db)
+  ).rows
+}
+
+const below = ({ atMs, id }: Bound) => sql`(d.at_ms, d.id) < (${atMs}, ${id})`
+const above = ({ atMs, id }: Bound) => sql`(d.at_ms, d.id) > (${atMs}, ${id})`
+const within = (low: Bound, high: Bound) => sql`${above(low)} and ${below(high)}`
+const inOrder = (table: 'd' | 'u', older: boolean) =>
+  older
+    ? sql`${sql.ref(`${table}.at_ms`)} desc, ${sql.ref(`${table}.id`)} desc`
+    : sql`${sql.ref(`${table}.at_ms`)}, ${sql.ref(`${table}.id`)}`
+
+function boundOf(cursor: string): Bound {
+  const place = readCursor(cursor)
+  if (!place) throw new TypeError(`not a cursor: ${cursor}`)
+  return { atMs: place.atMs, id: idBytes(place.id) }
+}
+
+const boundOfKey = ({ at_ms, id }: Key): Bound => ({ atMs: at_ms, id })
+const compareKeys = (a: Key, b: Key) => a.at_ms - b.at_ms || Buffer.compare(a.id, b.id)
+const compareBounds = (a: Bound, b: Bound) => a.atMs - b.atMs || Buffer.compare(a.id, b.id)
+const olderOf = (a: Bound, b: Bound) => (compareBounds(a, b) < 0 ? a : b)
+const newerOf = (a: Bound, b: Bound) => (compareBounds(a, b) > 0 ? a : b)
+
+/** In the order of the keys; without those that are gone meanwhile. */
+export async function detectionsOf(
+  db: Kysely<Tables>,
+  keys: readonly { id: Uint8Array }[],
+): Promise<Detection[]> {
+  const byId = new Map<string, Detection>()
+  for (let at = 0; at < keys.length; at += KEYS_A_STATEMENT) {
+    const rows = await db
+      .selectFrom('detections')
+      .innerJoin('cameras', 'cameras.id', 'detections.camera_id')
+      .selectAll('detections')
+      .select(['cameras.site', 'cameras.device', 'cameras.camera'])
+      .where(
+        'detections.id',
+        'in',
+        keys.slice(at, at + KEYS_A_STATEMENT).map(({ id }) => id),
+      )
+      .execute()
+    for (const row of rows) {
+      const detection = detectionOf(row)
+      byId.set(detection.id, detection)
+    }
+  }
+  return keys.map(({ id }) => byId.get(idText(id))).filter((it) => it !== undefined)
+}
+
+/** The newest of each of these cameras. */
+export async function newestOf(
+  db: Kysely<Tables>,
+  cameras: readonly number[],
+): Promise<readonly Detection[]> {
+  const keys: Key[] = []
+  for (let at = 0; at < cameras.length; at += BRANCHES_MAX) {
+    const { rows } = await sql<Key>`${sql.join(
+      cameras.slice(at, at + BRANCHES_MAX).map(
+        (id, n) => sql`select * from (
+          select d.at_ms, d.id from detections as d where d.camera_id = ${id}
+          order by d.at_ms desc, d.id desc limit 1) as ${sql.ref(`b${n}`)}`,
+      ),
+      sql` union all `,
+    )}`.execute(db)
+    keys.push(...rows)
+  }
+  return detectionsOf(
+    db,
+    keys.sort((a, b) => compareKeys(b, a)),
+  )
+}
