@@ -3,9 +3,10 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FailedLogins, Logins } from '../../lib/access/logins.ts'
 import { failure } from '../../lib/errors.ts'
 import { type Log, throttled } from '../../lib/log.ts'
+import type { CameraAddress } from '../../wire/topics.ts'
 import type { ConsoleConfig } from '../config.ts'
-import { Audit, type NewEntry } from './audit.ts'
-import { may, type Person } from './may.ts'
+import { Audit } from './audit.ts'
+import { may, type Person, type Right } from './may.ts'
 import { type Known, People, RUN_USER } from './people.ts'
 import { refuseOtherSites } from './same-site.ts'
 import { fingerprint, limited } from './scope.ts'
@@ -34,10 +35,21 @@ export interface Caller {
   readonly address: string
 }
 
+/** What an audit entry says beside who and when. */
+export interface Deed {
+  /** Such as `recording.view`, `camera.command`, `export`, `token.create`. */
+  readonly what: string
+  readonly target?: string
+  readonly detail?: Readonly<Record<string, unknown>>
+}
+
 /** Ends when what it was opened with does not hold any more. */
 export interface Hold extends Disposable {
   readonly signal: AbortSignal
 }
+
+/** What routes ask. */
+export type AccessShape = Pick<Access, 'guard' | 'caller' | 'hold' | 'record'>
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -55,6 +67,8 @@ const HOLD_UNKNOWN_MS_MAX = 30_000
 
 interface Held {
   readonly caller: Caller
+  readonly right: Right
+  readonly camera: CameraAddress | undefined
   readonly print: string
   readonly controller: AbortController
   knownAtMs: number
@@ -129,7 +143,7 @@ export class Access implements AsyncDisposable {
    * comes from a page of ours or has a token. Before the routes. What it refuses it throws: NOT_SIGNED_IN, CROSS_SITE.
    */
   async guard(app: FastifyInstance): Promise<void> {
-    await app.register(cookie)
+    if (!app.hasRequestDecorator('cookies')) await app.register(cookie)
     app.addHook('onRequest', async (request, reply) => {
       const { isOpen = false, isPage = false } = request.routeOptions.config
       const { authorization } = request.headers
@@ -217,10 +231,12 @@ export class Access implements AsyncDisposable {
    * For a stream, which outlives its request's check: ends within seconds when the session or token ends or its user's
    * rights change. Who may still then comes again by himself.
    */
-  hold(caller: Caller): Hold {
+  hold(caller: Caller, right: Right, camera?: CameraAddress): Hold {
     const controller = new AbortController()
     const held: Held = {
       caller,
+      right,
+      camera,
       print: fingerprint(caller.person),
       controller,
       knownAtMs: performance.now(),
@@ -254,7 +270,7 @@ export class Access implements AsyncDisposable {
   async #check(held: Held, ask: (caller: Caller) => Promise<Caller | undefined>): Promise<void> {
     try {
       const now = await ask(held.caller)
-      if (now && fingerprint(now.person) === held.print) {
+      if (now && fingerprint(now.person) === held.print && may(now.person, held.right, held.camera)) {
         held.knownAtMs = performance.now()
         return
       }
@@ -272,15 +288,14 @@ export class Access implements AsyncDisposable {
   }
 
   /** Writes down what somebody does. Throws where that is not possible: then it must not be done. */
-  async record(
-    { person, by, id, address }: Caller,
-    deed: Pick<NewEntry, 'action' | 'subject' | 'details'>,
-  ): Promise<void> {
+  async record({ person, by, id, address }: Caller, { what, target, detail }: Deed): Promise<void> {
     await this.audit.add({
       user: person.name,
       by: by === 'token' ? `token ${id}` : by,
       address,
-      ...deed,
+      action: what,
+      subject: target,
+      details: detail,
     })
   }
 
@@ -334,7 +349,7 @@ export class Access implements AsyncDisposable {
   async endSession(reply: FastifyReply, caller: Caller): Promise<void> {
     if (caller.by === 'session') await this.sessions.end(caller.id)
     reply.clearCookie(this.#cookieName, this.cookieOptions)
-    await this.record(caller, { action: 'sign-out' })
+    await this.record(caller, { what: 'sign-out' })
     await this.ended()
   }
 

@@ -1,5 +1,6 @@
 import { failure } from '../../lib/errors.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
+import type { Caller } from './access.ts'
 import { isInScope, may, type Person, type Right } from './may.ts'
 
 /**
@@ -10,6 +11,11 @@ export function demand(person: Person, right: Right, camera?: CameraAddress): vo
   if (!may(person, right))
     throw failure('NOT_ALLOWED', `This needs the right "${right}", which ${person.name} does not have here.`)
   if (camera !== undefined && !isInScope(person.scope, camera)) throw notFound()
+}
+
+/** What decides who may what is a person's to do: a token that could would be worth more than it says. Errors: NOT_ALLOWED */
+export function demandPresence({ by }: Caller): void {
+  if (by === 'token') throw failure('NOT_ALLOWED', 'This needs you to sign in yourself: no token can do it.')
 }
 
 export const notFound = () => failure('NOT_FOUND', 'There is nothing here, or nothing that you may see.')

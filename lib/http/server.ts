@@ -262,10 +262,9 @@ export function listenFailure(error: unknown, host: string, port: number, key: s
 export function refuseOpenHttp({ host, usersFile, ownLogin, tls }: HttpListener): void {
   const asks = usersFile !== undefined || ownLogin !== undefined
   if (isLoopback(host) || (asks && tls !== undefined)) return
-  const why =
-    !asks
-      ? 'would serve other machines without a login'
-      : 'would send passwords and faces over the network unencrypted: "http.tls" is missing'
+  const why = !asks
+    ? 'would serve other machines without a login'
+    : 'would send passwords and faces over the network unencrypted: "http.tls" is missing'
   throw failure(
     'CONFIG_UNSAFE_LISTENER',
     `"http.host" ${host} ${why}. Use 127.0.0.1 and a reverse proxy that authenticates, or give both "http.usersFile" and "http.tls".`,
