@@ -10,7 +10,7 @@ import type {
   ReviewsDone,
 } from '../api/detections.ts'
 import type { Devices } from '../api/devices.ts'
-import type { HealthEventsPage, HealthEventsQuery } from '../api/health-events.ts'
+import type { HealthEvent, HealthEventsPage, HealthEventsQuery } from '../api/health-events.ts'
 import type { Keepers } from '../api/keepers.ts'
 import type { Problem as ProblemDetails } from '../api/problem.ts'
 
@@ -136,5 +136,6 @@ export const keepers = (signal?: AbortSignal) => request<Keepers>('GET', '/keepe
 
 export const healthEvents = (query: HealthEventsQuery, signal?: AbortSignal) =>
   request<HealthEventsPage>('GET', '/health-events', { query, signal })
-export const reviewHealth = (reviews: Reviews) =>
-  request<ReviewsDone>('POST', '/health-events/reviews', { body: reviews })
+/** A mark for all: somebody has seen to it. */
+export const reviewHealth = (id: string, reviewed: boolean) =>
+  request<HealthEvent>(reviewed ? 'PUT' : 'DELETE', `/health-events/${encodeURIComponent(id)}/review`)

@@ -1,13 +1,9 @@
 import { signal } from '@preact/signals'
 import type { Right } from '../access/may.ts'
+import type { Me } from '../api/me.ts'
 import { request } from './api.ts'
 
 /** Who looks, and what he may: the same names as the API's rights. What he may not is not offered; the API refuses it anyway. */
-export interface Me {
-  readonly name: string
-  readonly role: 'viewer' | 'analyst' | 'operator' | 'admin'
-  readonly rights: readonly Right[]
-}
 
 export const me = signal<Me | undefined>(undefined)
 

@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import type { Camera } from '../../api/cameras.ts'
 import { pictureAddress } from '../api.ts'
 import { useEvery } from '../loaded.ts'
+import { may } from '../session.ts'
 import { PictureAge } from './picture-age.tsx'
 
 /** Of a wall: each camera that is in sight is asked so often. */
@@ -14,10 +15,12 @@ export function LastPicture({ camera }: { readonly camera: Camera }) {
   const screen = useRef<HTMLDivElement>(null)
   const isSeen = useRef(false)
   const address = pictureAddress(camera)
+  // Whoever may not see it live, and a camera that gives none, is not asked.
+  const isAsked = may('live') && (camera.is === 'live' || camera.is === 'opening')
   const current = useRef<AbortController | undefined>(undefined)
 
   const fetchIt = async () => {
-    if (!isSeen.current || current.current) return
+    if (!isAsked || !isSeen.current || current.current) return
     const controller = new AbortController()
     current.current = controller
     try {
@@ -48,7 +51,7 @@ export function LastPicture({ camera }: { readonly camera: Camera }) {
       observer.disconnect()
       current.current?.abort()
     }
-  }, [address])
+  }, [address, isAsked])
   const url = shown?.url
   useEffect(
     () => () => {
@@ -63,22 +66,17 @@ export function LastPicture({ camera }: { readonly camera: Camera }) {
           <img class="screen-picture" src={shown.url} alt={`Last picture of ${camera.camera}`} />
           <PictureAge atMs={shown.atMs} isLive={false} />
         </>
-      ) : isNone && camera.newest ? (
+      ) : (isNone || !isAsked) && camera.newest ? (
         <>
           <img class="screen-picture screen-face" src={camera.newest.picture} alt={`Newest face at ${camera.camera}`} />
           <PictureAge atMs={camera.newest.capturedAtMs} isLive={false} />
         </>
       ) : (
-        <p class="screen-said">{isNone ? 'No picture yet' : ''}</p>
+        <p class="screen-said">{isNone || !isAsked ? 'No picture' : ''}</p>
       )}
     </div>
   )
 }
 
-/** When it was taken, as its answer says; where it does not, when it was received. */
-function timeOf(headers: Headers): number {
-  const captured = Number(headers.get('x-captured-at-ms'))
-  if (captured > 0) return captured
-  const modified = Date.parse(headers.get('last-modified') ?? '')
-  return Number.isNaN(modified) ? Date.now() : modified
-}
+/** When it came to the console, by the console's clock: the device's may be wrong. */
+const timeOf = (headers: Headers) => Number(headers.get('x-received-at-ms') ?? Date.now())

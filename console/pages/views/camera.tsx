@@ -31,7 +31,7 @@ export default function CameraPage({ params }: { readonly params: Readonly<Recor
   // biome-ignore lint/correctness/useExhaustiveDependencies: what is fetched is newer than what was said before
   useEffect(() => setSaid(undefined), [loaded.value])
   useNews('camera', (camera) => {
-    if (cameraKey(camera) === key) setSaid(camera)
+    if (cameraKey(camera) === key) setSaid({ ...camera, newest: loaded.value?.newest ?? null })
   })
   const [fresh, setFresh] = useState<Awaited<ReturnType<typeof api.detections>>['items']>([])
   useNews('detection', (face) => {

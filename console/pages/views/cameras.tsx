@@ -1,5 +1,7 @@
 import { useState } from 'preact/hooks'
 import type { Camera } from '../../api/cameras.ts'
+import type { EventData } from '../../api/events.ts'
+import { withNews } from '../parts/camera-news.ts'
 import * as api from '../api.ts'
 import { useEvery, useLoaded } from '../loaded.ts'
 import { useNews } from '../news.ts'
@@ -22,7 +24,7 @@ const LIVE_MAX = 4
 
 export default function CamerasPage() {
   const cameras = useLoaded('cameras', api.cameras)
-  const [said, setSaid] = useState<ReadonlyMap<string, Camera>>(new Map())
+  const [said, setSaid] = useState<ReadonlyMap<string, EventData<'camera'>>>(new Map())
   const [live, setLive] = useState<readonly string[]>([])
   useNews('camera', (camera) => setSaid((old) => new Map(old).set(cameraKey(camera), camera)))
   useNews('reset', cameras.again)
@@ -30,11 +32,7 @@ export default function CamerasPage() {
     setSaid(new Map())
     cameras.again()
   })
-  const items = cameras.value?.items.map((camera) => said.get(cameraKey(camera)) ?? camera)
-  const unknown = [...said.values()].filter(
-    (camera) => !cameras.value?.items.some((item) => cameraKey(item) === cameraKey(camera)),
-  )
-  const all = [...(items ?? []), ...unknown]
+  const all = withNews(cameras.value?.items ?? [], said)
   const isLive = all.filter((camera) => camera.is === 'live').length
   return (
     <div class="page">

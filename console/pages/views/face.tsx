@@ -129,7 +129,7 @@ function Face({ face, again }: { readonly face: DetectionDetail; readonly again:
                 )}
               </button>
             )}
-            <a class="button" href={face.picture} download={`${face.camera}-${face.id}.jpg`}>
+            <a class="button" href={`${face.picture}?download=true`} download="">
               Download
             </a>
             {may('share') && (

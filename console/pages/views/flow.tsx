@@ -1,10 +1,11 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
-import type { Camera } from '../../api/cameras.ts'
+import type { EventData } from '../../api/events.ts'
 import type { Keeper } from '../../api/keepers.ts'
 import * as api from '../api.ts'
 import { useEvery, useLoaded } from '../loaded.ts'
 import { useNews } from '../news.ts'
 import { nowMs } from '../now.ts'
+import { withNews } from '../parts/camera-news.ts'
 import { Empty, Shown, Waiting } from '../parts/states.tsx'
 import { ask, place } from '../router.ts'
 import { style } from '../styles.ts'
@@ -25,7 +26,7 @@ export default function FlowPage() {
   const keepers = useLoaded('keepers', api.keepers)
   const cameras = useLoaded('flow cameras', api.cameras)
   const [keepersSaid, setKeepersSaid] = useState<ReadonlyMap<string, Keeper>>(new Map())
-  const [camerasSaid, setCamerasSaid] = useState<ReadonlyMap<string, Camera>>(new Map())
+  const [camerasSaid, setCamerasSaid] = useState<ReadonlyMap<string, EventData<'camera'>>>(new Map())
   const rates = useRef(new CropRates())
   useNews('keeper', (keeper) => setKeepersSaid((old) => new Map(old).set(keeper.keeper, keeper)))
   useNews('camera', (camera) => setCamerasSaid((old) => new Map(old).set(cameraKey(camera), camera)))
@@ -42,8 +43,13 @@ export default function FlowPage() {
   useEffect(() => setCamerasSaid(new Map()), [cameras.value])
 
   const now = nowMs.value
-  const allCameras = latest(cameras.value?.items ?? [], camerasSaid, cameraKey)
-  const allKeepers = latest(keepers.value?.items ?? [], keepersSaid, ({ keeper }) => keeper)
+  const allCameras = withNews(cameras.value?.items ?? [], camerasSaid)
+  const allKeepers = [
+    ...new Map([
+      ...(keepers.value?.items ?? []).map((keeper) => [keeper.keeper, keeper] as const),
+      ...keepersSaid,
+    ]).values(),
+  ]
   for (const camera of allCameras) rates.current.see(camera)
   const flow = useMemo(
     () =>
@@ -219,14 +225,4 @@ const STAGE_WORDS: Readonly<Record<(typeof STAGES)[number], string>> = {
   subscriber: 'Subscriber',
   bucket: 'Bucket',
   database: 'Database',
-}
-
-function latest<Item>(
-  items: readonly Item[],
-  said: ReadonlyMap<string, Item>,
-  keyOf: (item: Item) => string,
-): readonly Item[] {
-  const all = new Map(items.map((item) => [keyOf(item), item]))
-  for (const [key, item] of said) all.set(key, item)
-  return [...all.values()]
 }

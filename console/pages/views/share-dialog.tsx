@@ -1,11 +1,11 @@
 import { useState } from 'preact/hooks'
-import type { DetectionFilterQuery } from '../../api/detections.ts'
+import type { NewShare } from '../../api/shares.ts'
 import * as access from '../access.ts'
 import { Dialog } from '../parts/dialog.tsx'
 import { Failed } from '../parts/states.tsx'
 import { date } from '../words.ts'
 
-const DAY_MS = 86_400_000
+const DAY_S = 86_400
 const DAYS = [1, 7, 30] as const
 
 /** A link for somebody without an account: to one face, or to a search. Its address is shown once, here. */
@@ -13,7 +13,7 @@ export function ShareDialog({
   of,
   onClose,
 }: {
-  readonly of: { readonly detection: string } | { readonly filter: DetectionFilterQuery }
+  readonly of: { readonly detection: string } | { readonly filter: NonNullable<NewShare['filter']> }
   readonly onClose: () => void
 }) {
   const [name, setName] = useState('')
@@ -25,7 +25,7 @@ export function ShareDialog({
   async function make(): Promise<void> {
     setError(undefined)
     try {
-      const made = await access.makeShare({ name, expiresAtMs: Date.now() + days * DAY_MS, of })
+      const made = await access.makeShare({ name, expiresInS: days * DAY_S, ...of })
       setAddress(new URL(made.address, location.href).href)
     } catch (problem) {
       setError(problem)
@@ -42,16 +42,16 @@ export function ShareDialog({
           }}
         >
           <p class="muted">
-            Whoever has the link sees {isOne ? 'this face' : 'the faces of this search'} without an account, and nothing
+            Whoever has the link sees {isOne ? 'this face' : 'the faces that this search finds now'} without an account, and nothing
             else. You can take it back at any time.
           </p>
           <label class="field">
-            <span>What it is for</span>
+            <span>Its heading, which they read</span>
             <input
               required
               maxLength={100}
               value={name}
-              placeholder="For Anna, about Monday"
+              placeholder="Monday at the gate"
               onInput={({ currentTarget: { value } }) => setName(value)}
             />
           </label>
@@ -71,7 +71,7 @@ export function ShareDialog({
         </form>
       ) : (
         <div class="form">
-          <p>It is shown only now. It ends on {date(Date.now() + days * DAY_MS)}.</p>
+          <p>It is shown only now. It ends on {date(Date.now() + days * DAY_S * 1000)}.</p>
           <label class="field">
             <span>Link</span>
             <input readOnly value={address} onFocus={({ currentTarget }) => currentTarget.select()} />
