@@ -127,9 +127,9 @@ export function camerasRoutes(api: Api, { access, database, fleet, line }: Conte
       if (reading.is === 'wrong')
         throw failure('PARAMETER_INVALID', `"value" must be ${reading.takes} with "${command}".`)
       await access.record(caller, {
-        action: 'camera.command',
-        subject: cameraPath(request.params),
-        details: { command, value },
+        what: 'camera.command',
+        target: cameraPath(request.params),
+        detail: { command, value },
       })
       const state = await line.command(request.params, command, value, request.signal)
       const answer = await camera(request.params, caller.rows)

@@ -294,7 +294,7 @@ export function detectionsRoutes(api: Api, { access, bucket, database, line }: C
       const caller = asked(access, request)
       const row = await database.detection(request.params.id, caller.rows)
       if (!row) throw notFound()
-      await access.record(caller, { action: 'detection.forget', subject: row.id, details: { key: row.key } })
+      await access.record(caller, { what: 'detection.forget', target: row.id, detail: { key: row.key } })
       const places = await line.forget({ kind: 'id', id: row.id }, caller.person.name, request.signal)
       return { places: places.map(({ place, count, left = false }) => ({ place, count, left })) }
     },

@@ -85,7 +85,7 @@ export function eventsRoutes(api: Api, { access, config, news }: Context): void 
       const after = request.query.after ?? (typeof header === 'string' ? header : undefined)
       using opened = new DisposableStack()
       opened.use(streams.open(caller.person.name))
-      const hold = opened.use(access.hold(caller))
+      const hold = opened.use(access.hold(caller, 'see'))
       reply.hijack()
       const response = reply.raw
       response.writeHead(200, {

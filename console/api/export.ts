@@ -92,13 +92,13 @@ export function exportRoutes(api: Api, { access, config, database }: Context): v
         const caller = asked(access, request)
         if (running >= config.limits.exportsMax) throw busy(reply, config.limits.exportsMax)
         running += 1
-        const hold = access.hold(caller)
+        const hold = access.hold(caller, 'export')
         const free = once(() => {
           running -= 1
           hold[Symbol.dispose]()
         })
         try {
-          await access.record(caller, { action: 'detections.export', subject: name, details: request.query })
+          await access.record(caller, { what: 'detections.export', target: name, detail: request.query })
           const signal = AbortSignal.any([hold.signal, request.signal])
           const pages = database.export(filterOf(request.query, caller.person), caller.rows, signal)
           const text = async function* () {

@@ -75,7 +75,7 @@ export function liveRoutes(api: Api, { access, config, fleet, live }: Context): 
       const caller = asked(access, request)
       if (!fleet.camera(params)) throw notFound()
       using opened = new DisposableStack()
-      const hold = opened.use(access.hold(caller))
+      const hold = opened.use(access.hold(caller, 'live', params))
       const viewer = opened.use(new Viewer(reply.raw, 1000 / config.live.rateMax))
       opened.use(live.watch(params, (picture) => viewer.show(picture)))
       reply.hijack()

@@ -20,12 +20,9 @@ export const scopeAnswerShape = {
     .array(z.string())
     .nullable()
     .meta({ description: 'Only what these sites have, and the cameras; null: everything.' }),
-  cameras: z
-    .array(z.string())
-    .nullable()
-    .meta({
-      description: 'Only what these cameras have (site/device/camera), and the sites; null: everything.',
-    }),
+  cameras: z.array(z.string()).nullable().meta({
+    description: 'Only what these cameras have (site/device/camera), and the sites; null: everything.',
+  }),
 }
 
 /** How something that a person made is called. */

@@ -10,6 +10,7 @@ import { demand } from '../access/demand.ts'
 import type { Right } from '../access/may.ts'
 import type { Context } from '../context.ts'
 import { API_PREFIX } from './addresses.ts'
+import { auditRoutes } from './audit.ts'
 import { camerasRoutes } from './cameras.ts'
 import { countsRoutes } from './counts.ts'
 import { detectionsRoutes } from './detections.ts'
@@ -19,8 +20,13 @@ import { exportRoutes } from './export.ts'
 import { healthEventsRoutes } from './health-events.ts'
 import { keepersRoutes } from './keepers.ts'
 import { liveRoutes } from './live.ts'
+import { meRoutes } from './me.ts'
 import { openApi } from './openapi.ts'
 import { answerProblems } from './problem.ts'
+import { sessionRoutes } from './session.ts'
+import { sharesRoutes } from './shares.ts'
+import { tokensRoutes } from './tokens.ts'
+import { usersRoutes } from './users.ts'
 
 /**
  * `/api/v1`: a file a resource, which has its schemas and its routes; the schemas validate what comes, filter what goes, and
@@ -55,6 +61,12 @@ const RESOURCES: readonly Resource[] = [
   keepersRoutes,
   healthEventsRoutes,
   eventsRoutes,
+  sessionRoutes,
+  meRoutes,
+  usersRoutes,
+  tokensRoutes,
+  sharesRoutes,
+  auditRoutes,
 ]
 
 /** @param more further resources, with routes of their own */

@@ -40,7 +40,7 @@ async function first(db: Kysely<unknown>, engine: Engine): Promise<void> {
   const bytes = sqlite ? 'blob' : 'bytea'
   /** Rows lie in the order of their key: what is read together is together. */
   const clustered = sqlite ? sql`without rowid` : sql``
-  const flag = (column: string) => sql`check (${sql.ref(column)} in (0, 1))`
+  const flag = (column: string) => sql`${sql.ref(column)} in (0, 1)`
   const table = (name: string) => db.schema.createTable(name)
   const numbered = (name: string) =>
     table(name).addColumn('id', 'integer', (it) =>
@@ -238,6 +238,14 @@ async function first(db: Kysely<unknown>, engine: Engine): Promise<void> {
     .addColumn('revoked_at_ms', 'bigint')
     .execute()
 
+  await table('openid_users')
+    .addColumn('user', 'text', (it) => it.primaryKey().notNull())
+    .addColumn('issuer', 'text', (it) => it.notNull())
+    .addColumn('subject', 'text', (it) => it.notNull())
+    .addColumn('role', 'text', (it) => it.notNull())
+    .addColumn('sites_json', 'text')
+    .addColumn('signed_in_at_ms', 'bigint', (it) => it.notNull())
+    .execute()
   await table('audit')
     .addColumn('id', 'text', (it) => it.primaryKey().notNull())
     .addColumn('at_ms', 'bigint', (it) => it.notNull())
