@@ -91,7 +91,7 @@ export function printAnnounce(result: AnnounceResult): void {
     `\nAnnouncements: transport with and without, in turn, medians
   without ${result.without.toFixed(0)} crops/s, CPU a crop ${result.cpuMsWithout.toFixed(2)} ms (subscriber ${result.subscriberCpuMsWithout.toFixed(2)} ms)
   with    ${result.with.toFixed(0)} crops/s, CPU a crop ${result.cpuMsWith.toFixed(2)} ms (subscriber ${result.subscriberCpuMsWith.toFixed(2)} ms)
-  with is ${ratio.toFixed(3)} times without (bar: 0.95)\n`,
+  with is ${ratio.toFixed(3)} times without (bar: 0.95); CPU time of all programs ${(result.cpuMsWith / result.cpuMsWithout).toFixed(3)} times, of the subscriber ${(result.subscriberCpuMsWith / result.subscriberCpuMsWithout).toFixed(3)} times\n`,
   )
 }
 
