@@ -309,6 +309,7 @@ t.test('a batch has at most 256 KB, and so many are in flight and no more', asyn
       },
     },
   })
+  t.after(() => announcer[Symbol.asyncDispose]())
   let done = false
   const all = announcer.stored(lines).then(() => {
     done = true
