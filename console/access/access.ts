@@ -151,6 +151,8 @@ export class Access implements AsyncDisposable {
    */
   async guard(app: FastifyInstance): Promise<void> {
     if (!app.hasRequestDecorator('cookies')) await app.register(cookie)
+    // Which a form of another site can send; an answer in JSON is asked for first (CORS), and refused.
+    app.removeContentTypeParser('text/plain')
     app.addHook('onRequest', async (request, reply) => {
       const { isOpen = false, isPage = false } = request.routeOptions.config
       const { authorization } = request.headers
@@ -433,7 +435,7 @@ export class Access implements AsyncDisposable {
   }
 
   async #owners(): Promise<ReadonlySet<string>> {
-    const owners = await Promise.all([this.tokens.owners(), this.shares.owners()])
+    const owners = await Promise.all([this.sessions.owners(), this.tokens.owners(), this.shares.owners()])
     return new Set(owners.flat())
   }
 
