@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import { z } from 'zod'
 import { failure } from '../../lib/errors.ts'
 import { isName } from '../../wire/names.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
@@ -106,9 +107,11 @@ async function limitRates(app: FastifyInstance, { access, config }: Context): Pr
 }
 
 function enforceRights(app: FastifyInstance, { access }: Context): void {
-  app.addHook('onRoute', ({ method, url, config }) => {
-    if (config?.isOpen === true || config?.right !== undefined) return
-    throw new TypeError(`${String(method)} ${url} does not say what right it takes`)
+  app.addHook('onRoute', ({ method, url, config, schema }) => {
+    if (config?.isOpen !== true && config?.right === undefined)
+      throw new TypeError(`${String(method)} ${url} does not say what right it takes`)
+    // What a route does not know it refuses: who misspells a filter must not get everything.
+    if (schema) schema.querystring ??= z.strictObject({})
   })
   // After validation, so that names are names.
   app.addHook('preHandler', async (request) => {
