@@ -91,10 +91,14 @@ function piecesOf(starts: readonly number[]): ReadonlyMap<number, readonly Piece
 }
 
 /** Up to noon, hours from the day's beginning are added; later ones taken from its total: so few are read. */
-const columnsUntil = (hour: number) => (hour <= 12 ? HOUR_COLUMNS.slice(0, hour) : HOUR_COLUMNS.slice(hour))
+const COLUMNS_UNTIL = Array.from({ length: 25 }, (_, hour) =>
+  hour <= 12 ? HOUR_COLUMNS.slice(0, hour) : HOUR_COLUMNS.slice(hour),
+)
+const columnsUntil = (hour: number) => COLUMNS_UNTIL[hour] as readonly string[]
 
 function until(row: DayRow, hour: number): number {
-  const sum = columnsUntil(hour).reduce((it, column) => it + (row[column] as number), 0)
+  let sum = 0
+  for (const column of columnsUntil(hour)) sum += row[column] as number
   return hour <= 12 ? sum : (row.total as number) - sum
 }
 
