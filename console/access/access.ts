@@ -1,17 +1,18 @@
 import cookie from '@fastify/cookie'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { FailedLogins, Logins } from '../../lib/access/logins.ts'
-import { failure } from '../../lib/errors.ts'
+import { asFailure, failure } from '../../lib/errors.ts'
 import { type Log, throttled } from '../../lib/log.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import type { ConsoleConfig } from '../config.ts'
 import { Audit } from './audit.ts'
 import { may, type Person, type Right } from './may.ts'
+import { OpenId, type Pending } from './open-id.ts'
 import { type Known, People, RUN_USER } from './people.ts'
 import { refuseOtherSites } from './same-site.ts'
 import { fingerprint, limited } from './scope.ts'
 import { hashOf } from './secrets.ts'
-import { type Session, Sessions, type Store } from './sessions.ts'
+import { type Session, Sessions, type SignedInBy, type Store } from './sessions.ts'
 import { Shares } from './shares.ts'
 import { type Token, Tokens } from './tokens.ts'
 
@@ -81,6 +82,8 @@ export class Access implements AsyncDisposable {
   readonly tokens: Tokens
   readonly shares: Shares
   readonly audit: Audit
+  /** Where it is configured. */
+  readonly openId: OpenId | undefined
   readonly #options: AccessOptions
   readonly #logins = new Logins()
   readonly #failedLinks = new FailedLogins()
@@ -90,10 +93,11 @@ export class Access implements AsyncDisposable {
   readonly #complain: (error: unknown) => void
   #looking: Promise<void> | undefined
 
-  private constructor(options: AccessOptions, store: Store, people: People) {
+  private constructor(options: AccessOptions, store: Store, people: People, openId: OpenId | undefined) {
     const { config, pollIntervalMs = HOLD_INTERVAL_MS } = options
     this.#options = options
     this.people = people
+    this.openId = openId
     this.sessions = new Sessions(store, {
       ageMsMax: config.access.sessionMax,
       idleMsMax: config.access.sessionIdleMax,
@@ -116,6 +120,9 @@ export class Access implements AsyncDisposable {
       log.warn({ count, error: String(error) }, 'could not write down who uses the console'),
     )
     const store: Store = { read: database.read, write: database.write, complain, now }
+    const { publicUrl } = config
+    // Without an address of ours there is no way back from the provider (console/config.ts).
+    const provider = openId && publicUrl !== undefined ? OpenId.open(openId, publicUrl) : undefined
     const people = await People.open({
       store,
       log,
@@ -131,7 +138,7 @@ export class Access implements AsyncDisposable {
           ? 'nobody can sign in to the console, not even from this machine: it knows no users. Give "access.usersFile" or "access.openId", or a token of this run'
           : `nobody can sign in to the console: ${usersFile} has nobody with a password and one of the roles viewer, analyst, operator and admin. Add one: sightline users add ${usersFile} NAME --role admin`,
       )
-    const access = new Access(options, store, people)
+    const access = new Access(options, store, people, provider)
     // Of earlier runs: its token was another.
     await access.#forgetUser(RUN_USER)
     await access.#forgetRemoved()
@@ -144,6 +151,8 @@ export class Access implements AsyncDisposable {
    */
   async guard(app: FastifyInstance): Promise<void> {
     if (!app.hasRequestDecorator('cookies')) await app.register(cookie)
+    // Which a form of another site can send; an answer in JSON is asked for first (CORS), and refused.
+    app.removeContentTypeParser('text/plain')
     app.addHook('onRequest', async (request, reply) => {
       const { isOpen = false, isPage = false } = request.routeOptions.config
       const { authorization } = request.headers
@@ -333,6 +342,33 @@ export class Access implements AsyncDisposable {
     return known
   }
 
+  /** The same with what the provider says. Errors: OPENID_REFUSED, OPENID_UNREACHABLE */
+  async signInByOpenId(openId: OpenId, query: string, pending: Pending, address: string): Promise<Known> {
+    try {
+      const person = await openId.finish(query, pending)
+      const { isAnother } = await this.people.rememberOpenId(person)
+      if (isAnother) await this.forget(person.name)
+      const known = await this.people.find(person.name)
+      if (!known) throw failure('OPENID_REFUSED', 'The users have changed meanwhile. Start again.')
+      return known
+    } catch (error) {
+      const { code, message } = asFailure(error)
+      await this.audit
+        .add({ user: '', by: 'oidc', address, action: 'sign-in.failed', details: { code, message } })
+        .catch(this.#complain)
+      throw error
+    }
+  }
+
+  /** How anybody can sign in at all. */
+  get ways(): readonly SignedInBy[] {
+    return [
+      ...(this.people.havePasswords ? (['password'] as const) : []),
+      ...(this.openId ? (['oidc'] as const) : []),
+      ...(this.#options.runToken === undefined ? [] : (['demo'] as const)),
+    ]
+  }
+
   /** Gives somebody who has just shown who he is a session; one that the browser had before ends. */
   async startSession(request: FastifyRequest, reply: FastifyReply, known: Known): Promise<void> {
     const { name } = known.person
@@ -399,7 +435,7 @@ export class Access implements AsyncDisposable {
   }
 
   async #owners(): Promise<ReadonlySet<string>> {
-    const owners = await Promise.all([this.tokens.owners(), this.shares.owners()])
+    const owners = await Promise.all([this.sessions.owners(), this.tokens.owners(), this.shares.owners()])
     return new Set(owners.flat())
   }
 

@@ -40,11 +40,19 @@ export class OpenId {
 
   /** The provider is asked when somebody signs in: it may be away now. Errors: those of a secret's file */
   static open(config: OpenIdConfig, publicUrl: string): OpenId {
-    const secret = readSecret('access.openId', {
-      password: config.clientSecret,
-      passwordFile: config.clientSecretFile,
-    })
+    const { clientSecret, clientSecretFile } = config
+    if (clientSecret !== undefined && clientSecretFile !== undefined)
+      throw failure(
+        'CONFIG_INVALID',
+        '"access.openId" has both "clientSecret" and "clientSecretFile". Keep one.',
+      )
+    const secret = readSecret('"access.openId"', { password: clientSecret, passwordFile: clientSecretFile })
     return new OpenId(config, secret, new URL(CALLBACK_PATH, publicUrl).href)
+  }
+
+  /** For people: who it is that one signs in at. */
+  get host(): string {
+    return new URL(this.#config.issuer).host
   }
 
   /** @returns where to send the browser. Errors: OPENID_UNREACHABLE */
@@ -194,7 +202,7 @@ function inPlainWords(error: unknown): SightlineError {
       error,
     )
   const { code } = error as { code?: unknown }
-  if (code === 'OAUTH_TIMEOUT' || error instanceof TypeError)
+  if (code === 'OAUTH_TIMEOUT' || (error instanceof TypeError && error.message === 'fetch failed'))
     return failure('OPENID_UNREACHABLE', 'The provider does not answer. Try again in a moment.', error)
   if (error instanceof client.ClientError)
     return failure(

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { hashPassword } from '../../lib/access/passwords.ts'
-import { type FileUser, UsersFile } from '../../lib/access/users.ts'
-import { addUser, changeUser, newUser, removeUser, setPassword } from '../../lib/access/users-file.ts'
+import { type FileUser, UsersFile, userSchema } from '../../lib/access/users.ts'
+import { addUser, changeUser, removeUser, setPassword } from '../../lib/access/users-file.ts'
 import { failure } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
 import { type ExtraRight, isPersonRole, type PersonRole } from '../../wire/users.ts'
@@ -222,30 +222,34 @@ export class People implements Disposable {
     }))
   }
 
-  /** Errors: NOT_ALLOWED (no file), USER_EXISTS, USAGE, and those of the file */
+  /** Errors: NOT_ALLOWED (no file), USER_EXISTS, PARAMETER_INVALID, and those of the file */
   async add(name: string, rights: UserRights, password: string): Promise<void> {
     const file = this.#writable()
-    if (await this.#findOpenId(name))
-      throw failure('USER_EXISTS', `There is an OpenID user ${JSON.stringify(name)}. Choose another name.`)
-    const given = Object.fromEntries(Object.entries(rights).filter(([, value]) => value !== null))
-    const user = newUser(file, name, given)
+    // Machines' users too: their names are taken as well.
+    if (this.#file?.users.some((user) => user.name === name) || (await this.find(name)))
+      throw failure('USER_EXISTS', `There is a user ${JSON.stringify(name)}. Choose another name.`)
+    const user = checked({ name, ...rights })
     checkPassword(password)
     await addUser(file, { ...user, password: await hashPassword(password) })
     await this.#file?.look()
   }
 
-  /** Errors: NOT_ALLOWED, NOT_FOUND, LAST_ADMIN, CONFIG_INVALID, and those of the file */
+  /** Errors: NOT_ALLOWED, NOT_FOUND, LAST_ADMIN, PARAMETER_INVALID, and those of the file */
   async change(name: string, rights: UserRights): Promise<void> {
     const file = this.#writable()
-    this.#mustHave(name)
+    const user = this.#byName.get(name)
+    if (!user) throw this.#nobody(name)
+    const given = Object.fromEntries(Object.entries(rights).filter(([, value]) => value !== undefined))
+    checked({ ...user, ...given })
     await changeUser(file, name, rights, (users) => this.#keepAdmin(users))
     await this.#file?.look()
   }
 
-  /** Errors: NOT_ALLOWED, NOT_FOUND, USAGE, and those of the file */
+  /** Errors: NOT_ALLOWED, NOT_FOUND, PARAMETER_INVALID, and those of the file */
   async setPassword(name: string, password: string): Promise<void> {
     const file = this.#writable()
-    this.#mustHave(name)
+    // The users of machines, which a broker may have in the same file, are not the console's.
+    if (!this.#byName.has(name)) throw this.#nobody(name)
     checkPassword(password)
     await setPassword(file, name, await hashPassword(password))
     await this.#file?.look()
@@ -275,11 +279,6 @@ export class People implements Disposable {
     return usersFile
   }
 
-  /** The users of machines, which a broker may have in the same file, are not the console's. */
-  #mustHave(name: string): void {
-    if (!this.#byName.has(name)) throw this.#nobody(name)
-  }
-
   #nobody(name: string): Error {
     return failure('NOT_FOUND', `There is no user ${JSON.stringify(name)}.`)
   }
@@ -299,9 +298,19 @@ export class People implements Disposable {
   }
 }
 
+/** As the file would have it; null is absent. Errors: PARAMETER_INVALID */
+function checked(user: Readonly<Record<string, unknown>>): FileUser {
+  const result = userSchema.safeParse(
+    Object.fromEntries(Object.entries(user).filter(([, value]) => value !== null)),
+  )
+  if (result.success) return result.data
+  const [first] = result.error.issues
+  throw failure('PARAMETER_INVALID', `"${first?.path.join('.')}" ${first?.message}.`)
+}
+
 function checkPassword(password: string): void {
   if ([...password].length < PASSWORD_CHARACTERS_MIN)
-    throw failure('USAGE', `A password needs at least ${PASSWORD_CHARACTERS_MIN} characters.`)
+    throw failure('PARAMETER_INVALID', `A password needs at least ${PASSWORD_CHARACTERS_MIN} characters.`)
 }
 
 /** So that what is kept of a session tells nothing of a password, nor of its hash. */

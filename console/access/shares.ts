@@ -52,7 +52,7 @@ export class Shares {
 
   /**
    * Whether there is such a detection for that person is the caller's to ask.
-   * @returns its secret as well, for the link: it is kept nowhere. Errors: NOT_ALLOWED, USAGE, TOO_MANY
+   * @returns its secret as well, for the link: it is kept nowhere. Errors: NOT_ALLOWED, PARAMETER_INVALID, TOO_MANY
    */
   async create(
     person: Person,
@@ -66,7 +66,7 @@ export class Shares {
     const { name, expiresInMs } = wanted
     if (!may(person, 'share')) throw failure('NOT_ALLOWED', 'You may not share: that is a right of its own.')
     if (expiresInMs > SHARE_MS_MAX)
-      throw failure('USAGE', `A share lasts at most ${SHARE_MS_MAX / 86_400_000} days.`)
+      throw failure('PARAMETER_INVALID', `A share lasts at most ${SHARE_MS_MAX / 86_400_000} days.`)
     const own = await this.list(person.name)
     if (own.length >= SHARES_PER_USER_MAX)
       throw failure('TOO_MANY', `You have ${own.length} shares, which is the most. Take one back first.`)

@@ -46,7 +46,7 @@ export class Tokens {
 
   /**
    * @returns the token's own text as well: it is kept nowhere
-   *   Errors: NOT_ALLOWED (more than the person has), TOO_MANY, USAGE (it would last too long)
+   *   Errors: NOT_ALLOWED (more than the person has), TOO_MANY, PARAMETER_INVALID (it would last too long)
    */
   async create(person: Person, wanted: NewToken): Promise<{ token: Token; secret: string }> {
     const { write, now } = this.#store
@@ -56,7 +56,7 @@ export class Tokens {
     if (!covers(person.scope, wanted))
       throw failure('NOT_ALLOWED', 'You do not see all of these sites and cameras yourself.')
     if (wanted.expiresInMs > this.#ageMsMax)
-      throw failure('USAGE', `A token lasts at most ${Math.floor(this.#ageMsMax / 1000)} s.`)
+      throw failure('PARAMETER_INVALID', `A token lasts at most ${Math.floor(this.#ageMsMax / 1000)} s.`)
     const own = await this.list(person.name)
     if (own.length >= TOKENS_PER_USER_MAX)
       throw failure('TOO_MANY', `You have ${own.length} tokens, which is the most. Revoke one first.`)

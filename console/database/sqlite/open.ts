@@ -90,7 +90,16 @@ async function openAnew(file: string, why: string): Promise<SqliteDatabase> {
 }
 
 /** What the bucket does not have: what people made here. Sessions are not among it: they sign in again. */
-const SAVED = ['tokens', 'shares', 'audit', 'reviews', 'removed', 'horizons', 'health_events'] as const
+const SAVED = [
+  'tokens',
+  'shares',
+  'openid_users',
+  'audit',
+  'reviews',
+  'removed',
+  'horizons',
+  'health_events',
+] as const
 
 /** Row by row as far as they can be read: of a table whose pages are wrong, those in front of them. */
 async function save(from: string, to: Kysely<Tables>): Promise<Record<string, number>> {
