@@ -10,6 +10,7 @@ import { pictureAddress } from './addresses.ts'
 import { content, done, problems, unchanged } from './answers.ts'
 import { asked } from './asked.ts'
 import { cameraPath } from './cameras.ts'
+import { isKnown } from './entity-tags.ts'
 import {
   cameraAddressShape,
   flagParameter,
@@ -23,7 +24,7 @@ import {
   timeMsSchema,
   timeParameter,
 } from './query.ts'
-import { type Api, isKnown } from './server.ts'
+import type { Api } from './server.ts'
 
 /** What was seen: `/detections`. */
 

@@ -16,6 +16,7 @@ import { camerasRoutes } from './cameras.ts'
 import { countsRoutes } from './counts.ts'
 import { detectionsRoutes } from './detections.ts'
 import { devicesRoutes } from './devices.ts'
+import { isKnown } from './entity-tags.ts'
 import { eventsRoutes } from './events.ts'
 import { exportRoutes } from './export.ts'
 import { healthEventsRoutes } from './health-events.ts'
@@ -142,10 +143,4 @@ function answerTags(app: FastifyInstance): void {
     reply.code(304).removeHeader('content-type').removeHeader('content-length')
     return null
   })
-}
-
-/** RFC 9110, 13.1.2: a list of entity tags, weak ones compared as if strong, or `*`. */
-export function isKnown(ifNoneMatch: string | undefined, tag: string): boolean {
-  const known = ifNoneMatch?.split(',').map((one) => one.trim().replace(/^W\//, ''))
-  return known?.some((one) => one === tag || one === '*') ?? false
 }
