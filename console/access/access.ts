@@ -366,9 +366,7 @@ export class Access implements AsyncDisposable {
     address: string,
     details?: Readonly<Record<string, unknown>>,
   ): Promise<void> {
-    await this.audit
-      .add({ user, by, address, action: 'sign-in.failed', details })
-      .catch(this.#complain)
+    await this.audit.add({ user, by, address, action: 'sign-in.failed', details }).catch(this.#complain)
   }
 
   /** How anybody can sign in at all. */
