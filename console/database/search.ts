@@ -25,8 +25,10 @@ const SEARCH_MS_MAX = 15
 const STEP_ROWS_FIRST = 2000
 const STEP_ROWS_MAX = 30_000
 const STEP_GROWTH = 4
-/** An index is entered once for each camera: where there are more, their entries are picked out of those of all. */
+/** An index is entered at most so often in one statement, once for each camera. */
 const BRANCHES_MAX = 128
+/** Entries of more cameras than this are picked out of those of all, where most of these are theirs. */
+const FEW_BRANCHES = 32
 const KEYS_A_STATEMENT = 500
 
 interface Key {
@@ -167,7 +169,7 @@ async function plan(
       branches: [sql`d.file is not null`],
       others: [...others, ...ofCameras, ...ofReviews, sql`lower(d.file) like ${named} escape '\\'`],
     }
-  if (cameras && cameras.length <= BRANCHES_MAX)
+  if (cameras && (cameras.length <= FEW_BRANCHES || !(await areMost(db, cameras))))
     return {
       ...search,
       along: detections('detections_search_camera'),
@@ -180,6 +182,16 @@ async function plan(
     branches: [sql`true`],
     others: [...others, ...ofCameras, ...ofReviews],
   }
+}
+
+/** Or too many to enter the index for each. */
+async function areMost(db: Kysely<Tables>, cameras: readonly number[]): Promise<boolean> {
+  if (cameras.length > BRANCHES_MAX) return true
+  const { all } = await db
+    .selectFrom('cameras')
+    .select(({ fn }) => fn.countAll<number>().as('all'))
+    .executeTakeFirstOrThrow()
+  return cameras.length * 2 > all
 }
 
 async function attributeIds(
