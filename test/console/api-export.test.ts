@@ -2,10 +2,9 @@ import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import { sql } from 'kysely'
 import t from 'tap'
 import { csvCell } from '../../console/api/export.ts'
-import { newId } from '../../wire/id.ts'
-import type { Stored } from '../../wire/stored.ts'
 import { makeCrop } from '../kit/crops.ts'
 import { until } from '../kit/wait.ts'
 import { type ApiServer, apiServer, NORTH, SOUTH, storedOf } from './api-server.ts'
@@ -22,15 +21,20 @@ function heldBytes(): number {
   return heapUsed + external
 }
 
-/** Rows of the database that have no object: exports read no objects. */
+/** Copies of two rows, at either site, in turn; their objects are not there: exports read none. */
 async function fill({ database }: ApiServer, count: number): Promise<void> {
-  const { metadata, payload } = makeCrop({ ...NORTH, file: 'x'.repeat(100) })
-  const one = storedOf(metadata, payload)
-  const batch: Stored[] = []
-  for (let n = 0; n < count; n += 1) {
-    batch.push({ ...one, id: newId(), filedAtMs: T0 + n, capturedAtMs: T0 + n, ...(n % 2 ? SOUTH : NORTH) })
-    if (batch.length === 2000 || n === count - 1) await database.apply(batch.splice(0), 'cloud')
-  }
+  const stored = [NORTH, SOUTH].map((camera, n) => {
+    const { metadata, payload } = makeCrop({ ...camera, file: 'x'.repeat(100), capturedAtMs: T0 - n - 1 })
+    return storedOf(metadata, payload)
+  })
+  await database.apply(stored, 'cloud')
+  await sql`
+    insert into detections
+    with recursive numbers(n) as (select 1 union all select n + 1 from numbers where n < ${count - 2})
+    select ${T0} + n as at_ms, unhex('0198000000007000' || printf('8%015x', n)) as id, camera_id,
+      ${T0} + n as captured_at_ms, stored_at_ms, clock_sane, score, size, box_json, region_json, frame_width,
+      frame_height, track, masked, model, file, quality_json, attributes_json, bytes, sha256, key, subscriber
+    from numbers join detections on at_ms = ${T0} - 1 - n % 2`.execute(database.write)
 }
 
 t.test('an export of 100,000 has each row once, and holds no more than a few of them', async (t) => {
