@@ -64,7 +64,6 @@ export function camerasRoutes(api: Api, { access, database, fleet, line }: Conte
         operationId: 'listCameras',
         tags,
         summary: 'All cameras, and how they are',
-        querystring: z.strictObject({}),
         response: { 200: camerasSchema, 304: unchanged, ...problems() },
       },
     },

@@ -10,6 +10,7 @@ import { pictureAddress } from './addresses.ts'
 import { content, done, problems, unchanged } from './answers.ts'
 import { asked } from './asked.ts'
 import { cameraPath } from './cameras.ts'
+import { isKnown } from './entity-tags.ts'
 import {
   cameraAddressShape,
   flagParameter,
@@ -23,7 +24,7 @@ import {
   timeMsSchema,
   timeParameter,
 } from './query.ts'
-import { type Api, isKnown } from './server.ts'
+import type { Api } from './server.ts'
 
 /** What was seen: `/detections`. */
 
@@ -170,7 +171,7 @@ export type ReviewsDone = z.infer<typeof reviewsDoneSchema>
 const idParamsSchema = z.strictObject({ id: idSchema })
 const pictureQuerySchema = z.strictObject({
   download: z
-    .enum(['', 'true'], 'must be true')
+    .enum(['', 'true', 'false'], 'must be true or false')
     .optional()
     .meta({ description: 'As a file, to be kept.', type: 'boolean', enum: undefined }),
 })
@@ -272,7 +273,8 @@ export function detectionsRoutes(api: Api, { access, bucket, database, line }: C
       if (isKnown(request.headers['if-none-match'], tag)) return reply.code(304).send()
       const bytes = await bucket.read(row.key, request.signal)
       if (!bytes) throw notFound()
-      if (request.query.download !== undefined)
+      const { download = 'false' } = request.query
+      if (download !== 'false')
         reply.header('content-disposition', `attachment; filename="${fileNameOf(row)}"`)
       return reply.type('image/jpeg').send(bytes)
     },

@@ -89,7 +89,7 @@ export function answerProblems(app: FastifyInstance, log: Log): void {
       .code(status)
       .header('cache-control', 'no-store')
       .type(PROBLEM_TYPE)
-      .send(JSON.stringify(problem))
+      .send(Buffer.from(JSON.stringify(problem)))
   })
   app.setNotFoundHandler(() => {
     throw new SightlineError('NOT_FOUND', 'There is nothing at this address.')
