@@ -88,6 +88,12 @@ export async function servePages(app: FastifyInstance): Promise<void> {
       return send(request, reply, page, 'text/html; charset=utf-8')
     })
 
+  // Browsers ask for it by themselves where a page names none: sign-in, shares.
+  app.get('/favicon.ico', (request, reply) => {
+    const icon = files.get('icon.svg') as Asset
+    return send(request, reply.header('cache-control', 'public, max-age=86400'), icon, icon.type)
+  })
+
   app.get<{ Params: { version: string; '*': string } }>('/assets/:version/*', async (request, reply) => {
     const found = request.params.version === version ? files.get(request.params['*']) : undefined
     if (!found) return notFound(reply)

@@ -9,7 +9,7 @@ import { cameraKey, number } from '../words.ts'
 import { type Bars, barsOf, SPANS, spanTitle } from './chart-bars.ts'
 import { StackedBars } from './stacked-bars.tsx'
 
-await style('charts.css')
+await Promise.all([style('charts.css'), style('lib/uplot.css')])
 
 /** How many faces, by hour, day, week or month; by camera, or with a mask and without. */
 

@@ -56,6 +56,7 @@ export function FlowDrawing({
                 link={link}
                 from={from}
                 to={to}
+                isSplit={flow.links.filter((other) => other.from === link.from).length > 1}
                 keep={(path) => {
                   if (path) paths.current.set(keyOf(link), path)
                   else paths.current.delete(keyOf(link))
@@ -99,11 +100,14 @@ function Link({
   link,
   from,
   to,
+  isSplit,
   keep,
 }: {
   readonly link: FlowLink
   readonly from: Box
   readonly to: Box
+  /** Several begin where it does: then its rate stands where it ends. */
+  readonly isSplit: boolean
   readonly keep: (path: SVGPathElement | null) => void
 }) {
   const x1 = from.x + from.width
@@ -111,7 +115,7 @@ function Link({
   const x2 = to.x
   const y2 = to.y + to.height / 2
   const bend = Math.max(18, (x2 - x1) / 2)
-  const hasRate = link.isConnected && link.perS > 0 && x2 - x1 > 30
+  const hasRate = link.isConnected && link.perS > 0
   return (
     <g class="flow-link" data-cut={link.isConnected ? undefined : ''} data-announces={link.isAnnouncements ? '' : undefined}>
       <path
@@ -120,7 +124,12 @@ function Link({
         style={{ strokeWidth: `${1.5 + Math.min(3.5, Math.log10(1 + link.perS) * 2)}px` }}
       />
       {hasRate && (
-        <text class="flow-rate" x={(x1 + x2) / 2} y={(y1 + y2) / 2 - 7}>
+        <text
+          class="flow-rate"
+          x={isSplit ? x2 - 3 : x1 + 3}
+          y={(isSplit ? y2 : y1) - 7}
+          text-anchor={isSplit ? 'end' : 'start'}
+        >
           {rate(link.perS)}/s
         </text>
       )}
@@ -140,11 +149,11 @@ function Node({
   readonly open: (node: FlowNode) => void
 }) {
   const since = waitsSince(node.books, now)
-  const letters = Math.floor((box.width - 34) / 7.2)
+  const letters = Math.floor((box.width - 34) / 7.6)
   const isSmall = node.stage === 'camera'
   const third =
     since !== undefined
-      ? `${number(node.books.pending)} wait · ${shortly(now - since)}`
+      ? `${number(node.books.pending)} · ${shortly(now - since)}`
       : node.why !== undefined
         ? node.why
         : node.stage === 'bucket'
@@ -176,11 +185,11 @@ function Node({
         {cut(node.title, letters)}
       </text>
       <text class="flow-sub" x={isSmall ? 25 : 12} y={isSmall ? 31 : 41}>
-        {cut(node.sub, letters + 3)}
+        {cut(node.sub, Math.floor((box.width - (isSmall ? 32 : 20)) / 6.2))}
       </text>
       {!isSmall && third !== '' && (
         <text class={`flow-note${since !== undefined ? ' flow-note-late' : ''}`} x="12" y={box.height - 11}>
-          {cut(third, letters + 5)}
+          {cut(third, Math.floor((box.width - 20) / (since === undefined ? 6.1 : 6.9)))}
         </text>
       )}
     </g>

@@ -142,9 +142,9 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
     if (!has(keeper)) continue
     const bridges = keeper.links.filter(({ name }) => name.startsWith('bridge/'))
     const node = keeperNode(keeper, bridges.length > 0 ? 'edge' : 'broker', nowMs)
-    const isBridge = (name: string) => bridges.some((bridge) => isOfBridge(name, bridge.name))
-    const rest = node.queues.filter(({ name }) => !isBridge(name))
-    nodes.push({ ...node, queues: rest, books: sum(rest), perS: total(node.queues, ({ perS }) => perS) })
+    const rest = node.queues.filter(({ name }) => !bridges.some((bridge) => isOfBridge(name, bridge.name)))
+    const own = sum(rest)
+    nodes.push({ ...node, ...standing(keeper, own, nowMs), queues: rest, books: own })
     for (const link of bridges) {
       const queues = node.queues.filter(({ name }) => isOfBridge(name, link.name))
       const id = `bridge ${keeper.keeper} ${link.name}`
@@ -264,7 +264,8 @@ function standing(keeper: Keeper, books: Books, nowMs: number): { tone: Tone; wh
   if (keeper.ended) return { tone: 'quiet', why: 'It was stopped.' }
   if (keeper.silent) return { tone: 'bad', why: 'It says nothing any more.' }
   if (!keeper.ok) return { tone: 'bad', why: wrongOf(keeper) }
-  const cut = keeper.links.find(({ connected }) => !connected)
+  // A bridge that is cut off is said of the bridge.
+  const cut = keeper.links.find(({ name, connected }) => !connected && !name.startsWith('bridge/'))
   if (cut) return { tone: 'bad', why: `It does not reach ${cut.to}.` }
   return waitsSince(books, nowMs) === undefined
     ? { tone: 'good', why: undefined }

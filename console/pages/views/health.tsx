@@ -2,7 +2,6 @@ import { useEffect, useState } from 'preact/hooks'
 import type { HealthEvent } from '../../api/health-events.ts'
 import * as api from '../api.ts'
 import { useNews } from '../news.ts'
-import { nowMs } from '../now.ts'
 import { Level } from '../parts/level.tsx'
 import { say } from '../parts/said.tsx'
 import { Empty, Failed, Waiting } from '../parts/states.tsx'
@@ -124,10 +123,8 @@ export default function HealthPage() {
                   </strong>
                   <p>{event.text}</p>
                   <p class="muted">
-                    <When atMs={event.atMs} />,{' '}
-                    {event.endedAtMs === null
-                      ? `for ${duration(nowMs.value - event.atMs)} so far`
-                      : `for ${duration(event.endedAtMs - event.atMs)}`}
+                    Began <When atMs={event.atMs} />
+                    {event.endedAtMs === null ? ', and lasts' : `, lasted ${duration(event.endedAtMs - event.atMs)}`}
                     {event.reviewedBy !== null && `; ${event.reviewedBy} has seen to it`}
                   </p>
                 </div>

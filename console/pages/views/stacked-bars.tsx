@@ -72,13 +72,14 @@ function optionsOf(
   return {
     width,
     height: HEIGHT_PX,
-    padding: [12, 8, 0, 0],
+    padding: [12, 26, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
     scales: { x: { time: true, range: (_, min, max) => padded(bars, min, max) }, y: { range: (_, __, max) => [0, Math.max(4, max * 1.06)] } },
     axes: [
       {
         ...axis,
+        size: 34,
         grid: { show: false },
         space: by === 'hour' ? 70 : 80,
         values: (_, splits) => splits.map((at) => AXIS[by].format(at * 1000)),
