@@ -204,8 +204,8 @@ async function makeEdge(base: string, uplink: Uplink, device: string): Promise<v
     variables({
       NAME: edgeName(site),
       BRIDGES__0__URL: url,
-      BRIDGES__0__USERNAME: username,
       BRIDGES__0__TOPICS__0__FILTER: commandFilter(TOPIC_PREFIX_DEFAULT, { site, device: '+' }),
+      BRIDGES__0__USERNAME: username,
     }),
   )
   write(join(base, 'edge/device.env'), variables({ SITE: site, DEVICE: device, BROKER__USERNAME: device }))

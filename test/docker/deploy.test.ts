@@ -16,6 +16,7 @@ import { checkTree, type Settings } from '../../deploy/settings.ts'
 import { newState, readState, writeState } from '../../deploy/state.ts'
 import type { Volumes } from '../../deploy/volumes.ts'
 import { asFailure } from '../../lib/errors.ts'
+import { rightsOf } from '../../wire/users.ts'
 import { configFile, sightline } from '../cli/sightline.ts'
 import { freePort } from '../kit/ports.ts'
 import { temporaryFolder } from '../kit/programs.ts'
@@ -621,4 +622,33 @@ t.test("a build's context is what .dockerignore leaves, and its hash that of the
   put('lib/a.ts', 'another')
   t.not(hash(), before)
   t.throws(() => readContext(root, 'Dockerfile'), { code: 'IMAGE_NOT_FOUND' })
+})
+
+t.test("an edge's bridge carries what a console needs up, and its own site's commands down", async (t) => {
+  const secrets = await completeSecrets('edge', [], undefined)
+  const [broker] = compose(
+    'x',
+    settings('edge', {
+      uplink: { url: 'mqtts://c:8883', site: 'lab', username: 'edge-lab', password: 'x' },
+    }),
+    secrets,
+    facts,
+  )
+  const [bridge] = (broker?.config.bridges ?? []) as { topics: { filter: string; direction?: string }[] }[]
+  const rights = rightsOf({ name: 'edge-lab', role: 'bridge', site: 'lab' })
+  const down = bridge?.topics.filter(({ direction }) => direction === 'down').map(({ filter }) => filter)
+  t.strictSame(down, rights.subscribe, 'as much as its user may read')
+  const up = bridge?.topics.filter(({ direction }) => direction !== 'down').map(({ filter }) => filter)
+  t.strictSame(
+    up?.toSorted(),
+    rightsOf({ name: 'all', role: 'bridge' }).publish.toSorted(),
+    'all that a bridge may',
+  )
+  checkTree('broker', broker?.config)
+  const [cloud] = compose('y', settings('cloud'), await completeSecrets('cloud', ['a'], undefined), facts)
+  t.match(cloud?.config.queues, [
+    { clientId: 'sightline-subscriber', topics: ['sightline/v1/+/+/+/crop'] },
+    { clientId: 'sightline-console', topics: ['sightline/v1/stored/+'] },
+  ])
+  checkTree('broker', cloud?.config)
 })
