@@ -23,28 +23,38 @@ const CAMERA = [
   'onnxruntime-node',
   'sharp',
 ]
-const BUCKET = ['cloud-subscriber/main', 'lib/buckets/s3']
+const SUBSCRIBER = ['cloud-subscriber/main']
+const BUCKET = ['lib/buckets/s3']
+/** Beside the program: what its commands, and doctor of its configuration, need. */
+const CONSOLE = ['console/main', 'commands/console/mend', 'commands/doctor/database']
 
 export const PROGRAMS = {
   broker: {
     entries: ['cli.ts', 'bin/sightline.js'],
     commands: [...COMMON, 'queue', 'quarantine', 'forget', 'users', 'certs', 'secrets'],
-    without: [...CAMERA, ...BUCKET],
-    schemaOnly: ['device/', 'models/'],
+    without: [...CAMERA, ...SUBSCRIBER, ...BUCKET, ...CONSOLE],
+    schemaOnly: ['device/', 'models/', 'console/'],
     settings: [['conf/broker.yaml', 'broker.yaml']],
   },
   subscriber: {
     entries: ['cli.ts', 'bin/sightline.js'],
     commands: [...COMMON, 'queue', 'quarantine', 'forget', 'link', 'users'],
-    without: [...CAMERA, 'broker/main'],
-    schemaOnly: ['device/', 'models/'],
+    without: [...CAMERA, 'broker/main', ...CONSOLE],
+    schemaOnly: ['device/', 'models/', 'console/'],
     settings: [['conf/subscriber.yaml', 'subscriber.yaml']],
+  },
+  console: {
+    entries: ['cli.ts', 'bin/sightline.js'],
+    commands: [...COMMON, 'console', 'queue', 'quarantine', 'users'],
+    without: [...CAMERA, 'broker/main', ...SUBSCRIBER],
+    schemaOnly: ['device/', 'models/', 'broker/', 'cloud-subscriber/'],
+    settings: [['conf/console.yaml', 'console.yaml']],
   },
   device: {
     entries: ['cli.ts', 'bin/sightline.js'],
     commands: COMMON,
-    without: [...BUCKET, 'broker/main', 'commands/doctor/stores', 'lmdb'],
-    schemaOnly: ['broker/', 'cloud-subscriber/'],
+    without: [...SUBSCRIBER, ...BUCKET, ...CONSOLE, 'broker/main', 'commands/doctor/stores', 'lmdb'],
+    schemaOnly: ['broker/', 'cloud-subscriber/', 'console/'],
     settings: [['conf/device.yaml', 'device.yaml']],
   },
 } as const satisfies Record<string, Program>

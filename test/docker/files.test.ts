@@ -6,6 +6,7 @@ import { parse } from 'yaml'
 import { ENVIRONMENT } from '../../bin/runtime.js'
 import { brokerSchema, checkBrokerConfig } from '../../broker/config.ts'
 import { checkSubscriberConfig, subscriberSchema } from '../../cloud-subscriber/config.ts'
+import { checkConsoleConfig, consoleSchema } from '../../console/config.ts'
 import { checkDeviceConfig, deviceSchema } from '../../device/config.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { programPart } from '../../pack/image.ts'
@@ -151,7 +152,7 @@ t.test('every container is confined, its image pinned, its settings there', asyn
         )
       }
       for (const port of service.ports ?? [])
-        t.match(port, /:(8883|8443)$/, `${said}: TLS alone is published`)
+        t.match(port, /:(8883|8443|8444)$/, `${said}: TLS alone is published`)
     }
   }
 })
@@ -206,6 +207,8 @@ t.test(
     checkBrokerConfig(loadConfig(brokerSchema, { file: join(DOCKER, 'cloud/broker.yaml') }))
     for (const file of ['cloud/subscriber.yaml', 'demo/subscriber.yaml'])
       checkSubscriberConfig(loadConfig(subscriberSchema, { file: join(DOCKER, file) }))
+    for (const file of ['cloud/console.yaml', 'demo/console.yaml'])
+      checkConsoleConfig(loadConfig(consoleSchema, { file: join(DOCKER, file) }))
 
     // What each container is given is there, and nothing else: no key of the authority.
     for (const file of composeFiles)
@@ -222,7 +225,9 @@ t.test(
           const config = (volumes.find(
             (it) => typeof it !== 'string' && it.target.startsWith('/etc/sightline/'),
           ) ?? {}) as { source: string }
-          for (const [, secret = ''] of read(config.source).matchAll(/\/run\/secrets\/([\w.-]+)/g))
+          for (const [, secret = ''] of read(config.source).matchAll(
+            new RegExp(`${volume.target}/([\\w.-]+)`, 'g'),
+          ))
             t.ok(existsSync(join(given, secret)), `${file}: ${name} has ${secret}`)
         }
       }
@@ -254,7 +259,7 @@ const noSystemd =
 t.test('systemd takes the units', { skip: noSystemd }, async (t) => {
   const folder = join(ROOT, 'conf', 'systemd')
   const units = globSync('*.service', { cwd: folder }).map((unit) => join(folder, unit))
-  t.equal(units.length, 3)
+  t.equal(units.length, 4)
   const { stderr } = spawnSync('systemd-analyze', ['verify', ...units], { encoding: 'utf8' })
   const complaints = stderr
     .split('\n')

@@ -13,9 +13,13 @@ const ROOT = resolve(import.meta.dirname, '..', '..')
 /** What a program must not drag along, whatever imports it. */
 const FORBIDDEN = {
   broker:
-    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@aws-sdk\/|@tensorflow\/|@vladmandic\/|dockerode$|mqtt$)/,
-  subscriber: /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@tensorflow\/|@vladmandic\/|dockerode$|aedes$)/,
-  device: /^(@aws-sdk\/|@smithy\/|aedes$|lmdb$|@vladmandic\/|dockerode$)/,
+    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@aws-sdk\/|@tensorflow\/|@vladmandic\/|dockerode$|mqtt$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|@fastify\/swagger)/,
+  subscriber:
+    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@tensorflow\/|@vladmandic\/|dockerode$|aedes$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|@fastify\/swagger)/,
+  device:
+    /^(@aws-sdk\/|@smithy\/|aedes$|lmdb$|@vladmandic\/|dockerode$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|@fastify\/swagger)/,
+  console:
+    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@tensorflow\/|@vladmandic\/|dockerode$|aedes$|mqtt$|typescript$)/,
 } as const
 
 t.test('an image holds what its program imports, and nothing of the other programs', async (t) => {
@@ -30,7 +34,7 @@ t.test('an image holds what its program imports, and nothing of the other progra
       `${name}: packages`,
     )
     const app = join(out, name, 'app')
-    const mains = globSync('{broker,cloud-subscriber,device,demo}/main.js', { cwd: app })
+    const mains = globSync('{broker,cloud-subscriber,console,device,demo}/main.js', { cwd: app })
     const own = mains.filter((file) => !readFileSync(join(app, file), 'utf8').includes('NOT_INCLUDED'))
     t.strictSame(own, [`${name === 'subscriber' ? 'cloud-subscriber' : name}/main.js`], `${name}: programs`)
     for (const file of globSync('**/*.js', { cwd: app })) {
