@@ -59,6 +59,8 @@ export class Announcer implements AsyncDisposable {
   #unsent: Batch[] = []
   /** By message id, in the order sent. */
   readonly #inFlight = new Map<number, Batch>()
+  /** What is in flight beside them. */
+  readonly #said = new Map<number, PromiseWithResolvers<void>>()
   #messageId = 0
   #taken = 0
   #waiting = 0
@@ -106,6 +108,22 @@ export class Announcer implements AsyncDisposable {
           ),
       ),
     )
+  }
+
+  /** Retained, beside the batches. @returns when the broker has acknowledged it; rejects where the link ends before */
+  async say(topic: string, payload: Buffer): Promise<void> {
+    const link = this.#link
+    if (!link) return // what is said of this program is said anew with each connection
+    const said = Promise.withResolvers<void>()
+    this.#messageId = (this.#messageId % 65_535) + 1
+    const messageId = this.#messageId
+    this.#said.set(messageId, said)
+    this.#blocked = !link.publish({ topic, payload, dup: false, messageId, retain: true }) || this.#blocked
+    await said.promise
+  }
+
+  get connected(): boolean {
+    return this.#link !== undefined
   }
 
   /** Resolves when nothing waits, or soon where the broker does not answer. */
@@ -164,7 +182,11 @@ export class Announcer implements AsyncDisposable {
 
   #onPuback(link: MqttLink, messageId: number, reasonCode: number): void {
     const batch = this.#inFlight.get(messageId)
-    if (!batch) return
+    if (!batch) {
+      this.#said.get(messageId)?.resolve()
+      this.#said.delete(messageId)
+      return
+    }
     if (reasonCode >= 0x80) {
       link.destroy(
         failure(
@@ -237,6 +259,8 @@ export class Announcer implements AsyncDisposable {
     const wasGood = acknowledgedAny || this.#inFlight.size === 0
     this.#unsent = [...this.#inFlight.values(), ...this.#unsent]
     this.#inFlight.clear()
+    for (const { reject } of this.#said.values()) reject(fault ?? new Error('the link was closed'))
+    this.#said.clear()
     return { fault: wasGood || !fault ? fault : refused(fault, this.#options.topic), wasGood }
   }
 

@@ -6,17 +6,20 @@ import { loadConfig, readSecret } from '../lib/config.ts'
 import { ControlServer } from '../lib/control.ts'
 import { asFailure } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http/server.ts'
+import { KeeperReporter } from '../lib/keeper-report.ts'
 import { ready } from '../lib/launcher.ts'
 import { type Log, openLog, throttled } from '../lib/log.ts'
 import { counter, gauge, histogram, openMetrics } from '../lib/metrics.ts'
+import { parseBrokerUrl } from '../lib/mqtt/link.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { followClientFiles } from '../lib/tls/certificates.ts'
 import { misspeltIn } from '../lib/variables.ts'
 import { Intake } from '../store/intake.ts'
-import { booksOf, measureQueues } from '../store/metrics.ts'
+import { booksOf, measureQueues, queueBooks } from '../store/metrics.ts'
 import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import { openStore, storeHealth } from '../store/report.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
+import { keeperName } from '../wire/keepers.ts'
 import { keptFilters } from '../wire/kinds.ts'
 import { forgetTopic, storedTopic } from '../wire/stored.ts'
 import { Announcer } from './announce.ts'
@@ -258,6 +261,29 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
           : 'off',
       },
     })
+    const { host, port } = parseBrokerUrl(broker.url)
+    await using _report =
+      announcer && config.report.enabled
+        ? KeeperReporter.open({
+            topicPrefix: config.topicPrefix,
+            keeper: keeperName('subscriber', config.name),
+            program: 'subscriber',
+            name: config.name,
+            everyMs: config.report.every,
+            health,
+            queues: () => queueBooks(store),
+            links: () => [
+              {
+                name: 'broker',
+                to: `${host}:${port}`,
+                connected: intake.connected && announcer.connected,
+                clientId: broker.clientId,
+              },
+            ],
+            publish: (topic, payload) => announcer.say(topic, Buffer.from(payload)),
+            log,
+          })
+        : undefined
     gauge(metrics, 'subscriber_up', 'Whether the broker is connected', [], (made) =>
       made.set(intake.connected ? 1 : 0),
     )

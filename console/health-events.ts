@@ -31,6 +31,11 @@ const SET_ASIDE = /^quarantine(\/|$)/
 /** What left a queue so was not lost. */
 const HARMLESS = new Set(['replaced', 'session discarded', 'forgotten', 'quarantined'])
 const TEXT_MAX = 500
+/** What passes sooner is no event: each start of a program would be one. */
+const PATIENCE_MS = 5_000
+const LOOK_INTERVAL_MS = 1_000
+/** Writes that wait for the database; more are not made: what lasts is opened again later. */
+const WRITES_MAX = 1_000
 
 interface Cause {
   readonly kind: HealthKind
@@ -57,11 +62,16 @@ export class HealthEvents implements AsyncDisposable {
   readonly #options: HealthEventsOptions
   /** By kind and subject. */
   readonly #open = new Map<string, Open>()
+  /** What began and has not lasted yet. */
+  readonly #begun = new Map<string, { readonly cause: Cause; readonly sinceMs: number }>()
+  readonly #timer: NodeJS.Timeout
+  #writes = 0
   /** Written one after the other, so that what opens is there before it closes. */
   #writing: Promise<void> = Promise.resolve()
 
   private constructor(options: HealthEventsOptions) {
     this.#options = options
+    this.#timer = setInterval(() => this.#look(), LOOK_INTERVAL_MS).unref()
   }
 
   static async open(options: HealthEventsOptions): Promise<HealthEvents> {
@@ -160,10 +170,10 @@ export class HealthEvents implements AsyncDisposable {
   #is(lasts: boolean, cause: Cause): void {
     const key = keyOf(cause)
     const open = this.#open.get(key)
+    if (!lasts) this.#begun.delete(key)
     if (lasts && !open) {
-      const id = newId()
-      this.#open.set(key, { id, cause })
-      this.#insert(id, cause, null)
+      const { sinceMs = Date.now() } = this.#begun.get(key) ?? {}
+      this.#begun.set(key, { cause, sinceMs })
     } else if (!lasts && open) {
       this.#open.delete(key)
       this.#write(open.id, cause.camera, (database) =>
@@ -185,18 +195,34 @@ export class HealthEvents implements AsyncDisposable {
     }
   }
 
-  /** It happened, in a moment. */
-  #was(cause: Cause): void {
-    this.#insert(newId(), cause, Date.now())
+  #look(): void {
+    const now = Date.now()
+    for (const [key, { cause, sinceMs }] of this.#begun) {
+      if (now - sinceMs < PATIENCE_MS) continue
+      this.#begun.delete(key)
+      const id = newId()
+      this.#open.set(key, { id, cause })
+      this.#insert(id, cause, sinceMs, null)
+    }
   }
 
-  #insert(id: string, { kind, subject, level, text, camera, site }: Cause, endedAtMs: number | null): void {
+  /** It happened, in a moment. */
+  #was(cause: Cause): void {
+    this.#insert(newId(), cause, Date.now(), Date.now())
+  }
+
+  #insert(
+    id: string,
+    { kind, subject, level, text, camera, site }: Cause,
+    atMs: number,
+    endedAtMs: number | null,
+  ): void {
     this.#write(id, camera, (database) =>
       database.write
         .insertInto('health_events')
         .values({
           id,
-          at_ms: Date.now(),
+          at_ms: atMs,
           kind,
           subject,
           site: camera?.site ?? site ?? null,
@@ -217,6 +243,8 @@ export class HealthEvents implements AsyncDisposable {
     write: (database: Database) => Promise<unknown>,
   ): void {
     const { database, onChange, log } = this.#options
+    if (this.#writes >= WRITES_MAX) return
+    this.#writes += 1
     this.#writing = this.#writing.then(async () => {
       try {
         await write(database)
@@ -226,11 +254,14 @@ export class HealthEvents implements AsyncDisposable {
           { code: asFailure(error).code },
           `an event of health was not written: ${asFailure(error).message}`,
         )
+      } finally {
+        this.#writes -= 1
       }
     })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer)
     await this.#writing
   }
 }

@@ -34,7 +34,6 @@ import { consolePages } from './pages.ts'
 
 /** From the bucket to the database, and so to the pages that are open. */
 const LATENCY_SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3600]
-const REPORT_INTERVAL_MS = 10_000
 /** Of one message: a batch of announcements is at most 256 KB, a picture at most 2 MB. */
 const PACKET_BYTES_MAX = 4 * 1024 * 1024
 const QUARANTINE = { bytesMax: 100_000_000, entriesMax: 10_000, ageMsMax: 30 * 86_400_000 }
@@ -202,28 +201,30 @@ export async function runConsole(options: RunOptions): Promise<number> {
       },
     })
     const { host, port } = parseBrokerUrl(broker.url)
-    await using _report = KeeperReporter.open({
-      topicPrefix,
-      keeper: keeperName('console', config.name),
-      program: 'console',
-      name: config.name,
-      everyMs: REPORT_INTERVAL_MS,
-      health: state,
-      queues: () => queueBooks(store),
-      links: () => [
-        {
-          name: 'broker',
-          to: `${host}:${port}`,
-          connected: intake.connected && lineLink.connected,
-          clientId: broker.clientId,
-        },
-      ],
-      // Until there is a connection health says so; and with it a link comes, which is reported at once.
-      publish: async (topic, payload) => {
-        if (lineLink.connected) await lineLink.publish(topic, Buffer.from(payload), { retain: true })
-      },
-      log,
-    })
+    await using _report = config.report.enabled
+      ? KeeperReporter.open({
+          topicPrefix,
+          keeper: keeperName('console', config.name),
+          program: 'console',
+          name: config.name,
+          everyMs: config.report.every,
+          health: state,
+          queues: () => queueBooks(store),
+          links: () => [
+            {
+              name: 'broker',
+              to: `${host}:${port}`,
+              connected: intake.connected && lineLink.connected,
+              clientId: broker.clientId,
+            },
+          ],
+          // Until there is a connection health says so; and with it a link comes, which is reported at once.
+          publish: async (topic, payload) => {
+            if (lineLink.connected) await lineLink.publish(topic, Buffer.from(payload), { retain: true })
+          },
+          log,
+        })
+      : undefined
     await using _control = await ControlServer.open({
       folder: config.inbox.folder,
       handlers: {},

@@ -1,1 +1,170 @@
-export const consolePages = async (..._all: unknown[]) => {}
+import { createHash } from 'node:crypto'
+import { glob, readFile } from 'node:fs/promises'
+import { findPackageJSON } from 'node:module'
+import { dirname, extname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { brotliCompress, constants, gzip } from 'node:zlib'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { notFound } from '../lib/http/server.ts'
+import { builtPages } from './pages-build.ts'
+
+/**
+ * What a browser is given: one page for every address that a person may stand at, and its modules, style sheets and
+ * libraries, each by its own name below a folder that is named by what all of them hold. They hold no data, so nobody has
+ * to be signed in for them; the API says who may see what.
+ */
+
+/** Addresses of the pages. What is below them is found by the page itself. */
+const PAGES = [
+  '/',
+  '/faces',
+  '/faces/:id',
+  '/cameras',
+  '/cameras/:site/:device/:camera',
+  '/charts',
+  '/flow',
+  '/health',
+  '/people',
+  '/api',
+]
+
+/** Of npm's packages these files are served, and no others. By the name that a module imports. */
+const LIBRARIES = {
+  preact: import.meta.resolve('preact'),
+  'preact/hooks': import.meta.resolve('preact/hooks'),
+  'preact/jsx-runtime': import.meta.resolve('preact/jsx-runtime'),
+  '@preact/signals': import.meta.resolve('@preact/signals'),
+  uplot: beside('uplot', import.meta.url, 'dist/uPlot.esm.js'),
+  // Which signals import: it lies where npm has put it for them.
+  '@preact/signals-core': beside(
+    '@preact/signals-core',
+    import.meta.resolve('@preact/signals'),
+    'dist/signals-core.mjs',
+  ),
+}
+const LIBRARY_STYLES = { 'uplot.css': beside('uplot', import.meta.url, 'dist/uPlot.min.css') }
+
+const TYPES: Readonly<Record<string, string>> = {
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml',
+}
+/** What the first view runs, besides the page that is opened: asked for at once instead of one import after the other. */
+const LATER = /^views\//
+const STYLES_FIRST = ['base.css', 'shell.css', 'parts.css']
+
+interface Asset {
+  readonly type: string
+  readonly plain: Buffer
+  readonly brotli: Buffer
+  readonly gzip: Buffer
+}
+
+/** Errors: PAGES_NOT_BUILT */
+export async function servePages(app: FastifyInstance): Promise<void> {
+  const files = await readAssets(await builtPages())
+  const hash = createHash('sha256')
+  for (const [name, { plain }] of files) hash.update(`${name}\0${plain.length}\0`).update(plain)
+  const version = hash.digest('base64url').slice(0, 12)
+  const { html, importMap } = shell(`/assets/${version}`, files)
+  const page = await asset('.html', Buffer.from(html))
+  const etag = `"${createHash('sha256').update(html).digest('base64url').slice(0, 22)}"`
+  const policy = [
+    "default-src 'none'",
+    `script-src 'self' 'sha256-${createHash('sha256').update(importMap).digest('base64')}'`,
+    "style-src 'self'",
+    "img-src 'self' blob: data:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+  ].join('; ')
+
+  for (const path of PAGES)
+    app.get(path, async (request, reply) => {
+      reply.headers({ 'content-security-policy': policy, 'cache-control': 'no-cache', etag })
+      if (request.headers['if-none-match'] === etag) return reply.code(304).send()
+      return send(request, reply, page, 'text/html; charset=utf-8')
+    })
+
+  app.get<{ Params: { version: string; '*': string } }>('/assets/:version/*', async (request, reply) => {
+    const found = request.params.version === version ? files.get(request.params['*']) : undefined
+    if (!found) return notFound(reply)
+    reply.header('cache-control', 'public, max-age=31536000, immutable')
+    return send(request, reply, found, found.type)
+  })
+}
+
+function send(request: FastifyRequest, reply: FastifyReply, of: Asset, type: string): FastifyReply {
+  const accepts = String(request.headers['accept-encoding'] ?? '')
+  reply.type(type).header('vary', 'accept-encoding')
+  if (/\bbr\b/.test(accepts)) return reply.header('content-encoding', 'br').send(of.brotli)
+  if (/\bgzip\b/.test(accepts)) return reply.header('content-encoding', 'gzip').send(of.gzip)
+  return reply.send(of.plain)
+}
+
+/** By path below the folder of assets, in the order of their names. */
+async function readAssets(folder: string): Promise<ReadonlyMap<string, Asset>> {
+  const own = (await Array.fromAsync(glob('**/*.{js,css,svg}', { cwd: folder })))
+    .sort()
+    .map((name) => [name.replaceAll('\\', '/'), join(folder, name)] as const)
+  const theirs = [...Object.entries(LIBRARIES), ...Object.entries(LIBRARY_STYLES)].map(
+    ([name, address]) => [libraryPath(name), fileURLToPath(address)] as const,
+  )
+  const assets = [...own, ...theirs].map(async ([name, file]) => {
+    const content = (await readFile(file, 'utf8')).replace(/^\/\/# sourceMappingURL=.*$/m, '')
+    return [name, await asset(extname(name), Buffer.from(content))] as const
+  })
+  return new Map(await Promise.all(assets))
+}
+
+const libraryPath = (name: string) =>
+  `lib/${name.replace(/^@/, '').replaceAll('/', '-')}${name.endsWith('.css') ? '' : '.js'}`
+
+async function asset(extension: string, plain: Buffer): Promise<Asset> {
+  const [brotli, zipped] = await Promise.all([
+    // 9 of 11: nearly as small, and the console's start does not wait for it.
+    promisify(brotliCompress)(plain, { params: { [constants.BROTLI_PARAM_QUALITY]: 9 } }),
+    promisify(gzip)(plain, { level: 9 }),
+  ])
+  return { type: TYPES[extension] ?? 'application/octet-stream', plain, brotli, gzip: zipped }
+}
+
+function shell(base: string, files: ReadonlyMap<string, Asset>): { html: string; importMap: string } {
+  const imports = Object.fromEntries(
+    Object.keys(LIBRARIES).map((name) => [name, `${base}/${libraryPath(name)}`]),
+  )
+  const importMap = JSON.stringify({ imports })
+  const first = [...files.keys()].filter(
+    (name) => name.endsWith('.js') && name !== 'theme-early.js' && name !== libraryPath('uplot') && !LATER.test(name),
+  )
+  const html = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Sightline</title>
+<link rel="icon" href="${base}/icon.svg" type="image/svg+xml">
+<script src="${base}/theme-early.js"></script>
+${STYLES_FIRST.map((name) => `<link rel="stylesheet" href="${base}/${name}">`).join('\n')}
+<script type="importmap">${importMap}</script>
+${first.map((name) => `<link rel="modulepreload" href="${base}/${name}">`).join('\n')}
+<script type="module" src="${base}/main.js"></script>
+</head>
+<body>
+<noscript>The console needs JavaScript. The API under /api/v1 does without.</noscript>
+<div id="app"></div>
+</body>
+</html>
+`
+  return { html, importMap }
+}
+
+/** A file of a package, as an address. */
+function beside(name: string, of: string, path: string): string {
+  const manifest = findPackageJSON(name, of)
+  if (manifest === undefined) throw new Error(`The package ${name} is not installed.`)
+  return new URL(`file://${join(dirname(manifest), path)}`).href
+}

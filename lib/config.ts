@@ -103,10 +103,10 @@ function isAddress(text: string, schemes: readonly string[]): boolean {
 /** A TCP port; 0 takes any free one. */
 export const port = () => z.number().int().min(0).max(65_535)
 
-/** The part that every program's configuration has. */
 /** A report is kept by every broker that it passes. */
 const REPORT_MS_MIN = 1000
 
+/** The part that every program's configuration has. */
 export const commonShape = {
   log: z
     .strictObject({

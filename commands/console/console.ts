@@ -22,6 +22,9 @@ Options:
                   explains every key
   --fix           reconcile: adds what is missing to the database, and removes
                   what the bucket does not have
+  --subscriber NAME
+                  the subscriber of that bucket: what is found is put in in its
+                  name (default: subscriber)
   --help          this text
 
 Environment:
@@ -43,7 +46,11 @@ permission denied, 78 wrong configuration.
       parseArgs({
         args: argv,
         allowPositionals: true,
-        options: { config: { type: 'string' }, fix: { type: 'boolean' } },
+        options: {
+          config: { type: 'string' },
+          fix: { type: 'boolean' },
+          subscriber: { type: 'string', default: 'subscriber' },
+        },
       }),
     )
     const [verb, ...rest] = positionals
@@ -54,9 +61,9 @@ permission denied, 78 wrong configuration.
       )
     if (values.fix && verb !== 'reconcile')
       throw failure('USAGE', '--fix is for "sightline console reconcile".')
-    const { config } = values
+    const { config, subscriber } = values
     if (verb === undefined) return (await import('../../console/main.ts')).runConsole({ config })
     const { runReconcile, runReindex } = await import('./mend.ts')
-    return verb === 'reindex' ? runReindex({ config }) : runReconcile({ config, fix: values.fix ?? false })
+    return verb === 'reindex' ? runReindex({ config, subscriber }) : runReconcile({ config, subscriber, fix: values.fix ?? false })
   },
 }

@@ -1,0 +1,28 @@
+import { render } from 'preact'
+import { findOut } from './session.ts'
+import { Shell } from './shell.tsx'
+import { startNews } from './news.ts'
+import { startRouter } from './router.ts'
+import { Failed } from './parts/states.tsx'
+
+const app = document.getElementById('app') as HTMLElement
+
+async function start(): Promise<void> {
+  render(null, app)
+  try {
+    await findOut()
+  } catch (error) {
+    render(
+      <main class="alone">
+        <Failed error={error} again={() => void start()} />
+      </main>,
+      app,
+    )
+    return
+  }
+  render(<Shell />, app)
+  startNews()
+}
+
+startRouter()
+void start()

@@ -1,0 +1,71 @@
+import type { ComponentType } from 'preact'
+import type { IconName } from './parts/icons.tsx'
+import { may, me } from './session.ts'
+
+/** Which pages there are, at what addresses, and for whom. Each one's module is fetched when it is first opened. */
+export interface PageOf {
+  readonly name: string
+  readonly title: string
+  readonly href: string
+  readonly icon: IconName
+  readonly isFor: () => boolean
+}
+
+export const MENU: readonly PageOf[] = [
+  { name: 'overview', title: 'Overview', href: '/', icon: 'overview', isFor: () => may('see') },
+  { name: 'faces', title: 'Faces', href: '/faces', icon: 'faces', isFor: () => may('see') },
+  { name: 'cameras', title: 'Cameras', href: '/cameras', icon: 'cameras', isFor: () => may('see') },
+  { name: 'charts', title: 'Charts', href: '/charts', icon: 'charts', isFor: () => may('see') },
+  { name: 'flow', title: 'Flow', href: '/flow', icon: 'flow', isFor: () => may('flow') },
+  { name: 'health', title: 'Health', href: '/health', icon: 'health', isFor: () => may('flow') },
+  { name: 'people', title: 'People', href: '/people', icon: 'people', isFor: () => me.value !== undefined },
+  { name: 'api', title: 'API', href: '/api', icon: 'api', isFor: () => me.value !== undefined },
+]
+
+type Params = Readonly<Record<string, string>>
+type Component = ComponentType<{ readonly params: Params }>
+
+interface Route {
+  readonly pattern: RegExp
+  /** Of the menu's entry that is lit. */
+  readonly of: string
+  readonly load: () => Promise<{ readonly default: Component }>
+}
+
+const ROUTES: readonly Route[] = [
+  { pattern: /^\/$/, of: 'overview', load: () => import('./views/overview.tsx') },
+  { pattern: /^\/faces$/, of: 'faces', load: () => import('./views/faces.tsx') },
+  { pattern: /^\/faces\/(?<id>[^/]+)$/, of: 'faces', load: () => import('./views/face.tsx') },
+  { pattern: /^\/cameras$/, of: 'cameras', load: () => import('./views/cameras.tsx') },
+  {
+    pattern: /^\/cameras\/(?<site>[^/]+)\/(?<device>[^/]+)\/(?<camera>[^/]+)$/,
+    of: 'cameras',
+    load: () => import('./views/camera.tsx'),
+  },
+  { pattern: /^\/charts$/, of: 'charts', load: () => import('./views/charts.tsx') },
+  { pattern: /^\/flow$/, of: 'flow', load: () => import('./views/flow.tsx') },
+  { pattern: /^\/health$/, of: 'health', load: () => import('./views/health.tsx') },
+  { pattern: /^\/people$/, of: 'people', load: () => import('./views/people.tsx') },
+  { pattern: /^\/api$/, of: 'api', load: () => import('./views/api-document.tsx') },
+]
+
+/** @returns undefined where the address leads nowhere */
+export function routeOf(path: string): (Pick<Route, 'of' | 'load'> & { readonly params: Params }) | undefined {
+  for (const { pattern, of, load } of ROUTES) {
+    const groups = pattern.exec(path)
+    if (!groups) continue
+    const params = Object.fromEntries(
+      Object.entries(groups.groups ?? {}).map(([name, value]) => [name, decode(value)]),
+    )
+    return { of, load, params }
+  }
+  return undefined
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,48 @@
+import type { Camera } from '../../api/cameras.ts'
+
+/** A camera's state in a word, with a dot whose colour says it again. */
+
+const WORDS: Readonly<Record<Camera['is'], string>> = {
+  live: 'Live',
+  paused: 'Paused',
+  opening: 'Opening',
+  down: 'Down',
+  ended: 'Ended',
+  offline: 'Offline',
+  unknown: 'Not heard of',
+}
+
+const TONES: Readonly<Record<Camera['is'], 'good' | 'late' | 'bad' | 'quiet'>> = {
+  live: 'good',
+  paused: 'late',
+  opening: 'late',
+  down: 'bad',
+  ended: 'quiet',
+  offline: 'bad',
+  unknown: 'quiet',
+}
+
+export function CameraIs({ camera }: { readonly camera: Camera }) {
+  return (
+    <span class="tone" data-tone={TONES[camera.is]}>
+      <span class="dot" />
+      {WORDS[camera.is]}
+    </span>
+  )
+}
+
+/** What is wrong with it, in a sentence; undefined where nothing is. */
+export function whatIsWrong(camera: Camera): string | undefined {
+  switch (camera.is) {
+    case 'down':
+      return camera.state?.why ?? 'The camera gives no picture.'
+    case 'offline':
+      return `The device ${camera.device} is not connected.`
+    case 'ended':
+      return 'Its source has come to its end.'
+    case 'unknown':
+      return 'It has not said how it is. Only its faces are known.'
+    default:
+      return undefined
+  }
+}

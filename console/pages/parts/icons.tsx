@@ -1,0 +1,94 @@
+import type { ComponentChildren } from 'preact'
+
+/** Drawn in lines, in the colour of the text beside them, which says the same: screen readers pass them over. */
+
+function Icon({ children }: { readonly children: ComponentChildren }) {
+  return (
+    <svg
+      class="icon"
+      viewBox="0 0 24 24"
+      width="20"
+      height="20"
+      fill="none"
+      stroke="currentColor"
+      stroke-width="1.6"
+      stroke-linecap="round"
+      stroke-linejoin="round"
+      aria-hidden="true"
+    >
+      {children}
+    </svg>
+  )
+}
+
+export const icons = {
+  overview: () => (
+    <Icon>
+      <path d="M3 12c3-4.5 6-6.5 9-6.5s6 2 9 6.5c-3 4.5-6 6.5-9 6.5S6 16.5 3 12Z" />
+      <circle cx="12" cy="12" r="3" />
+    </Icon>
+  ),
+  faces: () => (
+    <Icon>
+      <path d="M4 8V5a1 1 0 0 1 1-1h3M16 4h3a1 1 0 0 1 1 1v3M20 16v3a1 1 0 0 1-1 1h-3M8 20H5a1 1 0 0 1-1-1v-3" />
+      <circle cx="12" cy="10.5" r="2.8" />
+      <path d="M7.5 17c.8-2 2.5-3 4.5-3s3.7 1 4.5 3" />
+    </Icon>
+  ),
+  cameras: () => (
+    <Icon>
+      <rect x="3" y="7" width="12" height="10" rx="2" />
+      <path d="m15 11 6-3v8l-6-3" />
+    </Icon>
+  ),
+  charts: () => (
+    <Icon>
+      <path d="M4 20h16M7 16v-4M12 16V6M17 16v-7" />
+    </Icon>
+  ),
+  flow: () => (
+    <Icon>
+      <circle cx="5" cy="6" r="2" />
+      <circle cx="5" cy="18" r="2" />
+      <circle cx="19" cy="12" r="2" />
+      <path d="M7 6h3c3 0 3 6 7 6M7 18h3c3 0 3-6 7-6" />
+    </Icon>
+  ),
+  health: () => (
+    <Icon>
+      <path d="M3 12h4l2.5-6 4 12 2.5-6h5" />
+    </Icon>
+  ),
+  people: () => (
+    <Icon>
+      <circle cx="9" cy="9" r="3" />
+      <path d="M3.5 19c.6-3 2.7-4.5 5.5-4.500s4.9 1.5 5.5 4.500M15 6.300a3 3 0 0 1 0 5.400M17 14.900c1.9.6 3.1 2 3.5 4.1" />
+    </Icon>
+  ),
+  api: () => (
+    <Icon>
+      <path d="m8 8-4 4 4 4M16 8l4 4-4 4M13.5 5l-3 14" />
+    </Icon>
+  ),
+  more: () => (
+    <Icon>
+      <path d="M4 7h16M4 12h16M4 17h16" />
+    </Icon>
+  ),
+  check: () => (
+    <Icon>
+      <path d="m5 12.5 4.5 4.500L19 7.5" />
+    </Icon>
+  ),
+  left: () => (
+    <Icon>
+      <path d="m14.5 5-7 7 7 7" />
+    </Icon>
+  ),
+  right: () => (
+    <Icon>
+      <path d="m9.5 5 7 7-7 7" />
+    </Icon>
+  ),
+}
+export type IconName = keyof typeof icons

@@ -1,0 +1,19 @@
+import { signal } from '@preact/signals'
+import type { Right } from '../access/may.ts'
+import type { Me } from '../api/me.ts'
+import { request } from './api.ts'
+
+/** Who looks, and what he may: the same names as the API's rights. What he may not is not offered; the API refuses it anyway. */
+
+export const me = signal<Me | undefined>(undefined)
+
+export async function findOut(): Promise<void> {
+  me.value = await request<Me>('GET', '/me')
+}
+
+export const may = (right: Right) => me.value?.rights.includes(right) ?? false
+
+export async function signOut(): Promise<void> {
+  await request('DELETE', '/session')
+  location.assign('/signin')
+}

@@ -1,0 +1,165 @@
+import { useState } from 'preact/hooks'
+import * as api from '../api.ts'
+import { useLoaded } from '../loaded.ts'
+import { ask } from '../router.ts'
+import { cameraKey, date } from '../words.ts'
+import { type Filter, isEmpty, timeOf } from './faces-filter.ts'
+
+/** The filters, as a form; each change stands in the address bar at once. */
+export function FilterForm({ filter }: { readonly filter: Filter }) {
+  const cameras = useLoaded('filter cameras', api.cameras)
+  const [isOpen, setOpen] = useState(filter.scoreMin !== undefined || filter.sizeMin !== undefined || filter.attribute !== undefined)
+  const items = cameras.value?.items ?? []
+  const sites = [...new Set(items.map(({ site }) => site))].sort()
+  const wanted = [...(filter.site ?? []), ...(filter.device ?? []), ...(filter.camera ?? [])]
+  const where = wanted.join(', ')
+  const known = new Set(['', ...sites, ...items.map(cameraKey)])
+  return (
+    <search>
+      <form class="filters" onSubmit={(event) => event.preventDefault()}>
+        <label class="field">
+          <span>Where</span>
+          <select
+            value={where}
+            onChange={({ currentTarget: { value } }) => {
+              const isCamera = value.includes('/')
+              ask({
+                site: isCamera ? undefined : value,
+                device: undefined,
+                camera: isCamera ? value : undefined,
+              })
+            }}
+          >
+            <option value="">Everywhere</option>
+            {!known.has(where) && <option value={where}>{where}</option>}
+            {sites.map((site) => (
+              <optgroup key={site} label={site}>
+                <option value={site}>All of {site}</option>
+                {items
+                  .filter((camera) => camera.site === site)
+                  .map((camera) => (
+                    <option key={cameraKey(camera)} value={cameraKey(camera)}>
+                      {camera.camera} ({camera.device})
+                    </option>
+                  ))}
+              </optgroup>
+            ))}
+          </select>
+        </label>
+        <label class="field">
+          <span>Mask</span>
+          <select
+            value={filter.masked ?? ''}
+            onChange={({ currentTarget: { value } }) => ask({ masked: value })}
+          >
+            <option value="">All</option>
+            <option value="true">With a mask</option>
+            <option value="false">Without</option>
+            <option value="unknown">Not known</option>
+          </select>
+        </label>
+        <label class="field">
+          <span>Reviewed</span>
+          <select
+            value={filter.reviewed ?? ''}
+            onChange={({ currentTarget: { value } }) => ask({ reviewed: value })}
+          >
+            <option value="">All</option>
+            <option value="false">Not yet</option>
+            <option value="true">By me</option>
+          </select>
+        </label>
+        <label class="field">
+          <span>From</span>
+          <input
+            type="datetime-local"
+            value={localTime(filter.from)}
+            onChange={({ currentTarget: { value } }) => ask({ from: value ? String(Date.parse(value)) : '' })}
+          />
+        </label>
+        <label class="field">
+          <span>Before</span>
+          <input
+            type="datetime-local"
+            value={localTime(filter.to)}
+            onChange={({ currentTarget: { value } }) => ask({ to: value ? String(Date.parse(value)) : '' })}
+          />
+        </label>
+        {isOpen ? (
+          <>
+            <label class="field">
+              <span>Score at least</span>
+              <input
+                type="number"
+                min="0"
+                max="1"
+                step="0.05"
+                placeholder="0 to 1"
+                value={filter.scoreMin ?? ''}
+                onChange={({ currentTarget: { value } }) => ask({ scoreMin: value })}
+              />
+            </label>
+            <label class="field">
+              <span>Pixels at least</span>
+              <input
+                type="number"
+                min="0"
+                step="10"
+                placeholder="e.g. 80"
+                value={filter.sizeMin ?? ''}
+                onChange={({ currentTarget: { value } }) => ask({ sizeMin: value })}
+              />
+            </label>
+            <label class="field">
+              <span>Attribute</span>
+              <input
+                type="text"
+                placeholder="name:label"
+                pattern="[^:]{1,64}(:.{1,64})?"
+                value={filter.attribute ?? ''}
+                onChange={({ currentTarget }) => {
+                  if (currentTarget.checkValidity()) ask({ attribute: currentTarget.value })
+                  else currentTarget.reportValidity()
+                }}
+              />
+            </label>
+          </>
+        ) : (
+          <button type="button" class="link-button filters-more" onClick={() => setOpen(true)}>
+            More filters
+          </button>
+        )}
+        {filter.file && (
+          <button type="button" class="chip" onClick={() => ask({ file: undefined })}>
+            From the photo “{filter.file}” <span aria-hidden="true">×</span>
+            <span class="visually-hidden">: take this filter away</span>
+          </button>
+        )}
+        {filter.track && (
+          <button type="button" class="chip" onClick={() => ask({ track: undefined })}>
+            One face that was followed <span aria-hidden="true">×</span>
+            <span class="visually-hidden">: take this filter away</span>
+          </button>
+        )}
+        {!isEmpty(filter) && (
+          <a class="filters-clear" href="/faces">
+            Clear all
+          </a>
+        )}
+      </form>
+      {filter.from && Number.isNaN(timeOf(filter.from)) && <p class="muted">"{filter.from}" is no time.</p>}
+      {filter.to && !Number.isNaN(timeOf(filter.to)) && (
+        <p class="visually-hidden">Faces before {date(timeOf(filter.to))}</p>
+      )}
+    </search>
+  )
+}
+
+/** As `datetime-local` takes it: the reader's own time, to the minute. */
+function localTime(text: string | undefined): string {
+  if (text === undefined) return ''
+  const ms = timeOf(text)
+  if (Number.isNaN(ms)) return ''
+  const local = new Date(ms - new Date(ms).getTimezoneOffset() * 60_000)
+  return local.toISOString().slice(0, 16)
+}

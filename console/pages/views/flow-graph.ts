@@ -1,0 +1,390 @@
+import type { Camera } from '../../api/cameras.ts'
+import type { Keeper } from '../../api/keepers.ts'
+
+/**
+ * The line as a graph, from what its programs report: who hands on to whom, how fast, and where something waits. Pure.
+ *
+ *     camera -> agent -> edge broker -> bridge -> cloud broker -> subscriber -> bucket
+ *                                                                            \-> database
+ */
+
+export const STAGES = [
+  'camera',
+  'agent',
+  'edge',
+  'bridge',
+  'broker',
+  'subscriber',
+  'bucket',
+  'database',
+] as const
+export type Stage = (typeof STAGES)[number]
+export type Tone = 'good' | 'late' | 'bad' | 'quiet'
+
+/** Books of one or several queues. */
+export interface Books {
+  readonly accepted: number
+  readonly forwarded: number
+  readonly pending: number
+  readonly dropped: Readonly<Record<string, number>>
+  readonly bytes: number
+  readonly oldestAtMs: number | null
+}
+
+export interface FlowNode {
+  readonly id: string
+  readonly stage: Stage
+  readonly title: string
+  /** What it is, or where. */
+  readonly sub: string
+  /** undefined: it is shared, or not known. */
+  readonly site: string | undefined
+  readonly tone: Tone
+  /** What is wrong, in a sentence. */
+  readonly why: string | undefined
+  readonly queues: readonly (Books & { readonly name: string; readonly perS: number })[]
+  readonly books: Books
+  readonly perS: number
+  /** Who says so; a camera's agent, a bridge's broker. */
+  readonly keeper: Keeper | undefined
+  readonly camera: Camera | undefined
+}
+
+export interface FlowLink {
+  readonly from: string
+  readonly to: string
+  readonly perS: number
+  readonly isConnected: boolean
+  /** Announcements instead of crops. */
+  readonly isAnnouncements: boolean
+}
+
+export interface Flow {
+  readonly nodes: readonly FlowNode[]
+  readonly links: readonly FlowLink[]
+}
+
+/** Below this age what is pending is on its way, not waiting. */
+const WAITING_MS_MIN = 3000
+
+export const NO_BOOKS: Books = {
+  accepted: 0,
+  forwarded: 0,
+  pending: 0,
+  dropped: {},
+  bytes: 0,
+  oldestAtMs: null,
+}
+
+export interface FlowInput {
+  readonly keepers: readonly Keeper[]
+  readonly cameras: readonly Camera[]
+  /** Crops a second, by camera (`site/device/camera`), as its own counts say. */
+  readonly cropsPerS: ReadonlyMap<string, number>
+  readonly nowMs: number
+}
+
+export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow {
+  const nodes: FlowNode[] = []
+  const links: FlowLink[] = []
+  const brokers = keepers.filter(({ program }) => program === 'broker')
+  const shown = keepers.filter((keeper) => !isLongGone(keeper, keepers))
+  const has = (keeper: Keeper) => shown.includes(keeper)
+
+  for (const camera of cameras) {
+    const id = `camera ${camera.site}/${camera.device}/${camera.camera}`
+    const perS = cropsPerS.get(`${camera.site}/${camera.device}/${camera.camera}`) ?? 0
+    nodes.push({
+      id,
+      stage: 'camera',
+      title: camera.camera,
+      sub: camera.is,
+      site: camera.site,
+      tone: cameraTone(camera),
+      why: camera.state?.why ?? undefined,
+      queues: [],
+      books: NO_BOOKS,
+      perS,
+      keeper: undefined,
+      camera,
+    })
+    links.push({
+      from: id,
+      to: agentId(`${camera.site}/${camera.device}`),
+      perS,
+      isConnected: camera.is === 'live' || camera.is === 'paused' || camera.is === 'opening',
+      isAnnouncements: false,
+    })
+  }
+
+  // Agents that say nothing of themselves are known by their cameras.
+  const agents = shown.filter(({ program }) => program === 'device')
+  const silent = new Set(cameras.map(({ site, device }) => `${site}/${device}`))
+  for (const { name } of agents) silent.delete(name)
+  for (const name of silent) nodes.push(bare(agentId(name), 'agent', name, 'It does not report.'))
+
+  for (const keeper of agents) {
+    const node = keeperNode(keeper, 'agent', nowMs)
+    nodes.push({ ...node, id: agentId(keeper.name), ...siteAndDevice(keeper.name) })
+    for (const link of keeper.links) {
+      const target = brokerOf(link, brokers, keeper)
+      links.push({
+        from: agentId(keeper.name),
+        to: target ? brokerId(target) : placeholder(nodes, link.to),
+        perS: node.perS,
+        isConnected: link.connected && isThere(keeper),
+        isAnnouncements: false,
+      })
+    }
+  }
+
+  for (const keeper of brokers) {
+    if (!has(keeper)) continue
+    const bridges = keeper.links.filter(({ name }) => name.startsWith('bridge/'))
+    const node = keeperNode(keeper, bridges.length > 0 ? 'edge' : 'broker', nowMs)
+    const isBridge = (name: string) => bridges.some((bridge) => isOfBridge(name, bridge.name))
+    const rest = node.queues.filter(({ name }) => !isBridge(name))
+    nodes.push({ ...node, queues: rest, books: sum(rest), perS: total(node.queues, ({ perS }) => perS) })
+    for (const link of bridges) {
+      const queues = node.queues.filter(({ name }) => isOfBridge(name, link.name))
+      const id = `bridge ${keeper.keeper} ${link.name}`
+      const perS = total(queues, ({ perS }) => perS)
+      const books = sum(queues)
+      const waits = waitsSince(books, nowMs)
+      nodes.push({
+        id,
+        stage: 'bridge',
+        title: link.name.replace(/^bridge\//, ''),
+        sub: 'bridge',
+        site: undefined,
+        tone: !isThere(keeper) ? node.tone : !link.connected ? 'bad' : waits === undefined ? 'good' : 'late',
+        why: !isThere(keeper) ? node.why : link.connected ? undefined : `It does not reach ${link.to}.`,
+        queues,
+        books,
+        perS,
+        keeper,
+        camera: undefined,
+      })
+      links.push({ from: brokerId(keeper), to: id, perS, isConnected: isThere(keeper), isAnnouncements: false })
+      const target = brokerOf(link, brokers, keeper)
+      links.push({
+        from: id,
+        to: target ? brokerId(target) : placeholder(nodes, link.to),
+        perS,
+        isConnected: link.connected && isThere(keeper),
+        isAnnouncements: false,
+      })
+    }
+  }
+
+  const consoles = shown.filter(({ program }) => program === 'console')
+  for (const keeper of shown.filter(({ program }) => program === 'subscriber')) {
+    const node = keeperNode(keeper, 'subscriber', nowMs)
+    const bucket = `bucket ${keeper.keeper}`
+    nodes.push(node)
+    for (const link of keeper.links) {
+      const target = brokerOf(link, brokers, keeper)
+      links.push({
+        from: target ? brokerId(target) : placeholder(nodes, link.to),
+        to: node.id,
+        perS: (target && sessionPerS(target, link.clientId)) ?? node.perS,
+        isConnected: link.connected && isThere(keeper),
+        isAnnouncements: false,
+      })
+    }
+    const said = Object.entries(keeper.checks).find(([name]) => /bucket|store|s3/i.test(name))?.[1]
+    nodes.push({
+      ...bare(bucket, 'bucket', 'Bucket', ''),
+      sub: keeper.name,
+      tone: !isThere(keeper) ? 'quiet' : node.tone,
+      why: node.tone === 'good' ? undefined : said,
+      perS: node.perS,
+      keeper,
+    })
+    links.push({
+      from: node.id,
+      to: bucket,
+      perS: node.perS,
+      isConnected: isThere(keeper),
+      isAnnouncements: false,
+    })
+    for (const one of consoles)
+      links.push({
+        from: node.id,
+        to: keeperId(one),
+        perS: total(Object.values(one.forwardedPerS), (perS) => perS) / Math.max(1, countOf(shown, 'subscriber')),
+        isConnected: isThere(one) && isThere(keeper),
+        isAnnouncements: true,
+      })
+  }
+  for (const keeper of consoles) nodes.push({ ...keeperNode(keeper, 'database', nowMs), title: 'Database', sub: keeper.name })
+
+  const known = new Set(nodes.map(({ id }) => id))
+  return { nodes, links: merged(links.filter(({ from, to }) => known.has(from) && known.has(to))) }
+}
+
+/** What waits, the oldest first. */
+export function waiting(flow: Flow, nowMs: number): readonly { readonly node: FlowNode; readonly sinceMs: number }[] {
+  return flow.nodes
+    .flatMap((node) => {
+      const sinceMs = waitsSince(node.books, nowMs)
+      return sinceMs === undefined ? [] : [{ node, sinceMs }]
+    })
+    .sort((a, b) => a.sinceMs - b.sinceMs)
+}
+
+/** Since when something waits; undefined where what is pending is only on its way. */
+export function waitsSince({ pending, oldestAtMs }: Books, nowMs: number): number | undefined {
+  return pending > 0 && oldestAtMs !== null && nowMs - oldestAtMs >= WAITING_MS_MIN ? oldestAtMs : undefined
+}
+
+export const droppedOf = ({ dropped }: Books) => total(Object.values(dropped), (count) => count)
+
+function keeperNode(keeper: Keeper, stage: Stage, nowMs: number): FlowNode {
+  const queues = keeper.queues.map((books) => ({ ...books, perS: keeper.forwardedPerS[books.name] ?? 0 }))
+  const books = sum(queues)
+  const { tone, why } = standing(keeper, books, nowMs)
+  return {
+    id: keeperId(keeper),
+    stage,
+    title: keeper.name,
+    sub: stage === 'edge' ? 'edge broker' : keeper.program,
+    site: undefined,
+    tone,
+    why,
+    queues,
+    books,
+    perS: isThere(keeper) ? total(queues, ({ perS }) => perS) : 0,
+    keeper,
+    camera: undefined,
+  }
+}
+
+function standing(keeper: Keeper, books: Books, nowMs: number): { tone: Tone; why: string | undefined } {
+  if (keeper.ended) return { tone: 'quiet', why: 'It was stopped.' }
+  if (keeper.silent) return { tone: 'bad', why: 'It says nothing any more.' }
+  if (!keeper.ok) return { tone: 'bad', why: wrongOf(keeper) }
+  const cut = keeper.links.find(({ connected }) => !connected)
+  if (cut) return { tone: 'bad', why: `It does not reach ${cut.to}.` }
+  return waitsSince(books, nowMs) === undefined
+    ? { tone: 'good', why: undefined }
+    : { tone: 'late', why: undefined }
+}
+
+/** What its own health says; the first of its checks that does not sound well. */
+function wrongOf({ checks }: Keeper): string {
+  const said = Object.entries(checks).find(([, text]) => !/^(ok|up|connected|fine|running)\b/i.test(text))
+  return said ? `${said[0]}: ${said[1]}` : 'It is not well.'
+}
+
+const isThere = ({ silent, ended }: Keeper) => !silent && !ended
+
+/** Under the same name there is a newer one that runs: a broker whose folder was new has another id. */
+const isLongGone = (keeper: Keeper, all: readonly Keeper[]) =>
+  !isThere(keeper) &&
+  all.some(
+    (other) =>
+      other !== keeper &&
+      other.program === keeper.program &&
+      other.name === keeper.name &&
+      isThere(other) &&
+      other.startedAtMs > keeper.startedAtMs,
+  )
+
+function cameraTone({ is }: Camera): Tone {
+  if (is === 'live') return 'good'
+  if (is === 'paused' || is === 'opening') return 'late'
+  return is === 'down' || is === 'offline' ? 'bad' : 'quiet'
+}
+
+/** Whom a link leads to: the broker that has the session of its client id; else the only one it can be. */
+function brokerOf(link: Keeper['links'][number], brokers: readonly Keeper[], from: Keeper): Keeper | undefined {
+  const others = brokers.filter((broker) => broker !== from)
+  const { clientId } = link
+  if (clientId !== undefined) {
+    const sessions = [`session/${clientId}`, `session/${clientId}-down`]
+    const found = others.filter(({ queues }) => queues.some(({ name }) => sessions.includes(name)))
+    const there = found.find(isThere) ?? found[0]
+    if (there) return there
+  }
+  const running = others.filter(isThere)
+  const hasBridge = ({ links }: Keeper) => links.some(({ name }) => name.startsWith('bridge/'))
+  // An agent is beside an edge broker, where there is one; everybody else goes to where no bridge leads away.
+  const likely = running.filter((broker) => hasBridge(broker) === (from.program === 'device'))
+  const candidates = likely.length > 0 ? likely : running
+  return candidates.length === 1 ? candidates[0] : undefined
+}
+
+function placeholder(nodes: FlowNode[], to: string): string {
+  const id = `unknown ${to}`
+  if (!nodes.some((node) => node.id === id)) nodes.push(bare(id, 'broker', to, 'It does not report.'))
+  return id
+}
+
+const bare = (id: string, stage: Stage, title: string, sub: string): FlowNode => ({
+  id,
+  stage,
+  title,
+  sub,
+  site: undefined,
+  tone: 'quiet',
+  why: undefined,
+  queues: [],
+  books: NO_BOOKS,
+  perS: 0,
+  keeper: undefined,
+  camera: undefined,
+  ...(stage === 'agent' && siteAndDevice(title)),
+})
+
+const keeperId = ({ keeper }: Keeper) => `keeper ${keeper}`
+const brokerId = keeperId
+const agentId = (name: string) => `agent ${name}`
+
+function siteAndDevice(name: string): { readonly site: string | undefined; readonly title: string } {
+  const [site, device] = name.split('/')
+  return device === undefined ? { site: undefined, title: name } : { site, title: device }
+}
+
+const isOfBridge = (queue: string, link: string) =>
+  queue === link || queue === link.replace(/^bridge\//, 'quarantine/')
+
+const sessionPerS = (broker: Keeper, clientId: string | undefined) =>
+  clientId === undefined ? undefined : broker.forwardedPerS[`session/${clientId}`]
+
+const countOf = (keepers: readonly Keeper[], program: Keeper['program']) =>
+  keepers.filter((keeper) => keeper.program === program).length
+
+function sum(queues: readonly Books[]): Books {
+  const dropped: Record<string, number> = {}
+  for (const queue of queues)
+    for (const [reason, count] of Object.entries(queue.dropped)) dropped[reason] = (dropped[reason] ?? 0) + count
+  const oldest = queues.flatMap(({ oldestAtMs }) => (oldestAtMs === null ? [] : [oldestAtMs]))
+  return {
+    accepted: total(queues, ({ accepted }) => accepted),
+    forwarded: total(queues, ({ forwarded }) => forwarded),
+    pending: total(queues, ({ pending }) => pending),
+    dropped,
+    bytes: total(queues, ({ bytes }) => bytes),
+    oldestAtMs: oldest.length === 0 ? null : Math.min(...oldest),
+  }
+}
+
+const total = <Item>(items: readonly Item[], of: (item: Item) => number) =>
+  items.reduce((sum, item) => sum + of(item), 0)
+
+/** Two connections between the same two are drawn as one. */
+function merged(links: readonly FlowLink[]): readonly FlowLink[] {
+  const byEnds = new Map<string, FlowLink>()
+  for (const link of links) {
+    const key = `${link.from}\n${link.to}`
+    const old = byEnds.get(key)
+    byEnds.set(
+      key,
+      old
+        ? { ...old, perS: Math.max(old.perS, link.perS), isConnected: old.isConnected || link.isConnected }
+        : link,
+    )
+  }
+  return [...byEnds.values()]
+}

@@ -1,0 +1,95 @@
+import { useState } from 'preact/hooks'
+import type { NewShare } from '../../api/shares.ts'
+import * as access from '../access.ts'
+import { Dialog } from '../parts/dialog.tsx'
+import { Failed } from '../parts/states.tsx'
+import { date } from '../words.ts'
+
+const DAY_S = 86_400
+const DAYS = [1, 7, 30] as const
+
+/** A link for somebody without an account: to one face, or to a search. Its address is shown once, here. */
+export function ShareDialog({
+  of,
+  onClose,
+}: {
+  readonly of: { readonly detection: string } | { readonly filter: NonNullable<NewShare['filter']> }
+  readonly onClose: () => void
+}) {
+  const [name, setName] = useState('')
+  const [days, setDays] = useState<number>(7)
+  const [address, setAddress] = useState<string | undefined>(undefined)
+  const [error, setError] = useState<unknown>(undefined)
+  const [isCopied, setCopied] = useState(false)
+  const isOne = 'detection' in of
+  async function make(): Promise<void> {
+    setError(undefined)
+    try {
+      const made = await access.makeShare({ name, expiresInS: days * DAY_S, ...of })
+      setAddress(new URL(made.address, location.href).href)
+    } catch (problem) {
+      setError(problem)
+    }
+  }
+  return (
+    <Dialog title={isOne ? 'Share this face' : 'Share this search'} onClose={onClose}>
+      {address === undefined ? (
+        <form
+          class="form"
+          onSubmit={(event) => {
+            event.preventDefault()
+            void make()
+          }}
+        >
+          <p class="muted">
+            Whoever has the link sees {isOne ? 'this face' : 'the faces that this search finds now'} without an account, and nothing
+            else. You can take it back at any time.
+          </p>
+          <label class="field">
+            <span>Its heading, which they read</span>
+            <input
+              required
+              maxLength={100}
+              value={name}
+              placeholder="Monday at the gate"
+              onInput={({ currentTarget: { value } }) => setName(value)}
+            />
+          </label>
+          <fieldset class="choices">
+            <legend>It ends</legend>
+            {DAYS.map((value) => (
+              <label key={value}>
+                <input type="radio" name="days" checked={days === value} onChange={() => setDays(value)} />
+                {value === 1 ? 'in a day' : `in ${value} days`}
+              </label>
+            ))}
+          </fieldset>
+          {error !== undefined && <Failed error={error} />}
+          <button type="submit" class="button button-strong">
+            Make the link
+          </button>
+        </form>
+      ) : (
+        <div class="form">
+          <p>It is shown only now. It ends on {date(Date.now() + days * DAY_S * 1000)}.</p>
+          <label class="field">
+            <span>Link</span>
+            <input readOnly value={address} onFocus={({ currentTarget }) => currentTarget.select()} />
+          </label>
+          <p class="buttons">
+            <button
+              type="button"
+              class="button button-strong"
+              onClick={() => void navigator.clipboard.writeText(address).then(() => setCopied(true))}
+            >
+              {isCopied ? 'Copied' : 'Copy'}
+            </button>
+            <button type="button" class="button" onClick={onClose}>
+              Done
+            </button>
+          </p>
+        </div>
+      )}
+    </Dialog>
+  )
+}

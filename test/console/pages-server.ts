@@ -1,0 +1,175 @@
+import { Registry } from 'prom-client'
+import type { Page } from 'playwright-core'
+import sharp from 'sharp'
+import type { Test } from 'tap'
+import { signInPages } from '../../console/access/sign-in-pages.ts'
+import { consoleApi } from '../../console/api/server.ts'
+import type { KeeperSeen } from '../../console/context.ts'
+import { servePages } from '../../console/pages.ts'
+import { FACE_BOX, portraitSvg } from '../../device/sources/portrait.ts'
+import { HttpServer } from '../../lib/http/server.ts'
+import { type CropMetadata, writeCrop } from '../../wire/crop.ts'
+import type { KeeperReport, QueueBooks } from '../../wire/keepers.ts'
+import { objectKey } from '../../wire/object-key.ts'
+import { cropMetadata } from '../kit/crops.ts'
+import { type ApiServer, apiServer, NORTH, PASSWORD, SOUTH, storedOf, YARD } from './api-server.ts'
+
+/** The pages over the real API, database and access; what comes over MQTT is said by the test. */
+export interface PagesServer {
+  readonly api: ApiServer
+  readonly url: string
+  /** Puts drawn portraits into bucket and database. @returns what is known of each, the newest first */
+  seen(count: number, settings?: Partial<CropMetadata>): Promise<readonly CropMetadata[]>
+  /** Signs a browser in, by the form that people use. */
+  signIn(page: Page, name: string, next?: string): Promise<void>
+}
+
+export async function pagesServer(t: Test): Promise<PagesServer> {
+  const api = await apiServer(t)
+  const { context } = api
+  const http = await HttpServer.open({
+    host: '127.0.0.1',
+    port: 0,
+    metrics: new Registry(),
+    health: () => ({ ok: true, checks: {} }),
+    ownLogin: async () => false,
+    routes: async (app) => {
+      await consoleApi(app, context)
+      await signInPages(app, api.access)
+      await servePages(app)
+    },
+  })
+  t.teardown(() => http[Symbol.asyncDispose]())
+  let seed = 0
+  return {
+    api,
+    url: http.url,
+    async seen(count, settings = {}) {
+      const crops: CropMetadata[] = []
+      for (let index = 0; index < count; index += 1) {
+        seed += 1
+        const capturedAtMs = settings.capturedAtMs ?? Date.now() - index * 47_000
+        const metadata = cropMetadata({
+          ...[NORTH, SOUTH, YARD][seed % 3],
+          box: [900 + FACE_BOX.left * 240, 300 + FACE_BOX.top * 290, FACE_BOX.width * 240, FACE_BOX.height * 290],
+          region: [900, 300, 240, 290],
+          frame: [1920, 1080],
+          score: 0.7 + (seed % 30) / 100,
+          masked: seed % 4 === 0 ? undefined : seed % 4 === 1,
+          quality: { total: 0.8, size: 0.9, sharpness: 0.7, frontality: 0.8 },
+          ...settings,
+          capturedAtMs,
+        })
+        const jpeg = await sharp(Buffer.from(portraitSvg(seed, 240))).jpeg({ quality: 82 }).toBuffer()
+        const payload = writeCrop(jpeg, metadata)
+        await api.bucket.create({
+          key: objectKey(metadata, capturedAtMs),
+          body: payload,
+          contentType: '',
+          cacheControl: '',
+        })
+        await api.database.apply([storedOf(metadata, payload)], 'cloud')
+        crops.push(metadata)
+      }
+      return crops
+    },
+    async signIn(page, name, next = '/') {
+      await page.goto(`${http.url}/signin?next=${encodeURIComponent(next)}`)
+      await page.fill('input[name=name]', name)
+      await page.fill('input[name=password]', PASSWORD)
+      await page.click('button[type=submit], button:not([type])')
+      await page.waitForURL(`${http.url}${next}`)
+    },
+  }
+}
+
+export const books = (name: string, settings: Partial<QueueBooks> = {}): QueueBooks => ({
+  name,
+  accepted: 1000,
+  forwarded: 1000,
+  pending: 0,
+  dropped: {},
+  bytes: 0,
+  oldestAtMs: null,
+  ...settings,
+})
+
+export function keeper(
+  report: Pick<KeeperReport, 'program' | 'name'> & Partial<KeeperReport>,
+  seen: Partial<KeeperSeen> = {},
+): KeeperSeen {
+  return {
+    report: {
+      v: 1,
+      keeper: `${report.program}-${report.name.replace('/', '-')}`,
+      version: '0.1.0',
+      startedAtMs: Date.now() - 86_400_000,
+      atMs: Date.now(),
+      everyMs: 10_000,
+      ok: true,
+      checks: { broker: 'connected' },
+      queues: [],
+      links: [],
+      ...report,
+    },
+    seenAtMs: Date.now(),
+    isSilent: false,
+    forwardedPerS: {},
+    ...seen,
+  }
+}
+
+/** Two sites, one of them cut off: what waits there, waits for ten minutes. */
+export function wholeLine(): KeeperSeen[] {
+  const link = (name: string, to: string, clientId: string, connected = true) => ({ name, to, connected, clientId })
+  return [
+    keeper(
+      { program: 'device', name: 'north/pi', queues: [books('outbox')], links: [link('broker', 'edge.north:1883', 'sightline-device-north-pi')] },
+      { forwardedPerS: { outbox: 2.4 } },
+    ),
+    keeper(
+      { program: 'device', name: 'south/pi', queues: [books('outbox', { dropped: { full: 12 }, accepted: 1012 })], links: [link('broker', 'edge.south:1883', 'sightline-device-south-pi')] },
+      { forwardedPerS: { outbox: 1.1 } },
+    ),
+    keeper(
+      {
+        program: 'broker',
+        name: 'edge-north',
+        queues: [books('bridge/cloud'), books('quarantine/cloud'), books('session/sightline-device-north-pi')],
+        links: [link('bridge/cloud', 'cloud.example:8883', 'bridge-north')],
+        certificates: [{ name: 'edge.crt', endsAtMs: Date.now() + 9 * 86_400_000 }],
+      },
+      { forwardedPerS: { 'bridge/cloud': 2.4 } },
+    ),
+    keeper({
+      program: 'broker',
+      name: 'edge-south',
+      queues: [
+        books('bridge/cloud', { accepted: 2204, pending: 1204, bytes: 24_000_000, oldestAtMs: Date.now() - 600_000 }),
+        books('session/sightline-device-south-pi'),
+      ],
+      links: [link('bridge/cloud', 'cloud.example:8883', 'bridge-south', false)],
+    }),
+    keeper(
+      { program: 'broker', name: 'cloud', queues: [books('session/sightline-subscriber'), books('session/sightline-console')], links: [] },
+      { forwardedPerS: { 'session/sightline-subscriber': 2.4, 'session/sightline-console': 2.4 } },
+    ),
+    keeper(
+      {
+        program: 'subscriber',
+        name: 'subscriber',
+        queues: [books('inbox'), books('quarantine')],
+        links: [link('broker', 'cloud.example:1884', 'sightline-subscriber')],
+        checks: { broker: 'connected', bucket: 'ok' },
+        counts: { stored: 48_212 },
+      },
+      { forwardedPerS: { inbox: 2.4 } },
+    ),
+    keeper(
+      { program: 'console', name: 'console', queues: [books('inbox')], links: [link('broker', 'cloud.example:1884', 'sightline-console')] },
+      { forwardedPerS: { inbox: 2.4 } },
+    ),
+  ]
+}
+
+
