@@ -8,6 +8,8 @@ export interface Program {
   readonly without: readonly string[]
   /** Folders of which only the settings' schema is here (for `doctor` and `config`): no more than that is followed. */
   readonly schemaOnly: readonly string[]
+  /** Packages whose files browsers are given: no module of the program imports them. */
+  readonly served?: readonly string[]
   /** Settings of the repository that lie at /etc/sightline until somebody mounts his own: from, to. */
   readonly settings: readonly (readonly [string, string])[]
 }
@@ -48,6 +50,7 @@ export const PROGRAMS = {
     commands: [...COMMON, 'console', 'queue', 'quarantine', 'users'],
     without: [...CAMERA, 'broker/main', ...SUBSCRIBER],
     schemaOnly: ['device/', 'models/', 'broker/', 'cloud-subscriber/'],
+    served: ['preact', '@preact/signals', 'uplot'],
     settings: [['conf/console.yaml', 'console.yaml']],
   },
   device: {
@@ -66,6 +69,16 @@ export const NEEDLESS: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['adm-zip', 'global-agent'],
   'node-av': ['unzipper', 'werift'],
 }
+
+/**
+ * Turns into the console's pages, while an image is built: their sources (or, in the npm package, the pages themselves), and
+ * what compiles them.
+ */
+export const PAGES = {
+  entries: ['console/pages-build.ts'],
+  package: 'typescript',
+  copied: ['console/pages', 'tsconfig.json'],
+} as const
 
 /** Turns into the default model, while an image is built. */
 export const MODEL = { entries: ['models/convert.ts'], package: '@vladmandic/human' } as const

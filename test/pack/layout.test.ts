@@ -1,4 +1,5 @@
-import { existsSync, globSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, globSync, readFileSync, symlinkSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import t from 'tap'
 import { partOf } from '../../pack/graph.ts'
@@ -49,7 +50,7 @@ t.test('an image holds what its program imports, and nothing of the other progra
 t.test('the part of the lock is whole: npm finds everything in it that a package needs', async (t) => {
   const out = temporaryFolder(t)
   layOut(ROOT, out)
-  for (const name of [...Object.keys(PROGRAMS), 'model']) {
+  for (const name of [...Object.keys(PROGRAMS), 'model', 'pages']) {
     const lock = JSON.parse(readFileSync(join(out, name, 'npm', 'package-lock.json'), 'utf8')) as Lock
     const file = JSON.parse(readFileSync(join(out, name, 'npm', 'package.json'), 'utf8'))
     t.strictSame(lock.packages['']?.dependencies, file.dependencies, `${name}: as package.json`)
@@ -66,6 +67,33 @@ t.test('the part of the lock is whole: npm finds everything in it that a package
       }
   }
 })
+
+t.test(
+  "the console's image has what browsers are given: its libraries, and pages that it need not compile",
+  async (t) => {
+    const out = temporaryFolder(t)
+    layOut(ROOT, out)
+    const { dependencies } = JSON.parse(readFileSync(join(out, 'console', 'npm', 'package.json'), 'utf8'))
+    const named = readFileSync(join(ROOT, 'console/pages.ts'), 'utf8')
+      .match(/const LIBRARIES = \{[\s\S]*?\n\}/)?.[0]
+      .matchAll(/import\.meta\.resolve\('((?:@[^/']+\/)?[^/']+)|beside\('(uplot)'/g)
+    const libraries = new Set([...(named ?? [])].map(([, resolved, beside]) => resolved ?? beside ?? ''))
+    t.ok(libraries.size >= 3, [...libraries].join())
+    for (const library of libraries) t.ok(library in dependencies, library)
+    t.notOk('typescript' in dependencies)
+
+    // As docker/Dockerfile does it, with the packages of this folder in place of those that npm would bring.
+    const app = join(out, 'pages', 'app')
+    symlinkSync(join(ROOT, 'node_modules'), join(app, 'node_modules'))
+    const { status, stderr } = spawnSync(process.execPath, ['console/pages-build.js', 'made'], {
+      cwd: app,
+      encoding: 'utf8',
+    })
+    t.equal(status, 0, stderr)
+    t.ok(existsSync(join(app, 'made', 'main.js')))
+    t.strictSame(globSync('**/*.{ts,tsx}', { cwd: join(app, 'made') }), [])
+  },
+)
 
 t.test('a package that is imported and not named in package.json is an error', async (t) => {
   const lock = { lockfileVersion: 3, packages: {} }
