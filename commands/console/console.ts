@@ -64,6 +64,8 @@ permission denied, 78 wrong configuration.
     const { config, subscriber } = values
     if (verb === undefined) return (await import('../../console/main.ts')).runConsole({ config })
     const { runReconcile, runReindex } = await import('./mend.ts')
-    return verb === 'reindex' ? runReindex({ config, subscriber }) : runReconcile({ config, subscriber, fix: values.fix ?? false })
+    return verb === 'reindex'
+      ? runReindex({ config, subscriber })
+      : runReconcile({ config, subscriber, fix: values.fix ?? false })
   },
 }

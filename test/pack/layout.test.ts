@@ -88,6 +88,7 @@ t.test(
     const { status, stderr } = spawnSync(process.execPath, ['console/pages-build.js', 'made'], {
       cwd: app,
       encoding: 'utf8',
+      env: { PATH: process.env.PATH }, // without the test runner's own loader
     })
     t.equal(status, 0, stderr)
     t.ok(existsSync(join(app, 'made', 'main.js')))
