@@ -20,6 +20,8 @@ import { isName } from '../wire/names.ts'
 import { storedTopic } from '../wire/stored.ts'
 import { commandTopic, liveTopic, snapshotTopic, stateTopic, statusTopic } from '../wire/topics.ts'
 import { Access } from './access/access.ts'
+import { sharePages } from './access/share-pages.ts'
+import { signInPages } from './access/sign-in-pages.ts'
 import { consoleApi } from './api/server.ts'
 import { checkConsoleConfig, consoleSchema } from './config.ts'
 import { openDatabase } from './database/open.ts'
@@ -30,7 +32,7 @@ import { LineOut } from './line.ts'
 import { LineLink } from './link.ts'
 import { LivePictures } from './live.ts'
 import { NewsRing } from './news.ts'
-import { consolePages } from './pages.ts'
+import { servePages } from './pages.ts'
 
 /** From the bucket to the database, and so to the pages that are open. */
 const LATENCY_SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3600]
@@ -250,9 +252,16 @@ export async function runConsole(options: RunOptions): Promise<number> {
       metrics,
       health: state,
       routes: async (app) => {
-        await access.guard(app)
         await consoleApi(app, context)
-        await consolePages(app, context)
+        await signInPages(app, access)
+        await sharePages(app, {
+          shares: access.shares,
+          database,
+          bucket,
+          log,
+          requestsPerMinuteMax: config.limits.requestsPerMinuteMax,
+        })
+        await servePages(app)
       },
     })
     log.info(
