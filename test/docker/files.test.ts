@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
+import { X509Certificate } from 'node:crypto'
+import { existsSync, globSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
@@ -8,6 +9,8 @@ import { brokerSchema, checkBrokerConfig } from '../../broker/config.ts'
 import { checkSubscriberConfig, subscriberSchema } from '../../cloud-subscriber/config.ts'
 import { checkConsoleConfig, consoleSchema } from '../../console/config.ts'
 import { checkDeviceConfig, deviceSchema } from '../../device/config.ts'
+import { readUsers } from '../../lib/access/users.ts'
+import { removeUser } from '../../lib/access/users-file.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { programPart } from '../../pack/image.ts'
 import { PROGRAMS } from '../../pack/parts.ts'
@@ -250,6 +253,56 @@ t.test(
         .size,
       2,
     )
+  },
+)
+
+t.test(
+  'a cloud that was made before there was the console gains what that needs, and keeps what it has',
+  { skip: noHandOver },
+  async (t) => {
+    const secrets = temporaryFolder(t)
+    const env = {
+      ...process.env,
+      SIGHTLINE: `${process.execPath} ${join(ROOT, 'bin', 'sightline.js')}`,
+      SIGHTLINE_SECRETS: secrets,
+    }
+    const run = (...args: string[]) => spawnSync(join(DOCKER, 'secrets.sh'), args, { env, encoding: 'utf8' })
+    const at = (file: string) => join(secrets, 'cloud', file)
+    t.match(run('console'), { status: 66, stderr: /^CERTIFICATE_NOT_FOUND: .*secrets\.sh cloud HOST/ })
+    t.equal(run('cloud', 'broker.example.org', '192.0.2.7').status, 0)
+    t.match(run('console'), { status: 73, stderr: /^FILE_EXISTS/ })
+    // As that version has left it.
+    await removeUser(at('people/users.yaml'), 'admin')
+    renameSync(at('people/users.yaml'), at('subscriber/users.yaml'))
+    await removeUser(at('broker/users.yaml'), 'console')
+    for (const name of ['people', 'console', 'console.env']) rmSync(at(name), { recursive: true })
+    const before = readFileSync(at('broker/users.yaml'), 'utf8')
+
+    const made = run('console')
+    t.match(made, {
+      status: 0,
+      stdout: /Console: https:\/\/broker\.example\.org:8444\/ user admin, password [0-9a-f]{32}/,
+    })
+    t.match(readUsers(at('broker/users.yaml')).users, [
+      { name: 'subscriber' },
+      { name: 'console', role: 'console' },
+    ])
+    t.match(readUsers(at('people/users.yaml')).users, [{ name: 'viewer' }, { name: 'admin', role: 'admin' }])
+    t.ok(
+      readFileSync(at('broker/users.yaml'), 'utf8').includes(before.split('\n')[3] ?? '?'),
+      'others keep theirs',
+    )
+    t.equal(readFileSync(at('console.env'), 'utf8'), readFileSync(at('subscriber.env'), 'utf8'))
+    const { subjectAltName } = new X509Certificate(readFileSync(at('console/web.pem')))
+    t.match(subjectAltName, /DNS:localhost.*DNS:broker\.example\.org.*IP Address:192\.0\.2\.7/)
+    for (const name of ['console/password', 'console/web.key', 'people/users.yaml'])
+      t.match(statSync(at(name)), { uid: 1000 }, name)
+    t.match(run('console'), { status: 73 })
+
+    // Interrupted after the broker knows its user, and before the files are in place.
+    for (const name of ['people', 'console', 'console.env']) rmSync(at(name), { recursive: true })
+    t.equal(run('console').status, 0)
+    t.equal(readUsers(at('broker/users.yaml')).users.length, 2)
   },
 )
 

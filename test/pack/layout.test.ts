@@ -85,11 +85,9 @@ t.test(
     // As docker/Dockerfile does it, with the packages of this folder in place of those that npm would bring.
     const app = join(out, 'pages', 'app')
     symlinkSync(join(ROOT, 'node_modules'), join(app, 'node_modules'))
-    const { status, stderr } = spawnSync(process.execPath, ['console/pages-build.js', 'made'], {
-      cwd: app,
-      encoding: 'utf8',
-      env: { PATH: process.env.PATH }, // without the test runner's own loader
-    })
+    // Without the test runner's own loader, which it hands to all that a test starts.
+    const bare = ['-i', `PATH=${process.env.PATH}`, process.execPath, 'console/pages-build.js', 'made']
+    const { status, stderr } = spawnSync('env', bare, { cwd: app, encoding: 'utf8' })
     t.equal(status, 0, stderr)
     t.ok(existsSync(join(app, 'made', 'main.js')))
     t.strictSame(globSync('**/*.{ts,tsx}', { cwd: join(app, 'made') }), [])
