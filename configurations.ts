@@ -67,8 +67,12 @@ export function programOf(file: string): string {
     count: keys.filter((key) => key in schema.shape).length,
   }))
   hits.sort((a, b) => b.count - a.count)
-  const [best, second] = hits
-  if (best && second && best.count === second.count) {
+  const [best] = hits
+  const candidates = hits.filter(({ count }) => count === best?.count).map(({ name }) => name)
+  // With keys of its own a file is the console's; those that both have were the subscriber's before there was a console.
+  if (candidates.length === 2 && candidates.includes('subscriber') && candidates.includes('console'))
+    return 'subscriber'
+  if (candidates.length > 1) {
     throw failure(
       'USAGE',
       `${file} could belong to several programs. Choose one: ${Object.keys(PROGRAMS)

@@ -236,6 +236,9 @@ export async function runConsole(options: RunOptions): Promise<number> {
     gauge(metrics, 'console_up', 'Whether the broker is connected', [], (made) =>
       made.set(intake.connected && lineLink.connected ? 1 : 0),
     )
+    gauge(metrics, 'console_database_up', 'Whether the database takes what arrives', [], (made) =>
+      made.set(indexer.fault === undefined ? 1 : 0),
+    )
     gauge(metrics, 'console_streams', 'Event streams and live pictures that are open', ['kind'], (made) => {
       made.set({ kind: 'events' }, news.readers)
       made.set({ kind: 'live' }, live.viewers)

@@ -16,6 +16,8 @@ import {
 } from '../wire/topics.ts'
 import type { User } from '../wire/users.ts'
 import {
+  ADMIN_USER,
+  adminUser,
   CONSOLE_USER,
   consoleUser,
   deviceUser,
@@ -47,7 +49,7 @@ import {
   usersVolume,
 } from './names.ts'
 import type { Secrets } from './secrets.ts'
-import { CONFIG_FOLDER, DATA_FOLDER, givenUsers, type Settings } from './settings.ts'
+import { CONFIG_FOLDER, consoleOf, DATA_FOLDER, givenPeople, givenUsers, type Settings } from './settings.ts'
 
 /** What is to run, out of settings, secrets and what the machine has. Pure. */
 
@@ -80,9 +82,12 @@ type Tree = Record<string, unknown>
 const PORT_PLAIN = 1883
 const PORT_TLS = 8883
 const PORT_GALLERY = 8080
+const PORT_CONSOLE = 8444
 const USER_ID = 1000
 const USERS_FOLDER = '/etc/sightline-users'
 export const USERS_FILE = 'users.yaml'
+/** Who may look at the gallery and sign in to the console. */
+const PEOPLE_FILE = 'people.yaml'
 const BUCKET_FOLDER = '/var/lib/sightline-bucket'
 const SUBSCRIBER_CLIENT_ID = 'sightline-subscriber'
 const CONSOLE_CLIENT_ID = 'sightline-console'
@@ -96,6 +101,7 @@ export function compose(deployment: string, settings: Settings, secrets: Secrets
   return PARTS[settings.kind].map((part) => {
     if (part.program === 'device') return device(deployment, part, settings, secrets, facts)
     if (part.program === 'subscriber') return subscriber(deployment, part, settings, secrets, facts)
+    if (part.program === 'console') return consoleProgram(deployment, part, settings, secrets, facts)
     return part.end === 'edge'
       ? edgeBroker(deployment, part, settings, secrets, facts)
       : cloudBroker(deployment, part, settings, secrets)
@@ -289,13 +295,11 @@ function cloudBroker(deployment: string, part: Part, settings: Settings, secrets
     ],
     usersFile: `${USERS_FOLDER}/${USERS_FILE}`,
     store: { folder: DATA_FOLDER },
-    queues: tree.queues ?? [
-      { clientId: clientId ?? SUBSCRIBER_CLIENT_ID, topics: keptFilters(TOPIC_PREFIX_DEFAULT) },
-      {
-        clientId: CONSOLE_CLIENT_ID,
-        topics: [storedTopic(TOPIC_PREFIX_DEFAULT, '+')],
-        bytesMax: CONSOLE_QUEUE_BYTES,
-      },
+    queues: [
+      ...(Array.isArray(tree.queues)
+        ? (tree.queues as Tree[])
+        : [{ clientId: clientId ?? SUBSCRIBER_CLIENT_ID, topics: keptFilters(TOPIC_PREFIX_DEFAULT) }]),
+      ...consoleQueue(settings, tree.queues),
     ],
     http: { port: 9102 },
   }
@@ -316,6 +320,13 @@ function cloudBroker(deployment: string, part: Part, settings: Settings, secrets
   })
 }
 
+/** Also beside queues that somebody has set: without it the console would miss what happens while it is away. */
+function consoleQueue({ configs }: Settings, queues: unknown): Tree[] {
+  const { clientId = CONSOLE_CLIENT_ID } = branch(configs.console?.tree.broker)
+  if (Array.isArray(queues) && queues.some((it) => branch(it).clientId === clientId)) return []
+  return [{ clientId, topics: [storedTopic(TOPIC_PREFIX_DEFAULT, '+')], bytesMax: CONSOLE_QUEUE_BYTES }]
+}
+
 function subscriber(
   deployment: string,
   part: Part,
@@ -333,6 +344,7 @@ function subscriber(
   const ownUsers = http.usersFile === undefined
   const config: Tree = {
     ...tree,
+    announce: { ...branch(tree.announce), enabled: true },
     broker: {
       ...without(branch(tree.broker), 'password', 'certFile', 'keyFile'),
       url: `mqtts://${broker}:${PORT_TLS}`,
@@ -345,11 +357,10 @@ function subscriber(
     http: {
       host: '0.0.0.0',
       port: PORT_GALLERY,
-      usersFile: http.usersFile ?? `${CONFIG_FOLDER}/viewers.yaml`,
+      usersFile: http.usersFile ?? `${CONFIG_FOLDER}/${PEOPLE_FILE}`,
       tls: http.tls ?? { certFile: `${CONFIG_FOLDER}/server.pem`, keyFile: `${CONFIG_FOLDER}/server.key` },
     },
   }
-  const viewers = { users: [viewerUser(secrets.users[VIEWER_USER]?.hash ?? '')] }
   return container(deployment, part, {
     config,
     files: {
@@ -357,20 +368,101 @@ function subscriber(
       ...serverFiles(secrets),
       'ca.pem': Buffer.from(secrets.authority?.cert ?? ''),
       [password]: secretOf(secrets, SUBSCRIBER_USER),
-      ...(ownUsers ? { 'viewers.yaml': Buffer.from(stringify(viewers)) } : {}),
-      ...(settings.s3Credentials === undefined
-        ? {}
-        : { 'aws-credentials': Buffer.from(settings.s3Credentials) }),
+      ...(ownUsers ? { [PEOPLE_FILE]: peopleFile(settings, secrets) } : {}),
+      ...s3Files(settings),
     },
-    env:
-      settings.s3Credentials === undefined
-        ? []
-        : [`AWS_SHARED_CREDENTIALS_FILE=${CONFIG_FOLDER}/aws-credentials`],
+    env: s3Variables(settings),
     volumes: folder ? [{ name: bucketVolume(deployment), path: BUCKET_FOLDER }] : [],
     ports: [{ inside: PORT_GALLERY, ...gallery }],
-    look: `gallery   https://${gallery.address === '127.0.0.1' ? '127.0.0.1' : bracketed(facts.host)}:${gallery.port}/`,
+    look: `gallery   ${addressOf(gallery, facts)}`,
   })
 }
+
+/** Reads what the subscriber writes: its bucket, and nothing else of it. */
+function consoleProgram(
+  deployment: string,
+  part: Part,
+  settings: Settings,
+  secrets: Secrets,
+  facts: Facts,
+): Composed {
+  const given = settings.configs.console
+  const tree = given?.tree ?? {}
+  const opened = consoleOf(settings)
+  const password = 'broker.password'
+  const bucket = branch(tree.bucket ?? settings.configs.subscriber?.tree.bucket)
+  const folder = bucket.type !== 's3'
+  const broker = settings.kind === 'demo' ? 'cloud-broker' : 'broker'
+  const http = branch(tree.http)
+  const access = branch(tree.access)
+  const database = branch(tree.database)
+  const config: Tree = {
+    ...tree,
+    broker: {
+      ...without(branch(tree.broker), 'password', 'certFile', 'keyFile'),
+      url: `mqtts://${broker}:${PORT_TLS}`,
+      username: CONSOLE_USER,
+      passwordFile: `${CONFIG_FOLDER}/${password}`,
+      caFile: `${CONFIG_FOLDER}/ca.pem`,
+    },
+    inbox: { ...branch(tree.inbox), folder: DATA_FOLDER },
+    database:
+      database.type === 'postgres'
+        ? database
+        : { ...database, type: 'sqlite', path: `${DATA_FOLDER}/console.sqlite` },
+    bucket: folder ? { ...bucket, type: 'folder', path: BUCKET_FOLDER } : bucket,
+    access: { ...access, usersFile: access.usersFile ?? `${CONFIG_FOLDER}/${PEOPLE_FILE}` },
+    http: {
+      ...http,
+      host: '0.0.0.0',
+      port: PORT_CONSOLE,
+      tls: http.tls ?? { certFile: `${CONFIG_FOLDER}/server.pem`, keyFile: `${CONFIG_FOLDER}/server.key` },
+    },
+  }
+  return container(deployment, part, {
+    config,
+    files: {
+      ...decoded(given?.files),
+      ...serverFiles(secrets),
+      'ca.pem': Buffer.from(secrets.authority?.cert ?? ''),
+      [password]: secretOf(secrets, CONSOLE_USER),
+      ...(access.usersFile === undefined ? { [PEOPLE_FILE]: peopleFile(settings, secrets) } : {}),
+      ...s3Files(settings),
+    },
+    env: s3Variables(settings),
+    mounts: folder
+      ? [
+          {
+            Type: 'volume',
+            Source: bucketVolume(deployment),
+            Target: BUCKET_FOLDER,
+            ReadOnly: true,
+            VolumeOptions: { NoCopy: true } as never,
+          },
+        ]
+      : [],
+    ports: [{ inside: PORT_CONSOLE, ...opened }],
+    look: `console   ${addressOf(opened, facts)}`,
+  })
+}
+
+/** Those of a users file that was given, and the two that deploy makes: an admin who may everything, a viewer. */
+function peopleFile(settings: Settings, secrets: Secrets): Buffer {
+  const hash = (name: string) => secrets.users[name]?.hash ?? ''
+  const given = givenPeople(settings.configs)?.users ?? []
+  const taken = new Set(given.map(({ name }) => name))
+  const made = [adminUser(hash(ADMIN_USER)), ...(given.length > 0 ? [] : [viewerUser(hash(VIEWER_USER))])]
+  return Buffer.from(stringify({ users: [...given, ...made.filter(({ name }) => !taken.has(name))] }))
+}
+
+const s3Files = ({ s3Credentials }: Settings): Record<string, Buffer> =>
+  s3Credentials === undefined ? {} : { 'aws-credentials': Buffer.from(s3Credentials) }
+
+const s3Variables = ({ s3Credentials }: Settings) =>
+  s3Credentials === undefined ? [] : [`AWS_SHARED_CREDENTIALS_FILE=${CONFIG_FOLDER}/aws-credentials`]
+
+const addressOf = ({ address, port }: Settings['gallery'], { host }: Facts) =>
+  `https://${address === '127.0.0.1' ? address : bracketed(host)}:${port}/`
 
 function container(
   deployment: string,

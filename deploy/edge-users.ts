@@ -14,6 +14,8 @@ import type { Uplink } from './join-file.ts'
 export const SUBSCRIBER_USER = 'subscriber'
 export const CONSOLE_USER = 'console'
 export const VIEWER_USER = 'viewer'
+/** Of console and gallery; the broker does not know this one. */
+export const ADMIN_USER = 'admin'
 
 export interface Login {
   readonly password: string
@@ -62,6 +64,8 @@ export const consoleUser = (hash: string): FileUser => ({
 })
 
 export const viewerUser = (hash: string): FileUser => ({ name: VIEWER_USER, role: 'viewer', password: hash })
+
+export const adminUser = (hash: string): FileUser => ({ name: ADMIN_USER, role: 'admin', password: hash })
 
 export const deviceUser = (
   name: string,
