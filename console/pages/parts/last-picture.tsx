@@ -69,7 +69,11 @@ export function LastPicture({ camera }: { readonly camera: Camera }) {
         </>
       ) : (isNone || !isAsked) && camera.newest ? (
         <>
-          <img class="screen-picture screen-face" src={camera.newest.picture} alt={`Newest face at ${camera.camera}`} />
+          <img
+            class="screen-picture screen-face"
+            src={camera.newest.picture}
+            alt={`Newest face at ${camera.camera}`}
+          />
           <span class="age">
             Last face <When atMs={camera.newest.capturedAtMs} />
           </span>

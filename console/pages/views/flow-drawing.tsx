@@ -15,7 +15,9 @@ export function FlowDrawing({
   readonly open: (node: FlowNode) => void
 }) {
   // Where things stand depends on who there is, not on how they are.
-  const shape = flow.nodes.map(({ id, stage }) => `${stage} ${id}`).join('\n') + flow.links.map(({ from, to }) => `${from}>${to}`).join('\n')
+  const shape =
+    flow.nodes.map(({ id, stage }) => `${stage} ${id}`).join('\n') +
+    flow.links.map(({ from, to }) => `${from}>${to}`).join('\n')
   // biome-ignore lint/correctness/useExhaustiveDependencies: the shape says it
   const layout = useMemo(() => layOut(flow), [shape])
   const layer = useRef<SVGGElement>(null)
@@ -40,7 +42,14 @@ export function FlowDrawing({
         >
           {layout.groups.map((group) => (
             <g key={group.title}>
-              <rect class="flow-group" x={group.x} y={group.y} width={group.width} height={group.height} rx="14" />
+              <rect
+                class="flow-group"
+                x={group.x}
+                y={group.y}
+                width={group.width}
+                height={group.height}
+                rx="14"
+              />
               <text class="flow-group-title" x={group.x + 14} y={group.y + 18}>
                 {group.title}
               </text>
@@ -117,7 +126,11 @@ function Link({
   const bend = Math.max(18, (x2 - x1) / 2)
   const hasRate = link.isConnected && link.perS > 0
   return (
-    <g class="flow-link" data-cut={link.isConnected ? undefined : ''} data-announces={link.isAnnouncements ? '' : undefined}>
+    <g
+      class="flow-link"
+      data-cut={link.isConnected ? undefined : ''}
+      data-announces={link.isAnnouncements ? '' : undefined}
+    >
       <path
         ref={keep}
         d={`M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`}
@@ -201,13 +214,16 @@ export function wordsOf(node: FlowNode, now: number): string {
   const parts = [
     `${node.title}, ${node.sub}`,
     node.why,
-    since === undefined ? undefined : `${count(node.books.pending, 'message')} waiting, the oldest for ${duration(now - since)}`,
+    since === undefined
+      ? undefined
+      : `${count(node.books.pending, 'message')} waiting, the oldest for ${duration(now - since)}`,
     node.perS > 0 ? `${rate(node.perS)} a second` : undefined,
   ]
   return parts.filter(Boolean).join('. ')
 }
 
-const cut = (text: string, letters: number) => (text.length <= letters ? text : `${text.slice(0, letters - 1)}…`)
+const cut = (text: string, letters: number) =>
+  text.length <= letters ? text : `${text.slice(0, letters - 1)}…`
 
 const shortly = (ms: number) =>
   duration(ms)
