@@ -30,6 +30,14 @@ import type { Api } from './server.ts'
 
 export const REVIEWS_MAX = 1000
 
+/** Pairs and rectangles, as lists of one kind: few generators of clients know "prefixItems". */
+const listOf = (type: 'number' | 'integer', length: number, description: string) => ({
+  description,
+  prefixItems: undefined,
+  items: { type },
+  minItems: length,
+  maxItems: length,
+})
 const pixels = z.tuple([z.number(), z.number(), z.number(), z.number()])
 const isDevicePath = (text: string) => isCameraPath(`${text}/camera`)
 const share = z.number().min(0).max(1)
@@ -52,11 +60,13 @@ export const detectionSchema = z
       .nullable()
       .meta({ description: 'The face that was followed: the same in all of its pictures.' }),
     quality: z.object({ total: share, size: share, sharpness: share, frontality: share }).nullable(),
-    box: pixels.meta({ description: 'The face, in pixels of its frame: left, top, width, height.' }),
-    region: pixels.meta({ description: 'What the picture shows of the frame: left, top, width, height.' }),
+    box: pixels.meta(listOf('number', 4, 'The face, in pixels of its frame: left, top, width, height.')),
+    region: pixels.meta(
+      listOf('number', 4, 'What the picture shows of the frame: left, top, width, height.'),
+    ),
     frame: z
       .tuple([z.number().int(), z.number().int()])
-      .meta({ description: 'Width and height of the frame, pixels.' }),
+      .meta(listOf('integer', 2, 'Width and height of the frame, pixels.')),
     model: z.string(),
     file: z.string().nullable().meta({ description: 'The name of the photo it was found in.' }),
     bytes: z.number().int(),
