@@ -38,6 +38,12 @@ const EXTRAS = [
     how: 'its address, such as http://127.0.0.1:7480 (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)',
   },
   {
+    name: 'PostgreSQL',
+    variable: 'SIGHTLINE_TEST_POSTGRES',
+    on: isSet,
+    how: 'the address of a server and a user who may create databases, such as postgres://user:password@127.0.0.1:5432/postgres',
+  },
+  {
     name: 'Mosquitto 2',
     variable: 'SIGHTLINE_TEST_MOSQUITTO',
     on: isSet,
