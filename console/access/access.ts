@@ -323,9 +323,7 @@ export class Access implements AsyncDisposable {
     const known = verdict === 'right' ? await this.people.find(name) : undefined
     // While the password was compared, it or the user may have been changed.
     if (known?.by !== 'password' || this.people.secretOf(name) !== secret) {
-      await this.audit
-        .add({ user: name, by: 'password', address, action: 'sign-in.failed' })
-        .catch(this.#complain)
+      await this.#recordFailure(name, 'password', address)
       throw failure('PASSWORD_WRONG', 'Wrong name or password.')
     }
     return known
@@ -336,7 +334,10 @@ export class Access implements AsyncDisposable {
     if (this.#failedLinks.tooMany(address, RUN_USER))
       throw failure('TOO_MANY', 'Too many tries to sign in. Try again in a minute.')
     const known = this.people.isRunToken(token) ? await this.people.find(RUN_USER) : undefined
-    if (!known) this.#failedLinks.add(address, RUN_USER)
+    if (!known) {
+      this.#failedLinks.add(address, RUN_USER)
+      await this.#recordFailure(RUN_USER, 'demo', address)
+    }
     if (!known)
       throw failure('PASSWORD_WRONG', 'This link does not sign in (any more): its token is of another run.')
     return known
@@ -353,11 +354,19 @@ export class Access implements AsyncDisposable {
       return known
     } catch (error) {
       const { code, message } = asFailure(error)
-      await this.audit
-        .add({ user: '', by: 'oidc', address, action: 'sign-in.failed', details: { code, message } })
-        .catch(this.#complain)
+      await this.#recordFailure('', 'oidc', address, { code, message })
       throw error
     }
+  }
+
+  /** Nobody gets in by it, so that it may be missing where the database does not answer. */
+  async #recordFailure(
+    user: string,
+    by: SignedInBy,
+    address: string,
+    details?: Readonly<Record<string, unknown>>,
+  ): Promise<void> {
+    await this.audit.add({ user, by, address, action: 'sign-in.failed', details }).catch(this.#complain)
   }
 
   /** How anybody can sign in at all. */

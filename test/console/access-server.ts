@@ -55,6 +55,8 @@ export interface AccessSettings {
   readonly access?: Record<string, unknown>
   readonly folder?: string
   readonly port?: number
+  /** The address of a PostgreSQL database; absent: SQLite. */
+  readonly postgres?: string
 }
 
 export async function accessServer(t: Test, settings: AccessSettings = {}): Promise<AccessServer> {
@@ -76,7 +78,14 @@ export async function accessServer(t: Test, settings: AccessSettings = {}): Prom
   const log = { info: quiet, warn, error: quiet, debug: quiet } as unknown as Log
   const stack = new AsyncDisposableStack()
   t.teardown(() => stack.disposeAsync())
-  const database = stack.use(await Database.open({ type: 'sqlite', file: join(folder, 'console.sqlite') }))
+  const { postgres } = settings
+  const database = stack.use(
+    await Database.open(
+      postgres === undefined
+        ? { type: 'sqlite', file: join(folder, 'console.sqlite') }
+        : { type: 'postgres', url: postgres },
+    ),
+  )
   const bucket = stack.use(await FolderBucket.open({ path: join(folder, 'bucket') }))
   let aheadMs = 0
   const access = stack.use(

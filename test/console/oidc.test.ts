@@ -305,6 +305,10 @@ t.test('the provider cannot make anybody a user of the file, whose name it says'
   // And where the file gets the name later, it is another's.
   const { browser } = await signIn(it, 'vera')
   t.equal((await browser.get('/api/v1/me')).status, 200)
+  const made = await browser.send('POST', '/api/v1/tokens', { name: 'x', rights: ['see'], expiresInS: 3600 })
+  const { secret } = (await made.json()) as { secret: string }
+  const bearer = { headers: { authorization: `Bearer ${secret}` } }
+  t.equal((await fetch(`${server.url}/api/v1/me`, bearer)).status, 200)
   server.write([...PEOPLE, { name: 'vera@example.org', role: 'admin' }])
   const own = new Browser(server.url)
   const deadlineMs = Date.now() + 10_000
@@ -314,6 +318,7 @@ t.test('the provider cannot make anybody a user of the file, whose name it says'
       .status
   t.equal(status, 200)
   t.equal((await browser.get('/api/v1/me')).status, 401)
+  t.equal((await fetch(`${server.url}/api/v1/me`, bearer)).status, 401, 'the token does not change hands')
 })
 
 t.test('a configuration in which a provider would be trusted over an open line is refused', async (t) => {
