@@ -177,7 +177,7 @@ async function measure(options: DatabaseOptions, endMs: number): Promise<Measure
   for (const [name, query] of [
     ['by day', { ...year, scope: ALL }],
     ['by day, masked and not', { ...year, scope: ALL, split: 'masked' }],
-    ['by day, each camera', { ...year, scope: ALL, split: 'camera' }],
+    ['by month, each camera', { ...year, by: 'month', scope: ALL, split: 'camera' }],
     ['by day, confined to 11 cameras', { ...year, scope: some }],
     [
       'by day, 90 of 100 cameras, masked and not',

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
-import { postgresUrl, skipWithoutPostgres } from '../test/kit/postgres.ts'
+import { POSTGRES_URL } from '../test/kit/postgres.ts'
 import {
   consoleConfig,
   consoleEnvironment,
@@ -183,9 +183,9 @@ export const CONSOLE_TRIALS: readonly Trial[] = [
     name: 'console-postgres',
     what: 'PostgreSQL ends its connections, and is away for a while',
     async run(options) {
-      if (skipWithoutPostgres !== false || postgresUrl === undefined)
-        return { faults: [], said: '', leftOut: String(skipWithoutPostgres) }
-      const address = postgresUrl
+      if (POSTGRES_URL === undefined)
+        return { faults: [], said: '', leftOut: 'SIGHTLINE_TEST_POSTGRES names no PostgreSQL' }
+      const address = POSTGRES_URL
       const admin = new pg.Client({ connectionString: address })
       await admin.connect()
       const name = `chaos_${Date.now().toString(36)}`

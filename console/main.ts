@@ -2,10 +2,11 @@ import { warnOfOpenPassword } from '../lib/access/open-password.ts'
 import { openBucket } from '../lib/buckets/open.ts'
 import { loadConfig, readSecret } from '../lib/config.ts'
 import { ControlServer } from '../lib/control.ts'
+import { asFailure } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http/server.ts'
 import { KeeperReporter } from '../lib/keeper-report.ts'
 import { ready } from '../lib/launcher.ts'
-import { openLog } from '../lib/log.ts'
+import { type Log, openLog } from '../lib/log.ts'
 import { counter, gauge, histogram, openMetrics } from '../lib/metrics.ts'
 import { parseBrokerUrl } from '../lib/mqtt/link.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
@@ -24,6 +25,7 @@ import { sharePages } from './access/share-pages.ts'
 import { signInPages } from './access/sign-in-pages.ts'
 import { consoleApi } from './api/server.ts'
 import { checkConsoleConfig, consoleSchema } from './config.ts'
+import type { Database } from './database/database.ts'
 import { openDatabase } from './database/open.ts'
 import { LiveFleet } from './fleet.ts'
 import { HealthEvents } from './health-events.ts'
@@ -32,7 +34,10 @@ import { LineOut } from './line.ts'
 import { LineLink } from './link.ts'
 import { LivePictures } from './live.ts'
 import { NewsRing } from './news.ts'
+import { Nightly } from './nightly.ts'
 import { servePages } from './pages.ts'
+import { reconcile } from './reconcile.ts'
+import { reindex } from './reindex.ts'
 
 /** From the bucket to the database, and so to the pages that are open. */
 const LATENCY_SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3600]
@@ -103,7 +108,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
 
     // A database that is away at the start holds nothing up: the inbox takes what comes meanwhile.
     await using database = await openDatabase(config.database, log, signal)
-    await using bucket = await openBucket(config, signal)
+    await using bucket = await openBucket(config, signal, 'read')
     const news = new NewsRing()
     await using health = await HealthEvents.open({
       database,
@@ -190,6 +195,26 @@ export async function runConsole(options: RunOptions): Promise<number> {
         invalid: (lines) => invalid.inc(lines),
       },
     })
+    const subscriber = () =>
+      fleet.keepers.find(({ report }) => report.program === 'subscriber' && !report.ended)?.report.name ??
+      'subscriber'
+    await using nightly = Nightly.open({
+      atHour: config.reconcile.atHour,
+      run: async (night) => {
+        const found = await reconcile(database, bucket, { fix: true, subscriber: subscriber() }, night)
+        const { examples, ...counts } = found
+        const differing = found.missingInDatabase + found.missingInBucket + found.different
+        if (differing > 0)
+          log.warn({ ...counts, examples }, 'the database differed from the bucket, and was mended')
+        else log.info(counts, 'the database equals the bucket')
+      },
+      log,
+    })
+    // A database that was damaged is a new one: the bucket has what was in it.
+    await using _refill = refill(database, log, async (refilling) => {
+      const { looked, added } = await reindex(database, bucket, { subscriber: subscriber() }, refilling)
+      log.info({ looked, added }, 'the database was filled from the bucket')
+    })
     await using access = await Access.open({ config, database, log, runToken })
     const state = () => ({
       ok: intake.connected && lineLink.connected && indexer.fault === undefined && store.fault === undefined,
@@ -200,6 +225,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
         inbox: `${inbox.size} waiting`,
         store: storeHealth(store),
         quarantine: `${quarantine.size} messages`,
+        reconciliation: nightly.fault ?? 'ok',
       },
     })
     const { host, port } = parseBrokerUrl(broker.url)
@@ -272,6 +298,24 @@ export async function runConsole(options: RunOptions): Promise<number> {
     // Wrong credentials at the start end the program; a broker that is away does not.
     await Promise.race([intake.subscribed.then(() => aborted(signal)), aborted(signal)])
   })
+}
+
+/** Goes on beside everything else, and ends with the program. */
+function refill(database: Database, log: Log, run: (signal: AbortSignal) => Promise<void>): AsyncDisposable {
+  const abort = new AbortController()
+  const running = database.damage
+    ? run(abort.signal).catch((error: unknown) => {
+        const { code, message } = asFailure(error)
+        if (!abort.signal.aborted)
+          log.error({ code }, `${message} Fill the database with: sightline console reindex`)
+      })
+    : Promise.resolve()
+  return {
+    async [Symbol.asyncDispose]() {
+      abort.abort()
+      await running
+    },
+  }
 }
 
 if (import.meta.main) process.exitCode = await runFromCommandLine(runConsole)

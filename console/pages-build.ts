@@ -73,7 +73,11 @@ function compilerPath(): string {
 async function fingerprint(): Promise<string> {
   const hash = createHash('sha256')
   const names = (await Array.fromAsync(glob('**/*.{ts,tsx,css,svg,js,json}', { cwd: SOURCES }))).sort()
-  for (const name of names) hash.update(`${name}\0`).update(await readFile(join(SOURCES, name))).update('\0')
+  for (const name of names)
+    hash
+      .update(`${name}\0`)
+      .update(await readFile(join(SOURCES, name)))
+      .update('\0')
   return hash.digest('hex').slice(0, 16)
 }
 

@@ -88,6 +88,12 @@ export async function servePages(app: FastifyInstance): Promise<void> {
       return send(request, reply, page, 'text/html; charset=utf-8')
     })
 
+  // Browsers ask for it by themselves where a page names none: sign-in, shares.
+  app.get('/favicon.ico', (request, reply) => {
+    const icon = files.get('icon.svg') as Asset
+    return send(request, reply.header('cache-control', 'public, max-age=86400'), icon, icon.type)
+  })
+
   app.get<{ Params: { version: string; '*': string } }>('/assets/:version/*', async (request, reply) => {
     const found = request.params.version === version ? files.get(request.params['*']) : undefined
     if (!found) return notFound(reply)
@@ -137,7 +143,8 @@ function shell(base: string, files: ReadonlyMap<string, Asset>): { html: string;
   )
   const importMap = JSON.stringify({ imports })
   const first = [...files.keys()].filter(
-    (name) => name.endsWith('.js') && name !== 'theme-early.js' && name !== libraryPath('uplot') && !LATER.test(name),
+    (name) =>
+      name.endsWith('.js') && name !== 'theme-early.js' && name !== libraryPath('uplot') && !LATER.test(name),
   )
   const html = `<!doctype html>
 <html lang="en">

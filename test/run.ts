@@ -67,6 +67,12 @@ const EXTRAS = [
     on: isSet,
     how: 'the path of the program, such as /usr/bin/chromium',
   },
+  {
+    name: 'a generator of API clients',
+    variable: 'SIGHTLINE_TEST_CLIENT_GENERATOR',
+    on: isSet,
+    how: 'a folder: npm install --prefix FOLDER openapi-typescript openapi-fetch typescript@5',
+  },
 ] as const
 
 function isSet(variable: string): boolean {

@@ -2,7 +2,7 @@ import { consoleSchema } from '../../console/config.ts'
 import { openDatabase } from '../../console/database/open.ts'
 import { reconcile } from '../../console/reconcile.ts'
 import { reindex } from '../../console/reindex.ts'
-import { openReadBucket } from '../../lib/buckets/open.ts'
+import { openBucket } from '../../lib/buckets/open.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { openLog } from '../../lib/log.ts'
 
@@ -85,7 +85,7 @@ async function open(file: string | undefined) {
     stack.defer(() => void process.off(name, stop))
   }
   const database = stack.use(await openDatabase(config.database, log, controller.signal))
-  const bucket = stack.use(await openReadBucket(config, controller.signal))
+  const bucket = stack.use(await openBucket(config, controller.signal, 'read'))
   const opened = stack.move()
   return {
     database,

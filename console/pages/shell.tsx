@@ -160,7 +160,10 @@ function Account() {
 }
 
 type Opened =
-  | { readonly path: string; readonly component: ComponentType<{ readonly params: Readonly<Record<string, string>> }> }
+  | {
+      readonly path: string
+      readonly component: ComponentType<{ readonly params: Readonly<Record<string, string>> }>
+    }
   | { readonly path: string; readonly error: unknown }
 
 /** The page of this address. What was there stays until the next one can be drawn. */

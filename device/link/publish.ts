@@ -1,3 +1,4 @@
+import { Socket } from 'node:net'
 import { connect, type IClientOptions, type MqttClient } from 'mqtt'
 import { connectionFault } from '../../lib/connection-faults.ts'
 import { failure, type SightlineError } from '../../lib/errors.ts'
@@ -481,6 +482,8 @@ export class Publisher implements AsyncDisposable {
         this.#client = client
         this.#counts = counts
         this.#trouble = undefined
+        // What follows a picture (PINGREQ) would wait for its acknowledgement by TCP.
+        if (client.stream instanceof Socket) client.stream.setNoDelay(true)
         this.#options.log.info({ broker: this.#name, pending: this.pending }, 'connected to the broker')
         this.#sendStatus(client, 'online')
         if (this.#subscribes()) {

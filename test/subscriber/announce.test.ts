@@ -38,6 +38,9 @@ import { TcpProxy } from '../kit/proxy.ts'
 import { RawClient } from '../kit/raw-client.ts'
 import { until } from '../kit/wait.ts'
 
+// They wait for programs to start.
+t.jobs = 5
+
 const STORED = storedTopic(TOPIC_PREFIX_DEFAULT, 'subscriber')
 const FORGET = forgetTopic(TOPIC_PREFIX_DEFAULT, 'subscriber')
 const PI = { kind: 'device', site: 'home', device: 'pi' } as const
@@ -306,6 +309,7 @@ t.test('a batch has at most 256 KB, and so many are in flight and no more', asyn
       },
     },
   })
+  t.after(() => announcer[Symbol.asyncDispose]())
   let done = false
   const all = announcer.stored(lines).then(() => {
     done = true

@@ -32,7 +32,8 @@ export class SqliteConnection implements DatabaseConnection {
       workerData: data,
       name: data.writes ? 'sqlite-writer' : 'sqlite-reader',
       execArgv: [],
-      resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 8 },
+      // Rows pass through; what they leave behind is collected soon.
+      resourceLimits: { maxOldGenerationSizeMb: 48, maxYoungGenerationSizeMb: 4 },
     })
     this.#thread.on('message', (answer: SqliteAnswer) => this.#settle(answer))
     this.#thread.on('error', (error) => this.#fail(sqliteFailure(data.file, error)))

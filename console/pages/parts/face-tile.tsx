@@ -36,4 +36,5 @@ export function FacePicture({ face, eager = false }: { readonly face: Detection;
 const faceWords = (face: Detection) =>
   `Face at ${face.camera}, ${ago(face.capturedAtMs, nowMs.peek())}${maskWords(face)}`
 
-const maskWords = ({ masked }: Detection) => (masked === null ? '' : masked ? ', with a mask' : ', without a mask')
+const maskWords = ({ masked }: Detection) =>
+  masked === null ? '' : masked ? ', with a mask' : ', without a mask'

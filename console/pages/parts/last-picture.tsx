@@ -4,6 +4,7 @@ import { pictureAddress } from '../api.ts'
 import { useEvery } from '../loaded.ts'
 import { may } from '../session.ts'
 import { PictureAge } from './picture-age.tsx'
+import { When } from './when.tsx'
 
 /** Of a wall: each camera that is in sight is asked so often. */
 const REFRESH_MS = 15_000
@@ -68,8 +69,14 @@ export function LastPicture({ camera }: { readonly camera: Camera }) {
         </>
       ) : (isNone || !isAsked) && camera.newest ? (
         <>
-          <img class="screen-picture screen-face" src={camera.newest.picture} alt={`Newest face at ${camera.camera}`} />
-          <PictureAge atMs={camera.newest.capturedAtMs} isLive={false} />
+          <img
+            class="screen-picture screen-face"
+            src={camera.newest.picture}
+            alt={`Newest face at ${camera.camera}`}
+          />
+          <span class="age">
+            Last face <When atMs={camera.newest.capturedAtMs} />
+          </span>
         </>
       ) : (
         <p class="screen-said">{isNone || !isAsked ? 'No picture' : ''}</p>

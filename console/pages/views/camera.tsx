@@ -83,7 +83,11 @@ function One({ camera, told }: { readonly camera: Camera; readonly told: (camera
   return (
     <div class="camera">
       <div class="camera-picture">
-        {may('live') && camera.is === 'live' ? <LivePicture camera={camera} /> : <LastPicture camera={camera} />}
+        {may('live') && camera.is === 'live' ? (
+          <LivePicture camera={camera} />
+        ) : (
+          <LastPicture camera={camera} />
+        )}
       </div>
       <div class="camera-facts">
         <p class="camera-is">
@@ -146,7 +150,8 @@ function Commands({ camera, told }: { readonly camera: Camera; readonly told: (c
       setAnswer({ is: 'failed', what, why: error instanceof Error ? error.message : String(error) })
     }
   }
-  const thresholdShown = threshold ?? (state.threshold === 'auto' ? String(state.scoreMin) : String(state.threshold))
+  const thresholdShown =
+    threshold ?? (state.threshold === 'auto' ? String(state.scoreMin) : String(state.threshold))
   const rateShown = rate ?? (state.rate === 'unlimited' ? '' : String(state.rate))
   return (
     <section class="commands" aria-label="Commands">
@@ -156,9 +161,7 @@ function Commands({ camera, told }: { readonly camera: Camera; readonly told: (c
           class="button"
           disabled={isWaiting}
           onClick={() =>
-            void (state.paused
-              ? tell('Go on', { command: 'resume' })
-              : tell('Pause', { command: 'pause' }))
+            void (state.paused ? tell('Go on', { command: 'resume' }) : tell('Pause', { command: 'pause' }))
           }
         >
           {state.paused ? 'Go on' : 'Pause'}

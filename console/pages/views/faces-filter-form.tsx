@@ -5,10 +5,13 @@ import { ask } from '../router.ts'
 import { cameraKey, date } from '../words.ts'
 import { type Filter, isEmpty, timeOf } from './faces-filter.ts'
 
+/** What is shown from the beginning only where it is in use. */
+const BEHIND_MORE = ['to', 'scoreMin', 'sizeMin', 'attribute'] as const
+
 /** The filters, as a form; each change stands in the address bar at once. */
 export function FilterForm({ filter }: { readonly filter: Filter }) {
   const cameras = useLoaded('filter cameras', api.cameras)
-  const [isOpen, setOpen] = useState(filter.scoreMin !== undefined || filter.sizeMin !== undefined || filter.attribute !== undefined)
+  const [isOpen, setOpen] = useState(BEHIND_MORE.some((name) => filter[name] !== undefined))
   const items = cameras.value?.items ?? []
   const sites = [...new Set(items.map(({ site }) => site))].sort()
   const wanted = [...(filter.site ?? []), ...(filter.device ?? []), ...(filter.camera ?? [])]
@@ -16,7 +19,7 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
   const known = new Set(['', ...sites, ...items.map(cameraKey)])
   return (
     <search>
-      <form class="filters" onSubmit={(event) => event.preventDefault()}>
+      <form class="filters" data-open={isOpen ? '' : undefined} onSubmit={(event) => event.preventDefault()}>
         <label class="field">
           <span>Where</span>
           <select
@@ -69,7 +72,7 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
             <option value="true">By me</option>
           </select>
         </label>
-        <label class="field">
+        <label class="field filters-wide">
           <span>From</span>
           <input
             type="datetime-local"
@@ -77,7 +80,7 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
             onChange={({ currentTarget: { value } }) => ask({ from: value ? String(Date.parse(value)) : '' })}
           />
         </label>
-        <label class="field">
+        <label class="field filters-wide">
           <span>Before</span>
           <input
             type="datetime-local"

@@ -15,7 +15,9 @@ export function FlowDrawing({
   readonly open: (node: FlowNode) => void
 }) {
   // Where things stand depends on who there is, not on how they are.
-  const shape = flow.nodes.map(({ id, stage }) => `${stage} ${id}`).join('\n') + flow.links.map(({ from, to }) => `${from}>${to}`).join('\n')
+  const shape =
+    flow.nodes.map(({ id, stage }) => `${stage} ${id}`).join('\n') +
+    flow.links.map(({ from, to }) => `${from}>${to}`).join('\n')
   // biome-ignore lint/correctness/useExhaustiveDependencies: the shape says it
   const layout = useMemo(() => layOut(flow), [shape])
   const layer = useRef<SVGGElement>(null)
@@ -40,7 +42,14 @@ export function FlowDrawing({
         >
           {layout.groups.map((group) => (
             <g key={group.title}>
-              <rect class="flow-group" x={group.x} y={group.y} width={group.width} height={group.height} rx="14" />
+              <rect
+                class="flow-group"
+                x={group.x}
+                y={group.y}
+                width={group.width}
+                height={group.height}
+                rx="14"
+              />
               <text class="flow-group-title" x={group.x + 14} y={group.y + 18}>
                 {group.title}
               </text>
@@ -56,6 +65,7 @@ export function FlowDrawing({
                 link={link}
                 from={from}
                 to={to}
+                isSplit={flow.links.filter((other) => other.from === link.from).length > 1}
                 keep={(path) => {
                   if (path) paths.current.set(keyOf(link), path)
                   else paths.current.delete(keyOf(link))
@@ -99,11 +109,14 @@ function Link({
   link,
   from,
   to,
+  isSplit,
   keep,
 }: {
   readonly link: FlowLink
   readonly from: Box
   readonly to: Box
+  /** Several begin where it does: then its rate stands where it ends. */
+  readonly isSplit: boolean
   readonly keep: (path: SVGPathElement | null) => void
 }) {
   const x1 = from.x + from.width
@@ -111,16 +124,25 @@ function Link({
   const x2 = to.x
   const y2 = to.y + to.height / 2
   const bend = Math.max(18, (x2 - x1) / 2)
-  const hasRate = link.isConnected && link.perS > 0 && x2 - x1 > 30
+  const hasRate = link.isConnected && link.perS > 0
   return (
-    <g class="flow-link" data-cut={link.isConnected ? undefined : ''} data-announces={link.isAnnouncements ? '' : undefined}>
+    <g
+      class="flow-link"
+      data-cut={link.isConnected ? undefined : ''}
+      data-announces={link.isAnnouncements ? '' : undefined}
+    >
       <path
         ref={keep}
         d={`M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`}
         style={{ strokeWidth: `${1.5 + Math.min(3.5, Math.log10(1 + link.perS) * 2)}px` }}
       />
       {hasRate && (
-        <text class="flow-rate" x={(x1 + x2) / 2} y={(y1 + y2) / 2 - 7}>
+        <text
+          class="flow-rate"
+          x={isSplit ? x2 - 3 : x1 + 3}
+          y={(isSplit ? y2 : y1) - 7}
+          text-anchor={isSplit ? 'end' : 'start'}
+        >
           {rate(link.perS)}/s
         </text>
       )}
@@ -140,11 +162,11 @@ function Node({
   readonly open: (node: FlowNode) => void
 }) {
   const since = waitsSince(node.books, now)
-  const letters = Math.floor((box.width - 34) / 7.2)
+  const letters = Math.floor((box.width - 34) / 7.6)
   const isSmall = node.stage === 'camera'
   const third =
     since !== undefined
-      ? `${number(node.books.pending)} wait · ${shortly(now - since)}`
+      ? `${number(node.books.pending)} · ${shortly(now - since)}`
       : node.why !== undefined
         ? node.why
         : node.stage === 'bucket'
@@ -176,11 +198,11 @@ function Node({
         {cut(node.title, letters)}
       </text>
       <text class="flow-sub" x={isSmall ? 25 : 12} y={isSmall ? 31 : 41}>
-        {cut(node.sub, letters + 3)}
+        {cut(node.sub, Math.floor((box.width - (isSmall ? 32 : 20)) / 6.2))}
       </text>
       {!isSmall && third !== '' && (
         <text class={`flow-note${since !== undefined ? ' flow-note-late' : ''}`} x="12" y={box.height - 11}>
-          {cut(third, letters + 5)}
+          {cut(third, Math.floor((box.width - 20) / (since === undefined ? 6.1 : 6.9)))}
         </text>
       )}
     </g>
@@ -192,13 +214,16 @@ export function wordsOf(node: FlowNode, now: number): string {
   const parts = [
     `${node.title}, ${node.sub}`,
     node.why,
-    since === undefined ? undefined : `${count(node.books.pending, 'message')} waiting, the oldest for ${duration(now - since)}`,
+    since === undefined
+      ? undefined
+      : `${count(node.books.pending, 'message')} waiting, the oldest for ${duration(now - since)}`,
     node.perS > 0 ? `${rate(node.perS)} a second` : undefined,
   ]
   return parts.filter(Boolean).join('. ')
 }
 
-const cut = (text: string, letters: number) => (text.length <= letters ? text : `${text.slice(0, letters - 1)}…`)
+const cut = (text: string, letters: number) =>
+  text.length <= letters ? text : `${text.slice(0, letters - 1)}…`
 
 const shortly = (ms: number) =>
   duration(ms)

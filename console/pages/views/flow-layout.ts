@@ -21,26 +21,26 @@ export interface Layout {
 }
 
 const WIDTHS: Readonly<Record<Stage, number>> = {
-  camera: 112,
-  agent: 128,
-  edge: 132,
-  bridge: 108,
-  broker: 132,
-  subscriber: 132,
-  bucket: 124,
-  database: 124,
+  camera: 104,
+  agent: 118,
+  edge: 124,
+  bridge: 122,
+  broker: 116,
+  subscriber: 116,
+  bucket: 116,
+  database: 116,
 }
 const HEIGHTS: Readonly<Record<Stage, number>> = {
   camera: 40,
   agent: 72,
   edge: 72,
-  bridge: 60,
+  bridge: 72,
   broker: 72,
   subscriber: 72,
   bucket: 64,
   database: 72,
 }
-const GAP_X = 44
+const GAP_X = 36
 const GAP_Y = 12
 const GROUP_PAD = 14
 const GROUP_HEAD = 24
@@ -133,7 +133,9 @@ interface Cluster {
 }
 
 /** Those that would overlap become one cluster, around the mean of what they wish for. */
-function pushedApart(wanted: readonly { readonly node: FlowNode; readonly at: number }[]): readonly Cluster[] {
+function pushedApart(
+  wanted: readonly { readonly node: FlowNode; readonly at: number }[],
+): readonly Cluster[] {
   const clusters: Cluster[] = []
   for (const { node, at } of wanted) {
     let cluster: Cluster = { nodes: [node], middle: at }

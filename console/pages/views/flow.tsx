@@ -13,7 +13,7 @@ import { cameraKey, count, duration, number, rate } from '../words.ts'
 import { CropRates } from './crop-rates.ts'
 import { FlowDetail } from './flow-detail.tsx'
 import { FlowDrawing } from './flow-drawing.tsx'
-import { droppedOf, type Flow, type FlowNode, flowOf, STAGES, waiting } from './flow-graph.ts'
+import { droppedOf, type Flow, type FlowNode, flowOf, type STAGES, waiting } from './flow-graph.ts'
 import { FlowList } from './flow-list.tsx'
 
 await style('flow.css')

@@ -2,7 +2,6 @@ import { useEffect, useState } from 'preact/hooks'
 import type { HealthEvent } from '../../api/health-events.ts'
 import * as api from '../api.ts'
 import { useNews } from '../news.ts'
-import { nowMs } from '../now.ts'
 import { Level } from '../parts/level.tsx'
 import { say } from '../parts/said.tsx'
 import { Empty, Failed, Waiting } from '../parts/states.tsx'
@@ -108,7 +107,8 @@ export default function HealthPage() {
       {events === undefined && error === undefined && <Waiting rows={6} />}
       {events?.length === 0 && (
         <Empty title={shown === '' ? 'Nothing has gone wrong yet.' : 'Nothing.'}>
-          A camera that goes down, a device that is gone, a queue that grows, a certificate that ends soon: it appears here.
+          A camera that goes down, a device that is gone, a queue that grows, a certificate that ends soon: it
+          appears here.
         </Empty>
       )}
       {byDay(events ?? []).map(([title, ofDay]) => (
@@ -116,7 +116,12 @@ export default function HealthPage() {
           <h2 class="timeline-day">{title}</h2>
           <ol class="timeline">
             {ofDay.map((event) => (
-              <li key={event.id} id={event.id} class="event" data-over={event.endedAtMs === null ? undefined : ''}>
+              <li
+                key={event.id}
+                id={event.id}
+                class="event"
+                data-over={event.endedAtMs === null ? undefined : ''}
+              >
                 <Level event={event} />
                 <div class="event-text">
                   <strong>
@@ -124,15 +129,20 @@ export default function HealthPage() {
                   </strong>
                   <p>{event.text}</p>
                   <p class="muted">
-                    <When atMs={event.atMs} />,{' '}
+                    Began <When atMs={event.atMs} />
                     {event.endedAtMs === null
-                      ? `for ${duration(nowMs.value - event.atMs)} so far`
-                      : `for ${duration(event.endedAtMs - event.atMs)}`}
+                      ? ', and lasts'
+                      : `, lasted ${duration(event.endedAtMs - event.atMs)}`}
                     {event.reviewedBy !== null && `; ${event.reviewedBy} has seen to it`}
                   </p>
                 </div>
                 {may('review') && (
-                  <button type="button" class="button" aria-pressed={event.reviewedBy !== null} onClick={() => void mark(event)}>
+                  <button
+                    type="button"
+                    class="button"
+                    aria-pressed={event.reviewedBy !== null}
+                    onClick={() => void mark(event)}
+                  >
                     {event.reviewedBy === null ? 'Seen to' : 'Not seen to'}
                   </button>
                 )}
