@@ -70,6 +70,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
     '--address',
     '--mqtt-port',
     '--gallery-port',
+    '--console-port',
     '--s3-credentials',
     '--images',
     '--tag',
