@@ -64,6 +64,11 @@ export class LineLink implements AsyncDisposable {
     await acknowledged.promise
   }
 
+  /** At QoS 0: of use now or not at all. Without a connection it is nothing. */
+  publishLive(topic: string, payload: Buffer): void {
+    this.#link?.publishLive(topic, payload)
+  }
+
   async #run(): Promise<void> {
     const { link: options, filters, reconnectMsMin, reconnectMsMax, log } = this.#options
     const { signal } = this.#abort

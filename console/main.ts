@@ -133,12 +133,9 @@ export async function runConsole(options: RunOptions): Promise<number> {
     })
     using live = new LivePictures({
       viewersMax: config.live.viewersMax,
+      // Without a connection it is asked again with the next one.
       ask: (camera, forS) =>
-        void lineLink
-          .publish(commandTopic(topicPrefix, camera, 'live'), Buffer.from(String(forS)))
-          .catch(() => {
-            // Not connected: it is asked again with the next connection.
-          }),
+        lineLink.publishLive(commandTopic(topicPrefix, camera, 'live'), Buffer.from(String(forS))),
       capturedAtMs: (jpeg) => readLive(jpeg)?.capturedAtMs,
     })
     const line = new LineOut({
