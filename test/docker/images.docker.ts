@@ -18,7 +18,7 @@ const IMAGES = {
     without: ['node-av', '@seydx', 'onnxruntime-node', 'sharp', '@img', '@tensorflow', 'aedes'],
   },
   console: {
-    bytesMax: 150e6,
+    bytesMax: 120e6,
     without: [
       'node-av',
       '@seydx',
