@@ -84,6 +84,8 @@ async function run(
   }
   await publishing
   const found = await line.faults(publisher)
+  if (console.exitStatus !== null)
+    return { faults: [`the console ended: ${JSON.stringify(console.log.at(-1))}`], said: 'given up' }
   found.push(...(await differences(line, console)))
   return {
     faults: found,
@@ -165,7 +167,7 @@ export const CONSOLE_TRIALS: readonly Trial[] = [
       const disk = SmallDisk.open(DISK_BYTES)
       if (typeof disk === 'string') return { faults: [], said: '', leftOut: disk }
       using _disk = disk
-      return run(
+      return await run(
         options,
         async () => ({
           folder: join(disk.path, 'inbox'),

@@ -230,7 +230,7 @@ export class Program {
 
   /** One of its queues, out of /metrics: as operators see it. */
   async books(queue: string): Promise<QueueBooks> {
-    const text = await (await fetch(`${this.http}/metrics`)).text()
+    const text = await (await this.#ask('/metrics')).text()
     const read = (name: string, labels = '') => {
       let sum = 0
       for (const [, found, value] of text.matchAll(
@@ -253,8 +253,14 @@ export class Program {
     }
   }
 
+  /** A console tells such things to whom it knows. */
+  #ask(path: string): Promise<Response> {
+    const headers = this.kind === 'console' ? { authorization: `Bearer ${RUN_TOKEN}` } : undefined
+    return fetch(`${this.http}${path}`, { headers })
+  }
+
   async health(): Promise<{ ok: boolean; checks: Record<string, string> }> {
-    return (await (await fetch(`${this.http}/healthz`)).json()) as never
+    return (await (await this.#ask('/healthz')).json()) as never
   }
 
   /** As a power cut would. */
