@@ -60,7 +60,8 @@ export async function buildPages(out: string): Promise<void> {
 function compilerPath(): string {
   try {
     const manifest = createRequire(import.meta.url).resolve('typescript/package.json')
-    return join(dirname(manifest), 'bin', 'tsc')
+    // Not `bin/tsc`, which has no ending: under a loader of CommonJS it would be taken for that.
+    return join(dirname(manifest), 'lib', 'tsc.js')
   } catch (error) {
     throw failure(
       'PAGES_NOT_BUILT',
@@ -73,7 +74,11 @@ function compilerPath(): string {
 async function fingerprint(): Promise<string> {
   const hash = createHash('sha256')
   const names = (await Array.fromAsync(glob('**/*.{ts,tsx,css,svg,js,json}', { cwd: SOURCES }))).sort()
-  for (const name of names) hash.update(`${name}\0`).update(await readFile(join(SOURCES, name))).update('\0')
+  for (const name of names)
+    hash
+      .update(`${name}\0`)
+      .update(await readFile(join(SOURCES, name)))
+      .update('\0')
   return hash.digest('hex').slice(0, 16)
 }
 

@@ -143,7 +143,8 @@ function shell(base: string, files: ReadonlyMap<string, Asset>): { html: string;
   )
   const importMap = JSON.stringify({ imports })
   const first = [...files.keys()].filter(
-    (name) => name.endsWith('.js') && name !== 'theme-early.js' && name !== libraryPath('uplot') && !LATER.test(name),
+    (name) =>
+      name.endsWith('.js') && name !== 'theme-early.js' && name !== libraryPath('uplot') && !LATER.test(name),
   )
   const html = `<!doctype html>
 <html lang="en">

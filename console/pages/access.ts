@@ -14,7 +14,9 @@ export const changeUser = (name: string, body: UserChange) =>
   request<User>('PATCH', `/users/${encodeURIComponent(name)}`, { body })
 /** @returns the password that was made */
 export const newPassword = (name: string) =>
-  request<{ readonly password: string | null }>('PUT', `/users/${encodeURIComponent(name)}/password`, { body: {} })
+  request<{ readonly password: string | null }>('PUT', `/users/${encodeURIComponent(name)}/password`, {
+    body: {},
+  })
 export const removeUser = (name: string) => request<void>('DELETE', `/users/${encodeURIComponent(name)}`)
 export const changeOwnPassword = (body: { readonly current: string; readonly password: string }) =>
   request<void>('PUT', '/me/password', { body })

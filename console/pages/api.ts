@@ -42,7 +42,8 @@ type CameraAddress = Pick<Camera, 'site' | 'device' | 'camera'>
 export function queryText(query: Query): string {
   const text = new URLSearchParams()
   for (const [name, value] of Object.entries(query))
-    for (const one of typeof value === 'string' ? [value] : (value ?? [])) if (one !== '') text.append(name, one)
+    for (const one of typeof value === 'string' ? [value] : (value ?? []))
+      if (one !== '') text.append(name, one)
   return text.size === 0 ? '' : `?${text}`
 }
 
@@ -119,7 +120,8 @@ export const detections = (query: DetectionsQuery, signal?: AbortSignal) =>
 export const detection = (id: string, signal?: AbortSignal) =>
   request<DetectionDetail>('GET', `/detections/${encodeURIComponent(id)}`, { signal })
 export const forget = (id: string) => request<Forgotten>('DELETE', `/detections/${encodeURIComponent(id)}`)
-export const review = (reviews: Reviews) => request<ReviewsDone>('POST', '/detections/reviews', { body: reviews })
+export const review = (reviews: Reviews) =>
+  request<ReviewsDone>('POST', '/detections/reviews', { body: reviews })
 
 export const counts = (query: CountsQuery, signal?: AbortSignal) =>
   request<Counts>('GET', '/counts', { query, signal })

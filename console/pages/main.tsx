@@ -1,9 +1,9 @@
 import { render } from 'preact'
+import { startNews } from './news.ts'
+import { Failed } from './parts/states.tsx'
+import { startRouter } from './router.ts'
 import { findOut } from './session.ts'
 import { Shell } from './shell.tsx'
-import { startNews } from './news.ts'
-import { startRouter } from './router.ts'
-import { Failed } from './parts/states.tsx'
 
 const app = document.getElementById('app') as HTMLElement
 

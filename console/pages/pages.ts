@@ -50,7 +50,9 @@ const ROUTES: readonly Route[] = [
 ]
 
 /** @returns undefined where the address leads nowhere */
-export function routeOf(path: string): (Pick<Route, 'of' | 'load'> & { readonly params: Params }) | undefined {
+export function routeOf(
+  path: string,
+): (Pick<Route, 'of' | 'load'> & { readonly params: Params }) | undefined {
   for (const { pattern, of, load } of ROUTES) {
     const groups = pattern.exec(path)
     if (!groups) continue

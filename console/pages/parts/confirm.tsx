@@ -36,7 +36,12 @@ export function Confirm({
       <p>{children}</p>
       {error !== undefined && <Failed error={error} />}
       <p class="buttons">
-        <button type="button" class="button button-danger-strong" disabled={isWorking} onClick={() => void go()}>
+        <button
+          type="button"
+          class="button button-danger-strong"
+          disabled={isWorking}
+          onClick={() => void go()}
+        >
           {word}
         </button>
         <button type="button" class="button" onClick={onClose}>

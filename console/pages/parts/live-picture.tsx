@@ -11,7 +11,11 @@ const AGAIN_MS = 2000
  * What a camera sees now. The pictures are drawn as they come; one that is the same as the one before, byte by byte, is no
  * new one, so that a camera that repeats itself counts as frozen too.
  */
-export function LivePicture({ camera }: { readonly camera: Pick<Camera, 'site' | 'device' | 'camera' | 'state'> }) {
+export function LivePicture({
+  camera,
+}: {
+  readonly camera: Pick<Camera, 'site' | 'device' | 'camera' | 'state'>
+}) {
   const canvas = useRef<HTMLCanvasElement>(null)
   const [atMs, setAtMs] = useState<number | undefined>(undefined)
   const [said, setSaid] = useState('Asking the camera …')
@@ -42,8 +46,15 @@ export function LivePicture({ camera }: { readonly camera: Pick<Camera, 'site' |
   const isPaused = camera.state?.paused ?? false
   return (
     <div class="screen">
-      <canvas ref={canvas} class="screen-picture" role="img" aria-label={`Live picture of ${camera.camera}`} />
-      {atMs === undefined && <p class="screen-said">{isPaused ? 'The camera is paused: it shows nothing.' : said}</p>}
+      <canvas
+        ref={canvas}
+        class="screen-picture"
+        role="img"
+        aria-label={`Live picture of ${camera.camera}`}
+      />
+      {atMs === undefined && (
+        <p class="screen-said">{isPaused ? 'The camera is paused: it shows nothing.' : said}</p>
+      )}
       {atMs !== undefined && said !== '' && <p class="screen-note">{said}</p>}
       <PictureAge atMs={atMs} isLive isPaused={isPaused} />
     </div>

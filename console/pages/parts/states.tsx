@@ -4,7 +4,13 @@ import type { Loaded } from '../loaded.ts'
 
 /** What stands where nothing is, or nothing yet, or nothing could be had. */
 
-export function Empty({ title, children }: { readonly title: string; readonly children?: ComponentChildren }) {
+export function Empty({
+  title,
+  children,
+}: {
+  readonly title: string
+  readonly children?: ComponentChildren
+}) {
   return (
     <div class="empty">
       <p class="empty-title">{title}</p>
@@ -32,12 +38,17 @@ export function Failed({ error, again }: { readonly error: unknown; readonly aga
 }
 
 /** Grey shapes of what will be there, so that nothing jumps when it comes. */
-export function Waiting({ rows = 3, shape = 'row' }: { readonly rows?: number; readonly shape?: 'row' | 'tile' | 'block' }) {
+export function Waiting({
+  rows = 3,
+  shape = 'row',
+}: {
+  readonly rows?: number
+  readonly shape?: 'row' | 'tile' | 'block'
+}) {
   return (
     <div class={`waiting waiting-${shape}`} aria-busy="true">
       <span class="visually-hidden">Loading</span>
       {Array.from({ length: rows }, (_, index) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: they are all alike
         <span key={index} class="bone" />
       ))}
     </div>
@@ -55,7 +66,7 @@ export function Shown<T>({
   readonly children: (value: T) => ComponentChildren
 }) {
   if (of.value === undefined)
-    return of.error === undefined ? <>{waiting ?? <Waiting />}</> : <Failed error={of.error} again={of.again} />
+    return of.error === undefined ? (waiting ?? <Waiting />) : <Failed error={of.error} again={of.again} />
   return (
     <>
       {of.error !== undefined && <Failed error={of.error} again={of.again} />}

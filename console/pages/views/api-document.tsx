@@ -3,8 +3,8 @@ import { request } from '../api.ts'
 import { useLoaded } from '../loaded.ts'
 import { Shown, Waiting } from '../parts/states.tsx'
 import { style } from '../styles.ts'
-import { type Document, type Operation, operationsOf, type Schema, schemaWords } from './openapi.ts'
 import { TryIt } from './api-try.tsx'
+import { type Document, type Operation, operationsOf, type Schema, schemaWords } from './openapi.ts'
 
 await style('api.css')
 
@@ -34,7 +34,8 @@ function Reference({ document }: { readonly document: Document }) {
   const operations = useMemo(() => operationsOf(document), [document])
   const wanted = search.trim().toLowerCase()
   const shown = operations.filter(
-    ({ path, summary, method }) => wanted === '' || `${method} ${path} ${summary}`.toLowerCase().includes(wanted),
+    ({ path, summary, method }) =>
+      wanted === '' || `${method} ${path} ${summary}`.toLowerCase().includes(wanted),
   )
   const tags = [...new Set(shown.map(({ tag }) => tag))]
   const about = new Map(document.tags?.map(({ name, description }) => [name, description]))
@@ -44,7 +45,12 @@ function Reference({ document }: { readonly document: Document }) {
       <pre class="api-first">{`curl -H 'Authorization: Bearer TOKEN' ${location.origin}/api/v1/detections?limit=5`}</pre>
       <label class="field api-search">
         <span>Find</span>
-        <input type="search" value={search} placeholder="detections" onInput={({ currentTarget: { value } }) => setSearch(value)} />
+        <input
+          type="search"
+          value={search}
+          placeholder="detections"
+          onInput={({ currentTarget: { value } }) => setSearch(value)}
+        />
       </label>
       {tags.map((tag) => (
         <section key={tag} aria-labelledby={`tag-${tag}`}>

@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useId, useState } from 'preact/hooks'
 import { type Document, exampleOf, type Operation, type Parameter, resolve } from './openapi.ts'
 
 /** More of an answer than a page can show. */
@@ -15,16 +15,26 @@ interface Answer {
 }
 
 /** A form of an operation's parameters; sends it with the reader's own session, and shows the answer. */
-export function TryIt({ operation, document }: { readonly operation: Operation; readonly document: Document }) {
+export function TryIt({
+  operation,
+  document,
+}: {
+  readonly operation: Operation
+  readonly document: Document
+}) {
   const [values, setValues] = useState<Readonly<Record<string, string>>>({})
   const [body, setBody] = useState(() =>
     operation.body ? JSON.stringify(exampleOf(operation.body, document), undefined, 2) : '',
   )
   const [answer, setAnswer] = useState<Answer | undefined>(undefined)
   const [isWorking, setWorking] = useState(false)
-  const parameters = operation.parameters.filter((parameter) => parameter.in === 'path' || parameter.in === 'query')
+  const parameters = operation.parameters.filter(
+    (parameter) => parameter.in === 'path' || parameter.in === 'query',
+  )
   const address = addressOf(operation, parameters, values)
-  const isEndless = operation.answers.some(({ type }) => type === 'text/event-stream' || type?.startsWith('multipart/'))
+  const isEndless = operation.answers.some(
+    ({ type }) => type === 'text/event-stream' || type?.startsWith('multipart/'),
+  )
   const url = answer?.url
   useEffect(
     () => () => {
@@ -76,16 +86,27 @@ export function TryIt({ operation, document }: { readonly operation: Operation; 
       {isEndless ? (
         <p class="muted">This answer has no end: open it with a program, such as curl -N.</p>
       ) : (
-        <button type="submit" class={`button ${operation.method === 'GET' ? 'button-strong' : 'button-danger'}`} disabled={isWorking}>
+        <button
+          type="submit"
+          class={`button ${operation.method === 'GET' ? 'button-strong' : 'button-danger'}`}
+          disabled={isWorking}
+        >
           {isWorking ? 'Sending …' : operation.method === 'GET' ? 'Try it' : 'Do it, really'}
         </button>
       )}
       {answer && (
         <div class="try-answer" role="status">
           <p>
-            <strong>{answer.status}</strong> <span class="muted">{answer.type}, {Math.round(answer.ms)} ms</span>
+            <strong>{answer.status}</strong>{' '}
+            <span class="muted">
+              {answer.type}, {Math.round(answer.ms)} ms
+            </span>
           </p>
-          {answer.url ? <img src={answer.url} alt="The picture that was answered" /> : answer.text !== '' && <pre>{answer.text}</pre>}
+          {answer.url ? (
+            <img src={answer.url} alt="What was answered" />
+          ) : (
+            answer.text !== '' && <pre>{answer.text}</pre>
+          )}
         </div>
       )}
     </form>
@@ -106,13 +127,19 @@ function Field({
   const schema = parameter.schema && resolve(parameter.schema, document)
   const about = parameter.description ?? schema?.description
   const isRequired = parameter.required ?? false
+  const id = useId()
   return (
-    <label class="field">
-      <span>
+    <div class="field">
+      <label for={id}>
         <code>{parameter.name}</code> {isRequired && <em>required</em>}
-      </span>
+      </label>
       {schema?.enum ? (
-        <select value={value} required={isRequired} onChange={({ currentTarget }) => onInput(currentTarget.value)}>
+        <select
+          id={id}
+          value={value}
+          required={isRequired}
+          onChange={({ currentTarget }) => onInput(currentTarget.value)}
+        >
           <option value="" />
           {schema.enum.map((one) => (
             <option key={String(one)} value={String(one)}>
@@ -122,6 +149,7 @@ function Field({
         </select>
       ) : (
         <input
+          id={id}
           value={value}
           required={isRequired}
           placeholder={schema?.default === undefined ? '' : String(schema.default)}
@@ -129,7 +157,7 @@ function Field({
         />
       )}
       {about && <small class="muted">{about}</small>}
-    </label>
+    </div>
   )
 }
 
@@ -171,7 +199,13 @@ async function answerOf({ method, body: schema }: Operation, address: string, bo
       url: isPicture ? URL.createObjectURL(blob) : undefined,
     }
   } catch (error) {
-    return { status: 'No answer', type: String(error), ms: performance.now() - began, text: '', url: undefined }
+    return {
+      status: 'No answer',
+      type: String(error),
+      ms: performance.now() - began,
+      text: '',
+      url: undefined,
+    }
   }
 }
 

@@ -28,7 +28,7 @@ export default function CameraPage({ params }: { readonly params: Readonly<Recor
     api.detections({ camera: key, limit: String(FACES_COUNT) }, signal),
   )
   const [said, setSaid] = useState<Camera | undefined>(undefined)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: what is fetched is newer than what was said before
+  // What is fetched is newer than what was said before.
   useEffect(() => setSaid(undefined), [loaded.value])
   useNews('camera', (camera) => {
     if (cameraKey(camera) === key) setSaid({ ...camera, newest: loaded.value?.newest ?? null })
@@ -83,7 +83,11 @@ function One({ camera, told }: { readonly camera: Camera; readonly told: (camera
   return (
     <div class="camera">
       <div class="camera-picture">
-        {may('live') && camera.is === 'live' ? <LivePicture camera={camera} /> : <LastPicture camera={camera} />}
+        {may('live') && camera.is === 'live' ? (
+          <LivePicture camera={camera} />
+        ) : (
+          <LastPicture camera={camera} />
+        )}
       </div>
       <div class="camera-facts">
         <p class="camera-is">
@@ -146,7 +150,8 @@ function Commands({ camera, told }: { readonly camera: Camera; readonly told: (c
       setAnswer({ is: 'failed', what, why: error instanceof Error ? error.message : String(error) })
     }
   }
-  const thresholdShown = threshold ?? (state.threshold === 'auto' ? String(state.scoreMin) : String(state.threshold))
+  const thresholdShown =
+    threshold ?? (state.threshold === 'auto' ? String(state.scoreMin) : String(state.threshold))
   const rateShown = rate ?? (state.rate === 'unlimited' ? '' : String(state.rate))
   return (
     <section class="commands" aria-label="Commands">
@@ -156,9 +161,7 @@ function Commands({ camera, told }: { readonly camera: Camera; readonly told: (c
           class="button"
           disabled={isWaiting}
           onClick={() =>
-            void (state.paused
-              ? tell('Go on', { command: 'resume' })
-              : tell('Pause', { command: 'pause' }))
+            void (state.paused ? tell('Go on', { command: 'resume' }) : tell('Pause', { command: 'pause' }))
           }
         >
           {state.paused ? 'Go on' : 'Pause'}

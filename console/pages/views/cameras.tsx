@@ -1,10 +1,10 @@
 import { useState } from 'preact/hooks'
 import type { Camera } from '../../api/cameras.ts'
 import type { EventData } from '../../api/events.ts'
-import { withNews } from '../parts/camera-news.ts'
 import * as api from '../api.ts'
 import { useEvery, useLoaded } from '../loaded.ts'
 import { useNews } from '../news.ts'
+import { withNews } from '../parts/camera-news.ts'
 import { CameraIs, whatIsWrong } from '../parts/camera-state.tsx'
 import { LastPicture } from '../parts/last-picture.tsx'
 import { LivePicture } from '../parts/live-picture.tsx'
@@ -50,7 +50,8 @@ export default function CamerasPage() {
         {() =>
           all.length === 0 ? (
             <Empty title="No cameras yet.">
-              A camera appears here when its agent has started and reaches the broker: <code>sightline device</code>
+              A camera appears here when its agent has started and reaches the broker:{' '}
+              <code>sightline device</code>
             </Empty>
           ) : (
             bySite(all).map(([site, ofSite]) => (
@@ -66,7 +67,9 @@ export default function CamerasPage() {
                           isLive={live.includes(key)}
                           toggle={() =>
                             setLive((old) =>
-                              old.includes(key) ? old.filter((one) => one !== key) : [...old, key].slice(-LIVE_MAX),
+                              old.includes(key)
+                                ? old.filter((one) => one !== key)
+                                : [...old, key].slice(-LIVE_MAX),
                             )
                           }
                         />

@@ -101,7 +101,14 @@ export function barsOf(
   const at = new Map(sorted.map((start, index) => [start, index]))
   const bySeries = new Map<string, number[]>()
   for (const item of items) {
-    const name = split === 'camera' ? (item.camera ? cameraKey(item.camera) : '') : split === 'masked' ? String(item.masked) : 'all'
+    const name =
+      split === 'camera'
+        ? item.camera
+          ? cameraKey(item.camera)
+          : ''
+        : split === 'masked'
+          ? String(item.masked)
+          : 'all'
     const counts = bySeries.get(name) ?? new Array<number>(sorted.length).fill(0)
     const index = at.get(item.fromMs)
     if (index !== undefined) counts[index] = (counts[index] ?? 0) + item.count
@@ -110,11 +117,16 @@ export function barsOf(
   return {
     starts: sorted,
     series: seriesOf(split, bySeries),
-    totals: sorted.map((_, index) => [...bySeries.values()].reduce((sum, counts) => sum + (counts[index] ?? 0), 0)),
+    totals: sorted.map((_, index) =>
+      [...bySeries.values()].reduce((sum, counts) => sum + (counts[index] ?? 0), 0),
+    ),
   }
 }
 
-function seriesOf(split: 'none' | 'masked' | 'camera', counts: ReadonlyMap<string, readonly number[]>): Bars['series'] {
+function seriesOf(
+  split: 'none' | 'masked' | 'camera',
+  counts: ReadonlyMap<string, readonly number[]>,
+): Bars['series'] {
   if (split === 'none') return [{ title: 'Faces', is: 'all', counts: counts.get('all') ?? [] }]
   if (split === 'masked')
     return (
@@ -131,14 +143,18 @@ function seriesOf(split: 'none' | 'masked' | 'camera', counts: ReadonlyMap<strin
   const rest = sorted.slice(CAMERAS_MAX)
   const names = sorted.slice(0, CAMERAS_MAX).map(([name]) => name)
   return [
-    ...sorted.slice(0, CAMERAS_MAX).map(([name, own]) => ({ title: shortName(name, names), is: 'camera' as const, counts: own })),
+    ...sorted
+      .slice(0, CAMERAS_MAX)
+      .map(([name, own]) => ({ title: shortName(name, names), is: 'camera' as const, counts: own })),
     ...(rest.length === 0
       ? []
       : [
           {
             title: `${rest.length} others`,
             is: 'others' as const,
-            counts: (rest[0]?.[1] ?? []).map((_, index) => rest.reduce((all, [, own]) => all + (own[index] ?? 0), 0)),
+            counts: (rest[0]?.[1] ?? []).map((_, index) =>
+              rest.reduce((all, [, own]) => all + (own[index] ?? 0), 0),
+            ),
           },
         ]),
   ]

@@ -41,7 +41,12 @@ export default function ChartsPage() {
         <h1>Charts</h1>
       </header>
       <form class="chart-choices" onSubmit={(event) => event.preventDefault()}>
-        <Switch label="By" chosen={by} choose={(value) => ask({ by: value })} options={BYS.map((value) => [value, SPANS[value].title])} />
+        <Switch
+          label="By"
+          chosen={by}
+          choose={(value) => ask({ by: value })}
+          options={BYS.map((value) => [value, SPANS[value].title])}
+        />
         <Switch label="Split" chosen={split} choose={(value) => ask({ split: value })} options={SPLITS} />
         <label class="field">
           <span>Camera</span>
@@ -107,9 +112,9 @@ function Chart({
   return (
     <>
       <p class="chart-sum">
-        <strong>{number(counts.total)}</strong> {counts.total === 1 ? 'face' : 'faces'}. {SPANS[by].shown} Most of them{' '}
-        {by === 'hour' ? 'in the hour of' : 'in'} {spanTitle(bars.starts[busiest] ?? fromMs, by)}:{' '}
-        {number(bars.totals[busiest] ?? 0)}.
+        <strong>{number(counts.total)}</strong> {counts.total === 1 ? 'face' : 'faces'}. {SPANS[by].shown}{' '}
+        Most of them {by === 'hour' ? 'in the hour of' : 'in'} {spanTitle(bars.starts[busiest] ?? fromMs, by)}
+        : {number(bars.totals[busiest] ?? 0)}.
       </p>
       <StackedBars bars={bars} by={by} />
       <details class="details">

@@ -119,9 +119,7 @@ function Face({ face, again }: { readonly face: DetectionDetail; readonly again:
                 onClick={() => void mark()}
               >
                 {reviewed ? (
-                  <>
-                    {icons.check()} Reviewed
-                  </>
+                  <>{icons.check()} Reviewed</>
                 ) : (
                   <>
                     Mark as reviewed <kbd>r</kbd>
@@ -150,7 +148,9 @@ function Face({ face, again }: { readonly face: DetectionDetail; readonly again:
       <section aria-labelledby="others">
         <div class="section-head">
           <h2 id="others">The same face, as it was followed</h2>
-          {face.track && face.trackOthers.length > 0 && <a href={`/faces?track=${face.track}`}>All of them</a>}
+          {face.track && face.trackOthers.length > 0 && (
+            <a href={`/faces?track=${face.track}`}>All of them</a>
+          )}
         </div>
         {face.trackOthers.length === 0 ? (
           <p class="muted">
@@ -358,12 +358,17 @@ function Delete({
   return (
     <Dialog title="Delete this face?" onClose={onClose}>
       <p>
-        Its picture and everything that is known of it are deleted from the bucket and from this database, and from what
-        still waits on the way. This cannot be undone.
+        Its picture and everything that is known of it are deleted from the bucket and from this database, and
+        from what still waits on the way. This cannot be undone.
       </p>
       {error !== undefined && <Failed error={error} again={again} />}
       <p class="buttons">
-        <button type="button" class="button button-danger-strong" disabled={isWorking} onClick={() => void act()}>
+        <button
+          type="button"
+          class="button button-danger-strong"
+          disabled={isWorking}
+          onClick={() => void act()}
+        >
           {isWorking ? 'Deleting …' : 'Delete'}
         </button>
         <button type="button" class="button" onClick={onClose}>

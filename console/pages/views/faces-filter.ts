@@ -42,8 +42,21 @@ export const isEmpty = (filter: Filter) => Object.keys(filter).length === 0
 
 /** Whether what has just come belongs to the search. The server has the last word: it is asked when the page is opened anew. */
 export function takes(filter: Filter, face: Detection): boolean {
-  const { from, to, site, device, camera, track, masked, attribute, scoreMin, scoreMax, sizeMin, reviewed, file } =
-    filter
+  const {
+    from,
+    to,
+    site,
+    device,
+    camera,
+    track,
+    masked,
+    attribute,
+    scoreMin,
+    scoreMax,
+    sizeMin,
+    reviewed,
+    file,
+  } = filter
   const isAnywhere = !site && !device && !camera
   return (
     (isAnywhere ||

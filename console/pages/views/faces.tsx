@@ -2,8 +2,8 @@ import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type { Detection } from '../../api/detections.ts'
 import * as api from '../api.ts'
 import { useNews } from '../news.ts'
-import { icons } from '../parts/icons.tsx'
 import { FaceTile } from '../parts/face-tile.tsx'
+import { icons } from '../parts/icons.tsx'
 import { KeysHelp } from '../parts/keys-help.tsx'
 import { murmur, say } from '../parts/said.tsx'
 import { Empty, Failed, Waiting } from '../parts/states.tsx'
@@ -11,15 +11,15 @@ import { go, place } from '../router.ts'
 import { may } from '../session.ts'
 import { style } from '../styles.ts'
 import { count, date, day } from '../words.ts'
-import { FilterForm } from './faces-filter-form.tsx'
 import { asQuery, type Filter, isEmpty, readFilter, takes } from './faces-filter.ts'
+import { FilterForm } from './faces-filter-form.tsx'
 import { ShareDialog } from './share-dialog.tsx'
 
 await style('faces.css')
 
 /** The newest faces as a grid that lives; searched by what stands in the address bar; reviewed by keyboard. */
 
-const PAGE_COUNT = 60
+const PAGE_COUNT = 40
 /** So many stay in the page; what is older gets a page of its own. */
 const SHOWN_MAX = 1200
 /** New ones wait while somebody looks further down; beyond this the page is fetched anew. */
@@ -301,7 +301,7 @@ function End({
       (entries) => {
         if (entries.some(({ isIntersecting }) => isIntersecting)) void more()
       },
-      { rootMargin: '800px' },
+      { rootMargin: '400px' },
     )
     observer.observe(mark.current)
     return () => observer.disconnect()
@@ -335,7 +335,8 @@ function None({ filter }: { readonly filter: Filter }) {
   if (isEmpty(filter))
     return (
       <Empty title="No faces yet.">
-        A face appears here about a second after a camera has seen it. <a href="/cameras">Look at the cameras</a>
+        A face appears here about a second after a camera has seen it.{' '}
+        <a href="/cameras">Look at the cameras</a>
       </Empty>
     )
   return (

@@ -84,7 +84,9 @@ export function FlowDetail({
                   <li key={name}>
                     <span class="breaks">{name}</span>{' '}
                     <span class="muted">
-                      {endsAtMs > now ? `ends in ${duration(endsAtMs - now)}, on ${date(endsAtMs)}` : 'has ended'}
+                      {endsAtMs > now
+                        ? `ends in ${duration(endsAtMs - now)}, on ${date(endsAtMs)}`
+                        : 'has ended'}
                     </span>
                   </li>
                 ))}

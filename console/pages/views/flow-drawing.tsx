@@ -15,8 +15,10 @@ export function FlowDrawing({
   readonly open: (node: FlowNode) => void
 }) {
   // Where things stand depends on who there is, not on how they are.
-  const shape = flow.nodes.map(({ id, stage }) => `${stage} ${id}`).join('\n') + flow.links.map(({ from, to }) => `${from}>${to}`).join('\n')
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the shape says it
+  const shape =
+    flow.nodes.map(({ id, stage }) => `${stage} ${id}`).join('\n') +
+    flow.links.map(({ from, to }) => `${from}>${to}`).join('\n')
+  // The shape says it.
   const layout = useMemo(() => layOut(flow), [shape])
   const layer = useRef<SVGGElement>(null)
   const paths = useRef(new Map<string, SVGPathElement>())
@@ -35,12 +37,18 @@ export function FlowDrawing({
           class="flow-drawing"
           viewBox={`0 0 ${layout.width} ${layout.height}`}
           style={{ minWidth: `${Math.min(layout.width, 900)}px`, maxWidth: `${layout.width * 1.35}px` }}
-          role="group"
           aria-label="The line from the cameras to the bucket. Each part opens its books."
         >
           {layout.groups.map((group) => (
             <g key={group.title}>
-              <rect class="flow-group" x={group.x} y={group.y} width={group.width} height={group.height} rx="14" />
+              <rect
+                class="flow-group"
+                x={group.x}
+                y={group.y}
+                width={group.width}
+                height={group.height}
+                rx="14"
+              />
               <text class="flow-group-title" x={group.x + 14} y={group.y + 18}>
                 {group.title}
               </text>
@@ -64,7 +72,7 @@ export function FlowDrawing({
               />
             )
           })}
-          <g ref={layer} class="flow-dots" aria-hidden="true" />
+          <g ref={layer} class="flow-dots" />
           {flow.nodes.map((node) => {
             const box = layout.boxes.get(node.id)
             return box && <Node key={node.id} node={node} box={box} now={now} open={open} />
@@ -117,7 +125,11 @@ function Link({
   const bend = Math.max(18, (x2 - x1) / 2)
   const hasRate = link.isConnected && link.perS > 0
   return (
-    <g class="flow-link" data-cut={link.isConnected ? undefined : ''} data-announces={link.isAnnouncements ? '' : undefined}>
+    <g
+      class="flow-link"
+      data-cut={link.isConnected ? undefined : ''}
+      data-announces={link.isAnnouncements ? '' : undefined}
+    >
       <path
         ref={keep}
         d={`M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`}
@@ -169,7 +181,7 @@ function Node({
       data-stage={node.stage}
       transform={`translate(${box.x} ${box.y})`}
       role="button"
-      tabIndex={0}
+      tabindex={0}
       aria-label={wordsOf(node, now)}
       onClick={() => open(node)}
       onKeyDown={(event) => {
@@ -201,13 +213,16 @@ export function wordsOf(node: FlowNode, now: number): string {
   const parts = [
     `${node.title}, ${node.sub}`,
     node.why,
-    since === undefined ? undefined : `${count(node.books.pending, 'message')} waiting, the oldest for ${duration(now - since)}`,
+    since === undefined
+      ? undefined
+      : `${count(node.books.pending, 'message')} waiting, the oldest for ${duration(now - since)}`,
     node.perS > 0 ? `${rate(node.perS)} a second` : undefined,
   ]
-  return parts.filter(Boolean).join('. ')
+  return parts.flatMap((part) => (part ? [part.replace(/\.$/, '')] : [])).join('. ')
 }
 
-const cut = (text: string, letters: number) => (text.length <= letters ? text : `${text.slice(0, letters - 1)}…`)
+const cut = (text: string, letters: number) =>
+  text.length <= letters ? text : `${text.slice(0, letters - 1)}…`
 
 const shortly = (ms: number) =>
   duration(ms)

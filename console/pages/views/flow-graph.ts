@@ -165,7 +165,13 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
         keeper,
         camera: undefined,
       })
-      links.push({ from: brokerId(keeper), to: id, perS, isConnected: isThere(keeper), isAnnouncements: false })
+      links.push({
+        from: brokerId(keeper),
+        to: id,
+        perS,
+        isConnected: isThere(keeper),
+        isAnnouncements: false,
+      })
       const target = brokerOf(link, brokers, keeper)
       links.push({
         from: id,
@@ -212,19 +218,24 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
       links.push({
         from: node.id,
         to: keeperId(one),
-        perS: total(Object.values(one.forwardedPerS), (perS) => perS) / Math.max(1, countOf(shown, 'subscriber')),
+        perS:
+          total(Object.values(one.forwardedPerS), (perS) => perS) / Math.max(1, countOf(shown, 'subscriber')),
         isConnected: isThere(one) && isThere(keeper),
         isAnnouncements: true,
       })
   }
-  for (const keeper of consoles) nodes.push({ ...keeperNode(keeper, 'database', nowMs), title: 'Database', sub: keeper.name })
+  for (const keeper of consoles)
+    nodes.push({ ...keeperNode(keeper, 'database', nowMs), title: 'Database', sub: keeper.name })
 
   const known = new Set(nodes.map(({ id }) => id))
   return { nodes, links: merged(links.filter(({ from, to }) => known.has(from) && known.has(to))) }
 }
 
 /** What waits, the oldest first. */
-export function waiting(flow: Flow, nowMs: number): readonly { readonly node: FlowNode; readonly sinceMs: number }[] {
+export function waiting(
+  flow: Flow,
+  nowMs: number,
+): readonly { readonly node: FlowNode; readonly sinceMs: number }[] {
   return flow.nodes
     .flatMap((node) => {
       const sinceMs = waitsSince(node.books, nowMs)
@@ -299,7 +310,11 @@ function cameraTone({ is }: Camera): Tone {
 }
 
 /** Whom a link leads to: the broker that has the session of its client id; else the only one it can be. */
-function brokerOf(link: Keeper['links'][number], brokers: readonly Keeper[], from: Keeper): Keeper | undefined {
+function brokerOf(
+  link: Keeper['links'][number],
+  brokers: readonly Keeper[],
+  from: Keeper,
+): Keeper | undefined {
   const others = brokers.filter((broker) => broker !== from)
   const { clientId } = link
   if (clientId !== undefined) {
@@ -359,7 +374,8 @@ const countOf = (keepers: readonly Keeper[], program: Keeper['program']) =>
 function sum(queues: readonly Books[]): Books {
   const dropped: Record<string, number> = {}
   for (const queue of queues)
-    for (const [reason, count] of Object.entries(queue.dropped)) dropped[reason] = (dropped[reason] ?? 0) + count
+    for (const [reason, count] of Object.entries(queue.dropped))
+      dropped[reason] = (dropped[reason] ?? 0) + count
   const oldest = queues.flatMap(({ oldestAtMs }) => (oldestAtMs === null ? [] : [oldestAtMs]))
   return {
     accepted: total(queues, ({ accepted }) => accepted),

@@ -133,7 +133,9 @@ interface Cluster {
 }
 
 /** Those that would overlap become one cluster, around the mean of what they wish for. */
-function pushedApart(wanted: readonly { readonly node: FlowNode; readonly at: number }[]): readonly Cluster[] {
+function pushedApart(
+  wanted: readonly { readonly node: FlowNode; readonly at: number }[],
+): readonly Cluster[] {
   const clusters: Cluster[] = []
   for (const { node, at } of wanted) {
     let cluster: Cluster = { nodes: [node], middle: at }

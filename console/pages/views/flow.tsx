@@ -13,7 +13,7 @@ import { cameraKey, count, duration, number, rate } from '../words.ts'
 import { CropRates } from './crop-rates.ts'
 import { FlowDetail } from './flow-detail.tsx'
 import { FlowDrawing } from './flow-drawing.tsx'
-import { droppedOf, type Flow, type FlowNode, flowOf, STAGES, waiting } from './flow-graph.ts'
+import { droppedOf, type Flow, type FlowNode, flowOf, type STAGES, waiting } from './flow-graph.ts'
 import { FlowList } from './flow-list.tsx'
 
 await style('flow.css')
@@ -37,9 +37,9 @@ export default function FlowPage() {
   useNews('reset', again)
   useEvery(REFRESH_MS, again)
   // What is fetched is newer than what was said before.
-  // biome-ignore lint/correctness/useExhaustiveDependencies: when it has come
+  // When it has come.
   useEffect(() => setKeepersSaid(new Map()), [keepers.value])
-  // biome-ignore lint/correctness/useExhaustiveDependencies: when it has come
+  // When it has come.
   useEffect(() => setCamerasSaid(new Map()), [cameras.value])
 
   const now = nowMs.value
@@ -59,7 +59,7 @@ export default function FlowPage() {
         cropsPerS: new Map(allCameras.map((camera) => [cameraKey(camera), rates.current.perS(camera, now)])),
         nowMs: now,
       }),
-    // biome-ignore lint/correctness/useExhaustiveDependencies: the lists are made anew each time
+    // The lists are made anew each time.
     [keepers.value, cameras.value, keepersSaid, camerasSaid, now],
   )
   const { query } = place.value

@@ -35,7 +35,7 @@ export default function HealthPage() {
     ...(shown === 'open' && { open: 'true' as const }),
     ...(shown === 'new' && { reviewed: 'false' as const }),
   }
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the query says it; a round is another try
+  // The query says it; a round is another try.
   useEffect(() => {
     const controller = new AbortController()
     api.healthEvents(query, controller.signal).then(
@@ -107,7 +107,8 @@ export default function HealthPage() {
       {events === undefined && error === undefined && <Waiting rows={6} />}
       {events?.length === 0 && (
         <Empty title={shown === '' ? 'Nothing has gone wrong yet.' : 'Nothing.'}>
-          A camera that goes down, a device that is gone, a queue that grows, a certificate that ends soon: it appears here.
+          A camera that goes down, a device that is gone, a queue that grows, a certificate that ends soon: it
+          appears here.
         </Empty>
       )}
       {byDay(events ?? []).map(([title, ofDay]) => (
@@ -115,7 +116,12 @@ export default function HealthPage() {
           <h2 class="timeline-day">{title}</h2>
           <ol class="timeline">
             {ofDay.map((event) => (
-              <li key={event.id} id={event.id} class="event" data-over={event.endedAtMs === null ? undefined : ''}>
+              <li
+                key={event.id}
+                id={event.id}
+                class="event"
+                data-over={event.endedAtMs === null ? undefined : ''}
+              >
                 <Level event={event} />
                 <div class="event-text">
                   <strong>
@@ -124,12 +130,19 @@ export default function HealthPage() {
                   <p>{event.text}</p>
                   <p class="muted">
                     Began <When atMs={event.atMs} />
-                    {event.endedAtMs === null ? ', and lasts' : `, lasted ${duration(event.endedAtMs - event.atMs)}`}
+                    {event.endedAtMs === null
+                      ? ', and lasts'
+                      : `, lasted ${duration(event.endedAtMs - event.atMs)}`}
                     {event.reviewedBy !== null && `; ${event.reviewedBy} has seen to it`}
                   </p>
                 </div>
                 {may('review') && (
-                  <button type="button" class="button" aria-pressed={event.reviewedBy !== null} onClick={() => void mark(event)}>
+                  <button
+                    type="button"
+                    class="button"
+                    aria-pressed={event.reviewedBy !== null}
+                    onClick={() => void mark(event)}
+                  >
                     {event.reviewedBy === null ? 'Seen to' : 'Not seen to'}
                   </button>
                 )}

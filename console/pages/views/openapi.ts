@@ -36,7 +36,10 @@ interface RawOperation {
   readonly responses?: Readonly<
     Record<
       string,
-      { readonly description?: string; readonly content?: Readonly<Record<string, { readonly schema?: Schema }>> }
+      {
+        readonly description?: string
+        readonly content?: Readonly<Record<string, { readonly schema?: Schema }>>
+      }
     >
   >
 }
@@ -111,7 +114,10 @@ export function resolve(schema: Schema, { components }: Document): Schema {
 const nameOf = ({ $ref }: Schema) => $ref?.replace(/^#\/components\/schemas\//, '')
 
 /** A schema as a person reads it: its name, and its shape in the manner of TypeScript. */
-export function schemaWords(schema: Schema, document: Document): { readonly title: string; readonly text: string } {
+export function schemaWords(
+  schema: Schema,
+  document: Document,
+): { readonly title: string; readonly text: string } {
   const inner = schema.items ? nameOf(schema.items) : undefined
   return {
     title: nameOf(schema) ?? (inner ? `${inner}[]` : 'Shape'),
@@ -121,13 +127,15 @@ export function schemaWords(schema: Schema, document: Document): { readonly titl
 
 function shapeOf(schema: Schema, document: Document, depth: number): string {
   const name = nameOf(schema)
-  if (name !== undefined) return depth >= DEPTH_MAX ? name : shapeOf(resolve(schema, document), document, depth)
+  if (name !== undefined)
+    return depth >= DEPTH_MAX ? name : shapeOf(resolve(schema, document), document, depth)
   const several = schema.anyOf ?? schema.oneOf
   if (several) return [...new Set(several.map((one) => shapeOf(one, document, depth + 1)))].join(' | ')
   if (schema.allOf) return schema.allOf.map((one) => shapeOf(one, document, depth + 1)).join(' & ')
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(' | ')
   if (schema.const !== undefined) return JSON.stringify(schema.const)
-  if (schema.prefixItems) return `[${schema.prefixItems.map((one) => shapeOf(one, document, depth + 1)).join(', ')}]`
+  if (schema.prefixItems)
+    return `[${schema.prefixItems.map((one) => shapeOf(one, document, depth + 1)).join(', ')}]`
   if (schema.items) return `${bracketed(shapeOf(schema.items, document, depth + 1))}[]`
   if (schema.properties) {
     if (depth >= DEPTH_MAX) return '{ … }'

@@ -6,8 +6,8 @@ import { useEvery, useLoaded } from '../loaded.ts'
 import { useNews } from '../news.ts'
 import { nowMs } from '../now.ts'
 import { CameraIs, whatIsWrong } from '../parts/camera-state.tsx'
-import { Level } from '../parts/level.tsx'
 import { FacePicture, FaceTile } from '../parts/face-tile.tsx'
+import { Level } from '../parts/level.tsx'
 import { Empty, Shown, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/when.tsx'
 import { style } from '../styles.ts'
@@ -29,7 +29,10 @@ export default function OverviewPage() {
   const hours = useLoaded('hours', (signal) =>
     api.counts({ by: 'hour', tz: zone(), from: String(startOfDay()) }, signal),
   )
-  const [since, setSince] = useState<{ readonly of: Overview | undefined; readonly faces: readonly Detection[] }>({
+  const [since, setSince] = useState<{
+    readonly of: Overview | undefined
+    readonly faces: readonly Detection[]
+  }>({
     of: undefined,
     faces: [],
   })
@@ -87,9 +90,7 @@ export default function OverviewPage() {
 
 function merge(fresh: readonly Detection[], items: readonly Detection[]): readonly Detection[] {
   const seen = new Set<string>()
-  return [...fresh, ...items]
-    .filter(({ id }) => !seen.has(id) && seen.add(id))
-    .slice(0, NEWEST_COUNT)
+  return [...fresh, ...items].filter(({ id }) => !seen.has(id) && seen.add(id)).slice(0, NEWEST_COUNT)
 }
 
 function Figures({
@@ -164,17 +165,24 @@ function Hours({
 }) {
   const bars = Array.from({ length: 24 }, (_, hour) => {
     const from = fromMs + hour * HOUR_MS
-    return items.filter((item) => item.fromMs >= from && item.fromMs < from + HOUR_MS).reduce((sum, item) => sum + item.count, 0)
+    return items
+      .filter((item) => item.fromMs >= from && item.fromMs < from + HOUR_MS)
+      .reduce((sum, item) => sum + item.count, 0)
   })
   const most = Math.max(1, ...bars)
   const hourNow = Math.floor((nowMs.value - fromMs) / HOUR_MS)
   return (
-    <svg class="hours" viewBox="0 0 24 8" preserveAspectRatio="none" role="img" aria-label="Faces by hour of today">
+    <svg
+      class="hours"
+      viewBox="0 0 24 8"
+      preserveAspectRatio="none"
+      role="img"
+      aria-label="Faces by hour of today"
+    >
       {bars.map((value, hour) => {
         const height = value === 0 ? 0.25 : 0.4 + (value / most) * 7.6
         return (
           <rect
-            // biome-ignore lint/suspicious/noArrayIndexKey: the hour
             key={hour}
             class={hour === hourNow ? 'hours-now' : undefined}
             x={hour + 0.12}
@@ -192,7 +200,8 @@ function Needs({ overview: { needs, needsCount } }: { readonly overview: Overvie
   if (needs.length === 0)
     return (
       <Empty title="Nothing.">
-        Every camera that should be live is, and every program of the line is well. What goes wrong appears here.
+        Every camera that should be live is, and every program of the line is well. What goes wrong appears
+        here.
       </Empty>
     )
   return (

@@ -13,7 +13,9 @@ export function Audit() {
   const [what, setWhat] = useState('')
   const query = { limit: PAGE_COUNT, ...(user && { user }), ...(what && { what }) }
   const first = useLoaded(`audit ${user} ${what}`, (signal) => access.audit(query, signal))
-  const [more, setMore] = useState<{ of: unknown; items: readonly AuditEntry[]; next: string | null } | undefined>(undefined)
+  const [more, setMore] = useState<
+    { of: unknown; items: readonly AuditEntry[]; next: string | null } | undefined
+  >(undefined)
   const [error, setError] = useState<unknown>(undefined)
   const rest = more?.of === first.value ? more : undefined
   const next = rest ? rest.next : first.value?.next
@@ -33,18 +35,29 @@ export function Audit() {
       <form class="filters" onSubmit={(event) => event.preventDefault()}>
         <label class="field">
           <span>User</span>
-          <input type="search" value={user} onChange={({ currentTarget: { value } }) => setUser(value.trim())} />
+          <input
+            type="search"
+            value={user}
+            onChange={({ currentTarget: { value } }) => setUser(value.trim())}
+          />
         </label>
         <label class="field">
           <span>What</span>
-          <input type="search" placeholder="camera.command" value={what} onChange={({ currentTarget: { value } }) => setWhat(value.trim())} />
+          <input
+            type="search"
+            placeholder="camera.command"
+            value={what}
+            onChange={({ currentTarget: { value } }) => setWhat(value.trim())}
+          />
         </label>
       </form>
       <Shown of={first}>
         {({ items }) => {
           const all = [...items, ...(rest?.items ?? [])]
           return all.length === 0 ? (
-            <Empty title="Nothing was done yet.">Sign-ins, changes, commands, exports and deletions appear here.</Empty>
+            <Empty title="Nothing was done yet.">
+              Sign-ins, changes, commands, exports and deletions appear here.
+            </Empty>
           ) : (
             <div class="table-scroll">
               <table class="table">

@@ -49,12 +49,15 @@ export function Tokens() {
         </div>
       </div>
       <p class="muted">
-        A program shows a token instead of a password: <code>Authorization: Bearer TOKEN</code>. See <a href="/api">the API</a>.
+        A program shows a token instead of a password: <code>Authorization: Bearer TOKEN</code>. See{' '}
+        <a href="/api">the API</a>.
       </p>
       <Shown of={tokens}>
         {({ items }) =>
           items.length === 0 ? (
-            <Empty title="No tokens.">Make one for each program, so that each can be taken back on its own.</Empty>
+            <Empty title="No tokens.">
+              Make one for each program, so that each can be taken back on its own.
+            </Empty>
           ) : (
             <ul class="cards">
               {items.map((token) => (
@@ -150,7 +153,13 @@ function Make({ done, onClose }: { readonly done: (secret: string) => void; read
       >
         <label class="field">
           <span>What it is for</span>
-          <input required maxLength={100} value={name} placeholder="Nightly report" onInput={({ currentTarget: { value } }) => setName(value)} />
+          <input
+            required
+            maxLength={100}
+            value={name}
+            placeholder="Nightly report"
+            onInput={({ currentTarget: { value } }) => setName(value)}
+          />
         </label>
         <fieldset class="choices">
           <legend>It may</legend>

@@ -49,7 +49,9 @@ export function Users() {
         {({ items, canChange }) =>
           items.length === 0 ? (
             <Empty title="No users.">
-              {canChange ? 'Add the first one.' : 'Name a users file under “access.usersFile” in the configuration.'}
+              {canChange
+                ? 'Add the first one.'
+                : 'Name a users file under “access.usersFile” in the configuration.'}
             </Empty>
           ) : (
             <ul class="cards">
@@ -59,7 +61,8 @@ export function Users() {
                     <strong class="breaks">{user.name}</strong> <span class="badge">{user.role}</span>
                     <p class="muted">
                       {scopeWords(user)}
-                      {user.rights.length > 0 && `; ${user.rights.map((right) => RIGHTS[right].toLowerCase()).join(', ')}`}
+                      {user.rights.length > 0 &&
+                        `; ${user.rights.map((right) => RIGHTS[right].toLowerCase()).join(', ')}`}
                     </p>
                     {user.signsInBy !== 'password' && (
                       <p class="muted">
@@ -172,8 +175,12 @@ function UserDialog({
   const cameras = useLoaded('people cameras', api.cameras)
   const [name, setName] = useState(user?.name ?? '')
   const [role, setRole] = useState<Role>(user?.role ?? 'viewer')
-  const [isConfined, setConfined] = useState(user !== undefined && (user.sites !== null || user.cameras !== null))
-  const [places, setPlaces] = useState<ReadonlySet<string>>(new Set([...(user?.sites ?? []), ...(user?.cameras ?? [])]))
+  const [isConfined, setConfined] = useState(
+    user !== undefined && (user.sites !== null || user.cameras !== null),
+  )
+  const [places, setPlaces] = useState<ReadonlySet<string>>(
+    new Set([...(user?.sites ?? []), ...(user?.cameras ?? [])]),
+  )
   const [rights, setRights] = useState<ReadonlySet<string> | undefined>(user && new Set(user.rights))
   const [error, setError] = useState<unknown>(undefined)
   const items = cameras.value?.items ?? []
@@ -193,7 +200,10 @@ function UserDialog({
       role,
       sites: confined ? [...places].filter((place) => !place.includes('/')) : null,
       cameras: confined ? [...places].filter((place) => place.includes('/')) : null,
-      rights: rights === undefined ? null : (Object.keys(RIGHTS) as (keyof typeof RIGHTS)[]).filter((right) => rights.has(right)),
+      rights:
+        rights === undefined
+          ? null
+          : (Object.keys(RIGHTS) as (keyof typeof RIGHTS)[]).filter((right) => rights.has(right)),
     }
     try {
       if (user) {
@@ -219,7 +229,13 @@ function UserDialog({
         {!user && (
           <label class="field">
             <span>Name</span>
-            <input required maxLength={200} autocomplete="off" value={name} onInput={({ currentTarget: { value } }) => setName(value)} />
+            <input
+              required
+              maxLength={200}
+              autocomplete="off"
+              value={name}
+              onInput={({ currentTarget: { value } }) => setName(value)}
+            />
           </label>
         )}
         <fieldset class="choices">
@@ -282,7 +298,11 @@ function UserDialog({
         <fieldset class="choices">
           <legend>Rights of their own</legend>
           <label>
-            <input type="checkbox" checked={rights === undefined} onChange={() => setRights(rights === undefined ? new Set(user?.rights) : undefined)} />
+            <input
+              type="checkbox"
+              checked={rights === undefined}
+              onChange={() => setRights(rights === undefined ? new Set(user?.rights) : undefined)}
+            />
             those of the role
           </label>
           {rights !== undefined &&

@@ -31,7 +31,9 @@ export function You() {
         <dt>Role</dt>
         <dd>{person.role}</dd>
         <dt>Sees</dt>
-        <dd>{person.sites === null && person.cameras === null ? 'Everything' : places.join(', ') || 'Nothing'}</dd>
+        <dd>
+          {person.sites === null && person.cameras === null ? 'Everything' : places.join(', ') || 'Nothing'}
+        </dd>
         <dt>May</dt>
         <dd>{person.rights.join(', ')}</dd>
       </dl>
@@ -44,14 +46,35 @@ export function You() {
           }}
         >
           <h3>Change your password</h3>
-          <input type="text" class="visually-hidden" autocomplete="username" tabIndex={-1} aria-hidden="true" value={person.name} readOnly />
+          <input
+            type="text"
+            class="visually-hidden"
+            autocomplete="username"
+            tabIndex={-1}
+            aria-hidden="true"
+            value={person.name}
+            readOnly
+          />
           <label class="field">
             <span>The one you have</span>
-            <input type="password" required autocomplete="current-password" value={current} onInput={({ currentTarget: { value } }) => setCurrent(value)} />
+            <input
+              type="password"
+              required
+              autocomplete="current-password"
+              value={current}
+              onInput={({ currentTarget: { value } }) => setCurrent(value)}
+            />
           </label>
           <label class="field">
             <span>A new one, of {CHARACTERS_MIN} characters or more</span>
-            <input type="password" required minLength={CHARACTERS_MIN} autocomplete="new-password" value={password} onInput={({ currentTarget: { value } }) => setPassword(value)} />
+            <input
+              type="password"
+              required
+              minLength={CHARACTERS_MIN}
+              autocomplete="new-password"
+              value={password}
+              onInput={({ currentTarget: { value } }) => setPassword(value)}
+            />
           </label>
           {error !== undefined && <Failed error={error} />}
           <button type="submit" class="button button-strong">

@@ -1,4 +1,4 @@
-import { h, type ComponentType } from 'preact'
+import { type ComponentType, h } from 'preact'
 import { ask, place } from '../router.ts'
 import { may, me } from '../session.ts'
 import { style } from '../styles.ts'
@@ -38,7 +38,12 @@ export default function PeoplePage() {
       <fieldset class="switch">
         <legend class="visually-hidden">Show</legend>
         {tabs.map(({ name, title }) => (
-          <button key={name} type="button" aria-pressed={name === tab?.name} onClick={() => ask({ tab: name })}>
+          <button
+            key={name}
+            type="button"
+            aria-pressed={name === tab?.name}
+            onClick={() => ask({ tab: name })}
+          >
             {title}
           </button>
         ))}

@@ -42,8 +42,8 @@ export function ShareDialog({
           }}
         >
           <p class="muted">
-            Whoever has the link sees {isOne ? 'this face' : 'the faces that this search finds now'} without an account, and nothing
-            else. You can take it back at any time.
+            Whoever has the link sees {isOne ? 'this face' : 'the faces that this search finds now'} without
+            an account, and nothing else. You can take it back at any time.
           </p>
           <label class="field">
             <span>Its heading, which they read</span>

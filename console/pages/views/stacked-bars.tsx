@@ -16,7 +16,7 @@ export function StackedBars({ bars, by }: { readonly bars: Bars; readonly by: Co
   const [hovered, setHovered] = useState<number | undefined>(undefined)
   const chosen = theme.value
   const colours = coloursOf(bars, isDark())
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the theme changes the colours
+  // The theme changes the colours.
   useEffect(() => {
     const target = element.current
     if (!target) return
@@ -54,7 +54,9 @@ function coloursOf({ series }: Bars, dark: boolean): readonly string[] {
 /** Each series with those below it; the tallest is drawn first, and the others over it. */
 function stackedOf({ starts, series }: Bars): uPlot.AlignedData {
   const below = new Array<number>(starts.length).fill(0)
-  const stacked = series.map(({ counts }) => counts.map((count, index) => (below[index] = (below[index] ?? 0) + count)))
+  const stacked = series.map(({ counts }) =>
+    counts.map((count, index) => (below[index] = (below[index] ?? 0) + count)),
+  )
   return [starts.map((start) => start / 1000), ...stacked.reverse()]
 }
 
@@ -67,7 +69,12 @@ function optionsOf(
   const dark = isDark()
   const ink = dark ? '#9b948a' : '#6a645b'
   const line = dark ? '#2a2825' : '#e6e1d8'
-  const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: '12px system-ui, sans-serif' }
+  const axis = {
+    stroke: ink,
+    grid: { stroke: line, width: 1 },
+    ticks: { show: false },
+    font: '12px system-ui, sans-serif',
+  }
   const paths = uPlot.paths.bars?.({ size: [0.78, 64], radius: 0.12 })
   return {
     width,
@@ -75,7 +82,10 @@ function optionsOf(
     padding: [12, 26, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
-    scales: { x: { time: true, range: (_, min, max) => padded(bars, min, max) }, y: { range: (_, __, max) => [0, Math.max(4, max * 1.06)] } },
+    scales: {
+      x: { time: true, range: (_, min, max) => padded(bars, min, max) },
+      y: { range: (_, __, max) => [0, Math.max(4, max * 1.06)] },
+    },
     axes: [
       {
         ...axis,
@@ -85,7 +95,12 @@ function optionsOf(
         values: (_, splits) => splits.map((at) => AXIS[by].format(at * 1000)),
         splits: splitsOf(bars, width),
       },
-      { ...axis, size: 52, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7], values: (_, splits) => splits.map((value) => number(value)) },
+      {
+        ...axis,
+        size: 52,
+        incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6, 1e7],
+        values: (_, splits) => splits.map((value) => number(value)),
+      },
     ],
     series: [
       {},
@@ -107,12 +122,15 @@ const AXIS: Readonly<Record<Counts['by'], Intl.DateTimeFormat>> = {
 /** Under bars, not between them: as many as there is room for. */
 function splitsOf({ starts }: Bars, width: number): () => number[] {
   const every = Math.max(1, Math.ceil(starts.length / Math.max(2, Math.floor((width - 60) / 82))))
-  const shown = starts.filter((_, index) => (starts.length - 1 - index) % every === 0).map((start) => start / 1000)
+  const shown = starts
+    .filter((_, index) => (starts.length - 1 - index) % every === 0)
+    .map((start) => start / 1000)
   return () => shown
 }
 
 /** Half a bar at both ends. */
 function padded({ starts }: Bars, min: number, max: number): [number, number] {
-  const half = starts.length > 1 ? (((starts.at(-1) ?? 0) - (starts[0] ?? 0)) / (starts.length - 1) / 1000) * 0.6 : 1800
+  const half =
+    starts.length > 1 ? (((starts.at(-1) ?? 0) - (starts[0] ?? 0)) / (starts.length - 1) / 1000) * 0.6 : 1800
   return [min - half, max + half]
 }
