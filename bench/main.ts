@@ -3,7 +3,8 @@ import { parseArgs } from 'node:util'
 /**
  * `npm run bench`: everything that has a bar, side by side with what people would use instead, as ratios of one run.
  * `npm run bench -- transport backlog` runs some of them; `leak` takes `--minutes 15` and `--openings 1000`, `salvage`
- * `--copies 4` (of each of three stores, for each kind of damage). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
+ * `--copies 4` (of each of three stores, for each kind of damage), `console-database` `--rows 10000000` (and PostgreSQL too
+ * where SIGHTLINE_TEST_POSTGRES is the address of an empty database). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
  * the path) and, for the device, test clips (SIGHTLINE_TEST_DATA).
  */
 const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
@@ -39,6 +40,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchSalvage, printSalvage } = await import('./salvage.ts')
     printSalvage(await benchSalvage(Number(values.copies)))
   },
+  'console-database': async () => {
+    const { benchConsoleDatabase, printConsoleDatabase } = await import('./console-database.ts')
+    printConsoleDatabase(await benchConsoleDatabase(Number(values.rows), process.env.SIGHTLINE_TEST_POSTGRES))
+  },
   device: async () => {
     const { benchDevice, printDevice } = await import('./device.ts')
     const result = await benchDevice()
@@ -56,6 +61,7 @@ const { positionals, values } = parseArgs({
     minutes: { type: 'string', default: '15' },
     openings: { type: 'string', default: '1000' },
     copies: { type: 'string', default: '4' },
+    rows: { type: 'string', default: '10000000' },
   },
 })
 for (const [name, value] of Object.entries(values))

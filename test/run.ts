@@ -38,6 +38,12 @@ const EXTRAS = [
     how: 'its address, such as http://127.0.0.1:7480 (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)',
   },
   {
+    name: 'PostgreSQL',
+    variable: 'SIGHTLINE_TEST_POSTGRES',
+    on: isSet,
+    how: 'the address of a server and a user who may create databases, such as postgres://user:password@127.0.0.1:5432/postgres',
+  },
+  {
     name: 'Mosquitto 2',
     variable: 'SIGHTLINE_TEST_MOSQUITTO',
     on: isSet,
@@ -60,6 +66,12 @@ const EXTRAS = [
     variable: 'SIGHTLINE_TEST_CHROMIUM',
     on: isSet,
     how: 'the path of the program, such as /usr/bin/chromium',
+  },
+  {
+    name: 'a generator of API clients',
+    variable: 'SIGHTLINE_TEST_CLIENT_GENERATOR',
+    on: isSet,
+    how: 'a folder: npm install --prefix FOLDER openapi-typescript openapi-fetch typescript@5',
   },
 ] as const
 

@@ -12,7 +12,7 @@ const USAGE = `Usage: sightline users add FILE NAME --role ROLE [options]
 const WAYS = ['password-file', 'generate', 'no-password']
 /** The options of each. */
 const TAKES: Readonly<Record<string, readonly string[]>> = {
-  add: ['role', 'site', 'device', 'publish', 'subscribe', ...WAYS],
+  add: ['role', 'site', 'device', 'sites', 'cameras', 'rights', 'publish', 'subscribe', ...WAYS],
   passwd: WAYS,
   remove: [],
   list: ['json'],
@@ -32,14 +32,22 @@ Roles:
   bridge       publishes what devices do and reads their commands (of one SITE,
                if given)
   subscriber   reads all crops and states
-  operator     reads what devices publish and commands them, e.g. Home Assistant
-  viewer       sees the pages, has no access over MQTT
-  admin        everything
+  console      reads what devices and programs say, and asks on people's behalf
+People, in the console:
+  viewer       sees detections and cameras; also the pages of other programs
+  analyst      the same, and exports and shares
+  operator     the same, and commands cameras; also over MQTT (Home Assistant)
+  admin        everything, there and over MQTT
 
 Options:
   --role ROLE            one of these
   --site SITE            of a device or a bridge
   --device DEVICE        of a device (default: NAME)
+  --sites SITE           of a person: sees only this site; repeatable
+  --cameras CAMERA       of a person: sees only this camera, as
+                         SITE/DEVICE/CAMERA; repeatable
+  --rights RIGHT         of a person, instead of those of the role: live,
+                         recordings or export; repeatable
   --publish FILTER       without a role: may publish there; repeatable
   --subscribe FILTER     without a role: may subscribe there; repeatable
   --password-file FILE   read the password from this file
@@ -60,6 +68,9 @@ from a line of standard input.
           role: { type: 'string' },
           site: { type: 'string' },
           device: { type: 'string' },
+          sites: { type: 'string', multiple: true },
+          cameras: { type: 'string', multiple: true },
+          rights: { type: 'string', multiple: true },
           publish: { type: 'string', multiple: true },
           subscribe: { type: 'string', multiple: true },
           'password-file': { type: 'string' },
@@ -70,8 +81,8 @@ from a line of standard input.
       }),
     )
     const [verb, file, name, ...rest] = positionals
-    const { role, site, device, publish, subscribe, json } = values
-    const rights = { role, site, device, publish, subscribe }
+    const { role, site, device, sites, cameras, rights: extra, publish, subscribe, json } = values
+    const rights = { role, site, device, sites, cameras, rights: extra, publish, subscribe }
     const way = {
       file: values['password-file'],
       generate: values.generate,

@@ -151,6 +151,8 @@ export class Access implements AsyncDisposable {
    */
   async guard(app: FastifyInstance): Promise<void> {
     if (!app.hasRequestDecorator('cookies')) await app.register(cookie)
+    // Which a form of another site can send; an answer in JSON is asked for first (CORS), and refused.
+    app.removeContentTypeParser('text/plain')
     app.addHook('onRequest', async (request, reply) => {
       const { isOpen = false, isPage = false } = request.routeOptions.config
       const { authorization } = request.headers
@@ -321,9 +323,7 @@ export class Access implements AsyncDisposable {
     const known = verdict === 'right' ? await this.people.find(name) : undefined
     // While the password was compared, it or the user may have been changed.
     if (known?.by !== 'password' || this.people.secretOf(name) !== secret) {
-      await this.audit
-        .add({ user: name, by: 'password', address, action: 'sign-in.failed' })
-        .catch(this.#complain)
+      await this.#recordFailure(name, 'password', address)
       throw failure('PASSWORD_WRONG', 'Wrong name or password.')
     }
     return known
@@ -334,7 +334,10 @@ export class Access implements AsyncDisposable {
     if (this.#failedLinks.tooMany(address, RUN_USER))
       throw failure('TOO_MANY', 'Too many tries to sign in. Try again in a minute.')
     const known = this.people.isRunToken(token) ? await this.people.find(RUN_USER) : undefined
-    if (!known) this.#failedLinks.add(address, RUN_USER)
+    if (!known) {
+      this.#failedLinks.add(address, RUN_USER)
+      await this.#recordFailure(RUN_USER, 'demo', address)
+    }
     if (!known)
       throw failure('PASSWORD_WRONG', 'This link does not sign in (any more): its token is of another run.')
     return known
@@ -351,11 +354,19 @@ export class Access implements AsyncDisposable {
       return known
     } catch (error) {
       const { code, message } = asFailure(error)
-      await this.audit
-        .add({ user: '', by: 'oidc', address, action: 'sign-in.failed', details: { code, message } })
-        .catch(this.#complain)
+      await this.#recordFailure('', 'oidc', address, { code, message })
       throw error
     }
+  }
+
+  /** Nobody gets in by it, so that it may be missing where the database does not answer. */
+  async #recordFailure(
+    user: string,
+    by: SignedInBy,
+    address: string,
+    details?: Readonly<Record<string, unknown>>,
+  ): Promise<void> {
+    await this.audit.add({ user, by, address, action: 'sign-in.failed', details }).catch(this.#complain)
   }
 
   /** How anybody can sign in at all. */
@@ -433,7 +444,7 @@ export class Access implements AsyncDisposable {
   }
 
   async #owners(): Promise<ReadonlySet<string>> {
-    const owners = await Promise.all([this.tokens.owners(), this.shares.owners()])
+    const owners = await Promise.all([this.sessions.owners(), this.tokens.owners(), this.shares.owners()])
     return new Set(owners.flat())
   }
 

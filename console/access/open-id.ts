@@ -31,6 +31,8 @@ export class OpenId {
   readonly #secret: string | undefined
   readonly #callback: string
   #provider: { readonly client: client.Configuration; readonly atMs: number } | undefined
+  /** However many sign in at once, the provider is asked once. */
+  #asking: Promise<client.Configuration> | undefined
 
   private constructor(config: OpenIdConfig, secret: string | undefined, callback: string) {
     this.#config = config
@@ -141,6 +143,13 @@ export class OpenId {
   async #discover(): Promise<client.Configuration> {
     const nowMs = performance.now()
     if (this.#provider && nowMs < this.#provider.atMs + DISCOVERY_AGE_MS_MAX) return this.#provider.client
+    this.#asking ??= this.#ask().finally(() => {
+      this.#asking = undefined
+    })
+    return this.#asking
+  }
+
+  async #ask(): Promise<client.Configuration> {
     const { issuer, clientId } = this.#config
     try {
       const provider = await client.discovery(
@@ -154,7 +163,7 @@ export class OpenId {
           execute: new URL(issuer).protocol === 'http:' ? [client.allowInsecureRequests] : [],
         },
       )
-      this.#provider = { client: provider, atMs: nowMs }
+      this.#provider = { client: provider, atMs: performance.now() }
       return provider
     } catch (error) {
       throw failure(

@@ -77,7 +77,7 @@ export class People implements Disposable {
   /** Errors: those of a users file; CONFIG_INVALID for a token of the run that is too short. */
   static async open(options: PeopleOptions): Promise<People> {
     const { usersFile, runToken, log, pollIntervalMs } = options
-    if (runToken !== undefined && !/^[\w-]+$/.test(runToken.padEnd(RUN_TOKEN_CHARACTERS_MIN, ' ')))
+    if (runToken !== undefined && (runToken.length < RUN_TOKEN_CHARACTERS_MIN || !/^[\w-]+$/.test(runToken)))
       throw failure(
         'CONFIG_INVALID',
         `The token of this run must be at least ${RUN_TOKEN_CHARACTERS_MIN} letters, digits, dashes and underscores: who guesses it is an administrator.`,

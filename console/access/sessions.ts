@@ -113,6 +113,12 @@ export class Sessions {
     await this.#store.write.deleteFrom('sessions').where('hash', '=', Buffer.from(id, 'base64url')).execute()
   }
 
+  /** Whose there are. */
+  async owners(): Promise<string[]> {
+    const rows = await this.#store.read.selectFrom('sessions').select('user').distinct().execute()
+    return rows.map(({ user }) => user)
+  }
+
   async endAllOf(user: string): Promise<void> {
     await this.#store.write.deleteFrom('sessions').where('user', '=', user).execute()
   }

@@ -1,5 +1,6 @@
+import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { asFailure, type SightlineError } from '../../lib/errors.ts'
+import { asFailure, failure, type SightlineError } from '../../lib/errors.ts'
 import type { Access } from './access.ts'
 import { html, sendPage } from './html.ts'
 import { CALLBACK_PATH, type OpenId, pendingSchema } from './open-id.ts'
@@ -9,6 +10,8 @@ import type { SignedInBy } from './sessions.ts'
 
 const FORM_BYTES_MAX = 16 * 1024
 const NEXT_CHARACTERS_MAX = 2000
+/** From one address, which may be that of a proxy before all: each can make the provider be asked, or a password compared. */
+const REQUESTS_PER_MINUTE_MAX = 300
 /** From leaving for the provider to coming back. */
 const PENDING_S_MAX = 600
 
@@ -16,6 +19,11 @@ type Query = Readonly<Record<string, unknown>>
 
 export async function signInPages(app: FastifyInstance, access: Access): Promise<void> {
   await app.register(async (pages) => {
+    await pages.register(rateLimit, {
+      max: REQUESTS_PER_MINUTE_MAX,
+      timeWindow: 60_000,
+      errorResponseBuilder: () => failure('TOO_MANY', 'Too many requests. Try again in a minute.'),
+    })
     await access.guard(pages)
     pages.removeAllContentTypeParsers()
     pages.addContentTypeParser(

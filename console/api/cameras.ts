@@ -46,7 +46,7 @@ export const cameraParamsSchema = z.strictObject(cameraAddressShape)
 export const commandSchema = z
   .strictObject({
     command: z.enum(CAMERA_COMMANDS, `must be one of ${CAMERA_COMMANDS.join(', ')}`),
-    value: z.string().max(COMMAND_BYTES_MAX).default('').meta({
+    value: z.string().max(COMMAND_BYTES_MAX).optional().meta({
       description: 'threshold: 0 to 1, or auto. rate: crops a second, or unlimited. Otherwise nothing.',
     }),
   })
@@ -64,7 +64,6 @@ export function camerasRoutes(api: Api, { access, database, fleet, line }: Conte
         operationId: 'listCameras',
         tags,
         summary: 'All cameras, and how they are',
-        querystring: z.strictObject({}),
         response: { 200: camerasSchema, 304: unchanged, ...problems() },
       },
     },
@@ -120,7 +119,7 @@ export function camerasRoutes(api: Api, { access, database, fleet, line }: Conte
     },
     async (request) => {
       const caller = asked(access, request)
-      const { command, value } = request.body
+      const { command, value = '' } = request.body
       const seen = fleet.camera(request.params)
       if (!seen) throw notFound()
       const reading = readCommand(command, Buffer.from(value))

@@ -10,6 +10,7 @@ import { pictureAddress } from './addresses.ts'
 import { content, done, problems, unchanged } from './answers.ts'
 import { asked } from './asked.ts'
 import { cameraPath } from './cameras.ts'
+import { isKnown } from './entity-tags.ts'
 import {
   cameraAddressShape,
   flagParameter,
@@ -23,12 +24,20 @@ import {
   timeMsSchema,
   timeParameter,
 } from './query.ts'
-import { type Api, isKnown } from './server.ts'
+import type { Api } from './server.ts'
 
 /** What was seen: `/detections`. */
 
 export const REVIEWS_MAX = 1000
 
+/** Pairs and rectangles, as lists of one kind: few generators of clients know "prefixItems". */
+const listOf = (type: 'number' | 'integer', length: number, description: string) => ({
+  description,
+  prefixItems: undefined,
+  items: { type },
+  minItems: length,
+  maxItems: length,
+})
 const pixels = z.tuple([z.number(), z.number(), z.number(), z.number()])
 const isDevicePath = (text: string) => isCameraPath(`${text}/camera`)
 const share = z.number().min(0).max(1)
@@ -51,11 +60,13 @@ export const detectionSchema = z
       .nullable()
       .meta({ description: 'The face that was followed: the same in all of its pictures.' }),
     quality: z.object({ total: share, size: share, sharpness: share, frontality: share }).nullable(),
-    box: pixels.meta({ description: 'The face, in pixels of its frame: left, top, width, height.' }),
-    region: pixels.meta({ description: 'What the picture shows of the frame: left, top, width, height.' }),
+    box: pixels.meta(listOf('number', 4, 'The face, in pixels of its frame: left, top, width, height.')),
+    region: pixels.meta(
+      listOf('number', 4, 'What the picture shows of the frame: left, top, width, height.'),
+    ),
     frame: z
       .tuple([z.number().int(), z.number().int()])
-      .meta({ description: 'Width and height of the frame, pixels.' }),
+      .meta(listOf('integer', 2, 'Width and height of the frame, pixels.')),
     model: z.string(),
     file: z.string().nullable().meta({ description: 'The name of the photo it was found in.' }),
     bytes: z.number().int(),
@@ -170,7 +181,7 @@ export type ReviewsDone = z.infer<typeof reviewsDoneSchema>
 const idParamsSchema = z.strictObject({ id: idSchema })
 const pictureQuerySchema = z.strictObject({
   download: z
-    .enum(['', 'true'], 'must be true')
+    .enum(['', 'true', 'false'], 'must be true or false')
     .optional()
     .meta({ description: 'As a file, to be kept.', type: 'boolean', enum: undefined }),
 })
@@ -272,7 +283,8 @@ export function detectionsRoutes(api: Api, { access, bucket, database, line }: C
       if (isKnown(request.headers['if-none-match'], tag)) return reply.code(304).send()
       const bytes = await bucket.read(row.key, request.signal)
       if (!bytes) throw notFound()
-      if (request.query.download !== undefined)
+      const { download = 'false' } = request.query
+      if (download !== 'false')
         reply.header('content-disposition', `attachment; filename="${fileNameOf(row)}"`)
       return reply.type('image/jpeg').send(bytes)
     },

@@ -31,7 +31,6 @@ export function devicesRoutes(api: Api, { access, fleet }: Context): void {
         operationId: 'listDevices',
         tags: ['line'],
         summary: 'All devices, and whether they are there',
-        querystring: z.strictObject({}),
         response: { 200: devicesSchema, 304: unchanged, ...problems() },
       },
     },

@@ -35,7 +35,6 @@ export function keepersRoutes(api: Api, { fleet }: Context): void {
         operationId: 'listKeepers',
         tags: ['line'],
         summary: 'The programs of the line and their books',
-        querystring: z.strictObject({}),
         response: { 200: keepersSchema, 304: unchanged, ...problems() },
       },
     },

@@ -66,7 +66,6 @@ export function liveRoutes(api: Api, { access, config, fleet, live }: Context): 
         summary: 'What the camera sees, picture after picture, for <img>',
         description: `multipart/x-mixed-replace; a part is a JPEG, with X-Captured-At-Ms and X-Received-At-Ms. At most ${config.live.rateMax} a second, and fewer to who reads slowly.`,
         params: cameraParamsSchema,
-        querystring: z.strictObject({}),
         response: { 200: content('multipart/x-mixed-replace', 'JPEGs'), ...problems(404) },
       },
     },

@@ -39,7 +39,6 @@ export function meRoutes(api: Api, { access }: Context): void {
         operationId: 'getMe',
         tags,
         summary: 'Who you are, and what you may',
-        querystring: z.strictObject({}),
         response: { 200: meSchema, 304: unchanged, ...problems() },
       },
     },

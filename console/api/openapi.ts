@@ -44,7 +44,7 @@ export async function openApi(app: FastifyInstance): Promise<void> {
       security: [{ token: [] }, { session: [] }],
     },
     transform: jsonSchemaTransform,
-    transformObject: (document) => withoutUnused(jsonSchemaTransformObject(document)),
+    transformObject: (document) => tidied(jsonSchemaTransformObject(document)),
   })
   let document: string | undefined
   app.get(
@@ -66,27 +66,38 @@ export async function openApi(app: FastifyInstance): Promise<void> {
   )
 }
 
-type OpenApiDocument = ReturnType<typeof jsonSchemaTransformObject>
+type Document = ReturnType<typeof jsonSchemaTransformObject>
 
-/** Each schema is there as what comes and as what goes; only one of them is named, mostly. */
-function withoutUnused(document: OpenApiDocument): OpenApiDocument {
-  if (!('components' in document) || !document.components?.schemas) return document
-  const { schemas } = document.components
+const REFERENCE = /"#\/components\/schemas\/([^"]+)"/g
+const INPUT = /Input$/
+
+/**
+ * Each schema is there twice, as what comes (`CameraInput`) and as what goes (`Camera`): what nobody refers to is left out,
+ * and what is the same both ways, or only comes, has the short name. Answers that describe themselves by their schema are
+ * named by their status.
+ */
+function tidied(document: Document): Document {
+  if (!('components' in document)) return document
   const { components, ...rest } = document
+  const schemas = (components?.schemas ?? {}) as Record<string, unknown>
   const used = new Set<string>()
   const look = (part: unknown) => {
-    for (const [, name = ''] of JSON.stringify(part).matchAll(/"#\/components\/schemas\/([^"]+)"/g))
+    for (const [, name = ''] of JSON.stringify(part).matchAll(REFERENCE))
       if (!used.has(name) && schemas[name] !== undefined) {
         used.add(name)
         look(schemas[name])
       }
   }
   look(rest)
-  return {
-    ...document,
-    components: {
-      ...components,
-      schemas: Object.fromEntries(Object.entries(schemas).filter(([name]) => used.has(name))),
-    },
-  } as OpenApiDocument
+  const isShort = (name: string) => {
+    const short = name.replace(INPUT, '')
+    if (short === name) return false
+    return !used.has(short) || JSON.stringify(schemas[short]) === JSON.stringify(schemas[name])
+  }
+  const nameOf = (name: string) => (isShort(name) ? name.replace(INPUT, '') : name)
+  const kept = Object.fromEntries([...used].sort().map((name) => [nameOf(name), schemas[name]]))
+  const text = JSON.stringify({ ...rest, components: { ...components, schemas: kept } })
+    .replace(REFERENCE, (_whole, name: string) => `"#/components/schemas/${nameOf(name)}"`)
+    .replaceAll('"description":"Default Response"', '"description":"OK"')
+  return JSON.parse(text) as Document
 }

@@ -86,11 +86,12 @@ export function answerProblems(app: FastifyInstance, log: Log): void {
     }
     if (status === 503 && !reply.hasHeader('retry-after')) reply.header('retry-after', RETRY_AFTER_S)
     if (status === 401 && !reply.hasHeader('www-authenticate')) reply.header('www-authenticate', 'Bearer')
+    reply.removeHeader('etag') // of what was to be answered
     return reply
       .code(status)
       .header('cache-control', 'no-store')
       .type(PROBLEM_TYPE)
-      .send(JSON.stringify(problem))
+      .send(Buffer.from(JSON.stringify(problem)))
   })
   app.setNotFoundHandler(() => {
     throw new SightlineError('NOT_FOUND', 'There is nothing at this address.')

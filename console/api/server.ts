@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import { z } from 'zod'
 import { failure } from '../../lib/errors.ts'
 import { isName } from '../../wire/names.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
@@ -15,6 +16,7 @@ import { camerasRoutes } from './cameras.ts'
 import { countsRoutes } from './counts.ts'
 import { detectionsRoutes } from './detections.ts'
 import { devicesRoutes } from './devices.ts'
+import { isKnown } from './entity-tags.ts'
 import { eventsRoutes } from './events.ts'
 import { exportRoutes } from './export.ts'
 import { healthEventsRoutes } from './health-events.ts'
@@ -106,9 +108,11 @@ async function limitRates(app: FastifyInstance, { access, config }: Context): Pr
 }
 
 function enforceRights(app: FastifyInstance, { access }: Context): void {
-  app.addHook('onRoute', ({ method, url, config }) => {
-    if (config?.isOpen === true || config?.right !== undefined) return
-    throw new TypeError(`${String(method)} ${url} does not say what right it takes`)
+  app.addHook('onRoute', ({ method, url, config, schema }) => {
+    if (config?.isOpen !== true && config?.right === undefined)
+      throw new TypeError(`${String(method)} ${url} does not say what right it takes`)
+    // What a route does not know it refuses: who misspells a filter must not get everything.
+    if (schema) schema.querystring ??= z.strictObject({})
   })
   // After validation, so that names are names.
   app.addHook('preHandler', async (request) => {
@@ -139,10 +143,4 @@ function answerTags(app: FastifyInstance): void {
     reply.code(304).removeHeader('content-type').removeHeader('content-length')
     return null
   })
-}
-
-/** RFC 9110, 13.1.2: a list of entity tags, weak ones compared as if strong, or `*`. */
-export function isKnown(ifNoneMatch: string | undefined, tag: string): boolean {
-  const known = ifNoneMatch?.split(',').map((one) => one.trim().replace(/^W\//, ''))
-  return known?.some((one) => one === tag || one === '*') ?? false
 }

@@ -116,7 +116,6 @@ export function usersRoutes(api: Api, { access }: Context): void {
         operationId: 'listUsers',
         tags,
         summary: 'Who there is, and what each may',
-        querystring: z.strictObject({}),
         response: { 200: usersSchema, 304: unchanged, ...problems() },
       },
     },

@@ -47,8 +47,17 @@ function wallMs(atMs: number, timeZone: string): number {
 }
 
 /** When the wall first shows this, or, where a clock is put forward over it, what comes next. */
-function momentOf(wall: number, timeZone: string): number {
-  const around = [wall - DAY_MS, wall + DAY_MS].map((it) => wall - (wallMs(it, timeZone) - it))
+function momentOf(wall: number, timeZone: string, offsets: Map<number, number>): number {
+  const offsetAt = (atMs: number) => {
+    let offset = offsets.get(atMs)
+    if (offset === undefined) {
+      offset = wallMs(atMs, timeZone) - atMs
+      offsets.set(atMs, offset)
+    }
+    return offset
+  }
+  const around = [wall - offsetAt(wall - DAY_MS), wall - offsetAt(wall + DAY_MS)] as const
+  if (around[0] === around[1]) return around[0]
   const exact = around.filter((it) => wallMs(it, timeZone) === wall)
   return exact.length > 0 ? Math.min(...exact) : Math.max(...around)
 }
@@ -82,9 +91,10 @@ export function beginnings(fromMs: number, beforeMs: number, by: Span, timeZone:
     return Array.from({ length: count + 1 }, (_, n) => (first + n) * HOUR_MS)
   }
   const all: number[] = []
+  const offsets = new Map<number, number>()
   let wall = wallBeginning(wallMs(fromMs, timeZone), by)
   for (;;) {
-    const atMs = Math.floor(momentOf(wall, timeZone) / HOUR_MS) * HOUR_MS
+    const atMs = Math.floor(momentOf(wall, timeZone, offsets) / HOUR_MS) * HOUR_MS
     if (all.length === 0 || atMs > (all.at(-1) as number)) all.push(atMs)
     if (atMs >= beforeMs && all.length > 1) return all
     wall = next(wall, by)

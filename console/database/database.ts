@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Kysely, type Transaction } from 'kysely'
 import { asFailure, type SightlineError } from '../../lib/errors.ts'
+import { objectKey } from '../../wire/object-key.ts'
 import type { Announcement, Stored } from '../../wire/stored.ts'
 import { type Applied, applyAnnouncements, type KnownCameras, sweepRows } from './announcements.ts'
 import { countDetections } from './counts.ts'
@@ -21,7 +22,7 @@ import { type Engine, migrate } from './migrations.ts'
 import { cameraIds, listCameras } from './places.ts'
 import { placeOf, postgresDialect } from './postgres.ts'
 import { idBytes, idText } from './rows.ts'
-import { inScope, type Scope } from './scope.ts'
+import { EVERYTHING, inScope, type Scope } from './scope.ts'
 import { detectionsOf, newestOf, searchPage } from './search.ts'
 import { type Damage, damageMark, openSqlite } from './sqlite/open.ts'
 import type { Tables } from './tables.ts'
@@ -47,8 +48,18 @@ const SWEEP_ROWS = 2000
 const SWEEP_PAUSE_MS = 20
 /** Queues on the way keep a message for up to 30 days. */
 const REMOVED_AGE_MS_MAX = 35 * 24 * 3_600_000
+const OBJECTS_A_STATEMENT = 1000
 const EXPORT_SEARCH_MS_MAX = 200
 const NEIGHBOUR_SEARCH_MS_MAX = 20
+
+/** An object that the database knows of. */
+export interface IndexedObject {
+  readonly id: string
+  readonly key: string
+  readonly atMs: number
+  readonly storedAtMs: number
+  readonly bytes: number
+}
 
 interface Opened {
   readonly engine: Engine
@@ -290,6 +301,102 @@ export class Database implements AsyncDisposable {
         : ((await cameraIds(this.read, scope, {})) ?? [])
       return newestOf(this.read, ids)
     })
+  }
+
+  /** Which of these ids are there. */
+  which(ids: readonly string[]): Promise<ReadonlySet<string>> {
+    return this.#reading(async () => {
+      const there = new Set<string>()
+      for (let at = 0; at < ids.length; at += OBJECTS_A_STATEMENT) {
+        const rows = await this.write
+          .selectFrom('detections')
+          .select('id')
+          .where('id', 'in', ids.slice(at, at + OBJECTS_A_STATEMENT).map(idBytes))
+          .execute()
+        for (const { id } of rows) there.add(idText(id))
+      }
+      return there
+    })
+  }
+
+  /** What the database says of a camera's objects, from and before a time, oldest first; `site/device/camera`. */
+  async *objects(camera: string, fromMs: number, beforeMs: number): AsyncGenerator<IndexedObject> {
+    const [cameraId] =
+      (await cameraIds(this.read, { all: false, sites: [], cameras: [camera] }, { cameras: [camera] })) ?? []
+    if (cameraId === undefined) return
+    const [site = '', device = '', name = ''] = camera.split('/')
+    let after: { at_ms: number; id: Uint8Array } = { at_ms: fromMs, id: Buffer.alloc(0) }
+    for (;;) {
+      const rows = await this.#reading(() =>
+        this.read
+          .selectFrom('detections')
+          .select(['at_ms', 'id', 'key', 'bytes', 'stored_at_ms'])
+          .where('camera_id', '=', cameraId)
+          .where(({ eb, refTuple, tuple }) => eb(refTuple('at_ms', 'id'), '>', tuple(after.at_ms, after.id)))
+          .where('at_ms', '<', beforeMs)
+          .orderBy('at_ms')
+          .orderBy('id')
+          .limit(OBJECTS_A_STATEMENT)
+          .execute(),
+      )
+      for (const { at_ms, id, key, bytes, stored_at_ms } of rows) {
+        const it = { id: idText(id), site, device, camera: name }
+        yield {
+          id: it.id,
+          key: key ?? objectKey(it, at_ms),
+          atMs: at_ms,
+          storedAtMs: stored_at_ms,
+          bytes,
+        }
+      }
+      const last = rows.at(-1)
+      if (!last || rows.length < OBJECTS_A_STATEMENT) return
+      after = last
+    }
+  }
+
+  /** Days since 1970 (UTC) of which there is something of a camera. */
+  async days(camera: string): Promise<readonly number[]> {
+    return this.#reading(async () => {
+      const ids = await cameraIds(this.read, EVERYTHING, { cameras: [camera] })
+      if (!ids || ids.length === 0) return []
+      const rows = await this.read
+        .selectFrom('days')
+        .select('day')
+        .distinct()
+        .where('camera_id', 'in', ids)
+        .execute()
+      return rows.map(({ day }) => day)
+    })
+  }
+
+  /** Below it, a subscriber's bucket has nothing any more; 0: it never said so. */
+  async horizon(subscriber: string): Promise<number> {
+    const row = await this.read
+      .selectFrom('horizons')
+      .select('filed_before_ms')
+      .where('subscriber', '=', subscriber)
+      .executeTakeFirst()
+    return row?.filed_before_ms ?? 0
+  }
+
+  /** What long work last said of itself. */
+  async progress<Progress>(name: string): Promise<Progress | undefined> {
+    const row = await this.write
+      .selectFrom('progress')
+      .select('progress_json')
+      .where('name', '=', name)
+      .executeTakeFirst()
+    return row && (JSON.parse(row.progress_json) as Progress)
+  }
+
+  async saveProgress(name: string, progress: unknown): Promise<void> {
+    const row = { at_ms: Date.now(), progress_json: JSON.stringify(progress) }
+    await this.write
+      .insertInto('progress')
+      .values({ name, ...row })
+      .onConflict((it) => it.column('name').doUpdateSet(row))
+      .execute()
   }
 
   /** @returns how many marks are new; ids that are not there or not in scope are passed over */

@@ -132,7 +132,7 @@ async function first(db: Kysely<unknown>, engine: Engine): Promise<void> {
     .addColumn('total', 'integer', (it) => it.notNull())
   for (const hour of HOUR_COLUMNS) days = days.addColumn(hour, 'integer', (it) => it.notNull())
   await days
-    .addPrimaryKeyConstraint('days_by_day', ['day', 'camera_id', 'masked'])
+    .addPrimaryKeyConstraint('days_by_day', ['day', 'masked', 'camera_id'])
     .modifyEnd(clustered)
     .execute()
   await db.schema.createIndex('days_by_camera').on('days').columns(['camera_id', 'day', 'masked']).execute()

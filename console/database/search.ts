@@ -25,8 +25,10 @@ const SEARCH_MS_MAX = 15
 const STEP_ROWS_FIRST = 2000
 const STEP_ROWS_MAX = 30_000
 const STEP_GROWTH = 4
-/** An index is entered once for each camera: where there are more, their entries are picked out of those of all. */
+/** An index is entered at most so often in one statement, once for each camera. */
 const BRANCHES_MAX = 128
+/** Entries of more cameras than this are picked out of those of all, where most of these are theirs. */
+const FEW_BRANCHES = 32
 const KEYS_A_STATEMENT = 500
 
 interface Key {
@@ -114,23 +116,25 @@ async function plan(
   if (sizeMin !== undefined) others.push(sql`d.size >= ${sizeMin}`)
   // The sign keeps SQLite from another index than the one that is gone along.
   const ofCameras = cameras ? [sql`+d.camera_id in (${sql.join(cameras)})`] : []
+  // Asked for each entry: as "exists", PostgreSQL would first gather all marks of the user, for a page of fifty.
+  const has = (asked: RawBuilder<unknown>) => sql`(${asked} limit 1) is not null`
   const ofAttributes = attributes
     ? [
-        sql`exists (select 1 from detection_attributes as a
-          where a.attribute_id in (${sql.join(attributes)}) and a.at_ms = d.at_ms and a.id = d.id)`,
+        has(sql`select 1 from detection_attributes as a
+          where a.attribute_id in (${sql.join(attributes)}) and a.at_ms = d.at_ms and a.id = d.id`),
       ]
     : []
   const marked =
     reviewed &&
-    sql`exists (select 1 from reviews as r where r."user" = ${reviewed.by} and r.at_ms = d.at_ms and r.id = d.id)`
-  const ofReviews = marked ? [reviewed.is ? marked : sql`not ${marked}`] : []
+    has(sql`select 1 from reviews as r where r."user" = ${reviewed.by} and r.at_ms = d.at_ms and r.id = d.id`)
+  const ofReviews = marked ? [reviewed.is ? marked : sql`not (${marked})`] : []
   const named = file === undefined ? undefined : `%${file.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
   const ofFile =
     named === undefined
       ? []
       : [
-          sql`exists (select 1 from detections as f
-            where f.at_ms = d.at_ms and f.id = d.id and lower(f.file) like ${named} escape '\\')`,
+          has(sql`select 1 from detections as f
+            where f.at_ms = d.at_ms and f.id = d.id and lower(f.file) like ${named} escape '\\'`),
         ]
   /** SQLite goes along the index that it is told; PostgreSQL knows from its statistics. */
   const detections = (index: string) =>
@@ -167,7 +171,7 @@ async function plan(
       branches: [sql`d.file is not null`],
       others: [...others, ...ofCameras, ...ofReviews, sql`lower(d.file) like ${named} escape '\\'`],
     }
-  if (cameras && cameras.length <= BRANCHES_MAX)
+  if (cameras && (cameras.length <= FEW_BRANCHES || !(await areMost(db, cameras))))
     return {
       ...search,
       along: detections('detections_search_camera'),
@@ -180,6 +184,16 @@ async function plan(
     branches: [sql`true`],
     others: [...others, ...ofCameras, ...ofReviews],
   }
+}
+
+/** Or too many to enter the index for each. */
+async function areMost(db: Kysely<Tables>, cameras: readonly number[]): Promise<boolean> {
+  if (cameras.length > BRANCHES_MAX) return true
+  const { all } = await db
+    .selectFrom('cameras')
+    .select(({ fn }) => fn.countAll<number>().as('all'))
+    .executeTakeFirstOrThrow()
+  return cameras.length * 2 > all
 }
 
 async function attributeIds(

@@ -3,7 +3,7 @@ import { type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/p
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Document, isMap, isSeq, parseDocument, type YAMLSeq } from 'yaml'
-import { ROLES, rightsOf } from '../../wire/users.ts'
+import { isPersonRole, ROLES, rightsOf } from '../../wire/users.ts'
 import { failure, systemCode } from '../errors.ts'
 import { flushFolder } from '../keep-file.ts'
 import {
@@ -164,8 +164,14 @@ function inWords(user: FileUser, topicPrefix: string): string {
     ...(publish.length > 0 ? [`publish ${publish.join(' ')}`] : []),
     ...(subscribe.length > 0 ? [`subscribe ${subscribe.join(' ')}`] : []),
     ...(pages ? ['view the pages'] : []),
+    ...(isPersonRole(user.role) ? [`use the console as ${user.role}${confinedTo(user)}`] : []),
   ]
   return parts.length === 0 ? 'do nothing' : parts.join(', ')
+}
+
+function confinedTo({ sites = [], cameras = [] }: FileUser): string {
+  const places = [...sites, ...cameras]
+  return places.length === 0 ? '' : ` of ${places.join(' ')}`
 }
 
 const exists = (file: string, name: string) =>

@@ -1,4 +1,4 @@
-import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer, maxHeaderSize, type RequestListener, type Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { SecureContextOptions, Server as TlsServer } from 'node:tls'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -111,6 +111,8 @@ export class HttpServer implements AsyncDisposable {
     const app: FastifyInstance = Fastify({
       bodyLimit: BODY_BYTES_MAX,
       forceCloseConnections: true,
+      // As long as headers may be: what a part of an address may be, its route says, and not with an answer of another kind.
+      routerOptions: { maxParamLength: maxHeaderSize },
       // An address that is none gets past the hooks.
       frameworkErrors: (_error, _request, reply) => notFound((reply as FastifyReply).headers(headers)),
       clientErrorHandler: (error, socket) => {

@@ -67,6 +67,27 @@ t.test('from the command line: added, listed, changed, removed', async (t) => {
   t.match(users(['remove', file, 'door']), { status: 0 })
 })
 
+t.test('a person gets sites, cameras and rights, and the list says in words what they are', async (t) => {
+  const file = join(temporaryFolder(t), 'users.yaml')
+  const options = ['--sites', 'north', '--sites', 'east', '--cameras', 'south/pi/door', '--rights', 'live']
+  const added = users(['add', file, 'vera', '--role', 'analyst', ...options, '--generate'])
+  t.match(added, {
+    status: 0,
+    stderr: /may use the console as analyst of north east south\/pi\/door/,
+  })
+  t.match(readUsers(file).users, [
+    { name: 'vera', sites: ['north', 'east'], cameras: ['south/pi/door'], rights: ['live'] },
+  ])
+  t.match(users(['add', file, 'x', '--role', 'viewer', '--cameras', 'door', '--generate']), {
+    status: 64,
+    stderr: /--cameras must be a camera, as site\/device\/camera/,
+  })
+  t.match(users(['add', file, 'x', '--role', 'device', '--site', 's', '--rights', 'live', '--generate']), {
+    status: 64,
+    stderr: /--rights is only for the roles viewer, analyst, operator, admin/,
+  })
+})
+
 t.test('what is wrong says so, and changes nothing', async (t) => {
   const file = join(temporaryFolder(t), 'users.yaml')
   writeFileSync(file, WRITTEN)

@@ -32,7 +32,8 @@ export class SqliteConnection implements DatabaseConnection {
       workerData: data,
       name: data.writes ? 'sqlite-writer' : 'sqlite-reader',
       execArgv: [],
-      resourceLimits: { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 16 },
+      // Rows pass through; what they leave behind is collected soon.
+      resourceLimits: { maxOldGenerationSizeMb: 48, maxYoungGenerationSizeMb: 4 },
     })
     this.#thread.on('message', (answer: SqliteAnswer) => this.#settle(answer))
     this.#thread.on('error', (error) => this.#fail(sqliteFailure(data.file, error)))
@@ -92,11 +93,8 @@ export class SqliteConnection implements DatabaseConnection {
     this.#waiting.delete(answer.n)
     clearTimeout(waiting.timer)
     if ('fault' in answer) waiting.reject(sqliteFailure(this.#data.file, answer.fault))
-    else
-      waiting.resolve({
-        rows: answer.rows,
-        ...(answer.changes !== undefined && { numAffectedRows: BigInt(answer.changes) }),
-      })
+    else if ('rows' in answer) waiting.resolve({ rows: rowsOf(answer) })
+    else waiting.resolve({ rows: [], numAffectedRows: BigInt(answer.changes) })
   }
 
   #fail(error: Error): void {
@@ -107,4 +105,18 @@ export class SqliteConnection implements DatabaseConnection {
     }
     this.#waiting.clear()
   }
+}
+
+function rowsOf({
+  columns,
+  rows,
+}: {
+  readonly columns: readonly string[]
+  readonly rows: readonly unknown[][]
+}): Record<string, unknown>[] {
+  return rows.map((values) => {
+    const row: Record<string, unknown> = {}
+    for (let n = 0; n < columns.length; n += 1) row[columns[n] as string] = values[n]
+    return row
+  })
 }

@@ -14,8 +14,9 @@ const QUERY_MS_MAX = 10_000
 const WRITE_MS_MAX = 120_000
 /** Another process that writes (a command) is waited for. */
 const BUSY_MS_MAX = 10_000
-const READER_CACHE_KIB = 16 * 1024
-const WRITER_CACHE_KIB = 24 * 1024
+/** The system caches the file as well; this is what the program holds of it, for each connection. */
+const READER_CACHE_KIB = 8 * 1024
+const WRITER_CACHE_KIB = 16 * 1024
 /** Of one table of a damaged file. */
 const SAVED_ROWS_MAX = 1_000_000
 const SAVED_ROWS_A_STATEMENT = 100

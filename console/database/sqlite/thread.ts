@@ -24,13 +24,15 @@ export interface SqliteFault {
 }
 
 export type SqliteAnswer =
-  | { readonly n: number; readonly rows: Record<string, unknown>[]; readonly changes?: number }
+  /** Rows as lists: their columns' names would otherwise be copied with each of them. */
+  | { readonly n: number; readonly columns: readonly string[]; readonly rows: readonly unknown[][] }
+  | { readonly n: number; readonly changes: number }
   | { readonly n: number; readonly fault: SqliteFault }
 
 /** Prepared statements, by their text. */
-const STATEMENTS_MAX = 200
-/** Longer ones (an insert of many rows, the branches of a search) are of many shapes, and seldom come again. */
-const STATEMENT_LENGTH_MAX = 4000
+const STATEMENTS_MAX = 60
+/** Longer ones are of many shapes, and seldom come again. An insert of many rows fits. */
+const STATEMENT_LENGTH_MAX = 20_000
 /** A checkpoint that many pages of 4 KB apart: with two flushes each, they would otherwise set the pace of the writer. */
 const CHECKPOINT_PAGES = 4000
 const LOG_BYTES_MAX = 64 * 1024 * 1024
@@ -40,7 +42,13 @@ const port = parentPort
 if (!port) throw new Error('sqlite/thread.ts runs in a thread')
 
 let database: DatabaseSync | undefined
-const statements = new Map<string, StatementSync>()
+interface Prepared {
+  readonly statement: StatementSync
+  /** None: it changes something, and answers with how much. */
+  readonly columns: readonly string[]
+}
+
+const statements = new Map<string, Prepared>()
 
 port.on('message', (request: SqliteRequest | 'close') => {
   if (request === 'close') {
@@ -78,23 +86,24 @@ function open(): DatabaseSync {
   return opened
 }
 
-function statementOf(sql: string): StatementSync {
+function statementOf(sql: string): Prepared {
   database ??= open()
   const known = statements.get(sql)
   if (known) return known
   const statement = database.prepare(sql)
-  if (sql.length > STATEMENT_LENGTH_MAX) return statement
+  statement.setReturnArrays(true)
+  const prepared = { statement, columns: statement.columns().map(({ name }) => name) }
+  if (sql.length > STATEMENT_LENGTH_MAX) return prepared
   const [oldest] = statements.keys()
   if (statements.size >= STATEMENTS_MAX && oldest !== undefined) statements.delete(oldest)
-  statements.set(sql, statement)
-  return statement
+  statements.set(sql, prepared)
+  return prepared
 }
 
-function answer(n: number, statement: StatementSync, parameters: readonly unknown[]): SqliteAnswer {
+function answer(n: number, { statement, columns }: Prepared, parameters: readonly unknown[]): SqliteAnswer {
   const values = parameters as SQLInputValue[]
-  if (statement.columns().length > 0)
-    return { n, rows: statement.all(...values) as Record<string, unknown>[] }
-  return { n, rows: [], changes: Number(statement.run(...values).changes) }
+  if (columns.length === 0) return { n, changes: Number(statement.run(...values).changes) }
+  return { n, columns, rows: statement.all(...values) as unknown as unknown[][] }
 }
 
 function faultOf(error: unknown): SqliteFault {

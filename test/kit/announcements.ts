@@ -1,0 +1,25 @@
+import { objectKey } from '../../wire/object-key.ts'
+import type { Announcement, Stored } from '../../wire/stored.ts'
+import { cropMetadata } from './crops.ts'
+
+/** An announcement of a crop, without the crop. */
+export function makeStored(settings: Partial<Stored> = {}): Stored {
+  const { landmarks, ...metadata } = cropMetadata(settings)
+  const filedAtMs = settings.filedAtMs ?? metadata.capturedAtMs
+  const it = { ...metadata, ...settings, filedAtMs }
+  return {
+    ...it,
+    v: 1,
+    is: 'stored',
+    kind: 'crop',
+    key: settings.key ?? objectKey(it, filedAtMs),
+    storedAtMs: settings.storedAtMs ?? filedAtMs + 200,
+    bytes: settings.bytes ?? 20_000,
+    sha256: settings.sha256 ?? 'ab'.repeat(32),
+  }
+}
+
+export const makeRemoved = (
+  { id, key }: Pick<Stored, 'id' | 'key'>,
+  why: 'forgotten' | 'expired' = 'forgotten',
+): Announcement => ({ v: 1, is: 'removed', id, key, why })
