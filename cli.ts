@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { certs } from './commands/certs/certs.ts'
 import type { Command } from './commands/command.ts'
 import { config } from './commands/config/config.ts'
+import { consoleCommand } from './commands/console/console.ts'
 import { demo } from './commands/demo/demo.ts'
 import { deploy } from './commands/deploy/deploy.ts'
 import { detect } from './commands/detect/detect.ts'
@@ -26,6 +27,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   preview,
   broker,
   subscriber,
+  console: consoleCommand,
   config,
   doctor,
   models,

@@ -3,6 +3,7 @@ import { parse } from 'yaml'
 import type { z } from 'zod'
 import { brokerSchema, checkBrokerConfig } from './broker/config.ts'
 import { checkSubscriberConfig, subscriberSchema } from './cloud-subscriber/config.ts'
+import { checkConsoleConfig, consoleSchema } from './console/config.ts'
 import { checkDeviceConfig, deviceSchema } from './device/config.ts'
 import { loadConfig } from './lib/config.ts'
 import { failure } from './lib/errors.ts'
@@ -12,6 +13,7 @@ export const PROGRAMS: Readonly<Record<string, { schema: z.ZodObject; check?: (c
   device: { schema: deviceSchema, check: checkDeviceConfig },
   broker: { schema: brokerSchema, check: checkBrokerConfig },
   subscriber: { schema: subscriberSchema, check: checkSubscriberConfig },
+  console: { schema: consoleSchema, check: checkConsoleConfig },
 }
 
 export interface Checked {
@@ -65,11 +67,17 @@ export function programOf(file: string): string {
     count: keys.filter((key) => key in schema.shape).length,
   }))
   hits.sort((a, b) => b.count - a.count)
-  const [best, second] = hits
-  if (best && second && best.count === second.count) {
+  const [best] = hits
+  const candidates = hits.filter(({ count }) => count === best?.count).map(({ name }) => name)
+  // With keys of its own a file is the console's; those that both have were the subscriber's before there was a console.
+  if (candidates.length === 2 && candidates.includes('subscriber') && candidates.includes('console'))
+    return 'subscriber'
+  if (candidates.length > 1) {
     throw failure(
       'USAGE',
-      `${file} could belong to several programs. Choose one: --for device, --for broker or --for subscriber.`,
+      `${file} could belong to several programs. Choose one: ${Object.keys(PROGRAMS)
+        .map((it) => `--for ${it}`)
+        .join(', ')}.`,
     )
   }
   return best?.name ?? 'device'

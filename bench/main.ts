@@ -12,6 +12,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchTransport, printTransport } = await import('./transport.ts')
     printTransport(await benchTransport())
   },
+  announce: async () => {
+    const { benchAnnounce, printAnnounce } = await import('./announce.ts')
+    printAnnounce(await benchAnnounce())
+  },
   backlog: async () => {
     const { benchBacklog, printBacklog } = await import('./backlog.ts')
     printBacklog(await benchBacklog())

@@ -33,6 +33,8 @@ export interface StackOptions {
   /** The bridge connects here instead of to the cloud broker itself. */
   readonly linkTo?: (cloudPort: number) => Promise<number>
   readonly subscriber: boolean
+  /** The subscriber says what the bucket has. */
+  readonly announce?: boolean
   /** Looking costs CPU time that the programs then lack. */
   readonly watchMemory?: boolean
   /** Mosquitto's queues at their default length, 1,000 messages; else without a limit. */
@@ -115,7 +117,12 @@ const CLI = fileURLToPath(new URL('../cli.ts', import.meta.url))
 const CONF = fileURLToPath(new URL('../conf/', import.meta.url))
 
 /** Sightline as it comes: the files in conf/; acknowledged is on disk, here or with the next keeper. */
-export async function sightline({ linkTo, subscriber, watchMemory }: StackOptions): Promise<SightlineStack> {
+export async function sightline({
+  linkTo,
+  subscriber,
+  announce,
+  watchMemory,
+}: StackOptions): Promise<SightlineStack> {
   const running = new Running(watchMemory)
   const { folder } = running
   const [edgePort, cloudPort, edgeHttp, cloudHttp, subscriberHttp] = (await freePorts(5)) as [
@@ -162,6 +169,7 @@ export async function sightline({ linkTo, subscriber, watchMemory }: StackOption
         SIGHTLINE_INBOX__FOLDER: join(folder, 'subscriber'),
         SIGHTLINE_BUCKET__PATH: join(folder, 'bucket'),
         SIGHTLINE_HTTP__PORT: String(subscriberHttp),
+        SIGHTLINE_ANNOUNCE__ENABLED: String(announce ?? false),
       },
     )
     await reachable(`http://127.0.0.1:${subscriberHttp}/healthz`)

@@ -71,7 +71,10 @@ export async function benchTransport(rounds = ROUNDS): Promise<TransportResult> 
   }
 }
 
-async function measure(stack: Stack): Promise<{ perSecond: number; cpuMs: ReadonlyMap<string, number> }> {
+/** One run on a fresh line. @returns crops a second, and CPU time a crop by program, ms */
+export async function measure(
+  stack: Stack,
+): Promise<{ perSecond: number; cpuMs: ReadonlyMap<string, number> }> {
   await send(stack, WARM_UP_CROPS, WARM_UP_CROPS)
   await sleep(WARM_UP_REST_MS)
   const before = new Set(crops(stack.files))

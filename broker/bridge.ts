@@ -4,7 +4,7 @@ import type { Log } from '../lib/log.ts'
 import type { LinkOptions, MqttLink } from '../lib/mqtt/link.ts'
 import type { Queue } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
-import type { Uplink } from './custody.ts'
+import { retainedKey, type Uplink } from './custody.ts'
 import { keepLink } from './keep-link.ts'
 import { LiveLane, type LiveLoss, type LiveMessage } from './live-lane.ts'
 import { decodeMessage, type StoredMessage } from './message.ts'
@@ -38,6 +38,10 @@ export interface BridgeOptions {
   /** Of this broker. */
   readonly brokerId: string
   readonly senderOf: (topic: string) => string
+  /** As of custody (custody.ts): of those in quarantine, too, the newest is enough. */
+  readonly isLatest: (topic: string) => boolean
+  /** Of live pictures, of which only the newest of a topic is worth sending. */
+  readonly isPicture: (topic: string) => boolean
   readonly events: {
     readonly liveSent: () => void
     readonly liveLost: (why: LiveLoss) => void
@@ -93,6 +97,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     this.#pump = new Pump(options.queue, options.inFlightMax)
     this.#live = new LiveLane({
       senderOf: options.senderOf,
+      isPicture: options.isPicture,
       // Crops first: none that waits for the line, or for its window.
       mayGo: () => this.#link !== undefined && this.queue.size <= this.#pump.flights.size,
       send: (message) => this.#sendLive(message),
@@ -213,7 +218,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
 
   /** It leaves the queue when quarantine has it on disk; where that is full, it stays, and nothing is lost. */
   #setAside(messageId: number, reason: string, detail: string): void {
-    const { store, quarantine, log, name } = this.#options
+    const { store, quarantine, log, name, isLatest } = this.#options
     const sequence = this.#pump.find(messageId)
     const stored = sequence === undefined ? undefined : this.queue.read(sequence)
     if (!stored) return
@@ -225,7 +230,9 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
       log.error({ bridge: name, code: fault.code, topic, reason, detail }, this.#stuck)
     }
     try {
-      store.accept({ header: Buffer.from(JSON.stringify(header)), body: payload }, [quarantine]).then(() => {
+      const options = retain && isLatest(topic) ? { key: retainedKey(topic), replaces: true } : {}
+      const message = { header: Buffer.from(JSON.stringify(header)), body: payload }
+      store.accept(message, [quarantine], options).then(() => {
         log.warn(
           { bridge: name, code: 'SET_ASIDE', topic, reason, detail },
           'quarantined a message that the other broker rejects; see: sightline quarantine',

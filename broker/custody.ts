@@ -29,6 +29,8 @@ export interface CustodyOptions {
   readonly uplinks: readonly Uplink[]
   /** A QoS 1 message of such a topic that no queue wants is refused, not acknowledged and kept nowhere. */
   readonly mustBeKept: (topic: string) => boolean
+  /** Retained messages of such a topic say how something is: over a bridge only the newest has to go. */
+  readonly isLatest: (topic: string) => boolean
   readonly topicBytesMax: number
   readonly notRetained: (fault: SightlineError) => void
   /** A retained message at QoS 0 that a bridge's queue has no room for. */
@@ -75,7 +77,7 @@ export class Custody {
    *   Errors, thrown or rejected with: QUEUE_FULL, QUEUE_MISSING, DISK_FULL, STORE_IO; then nothing was kept
    */
   accept(packet: MqttPacket, origin: Origin): Promise<void> | undefined {
-    const { store, sessions, persistence, uplinks, mustBeKept } = this.#options
+    const { store, sessions, persistence, uplinks, mustBeKept, isLatest } = this.#options
     const { topic, qos, retain, messageId } = packet
     const { via, handedOn } = origin
     let written: Promise<void> | undefined
@@ -90,13 +92,16 @@ export class Custody {
         const hasHadIt = session.brokerId !== undefined && via.includes(session.brokerId)
         if (!isOwn && !hasHadIt) queues.push(session.queue)
       }
-      for (const uplink of uplinks) if (uplink.wants(topic, via)) queues.push(uplink.queue)
-      if (queues.length > 0) {
-        written = store.accept(
-          encodeMessage({ topic, payload: packet.payload as Buffer, qos, via, retain }),
-          queues,
-          { handedOn },
-        )
+      // A camera's states of a week without the line would fill its queue, and the last one says all.
+      const bridges = retain && isLatest(topic) ? [] : queues
+      for (const uplink of uplinks) if (uplink.wants(topic, via)) bridges.push(uplink.queue)
+      const encoded = () => encodeMessage({ topic, payload: packet.payload as Buffer, qos, via, retain })
+      if (bridges !== queues && bridges.length > 0) {
+        // First: where there is no room for it, nothing was kept.
+        written = store.accept(encoded(), bridges, { handedOn, key: retainedKey(topic), replaces: true })
+        if (queues.length > 0) written = both(written, () => store.accept(encoded(), queues, { handedOn }))
+      } else if (queues.length > 0) {
+        written = store.accept(encoded(), queues, { handedOn })
       } else if (mustBeKept(topic)) {
         throw failure(
           'QUEUE_MISSING',
@@ -149,5 +154,11 @@ export class Custody {
   }
 }
 
+/** Rejects as the first of them that does, whether it throws or rejects. */
+async function both(one: Promise<void>, other: () => Promise<void>): Promise<void> {
+  const [first, second] = await Promise.allSettled([one, (async () => other())()])
+  for (const it of [first, second]) if (it.status === 'rejected') throw it.reason
+}
+
 /** Of one length, whatever the topic has: a key has 255 bytes at most. */
-const retainedKey = (topic: string) => createHash('sha1').update(topic).digest('base64')
+export const retainedKey = (topic: string) => createHash('sha1').update(topic).digest('base64')

@@ -4,7 +4,7 @@ import type { Via } from './via.ts'
 /**
  * Messages at QoS 0 on their way over a bridge: nobody keeps custody of them. They go while the link is up and no message
  * of the bridge's queue waits, the newest are kept, and each one that does not go is counted. Who sends much loses its own
- * first (store/entry-index.ts). Nothing acknowledges QoS 0, so a PINGREQ follows each 64 KB, and no more goes before its
+ * first (store/entry-index.ts). Of live pictures only the newest of each camera waits, behind all others. Nothing acknowledges QoS 0, so a PINGREQ follows each 64 KB, and no more goes before its
  * answer: more would lie in the line's buffers, and the next crop behind it.
  */
 
@@ -14,10 +14,13 @@ export interface LiveMessage {
   readonly via: Via
 }
 
-export type LiveLoss = 'no connection' | 'too slow' | 'too large' | 'wrong topic'
+/** Replaced: a live picture for which there was a newer one. */
+export type LiveLoss = 'no connection' | 'too slow' | 'too large' | 'wrong topic' | 'replaced'
 
 export interface LiveLaneOptions {
   readonly senderOf: (topic: string) => string
+  /** Whether it is a topic of live pictures. */
+  readonly isPicture: (topic: string) => boolean
   /** Whether one may go now: nothing in custody waits for the line. */
   readonly mayGo: () => boolean
   /** @returns false where the line takes no more for now */
@@ -29,6 +32,8 @@ export interface LiveLaneOptions {
 
 const ENTRIES_MAX = 1000
 const BYTES_MAX = 4 * 1024 * 1024
+/** Of live pictures, beside these. */
+const PICTURES_MAX = 100
 /** As much as the slowest line that one would send pictures over takes in half a second (send-window.ts). */
 const UNANSWERED_BYTES_MAX = 64 * 1024
 
@@ -36,7 +41,10 @@ export class LiveLane {
   readonly #options: LiveLaneOptions
   #entries = new EntryIndex()
   readonly #messages = new Map<number, LiveMessage>()
+  /** By topic; who has waited longest first. */
+  readonly #pictures = new Map<string, LiveMessage>()
   #bytes = 0
+  #picturesBytes = 0
   #sequence = 0
   #unansweredBytes = 0
   #pinging = false
@@ -46,18 +54,44 @@ export class LiveLane {
   }
 
   add(message: LiveMessage): void {
-    const { senderOf, lost } = this.#options
+    const { lost } = this.#options
     const bytes = message.payload.length + message.topic.length
     if (bytes > BYTES_MAX) {
       lost('too large')
       return
     }
+    if (this.#options.isPicture(message.topic)) this.#addPicture(message)
+    else this.#addEntry(message, bytes)
+    this.run()
+  }
+
+  #addPicture(message: LiveMessage): void {
+    const { lost } = this.#options
+    const before = this.#pictures.get(message.topic)
+    if (before) lost('replaced')
+    this.#picturesBytes += message.payload.length - (before?.payload.length ?? 0)
+    this.#pictures.set(message.topic, message) // in the place of the one before
+    while (this.#pictures.size > PICTURES_MAX || this.#picturesBytes > BYTES_MAX) {
+      this.#takePicture()
+      lost('too slow')
+    }
+  }
+
+  #takePicture(): LiveMessage | undefined {
+    const [oldest] = this.#pictures.values()
+    if (!oldest) return undefined
+    this.#pictures.delete(oldest.topic)
+    this.#picturesBytes -= oldest.payload.length
+    return oldest
+  }
+
+  #addEntry(message: LiveMessage, bytes: number): void {
+    const { senderOf } = this.#options
     this.#sequence += 1
     this.#entries.add(this.#sequence, bytes, 0, senderOf(message.topic))
     this.#messages.set(this.#sequence, message)
     this.#bytes += bytes
     while (this.#messages.size > ENTRIES_MAX || this.#bytes > BYTES_MAX) this.#loseOldest()
-    this.run()
   }
 
   #loseOldest(): void {
@@ -78,9 +112,9 @@ export class LiveLane {
   /** Sends what may go. To be called when the line has room again, and when nothing in custody waits any more. */
   run(): void {
     const { mayGo, send } = this.#options
-    while (this.#messages.size > 0 && !this.#pinging && mayGo()) {
+    while (this.#messages.size + this.#pictures.size > 0 && !this.#pinging && mayGo()) {
       const sequence = this.#entries.take()
-      const message = sequence === undefined ? undefined : this.#remove(sequence)
+      const message = sequence === undefined ? this.#takePicture() : this.#remove(sequence)
       if (!message) return
       this.#unansweredBytes += message.payload.length + message.topic.length
       if (this.#unansweredBytes >= UNANSWERED_BYTES_MAX) this.#ping()
@@ -103,8 +137,11 @@ export class LiveLane {
 
   /** The connection is gone, and with it what waited for it. */
   clear(): void {
-    for (let left = this.#messages.size; left > 0; left -= 1) this.#options.lost('no connection')
+    for (let left = this.#messages.size + this.#pictures.size; left > 0; left -= 1)
+      this.#options.lost('no connection')
     this.#messages.clear()
+    this.#pictures.clear()
+    this.#picturesBytes = 0
     this.#entries = new EntryIndex()
     this.#bytes = 0
     this.#pinging = false

@@ -5,20 +5,23 @@ import { loadConfig, readSecret } from '../lib/config.ts'
 import { ControlServer } from '../lib/control.ts'
 import type { SightlineError } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http/server.ts'
+import { KeeperReporter } from '../lib/keeper-report.ts'
 import { ready } from '../lib/launcher.ts'
 import { openLog, throttled } from '../lib/log.ts'
 import { counter, gauge, openMetrics } from '../lib/metrics.ts'
-import type { LinkOptions } from '../lib/mqtt/link.ts'
+import { type LinkOptions, parseBrokerUrl } from '../lib/mqtt/link.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { followClientFiles } from '../lib/tls/certificates.ts'
 import { misspeltIn } from '../lib/variables.ts'
-import { booksOf, measureQueues } from '../store/metrics.ts'
+import { booksOf, measureQueues, queueBooks } from '../store/metrics.ts'
 import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import { toBounds } from '../store/queue.ts'
 import { openStore, storeHealth } from '../store/report.ts'
 import type { Store } from '../store/store.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
+import { keeperName, keeperTopic } from '../wire/keepers.ts'
 import { keptFilters } from '../wire/kinds.ts'
+import { liveTopic, stateTopic, statusTopic } from '../wire/topics.ts'
 import { Bridge } from './bridge.ts'
 import { ClientIds } from './client-ids.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
@@ -31,7 +34,7 @@ import { brokerQuarantine } from './quarantine.ts'
 import { BrokerServer } from './server.ts'
 import { Sessions, TOPIC_MATCHING } from './sessions.ts'
 import { Users } from './users.ts'
-import { BROKER_ID_BYTES } from './via.ts'
+import { BROKER_ID_BYTES, NOWHERE } from './via.ts'
 
 /** The broker, at the edge or in the cloud: the configuration makes the difference. @returns the exit status */
 export async function runBroker(options: RunOptions): Promise<number> {
@@ -86,6 +89,13 @@ export async function runBroker(options: RunOptions): Promise<number> {
       'bridge',
       'outcome',
     ])
+    const anyCamera = { site: '+', device: '+', camera: '+' }
+    const isPicture = anyOf([liveTopic(config.topicPrefix, anyCamera)])
+    const isLatest = anyOf([
+      stateTopic(config.topicPrefix, anyCamera),
+      statusTopic(config.topicPrefix, anyCamera),
+      keeperTopic(config.topicPrefix, '+'),
+    ])
     await using bridges = new AsyncDisposableStack()
     const links = config.bridges.map((bridge, at) => ({
       url: bridge.url,
@@ -114,6 +124,8 @@ export async function runBroker(options: RunOptions): Promise<number> {
           quarantine: store.queue(`quarantine/${bridge.name}`, toBounds(bridge.quarantine)),
           brokerId,
           senderOf: senders.ofTopic,
+          isLatest,
+          isPicture,
           events: {
             liveSent: () => live.inc({ bridge: bridge.name, outcome: 'sent' }),
             liveLost: (why) => live.inc({ bridge: bridge.name, outcome: why }),
@@ -149,6 +161,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
         persistence,
         uplinks,
         mustBeKept: anyOf(config.mustBeKept ?? keptFilters(config.topicPrefix)),
+        isLatest,
         topicBytesMax: config.limits.topicBytesMax,
         notRetained: notKept,
         notBridged: notKept,
@@ -241,6 +254,43 @@ export async function runBroker(options: RunOptions): Promise<number> {
       metrics,
       health,
     })
+    await using _report = config.report.enabled
+      ? KeeperReporter.open({
+          topicPrefix: config.topicPrefix,
+          keeper: keeperName('broker', config.name, brokerId),
+          program: 'broker',
+          name: config.name,
+          everyMs: config.report.every,
+          health,
+          queues: () => queueBooks(store),
+          links: () =>
+            uplinks.flatMap(({ name, connected }, at) => {
+              const { url, clientId } = links[at] as LinkOptions
+              const { host, port } = parseBrokerUrl(url)
+              const to = `${host}:${port}`
+              const down = downlinks.get(name)
+              return [
+                { name: `bridge/${name}`, to, connected, clientId },
+                ...(down
+                  ? [
+                      {
+                        name: `downlink/${name}`,
+                        to,
+                        connected: down.connected,
+                        clientId: `${clientId}-down`,
+                      },
+                    ]
+                  : []),
+              ]
+            }),
+          publish: (topic, payload) =>
+            server.deliver(
+              { cmd: 'publish', topic, payload: Buffer.from(payload), qos: 1, retain: true },
+              { clientId: '', handedOn: false, via: NOWHERE },
+            ),
+          log,
+        })
+      : undefined
     log.info(
       {
         listeners: server.ports.map((port, at) => `${config.listeners[at]?.host}:${port}`),

@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { seeded } from '../test/kit/wait.ts'
+import { CONSOLE_TRIALS } from './console.ts'
 import { DAMAGE_TRIALS } from './damage.ts'
 import { HOSTILE_TRIALS } from './hostile.ts'
 import { INSIDER } from './insider.ts'
@@ -19,6 +20,7 @@ const TRIALS: readonly Trial[] = [
   ...OVERLOAD_TRIALS,
   ...STORAGE_TRIALS,
   ...DAMAGE_TRIALS,
+  ...CONSOLE_TRIALS,
   ...HOSTILE_TRIALS,
   INSIDER,
   OUTSIDER,

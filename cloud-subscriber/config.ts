@@ -59,6 +59,12 @@ export const subscriberSchema = z.strictObject({
   retention: z.strictObject({ ageMax: durationOrForever().prefault('30d') }).prefault({}),
   payloadMax: size().prefault('8MB'),
   bucket: bucketShape(),
+  announce: z
+    .strictObject({
+      enabled: z.boolean().default(false),
+      acknowledgeTimeout: duration().prefault('20s'),
+    })
+    .prefault({}),
   gallery: z.strictObject({ enabled: z.boolean().default(true) }).prefault({}),
   http: httpShape(8080),
 })

@@ -16,6 +16,7 @@ import {
 } from '../wire/forget.ts'
 import { mintedAtMs } from '../wire/id.ts'
 import { dayOf, parseObjectKey } from '../wire/object-key.ts'
+import type { Announcements } from './announcements.ts'
 import { decodeEntry, type InboxHeader, type QuarantineHeader } from './entry.ts'
 import { type IndexEntry, IndexWriter, readIndex, readWriters } from './gallery/index-files.ts'
 import type { RecentIds } from './recent-ids.ts'
@@ -23,7 +24,8 @@ import type { Storer } from './store.ts'
 
 /**
  * `sightline forget` at the subscriber: inbox, quarantine, bucket and gallery index. The ids stay among the recent
- * ones, so that a copy that comes later is not stored again. Each step finds again what an interrupted run has left.
+ * ones, so that a copy that comes later is not stored again. What the bucket may have had is announced as removed, behind
+ * what was announced of it before (announce.ts says how). Each step finds again what an interrupted run has left.
  */
 
 export interface ForgetOptions {
@@ -37,6 +39,8 @@ export interface ForgetOptions {
   /** Those of a program that runs. */
   readonly storer?: Pick<Storer, 'settled'>
   readonly index?: IndexWriter
+  /** Says what is removed; absent where nobody is told. */
+  readonly announcements?: Pick<Announcements, 'removed'>
   readonly log: Log
 }
 
@@ -66,6 +70,7 @@ export function subscriberForget(options: ForgetOptions): Handler {
       count += batch.length
       if (dryRun) continue
       recent.add(batch.flatMap((key) => parseObjectKey(key)?.id ?? []))
+      await options.announcements?.removed(batch, 'forgotten')
       await store.committed()
       await bucket.remove(batch, signal)
     }
@@ -78,12 +83,13 @@ export function subscriberForget(options: ForgetOptions): Handler {
 const forgotten = (place: string, count: number): Forgotten => ({ place, count })
 
 async function fromInbox(
-  { inbox, recent, store, storer }: ForgetOptions,
+  { inbox, recent, store, storer, announcements }: ForgetOptions,
   selection: Selection,
   dryRun: boolean,
   signal: AbortSignal,
 ): Promise<number> {
   const sequences = new Set<number>()
+  const keys: string[] = []
   const count = await forgetEntries(
     inbox,
     (message, sequence) => {
@@ -91,6 +97,7 @@ async function fromInbox(
       const days = [dayOf(header.filedAtMs), dayOf(header.capturedAtMs)]
       if (!selects(selection, { ...header, days })) return false
       sequences.add(sequence)
+      keys.push(header.key)
       if (!dryRun) recent.add([header.id])
       return true
     },
@@ -98,6 +105,7 @@ async function fromInbox(
     signal,
   )
   if (dryRun) return count
+  await announcements?.removed(keys, 'forgotten')
   await store.committed()
   // What was on its way to the bucket is there then, or in quarantine, and found there.
   await storer?.settled(sequences)

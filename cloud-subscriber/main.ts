@@ -6,24 +6,32 @@ import { loadConfig, readSecret } from '../lib/config.ts'
 import { ControlServer } from '../lib/control.ts'
 import { asFailure } from '../lib/errors.ts'
 import { HttpServer } from '../lib/http/server.ts'
+import { KeeperReporter } from '../lib/keeper-report.ts'
 import { ready } from '../lib/launcher.ts'
 import { type Log, openLog, throttled } from '../lib/log.ts'
 import { counter, gauge, histogram, openMetrics } from '../lib/metrics.ts'
+import { parseBrokerUrl } from '../lib/mqtt/link.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { followClientFiles } from '../lib/tls/certificates.ts'
 import { misspeltIn } from '../lib/variables.ts'
-import { booksOf, measureQueues } from '../store/metrics.ts'
+import { Intake } from '../store/intake.ts'
+import { booksOf, measureQueues, queueBooks } from '../store/metrics.ts'
 import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import { openStore, storeHealth } from '../store/report.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
+import { keeperName } from '../wire/keepers.ts'
 import { keptFilters } from '../wire/kinds.ts'
+import { forgetTopic, storedTopic } from '../wire/stored.ts'
+import { Announcer } from './announce.ts'
+import { Announcements } from './announcements.ts'
 import { checkSubscriberConfig, type SubscriberConfig, subscriberSchema } from './config.ts'
 import { type InboxHeader, isFiledByReceipt, senderOf } from './entry.ts'
 import { subscriberForget } from './forget.ts'
+import { ForgetRequests, ignoreForgetRequests } from './forget-requests.ts'
 import { IndexWriter } from './gallery/index-files.ts'
 import { publishGallery } from './gallery/publish.ts'
 import { allowedWithoutLogin, galleryRoutes } from './gallery/serve.ts'
-import { Intake } from './intake.ts'
+import { takeCustody } from './keep.ts'
 import { SignedLinks } from './links.ts'
 import { saveRules, subscriberQuarantine } from './quarantine.ts'
 import { RecentIds } from './recent-ids.ts'
@@ -36,6 +44,9 @@ const LATENCY_SECONDS = [
 ]
 
 const CLOCK_WARNING_MS = 10 * 60_000
+
+/** Nothing is published to it. */
+const ANNOUNCER_PACKET_BYTES_MAX = 2048
 
 const BUCKET_DELAY = { delayMsMin: 500, delayMsMax: 15_000 }
 
@@ -69,6 +80,16 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       'subscriber_clock_wrong_total',
       'Crops filed by time of receipt, since the clock of their device is wrong',
     )
+    const announcedBatches = counter(
+      metrics,
+      'subscriber_announced_batches_total',
+      'Batches of announcements that the broker acknowledged',
+    )
+    const announced = counter(
+      metrics,
+      'subscriber_announced_total',
+      'Announcements that the broker acknowledged: of what was stored, and of what was removed',
+    )
     const latency = histogram(
       metrics,
       'subscriber_latency_seconds',
@@ -91,7 +112,9 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       whenFull: 'drop-oldest',
     })
     const recent = new RecentIds(store, config.inbox.recentIdsMax)
-    const { gallery } = config
+    const { gallery, announce } = config
+    if (!announce.enabled) await Announcements.discard(store)
+    const announcements = announce.enabled ? Announcements.open(store) : undefined
     if (gallery.enabled && config.bucket.type === 's3') await publishGallery(bucket, signal)
     await using index = gallery.enabled
       ? await IndexWriter.open({ bucket, writer: config.name, log })
@@ -100,9 +123,44 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       bucket,
       ageMsMax: config.retention.ageMax,
       index,
+      announcements,
       log,
       events: { expired: (crops) => expired.inc(crops) },
     })
+    const { broker } = config
+    const password = readSecret('"broker"', broker)
+    warnOfOpenPassword(log, { url: broker.url, password })
+    const link = {
+      url: broker.url,
+      protocol: broker.mqttVersion,
+      keepaliveS: Math.ceil(broker.keepalive / 1000),
+      connectMsMax: broker.connectTimeout,
+      username: broker.username,
+      password,
+      credentials: followClientFiles(broker, 'broker', log),
+    }
+    const reconnect = { reconnectMsMin: broker.reconnectMin, reconnectMsMax: broker.reconnectMax }
+    await using announcer = announcements
+      ? Announcer.open({
+          link: {
+            ...link,
+            clientId: `${broker.clientId}-announce`,
+            clean: true,
+            packetBytesMax: ANNOUNCER_PACKET_BYTES_MAX,
+          },
+          topic: storedTopic(config.topicPrefix, config.name),
+          acknowledgeMsMax: announce.acknowledgeTimeout,
+          ...reconnect,
+          queue: announcements.queue,
+          log,
+          events: {
+            acknowledged: (count) => {
+              announcedBatches.inc()
+              announced.inc(count)
+            },
+          },
+        })
+      : undefined
     const warnOfClock = clockWarning(log)
     await using storer = Storer.open({
       store,
@@ -111,6 +169,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       recent,
       bucket,
       index,
+      announce: announcer,
       cacheControl: cacheCrop(config.bucket.publicRead),
       writesMax: config.bucket.writesMax,
       topicPrefix: config.topicPrefix,
@@ -130,39 +189,63 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
     })
     const rules = { topicPrefix: config.topicPrefix, payloadBytesMax: config.payloadMax }
     await saveRules(store, rules)
-    const { broker } = config
-    const password = readSecret('"broker"', broker)
-    warnOfOpenPassword(log, { url: broker.url, password })
-    const shared = broker.shareGroup === undefined ? '' : `$share/${broker.shareGroup}/`
-    await using intake = Intake.open({
-      link: {
-        url: broker.url,
-        clientId: broker.clientId,
-        protocol: broker.mqttVersion,
-        clean: false,
-        sessionExpiryS: Math.round(broker.sessionExpiry / 1000),
-        receiveMax: broker.inFlightMax,
-        packetBytesMax: config.payloadMax + 2048,
-        keepaliveS: Math.ceil(broker.keepalive / 1000),
-        connectMsMax: broker.connectTimeout,
-        username: broker.username,
-        password,
-        credentials: followClientFiles(broker, 'broker', log),
-      },
-      filters: keptFilters(config.topicPrefix).map((filter) => shared + filter),
-      ...rules,
-      reconnectMsMin: broker.reconnectMin,
-      reconnectMsMax: broker.reconnectMax,
+    const forget = subscriberForget({
       store,
       inbox,
       quarantine,
       recent,
+      bucket,
+      writer: config.name,
+      storer,
+      index,
+      announcements,
       log,
-      events: {
-        received: () => received.inc(),
-        duplicate: () => duplicates.inc(),
-        quarantined: (reason) => quarantined.inc({ reason }),
+    })
+    await using control = await ControlServer.open({
+      folder: config.inbox.folder,
+      handlers: {
+        [QUARANTINE_COMMAND]: subscriberQuarantine({ store, inbox, quarantine, recent }, rules),
+        [FORGET_COMMAND]: forget,
       },
+      health: () => health(),
+      log,
+    })
+    await using requests = announcements
+      ? ForgetRequests.open({ store, announcements, handler: forget, control, log })
+      : undefined
+    const shared = broker.shareGroup === undefined ? '' : `$share/${broker.shareGroup}/`
+    await using intake = Intake.open({
+      link: {
+        ...link,
+        clientId: broker.clientId,
+        clean: false,
+        sessionExpiryS: Math.round(broker.sessionExpiry / 1000),
+        receiveMax: broker.inFlightMax,
+        packetBytesMax: config.payloadMax + 2048,
+      },
+      filters: keptFilters(config.topicPrefix).map((filter) => shared + filter),
+      requests: {
+        topic: forgetTopic(config.topicPrefix, config.name),
+        wanted: requests !== undefined,
+        take: (payload) => requests?.take(payload) ?? ignoreForgetRequests(log),
+      },
+      ...reconnect,
+      store,
+      inbox,
+      keep: takeCustody({
+        ...rules,
+        store,
+        inbox,
+        quarantine,
+        recent,
+        log,
+        events: {
+          received: () => received.inc(),
+          duplicate: () => duplicates.inc(),
+          quarantined: (reason) => quarantined.inc({ reason }),
+        },
+      }),
+      log,
     })
     const health = () => ({
       ok: intake.connected && storer.fault === undefined && store.fault === undefined,
@@ -173,32 +256,46 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
         store: storeHealth(store),
         quarantine: `${quarantine.size} messages`,
         retention: retention.fault ?? 'ok',
+        announcements: announcer
+          ? [announcer.health, intake.requestsFault].filter(Boolean).join('; ')
+          : 'off',
       },
     })
-    await using _control = await ControlServer.open({
-      folder: config.inbox.folder,
-      handlers: {
-        [QUARANTINE_COMMAND]: subscriberQuarantine({ store, inbox, quarantine, recent }, rules),
-        [FORGET_COMMAND]: subscriberForget({
-          store,
-          inbox,
-          quarantine,
-          recent,
-          bucket,
-          writer: config.name,
-          storer,
-          index,
-          log,
-        }),
-      },
-      health,
-      log,
-    })
+    const { host, port } = parseBrokerUrl(broker.url)
+    await using _report =
+      announcer && config.report.enabled
+        ? KeeperReporter.open({
+            topicPrefix: config.topicPrefix,
+            keeper: keeperName('subscriber', config.name),
+            program: 'subscriber',
+            name: config.name,
+            everyMs: config.report.every,
+            health,
+            queues: () => queueBooks(store),
+            links: () => [
+              {
+                name: 'broker',
+                to: `${host}:${port}`,
+                connected: intake.connected && announcer.connected,
+                clientId: broker.clientId,
+              },
+            ],
+            publish: (topic, payload) => announcer.say(topic, Buffer.from(payload)),
+            log,
+          })
+        : undefined
     gauge(metrics, 'subscriber_up', 'Whether the broker is connected', [], (made) =>
       made.set(intake.connected ? 1 : 0),
     )
     gauge(metrics, 'subscriber_waiting', 'Crops that are not in the bucket yet', [], (made) =>
       made.set(storer.waiting),
+    )
+    gauge(
+      metrics,
+      'subscriber_announcements_waiting',
+      'Announcements that the broker has not acknowledged',
+      [],
+      (made) => made.set(announcer?.waiting ?? 0),
     )
     measureQueues(metrics, store)
     const access = {

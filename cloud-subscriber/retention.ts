@@ -8,6 +8,7 @@ import { SteadyClock } from '../lib/steady-clock.ts'
 import { mintedAtMs } from '../wire/id.ts'
 import { kindOfKey } from '../wire/kinds.ts'
 import { parseObjectKey } from '../wire/object-key.ts'
+import type { Announcements } from './announcements.ts'
 import { AHEAD_MS_MAX, CLOCK_MS_MIN } from './filed-at.ts'
 import { removeIndexDays } from './gallery/index-files.ts'
 
@@ -36,6 +37,8 @@ export interface RetentionOptions {
   /** Infinity keeps everything for ever, and takes back the rules that an earlier setting made. */
   readonly ageMsMax: number
   readonly index: DatedIndex | undefined
+  /** Says what goes; absent where nobody is told. */
+  readonly announcements?: Pick<Announcements, 'expired' | 'removed'>
   readonly log: Log
   readonly events: { readonly expired: (crops: number) => void }
 }
@@ -63,6 +66,8 @@ export class Retention implements AsyncDisposable {
   readonly #clock = new SteadyClock()
   readonly #running: Promise<void>
   #woken = new AbortController()
+  /** Everything filed before is gone, or goes within the day, and that is announced. */
+  #expiredBeforeMs = 0
   #fault: SightlineError | undefined
 
   private constructor(options: RetentionOptions) {
@@ -104,6 +109,7 @@ export class Retention implements AsyncDisposable {
             'retention',
           )
         ruledBefore = ruled
+        await this.#announce(this.#clock.nowMs() - ageMsMax)
         if (performance.now() - sweptAtMs >= (ruled ? SWEEP_RULED_MS : INTERVAL_MS)) {
           const nowMs = this.#clock.nowMs()
           await this.#sweep({ nowMs, endedBeforeMs: nowMs - ageMsMax })
@@ -131,6 +137,25 @@ export class Retention implements AsyncDisposable {
     }
   }
 
+  /**
+   * Rules are in force, or a sweep begins: days that ended before a moment are no more. An hour later it is mostly the
+   * same day. Where too many announcements wait already, crops go all the same, and this is said an hour later.
+   */
+  async #announce(endedBeforeMs: number): Promise<void> {
+    const filedBeforeMs = Math.floor(endedBeforeMs / DAY_MS) * DAY_MS
+    if (filedBeforeMs <= this.#expiredBeforeMs) return
+    const { announcements, log } = this.#options
+    try {
+      await announcements?.expired(filedBeforeMs)
+    } catch (error) {
+      const { code, message } = asFailure(error)
+      if (code !== 'QUEUE_FULL') throw error
+      log.warn({ code }, message)
+      return
+    }
+    this.#expiredBeforeMs = filedBeforeMs
+  }
+
   /** @returns whether the store deletes by itself what lies below every site */
   async #rule(days: number | undefined): Promise<boolean> {
     const { bucket } = this.#options
@@ -143,13 +168,15 @@ export class Retention implements AsyncDisposable {
   }
 
   async #sweep(over: Over): Promise<void> {
-    const { bucket, index, log, events } = this.#options
+    const { bucket, index, announcements, log, events } = this.#options
     const { signal } = this.#abort
     const startedMs = performance.now()
     // The index first: better a crop that is not listed than an entry that leads nowhere.
     const indexDays = (await index?.dropDays(over.endedBeforeMs)) ?? 0
     await removeIndexDays(bucket, over, signal)
-    const { crops, days } = await sweepDays(bucket, over, events.expired, signal)
+    const { crops, days } = await sweepDays(bucket, over, events.expired, signal, (keys) =>
+      announcements?.removed(keys, 'expired'),
+    )
     const tookMs = Math.round(performance.now() - startedMs)
     log.info({ crops, days, indexDays, tookMs }, 'deleted what is too old from the bucket')
   }
@@ -169,7 +196,8 @@ export interface Over {
 
 /**
  * Deletes the crops of every camera's days that are over, and of days that have not come yet what was written as long
- * ago. Errors: those of the bucket.
+ * ago. Errors: those of the bucket, and of `removing`.
+ * @param removing is told of what is removed of days that have not come, before it is: nothing else says which those are
  * @returns how many crops, and days of a camera
  */
 export async function sweepDays(
@@ -177,6 +205,7 @@ export async function sweepDays(
   over: Over,
   removed: (crops: number) => void,
   signal?: AbortSignal,
+  removing?: (keys: readonly string[]) => Promise<void> | undefined,
 ): Promise<{ crops: number; days: number }> {
   let crops = 0
   let days = 0
@@ -185,6 +214,7 @@ export async function sweepDays(
       const isOver = (crop: ListedObject) => !isAhead || writtenMs(crop, over.nowMs) <= over.endedBeforeMs
       let fromDay = 0
       for await (const keys of cropsOf(bucket, day, isOver, signal)) {
+        if (isAhead) await removing?.(keys)
         await bucket.remove(keys, signal)
         fromDay += keys.length
         removed(keys.length)

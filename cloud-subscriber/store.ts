@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { Backoff } from '../lib/backoff.ts'
 import type { Bucket } from '../lib/buckets/bucket.ts'
 import { asFailure, type ErrorCode, type SightlineError } from '../lib/errors.ts'
@@ -9,10 +9,12 @@ import { CROP, keptTopic, kindOfKey } from '../wire/kinds.ts'
 import { decodeEntry, encodeEntry, type InboxHeader } from './entry.ts'
 import type { IndexEntry } from './gallery/index-files.ts'
 import type { RecentIds } from './recent-ids.ts'
+import { storedLine } from './stored-line.ts'
 
 /**
  * Inbox -> bucket, many at once. An entry leaves the inbox when the bucket has said that the object is there and
- * would survive a power cut, and the gallery's index lists it. A bucket that is away is tried again, with backoff and
+ * would survive a power cut, the gallery's index lists it, and, where that is announced, the broker has acknowledged the
+ * announcement: the bucket is not kept waiting for that, up to a bound. A bucket that is away is tried again, with backoff and
  * for ever, by one write at a time until one succeeds. An object that it will not take, while it takes others, goes to
  * quarantine and does not block them.
  */
@@ -24,6 +26,13 @@ export interface Index {
   flush(): Promise<void>
 }
 
+/** The part of the announcer that is needed here. */
+export interface Announce {
+  /** @returns when it is acknowledged; rejects where it will not be in this run */
+  stored(lines: readonly string[]): Promise<void>
+  drained(): Promise<void>
+}
+
 export interface StorerOptions {
   readonly store: Store
   readonly inbox: Queue
@@ -32,6 +41,8 @@ export interface StorerOptions {
   readonly bucket: Bucket
   /** Lists what was stored; absent where there is no gallery. */
   readonly index: Index | undefined
+  /** Says what was stored; absent where nobody is told. */
+  readonly announce?: Announce
   /** Of the crops. */
   readonly cacheControl: string
   readonly writesMax: number
@@ -48,6 +59,8 @@ export interface StorerOptions {
 const SYNC_INTERVAL_MS = 100
 /** Written and not yet flushed and listed. */
 const WRITTEN_MAX = 10_000
+/** Flushed and listed, and their announcement not acknowledged. At some 600 bytes each in memory. */
+const UNACKNOWLEDGED_MAX = 10_000
 const REFUSALS_MAX = 5
 const RETRY_MS_MIN = 200
 /** One write looks whether the bucket is back: that may be often, and a bucket that is back is soon noticed. */
@@ -55,6 +68,17 @@ const RETRY_MS_MAX = 5_000
 const QUARANTINE_RETRY_MS = 30_000
 /** No answer to any write for so long is a fault, though none has failed yet. */
 const SILENCE_MS_MAX = 10_000
+
+interface Written {
+  readonly id: string
+  readonly listed: Promise<void> | undefined
+  isListed: boolean
+  notListed: SightlineError | undefined
+  /** What is to be announced, until it is. */
+  line: string | undefined
+  /** Its announcement is; or none is needed. */
+  isAcknowledged: boolean
+}
 
 export class Storer implements AsyncDisposable {
   readonly #options: StorerOptions
@@ -65,8 +89,11 @@ export class Storer implements AsyncDisposable {
   #taken = 0
   #answeredAtMs = performance.now()
   readonly #backoff = new Backoff({ delayMsMin: RETRY_MS_MIN, delayMsMax: RETRY_MS_MAX })
-  /** Written, by sequence number; released when the bucket has flushed them and the index lists them. */
-  readonly #written = new Map<number, { readonly id: string; readonly listed: Promise<void> | undefined }>()
+  /** Written, by sequence number; they go on when the bucket has flushed them and the index lists them. */
+  readonly #written = new Map<number, Written>()
+  /** Behind that: released when their announcement is acknowledged. */
+  readonly #unacknowledged = new Map<number, Written>()
+  readonly #announcing = new Set<Promise<void>>()
   #paused = false
   #stopping = false
   #syncing: Promise<void> | undefined
@@ -98,7 +125,15 @@ export class Storer implements AsyncDisposable {
   }
 
   get fault(): string | undefined {
-    return (this.#syncFault ?? this.#fault)?.message ?? this.#silence
+    return (this.#syncFault ?? this.#fault)?.message ?? this.#silence ?? this.#unheard
+  }
+
+  get #unheard(): string | undefined {
+    if (this.#unacknowledged.size < UNACKNOWLEDGED_MAX) return undefined
+    return (
+      `${this.#unacknowledged.size} crops are in the bucket, and the broker has not acknowledged their announcements. ` +
+      'What comes waits on disk until it does; see "announcements" here.'
+    )
   }
 
   get #silence(): string | undefined {
@@ -117,7 +152,7 @@ export class Storer implements AsyncDisposable {
 
   /** Crops that are not in the bucket yet. */
   get waiting(): number {
-    return Math.max(0, this.#options.inbox.size - this.#written.size)
+    return Math.max(0, this.#options.inbox.size - this.#written.size - this.#unacknowledged.size)
   }
 
   /** Resolves when none of these entries is being written. Those that have left the inbox are not written again. */
@@ -132,10 +167,15 @@ export class Storer implements AsyncDisposable {
   #run(): void {
     const { inbox } = this.#options
     if (this.#paused || this.#stopping || this.#abort.signal.aborted) return
-    while (this.#active.size < this.#width && this.#written.size < WRITTEN_MAX) {
+    while (
+      this.#active.size < this.#width &&
+      this.#written.size < WRITTEN_MAX &&
+      this.#unacknowledged.size < UNACKNOWLEDGED_MAX
+    ) {
       const sequence = inbox.take()
       if (sequence === undefined) return
-      if (this.#active.has(sequence) || this.#written.has(sequence)) continue
+      if (this.#active.has(sequence) || this.#written.has(sequence) || this.#unacknowledged.has(sequence))
+        continue
       const message = inbox.read(sequence)
       if (this.#active.size === 0) this.#answeredAtMs = performance.now()
       if (message) this.#active.set(sequence, this.#write(sequence, message))
@@ -155,9 +195,26 @@ export class Storer implements AsyncDisposable {
         },
         this.#abort.signal,
       )
-      const listed = index?.add({ ...header, storedAtMs: Date.now() })
-      listed?.catch(() => {}) // #sync looks at it
-      this.#written.set(sequence, { id: header.id, listed })
+      const storedAtMs = Date.now()
+      const listed = index?.add({ ...header, storedAtMs })
+      const line = this.#options.announce && this.#line(header, payload, storedAtMs)
+      const written: Written = {
+        id: header.id,
+        listed,
+        isListed: listed === undefined,
+        notListed: undefined,
+        line,
+        isAcknowledged: line === undefined,
+      }
+      listed?.then(
+        () => {
+          written.isListed = true
+        },
+        (error: unknown) => {
+          written.notListed = asFailure(error)
+        },
+      )
+      this.#written.set(sequence, written)
       this.#active.delete(sequence)
       this.#refusals.delete(sequence)
       this.#taken += 1
@@ -240,12 +297,19 @@ export class Storer implements AsyncDisposable {
   }
 
   async #sync(): Promise<void> {
-    const { bucket, index, inbox, recent } = this.#options
+    const { bucket, index, announce } = this.#options
     if (!this.#stopping) await sleep(SYNC_INTERVAL_MS)
     const written = [...this.#written]
+    let ready = written
     try {
       if (this.#stopping) await index?.flush()
-      await Promise.all(written.map(([, { listed }]) => listed))
+      if (!announce || this.#stopping) await Promise.all(written.map(([, { listed }]) => listed))
+      else {
+        // The index takes a second to list them, and whoever follows the announcements shall not wait for it.
+        ready = written.filter(([, { isListed }]) => isListed)
+        const failed = written.find(([, { notListed }]) => notListed)
+        if (failed) throw failed[1].notListed
+      }
       await bucket.sync()
       this.#syncFault = undefined
     } catch (error) {
@@ -257,12 +321,58 @@ export class Storer implements AsyncDisposable {
       this.#startOver()
       return
     }
-    recent.add(written.map(([, { id }]) => id))
-    for (const [sequence] of written) {
+    if (announce) this.#announce(announce, written)
+    for (const [sequence, entry] of ready) {
       this.#written.delete(sequence)
-      void inbox.forwarded(sequence)
+      if (!entry.isAcknowledged) this.#unacknowledged.set(sequence, entry)
     }
+    this.#release(ready.filter(([, { isAcknowledged }]) => isAcknowledged))
     this.#run()
+  }
+
+  /** Those that the bucket has flushed now. What was forgotten meanwhile has left the inbox, and nobody is told of it. */
+  #announce(announce: Announce, flushed: readonly (readonly [number, Written])[]): void {
+    const { inbox } = this.#options
+    const lines: string[] = []
+    const entries: (readonly [number, Written])[] = []
+    for (const [sequence, entry] of flushed) {
+      if (entry.line === undefined) continue
+      if (inbox.holds(sequence)) {
+        lines.push(entry.line)
+        entries.push([sequence, entry])
+      } else entry.isAcknowledged = true
+      entry.line = undefined
+    }
+    if (lines.length === 0) return
+    const acknowledged = () => {
+      for (const [, entry] of entries) entry.isAcknowledged = true
+      this.#release(entries.filter(([sequence]) => this.#unacknowledged.delete(sequence)))
+      this.#run()
+    }
+    // Where it is not acknowledged in this run, the next one writes it again, finds it there, and announces it.
+    const announcing = announce
+      .stored(lines)
+      .then(acknowledged, () => {})
+      .finally(() => this.#announcing.delete(announcing))
+    this.#announcing.add(announcing)
+  }
+
+  #release(entries: readonly (readonly [number, Written])[]): void {
+    const { inbox, recent } = this.#options
+    recent.add(entries.map(([, { id }]) => id))
+    for (const [sequence] of entries) void inbox.forwarded(sequence)
+  }
+
+  /** What is announced of an entry; undefined where it cannot be read. */
+  #line(header: InboxHeader, payload: Buffer, storedAtMs: number): string | undefined {
+    const made = storedLine(header, payload, storedAtMs)
+    if ('line' in made) return made.line
+    // It was read when it came: by another version, say. The bucket has it, and an index made of the bucket.
+    this.#options.log.error(
+      { code: 'CROP_INVALID', key: header.key, detail: made.fault },
+      'what was stored cannot be announced: its metadata cannot be read any more',
+    )
+    return undefined
   }
 
   /** Lets the writes that are under way finish, and releases them. */
@@ -271,6 +381,10 @@ export class Storer implements AsyncDisposable {
     this.#options.inbox.onEntries = undefined
     await Promise.allSettled(this.#active.values())
     while (this.#syncing) await this.#syncing
+    if (this.#announcing.size > 0) {
+      await this.#options.announce?.drained()
+      await turn() // the last of them are released
+    }
     this.#abort.abort()
   }
 }

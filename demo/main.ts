@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { createServer } from 'node:net'
@@ -21,10 +22,11 @@ import { Meter, type Readings, readCamera, since, withLastWords } from './readin
 import { type Moment, render, renderLine, type Scene } from './view.ts'
 
 /**
- * The whole line on this machine: four real programs, each from its own file in conf/, with ports and folders of
+ * The whole line on this machine: five real programs, each from its own file in conf/, with ports and folders of
  * this run's own; the link between edge and cloud goes through a plug.
  *
  *   agent -> edge broker -> plug -> cloud broker -> subscriber -> bucket
+ *                                                            └──> console
  */
 
 export interface DemoOptions {
@@ -39,6 +41,9 @@ export interface DemoOptions {
 }
 
 export const GALLERY_PORT = 8080
+const CONSOLE_PORT = 8090
+/** So that its link fits 80 columns. */
+const TOKEN_BYTES = 16
 const HOST = '127.0.0.1'
 const TICK_MS = 500
 const READY_MS_MAX = 60_000
@@ -101,7 +106,8 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
   const say = (text: string) => process.stdout.write(`${text}\n`)
   using wishes = new Wishes()
   const { stop, hurry } = wishes
-  const { edgePort, cloudPort, devicePort, edgeHttpPort, cloudHttpPort, galleryPort } = ports
+  const { edgePort, cloudPort, devicePort, edgeHttpPort, cloudHttpPort, galleryPort, consolePort } = ports
+  const token = randomBytes(TOKEN_BYTES).toString('base64url')
 
   await using link = await Link.open(cloudPort)
   await using programs = new AsyncDisposableStack()
@@ -118,7 +124,16 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
     SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${cloudPort}`,
     SIGHTLINE_INBOX__FOLDER: join(data, 'subscriber'),
     SIGHTLINE_BUCKET__PATH: join(data, 'bucket'),
+    SIGHTLINE_ANNOUNCE__ENABLED: 'true',
     SIGHTLINE_HTTP__PORT: String(galleryPort),
+  })
+  const console = start('console', 'console', 'console.yaml', {
+    SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${cloudPort}`,
+    SIGHTLINE_INBOX__FOLDER: join(data, 'console'),
+    SIGHTLINE_DATABASE__PATH: join(data, 'console', 'console.sqlite'),
+    SIGHTLINE_BUCKET__PATH: join(data, 'bucket'),
+    SIGHTLINE_HTTP__PORT: String(consolePort),
+    CONSOLE_RUN_TOKEN: token,
   })
   const cloud = start('cloud-broker', 'broker', 'cloud-broker.yaml', {
     SIGHTLINE_LISTENERS__0__PORT: String(cloudPort),
@@ -133,7 +148,7 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
     SIGHTLINE_BRIDGES__0__RECONNECT_MAX: '1s',
     SIGHTLINE_HTTP__PORT: String(edgeHttpPort),
   })
-  const keepers = [subscriber, cloud, edge]
+  const keepers = [subscriber, cloud, edge, console]
   const url = (port: number) => `http://127.0.0.1:${port}`
   const meter = new Meter({
     device: url(devicePort),
@@ -141,11 +156,12 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
     cloud: url(cloudHttpPort),
     subscriber: url(galleryPort),
   })
-  say('Starting edge broker, cloud broker and subscriber ...')
+  say('Starting edge broker, cloud broker, subscriber and console ...')
   await Promise.all([
     subscriber.ready(url(galleryPort), READY_MS_MAX),
     cloud.ready(url(cloudHttpPort), READY_MS_MAX),
     edge.ready(url(edgeHttpPort), READY_MS_MAX),
+    console.ready(url(consolePort), READY_MS_MAX),
   ])
   const first = await meter.read()
   const objectsBefore = await countObjects(join(data, 'bucket'))
@@ -166,6 +182,7 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
   const scene: Scene = {
     source: options.source === undefined ? undefined : nameOf(options.source),
     model: options.model ?? 'BlazeFace',
+    console: `${url(consolePort)}/signin?token=${token}`,
     gallery: `${url(galleryPort)}/`,
     portTaken: ports.taken,
     data,
@@ -178,6 +195,7 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
     )
   if (!live) {
     const taken = ports.taken === undefined ? '' : ` (port ${ports.taken} is in use; --port chooses another)`
+    say(`Console: ${scene.console}`)
     say(`Gallery: ${scene.gallery}${taken}`)
     say(`Data: ${data}${scene.keepsData ? '' : ' (removed at the end; --data DIR keeps it)'}`)
   }
@@ -322,6 +340,7 @@ interface Ports {
   readonly edgeHttpPort: number
   readonly cloudHttpPort: number
   readonly galleryPort: number
+  readonly consolePort: number
   /** The gallery's usual one, where something else has it. */
   readonly taken: number | undefined
 }
@@ -348,6 +367,7 @@ async function findPorts(wanted: number | undefined): Promise<Ports> {
     edgeHttpPort: await take(0),
     cloudHttpPort: await take(0),
     galleryPort,
+    consolePort: await take(CONSOLE_PORT).catch(() => take(0)),
     taken,
   }
 }

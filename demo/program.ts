@@ -139,7 +139,7 @@ function parseLine(line: string): LogLine | undefined {
   }
 }
 
-/** Settings in the environment belong to one program; the demo starts four, each with its own. */
+/** Settings in the environment belong to one program; the demo starts five, each with its own. */
 function outerEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SIGHTLINE_')))
 }

@@ -11,6 +11,7 @@ export interface Readings {
   readonly publishedAtLast: number
   readonly waiting: number
   readonly droppedByAgent: number
+  /** Of the bridge: crops, and beside them states, events and reports. */
   readonly edge: QueueReadings
   readonly cloud: QueueReadings
   readonly inbox: QueueReadings
@@ -114,11 +115,19 @@ export class Meter {
             sample.name === metric && sample.labels.queue === name ? total + sample.value : total,
           0,
         )
+      const replaced = of(program).reduce(
+        (total, { name: metric, labels, value: count }) =>
+          metric === 'queue_dropped_total' && labels.queue === name && labels.reason === 'replaced'
+            ? total + count
+            : total,
+        0,
+      )
       return {
         accepted: value('queue_accepted_total'),
-        forwarded: value('queue_forwarded_total'),
+        // A state for which there is a newer one is not lost: the newer one goes in its place.
+        forwarded: value('queue_forwarded_total') + replaced,
         pending: value('queue_pending'),
-        dropped: value('queue_dropped_total'),
+        dropped: value('queue_dropped_total') - replaced,
       }
     }
     return {

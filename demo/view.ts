@@ -4,6 +4,7 @@ import { latencyQuantile, type Readings } from './readings.ts'
 export interface Scene {
   /** As the user gave it; none: the testcard. */
   readonly source: string | undefined
+  readonly console: string
   readonly gallery: string
   /** The port that the gallery would have had by itself, where it could not. */
   readonly portTaken: number | undefined
@@ -54,6 +55,7 @@ const RANKS = [
   'row',
   'link',
   'gallery',
+  'console',
   'fault',
   'done',
   'keys',
@@ -167,6 +169,7 @@ export function render(moment: Moment, columns: number, rows = Number.POSITIVE_I
       `  ${dim('link to cloud  ')}   ${plugged ? (now.linkUp ? good('connected') : bad('reconnecting ...')) : bad(`unplugged: crops wait${narrow ? '' : ' at the edge'}${wide ? ', on disk' : ''}`)}`,
     ],
     ['blank', ''],
+    consoleLine(scene, columns),
     ['gallery', `  ${dim('Gallery')}   ${bold(scene.gallery)}${narrow ? '' : dim(portWord(scene, wide))}`],
     ['data', `  ${dim('Data')}      ${shorten(scene.data, columns - 13 - ofData.length)}${dim(ofData)}`],
     ['blank', ''],
@@ -174,6 +177,14 @@ export function render(moment: Moment, columns: number, rows = Number.POSITIVE_I
     ['keys', `  ${note ?? keys}`],
   ]
   return fit(lines, rows).map(([, line]) => clip(line, columns))
+}
+
+/** A link that is cut off opens nothing. */
+function consoleLine({ console }: Scene, columns: number): Line {
+  const name = `  ${dim('Console')}   `
+  if (console.length + 13 < columns) return ['console', `${name}${bold(console)}`]
+  if (console.length + 1 < columns) return ['console', bold(console)]
+  return ['console', `${name}${dim(`${console.length + 2} columns show its link`)}`]
 }
 
 function portWord({ portTaken }: Scene, wide: boolean): string {

@@ -1,11 +1,25 @@
 import type Dockerode from 'dockerode'
 import { stringify } from 'yaml'
 import type { FileUser } from '../lib/access/users.ts'
+import { keeperTopic } from '../wire/keepers.ts'
 import { keptFilters } from '../wire/kinds.ts'
 import { isName } from '../wire/names.ts'
-import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
+import { storedTopic } from '../wire/stored.ts'
+import {
+  commandFilter,
+  eventTopic,
+  liveTopic,
+  snapshotTopic,
+  stateTopic,
+  statusTopic,
+  TOPIC_PREFIX_DEFAULT,
+} from '../wire/topics.ts'
 import type { User } from '../wire/users.ts'
 import {
+  ADMIN_USER,
+  adminUser,
+  CONSOLE_USER,
+  consoleUser,
   deviceUser,
   edgeName,
   edgeUser,
@@ -35,7 +49,7 @@ import {
   usersVolume,
 } from './names.ts'
 import type { Secrets } from './secrets.ts'
-import { CONFIG_FOLDER, DATA_FOLDER, givenUsers, type Settings } from './settings.ts'
+import { CONFIG_FOLDER, consoleOf, DATA_FOLDER, givenPeople, givenUsers, type Settings } from './settings.ts'
 
 /** What is to run, out of settings, secrets and what the machine has. Pure. */
 
@@ -68,11 +82,17 @@ type Tree = Record<string, unknown>
 const PORT_PLAIN = 1883
 const PORT_TLS = 8883
 const PORT_GALLERY = 8080
+const PORT_CONSOLE = 8444
 const USER_ID = 1000
 const USERS_FOLDER = '/etc/sightline-users'
 export const USERS_FILE = 'users.yaml'
+/** Who may look at the gallery and sign in to the console. */
+const PEOPLE_FILE = 'people.yaml'
 const BUCKET_FOLDER = '/var/lib/sightline-bucket'
 const SUBSCRIBER_CLIENT_ID = 'sightline-subscriber'
+const CONSOLE_CLIENT_ID = 'sightline-console'
+/** Of what the bucket has, and the console has not read: some three million faces. */
+const CONSOLE_QUEUE_BYTES = '2GB'
 
 export const OWNER = { uid: USER_ID, gid: USER_ID } as const
 
@@ -81,6 +101,7 @@ export function compose(deployment: string, settings: Settings, secrets: Secrets
   return PARTS[settings.kind].map((part) => {
     if (part.program === 'device') return device(deployment, part, settings, secrets, facts)
     if (part.program === 'subscriber') return subscriber(deployment, part, settings, secrets, facts)
+    if (part.program === 'console') return consoleProgram(deployment, part, settings, secrets, facts)
     return part.end === 'edge'
       ? edgeBroker(deployment, part, settings, secrets, facts)
       : cloudBroker(deployment, part, settings, secrets)
@@ -206,7 +227,7 @@ function withUplink(bridges: readonly Tree[], uplink: Uplink, files: Record<stri
   files['uplink.password'] = Buffer.from(uplink.password)
   if (uplink.ca !== undefined) files['uplink.ca.pem'] = Buffer.from(uplink.ca)
   const bridge: Tree = {
-    topics: keptFilters(TOPIC_PREFIX_DEFAULT).map((filter) => ({ filter })),
+    topics: edgeTopics(uplink.site ?? '+'),
     ...without(bridges[at] ?? {}, 'password', 'caFile', 'certFile', 'keyFile'),
     name: 'cloud',
     url: uplink.url,
@@ -217,6 +238,22 @@ function withUplink(bridges: readonly Tree[], uplink: Uplink, files: Record<stri
   return at < 0 ? [...bridges, bridge] : bridges.map((it, place) => (place === at ? bridge : it))
 }
 
+/** What goes over an edge's bridge: up what it keeps and what is said there, down commands to its site. */
+function edgeTopics(site: string): Tree[] {
+  const any = { site: '+', device: '+', camera: '+' }
+  return [
+    ...keptFilters(TOPIC_PREFIX_DEFAULT),
+    stateTopic(TOPIC_PREFIX_DEFAULT, any),
+    eventTopic(TOPIC_PREFIX_DEFAULT, any),
+    statusTopic(TOPIC_PREFIX_DEFAULT, any),
+    keeperTopic(TOPIC_PREFIX_DEFAULT, '+'),
+    snapshotTopic(TOPIC_PREFIX_DEFAULT, any),
+    liveTopic(TOPIC_PREFIX_DEFAULT, any),
+  ]
+    .map((filter): Tree => ({ filter }))
+    .concat({ filter: commandFilter(TOPIC_PREFIX_DEFAULT, { site, device: '+' }), direction: 'down' })
+}
+
 /** Of a cloud's broker, as its users file has them: those of the configuration's own file among them. */
 export function cloudUsers(settings: Settings, secrets: Secrets): FileUser[] {
   const { broker } = settings.configs
@@ -225,6 +262,8 @@ export function cloudUsers(settings: Settings, secrets: Secrets): FileUser[] {
   return [
     ...(broker === undefined ? [] : (givenUsers(broker)?.users ?? [])),
     subscriberUser(hash(SUBSCRIBER_USER)),
+    // What an earlier version remembers has none.
+    ...(secrets.users[CONSOLE_USER] === undefined ? [] : [consoleUser(hash(CONSOLE_USER))]),
     ...(settings.kind === 'demo'
       ? [edgeUser(siteOf(settings), hash(EDGE_USER))]
       : secrets.users[EDGE_USER] === undefined
@@ -256,8 +295,11 @@ function cloudBroker(deployment: string, part: Part, settings: Settings, secrets
     ],
     usersFile: `${USERS_FOLDER}/${USERS_FILE}`,
     store: { folder: DATA_FOLDER },
-    queues: tree.queues ?? [
-      { clientId: clientId ?? SUBSCRIBER_CLIENT_ID, topics: keptFilters(TOPIC_PREFIX_DEFAULT) },
+    queues: [
+      ...(Array.isArray(tree.queues)
+        ? (tree.queues as Tree[])
+        : [{ clientId: clientId ?? SUBSCRIBER_CLIENT_ID, topics: keptFilters(TOPIC_PREFIX_DEFAULT) }]),
+      ...consoleQueue(settings, tree.queues),
     ],
     http: { port: 9102 },
   }
@@ -278,6 +320,13 @@ function cloudBroker(deployment: string, part: Part, settings: Settings, secrets
   })
 }
 
+/** Also beside queues that somebody has set: without it the console would miss what happens while it is away. */
+function consoleQueue({ configs }: Settings, queues: unknown): Tree[] {
+  const { clientId = CONSOLE_CLIENT_ID } = branch(configs.console?.tree.broker)
+  if (Array.isArray(queues) && queues.some((it) => branch(it).clientId === clientId)) return []
+  return [{ clientId, topics: [storedTopic(TOPIC_PREFIX_DEFAULT, '+')], bytesMax: CONSOLE_QUEUE_BYTES }]
+}
+
 function subscriber(
   deployment: string,
   part: Part,
@@ -295,6 +344,7 @@ function subscriber(
   const ownUsers = http.usersFile === undefined
   const config: Tree = {
     ...tree,
+    announce: { ...branch(tree.announce), enabled: true },
     broker: {
       ...without(branch(tree.broker), 'password', 'certFile', 'keyFile'),
       url: `mqtts://${broker}:${PORT_TLS}`,
@@ -307,11 +357,10 @@ function subscriber(
     http: {
       host: '0.0.0.0',
       port: PORT_GALLERY,
-      usersFile: http.usersFile ?? `${CONFIG_FOLDER}/viewers.yaml`,
+      usersFile: http.usersFile ?? `${CONFIG_FOLDER}/${PEOPLE_FILE}`,
       tls: http.tls ?? { certFile: `${CONFIG_FOLDER}/server.pem`, keyFile: `${CONFIG_FOLDER}/server.key` },
     },
   }
-  const viewers = { users: [viewerUser(secrets.users[VIEWER_USER]?.hash ?? '')] }
   return container(deployment, part, {
     config,
     files: {
@@ -319,20 +368,101 @@ function subscriber(
       ...serverFiles(secrets),
       'ca.pem': Buffer.from(secrets.authority?.cert ?? ''),
       [password]: secretOf(secrets, SUBSCRIBER_USER),
-      ...(ownUsers ? { 'viewers.yaml': Buffer.from(stringify(viewers)) } : {}),
-      ...(settings.s3Credentials === undefined
-        ? {}
-        : { 'aws-credentials': Buffer.from(settings.s3Credentials) }),
+      ...(ownUsers ? { [PEOPLE_FILE]: peopleFile(settings, secrets) } : {}),
+      ...s3Files(settings),
     },
-    env:
-      settings.s3Credentials === undefined
-        ? []
-        : [`AWS_SHARED_CREDENTIALS_FILE=${CONFIG_FOLDER}/aws-credentials`],
+    env: s3Variables(settings),
     volumes: folder ? [{ name: bucketVolume(deployment), path: BUCKET_FOLDER }] : [],
     ports: [{ inside: PORT_GALLERY, ...gallery }],
-    look: `gallery   https://${gallery.address === '127.0.0.1' ? '127.0.0.1' : bracketed(facts.host)}:${gallery.port}/`,
+    look: `gallery   ${addressOf(gallery, facts)}`,
   })
 }
+
+/** Reads what the subscriber writes: its bucket, and nothing else of it. */
+function consoleProgram(
+  deployment: string,
+  part: Part,
+  settings: Settings,
+  secrets: Secrets,
+  facts: Facts,
+): Composed {
+  const given = settings.configs.console
+  const tree = given?.tree ?? {}
+  const opened = consoleOf(settings)
+  const password = 'broker.password'
+  const bucket = branch(tree.bucket ?? settings.configs.subscriber?.tree.bucket)
+  const folder = bucket.type !== 's3'
+  const broker = settings.kind === 'demo' ? 'cloud-broker' : 'broker'
+  const http = branch(tree.http)
+  const access = branch(tree.access)
+  const database = branch(tree.database)
+  const config: Tree = {
+    ...tree,
+    broker: {
+      ...without(branch(tree.broker), 'password', 'certFile', 'keyFile'),
+      url: `mqtts://${broker}:${PORT_TLS}`,
+      username: CONSOLE_USER,
+      passwordFile: `${CONFIG_FOLDER}/${password}`,
+      caFile: `${CONFIG_FOLDER}/ca.pem`,
+    },
+    inbox: { ...branch(tree.inbox), folder: DATA_FOLDER },
+    database:
+      database.type === 'postgres'
+        ? database
+        : { ...database, type: 'sqlite', path: `${DATA_FOLDER}/console.sqlite` },
+    bucket: folder ? { ...bucket, type: 'folder', path: BUCKET_FOLDER } : bucket,
+    access: { ...access, usersFile: access.usersFile ?? `${CONFIG_FOLDER}/${PEOPLE_FILE}` },
+    http: {
+      ...http,
+      host: '0.0.0.0',
+      port: PORT_CONSOLE,
+      tls: http.tls ?? { certFile: `${CONFIG_FOLDER}/server.pem`, keyFile: `${CONFIG_FOLDER}/server.key` },
+    },
+  }
+  return container(deployment, part, {
+    config,
+    files: {
+      ...decoded(given?.files),
+      ...serverFiles(secrets),
+      'ca.pem': Buffer.from(secrets.authority?.cert ?? ''),
+      [password]: secretOf(secrets, CONSOLE_USER),
+      ...(access.usersFile === undefined ? { [PEOPLE_FILE]: peopleFile(settings, secrets) } : {}),
+      ...s3Files(settings),
+    },
+    env: s3Variables(settings),
+    mounts: folder
+      ? [
+          {
+            Type: 'volume',
+            Source: bucketVolume(deployment),
+            Target: BUCKET_FOLDER,
+            ReadOnly: true,
+            VolumeOptions: { NoCopy: true } as never,
+          },
+        ]
+      : [],
+    ports: [{ inside: PORT_CONSOLE, ...opened }],
+    look: `console   ${addressOf(opened, facts)}`,
+  })
+}
+
+/** Those of a users file that was given, and the two that deploy makes: an admin who may everything, a viewer. */
+function peopleFile(settings: Settings, secrets: Secrets): Buffer {
+  const hash = (name: string) => secrets.users[name]?.hash ?? ''
+  const given = givenPeople(settings.configs)?.users ?? []
+  const taken = new Set(given.map(({ name }) => name))
+  const made = [adminUser(hash(ADMIN_USER)), ...(given.length > 0 ? [] : [viewerUser(hash(VIEWER_USER))])]
+  return Buffer.from(stringify({ users: [...given, ...made.filter(({ name }) => !taken.has(name))] }))
+}
+
+const s3Files = ({ s3Credentials }: Settings): Record<string, Buffer> =>
+  s3Credentials === undefined ? {} : { 'aws-credentials': Buffer.from(s3Credentials) }
+
+const s3Variables = ({ s3Credentials }: Settings) =>
+  s3Credentials === undefined ? [] : [`AWS_SHARED_CREDENTIALS_FILE=${CONFIG_FOLDER}/aws-credentials`]
+
+const addressOf = ({ address, port }: Settings['gallery'], { host }: Facts) =>
+  `https://${address === '127.0.0.1' ? address : bracketed(host)}:${port}/`
 
 function container(
   deployment: string,

@@ -5,15 +5,24 @@ import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 import { apply, containersOf, nameOf, type Outcome, settle, takeDown } from './apply.ts'
 import { bracketed, cloudUsers, compose, type Facts, inlineUsers, siteOf } from './compose.ts'
 import { demux } from './demux.ts'
-import { VIEWER_USER } from './edge-users.ts'
+import { ADMIN_USER, VIEWER_USER } from './edge-users.ts'
 import { type Cloud, inviteEdge, removeEdge, sayEdges, writeUsers } from './edges.ts'
 import { Engine, type EngineAddress } from './engine.ts'
 import { checkSource, ensureImages, type ImageSource, type Images } from './images.ts'
 import { DISK_BYTES_TO_BUILD, DISK_BYTES_TO_RUN } from './limits.ts'
 import { DEPLOYMENT, EDGE_USER, HELPER, KIND, type Kind, PARTS, ROLE } from './names.ts'
 import type { Say } from './say.ts'
-import { completeSecrets, placeholders } from './secrets.ts'
-import { camerasOf, checkTree, givenUsers, isBelow, type Settings } from './settings.ts'
+import { completeSecrets, placeholders, type Secrets } from './secrets.ts'
+import {
+  camerasOf,
+  checkTree,
+  consoleOf,
+  givenPeople,
+  givenUsers,
+  hasOwnPeople,
+  isBelow,
+  type Settings,
+} from './settings.ts'
 import type { SshOptions } from './ssh.ts'
 import { newState, readState, type State, writeState } from './state.ts'
 import { showStatus } from './status.ts'
@@ -124,15 +133,14 @@ async function bringUp(
   })
   say(summary(name, outcomes))
   for (const { look } of composed) if (look !== undefined) say(look)
-  const viewer = secrets.users[VIEWER_USER]
-  if (viewer && settings.configs.subscriber?.tree.http === undefined) {
-    say(
-      had?.secrets.users[VIEWER_USER] === undefined
-        ? `          user ${VIEWER_USER}, password ${viewer.password}`
-        : `          user ${VIEWER_USER}; the password again: sightline deploy login${flags(options)}`,
-    )
-    say("          (its certificate is from this deployment's own authority: the browser asks once)")
-  }
+  const people = peopleOf(settings, secrets)
+  const isNew = (name: string) => had?.secrets.users[name] === undefined
+  for (const [name, password] of people)
+    say(isNew(name) ? `          user ${name}, password ${password}` : `          user ${name}`)
+  if (people.some(([name]) => !isNew(name)))
+    say(`          the passwords again: sightline deploy login${flags(options)}`)
+  if (people.length > 0)
+    say("          (the certificate is from this deployment's own authority: the browser asks once)")
   say(`logs      sightline deploy logs -f${flags(options)}`)
   if (kind === 'cloud') for (const line of sayEdges(secrets, flags(options))) say(line)
   const before = had && siteOf(had.settings)
@@ -176,17 +184,32 @@ export async function onlyOne(where: Omit<Where, 'name'>): Promise<string> {
   return one
 }
 
-/** What a person needs to look at the gallery. Errors: DEPLOYMENT_NOT_FOUND */
+/** Who may look at gallery and console, of those that deploy makes; a name and a password each. */
+function peopleOf({ kind, configs }: Settings, { users }: Secrets): (readonly [string, string])[] {
+  if (kind === 'edge' || hasOwnPeople(configs)) return []
+  const given = givenPeople(configs)?.users
+  return (given === undefined ? [ADMIN_USER, VIEWER_USER] : [ADMIN_USER]).flatMap((name) => {
+    const login = given?.some((user) => user.name === name) ? undefined : users[name]
+    return login ? [[name, login.password] as const] : []
+  })
+}
+
+/** What a person needs to look at console and gallery. Errors: DEPLOYMENT_NOT_FOUND */
 export async function login(options: Where): Promise<string> {
   using engine = await Engine.open(options.address, options.ssh)
   const { kind, image } = await known(engine, options.name)
-  const { secrets } = await stateOf(new Volumes(engine, { name: options.name, kind }, image), {
+  const { settings, secrets } = await stateOf(new Volumes(engine, { name: options.name, kind }, image), {
     name: options.name,
     kind,
   })
-  const viewer = secrets.users[VIEWER_USER]
-  if (!viewer) throw failure('DEPLOYMENT_NOT_FOUND', `"${options.name}" has no gallery: its cloud has it.`)
-  return `user ${VIEWER_USER}, password ${viewer.password}\n`
+  if (kind === 'edge')
+    throw failure(
+      'DEPLOYMENT_NOT_FOUND',
+      `"${options.name}" has no console and no gallery: its cloud has them.`,
+    )
+  const people = peopleOf(settings, secrets)
+  if (people.length === 0) return 'Only those of the users files that were given.\n'
+  return people.map(([name, password]) => `user ${name}, password ${password}\n`).join('')
 }
 
 /** A user and a join file for one more edge. Errors: DEPLOYMENT_NOT_FOUND, and those of inviteEdge */
@@ -373,10 +396,14 @@ async function cameraGroups(
   return groups
 }
 
-function portsOf({ kind, mqttPort, gallery }: Settings) {
-  const galleryPort = { ...gallery, option: '--gallery-port' }
-  if (kind === 'cloud') return [{ address: '0.0.0.0', port: mqttPort, option: '--mqtt-port' }, galleryPort]
-  return kind === 'demo' ? [galleryPort] : []
+function portsOf(settings: Settings) {
+  const { kind, mqttPort, gallery } = settings
+  const web = [
+    { ...gallery, option: '--gallery-port' },
+    { ...consoleOf(settings), option: '--console-port' },
+  ]
+  if (kind === 'cloud') return [{ address: '0.0.0.0', port: mqttPort, option: '--mqtt-port' }, ...web]
+  return kind === 'demo' ? web : []
 }
 
 /** Of the cloud's certificate: within the deployment, on its machine, and from outside. */

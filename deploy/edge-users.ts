@@ -12,7 +12,10 @@ import type { Uplink } from './join-file.ts'
  */
 
 export const SUBSCRIBER_USER = 'subscriber'
+export const CONSOLE_USER = 'console'
 export const VIEWER_USER = 'viewer'
+/** Of console and gallery; the broker does not know this one. */
+export const ADMIN_USER = 'admin'
 
 export interface Login {
   readonly password: string
@@ -54,7 +57,15 @@ export const subscriberUser = (hash: string): FileUser => ({
   password: hash,
 })
 
+export const consoleUser = (hash: string): FileUser => ({
+  name: CONSOLE_USER,
+  role: 'console',
+  password: hash,
+})
+
 export const viewerUser = (hash: string): FileUser => ({ name: VIEWER_USER, role: 'viewer', password: hash })
+
+export const adminUser = (hash: string): FileUser => ({ name: ADMIN_USER, role: 'admin', password: hash })
 
 export const deviceUser = (
   name: string,

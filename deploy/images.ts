@@ -18,7 +18,7 @@ export type ImageSource =
       readonly network?: string
     }
   | { readonly kind: 'file'; readonly file: string }
-  /** `{program}` stands for broker, subscriber, device. */
+  /** `{program}` stands for broker, subscriber, console, device. */
   | { readonly kind: 'tag'; readonly reference: string }
 
 export interface Image {

@@ -46,6 +46,7 @@ export const MANIFEST_BYTES_MAX = 4e6
 export const MEMORY_BYTES = {
   broker: 512 * 2 ** 20,
   subscriber: 512 * 2 ** 20,
+  console: 512 * 2 ** 20,
   device: 1024 * 2 ** 20,
 } as const
 export const MEMORY_BYTES_GPU = 4096 * 2 ** 20

@@ -1,7 +1,7 @@
 /** How a deployment's things are called, and how they are known as its own. Pure. */
 
 export type Kind = 'edge' | 'cloud' | 'demo'
-export type ProgramName = 'device' | 'broker' | 'subscriber'
+export type ProgramName = 'device' | 'broker' | 'subscriber' | 'console'
 
 /** One container of a deployment. */
 export interface Part {
@@ -21,10 +21,12 @@ export const PARTS: Readonly<Record<Kind, readonly Part[]>> = {
   cloud: [
     { name: 'broker', program: 'broker', end: 'cloud' },
     { name: 'subscriber', program: 'subscriber' },
+    { name: 'console', program: 'console' },
   ],
   demo: [
     { name: 'cloud-broker', program: 'broker', end: 'cloud' },
     { name: 'subscriber', program: 'subscriber' },
+    { name: 'console', program: 'console' },
     { name: 'edge-broker', program: 'broker', end: 'edge' },
     { name: 'device', program: 'device' },
   ],

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { randomBytes, X509Certificate } from 'node:crypto'
 import {
   chownSync,
   closeSync,
@@ -19,10 +19,16 @@ import { addUser, removeUser } from '../lib/access/users-file.ts'
 import { failure, systemCode } from '../lib/errors.ts'
 import { makeAuthority, makeServerCertificate } from '../lib/tls/authority.ts'
 import { isName, NAME_RULE } from '../wire/names.ts'
+import { commandFilter, TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 import {
+  ADMIN_USER,
+  adminUser,
+  CONSOLE_USER,
+  consoleUser,
   deviceUser,
   edgeName,
   edgeOf,
+  type Login,
   newEdge,
   newLogin,
   subscriberUser,
@@ -40,8 +46,17 @@ const SCRIPT = 'docker/secrets.sh'
 /** The images' programs run as it. */
 const CONTAINER_USER = 1000
 /** What a container reads is that user's; all the rest belongs to whom the folder belongs to. */
-const OF_CONTAINERS = ['cloud/broker', 'cloud/subscriber', 'edge/broker', 'edge/device']
-/** Nobody comes by to renew a certificate in a cellar. Browsers want the gallery's to be a year old at most. */
+const OF_CONTAINERS = [
+  'cloud/broker',
+  'cloud/subscriber',
+  'cloud/console',
+  'cloud/people',
+  'edge/broker',
+  'edge/device',
+]
+/** Who may look at the gallery and sign in to the console: one file for both. */
+const PEOPLE = 'cloud/people/users.yaml'
+/** Nobody comes by to renew a certificate in a cellar. Browsers want those of web pages to be a year old at most. */
 const AUTHORITY_DAYS = 7300
 const BROKER_DAYS = 3650
 const WEB_DAYS = 397
@@ -51,11 +66,35 @@ const MQTT_PORT = 8883
 export async function cloudSecrets(folder: string, hosts: readonly [string, ...string[]]): Promise<string> {
   refuseExisting(folder, 'cloud')
   refuseExisting(folder, 'authority')
-  const viewer = await inOne(folder, ['authority', 'cloud'], (base) => makeCloud(base, hosts))
+  const people = await inOne(folder, ['authority', 'cloud'], (base) => makeCloud(base, hosts))
   return `Made: ${join(folder, 'cloud')}, and ${join(folder, 'authority')} (keep its ca.key safe).
 Start:   docker compose -f docker/compose.cloud.yaml up -d
-Gallery: https://${hosts[0]}:8443/ user ${VIEWER_USER}, password ${viewer} (shown only once)
-Next, for each edge: ${SCRIPT} invite SITE
+${sayPeople(hosts[0], people)}Next, for each edge: ${SCRIPT} invite SITE
+`
+}
+
+/** What the console needs at a cloud of a version without it. Errors: CERTIFICATE_NOT_FOUND, FILE_EXISTS, NOT_ALLOWED, FOLDER_UNWRITABLE, and those of a users file */
+export async function consoleSecrets(folder: string): Promise<string> {
+  refuseExisting(folder, 'cloud/console')
+  const brokerUsers = join(folder, 'cloud/broker/users.yaml')
+  const known = usersOf(folder, brokerUsers)
+  const hosts = namesIn(join(folder, 'cloud/subscriber/web.pem'))
+  const names = ['cloud/people', 'cloud/console.env', 'cloud/console'] // the last one says that all are there
+  const { admin } = await inOne(folder, names, async (base) => {
+    const login = await makeConsole(base, join(folder, 'authority'), hosts)
+    mkdirSync(join(base, 'cloud/people'))
+    write(join(base, PEOPLE), readFileSync(join(folder, 'cloud/subscriber/users.yaml')))
+    const admin = await newLogin()
+    await addUser(join(base, PEOPLE), adminUser(admin.hash))
+    write(join(base, 'cloud/console.env'), readFileSync(join(folder, 'cloud/subscriber.env')))
+    // Of a run that was interrupted here.
+    if (known.some(({ name }) => name === CONSOLE_USER)) await removeUser(brokerUsers, CONSOLE_USER)
+    await addUser(brokerUsers, consoleUser(login.hash))
+    return { admin: admin.password }
+  })
+  return `Made: ${join(folder, 'cloud/console')}, and ${join(folder, 'cloud/people')}: who may look is in ${join(folder, PEOPLE)} from now on.
+Start:   docker compose -f docker/compose.cloud.yaml up -d
+Console: https://${hosts.find((host) => host !== 'localhost') ?? 'localhost'}:8444/ user ${ADMIN_USER}, password ${admin} (shown only once)
 `
 }
 
@@ -95,43 +134,77 @@ Start: docker compose -f docker/compose.edge.yaml up -d
 /** Errors: FILE_EXISTS, NOT_ALLOWED, FOLDER_UNWRITABLE */
 export async function demoSecrets(folder: string): Promise<string> {
   refuseExisting(folder, 'demo')
-  const viewer = await inOne(folder, ['demo'], async (base) => {
+  const people = await inOne(folder, ['demo'], async (base) => {
     const demo = join(base, 'demo')
-    const password = await makeCloud(demo, ['cloud-broker', 'localhost'])
+    const made = await makeCloud(demo, ['cloud-broker', 'localhost'])
     const file = join(base, 'demo.join.yaml')
     await invite(demo, 'demo', file)
     await makeEdge(demo, readJoin(file), 'testcard')
-    return password
+    return made
   })
   return `Made: ${join(folder, 'demo')}.
 Start:   docker compose -f docker/compose.demo.yaml up -d
-Gallery: https://localhost:8443/ user ${VIEWER_USER}, password ${viewer} (shown only once)
-`
+${sayPeople('localhost', people)}`
 }
 
-/** @returns the viewer's password */
-async function makeCloud(base: string, hosts: readonly [string, ...string[]]): Promise<string> {
+/** Passwords of those who may look. */
+interface People {
+  readonly admin: string
+  readonly viewer: string
+}
+
+const sayPeople = (
+  host: string,
+  { admin, viewer }: People,
+) => `Console: https://${host}:8444/ user ${ADMIN_USER}, password ${admin} (shown only once)
+Gallery: https://${host}:8443/ user ${VIEWER_USER}, password ${viewer} (shown only once)
+`
+
+async function makeCloud(base: string, hosts: readonly [string, ...string[]]): Promise<People> {
   const authority = join(base, 'authority')
   const broker = join(base, 'cloud/broker')
   const subscriber = join(base, 'cloud/subscriber')
-  for (const folder of [broker, subscriber]) mkdirSync(folder, { recursive: true })
+  for (const folder of [broker, subscriber, join(base, PEOPLE, '..')]) mkdirSync(folder, { recursive: true })
   await makeAuthority(authority, 'Sightline', { days: AUTHORITY_DAYS })
-  const server = async (name: string, names: readonly string[], days: number, to: string) =>
-    move(await makeServerCertificate(authority, name, [...new Set(names)], { days }), to)
+  const server = serverCertificates(authority)
   await server('broker', ['cloud-broker', ...hosts], BROKER_DAYS, join(broker, 'server'))
   await server('web', ['localhost', ...hosts], WEB_DAYS, join(subscriber, 'web'))
   const login = await newLogin()
   await addUser(join(broker, 'users.yaml'), subscriberUser(login.hash))
   write(join(subscriber, 'password'), `${login.password}\n`)
-  const viewer = await newLogin()
-  await addUser(join(subscriber, 'users.yaml'), viewerUser(viewer.hash))
-  const ca = readFileSync(join(authority, 'ca.pem'))
-  write(join(subscriber, 'ca.pem'), ca)
+  const console = await makeConsole(base, authority, hosts)
+  await addUser(join(broker, 'users.yaml'), consoleUser(console.hash))
+  const [admin, viewer] = [await newLogin(), await newLogin()]
+  await addUser(join(base, PEOPLE), adminUser(admin.hash))
+  await addUser(join(base, PEOPLE), viewerUser(viewer.hash))
+  write(join(subscriber, 'ca.pem'), readFileSync(join(authority, 'ca.pem')))
   const [access, secret] = [randomBytes(10).toString('hex'), randomBytes(20).toString('hex')]
   write(join(base, 'cloud/s3.env'), `ROOT_ACCESS_KEY_ID=${access}\nROOT_SECRET_ACCESS_KEY=${secret}\n`)
-  write(join(base, 'cloud/subscriber.env'), `AWS_ACCESS_KEY_ID=${access}\nAWS_SECRET_ACCESS_KEY=${secret}\n`)
+  for (const name of ['subscriber', 'console'])
+    write(join(base, `cloud/${name}.env`), `AWS_ACCESS_KEY_ID=${access}\nAWS_SECRET_ACCESS_KEY=${secret}\n`)
   write(join(authority, 'address'), `mqtts://${bracketed(hosts[0])}:${MQTT_PORT}\n`)
-  return viewer.password
+  return { admin: admin.password, viewer: viewer.password }
+}
+
+const serverCertificates =
+  (authority: string) => async (name: string, names: readonly string[], days: number, to: string) =>
+    move(await makeServerCertificate(authority, name, [...new Set(names)], { days }), to)
+
+/** @returns its user's login at the broker */
+async function makeConsole(base: string, authority: string, hosts: readonly string[]): Promise<Login> {
+  const folder = join(base, 'cloud/console')
+  mkdirSync(folder, { recursive: true })
+  await serverCertificates(authority)('console', ['localhost', ...hosts], WEB_DAYS, join(folder, 'web'))
+  const login = await newLogin()
+  write(join(folder, 'password'), `${login.password}\n`)
+  write(join(folder, 'ca.pem'), readFileSync(join(authority, 'ca.pem')))
+  return login
+}
+
+/** The hosts that a certificate is for. */
+function namesIn(cert: string): string[] {
+  const { subjectAltName = '' } = new X509Certificate(readFileSync(cert))
+  return subjectAltName.split(', ').flatMap((it) => /^(?:DNS|IP Address):(\S+)$/.exec(it)?.[1] ?? [])
 }
 
 async function invite(base: string, site: string, file: string): Promise<void> {
@@ -195,7 +268,12 @@ async function makeEdge(base: string, uplink: Uplink, device: string): Promise<v
       .join('')
   write(
     join(base, 'edge/broker.env'),
-    variables({ NAME: edgeName(site), BRIDGES__0__URL: url, BRIDGES__0__USERNAME: username }),
+    variables({
+      NAME: edgeName(site),
+      BRIDGES__0__URL: url,
+      BRIDGES__0__TOPICS__0__FILTER: commandFilter(TOPIC_PREFIX_DEFAULT, { site, device: '+' }),
+      BRIDGES__0__USERNAME: username,
+    }),
   )
   write(join(base, 'edge/device.env'), variables({ SITE: site, DEVICE: device, BROKER__USERNAME: device }))
 }

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FileUser } from '../lib/access/users.ts'
-import { type Login, newLogin, SUBSCRIBER_USER, VIEWER_USER } from './edge-users.ts'
+import { ADMIN_USER, CONSOLE_USER, type Login, newLogin, SUBSCRIBER_USER, VIEWER_USER } from './edge-users.ts'
 import { AUTHORITY_DAYS, CERTIFICATE_DAYS } from './limits.ts'
 import { DEVICE_USER, EDGE_USER, type Kind } from './names.ts'
 
@@ -26,8 +26,8 @@ export interface KeyPair {
 
 const USERS: Readonly<Record<Kind, readonly string[]>> = {
   edge: [DEVICE_USER],
-  cloud: [SUBSCRIBER_USER, VIEWER_USER],
-  demo: [DEVICE_USER, EDGE_USER, SUBSCRIBER_USER, VIEWER_USER],
+  cloud: [SUBSCRIBER_USER, CONSOLE_USER, ADMIN_USER, VIEWER_USER],
+  demo: [DEVICE_USER, EDGE_USER, SUBSCRIBER_USER, CONSOLE_USER, ADMIN_USER, VIEWER_USER],
 }
 
 /**

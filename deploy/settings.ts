@@ -6,6 +6,7 @@ import type { z } from 'zod'
 import { brokerSchema, checkBrokerConfig } from '../broker/config.ts'
 import { checkSubscriberConfig, subscriberSchema } from '../cloud-subscriber/config.ts'
 import { programOf } from '../configurations.ts'
+import { checkConsoleConfig, consoleSchema } from '../console/config.ts'
 import { checkDeviceConfig, deviceSchema } from '../device/config.ts'
 import { readUsers, type UsersList, usersOfText } from '../lib/access/users.ts'
 import { loadConfig } from '../lib/config.ts'
@@ -27,12 +28,26 @@ export interface Settings {
   /** Names and addresses under which edges reach the cloud. */
   readonly addresses: readonly string[]
   readonly mqttPort: number
-  readonly gallery: { readonly address: string; readonly port: number }
+  readonly gallery: Opened
+  /** Absent in what a version without it has kept. */
+  readonly console?: Opened
   readonly configs: Readonly<Partial<Record<ProgramName, Configuration>>>
   readonly uplink?: Uplink
   /** An AWS shared credentials file. */
   readonly s3Credentials?: string
 }
+
+/** A port of the engine's machine, at one of its addresses. */
+export interface Opened {
+  readonly address: string
+  readonly port: number
+}
+
+export const CONSOLE_PORT = 8444
+
+/** Open to whom the gallery is, unless somebody said otherwise. */
+export const consoleOf = ({ console, gallery }: Settings): Opened =>
+  console ?? { address: gallery.address, port: CONSOLE_PORT }
 
 export interface Configuration {
   /** As it was written, but for the paths of files. */
@@ -50,6 +65,7 @@ const PROGRAMS = {
   device: { schema: deviceSchema, check: checkDeviceConfig },
   broker: { schema: brokerSchema, check: checkBrokerConfig },
   subscriber: { schema: subscriberSchema, check: checkSubscriberConfig },
+  console: { schema: consoleSchema, check: checkConsoleConfig },
 } as const satisfies Record<ProgramName, { schema: z.ZodType; check: (config: never) => void }>
 
 /**
@@ -64,7 +80,7 @@ export function readConfigurations(
   const configs: Partial<Record<ProgramName, Configuration>> = {}
   const possible = [...new Set(PARTS[kind].map(({ program }) => program))]
   for (const argument of given) {
-    const [, named, file = argument] = /^(device|broker|subscriber)=(.+)$/.exec(argument) ?? []
+    const [, named, file = argument] = /^(device|broker|subscriber|console)=(.+)$/.exec(argument) ?? []
     const program = (named ?? whose(file)) as ProgramName
     if (!possible.includes(program))
       throw failure(
@@ -74,7 +90,7 @@ export function readConfigurations(
     if (kind === 'demo' && program === 'broker')
       throw failure(
         'USAGE',
-        `${file}: a demo has two brokers, which deploy configures. Give the files of device and subscriber, or deploy edge and cloud.`,
+        `${file}: a demo has two brokers, which deploy configures. Give the files of device, subscriber and console, or deploy edge and cloud.`,
       )
     if (configs[program]) throw failure('USAGE', `Two configurations for the ${program}. Keep one.`)
     loadConfig(PROGRAMS[program].schema as z.ZodType, { file }) // says what is wrong, with its line
@@ -142,9 +158,25 @@ function withFiles(tree: Record<string, unknown>, owner: string, mounts: readonl
 }
 
 /** The users of the users file that a broker's configuration names. */
-export function givenUsers({ tree, files }: Configuration): UsersList | undefined {
-  if (typeof tree.usersFile !== 'string') return undefined
-  const content = files[basename(tree.usersFile)]
+export const givenUsers = ({ tree, files }: Configuration) => usersIn(tree.usersFile, files)
+
+/** Those who may look, as the configuration of the console or, where that names none, of the subscriber says. */
+export function givenPeople({ console, subscriber }: Settings['configs']): UsersList | undefined {
+  return (
+    usersIn(usersFileOf(console?.tree.access), console?.files) ??
+    usersIn(usersFileOf(subscriber?.tree.http), subscriber?.files)
+  )
+}
+
+/** Whether console and gallery have a users file of their own each, so that deploy makes none. */
+export const hasOwnPeople = ({ console, subscriber }: Settings['configs']): boolean =>
+  usersFileOf(console?.tree.access) !== undefined && usersFileOf(subscriber?.tree.http) !== undefined
+
+const usersFileOf = (node: unknown) => (node as { readonly usersFile?: unknown } | undefined)?.usersFile
+
+function usersIn(path: unknown, files: Configuration['files'] = {}): UsersList | undefined {
+  if (typeof path !== 'string') return undefined
+  const content = files[basename(path)]
   return content === undefined ? undefined : usersOfText(Buffer.from(content, 'base64').toString('utf8'))
 }
 

@@ -57,6 +57,9 @@ export const CONNECT_MS_MAX = 10_000
 export const ACKNOWLEDGE_MS_MAX = 60_000
 /** Connections that end in a row without a single acknowledgement before we say that the broker refuses crops. */
 export const FRUITLESS_CONNECTIONS_MAX = 3
+/** A connection that lives on for so long did not end over what was published; what it did is left out for a while, ms. */
+export const REFUSED_WITHIN_MS = 5000
+export const REFUSED_REST_MS = 600_000
 /** What draining leaves of its deadline for the farewell (status offline, DISCONNECT), ms. */
 export const FAREWELL_MS_MAX = 500
 /** Clocks before this year have not been set. */
@@ -89,6 +92,14 @@ export const PREVIEW_QUALITY = 75
 export const PREVIEW_STALLED_MS_MAX = 30_000
 /** Without a new picture the last one is sent again after so long, ms: so who has gone is noticed. */
 export const PREVIEW_REPEAT_MS = 5000
+/** A live picture over MQTT: pictures a second, and how it is made small enough, the best first: width, then quality. */
+export const LIVE_RATE_MAX = 10
+export const LIVE_WIDTHS = [960, 640, 320] as const
+export const LIVE_QUALITIES = [75, 60, 45, 30] as const
+/** Live pictures, of all cameras, that the broker has not read yet. */
+export const LIVE_IN_FLIGHT_MAX = 2
+/** Between two pictures that say that a camera is paused, ms. */
+export const LIVE_PAUSED_REPEAT_MS = 5000
 /** A model's file, and its description where that is one of its own (TensorFlow.js). Face detectors are a few MB. */
 export const MODEL_BYTES_MAX = 512 * 1024 * 1024
 export const MODEL_JSON_BYTES_MAX = 32 * 1024 * 1024

@@ -18,7 +18,9 @@ import { Commanded } from './link/commanded.ts'
 import { discovery } from './link/home-assistant.ts'
 import { Publisher } from './link/publish.ts'
 import { Remote } from './link/remote.ts'
+import { deviceReport } from './link/report.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
+import { Live } from './view/live.ts'
 import { Preview } from './view/preview.ts'
 
 /**
@@ -54,7 +56,14 @@ export async function runDevice(options: RunOptions): Promise<number> {
       },
       'detector opened',
     )
-    await using remote =
+    using live = new Live({
+      config,
+      publisher,
+      isPaused: (camera) => remote?.settings(camera).paused ?? false,
+      meters,
+      log,
+    })
+    await using remote: Remote | undefined =
       config.remote.enabled || config.homeAssistant.enabled
         ? new Remote({
             config,
@@ -62,6 +71,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
             scoreFloor: detector.scoreMin * SCORE_LOW,
             commanded: new Commanded(config.remote.folder, config, log),
             publisher,
+            live,
             meters,
             log,
           })
@@ -94,11 +104,18 @@ export async function runDevice(options: RunOptions): Promise<number> {
       meters,
       log,
       remote,
-      watchers: [remote, preview].filter((it) => it !== undefined),
+      watchers: [remote, live, preview].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
       onState: () => {
         publisher.setStatus({ model: detector.model, cameras: Object.fromEntries(states) })
         remote?.states(states)
+      },
+    })
+    const health = () => ({
+      ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
+      checks: {
+        broker: publisher.trouble ?? 'connected',
+        ...Object.fromEntries([...states].map(([name, state]) => [`camera ${name}`, state])),
       },
     })
     await using server = await HttpServer.open({
@@ -106,15 +123,12 @@ export async function runDevice(options: RunOptions): Promise<number> {
       log,
       metrics: registry,
       routes: preview && ((app) => preview.routes(app)),
-      health: () => ({
-        ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
-        checks: {
-          broker: publisher.trouble ?? 'connected',
-          ...Object.fromEntries([...states].map(([name, state]) => [`camera ${name}`, state])),
-        },
-      }),
+      health,
     })
     log.info({ url: server.url }, 'health and metrics are served')
+    await using _report = config.report.enabled
+      ? deviceReport({ config, publisher, health, meters, log })
+      : undefined
     ready()
 
     const refused = new AbortController()

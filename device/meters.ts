@@ -40,6 +40,8 @@ export function openMeters(registry: Registry) {
     eventsDropped: counter(registry, 'events_dropped_total', 'Events lost', ['camera', 'reason']),
     commandsTaken: counter(registry, 'commands_taken_total', 'Commands carried out', ['camera', 'command']),
     commandsIgnored: counter(registry, 'commands_ignored_total', 'Commands ignored', ['reason']),
+    livePictures: counter(registry, 'live_pictures_total', 'Live pictures sent to the broker', ['camera']),
+    liveLost: counter(registry, 'live_lost_total', 'Live pictures that were not sent', ['camera', 'reason']),
     previewPictures: counter(registry, 'preview_pictures_total', 'Pictures made for the preview', ['camera']),
     previewLost: counter(registry, 'preview_lost_total', 'Pictures that a slow viewer missed', ['camera']),
     previewViewers: gauge(registry, 'preview_viewers', 'Current viewers of the preview', []),

@@ -5,6 +5,7 @@
 #   docker/secrets.sh cloud HOST [HOST ...]    on the cloud machine, once; HOST: a name or address that edges reach it at
 #   docker/secrets.sh invite SITE              there, for each edge: makes docker/secrets/invitations/SITE.join.yaml
 #   docker/secrets.sh remove SITE              there: removes an edge
+#   docker/secrets.sh console                  there, at a cloud of a version without the console: what that needs
 #   docker/secrets.sh edge FILE DEVICE         on the edge machine, once; FILE: its join file, DEVICE: a name
 #   docker/secrets.sh demo                     for compose.demo.yaml: both on this machine
 #
@@ -20,7 +21,7 @@ image=${SIGHTLINE_IMAGE:-sightline-broker:${SIGHTLINE_VERSION:-0.1.0}}
 verb=${1:-}
 [ $# -eq 0 ] || shift
 case "$verb:$#" in
-  cloud:[1-9]* | invite:1 | remove:1 | edge:2 | demo:0) ;;
+  cloud:[1-9]* | invite:1 | remove:1 | console:0 | edge:2 | demo:0) ;;
   *)
     sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0" >&2
     exit 64

@@ -103,6 +103,9 @@ function isAddress(text: string, schemes: readonly string[]): boolean {
 /** A TCP port; 0 takes any free one. */
 export const port = () => z.number().int().min(0).max(65_535)
 
+/** A report is kept by every broker that it passes. */
+const REPORT_MS_MIN = 1000
+
 /** The part that every program's configuration has. */
 export const commonShape = {
   log: z
@@ -111,6 +114,14 @@ export const commonShape = {
     })
     .prefault({}),
   drain: z.strictObject({ deadline: duration().prefault('10s') }).prefault({}),
+  report: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      every: duration()
+        .prefault('10s')
+        .refine((ms) => ms >= REPORT_MS_MIN, `must be ${REPORT_MS_MIN} ms or more`),
+    })
+    .prefault({}),
 }
 
 const certificateShape = { certFile: z.string().min(1), keyFile: z.string().min(1) }

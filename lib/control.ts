@@ -144,7 +144,7 @@ export class ControlServer implements AsyncDisposable {
       if (!handler)
         throw failure('USAGE', `Unknown command "${command}" to the program that uses this store.`)
       alive = setInterval(() => socket.write('{"alive":true}\n'), ALIVE_INTERVAL_MS)
-      await this.#inTurn(async () => {
+      await this.inTurn(async () => {
         signal.throwIfAborted()
         for await (const item of handler(args, signal)) {
           await write(socket, { item }, signal)
@@ -166,7 +166,8 @@ export class ControlServer implements AsyncDisposable {
     }
   }
 
-  #inTurn(work: () => Promise<void>): Promise<void> {
+  /** Between the commands: what acts on the same store, and did not come over the socket. */
+  inTurn(work: () => Promise<void>): Promise<void> {
     const done = this.#turn.then(work)
     this.#turn = done.catch(() => {})
     return done

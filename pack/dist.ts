@@ -1,11 +1,12 @@
 import { cpSync, globSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { buildPages } from '../console/pages-build.ts'
 import { keptBlazeface } from '../models/convert.ts'
 import { ship } from './image.ts'
 
 /**
  * `dist/`, which `npm pack` ships: everything that runs, as JavaScript (Node strips no types under `node_modules`), in
- * the same folders, the default model made, and what images are built from. Run by `npm pack` itself ("prepack").
+ * the same folders, the default model made, the console's pages compiled, and what images are built from. Run by `npm pack` itself ("prepack").
  */
 
 const ROOT = resolve(import.meta.dirname, '..')
@@ -13,13 +14,13 @@ const ROOT = resolve(import.meta.dirname, '..')
 const SHIPPED = [
   'cli.ts',
   'configurations.ts',
-  '{bin,broker,cloud-subscriber,commands,demo,deploy,device,lib,models,pack,store,wire}/**/*',
+  '{bin,broker,cloud-subscriber,commands,console,demo,deploy,device,lib,models,pack,store,wire}/**/*',
   '{conf,docker}/**/*',
   'package.json',
   '.dockerignore',
 ]
-/** What a clone has besides: secrets that docker/secrets.sh has made, types of JavaScript. */
-const NOT_SHIPPED = ['docker/secrets/**', '**/*.d.ts']
+/** What a clone has besides: secrets that docker/secrets.sh has made, types of JavaScript, sources of what is compiled. */
+const NOT_SHIPPED = ['docker/secrets/**', '**/*.d.ts', 'console/pages/**']
 
 export async function makeDist(out: string): Promise<void> {
   rmSync(out, { recursive: true, force: true })
@@ -28,6 +29,7 @@ export async function makeDist(out: string): Promise<void> {
   // Under its own name npm leaves it out only at the top: images are built from the versions that are in it.
   cpSync(join(ROOT, 'package-lock.json'), join(out, 'package-lock.json'))
   await keptBlazeface(join(out, 'models'))
+  await buildPages(join(out, 'console', 'pages'))
 }
 
 if (import.meta.main) await makeDist(join(ROOT, 'dist'))

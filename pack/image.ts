@@ -1,9 +1,9 @@
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { type Part, partOf, withoutExtension } from './graph.ts'
 import { shippedName, toJavaScript } from './javascript.ts'
 import { type Lock, type PackageFile, subsetOf } from './lock.ts'
-import { MODEL, NEEDLESS, PROGRAMS, type Program, type ProgramName } from './parts.ts'
+import { MODEL, NEEDLESS, PAGES, PROGRAMS, type Program, type ProgramName } from './parts.ts'
 
 /**
  * Lays out what each image holds, below OUT:
@@ -12,6 +12,7 @@ import { MODEL, NEEDLESS, PROGRAMS, type Program, type ProgramName } from './par
  *     <program>/app/     that code, as JavaScript
  *     <program>/conf/    its settings, all at their defaults
  *     model/             the same two folders, for the conversion of the default model
+ *     pages/             and for the compilation of the console's pages
  *
  * Used by docker/Dockerfile: node pack/image.ts OUT
  */
@@ -25,9 +26,9 @@ export function layOut(root: string, out: string): Record<ProgramName, Part> {
     write(join(out, name, 'app', 'package.json'), subset.package)
     for (const path of part.files) if (path !== 'package.json') ship(root, path, join(out, name, 'app'))
   }
-  const parts = Object.entries(PROGRAMS).map(([name, program]) => {
+  const parts = Object.entries<Program>(PROGRAMS).map(([name, program]) => {
     const part = programPart(root, program)
-    lay(name, part, part.packages)
+    lay(name, part, [...part.packages, ...(program.served ?? [])])
     for (const module of part.leftOut.keys())
       if (/\.[jt]s$/.test(module)) writeStub(join(out, name, 'app'), module, name)
     for (const [from, to] of program.settings)
@@ -36,6 +37,12 @@ export function layOut(root: string, out: string): Record<ProgramName, Part> {
   })
   const model = partOf({ root, entries: MODEL.entries, leavesOut: () => false })
   lay('model', model, [...model.packages, MODEL.package])
+  const pages = partOf({ root, entries: PAGES.entries, leavesOut: () => false })
+  lay('pages', pages, [...pages.packages, PAGES.package])
+  // As they are: the compiler takes their types away. A package has no settings of it, and needs none.
+  for (const path of PAGES.copied)
+    if (existsSync(join(root, path)))
+      cpSync(join(root, path), join(out, 'pages', 'app', path), { recursive: true })
   return Object.fromEntries(parts) as Record<ProgramName, Part>
 }
 

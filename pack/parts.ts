@@ -8,6 +8,8 @@ export interface Program {
   readonly without: readonly string[]
   /** Folders of which only the settings' schema is here (for `doctor` and `config`): no more than that is followed. */
   readonly schemaOnly: readonly string[]
+  /** Packages whose files browsers are given: no module of the program imports them. */
+  readonly served?: readonly string[]
   /** Settings of the repository that lie at /etc/sightline until somebody mounts his own: from, to. */
   readonly settings: readonly (readonly [string, string])[]
 }
@@ -23,28 +25,39 @@ const CAMERA = [
   'onnxruntime-node',
   'sharp',
 ]
-const BUCKET = ['cloud-subscriber/main', 'lib/buckets/s3']
+const SUBSCRIBER = ['cloud-subscriber/main']
+const BUCKET = ['lib/buckets/s3']
+/** Beside the program: what its commands, and doctor of its configuration, need. */
+const CONSOLE = ['console/main', 'commands/console/mend', 'commands/doctor/database']
 
 export const PROGRAMS = {
   broker: {
     entries: ['cli.ts', 'bin/sightline.js'],
     commands: [...COMMON, 'queue', 'quarantine', 'forget', 'users', 'certs', 'secrets'],
-    without: [...CAMERA, ...BUCKET],
-    schemaOnly: ['device/', 'models/'],
+    without: [...CAMERA, ...SUBSCRIBER, ...BUCKET, ...CONSOLE],
+    schemaOnly: ['device/', 'models/', 'console/'],
     settings: [['conf/broker.yaml', 'broker.yaml']],
   },
   subscriber: {
     entries: ['cli.ts', 'bin/sightline.js'],
     commands: [...COMMON, 'queue', 'quarantine', 'forget', 'link', 'users'],
-    without: [...CAMERA, 'broker/main'],
-    schemaOnly: ['device/', 'models/'],
+    without: [...CAMERA, 'broker/main', ...CONSOLE],
+    schemaOnly: ['device/', 'models/', 'console/'],
     settings: [['conf/subscriber.yaml', 'subscriber.yaml']],
+  },
+  console: {
+    entries: ['cli.ts', 'bin/sightline.js'],
+    commands: [...COMMON, 'console', 'queue', 'quarantine', 'users'],
+    without: [...CAMERA, 'broker/main', ...SUBSCRIBER],
+    schemaOnly: ['device/', 'models/', 'broker/', 'cloud-subscriber/'],
+    served: ['preact', '@preact/signals', 'uplot'],
+    settings: [['conf/console.yaml', 'console.yaml']],
   },
   device: {
     entries: ['cli.ts', 'bin/sightline.js'],
     commands: COMMON,
-    without: [...BUCKET, 'broker/main', 'commands/doctor/stores', 'lmdb'],
-    schemaOnly: ['broker/', 'cloud-subscriber/'],
+    without: [...SUBSCRIBER, ...BUCKET, ...CONSOLE, 'broker/main', 'commands/doctor/stores', 'lmdb'],
+    schemaOnly: ['broker/', 'cloud-subscriber/', 'console/'],
     settings: [['conf/device.yaml', 'device.yaml']],
   },
 } as const satisfies Record<string, Program>
@@ -56,6 +69,16 @@ export const NEEDLESS: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['adm-zip', 'global-agent'],
   'node-av': ['unzipper', 'werift'],
 }
+
+/**
+ * Turns into the console's pages, while an image is built: their sources (or, in the npm package, the pages themselves), and
+ * what compiles them.
+ */
+export const PAGES = {
+  entries: ['console/pages-build.ts'],
+  package: 'typescript',
+  copied: ['console/pages', 'tsconfig.json'],
+} as const
 
 /** Turns into the default model, while an image is built. */
 export const MODEL = { entries: ['models/convert.ts'], package: '@vladmandic/human' } as const

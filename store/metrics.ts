@@ -1,10 +1,21 @@
 import { gauge, type Registry } from '../lib/metrics.ts'
+import type { QueueBooks } from '../wire/keepers.ts'
 import type { Books, Queue } from './queue.ts'
 import type { Store } from './store.ts'
 
 /** Every queue's books, for the line that a program writes when it ends. */
 export function booksOf(store: Store): Record<string, Books> {
   return Object.fromEntries([...store.queues].map(([name, { books }]) => [name, books]))
+}
+
+/** Every queue's books, for the report that a program makes of itself (lib/keeper-report.ts). */
+export function queueBooks(store: Store, nowMs = Date.now()): QueueBooks[] {
+  return [...store.queues].map(([name, queue]) => ({
+    name,
+    ...queue.books,
+    bytes: queue.bytes,
+    oldestAtMs: queue.size === 0 ? null : nowMs - Math.round(queue.oldestAgeMs(nowMs)),
+  }))
 }
 
 /** Every queue's books and bounds, and whether the store takes messages. */

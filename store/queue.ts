@@ -228,7 +228,7 @@ export class Queue {
     return age >= 0 && age < this.handOverMsMax // below 0: the clock was set back, and tells nothing
   }
 
-  /** @internal */
+  /** Whether an entry has not left the queue yet. */
   holds(sequence: number): boolean {
     return this.#entries.has(sequence)
   }

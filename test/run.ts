@@ -38,10 +38,10 @@ const EXTRAS = [
     how: 'its address, such as http://127.0.0.1:7480 (credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)',
   },
   {
-    name: 'PostgreSQL',
+    name: 'PostgreSQL 12 or later',
     variable: 'SIGHTLINE_TEST_POSTGRES',
     on: isSet,
-    how: 'the address of a server and a user who may create databases, such as postgres://user:password@127.0.0.1:5432/postgres',
+    how: 'its address, such as postgres://user:password@127.0.0.1:5432/database (a user who may make databases and roles)',
   },
   {
     name: 'Mosquitto 2',

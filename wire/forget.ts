@@ -22,6 +22,19 @@ export type Selection = z.infer<typeof selectionSchema>
 export const forgetRequestSchema = z.strictObject({ selection: selectionSchema, dryRun: z.boolean() })
 export type ForgetRequest = z.infer<typeof forgetRequestSchema>
 
+/** A request from afar (stored.ts, `forgetTopic`): the same id twice is one request. */
+export const FORGET_MESSAGE_VERSION = 1
+export const FORGET_MESSAGE_BYTES_MAX = 4096
+export const forgetMessageSchema = z.object({
+  v: z.literal(FORGET_MESSAGE_VERSION),
+  /** UUIDv7, minted by whoever asks; the answer names it. */
+  request: z.string().regex(ID_PATTERN),
+  selection: selectionSchema,
+  /** Who asked, for the log. */
+  by: z.string().max(200).optional(),
+})
+export type ForgetMessage = z.infer<typeof forgetMessageSchema>
+
 /** What a handler of the command yields. */
 export interface Forgotten {
   /** For people, but with names as they came: not for a terminal. */

@@ -1,11 +1,17 @@
 import { z } from 'zod'
+import { COMMAND_NAMES } from './commands.ts'
+import { keeperName, keeperTopic } from './keepers.ts'
 import { KINDS, keptTopic } from './kinds.ts'
 import { isName, NAME_RULE } from './names.ts'
+import { forgetTopic, storedTopic } from './stored.ts'
 import {
+  type CameraAddress,
   commandFilter,
+  commandTopic,
   DISCOVERY_PREFIX_DEFAULT,
   discoveryTopic,
   eventTopic,
+  liveTopic,
   snapshotTopic,
   stateTopic,
   statusTopic,
@@ -147,17 +153,24 @@ export const EXTRA_RIGHTS_OF: Readonly<Record<PersonRole, readonly ExtraRight[]>
   admin: ['live', 'recordings', 'export'],
 }
 
+/** What a person may beside the role. */
+export const extraRightsOf = (role: PersonRole, rights: User['rights']): readonly ExtraRight[] =>
+  rights ?? EXTRA_RIGHTS_OF[role]
+
+/** Whether a person has less than all sites. */
+export const isConfined = ({ sites, cameras }: Pick<User, 'sites' | 'cameras'>): boolean =>
+  sites !== undefined || cameras !== undefined
+
 export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights {
-  const everything = (site: string) => [
-    ...KINDS.map((kind) => keptTopic(topicPrefix, kind, { site, device: '+', camera: '+' })),
-    eventTopic(topicPrefix, { site, device: '+', camera: '+' }),
-    statusTopic(topicPrefix, { site, device: '+' }),
-  ]
-  const looks = (site: string) => [
-    stateTopic(topicPrefix, { site, device: '+', camera: '+' }),
-    snapshotTopic(topicPrefix, { site, device: '+', camera: '+' }),
-  ]
+  const every = (site: string): CameraAddress => ({ site, device: '+', camera: '+' })
+  const kept = (at: CameraAddress) => KINDS.map((kind) => keptTopic(topicPrefix, kind, at))
+  const told = (at: CameraAddress) => [eventTopic(topicPrefix, at), statusTopic(topicPrefix, at)]
+  const everything = (site: string) => [...kept(every(site)), ...told(every(site))]
+  const state = (at: CameraAddress) => stateTopic(topicPrefix, at)
+  /** Whole pictures. */
+  const pictures = (at: CameraAddress) => [snapshotTopic(topicPrefix, at), liveTopic(topicPrefix, at)]
   const commands = (site: string) => commandFilter(topicPrefix, { site, device: '+' })
+  const keepers = keeperTopic(topicPrefix, '+')
   const none = { publish: [], subscribe: [], pages: false, handsOn: false }
   switch (user.role) {
     // What the agent publishes, topic by topic: not the commands that it takes.
@@ -167,38 +180,87 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
       return {
         ...none,
         publish: [
-          ...KINDS.map((kind) => keptTopic(topicPrefix, kind, camera)),
-          ...[eventTopic, stateTopic, snapshotTopic].map((topic) => topic(topicPrefix, camera)),
+          ...kept(camera),
+          ...[eventTopic, stateTopic, snapshotTopic, liveTopic].map((topic) => topic(topicPrefix, camera)),
           statusTopic(topicPrefix, address),
+          keeperTopic(topicPrefix, keeperName('device', address.site, address.device)),
           discoveryTopic(DISCOVERY_PREFIX_DEFAULT, address),
         ],
         subscribe: [commandFilter(topicPrefix, address)],
       }
     }
-    // Up go crops and what is told of them, down come commands.
+    // Up go crops and what is told of them, down come commands. Reports too: a filter cannot say whose of a site.
     case 'bridge': {
       const site = user.site ?? '+'
       return {
         ...none,
-        publish: [...everything(site), ...looks(site)],
+        publish: [...everything(site), state(every(site)), ...pictures(every(site)), keepers],
         subscribe: [commands(site)],
         handsOn: true,
       }
     }
-    // A person's dashboard, or Home Assistant: sees all devices, and may command them.
-    case 'operator':
+    // Says what the bucket has, and takes requests to forget.
+    case 'subscriber':
       return {
         ...none,
-        publish: [commands('+'), `${DISCOVERY_PREFIX_DEFAULT}/status`],
-        subscribe: [...everything('+'), ...looks('+'), `${DISCOVERY_PREFIX_DEFAULT}/#`],
+        publish: [storedTopic(topicPrefix, '+'), keepers],
+        subscribe: [...everything('+'), forgetTopic(topicPrefix, '+')],
       }
-    case 'subscriber':
-      return { ...none, subscribe: everything('+') }
+    // Crops come to it from the bucket.
+    case 'console':
+      return {
+        ...none,
+        publish: [commands('+'), forgetTopic(topicPrefix, '+'), keepers],
+        subscribe: [
+          storedTopic(topicPrefix, '+'),
+          keepers,
+          ...told(every('+')),
+          state(every('+')),
+          ...pictures(every('+')),
+        ],
+      }
+    // A person's dashboard, or Home Assistant: sees what devices publish, and may command them.
+    case 'operator': {
+      const live = extraRightsOf(user.role, user.rights).includes('live')
+      const sites = isConfined(user) ? (user.sites ?? []).map(every) : [every('+')]
+      const at = [...sites, ...(user.cameras ?? []).map(cameraAddress)]
+      // Without that right no whole picture, and no command that makes one.
+      const mayCommand = live ? ['+'] : COMMAND_NAMES.filter((name) => name !== 'snapshot' && name !== 'live')
+      // What Home Assistant is told names all cameras of a device.
+      const discovery = isConfined(user) ? [] : [DISCOVERY_PREFIX_DEFAULT]
+      return {
+        publish: [
+          ...at.flatMap((camera) => mayCommand.map((name) => commandTopic(topicPrefix, camera, name))),
+          ...discovery.map((prefix) => `${prefix}/status`),
+        ],
+        subscribe: [
+          ...at.flatMap((camera) => [
+            ...kept(camera),
+            eventTopic(topicPrefix, camera),
+            state(camera),
+            ...(live ? pictures(camera) : []),
+          ]),
+          // Of the whole device: it names its other cameras.
+          ...sites.map((site) => statusTopic(topicPrefix, site)),
+          ...discovery.map((prefix) => `${prefix}/#`),
+        ],
+        pages: !isConfined(user),
+        handsOn: false,
+      }
+    }
+    // The pages show all sites.
     case 'viewer':
-      return { ...none, pages: true }
+    case 'analyst':
+      return { ...none, pages: !isConfined(user) }
     case 'admin':
       return { publish: ['#'], subscribe: ['#'], pages: true, handsOn: false }
     default:
       return { ...none, publish: user.publish ?? [], subscribe: user.subscribe ?? [] }
   }
+}
+
+/** Of a path that `isCameraPath`. */
+function cameraAddress(path: string): CameraAddress {
+  const [site, device, camera] = path.split('/') as [string, string, string]
+  return { site, device, camera }
 }

@@ -2,11 +2,11 @@ import { parseArgs } from 'node:util'
 import { type Command, parse, portOf } from '../command.ts'
 
 export const demo: Command = {
-  summary: 'the whole line on this machine, from camera to gallery',
+  summary: 'the whole line on this machine, from camera to console',
   help: `Runs the whole line on this machine and shows it live: a capture agent, an edge
-broker, a cloud broker and a subscriber, four programs, each from its own file
-in conf/. Press u to unplug the cloud link, and again to reconnect it; nothing
-is lost.
+broker, a cloud broker, a subscriber and a console, five programs, each from its
+own file in conf/. Press u to unplug the cloud link, and again to reconnect it;
+nothing is lost.
 
 Usage: sightline demo [options]
 
@@ -21,12 +21,13 @@ Options:
                     instead of the live view
   --data DIR        keep everything of the run in this folder (default: a
                     temporary one, removed at the end)
-  --port PORT       port of the gallery (default: 8080, or any free port)
+  --port PORT       port of the gallery (default: 8080, or any free port); the
+                    console has 8090, or any free port
   --help            this text
 
 Without a terminal, or with TERM=dumb, it prints a line per second, and stops
-when the source ends. The gallery closes with the demo. At the end it prints the
-books; exit status 0 means that they balance.
+when the source ends. Console and gallery close with the demo. At the end it
+prints the books; exit status 0 means that they balance.
 `,
   async run(argv) {
     const { values } = parse('demo', () =>

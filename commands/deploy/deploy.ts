@@ -9,13 +9,13 @@ const SET_UP = ['edge', 'cloud', 'demo'] as const
 const WHERE = ['host', 'name', 'identity', 'known-hosts']
 const IMAGES = ['images', 'tag', 'build-arg', 'build-network', 'wait']
 const AGENT = ['camera', 'mount', 'gpu']
-const GALLERY = ['gallery-port', 's3-credentials']
+const WEB = ['gallery-port', 'console-port', 's3-credentials']
 
 /** The options of each verb. */
 const TAKES: Readonly<Record<string, readonly string[]>> = {
   edge: [...WHERE, ...IMAGES, ...AGENT, 'config', 'join', 'cloud', 'ca', 'user-file'],
-  cloud: [...WHERE, ...IMAGES, ...GALLERY, 'config', 'address', 'mqtt-port'],
-  demo: [...WHERE, ...IMAGES, ...AGENT, ...GALLERY, 'config'],
+  cloud: [...WHERE, ...IMAGES, ...WEB, 'config', 'address', 'mqtt-port'],
+  demo: [...WHERE, ...IMAGES, ...AGENT, ...WEB, 'config'],
   status: WHERE,
   logs: [...WHERE, 'follow', 'tail'],
   upgrade: [...WHERE, ...IMAGES],
@@ -41,15 +41,15 @@ Usage: sightline deploy edge --host ssh://me@jetson --join FILE
        sightline deploy status|upgrade|down|logs|login [--name NAME]
 
 edge     a capture agent and its broker, which forwards to a cloud
-cloud    a broker and a subscriber with bucket and gallery
-demo     all four on one machine
+cloud    a broker, a subscriber with bucket and gallery, and the console
+demo     all of them on one machine
 invite   adds an edge: writes a join file with its own site and user
 remove   removes one edge: its connection ends, the others stay
 status   what runs where, and its health; exit status 1: something is unhealthy
 logs     logs of all parts, or of one: logs broker -f
 upgrade  replaces images; rolls back what does not become healthy
 down     removes the containers and keeps the queues
-login    shows the gallery's users and passwords
+login    shows the users and passwords of console and gallery
 
 Options:
   --host HOST           unix:///var/run/docker.sock (default, or DOCKER_HOST),
@@ -69,6 +69,7 @@ Options:
   --address HOST        cloud: address for edges (default: --host's)
   --mqtt-port N         cloud: for edges (default: 8883)
   --gallery-port N      cloud, demo: for browsers (default: 8080)
+  --console-port N      cloud, demo: for browsers (default: 8444)
   --s3-credentials FILE cloud, demo: an AWS shared credentials file
   --images FILE         images from "docker save" (default: build them)
   --tag REFERENCE       images by name: registry/sightline-{program}:1.0
@@ -107,6 +108,7 @@ More in docs/deploy.md.
           address: { type: 'string', multiple: true },
           'mqtt-port': { type: 'string' },
           'gallery-port': { type: 'string' },
+          'console-port': { type: 'string' },
           's3-credentials': { type: 'string' },
           images: { type: 'string' },
           tag: { type: 'string' },

@@ -4,7 +4,7 @@ import type { ImageSource } from '../../deploy/images.ts'
 import { readJoin, readUplink } from '../../deploy/join-file.ts'
 import { HEALTHY_MS_MAX } from '../../deploy/limits.ts'
 import type { Kind } from '../../deploy/names.ts'
-import { checkAddress, readConfigurations, type Settings } from '../../deploy/settings.ts'
+import { CONSOLE_PORT, checkAddress, readConfigurations, type Settings } from '../../deploy/settings.ts'
 import { duration } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
 
@@ -24,6 +24,7 @@ export interface Values {
   readonly address?: string[]
   readonly 'mqtt-port'?: string
   readonly 'gallery-port'?: string
+  readonly 'console-port'?: string
   readonly 's3-credentials'?: string
   readonly images?: string
   readonly tag?: string
@@ -50,7 +51,22 @@ export function readSettings(kind: Kind, values: Values, engine: EngineAddress):
   })
   const configs = withCameras(readConfigurations(kind, values.config ?? [], mounts), values.camera)
   const credentials = values['s3-credentials']
-  if (kind !== 'edge' && credentials === undefined && isS3(configs.subscriber?.tree))
+  // They ask for a login and speak TLS; a demo at hand is for this machine all the same.
+  const webAddress = kind === 'demo' && engine.kind === 'unix' ? '127.0.0.1' : '0.0.0.0'
+  const ports = {
+    gallery: wholeNumber('--gallery-port', values['gallery-port'], 8080, 65_535),
+    console: wholeNumber('--console-port', values['console-port'], CONSOLE_PORT, 65_535),
+  }
+  if (kind !== 'edge' && ports.gallery === ports.console)
+    throw failure(
+      'USAGE',
+      `Gallery and console cannot both have the port ${ports.gallery}. Choose another with --console-port.`,
+    )
+  if (
+    kind !== 'edge' &&
+    credentials === undefined &&
+    (isS3(configs.subscriber?.tree) || isS3(configs.console?.tree))
+  )
     throw failure(
       'USAGE',
       'The bucket is in S3, but credentials are missing. Give an AWS shared credentials file: --s3-credentials FILE',
@@ -61,11 +77,8 @@ export function readSettings(kind: Kind, values: Values, engine: EngineAddress):
     mounts,
     addresses: kind === 'cloud' ? addresses(values.address, engine) : [],
     mqttPort: wholeNumber('--mqtt-port', values['mqtt-port'], 8883, 65_535),
-    gallery: {
-      // It asks for a login and speaks TLS; a demo at hand is for this machine all the same.
-      address: kind === 'demo' && engine.kind === 'unix' ? '127.0.0.1' : '0.0.0.0',
-      port: wholeNumber('--gallery-port', values['gallery-port'], 8080, 65_535),
-    },
+    gallery: { address: webAddress, port: ports.gallery },
+    ...(kind === 'edge' ? {} : { console: { address: webAddress, port: ports.console } }),
     configs,
     uplink: uplink(values),
     s3Credentials: credentials === undefined ? undefined : readText(credentials, '--s3-credentials'),

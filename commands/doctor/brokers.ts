@@ -3,10 +3,13 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import type { BrokerConfig } from '../../broker/config.ts'
 import type { SubscriberConfig } from '../../cloud-subscriber/config.ts'
+import type { ConsoleConfig } from '../../console/config.ts'
 import type { DeviceConfig } from '../../device/config.ts'
 import { readSecret } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
 import { type LinkOptions, MqttLink, parseBrokerUrl } from '../../lib/mqtt/link.ts'
+import { keeperTopic } from '../../wire/keepers.ts'
+import { storedTopic } from '../../wire/stored.ts'
 import { cropTopic, eventTopic } from '../../wire/topics.ts'
 import { credentialsOf } from './files.ts'
 import { type Finding, failed, ok, skip, timed } from './finding.ts'
@@ -64,6 +67,17 @@ export function checkSubscriberBroker(config: SubscriberConfig, signal: AbortSig
   const topic = cropTopic(topicPrefix, { site: ownId(), device: 'doctor', camera: 'doctor' })
   return tryBroker('broker', '"broker"', broker, broker.mqttVersion, signal, async (link) => {
     const { ms } = await timed(() => link.subscribe(topic, 1))
+    return `SUBACK after ${ms} ms`
+  })
+}
+
+/** The same: of announcements, and of programs' reports. */
+export function checkConsoleBroker(config: ConsoleConfig, signal: AbortSignal): Promise<Finding[]> {
+  const { broker, topicPrefix } = config
+  const nobody = ownId()
+  return tryBroker('broker', '"broker"', broker, 4, signal, async (link) => {
+    const { ms } = await timed(() => link.subscribe(storedTopic(topicPrefix, nobody), 1))
+    await link.subscribe(keeperTopic(topicPrefix, nobody), 1)
     return `SUBACK after ${ms} ms`
   })
 }

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { readdirSync, rmdirSync } from 'node:fs'
+import { existsSync, readdirSync, rmdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { SubscriberConfig } from '../../cloud-subscriber/config.ts'
+import type { ConsoleConfig } from '../../console/config.ts'
 import { type Bucket, CACHE_REVALIDATE, type ObjectToStore } from '../../lib/buckets/bucket.ts'
 import { INCOMING } from '../../lib/buckets/folder.ts'
 import { openBucket } from '../../lib/buckets/open.ts'
@@ -35,6 +36,33 @@ export async function checkBucket(config: SubscriberConfig, signal: AbortSignal)
     return [...remarks, freeSpace(what, path, 0), ...tried]
   } catch (error) {
     return [failed(WHAT, error, 'Correct "bucket" in the configuration.')]
+  }
+}
+
+/** As a program that only reads it: listed, and one object read. */
+export async function checkBucketToRead(config: ConsoleConfig, signal: AbortSignal): Promise<Finding[]> {
+  try {
+    const { bucket: named } = config
+    if (named.type === 'folder' && !existsSync(named.path))
+      return [
+        warn(
+          `bucket ${named.path}`,
+          'does not exist (yet)',
+          'The subscriber makes it at its start. If it runs already: "bucket.path" must be the folder that it writes to.',
+        ),
+      ]
+    await using bucket = await openBucket(config, signal, 'read')
+    const { description } = bucket
+    const listed = await timed(async () => {
+      for await (const object of bucket.list('', signal)) return object.key
+      return undefined
+    })
+    const key = listed.value
+    if (key === undefined) return [ok(WHAT, `${description}: listed in ${listed.ms} ms, empty`)]
+    const read = await timed(() => bucket.read(key, signal))
+    return [ok(WHAT, `${description}: listed in ${listed.ms} ms, an object read in ${read.ms} ms`)]
+  } catch (error) {
+    return [failed(WHAT, error, 'Correct "bucket" in the configuration: as the subscriber has it.')]
   }
 }
 

@@ -5,6 +5,7 @@ import {
   subscriberSchema,
 } from '../../cloud-subscriber/config.ts'
 import { programOf } from '../../configurations.ts'
+import { type ConsoleConfig, checkConsoleConfig, consoleSchema } from '../../console/config.ts'
 import { checkDeviceConfig, type DeviceConfig, deviceSchema } from '../../device/config.ts'
 import { loadConfig } from '../../lib/config.ts'
 
@@ -13,6 +14,7 @@ export type Configuration = { readonly file: string } & (
   | { readonly program: 'device'; readonly config: DeviceConfig }
   | { readonly program: 'broker'; readonly config: BrokerConfig }
   | { readonly program: 'subscriber'; readonly config: SubscriberConfig }
+  | { readonly program: 'console'; readonly config: ConsoleConfig }
 )
 
 /** Errors: those of loadConfig, CONFIG_UNSAFE_LISTENER, USAGE. */
@@ -27,6 +29,11 @@ export function loadConfiguration(file: string, env: NodeJS.ProcessEnv | undefin
       const config = loadConfig(subscriberSchema, { file, env })
       checkSubscriberConfig(config)
       return { file, program: 'subscriber', config }
+    }
+    case 'console': {
+      const config = loadConfig(consoleSchema, { file, env })
+      checkConsoleConfig(config)
+      return { file, program: 'console', config }
     }
     default: {
       const config = loadConfig(deviceSchema, { file, env })

@@ -1,8 +1,14 @@
 import { PROGRAMS } from '../../configurations.ts'
 import { asFailure } from '../../lib/errors.ts'
 import { misspeltIn } from '../../lib/variables.ts'
-import { BROKER_MS_MAX, checkBridge, checkDeviceBroker, checkSubscriberBroker } from './brokers.ts'
-import { BUCKET_MS_MAX, checkBucket } from './bucket.ts'
+import {
+  BROKER_MS_MAX,
+  checkBridge,
+  checkConsoleBroker,
+  checkDeviceBroker,
+  checkSubscriberBroker,
+} from './brokers.ts'
+import { BUCKET_MS_MAX, checkBucket, checkBucketToRead } from './bucket.ts'
 import { type Configuration, loadConfiguration } from './configuration.ts'
 import { checkFiles } from './files.ts'
 import { type Check, type Finding, fail, ok, runCheck, skip, warn } from './finding.ts'
@@ -18,6 +24,7 @@ import { lines, type Output, sumLine, sumOf } from './render.ts'
 const FILES_MS_MAX = 10_000
 const PORTS_MS_MAX = 15_000
 const STORE_MS_MAX = 60_000
+const DATABASE_MS_MAX = 60_000
 const MODEL_MS_MAX = 60_000
 /** Opening a camera has its timeout, which no signal ends sooner, and so has its first frame. */
 const CAMERA_MORE_MS = 5000
@@ -166,6 +173,27 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
         { what: `store ${inbox.folder}`, msMax: STORE_MS_MAX, isHeavy: true, run: check },
         { what: 'broker', msMax: BROKER_MS_MAX, run: (signal) => checkSubscriberBroker(config, signal) },
         { what: 'bucket', msMax: BUCKET_MS_MAX, isHeavy: true, run: (signal) => checkBucket(config, signal) },
+      ]
+    }
+    case 'console': {
+      const { config } = configuration
+      const { inbox, database } = config
+      const check = async () =>
+        (await import('./stores.ts')).checkStore({
+          folder: inbox.folder,
+          key: 'inbox.folder',
+          bytesMax: inbox.bytesMax,
+        })
+      return [
+        ...common,
+        { what: `store ${inbox.folder}`, msMax: STORE_MS_MAX, isHeavy: true, run: check },
+        { what: 'broker', msMax: BROKER_MS_MAX, run: (signal) => checkConsoleBroker(config, signal) },
+        {
+          what: 'database',
+          msMax: DATABASE_MS_MAX,
+          run: async () => (await import('./database.ts')).checkDatabase(database),
+        },
+        { what: 'bucket', msMax: BUCKET_MS_MAX, run: (signal) => checkBucketToRead(config, signal) },
       ]
     }
     case 'device': {

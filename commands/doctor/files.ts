@@ -1,9 +1,11 @@
 import { X509Certificate } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
+import type { ConsoleConfig } from '../../console/config.ts'
 import { readUsers } from '../../lib/access/users.ts'
 import { readNamedFile, readSecret } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
 import { readServerFiles } from '../../lib/tls/certificates.ts'
+import { isPersonRole } from '../../wire/users.ts'
 import type { Configuration } from './configuration.ts'
 import { type Finding, fail, failed, ok, warn } from './finding.ts'
 
@@ -41,6 +43,7 @@ export function checkFiles(configuration: Configuration, nowMs = Date.now()): Fi
     const taken = new Set(configuration.config.users.map(({ name }) => name))
     findings.push(...checkUsers(configuration.config.usersFile, taken))
   }
+  if (configuration.program === 'console') findings.push(...checkPeople(configuration.config.access))
   return findings
 }
 
@@ -67,12 +70,45 @@ function pairsOf({ program, config }: Configuration): Pair[] {
 }
 
 function secretsOf({ program, config }: Configuration): Secret[] {
-  return program === 'broker'
-    ? [
-        ...config.users.map((user) => ({ ...user, owner: `user "${user.name}"` })),
-        ...config.bridges.map((bridge) => ({ ...bridge, owner: `bridge "${bridge.name}"` })),
-      ]
-    : [{ ...config.broker, owner: '"broker"' }]
+  if (program === 'broker')
+    return [
+      ...config.users.map((user) => ({ ...user, owner: `user "${user.name}"` })),
+      ...config.bridges.map((bridge) => ({ ...bridge, owner: `bridge "${bridge.name}"` })),
+    ]
+  const secrets: Secret[] = [{ ...config.broker, owner: '"broker"' }]
+  if (program !== 'console') return secrets
+  const { database, access } = config
+  if (database.type === 'postgres') secrets.push({ ...database, owner: '"database"' })
+  if (access.openId) {
+    const { clientSecret, clientSecretFile } = access.openId
+    secrets.push({ owner: '"access.openId"', password: clientSecret, passwordFile: clientSecretFile })
+  }
+  return secrets
+}
+
+/** Who may sign in to the console. */
+function checkPeople({ usersFile, openId }: ConsoleConfig['access']): Finding[] {
+  if (usersFile === undefined)
+    return openId
+      ? []
+      : [
+          warn(
+            'users',
+            'neither "access.usersFile" nor "access.openId" is set',
+            'Nobody can sign in. Make a users file: sightline users add FILE NAME --role admin',
+          ),
+        ]
+  const findings = checkUsers(usersFile, new Set())
+  if (openId || findings.some(({ level }) => level === 'FAIL')) return findings
+  if (readUsers(usersFile).users.some(({ role }) => isPersonRole(role))) return findings
+  return [
+    ...findings,
+    warn(
+      `users ${usersFile}`,
+      'has nobody who may sign in to the console',
+      `Add a person: sightline users add ${usersFile} NAME --role admin`,
+    ),
+  ]
 }
 
 function checkPair({ where, certFile, keyFile, authorities }: Pair, nowMs: number): Finding[] {

@@ -4,6 +4,7 @@ import { brokerForget } from '../../broker/forget.ts'
 import { sendersBelow } from '../../broker/message.ts'
 import { Persistence } from '../../broker/persistence.ts'
 import { Sessions } from '../../broker/sessions.ts'
+import { Announcements } from '../../cloud-subscriber/announcements.ts'
 import {
   checkSubscriberConfig,
   type SubscriberConfig,
@@ -156,7 +157,7 @@ function brokerKeeper(file: string, { name, store, bridges, topicPrefix }: Broke
 }
 
 function subscriberKeeper(file: string, config: SubscriberConfig): Keeper {
-  const { name, inbox, bucket } = config
+  const { name, inbox, bucket, announce } = config
   return {
     title: `subscriber ${name} (${file}), inbox ${inbox.folder}:`,
     folder: inbox.folder,
@@ -173,6 +174,8 @@ function subscriberKeeper(file: string, config: SubscriberConfig): Keeper {
           recent: new RecentIds(store, Number.POSITIVE_INFINITY),
           bucket,
           writer: name,
+          // Said when it starts again.
+          announcements: announce.enabled ? Announcements.open(store) : undefined,
           log: openLog(name, 'warn'),
         })(args, signal)
       },

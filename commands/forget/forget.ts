@@ -10,6 +10,9 @@ retained messages, quarantine, inbox, bucket and gallery index. Prints what it
 removed, and where. The programs may be running or stopped. Later crops are
 stored as usual, except copies of those removed from the bucket.
 
+The console's database is told by the subscriber (its "announce"), also later:
+it needs no run of its own.
+
 Usage: sightline forget WHAT --config FILE [--config FILE ...]
 
 WHAT is one of:

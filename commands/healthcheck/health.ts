@@ -12,6 +12,7 @@ const PROGRAMS = {
   device: { port: 9101, store: undefined },
   broker: { port: 9102, store: { key: 'store', folder: 'data/broker' } },
   subscriber: { port: 8080, store: { key: 'inbox', folder: 'data/subscriber' } },
+  console: { port: 8090, store: { key: 'inbox', folder: 'data/console' } },
 } as const
 
 export type HealthProgram = keyof typeof PROGRAMS

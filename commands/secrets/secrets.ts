@@ -4,6 +4,7 @@ import { type Command, parse, writeOneOf } from '../command.ts'
 const USAGE = `Usage: sightline secrets cloud DIR HOST [HOST ...]
        sightline secrets invite DIR SITE
        sightline secrets remove DIR SITE
+       sightline secrets console DIR
        sightline secrets edge DIR FILE DEVICE
        sightline secrets demo DIR
 `
@@ -18,6 +19,7 @@ ${USAGE}
 cloud    at the cloud, once; HOST: a name or address that edges connect to
 invite   there, for each edge: a join file with its own site and user
 remove   removes one edge: its connection ends, the others stay
+console  at a cloud that was made before there was the console: what it needs
 edge     at the edge, once; FILE: its join file, DEVICE: a name
 demo     both on this machine
 
@@ -39,6 +41,7 @@ Options:
       say(await make.inviteEdge(folder, first))
     else if (verb === 'remove' && first !== undefined && args.length === 1)
       say(await make.removeEdge(folder, first))
+    else if (verb === 'console' && args.length === 0) say(await make.consoleSecrets(folder))
     else if (verb === 'edge' && first !== undefined && second !== undefined && args.length === 2)
       say(await make.edgeSecrets(folder, first, second))
     else if (verb === 'demo' && args.length === 0) say(await make.demoSecrets(folder))

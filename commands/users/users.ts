@@ -31,23 +31,24 @@ Roles:
   device       publishes as SITE/DEVICE and reads its commands, nothing else
   bridge       publishes what devices do and reads their commands (of one SITE,
                if given)
-  subscriber   reads all crops and states
-  console      reads what devices and programs say, and asks on people's behalf
-People, in the console:
-  viewer       sees detections and cameras; also the pages of other programs
-  analyst      the same, and exports and shares
-  operator     the same, and commands cameras; also over MQTT (Home Assistant)
-  admin        everything, there and over MQTT
+  subscriber   reads all crops, and says what the bucket has
+  console      reads what programs say of devices and of the bucket, commands
+               devices
+  viewer       sees the console and the pages, has no access over MQTT
+  analyst      the same, and exports
+  operator     the same, sees live pictures and recordings, commands devices;
+               over MQTT too, e.g. Home Assistant
+  admin        everything
 
 Options:
   --role ROLE            one of these
   --site SITE            of a device or a bridge
   --device DEVICE        of a device (default: NAME)
-  --sites SITE           of a person: sees only this site; repeatable
-  --cameras CAMERA       of a person: sees only this camera, as
-                         SITE/DEVICE/CAMERA; repeatable
-  --rights RIGHT         of a person, instead of those of the role: live,
-                         recordings or export; repeatable
+  --sites A,B            of viewer, analyst, operator: only these sites
+  --cameras A,B          the same: only these cameras, as SITE/DEVICE/CAMERA (or
+                         those of --sites)
+  --rights A,B           of people, in place of what the role has: some of live,
+                         recordings, export; or none
   --publish FILTER       without a role: may publish there; repeatable
   --subscribe FILTER     without a role: may subscribe there; repeatable
   --password-file FILE   read the password from this file
@@ -68,9 +69,9 @@ from a line of standard input.
           role: { type: 'string' },
           site: { type: 'string' },
           device: { type: 'string' },
-          sites: { type: 'string', multiple: true },
-          cameras: { type: 'string', multiple: true },
-          rights: { type: 'string', multiple: true },
+          sites: { type: 'string' },
+          cameras: { type: 'string' },
+          rights: { type: 'string' },
           publish: { type: 'string', multiple: true },
           subscribe: { type: 'string', multiple: true },
           'password-file': { type: 'string' },
@@ -81,8 +82,17 @@ from a line of standard input.
       }),
     )
     const [verb, file, name, ...rest] = positionals
-    const { role, site, device, sites, cameras, rights: extra, publish, subscribe, json } = values
-    const rights = { role, site, device, sites, cameras, rights: extra, publish, subscribe }
+    const { role, site, device, publish, subscribe, json } = values
+    const rights = {
+      role,
+      site,
+      device,
+      sites: listOf(values.sites),
+      cameras: listOf(values.cameras),
+      rights: values.rights === 'none' ? [] : listOf(values.rights),
+      publish,
+      subscribe,
+    }
     const way = {
       file: values['password-file'],
       generate: values.generate,
@@ -127,3 +137,6 @@ from a line of standard input.
     return 0
   },
 }
+
+/** `a,b` */
+const listOf = (text: string | undefined) => text?.split(',').map((part) => part.trim())

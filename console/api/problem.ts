@@ -41,7 +41,6 @@ const STATUS_OF: Partial<Record<ErrorCode, number>> = {
   PARAMETER_INVALID: 400,
   NAME_INVALID: 400,
   NOT_SIGNED_IN: 401,
-  // Not 401: who gives the wrong one for a new one is signed in, and stays so.
   PASSWORD_WRONG: 403,
   NOT_ALLOWED: 403,
   CROSS_SITE: 403,

@@ -23,9 +23,17 @@ export async function migrate(db: Kysely<Tables>, engine: Engine): Promise<void>
   throw error
 }
 
-async function refuseNewer(db: Kysely<Tables>, known: Record<string, Migration>): Promise<void> {
+/** Without changing anything. @returns how many changes of the schema are still to be made. Errors: DATABASE_NEWER, and those of the database. */
+export async function pendingMigrations(db: Kysely<Tables>, engine: Engine): Promise<number> {
+  const migrations = migrationsOf(engine)
+  const applied = await refuseNewer(db, migrations)
+  return Object.keys(migrations).length - applied
+}
+
+/** @returns how many of them were applied */
+async function refuseNewer(db: Kysely<Tables>, known: Record<string, Migration>): Promise<number> {
   const tables = await db.introspection.getTables({ withInternalKyselyTables: true })
-  if (!tables.some(({ name }) => name === 'kysely_migration')) return
+  if (!tables.some(({ name }) => name === 'kysely_migration')) return 0
   const { rows } = await sql<{ name: string }>`select name from kysely_migration`.execute(db)
   const foreign = rows.find(({ name }) => !Object.hasOwn(known, name))
   if (foreign)
@@ -33,6 +41,7 @@ async function refuseNewer(db: Kysely<Tables>, known: Record<string, Migration>)
       'DATABASE_NEWER',
       `The database was written by a newer version of this program (its schema has "${foreign.name}"). Start that version, or name another database.`,
     )
+  return rows.length
 }
 
 async function first(db: Kysely<unknown>, engine: Engine): Promise<void> {

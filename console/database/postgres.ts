@@ -33,8 +33,7 @@ export async function postgresDialect(
   const { default: pg } = await import('pg') // only where it is used
   const place = placeOf(url)
   const pool = new pg.Pool({
-    connectionString: url,
-    ...(password !== undefined && { password }),
+    connectionString: withPassword(url, password),
     application_name: 'sightline-console',
     max: CONNECTIONS_MAX,
     connectionTimeoutMillis: CONNECT_MS_MAX,
@@ -127,6 +126,14 @@ class TellingConnection implements DatabaseConnection {
   streamQuery<Row>(query: CompiledQuery, chunkSize?: number): AsyncIterableIterator<QueryResult<Row>> {
     return this.inner.streamQuery<Row>(query, chunkSize)
   }
+}
+
+/** In the address: what stands there, nothing included, comes before a password beside it. */
+function withPassword(url: string, password: string | undefined): string {
+  if (password === undefined) return url
+  const whole = new URL(url)
+  whole.password = encodeURIComponent(password)
+  return whole.href
 }
 
 /** Host, port and database: without a password. */

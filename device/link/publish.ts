@@ -1,3 +1,4 @@
+import { Socket } from 'node:net'
 import { connect, type IClientOptions, type MqttClient } from 'mqtt'
 import { connectionFault } from '../../lib/connection-faults.ts'
 import { failure, type SightlineError } from '../../lib/errors.ts'
@@ -13,6 +14,9 @@ import {
   EVENTS_IN_FLIGHT_MAX,
   FAREWELL_MS_MAX,
   FRUITLESS_CONNECTIONS_MAX,
+  LIVE_IN_FLIGHT_MAX,
+  REFUSED_REST_MS,
+  REFUSED_WITHIN_MS,
 } from '../limits.ts'
 
 /**
@@ -51,6 +55,8 @@ export interface PublisherOptions {
 
 export type DropReason = 'pending full' | 'too large' | 'shutdown'
 export type UnsaidReason = 'not connected' | 'busy' | 'connection ended'
+/** Why a live picture does not go out. */
+export type Unshown = 'not connected' | 'slow line' | 'refused'
 
 export interface PublisherEvents {
   acknowledged(camera: string): void
@@ -95,17 +101,52 @@ interface Kept {
   /** On this connection. */
   isSent: boolean
   inFlight: boolean
+  sentAtMs: number
+  /** How often in a row a connection ended when it had just been sent: it may be what it ended over. */
+  endedOver: number
+  leftOutUntilMs: number
 }
+
+const NEVER_SENT = {
+  isSent: false,
+  inFlight: false,
+  sentAtMs: 0,
+  endedOver: 0,
+  leftOutUntilMs: Number.NEGATIVE_INFINITY,
+}
+
+/** Of everything that was offered: offered = acknowledged + pending + dropped. */
+export interface PublisherBooks {
+  readonly offered: number
+  readonly acknowledged: number
+  readonly pending: number
+  readonly dropped: Readonly<Record<string, number>>
+  readonly bytes: number
+  /** When the oldest that is pending was offered, ms since 1970. */
+  readonly oldestAtMs: number | null
+}
+
+/** As it was offered, and when. */
+type Pending = Outgoing & { readonly offeredAtMs: number }
 
 export class Publisher implements AsyncDisposable {
   readonly #options: PublisherOptions
   /** The broker's address for people: without user and password. */
   readonly #name: string
   /** Both in the order offered: a Map keeps it. */
-  #waiting = new Map<number, Outgoing>()
-  readonly #inFlight = new Map<number, Outgoing & { readonly sentAtMs: number }>()
+  #waiting = new Map<number, Pending>()
+  readonly #inFlight = new Map<number, Pending & { readonly sentAtMs: number }>()
   #sequence = 0
   #pendingBytes = 0
+  #acknowledged = 0
+  readonly #dropped: Record<string, number> = {}
+  /** PINGREQs without an answer, and whether each follows a live picture. */
+  #pings: boolean[] = []
+  /** When this connection got its first live picture. */
+  #shownAtMs: number | undefined
+  /** Connections in a row that ended soon after one. */
+  #shownInVain = 0
+  #showsNoneUntilMs = Number.NEGATIVE_INFINITY
   #client: MqttClient | undefined
   #everConnected = false
   #trouble: string | undefined = 'connecting'
@@ -129,12 +170,29 @@ export class Publisher implements AsyncDisposable {
     this.#name = options.url.replace(/\/\/[^@/]*@/, '//')
   }
 
+  get clientId(): string {
+    return this.#options.clientId
+  }
+
   get pending(): number {
     return this.#waiting.size + this.#inFlight.size
   }
 
   get pendingBytes(): number {
     return this.#pendingBytes
+  }
+
+  get books(): PublisherBooks {
+    const oldest = this.#inFlight.values().next().value ?? this.#waiting.values().next().value
+    return {
+      offered:
+        this.#acknowledged + this.pending + Object.values(this.#dropped).reduce((sum, it) => sum + it, 0),
+      acknowledged: this.#acknowledged,
+      pending: this.pending,
+      dropped: { ...this.#dropped },
+      bytes: this.#pendingBytes,
+      oldestAtMs: oldest?.offeredAtMs ?? null,
+    }
   }
 
   /** What keeps crops from the broker, in words; undefined where nothing does. */
@@ -154,21 +212,26 @@ export class Publisher implements AsyncDisposable {
 
   /** Takes a crop over; when there is no room, the oldest that waits makes way. */
   offer(crop: Outgoing): void {
-    const { pending, payloadBytesMax, events } = this.#options
+    const { pending, payloadBytesMax } = this.#options
     if (crop.payload.length > payloadBytesMax) {
-      events.dropped(crop.camera, 'too large')
+      this.#drop(crop, 'too large')
       return
     }
-    this.#waiting.set(this.#sequence, crop)
+    this.#waiting.set(this.#sequence, { ...crop, offeredAtMs: Date.now() })
     this.#sequence += 1
     this.#pendingBytes += crop.payload.length
     for (const [key, oldest] of this.#waiting) {
       if (this.pending <= pending.entriesMax && this.#pendingBytes <= pending.bytesMax) break
       this.#waiting.delete(key)
       this.#pendingBytes -= oldest.payload.length
-      events.dropped(oldest.camera, 'pending full')
+      this.#drop(oldest, 'pending full')
     }
     this.#send()
+  }
+
+  #drop({ camera }: Outgoing, reason: DropReason): void {
+    this.#dropped[reason] = (this.#dropped[reason] ?? 0) + 1
+    this.#options.events.dropped(camera, reason)
   }
 
   /** Says something that is worth nothing later: now or never, and never in the way of crops. */
@@ -199,33 +262,75 @@ export class Publisher implements AsyncDisposable {
     }
   }
 
+  /** Whether a live picture may go now: the broker has read the ones before, and no crop waits. */
+  get mayShow(): boolean {
+    return this.#whyNotShown() === undefined
+  }
+
+  /**
+   * A live picture, at QoS 0. Nothing acknowledges that, so a PINGREQ follows, and its answer says that the broker has read
+   * it: what lay in the line's buffers otherwise would be old, and crops behind it.
+   * @returns why it does not go out; undefined where it does
+   */
+  show(topic: string, payload: Buffer): Unshown | undefined {
+    const why = this.#whyNotShown()
+    const client = this.#client
+    if (why !== undefined || !client) return why ?? 'not connected'
+    client.publish(topic, payload, { qos: 0 })
+    this.#shownAtMs ??= performance.now()
+    this.#pingIsOurs = true
+    client.sendPing()
+    this.#pingIsOurs = false
+    return undefined
+  }
+
+  #pingIsOurs = false
+
+  #whyNotShown(): Unshown | undefined {
+    const client = this.#client
+    if (!client?.connected) return 'not connected'
+    if (performance.now() < this.#showsNoneUntilMs) return 'refused'
+    const unread = this.#pings.reduce((count, isOurs) => count + Number(isOurs), 0)
+    return unread >= LIVE_IN_FLIGHT_MAX || this.#waiting.size > 0 || client.stream.writableNeedDrain
+      ? 'slow line'
+      : undefined
+  }
+
   /** From now on the broker has this payload, retained: published where it is new, and at each connection. */
   keep(topic: string, payload: string): void {
     const kept = this.#kept.get(topic)
     if (kept?.payload === payload) return
-    const next = { payload, isSent: false, inFlight: kept?.inFlight ?? false }
-    this.#kept.set(topic, next)
-    this.#sendKept(topic)
+    this.#kept.set(topic, { ...(kept ?? NEVER_SENT), payload, isSent: false })
+    this.#sendKept()
   }
 
-  /** One in flight for each topic: a broker that does not acknowledge gets no more of them, and later the newest. */
-  #sendKept(topic: string): void {
+  /**
+   * One in flight: a broker that does not acknowledge gets no more of them, and later the newest. And where the connection
+   * ends over one, it is known over which.
+   */
+  #sendKept(): void {
     const client = this.#client
-    const kept = this.#kept.get(topic)
-    if (!client?.connected || !this.#mayKeep || !kept || kept.isSent || kept.inFlight) return
+    if (!client?.connected || !this.#mayKeep) return
+    const all = [...this.#kept]
+    if (all.some(([, { inFlight }]) => inFlight)) return
+    const next = all.find(([, { isSent, leftOutUntilMs }]) => !isSent && performance.now() >= leftOutUntilMs)
+    if (!next) return
+    const [topic, kept] = next
     kept.isSent = true
     kept.inFlight = true
+    kept.sentAtMs = performance.now()
     client.publish(topic, kept.payload, { qos: 1, retain: true }, () => {
       const now = this.#kept.get(topic)
       if (this.#client !== client || !now) return
       now.inFlight = false
-      this.#sendKept(topic)
+      now.endedOver = 0
+      this.#sendKept()
     })
   }
 
   #startKeeping(): void {
     this.#mayKeep = true
-    for (const topic of this.#kept.keys()) this.#sendKept(topic)
+    this.#sendKept()
   }
 
   /** Whether this connection subscribes: a broker that ends the connection over it must get crops all the same. */
@@ -273,7 +378,7 @@ export class Publisher implements AsyncDisposable {
     this.#inFlight.clear()
     this.#waiting.clear()
     this.#pendingBytes = 0
-    for (const { camera } of left) this.#options.events.dropped(camera, 'shutdown')
+    for (const crop of left) this.#drop(crop, 'shutdown')
     return left.length
   }
 
@@ -284,8 +389,9 @@ export class Publisher implements AsyncDisposable {
     this.#leaving = true
     if (client?.connected) {
       // The newest of what is kept, also where an earlier one is still on its way.
-      for (const [topic, { payload, isSent }] of this.#kept)
-        if (this.#mayKeep && !isSent) client.publish(topic, payload, { qos: 1, retain: true }, () => {})
+      for (const [topic, { payload, isSent, leftOutUntilMs }] of this.#kept)
+        if (this.#mayKeep && !isSent && performance.now() >= leftOutUntilMs)
+          client.publish(topic, payload, { qos: 1, retain: true }, () => {})
       const said = new Promise<void>((resolve) => this.#sendStatus(client, 'offline', resolve))
       await Promise.race([said, after(FAREWELL_MS_MAX)])
       await Promise.race([client.endAsync(), after(FAREWELL_MS_MAX)])
@@ -340,6 +446,12 @@ export class Publisher implements AsyncDisposable {
         client.on('message', (topic, payload, { retain }) => {
           if (!this.#leaving) this.onCommand?.({ topic, payload, retained: retain })
         })
+      client.on('packetsend', ({ cmd }) => {
+        if (cmd === 'pingreq' && this.#client === client) this.#pings.push(this.#pingIsOurs)
+      })
+      client.on('packetreceive', ({ cmd }) => {
+        if (cmd === 'pingresp' && this.#client === client) this.#pings.shift()
+      })
       const counts = { connected: false, sent: 0, acknowledged: 0 }
       let why = this.#options.url.startsWith('mqtts:')
         ? `it ${CLOSED_AFTER_HANDSHAKE}`
@@ -370,6 +482,8 @@ export class Publisher implements AsyncDisposable {
         this.#client = client
         this.#counts = counts
         this.#trouble = undefined
+        // What follows a picture (PINGREQ) would wait for its acknowledgement by TCP.
+        if (client.stream instanceof Socket) client.stream.setNoDelay(true)
         this.#options.log.info({ broker: this.#name, pending: this.pending }, 'connected to the broker')
         this.#sendStatus(client, 'online')
         if (this.#subscribes()) {
@@ -393,6 +507,8 @@ export class Publisher implements AsyncDisposable {
         signal.removeEventListener('abort', stop)
         if (this.#client === client) this.#client = undefined
         this.#closeCommands(counts.connected, unanswered)
+        this.#closeKept()
+        this.#closeShown()
         // What was in flight goes back to the front: it has the lower numbers.
         this.#waiting = new Map([...this.#inFlight, ...this.#waiting])
         this.#inFlight.clear()
@@ -405,13 +521,47 @@ export class Publisher implements AsyncDisposable {
     })
   }
 
-  /** A connection has ended: what was said on it of commands and of what is kept. */
-  #closeCommands(wasConnected: boolean, unanswered: boolean): void {
-    this.#mayKeep = false
-    for (const kept of this.#kept.values()) {
+  /**
+   * A connection has ended. Our broker ends it over a topic that this user may not publish to, and crops must get through
+   * all the same: what it ended over several times is left out for a while.
+   */
+  #closeKept(): void {
+    const now = performance.now()
+    for (const [topic, kept] of this.#kept) {
+      if (kept.inFlight && now - kept.sentAtMs < REFUSED_WITHIN_MS) kept.endedOver += 1
       kept.isSent = false
       kept.inFlight = false
+      if (kept.endedOver < FRUITLESS_CONNECTIONS_MAX) continue
+      kept.endedOver = 0
+      kept.leftOutUntilMs = now + REFUSED_REST_MS
+      this.#leaveOut(`publishes to ${topic}, which is`, { topic })
     }
+  }
+
+  /** The same for live pictures, which nothing acknowledges: a connection that lives on has allowed them. */
+  #closeShown(): void {
+    const now = performance.now()
+    const shownAtMs = this.#shownAtMs
+    this.#shownAtMs = undefined
+    this.#pings = []
+    if (shownAtMs === undefined) return
+    this.#shownInVain = now - shownAtMs < REFUSED_WITHIN_MS ? this.#shownInVain + 1 : 0
+    if (this.#shownInVain < FRUITLESS_CONNECTIONS_MAX) return
+    this.#shownInVain = 0
+    this.#showsNoneUntilMs = now + REFUSED_REST_MS
+    this.#leaveOut('sends live pictures, which are', {})
+  }
+
+  #leaveOut(what: string, fields: object): void {
+    this.#options.log.error(
+      { code: 'BROKER_REFUSED', ...fields },
+      `${this.#name} ends the connection whenever this device ${what} left out for ${REFUSED_REST_MS / 60_000} minutes. Give its user the role "device" there, or that right.`,
+    )
+  }
+
+  /** A connection has ended: what was said on it of commands. */
+  #closeCommands(wasConnected: boolean, unanswered: boolean): void {
+    this.#mayKeep = false
     if (!this.#options.commands || !wasConnected) return
     // A connection that did not subscribe is over: the next one tries again.
     this.#unanswered = unanswered ? this.#unanswered + 1 : 0
@@ -462,6 +612,7 @@ export class Publisher implements AsyncDisposable {
         this.#inFlight.delete(key)
         this.#pendingBytes -= crop.payload.length
         counts.acknowledged += 1
+        this.#acknowledged += 1
         this.#options.events.acknowledged(crop.camera)
         this.#send()
         this.#notify()

@@ -16,6 +16,7 @@ import type { Frame } from '../frame.ts'
 import { SNAPSHOT_MS_MIN, SNAPSHOT_SIDES, SNAPSHOT_WAIT_MS_MAX, STATE_MS_MIN } from '../limits.ts'
 import type { Meters } from '../meters.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from '../settings.ts'
+import type { Live } from '../view/live.ts'
 import type { Watcher } from '../view/watcher.ts'
 import type { Commanded, Wish } from './commanded.ts'
 import type { CommandMessage, Publisher } from './publish.ts'
@@ -27,6 +28,7 @@ export interface RemoteParts {
   readonly scoreFloor: number
   readonly commanded: Commanded
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
+  readonly live: Pick<Live, 'look'>
   readonly meters: Pick<Meters, 'commandsTaken' | 'commandsIgnored'>
   readonly log: Log
 }
@@ -138,6 +140,14 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     }
     const { camera, name, command } = judged
     meters.commandsTaken.inc({ camera: camera.name, command: name })
+    if (command.is === 'live') {
+      // Asked for again every few seconds: said once.
+      const isNew = this.#parts.live.look(camera.name, command.forS)
+      const told = { camera: camera.name, seconds: command.forS }
+      if (isNew || command.forS === 0) log.info(told, 'live pictures asked for')
+      else log.debug(told, 'live pictures still asked for')
+      return
+    }
     log.info({ camera: camera.name, command: name, payload: sample(message.payload) }, 'command accepted')
     this.#follow(camera, command)
   }
@@ -192,7 +202,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     return { camera, name, command }
   }
 
-  #follow(camera: Camera, command: Command): void {
+  #follow(camera: Camera, command: Exclude<Command, { is: 'live' }>): void {
     switch (command.is) {
       case 'pause':
         this.#wish(camera, { paused: command.paused })

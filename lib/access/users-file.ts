@@ -3,7 +3,14 @@ import { type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/p
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Document, isMap, isSeq, parseDocument, type YAMLSeq } from 'yaml'
-import { isPersonRole, ROLES, rightsOf } from '../../wire/users.ts'
+import {
+  extraRightsOf,
+  isConfined,
+  isPersonRole,
+  type PersonRole,
+  ROLES,
+  rightsOf,
+} from '../../wire/users.ts'
 import { failure, systemCode } from '../errors.ts'
 import { flushFolder } from '../keep-file.ts'
 import {
@@ -68,9 +75,9 @@ function append(users: YAMLSeq, document: Document, user: FileUser): void {
   if (users.items.length === 0) users.flow = false // as it was written: []
   const { password, publish, subscribe, ...rest } = user
   const node = document.createNode({ ...rest, publish, subscribe, password }, { keepUndefined: false })
-  for (const key of ['publish', 'subscribe']) {
-    const filters = node.get(key)
-    if (isSeq(filters)) filters.flow = true
+  for (const key of ['sites', 'cameras', 'rights', 'publish', 'subscribe']) {
+    const list = node.get(key)
+    if (isSeq(list)) list.flow = true
   }
   users.add(node)
 }
@@ -163,15 +170,18 @@ function inWords(user: FileUser, topicPrefix: string): string {
   const parts = [
     ...(publish.length > 0 ? [`publish ${publish.join(' ')}`] : []),
     ...(subscribe.length > 0 ? [`subscribe ${subscribe.join(' ')}`] : []),
+    ...(isPersonRole(user.role) ? [inTheConsole(user, user.role)] : []),
     ...(pages ? ['view the pages'] : []),
-    ...(isPersonRole(user.role) ? [`use the console as ${user.role}${confinedTo(user)}`] : []),
   ]
   return parts.length === 0 ? 'do nothing' : parts.join(', ')
 }
 
-function confinedTo({ sites = [], cameras = [] }: FileUser): string {
-  const places = [...sites, ...cameras]
-  return places.length === 0 ? '' : ` of ${places.join(' ')}`
+/** `use the console (live picture, export) of home, office/pi/door` */
+function inTheConsole(user: FileUser, role: PersonRole): string {
+  const extra = extraRightsOf(role, user.rights).map((right) => (right === 'live' ? 'live picture' : right))
+  const where = [...(user.sites ?? []), ...(user.cameras ?? [])]
+  const only = isConfined(user) ? ` for ${where.length === 0 ? 'no site' : where.join(' ')} only` : ''
+  return `use the console${extra.length === 0 ? '' : ` (${extra.join(', ')})`}${only}`
 }
 
 const exists = (file: string, name: string) =>

@@ -1,3 +1,6 @@
+/** What a program does with its bucket. */
+export type Access = 'read' | 'write'
+
 export interface ObjectToStore {
   /** `/`-separated, relative, made by wire/object-key.ts or by the gallery: never a name from the wire as it came. */
   readonly key: string

@@ -4,7 +4,7 @@ import { extname, join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { failure, systemCode } from '../errors.ts'
-import type { Bucket, ListedObject, ObjectToStore } from './bucket.ts'
+import type { Access, Bucket, ListedObject, ObjectToStore } from './bucket.ts'
 import type { FolderAnswer, FolderRequest, FolderThreadData } from './folder-thread.ts'
 import { assertKey, assertPrefix, isKey, objectUrl } from './key.ts'
 
@@ -13,6 +13,8 @@ export interface FolderOptions {
   readonly path: string
   /** Where the folder is served, for links; none: `file:` addresses. */
   readonly publicUrl?: string
+  /** `read`: nothing is made or written, so the folder may be mounted read-only, or come later. */
+  readonly access?: Access
 }
 
 /** Temporary names live here, not beside the objects, so that a crash leaves its rest in one place. */
@@ -50,7 +52,8 @@ export class FolderBucket implements Bucket {
   readonly description: string
   readonly #path: string
   readonly #publicUrl: string | undefined
-  readonly #thread: Worker
+  /** Absent where it is open for reading alone. */
+  readonly #thread: Worker | undefined
   readonly #waiting = new Map<number, Waiting>()
   #requests = 0
   #batch: FolderRequest[] = []
@@ -66,14 +69,18 @@ export class FolderBucket implements Bucket {
   private constructor(
     path: string,
     publicUrl: string | undefined,
-    thread: Worker,
-    shared: SharedArrayBuffer,
+    thread?: Worker,
+    shared?: SharedArrayBuffer,
   ) {
-    this.#shared = new Uint8Array(shared)
+    this.#shared = new Uint8Array(shared ?? new SharedArrayBuffer(0))
     this.#path = path
     this.#publicUrl = publicUrl
     this.#thread = thread
     this.description = `folder ${path}`
+    if (!thread) {
+      this.#fault = failure('BUCKET_REFUSED', `The ${this.description} is open for reading only.`)
+      return
+    }
     thread.on('message', (answers: readonly FolderAnswer[]) => {
       for (const answer of answers) this.#settle(answer)
     })
@@ -84,6 +91,8 @@ export class FolderBucket implements Bucket {
   /** Errors: FOLDER_UNWRITABLE, DISK_FULL. */
   static async open(options: FolderOptions): Promise<FolderBucket> {
     let path = resolve(options.path)
+    if (options.access === 'read')
+      return new FolderBucket(await realpath(path).catch(() => path), options.publicUrl)
     const writer = `${process.pid}-${randomBytes(4).toString('hex')}`
     let links = true
     try {
@@ -211,7 +220,7 @@ export class FolderBucket implements Bucket {
       await this.sync() // answered last: requests are worked off in order
     } finally {
       this.#fault ??= failure('BUCKET_REFUSED', `The ${this.description} is closed.`)
-      await this.#thread.terminate()
+      await this.#thread?.terminate()
     }
   }
 
@@ -219,6 +228,7 @@ export class FolderBucket implements Bucket {
     assertKey(object.key)
     signal?.throwIfAborted()
     if (this.#closing) throw failure('BUCKET_REFUSED', `The ${this.description} is closed.`)
+    if (this.#fault) throw this.#fault
     const path = `${this.#path}/${object.key}`
     const bytes = object.body.byteLength
     const at = this.#takeShared(bytes)
@@ -270,7 +280,7 @@ export class FolderBucket implements Bucket {
     const transfers = this.#transfers
     this.#batch = []
     this.#transfers = []
-    this.#thread.postMessage(batch, transfers)
+    this.#thread?.postMessage(batch, transfers)
   }
 
   #settle({ n, outcome, fault }: FolderAnswer): void {

@@ -25,7 +25,7 @@ import { KINDS } from '../../wire/kinds.ts'
 import { Backoff } from '../backoff.ts'
 import { connectionFault } from '../connection-faults.ts'
 import { failure, systemCode } from '../errors.ts'
-import { type Bucket, CACHE_CROP_S, type ListedObject, type ObjectToStore } from './bucket.ts'
+import { type Access, type Bucket, CACHE_CROP_S, type ListedObject, type ObjectToStore } from './bucket.ts'
 import { assertKey, assertPrefix, isKey, objectUrl } from './key.ts'
 
 /** Credentials come from where every AWS program looks (environment, shared files, the machine's role), never from us. */
@@ -45,6 +45,8 @@ export interface S3Options {
   readonly publicRead: boolean
   /** How long one request may take, its answer included, ms. Default: 20 s. */
   readonly requestTimeout?: number
+  /** `read`: the bucket is not asked when it is opened. */
+  readonly access?: Access
 }
 
 const CONNECTION_MS_MAX = 5_000
@@ -125,6 +127,7 @@ export class S3Bucket implements Bucket {
       const signedFor = await client.config.region()
       known = { ...options, region: signedFor }
       place = placeOf(known, signedFor)
+      if (options.access === 'read') return new S3Bucket(client, known, place, false)
       const conditionalWrites = await probe(client, options.bucket, place, signal)
       if (options.publicRead) await allowPublicRead(client, known, place, signal)
       return new S3Bucket(client, known, place, conditionalWrites)

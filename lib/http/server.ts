@@ -20,7 +20,7 @@ export interface Health {
 /** What decides whether others than this machine may reach it. */
 export interface HttpListener {
   readonly host: string
-  /** Whose viewers and admins may look; without it everybody who reaches the listener. */
+  /** Whose people may look, but those of some sites or cameras only; without it everybody who reaches the listener. */
   readonly usersFile?: string
   /**
    * Instead of a users file, of a program that asks people itself who they are: whether its own state is for whoever asks,

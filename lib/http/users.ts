@@ -4,7 +4,7 @@ import { Logins } from '../access/logins.ts'
 import { type Account, UsersFile } from '../access/users.ts'
 import type { Log } from '../log.ts'
 
-/** Who may look at what a program serves over HTTP: the viewers and admins of a users file, with HTTP's basic login. */
+/** Who may look at what a program serves over HTTP: the people of a users file who see all sites, with HTTP's basic login. */
 export class HttpUsers implements Disposable {
   readonly #file: UsersFile
   readonly #logins = new Logins()
@@ -62,7 +62,10 @@ export class HttpUsers implements Disposable {
     const now = this.#accounts.get(name)
     if (now?.secret !== account?.secret) throw refusal(401, 'The users have changed. Log in again.')
     if (!now?.rights.pages)
-      throw refusal(403, 'This user may not view pages: that needs the role viewer or admin.')
+      throw refusal(
+        403,
+        'This user may not view pages: that needs the role viewer, analyst, operator or admin, and no "sites" or "cameras".',
+      )
   }
 
   [Symbol.dispose](): void {

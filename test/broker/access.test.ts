@@ -79,7 +79,9 @@ t.test('a device publishes as itself alone, and reads nothing but its commands',
     `${own}/door/event`,
     `${own}/door/state`,
     `${own}/door/snapshot`,
+    `${own}/door/live`,
     `${own}/status`,
+    'sightline/v1/keepers/device-home-camera',
     'homeassistant/device/sightline_4_home_camera/config',
   ])
     t.ok(access.mayPublish('camera', topic), topic)
@@ -92,6 +94,10 @@ t.test('a device publishes as itself alone, and reads nothing but its commands',
     'sightline/v1/office/camera/door/crop',
     'sightline/v2/home/camera/door/crop',
     'sightline/v1/home/+/door/crop',
+    'sightline/v1/keepers/device-home-camera2',
+    'sightline/v1/keepers/broker-home-camera',
+    'sightline/v1/stored/camera',
+    'sightline/v1/forget/camera',
     'homeassistant/device/sightline_4_home_camera2/config',
     'homeassistant/status',
     'x',
@@ -103,6 +109,9 @@ t.test('a device publishes as itself alone, and reads nothing but its commands',
     '#',
     `${own}/#`,
     `${own}/status`,
+    `${own}/door/live`,
+    'sightline/v1/keepers/device-home-camera',
+    'sightline/v1/stored/+',
     'sightline/v1/+/+/+/crop',
     'sightline/v1/home/other/+/set/+',
     'sightline/v1/home/+/+/set/+',
@@ -123,13 +132,21 @@ t.test('an operator sees every device and may command it, and nothing else', asy
     'sightline/v1/+/+/+/crop',
     'sightline/v1/home/pi/door/snapshot',
     'sightline/v1/home/pi/door/state',
+    'sightline/v1/home/pi/door/live',
     'sightline/v1/home/pi/status',
     'homeassistant/+/+/config',
     'homeassistant/+/+/+/config',
     'homeassistant/status',
   ])
     t.ok(roles.maySubscribe('ha', filter), filter)
-  for (const filter of ['#', 'sightline/v1/#', 'sightline/v1/+/+/+/set/+', 'zigbee2mqtt/#'])
+  for (const filter of [
+    '#',
+    'sightline/v1/#',
+    'sightline/v1/+/+/+/set/+',
+    'sightline/v1/stored/+',
+    'sightline/v1/keepers/+',
+    'zigbee2mqtt/#',
+  ])
     t.notOk(roles.maySubscribe('ha', filter), filter)
   for (const topic of ['sightline/v1/home/pi/door/set/pause', 'homeassistant/status'])
     t.ok(roles.mayPublish('ha', topic), topic)
@@ -137,40 +154,102 @@ t.test('an operator sees every device and may command it, and nothing else', asy
     'sightline/v1/home/pi/door/crop',
     'sightline/v1/home/pi/door/state',
     'sightline/v1/home/pi/door/set/pause/x',
+    'sightline/v1/home/pi/door/live',
+    'sightline/v1/forget/s',
     'homeassistant/device/sightline_4_home_pi/config',
   ])
     t.notOk(roles.mayPublish('ha', topic), topic)
 })
 
-t.test('bridge, subscriber, viewer and admin have what they need', async (t) => {
+t.test('an operator of some sites or cameras has their topics and commands, and no others', async (t) => {
+  const operator = (name: string, confined: object) => user({ name, role: 'operator', ...confined }, 's')
   const roles = new Access({
     accounts: [
-      user({ name: 'bridge', role: 'bridge' }),
-      user({ name: 'home', role: 'bridge', site: 'home' }),
-      user({ name: 'subscriber', role: 'subscriber' }),
-      user({ name: 'viewer', role: 'viewer' }),
-      user({ name: 'admin', role: 'admin' }),
+      operator('home', { sites: ['home'] }),
+      operator('door', { cameras: ['office/pi/door'] }),
+      operator('both', { sites: ['home'], cameras: ['office/pi/door'] }),
+      operator('none', { sites: [] }),
     ],
     anonymous: false,
   })
-  const may = (topic: string) =>
-    ['bridge', 'home', 'subscriber', 'viewer', 'admin'].filter((name) => roles.mayPublish(name, topic))
+  const names = ['home', 'door', 'both', 'none']
+  const reads = (filter: string) => names.filter((name) => roles.maySubscribe(name, filter))
+  for (const what of ['crop', 'event', 'state', 'snapshot', 'live']) {
+    t.strictSame(reads(`sightline/v1/home/+/+/${what}`), ['home', 'both'], what)
+    t.strictSame(reads(`sightline/v1/office/pi/door/${what}`), ['door', 'both'], what)
+    for (const where of ['+/+/+', 'office/+/+', 'office/pi/+', 'office/pi/yard', 'office/other/door'])
+      t.strictSame(reads(`sightline/v1/${where}/${what}`), [], `${where} ${what}`)
+  }
+  t.strictSame(reads('sightline/v1/home/pi/status'), ['home', 'both'])
+  t.strictSame(reads('sightline/v1/office/pi/status'), [], 'which names its other cameras')
+  for (const filter of ['homeassistant/#', 'homeassistant/device/sightline_4_home_pi/config'])
+    t.strictSame(reads(filter), [], filter)
+  const may = (topic: string) => names.filter((name) => roles.mayPublish(name, topic))
+  t.strictSame(may('sightline/v1/home/pi/yard/set/pause'), ['home', 'both'])
+  t.strictSame(may('sightline/v1/office/pi/door/set/live'), ['door', 'both'])
+  t.strictSame(may('sightline/v1/office/pi/yard/set/live'), [])
+  t.strictSame(may('homeassistant/status'), [])
+  t.strictSame(
+    await login(roles, undefined, undefined, 'none'),
+    { refused: 'denied' },
+    'no site is not every site',
+  )
+})
+
+t.test('an operator without the right to live pictures has no whole picture of a camera', async (t) => {
+  const roles = new Access({
+    accounts: [user({ name: 'op', role: 'operator', rights: ['export'] }, 's')],
+    anonymous: false,
+  })
+  const camera = 'sightline/v1/home/pi/door'
+  for (const what of ['live', 'snapshot']) {
+    t.notOk(roles.maySubscribe('op', `${camera}/${what}`), what)
+    t.notOk(roles.mayPublish('op', `${camera}/set/${what}`), `set/${what}`)
+  }
+  t.ok(roles.maySubscribe('op', `${camera}/crop`))
+  for (const command of ['pause', 'resume', 'threshold', 'rate'])
+    t.ok(roles.mayPublish('op', `${camera}/set/${command}`), command)
+})
+
+t.test('bridge, subscriber, console, people and admin have what they need', async (t) => {
+  const accounts: readonly User[] = [
+    { name: 'bridge', role: 'bridge' },
+    { name: 'home', role: 'bridge', site: 'home' },
+    { name: 'subscriber', role: 'subscriber' },
+    { name: 'console', role: 'console' },
+    { name: 'viewer', role: 'viewer' },
+    { name: 'analyst', role: 'analyst' },
+    { name: 'admin', role: 'admin' },
+  ]
+  const roles = new Access({ accounts: accounts.map((it) => user(it)), anonymous: false })
+  const names = accounts.map(({ name }) => name)
+  const may = (topic: string) => names.filter((name) => roles.mayPublish(name, topic))
   t.strictSame(may('sightline/v1/home/pi/door/crop'), ['bridge', 'home', 'admin'])
   t.strictSame(may('sightline/v1/office/pi/status'), ['bridge', 'admin'])
   t.strictSame(may('sightline/v1/home/pi/door/state'), ['bridge', 'home', 'admin'])
-  t.strictSame(may('sightline/v1/home/pi/door/set/pause'), ['admin'])
+  t.strictSame(may('sightline/v1/home/pi/door/live'), ['bridge', 'home', 'admin'])
+  t.strictSame(may('sightline/v1/office/pi/door/live'), ['bridge', 'admin'])
+  t.strictSame(may('sightline/v1/home/pi/door/set/pause'), ['console', 'admin'])
   t.strictSame(may('sightline/v1/home/pi/door/event'), ['bridge', 'home', 'admin'])
   t.strictSame(may('sightline/v1/home/pi/door/other'), ['admin'])
+  t.strictSame(may('sightline/v1/keepers/broker-a-0'), ['bridge', 'home', 'subscriber', 'console', 'admin'])
+  t.strictSame(may('sightline/v1/stored/cloud'), ['subscriber', 'admin'])
+  t.strictSame(may('sightline/v1/forget/cloud'), ['console', 'admin'])
   t.strictSame(may('$SYS/x'), [])
-  const reads = (filter: string) =>
-    ['bridge', 'home', 'subscriber', 'viewer', 'admin'].filter((name) => roles.maySubscribe(name, filter))
+  const reads = (filter: string) => names.filter((name) => roles.maySubscribe(name, filter))
   t.strictSame(reads('sightline/v1/+/+/+/crop'), ['subscriber', 'admin'])
-  t.strictSame(reads('sightline/v1/+/+/+/event'), ['subscriber', 'admin'])
-  t.strictSame(reads('sightline/v1/home/+/status'), ['subscriber', 'admin'])
+  t.strictSame(reads('sightline/v1/+/+/+/event'), ['subscriber', 'console', 'admin'])
+  t.strictSame(reads('sightline/v1/home/+/status'), ['subscriber', 'console', 'admin'])
+  for (const what of ['state', 'snapshot', 'live'])
+    t.strictSame(reads(`sightline/v1/+/+/+/${what}`), ['console', 'admin'], what)
   t.strictSame(reads('sightline/v1/home/+/+/set/+'), ['bridge', 'home', 'admin'])
   t.strictSame(reads('sightline/v1/+/+/+/set/+'), ['bridge', 'admin'])
+  t.strictSame(reads('sightline/v1/stored/+'), ['console', 'admin'])
+  t.strictSame(reads('sightline/v1/keepers/+'), ['console', 'admin'])
+  t.strictSame(reads('sightline/v1/forget/cloud'), ['subscriber', 'admin'])
   t.strictSame(reads('sightline/v1/#'), ['admin'])
-  t.strictSame(await login(roles, undefined, undefined, 'viewer'), { refused: 'denied' }, 'not over MQTT')
+  for (const person of ['viewer', 'analyst'])
+    t.strictSame(await login(roles, undefined, undefined, person), { refused: 'denied' }, 'not over MQTT')
 })
 
 t.test('who was removed, has another password or less rights has to go; nobody else', async (t) => {

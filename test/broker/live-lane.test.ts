@@ -11,6 +11,7 @@ function open() {
   const line = { mayGo: true, takes: Number.POSITIVE_INFINITY }
   const lane = new LiveLane({
     senderOf: (topic) => topic,
+    isPicture: (topic) => topic.endsWith('/live'),
     mayGo: () => line.mayGo,
     send: ({ topic, payload }) => {
       sent.push(`${topic} ${payload.toString('latin1').replace(/\0+$/, '')}`)
@@ -112,6 +113,26 @@ t.test('64 KB are on the line, and no more before the far end has read them', as
   t.equal(sent.length, 14)
   t.equal(pings.length, 1, 'and another one')
 })
+
+t.test(
+  'of live pictures only the newest of each camera waits, behind all else, each loss counted',
+  async (t) => {
+    const { lane, add, line, sent, lost } = open()
+    line.mayGo = false
+    for (let n = 0; n < 50; n += 1) for (const camera of ['a', 'b']) add(`${camera}/live`, `${n}`, 100)
+    add('a/event', 'said')
+    t.strictSame(counted(lost), { replaced: 98 })
+    line.mayGo = true
+    lane.run()
+    t.strictSame(sent, ['a/event said', 'a/live 49', 'b/live 49'])
+    line.mayGo = false
+    for (let n = 0; n < 120; n += 1) add(`${n}/live`, 'x')
+    for (let n = 0; n < 8; n += 1) add(`large${n}/live`, 'x', 1000 * KB)
+    t.strictSame(counted(lost), { replaced: 98, 'too slow': 124 }, '100 of them, and 4 MB')
+    lane.clear()
+    t.strictSame(counted(lost), { replaced: 98, 'too slow': 124, 'no connection': 4 })
+  },
+)
 
 t.test(
   'with the connection goes what waits, each counted; its answers say nothing of the next one',

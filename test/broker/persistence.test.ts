@@ -34,6 +34,7 @@ async function openBroker(folder: string) {
     persistence,
     uplinks: [],
     mustBeKept: () => false,
+    isLatest: () => false,
     topicBytesMax: 1000,
     notRetained: (fault) => t.fail(fault.message),
     notBridged: (fault) => t.fail(fault.message),

@@ -165,7 +165,7 @@ t.test('config check', side, async (t) => {
   check(t, await sightline(t, ['config', 'check', whose]), {
     code: 'USAGE',
     status: 64,
-    says: [whose, '--for device, --for broker or --for subscriber'],
+    says: [whose, '--for device, --for broker, --for subscriber, --for console'],
   })
   t.match(await sightline(t, ['config', 'check', whose, '--for', 'broker']), {
     status: 0,
@@ -180,7 +180,10 @@ t.test('config check', side, async (t) => {
 
 t.test('usage', side, async (t) => {
   const cases: readonly (readonly [string[], (string | RegExp)[]])[] = [
-    [['frobnicate'], ['Unknown command "frobnicate".', /demo, device, .*broker, subscriber, config/]],
+    [
+      ['frobnicate'],
+      ['Unknown command "frobnicate".', /demo, device, .*broker, subscriber, console, config/],
+    ],
     [['constructor'], ['Unknown command "constructor".']],
     [['broker', '--colour'], [/--colour.*\. See sightline broker --help\.$/]],
     [['device', '--config'], [/--config.*argument missing\. See sightline device --help\.$/]],

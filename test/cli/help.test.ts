@@ -4,6 +4,7 @@ import t from 'tap'
 import { z } from 'zod'
 import { brokerSchema } from '../../broker/config.ts'
 import { subscriberSchema } from '../../cloud-subscriber/config.ts'
+import { consoleSchema } from '../../console/config.ts'
 import { deviceSchema } from '../../device/config.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { sightline } from './sightline.ts'
@@ -69,6 +70,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
     '--address',
     '--mqtt-port',
     '--gallery-port',
+    '--console-port',
     '--s3-credentials',
     '--images',
     '--tag',
@@ -162,6 +164,7 @@ t.test(
     for (const [file, schema] of [
       ['broker.yaml', brokerSchema],
       ['subscriber.yaml', subscriberSchema],
+      ['console.yaml', consoleSchema],
       ['device.yaml', deviceSchema],
     ] as const) {
       const path = join(CONF, file)

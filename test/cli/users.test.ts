@@ -62,30 +62,24 @@ t.test('from the command line: added, listed, changed, removed', async (t) => {
   t.equal(await right('from a pipe'), 'right')
   t.match(
     users(['list', file]).stdout,
-    /^door {2}device {2}password {2}publish sightline\/v1\/home\/door\/\+\/crop \S+\/event \S+\/state \S+\/snapshot sightline\/v1\/home\/door\/status homeassistant\/device\/sightline_4_home_door\/config, subscribe sightline\/v1\/home\/door\/\+\/set\/\+$/m,
+    /^door {2}device {2}password {2}publish sightline\/v1\/home\/door\/\+\/crop \S+\/event \S+\/state \S+\/snapshot \S+\/live sightline\/v1\/home\/door\/status sightline\/v1\/keepers\/device-home-door homeassistant\/device\/sightline_4_home_door\/config, subscribe sightline\/v1\/home\/door\/\+\/set\/\+$/m,
   )
   t.match(users(['remove', file, 'door']), { status: 0 })
 })
 
-t.test('a person gets sites, cameras and rights, and the list says in words what they are', async (t) => {
+t.test('people are confined, and given rights, from the command line', async (t) => {
   const file = join(temporaryFolder(t), 'users.yaml')
-  const options = ['--sites', 'north', '--sites', 'east', '--cameras', 'south/pi/door', '--rights', 'live']
-  const added = users(['add', file, 'vera', '--role', 'analyst', ...options, '--generate'])
-  t.match(added, {
-    status: 0,
-    stderr: /may use the console as analyst of north east south\/pi\/door/,
-  })
+  const add = (...args: string[]) => command.run(['add', file, ...args, '--no-password'])
+  await add('ann', '--role', 'viewer', '--sites', 'home,lab', '--rights', 'live')
+  await add('bob', '--role', 'operator', '--cameras', 'home/pi/door, home/pi/yard', '--rights', 'none')
+  t.match(readFileSync(file, 'utf8'), /^ {4}sites: \[home, lab\]\n {4}rights: \[live\]$/m)
   t.match(readUsers(file).users, [
-    { name: 'vera', sites: ['north', 'east'], cameras: ['south/pi/door'], rights: ['live'] },
+    { name: 'ann', role: 'viewer', sites: ['home', 'lab'], rights: ['live'] },
+    { name: 'bob', role: 'operator', cameras: ['home/pi/door', 'home/pi/yard'], rights: [] },
   ])
-  t.match(users(['add', file, 'x', '--role', 'viewer', '--cameras', 'door', '--generate']), {
-    status: 64,
-    stderr: /--cameras must be a camera, as site\/device\/camera/,
-  })
-  t.match(users(['add', file, 'x', '--role', 'device', '--site', 's', '--rights', 'live', '--generate']), {
-    status: 64,
-    stderr: /--rights is only for the roles viewer, analyst, operator, admin/,
-  })
+  const table = listUsers(file, false)
+  t.match(table, /^ann +viewer +certificate +use the console \(live picture\) for home lab only$/m)
+  t.match(table, /^bob .*, use the console for home\/pi\/door home\/pi\/yard only$/m)
 })
 
 t.test('what is wrong says so, and changes nothing', async (t) => {
@@ -104,6 +98,19 @@ t.test('what is wrong says so, and changes nothing', async (t) => {
       'USAGE',
       /^Usage \(more: sightline users --help\):\n {2}sightline users add FILE NAME --role/,
     ],
+    [['add', file, 'x', '--role', 'viewer', '--sites', 'home,a b'], 'USAGE', /^--sites must be a name/],
+    [['add', file, 'x', '--role', 'viewer', '--cameras', 'home/pi'], 'USAGE', /^--cameras must be a camera/],
+    [
+      ['add', file, 'x', '--role', 'viewer', '--rights', 'all'],
+      'USAGE',
+      /^--rights must be one of live, rec/,
+    ],
+    [
+      ['add', file, 'x', '--role', 'bridge', '--sites', 'home'],
+      'USAGE',
+      /^--sites is only for the roles viewer/,
+    ],
+    [['add', file, 'x', '--role', 'admin', '--sites', 'home'], 'USAGE', /^--role is "admin", who sees every/],
     [['remove', file, 'nobody'], 'USER_UNKNOWN', /User "nobody" not found/],
   ] as const)
     await t.rejects(command.run([...args]), { code, message }, args.join(' '))
@@ -135,8 +142,9 @@ t.test('a change keeps comments, order and what else is there', async (t) => {
     login: 'password',
     rights: {
       publish: [
-        ...['crop', 'event', 'state', 'snapshot'].map((kind) => `our/faces/home/door/+/${kind}`),
+        ...['crop', 'event', 'state', 'snapshot', 'live'].map((kind) => `our/faces/home/door/+/${kind}`),
         'our/faces/home/door/status',
+        'our/faces/keepers/device-home-door',
         'homeassistant/device/sightline_4_home_door/config',
       ],
     },

@@ -24,6 +24,7 @@ function moment(now: Partial<Readings> = {}, settings: Partial<Moment> = {}): Mo
     scene: {
       source: undefined,
       model: 'BlazeFace',
+      console: 'http://127.0.0.1:8090/signin?token=nKnDM7F5dkBkRZ0ybUxVBA',
       gallery: 'http://127.0.0.1:8080/',
       portTaken: undefined,
       data: '/tmp/sightline-demo-abc123',
@@ -90,8 +91,14 @@ t.test('the fewer rows, the fewer lines, and the keys go last', async (t) => {
     t.ok(all.length <= rows, `${all.length} lines in ${rows} rows`)
     t.match(all.at(-1), /u unplug .*q quit/)
   }
-  t.match(text(moment(), 80, 2)[0], /Gallery/)
+  t.match(text(moment(), 80, 2)[0], /Console/)
   t.match(text(moment({}, { sourceEnded: true }), 80, 2)[0], /Done.*q ends the demo/)
+})
+
+t.test('the link to the console is whole, or it is said how wide a terminal shows it', async (t) => {
+  const link = 'http://127.0.0.1:8090/signin?token=nKnDM7F5dkBkRZ0ybUxVBA'
+  for (const columns of [120, 80, 60, 59]) t.match(text(moment(), columns).join('\n'), link)
+  t.match(text(moment(), 50).join('\n'), /Console +59 columns show its link/)
 })
 
 t.test('when the source has ended, what is done, which key ends it, and what closes then', async (t) => {

@@ -46,6 +46,7 @@ const deviceConfig = (t: Test, url: string, settings: Record<string, unknown> = 
   cameras: [{ name: 'card', source: 'testcard' }],
   emit: { mode: 'every' },
   http: { port: 0 },
+  report: { enabled: false },
   ...settings,
   remote: { folder: temporaryFolder(t), ...(settings.remote as object) },
   broker: { url, backoff: { min: '20ms', max: '200ms' }, ...(settings.broker as object) },

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { EVENTS_IN_FLIGHT_MAX } from '../../device/limits.ts'
 import { Publisher, type PublisherOptions } from '../../device/link/publish.ts'
 import { openLog } from '../../lib/log.ts'
+import { TcpProxy } from '../kit/proxy.ts'
 import { until as waitUntil } from '../kit/wait.ts'
 
 interface Broker {
@@ -363,3 +364,50 @@ t.test('a broker that is slow with events delays no crop', async (t) => {
   t.equal(await drained(publisher, 2000), 0)
   t.equal(books.acknowledged, 20)
 })
+
+t.test(
+  'live pictures: two that the broker has not read, and no more; none waits, none comes later',
+  async (t) => {
+    const broker = await openBroker(t)
+    const pictures: string[] = []
+    broker.aedes.on('publish', ({ topic, payload }) => {
+      if (topic === 'live') pictures.push(payload.toString())
+    })
+    const proxy = await TcpProxy.open({
+      host: '127.0.0.1',
+      port: (broker.server.address() as AddressInfo).port,
+    })
+    t.teardown(() => proxy[Symbol.asyncDispose]())
+    const { publisher, offer } = openPublisher(t, proxy.url, { window: 1 })
+    t.equal(publisher.show('live', Buffer.from('early')), 'not connected')
+    publisher.run().catch(t.fail)
+    await until(() => publisher.trouble === undefined)
+    const show = (text: string) => publisher.show('live', Buffer.from(text))
+    for (const text of numbers(20)) {
+      await until(() => publisher.mayShow)
+      t.equal(show(text), undefined)
+    }
+    await until(() => pictures.length === 20)
+    await until(() => publisher.mayShow)
+    proxy.stall()
+    t.strictSame(['a', 'b', 'c', 'd'].map(show), [undefined, undefined, 'slow line', 'slow line'])
+    proxy.resume()
+    await until(() => publisher.mayShow)
+    proxy.stall()
+    for (const text of ['crop 1', 'crop 2']) offer(text) // one in the window, one waits
+    t.equal(show('e'), 'slow line', 'crops first')
+    proxy.resume()
+    await until(() => publisher.mayShow)
+    t.equal(show('f'), undefined)
+    await until(() => pictures.includes('f'))
+    t.strictSame(pictures.slice(20), ['a', 'b', 'f'])
+    t.match(publisher.books, {
+      offered: 2,
+      acknowledged: 2,
+      pending: 0,
+      dropped: {},
+      bytes: 0,
+      oldestAtMs: null,
+    })
+  },
+)

@@ -26,7 +26,8 @@ function rewritten(file: string, secrets: string): string {
   const { name, ...rest } = parse(
     readFileSync(join(DOCKER, file), 'utf8')
       .replaceAll('./secrets/', `${secrets}/`)
-      .replaceAll('127.0.0.1:$' + '{SIGHTLINE_GALLERY_PORT:-8443}:8443', '127.0.0.1::8443'),
+      .replaceAll('127.0.0.1:$' + '{SIGHTLINE_GALLERY_PORT:-8443}:8443', '127.0.0.1::8443')
+      .replaceAll('127.0.0.1:$' + '{SIGHTLINE_CONSOLE_PORT:-8444}:8444', '127.0.0.1::8444'),
     { merge: true },
   ) as Record<string, unknown>
   return stringify(knowsNames ? { name, ...rest } : rest)
@@ -91,12 +92,13 @@ t.test(
     const up = await compose(file, 'up', '--detach')
     t.equal(up.status, 0, up.stderr)
     const id = async (service: string) => (await compose(file, 'ps', '--quiet', service)).stdout.trim()
-    const [device, edge, cloud, subscriber] = [
+    const [device, edge, cloud, subscriber, console] = [
       await id('device'),
       await id('edge-broker'),
       await id('cloud-broker'),
       await id('subscriber'),
-    ] as [string, string, string, string]
+      await id('console'),
+    ] as [string, string, string, string, string]
     const stored = async () =>
       Number(
         await docker(
@@ -104,11 +106,11 @@ t.test(
           subscriber,
           'sh',
           '-c',
-          'find data/bucket -name "*.jpg" -not -path "*/.*" 2>/dev/null | wc -l',
+          'find /var/lib/sightline-bucket -name "*.jpg" -not -path "*/.*" 2>/dev/null | wc -l',
         ),
       )
     await until('faces are in the bucket', async () => (await stored()) >= 10, WELL_MS_MAX)
-    for (const [name, container] of Object.entries({ device, edge, cloud, subscriber }))
+    for (const [name, container] of Object.entries({ device, edge, cloud, subscriber, console }))
       await until(`${name} is well`, () => isWell(container), WELL_MS_MAX)
 
     await docker('kill', cloud)
@@ -155,7 +157,7 @@ t.test(
     t.equal(await stored(), Number(books?.published))
     const down = await compose(file, 'stop', '--timeout', '30')
     t.equal(down.status, 0, down.stderr)
-    for (const container of [edge, cloud, subscriber, device])
+    for (const container of [edge, cloud, subscriber, console, device])
       t.equal(await docker('inspect', '--format={{.State.ExitCode}}', container), '0')
   },
 )

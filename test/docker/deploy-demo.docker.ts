@@ -11,7 +11,7 @@ import { container, docker } from './engine.ts'
 /** A demo on this machine's engine: coming up, staying, being replaced, and going. */
 
 const LAUNCHER = resolve(import.meta.dirname, '..', '..', 'bin', 'sightline.js')
-const PARTS = ['cloud-broker', 'edge-broker', 'subscriber', 'device']
+const PARTS = ['cloud-broker', 'edge-broker', 'subscriber', 'console', 'device']
 /** The builds' arguments that `npm run test:docker` was given. */
 const NETWORK = /--network=(\S+)/.exec(process.env.SIGHTLINE_TEST_DOCKER_BUILD ?? '')?.[1]
 
@@ -29,10 +29,12 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
   const stranger = await container(t, '--entrypoint=sleep', 'sightline-broker:under-test', '600')
   const before = new Set(await docker('volume', 'ls', '--quiet').then((text) => text.split('\n')))
   const it = new Deployment(t, 'demo')
-  const port = await freePort()
+  const [port, consolePort] = [await freePort(), await freePort()]
   const args = [
     '--gallery-port',
     String(port),
+    '--console-port',
+    String(consolePort),
     '--build-arg',
     'VERSION=under-test',
     ...(NETWORK ? ['--build-network', NETWORK] : []),
@@ -41,7 +43,9 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
   t.match(up, { status: 0, stderr: '' })
   t.match(
     up.stdout,
-    new RegExp(`gallery +https://127\\.0\\.0\\.1:${port}/\\n +user viewer, password [0-9a-f]{32}`),
+    new RegExp(
+      `gallery +https://127\\.0\\.0\\.1:${port}/\\nconsole +https://127\\.0\\.0\\.1:${consolePort}/\\n +user admin, password [0-9a-f]{32}\\n +user viewer, password [0-9a-f]{32}`,
+    ),
   )
   await it.untilStored(20)
 
@@ -91,7 +95,7 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
     const shown = await Promise.all([
       ...PARTS.map((part) => it.docker('inspect', it.container(part))),
       ...PARTS.map((part) => it.docker('logs', it.container(part))),
-      ...['broker', 'subscriber', 'device'].map((name) =>
+      ...['broker', 'subscriber', 'console', 'device'].map((name) =>
         it.docker('history', '--no-trunc', `sightline-${name}:under-test`),
       ),
       it.docker(
@@ -150,7 +154,7 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
   await t.test('an upgrade replaces each, and the books go on', async (t) => {
     const was = await Promise.all(PARTS.map((part) => it.inspect<string>(part, '.Id')))
     const { accepted } = await it.queue('edge-broker', 'bridge/cloud')
-    for (const name of ['broker', 'subscriber', 'device'])
+    for (const name of ['broker', 'subscriber', 'console', 'device'])
       await derive(t, `sightline-${name}:under-test`, `sightline-${name}:under-test-next`, 'LABEL next=1')
     const next = ['--tag', 'sightline-{program}:under-test-next']
     const upgrade = await it.deploy('upgrade', ...next)
@@ -201,7 +205,15 @@ t.test('a demo: built, up, well, and faces in the bucket; nothing that shows a s
     t.match(await it.deploy('down'), { status: 0, stdout: /is down\. Kept, .*-bucket.*edge-broker-data/ })
     t.strictSame(await it.lines('ps', '--all', '--quiet', `--filter=name=${it.container('')}`), [])
     t.match(await it.deploy('status'), { status: 66, stderr: /Deployment .* not found/ })
-    const again = await it.deploy('demo', '--gallery-port', String(port), '--tag', TAG)
+    const again = await it.deploy(
+      'demo',
+      '--gallery-port',
+      String(port),
+      '--console-port',
+      String(consolePort),
+      '--tag',
+      TAG,
+    )
     t.match(again, { status: 0, stderr: '' })
     t.ok((await it.stored()) >= stored)
     t.match(await it.deploy('login'), { stdout: up.stdout.match(/password [0-9a-f]{32}/)?.[0] })
@@ -217,7 +229,7 @@ t.test('a first deployment that fails leaves nothing running, and nothing in the
   for (const name of ['broker', 'subscriber'])
     await derive(t, `sightline-${name}:under-test`, `sightline-${name}:under-test-bad`)
   await derive(t, 'sightline-device:under-test', 'sightline-device:under-test-bad', 'ENTRYPOINT ["false"]')
-  const port = ['--gallery-port', String(await freePort())]
+  const port = ['--gallery-port', String(await freePort()), '--console-port', String(await freePort())]
   const failed = await it.deploy('demo', ...port, '--tag', 'sightline-{program}:under-test-bad')
   t.match(failed, {
     status: 70,
@@ -233,7 +245,14 @@ t.test('a first deployment that fails leaves nothing running, and nothing in the
 
 t.test('a deploy that is killed can be run again, however far it was', async (t) => {
   const it = new Deployment(t, 'killed')
-  const args = ['--gallery-port', String(await freePort()), '--tag', TAG]
+  const args = [
+    '--gallery-port',
+    String(await freePort()),
+    '--console-port',
+    String(await freePort()),
+    '--tag',
+    TAG,
+  ]
   /** Kills it with its first line that matches. */
   const killed = async (verb: string, more: readonly string[], at: RegExp) => {
     const child = spawn(process.execPath, [LAUNCHER, ...it.words(verb, more)], { detached: true })
@@ -251,7 +270,7 @@ t.test('a deploy that is killed can be run again, however far it was', async (t)
   await killed('demo', args, /device: starting it/)
   t.match(await it.deploy('demo', ...args), { status: 0, stderr: '' })
   await it.untilStored(5)
-  for (const name of ['broker', 'subscriber', 'device'])
+  for (const name of ['broker', 'subscriber', 'console', 'device'])
     await derive(t, `sightline-${name}:under-test`, `sightline-${name}:under-test-later`, 'LABEL later=1')
   const later = ['--tag', 'sightline-{program}:under-test-later']
   for (const at of [/cloud-broker: stopping/, /subscriber: starting the new/, /device: stopping/])

@@ -25,7 +25,14 @@ async function line(t: Test & { match: (found: unknown, pattern: unknown) => unk
   const join1 = join(cloud.folder, 'lab.join.yaml')
   const cloudArgs = [
     ...['--tag', TAG, '--address', await gateway()],
-    ...['--mqtt-port', String(await freePort()), '--gallery-port', String(await freePort())],
+    ...[
+      '--mqtt-port',
+      String(await freePort()),
+      '--gallery-port',
+      String(await freePort()),
+      '--console-port',
+      String(await freePort()),
+    ],
   ]
   const device = join(edge.folder, 'device.yaml')
   writeFileSync(device, 'device: door\ncameras: [{ name: hall, source: testcard }]\n')
@@ -147,7 +154,16 @@ t.test('a port that is taken is said before anything is made', async (t) => {
   t.teardown(() => server.close())
   const { port } = server.address() as { port: number }
   const cloud = new Deployment(t, 'taken')
-  const args = ['--tag', TAG, '--address', 'cloud.example.org', '--gallery-port', String(await freePort())]
+  const args = [
+    '--tag',
+    TAG,
+    '--address',
+    'cloud.example.org',
+    '--gallery-port',
+    String(await freePort()),
+    '--console-port',
+    String(await freePort()),
+  ]
   const taken = await cloud.deploy('cloud', ...args, '--mqtt-port', String(port))
   t.match(taken, { status: 69, stderr: /^PORT_TAKEN: Port \d+ is in use on this machine.*--mqtt-port/ })
   t.strictSame(await cloud.everything(), [])

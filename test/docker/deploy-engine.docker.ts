@@ -83,10 +83,17 @@ t.test(
   async (t) => {
     const engine = await PrivateEngine.open(t)
     const file = join(temporaryFolder(t), 'images.tar')
-    const images = ['broker', 'subscriber', 'device'].map((name) => `sightline-${name}:under-test`)
+    const images = ['broker', 'subscriber', 'console', 'device'].map((name) => `sightline-${name}:under-test`)
     await docker('save', '--output', file, ...images)
     const it = new Deployment(t, 'own', { host: engine.host })
-    const args = ['--images', file, '--gallery-port', String(await freePort())]
+    const args = [
+      '--images',
+      file,
+      '--gallery-port',
+      String(await freePort()),
+      '--console-port',
+      String(await freePort()),
+    ]
     const up = await it.deploy('demo', ...args)
     t.match(up, { status: 0, stderr: '', stdout: /loading .*images\.tar[\s\S]*100 %/ })
     await it.untilStored(10)
@@ -160,7 +167,14 @@ t.test(
   async (t) => {
     const { host, args } = await sshd(t)
     const it = new Deployment(t, 'ssh', { host, args, dockerHost: 'unix:///var/run/docker.sock' })
-    const how = ['--tag', TAG, '--gallery-port', String(await freePort())]
+    const how = [
+      '--tag',
+      TAG,
+      '--gallery-port',
+      String(await freePort()),
+      '--console-port',
+      String(await freePort()),
+    ]
     const up = await it.deploy('demo', ...how)
     t.match(up, { status: 0, stderr: '', stdout: /gallery +https:\/\/127\.0\.0\.1:/ })
     await it.untilStored(10)

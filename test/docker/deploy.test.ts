@@ -6,7 +6,7 @@ import { buffer, text } from 'node:stream/consumers'
 import t from 'tap'
 import { pack } from 'tar-stream'
 import { deploy } from '../../commands/deploy/deploy.ts'
-import { compose, type Facts } from '../../deploy/compose.ts'
+import { cloudUsers, compose, type Facts } from '../../deploy/compose.ts'
 import { hashOf, readContext } from '../../deploy/context.ts'
 import { edgeName } from '../../deploy/edge-users.ts'
 import { readJoin, writeJoin } from '../../deploy/join-file.ts'
@@ -15,7 +15,10 @@ import { completeSecrets } from '../../deploy/secrets.ts'
 import { checkTree, type Settings } from '../../deploy/settings.ts'
 import { newState, readState, writeState } from '../../deploy/state.ts'
 import type { Volumes } from '../../deploy/volumes.ts'
+import { usersOfText } from '../../lib/access/users.ts'
+import { usersText } from '../../lib/access/users-file.ts'
 import { asFailure } from '../../lib/errors.ts'
+import { rightsOf } from '../../wire/users.ts'
 import { configFile, sightline } from '../cli/sightline.ts'
 import { freePort } from '../kit/ports.ts'
 import { temporaryFolder } from '../kit/programs.ts'
@@ -165,6 +168,15 @@ t.test('what does not suit is said before anything is made', async (t) => {
       args: [],
       expected: { status: 69, code: 'PORT_TAKEN', sentence: /8080 .*by the container web.*--gallery-port/ },
     },
+    "the console's port": {
+      answers: {
+        'GET /containers/json': {
+          body: [{ Id: '1', Names: ['/web'], Labels: {}, Ports: [{ PublicPort: 8444 }], ImageID: '' }],
+        },
+      },
+      args: [],
+      expected: { status: 69, code: 'PORT_TAKEN', sentence: /8444 .*by the container web.*--console-port/ },
+    },
   } as const
   for (const [what, { answers, args, expected }] of Object.entries(cases))
     t.test(what, async (t) => {
@@ -288,6 +300,7 @@ t.test('a wrong command or configuration is said before the engine is asked', as
     [/--mount photos: give the full path/, 'demo', '--mount', 'photos'],
     [/--wait needs a duration.*"soon"/, 'demo', '--wait', 'soon'],
     [/--gallery-port needs a whole number.*"0"/, 'demo', '--gallery-port', '0'],
+    [/cannot both have the port 8444/, 'demo', '--gallery-port', '8444'],
     [
       /names the site "home", but the join file is for the site "lab"/,
       'edge',
@@ -332,6 +345,7 @@ t.test('images that cannot be used are said, and nothing is made', async (t) => 
   const path = 'GET /images/sightline-broker:none/json'
   const others = {
     'GET /images/sightline-subscriber:none/json': image({}),
+    'GET /images/sightline-console:none/json': image({}),
     'GET /images/sightline-device:none/json': image({}),
   }
   for (const [answers, expected] of [
@@ -396,8 +410,13 @@ t.test('a file of images is looked into before it is sent', async (t) => {
   }
   const engine = await FakeEngine.open(t)
   const load = (file: string) => sightline(t, ['deploy', 'demo', '--host', engine.host, '--images', file])
-  const all = ['sightline-broker:1', 'registry/x/sightline-subscriber:1', 'sightline-device:1']
-  t.match(await load(await save(all.slice(0, 2), 'amd64')), {
+  const all = [
+    'sightline-broker:1',
+    'registry/x/sightline-subscriber:1',
+    'sightline-console:1',
+    'sightline-device:1',
+  ]
+  t.match(await load(await save(all.slice(0, 3), 'amd64')), {
     status: 66,
     code: 'IMAGE_NOT_FOUND',
     sentence: /Image sightline-device not found in .*\. It holds: sightline-broker:1/,
@@ -468,6 +487,154 @@ t.test('containers are confined, and no secret is in what an engine shows of the
       })
     t.notMatch(composed.find(({ part }) => part.program === 'broker')?.create.HostConfig, { Devices: [] })
   }
+})
+
+const partOf = (composed: ReturnType<typeof compose>, name: string) => {
+  const found = composed.find(({ part }) => part.name === name)
+  if (!found) throw new Error(`no ${name}`)
+  return found
+}
+const usersOf = ({ files }: ReturnType<typeof partOf>, name: string) =>
+  usersOfText(String(files[name])).users.map((user) => ({ name: user.name, role: user.role }))
+
+t.test(
+  'a cloud and a demo have the console: its queue, its user, the bucket to read, people for it',
+  async (t) => {
+    for (const [kind, brokerName] of [
+      ['cloud', 'broker'],
+      ['demo', 'cloud-broker'],
+    ] as const) {
+      const secrets = await completeSecrets(kind, ['broker'], undefined)
+      const composed = compose('x', settings(kind), secrets, facts)
+      const it = partOf(composed, 'console')
+      t.match(it.config, {
+        broker: { url: `mqtts://${brokerName}:8883`, username: 'console' },
+        database: { type: 'sqlite', path: '/var/lib/sightline/console.sqlite' },
+        bucket: { type: 'folder', path: '/var/lib/sightline-bucket' },
+        access: { usersFile: '/etc/sightline/people.yaml' },
+        http: { port: 8444, tls: { certFile: '/etc/sightline/server.pem' } },
+      })
+      t.equal(String(it.files['broker.password']), secrets.users.console?.password)
+      t.match(it.create.HostConfig?.Mounts, [
+        { Source: 'sightline-x-console-data', Target: '/var/lib/sightline' },
+        { Source: 'sightline-x-bucket', Target: '/var/lib/sightline-bucket', ReadOnly: true },
+      ])
+      t.strictSame(
+        it.volumes.map(({ name }) => name),
+        ['sightline-x-console-data'],
+        'the bucket is not its to make',
+      )
+      t.strictSame(it.create.HostConfig?.PortBindings, {
+        '8444/tcp': [{ HostIp: '0.0.0.0', HostPort: '8444' }],
+      })
+      t.equal(it.look, 'console   https://jetson:8444/')
+      const people = [
+        { name: 'admin', role: 'admin' },
+        { name: 'viewer', role: 'viewer' },
+      ]
+      t.strictSame(usersOf(it, 'people.yaml'), people)
+      const gallery = partOf(composed, 'subscriber')
+      t.strictSame(usersOf(gallery, 'people.yaml'), people, 'and the same for the gallery')
+      t.match(gallery.config, { announce: { enabled: true } })
+      t.match(partOf(composed, brokerName).config, {
+        queues: [
+          { clientId: 'sightline-subscriber' },
+          { clientId: 'sightline-console', topics: ['sightline/v1/stored/+'] },
+        ],
+      })
+      t.ok(
+        cloudUsers(settings(kind), secrets).some(
+          ({ name, role }) => name === 'console' && role === 'console',
+        ),
+      )
+    }
+  },
+)
+
+t.test(
+  "the console takes the bucket of the subscriber's configuration, and the queues of the broker's",
+  async (t) => {
+    const secrets = await completeSecrets('cloud', ['broker'], undefined)
+    const bucket = { type: 's3', bucket: 'faces', region: 'eu-west-3' }
+    const own = [{ clientId: 'archive', topics: ['sightline/v1/#'] }]
+    const given = (tree: Record<string, unknown>) => ({ tree, files: {} })
+    const composed = compose(
+      'x',
+      settings('cloud', {
+        s3Credentials: 'aws-secret',
+        configs: {
+          subscriber: given({ bucket }),
+          broker: given({ queues: own }),
+          console: given({
+            broker: { clientId: 'my-console' },
+            database: { type: 'postgres', url: 'postgres://console@db/faces' },
+          }),
+        },
+      }),
+      secrets,
+      facts,
+    )
+    for (const { part, config } of composed) checkTree(part.program, config)
+    const it = partOf(composed, 'console')
+    t.match(it.config, { bucket, database: { type: 'postgres', url: 'postgres://console@db/faces' } })
+    t.equal(String(it.files['aws-credentials']), 'aws-secret')
+    t.equal(it.create.HostConfig?.Mounts?.length, 1, 'there is no volume of a bucket to mount')
+    t.strictSame(
+      (partOf(composed, 'broker').config.queues as { clientId: string }[]).map(({ clientId }) => clientId),
+      ['archive', 'my-console'],
+    )
+    const queues = [
+      ...own,
+      { clientId: 'sightline-console', topics: ['sightline/v1/stored/+'], bytesMax: '9GB' },
+    ]
+    const set = compose('x', settings('cloud', { configs: { broker: given({ queues }) } }), secrets, facts)
+    t.strictSame(partOf(set, 'broker').config.queues, queues, 'one that is set already stays as it is')
+  },
+)
+
+t.test(
+  "who may look, by the gallery's users file, may sign in to the console, and so may the admin",
+  async (t) => {
+    const secrets = await completeSecrets('cloud', ['broker'], undefined)
+    const file = Buffer.from(usersText([{ name: 'anna', role: 'viewer', sites: ['lab'] }])).toString('base64')
+    const subscriber = {
+      tree: { http: { usersFile: '/etc/sightline/http.usersFile.yaml' } },
+      files: { 'http.usersFile.yaml': file },
+    }
+    const composed = compose('x', settings('cloud', { configs: { subscriber } }), secrets, facts)
+    t.strictSame(usersOf(partOf(composed, 'console'), 'people.yaml'), [
+      { name: 'anna', role: 'viewer' },
+      { name: 'admin', role: 'admin' },
+    ])
+    t.strictSame(usersOf(partOf(composed, 'subscriber'), 'http.usersFile.yaml'), [
+      { name: 'anna', role: 'viewer' },
+    ])
+    const console = {
+      tree: { access: { usersFile: '/etc/sightline/access.usersFile.yaml' } },
+      files: { 'access.usersFile.yaml': file },
+    }
+    const both = partOf(
+      compose('x', settings('cloud', { configs: { subscriber, console } }), secrets, facts),
+      'console',
+    )
+    t.notOk('people.yaml' in both.files)
+    t.match(both.config.access, { usersFile: '/etc/sightline/access.usersFile.yaml' })
+  },
+)
+
+t.test('what a version without the console remembers gains it', async (t) => {
+  const { console: _, admin: __, ...users } = (await completeSecrets('cloud', ['broker'], undefined)).users
+  const had = { ...(await completeSecrets('cloud', ['broker'], undefined)), users }
+  const { console: opened, ...older } = settings('cloud', { gallery: { address: '127.0.0.1', port: 80 } })
+  t.equal(opened, undefined)
+  const secrets = await completeSecrets('cloud', ['broker'], had)
+  t.match(secrets.users, { ...users, console: { password: String }, admin: { password: String } })
+  const it = partOf(compose('x', older, secrets, facts), 'console')
+  t.strictSame(
+    it.create.HostConfig?.PortBindings,
+    { '8444/tcp': [{ HostIp: '127.0.0.1', HostPort: '8444' }] },
+    'open to whom the gallery is',
+  )
 })
 
 t.test('an edge is called after its machine, where nobody says how', async (t) => {
@@ -621,4 +788,33 @@ t.test("a build's context is what .dockerignore leaves, and its hash that of the
   put('lib/a.ts', 'another')
   t.not(hash(), before)
   t.throws(() => readContext(root, 'Dockerfile'), { code: 'IMAGE_NOT_FOUND' })
+})
+
+t.test("an edge's bridge carries what a console needs up, and its own site's commands down", async (t) => {
+  const secrets = await completeSecrets('edge', [], undefined)
+  const [broker] = compose(
+    'x',
+    settings('edge', {
+      uplink: { url: 'mqtts://c:8883', site: 'lab', username: 'edge-lab', password: 'x' },
+    }),
+    secrets,
+    facts,
+  )
+  const [bridge] = (broker?.config.bridges ?? []) as { topics: { filter: string; direction?: string }[] }[]
+  const rights = rightsOf({ name: 'edge-lab', role: 'bridge', site: 'lab' })
+  const down = bridge?.topics.filter(({ direction }) => direction === 'down').map(({ filter }) => filter)
+  t.strictSame(down, rights.subscribe, 'as much as its user may read')
+  const up = bridge?.topics.filter(({ direction }) => direction !== 'down').map(({ filter }) => filter)
+  t.strictSame(
+    up?.toSorted(),
+    rightsOf({ name: 'all', role: 'bridge' }).publish.toSorted(),
+    'all that a bridge may',
+  )
+  checkTree('broker', broker?.config)
+  const [cloud] = compose('y', settings('cloud'), await completeSecrets('cloud', ['a'], undefined), facts)
+  t.match(cloud?.config.queues, [
+    { clientId: 'sightline-subscriber', topics: ['sightline/v1/+/+/+/crop'] },
+    { clientId: 'sightline-console', topics: ['sightline/v1/stored/+'] },
+  ])
+  checkTree('broker', cloud?.config)
 })

@@ -1,12 +1,16 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs'
+import { X509Certificate } from 'node:crypto'
+import { existsSync, globSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
 import { ENVIRONMENT } from '../../bin/runtime.js'
 import { brokerSchema, checkBrokerConfig } from '../../broker/config.ts'
 import { checkSubscriberConfig, subscriberSchema } from '../../cloud-subscriber/config.ts'
+import { checkConsoleConfig, consoleSchema } from '../../console/config.ts'
 import { checkDeviceConfig, deviceSchema } from '../../device/config.ts'
+import { readUsers } from '../../lib/access/users.ts'
+import { removeUser } from '../../lib/access/users-file.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { programPart } from '../../pack/image.ts'
 import { PROGRAMS } from '../../pack/parts.ts'
@@ -151,7 +155,7 @@ t.test('every container is confined, its image pinned, its settings there', asyn
         )
       }
       for (const port of service.ports ?? [])
-        t.match(port, /:(8883|8443)$/, `${said}: TLS alone is published`)
+        t.match(port, /:(8883|8443|8444)$/, `${said}: TLS alone is published`)
     }
   }
 })
@@ -206,6 +210,8 @@ t.test(
     checkBrokerConfig(loadConfig(brokerSchema, { file: join(DOCKER, 'cloud/broker.yaml') }))
     for (const file of ['cloud/subscriber.yaml', 'demo/subscriber.yaml'])
       checkSubscriberConfig(loadConfig(subscriberSchema, { file: join(DOCKER, file) }))
+    for (const file of ['cloud/console.yaml', 'demo/console.yaml'])
+      checkConsoleConfig(loadConfig(consoleSchema, { file: join(DOCKER, file) }))
 
     // What each container is given is there, and nothing else: no key of the authority.
     for (const file of composeFiles)
@@ -222,7 +228,9 @@ t.test(
           const config = (volumes.find(
             (it) => typeof it !== 'string' && it.target.startsWith('/etc/sightline/'),
           ) ?? {}) as { source: string }
-          for (const [, secret = ''] of read(config.source).matchAll(/\/run\/secrets\/([\w.-]+)/g))
+          for (const [, secret = ''] of read(config.source).matchAll(
+            new RegExp(`${volume.target}/([\\w.-]+)`, 'g'),
+          ))
             t.ok(existsSync(join(given, secret)), `${file}: ${name} has ${secret}`)
         }
       }
@@ -248,13 +256,63 @@ t.test(
   },
 )
 
+t.test(
+  'a cloud that was made before there was the console gains what that needs, and keeps what it has',
+  { skip: noHandOver },
+  async (t) => {
+    const secrets = temporaryFolder(t)
+    const env = {
+      ...process.env,
+      SIGHTLINE: `${process.execPath} ${join(ROOT, 'bin', 'sightline.js')}`,
+      SIGHTLINE_SECRETS: secrets,
+    }
+    const run = (...args: string[]) => spawnSync(join(DOCKER, 'secrets.sh'), args, { env, encoding: 'utf8' })
+    const at = (file: string) => join(secrets, 'cloud', file)
+    t.match(run('console'), { status: 66, stderr: /^CERTIFICATE_NOT_FOUND: .*secrets\.sh cloud HOST/ })
+    t.equal(run('cloud', 'broker.example.org', '192.0.2.7').status, 0)
+    t.match(run('console'), { status: 73, stderr: /^FILE_EXISTS/ })
+    // As that version has left it.
+    await removeUser(at('people/users.yaml'), 'admin')
+    renameSync(at('people/users.yaml'), at('subscriber/users.yaml'))
+    await removeUser(at('broker/users.yaml'), 'console')
+    for (const name of ['people', 'console', 'console.env']) rmSync(at(name), { recursive: true })
+    const before = readFileSync(at('broker/users.yaml'), 'utf8')
+
+    const made = run('console')
+    t.match(made, {
+      status: 0,
+      stdout: /Console: https:\/\/broker\.example\.org:8444\/ user admin, password [0-9a-f]{32}/,
+    })
+    t.match(readUsers(at('broker/users.yaml')).users, [
+      { name: 'subscriber' },
+      { name: 'console', role: 'console' },
+    ])
+    t.match(readUsers(at('people/users.yaml')).users, [{ name: 'viewer' }, { name: 'admin', role: 'admin' }])
+    t.ok(
+      readFileSync(at('broker/users.yaml'), 'utf8').includes(before.split('\n')[3] ?? '?'),
+      'others keep theirs',
+    )
+    t.equal(readFileSync(at('console.env'), 'utf8'), readFileSync(at('subscriber.env'), 'utf8'))
+    const { subjectAltName } = new X509Certificate(readFileSync(at('console/web.pem')))
+    t.match(subjectAltName, /DNS:localhost.*DNS:broker\.example\.org.*IP Address:192\.0\.2\.7/)
+    for (const name of ['console/password', 'console/web.key', 'people/users.yaml'])
+      t.match(statSync(at(name)), { uid: 1000 }, name)
+    t.match(run('console'), { status: 73 })
+
+    // Interrupted after the broker knows its user, and before the files are in place.
+    for (const name of ['people', 'console', 'console.env']) rmSync(at(name), { recursive: true })
+    t.equal(run('console').status, 0)
+    t.equal(readUsers(at('broker/users.yaml')).users.length, 2)
+  },
+)
+
 const noSystemd =
   spawnSync('systemd-analyze', ['--version']).status !== 0 && 'there is no systemd-analyze here'
 
 t.test('systemd takes the units', { skip: noSystemd }, async (t) => {
   const folder = join(ROOT, 'conf', 'systemd')
   const units = globSync('*.service', { cwd: folder }).map((unit) => join(folder, unit))
-  t.equal(units.length, 3)
+  t.equal(units.length, 4)
   const { stderr } = spawnSync('systemd-analyze', ['verify', ...units], { encoding: 'utf8' })
   const complaints = stderr
     .split('\n')

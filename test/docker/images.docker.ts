@@ -17,6 +17,20 @@ const IMAGES = {
     bytesMax: 120e6,
     without: ['node-av', '@seydx', 'onnxruntime-node', 'sharp', '@img', '@tensorflow', 'aedes'],
   },
+  console: {
+    bytesMax: 120e6,
+    without: [
+      'node-av',
+      '@seydx',
+      'onnxruntime-node',
+      'sharp',
+      '@img',
+      '@tensorflow',
+      'aedes',
+      'mqtt',
+      'typescript',
+    ],
+  },
   device: { bytesMax: 350e6, without: ['@aws-sdk', '@smithy', 'aedes', 'lmdb', '@vladmandic'] },
 } as const
 const WELL_MS_MAX = 60_000
@@ -164,6 +178,23 @@ t.test(
       async () => (await logOf(id)).some(({ msg }) => msg === 'subscriber ready'),
       WELL_MS_MAX,
     )
+    t.notOk(await isWell(id), 'without a broker it is not well')
+    await docker('stop', '--time=30', id)
+    t.equal(await docker('inspect', '--format={{.State.ExitCode}}', id), '0')
+  },
+)
+
+t.test(
+  'console: read-only and without rights it runs, with pages and a database, and ends with status 0',
+  async (t) => {
+    const id = await container(t, ...CONFINED, 'sightline-console:under-test')
+    await until(
+      'it says that it is ready',
+      async () => (await logOf(id)).some(({ msg }) => msg === 'console ready'),
+      WELL_MS_MAX,
+    )
+    const page = "fetch('http://127.0.0.1:8090/').then(async (it) => console.log(it.status, await it.text()))"
+    t.match(await docker('exec', id, 'node', '-e', page), /^200 <!doctype html>[\s\S]*importmap/i)
     t.notOk(await isWell(id), 'without a broker it is not well')
     await docker('stop', '--time=30', id)
     t.equal(await docker('inspect', '--format={{.State.ExitCode}}', id), '0')

@@ -88,6 +88,10 @@ async function checkWhatIsWatched(t: Tap, programs: readonly Program[]): Promise
     await device.metrics(),
     ...(await Promise.all(programs.map(async ({ http }) => (await fetch(new URL('/metrics', http))).text()))),
   ]
+  // Of the console, which is not on this line, as its program names them.
+  const console = readFileSync(join(DOCS, '..', 'console', 'main.ts'), 'utf8')
+  for (const [, name] of console.matchAll(/(?:counter|gauge|histogram)\(\s*metrics,\s*'(\w+)'/g))
+    texts.push(`# TYPE sightline_${name} x`)
   const exposed = new Set(
     texts.flatMap((text) =>
       [...text.matchAll(/^# TYPE (sightline_\w+) /gm)].map(([, name]) => name as string),

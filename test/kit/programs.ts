@@ -17,6 +17,7 @@ const MAIN = {
   broker: 'broker/main.ts',
   subscriber: 'cloud-subscriber/main.ts',
   device: 'device/main.ts',
+  console: 'console/main.ts',
 } as const
 /** Starts take half as long with it. */
 const COMPILE_CACHE = join(ROOT, 'node_modules', '.cache', 'sightline-test')
@@ -335,6 +336,8 @@ export function brokerConfig(t: Test, settings: Record<string, unknown> = {}): R
     http: { port: 0 },
     store: { folder: temporaryFolder(t) },
     mustBeKept: [],
+    // Tests count what they publish themselves.
+    report: { enabled: false },
     ...settings,
   }
 }
@@ -365,6 +368,31 @@ export function subscriberConfig(
     inbox: { folder: temporaryFolder(t) },
     bucket: { type: 'folder', path: temporaryFolder(t) },
     gallery: { enabled: false },
+    report: { enabled: false },
+    ...settings,
+    broker: { url, reconnectMin: '20ms', reconnectMax: '200ms', ...settings.broker },
+  }
+}
+
+/** Signs in to the consoles of tests, as an admin. */
+export const RUN_TOKEN = 'test-run-token-that-nobody-else-has'
+
+/** What a console's environment needs for it. */
+export const consoleEnvironment = { CONSOLE_RUN_TOKEN: RUN_TOKEN }
+
+/** A console's configuration for a test, with an embedded database. */
+export function consoleConfig(
+  t: Test,
+  url: string,
+  settings: { broker?: object; [key: string]: unknown } = {},
+): Record<string, unknown> {
+  const folder = temporaryFolder(t)
+  return {
+    http: { port: 0 },
+    inbox: { folder: join(folder, 'inbox') },
+    database: { type: 'sqlite', path: join(folder, 'console.sqlite') },
+    bucket: { type: 'folder', path: temporaryFolder(t) },
+    reconcile: { atHour: null },
     ...settings,
     broker: { url, reconnectMin: '20ms', reconnectMax: '200ms', ...settings.broker },
   }

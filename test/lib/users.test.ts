@@ -190,6 +190,10 @@ t.test('pages over HTTP', async (t) => {
 - {name: boss, role: admin, password: "${cheapHash('ruling')}"}
 - {name: camera, role: device, site: home, password: "${cheapHash('filming')}"}
 - {name: cert, role: viewer}
+- {name: counts, role: analyst, password: "${cheapHash('counting')}"}
+- {name: runs, role: operator, password: "${cheapHash('running')}"}
+- {name: part, role: viewer, sites: [home], password: "${cheapHash('a part')}"}
+- {name: door, role: operator, cameras: [home/pi/door], password: "${cheapHash('a door')}"}
 `,
   )
   const open = (settings: object) =>
@@ -219,7 +223,7 @@ t.test('pages over HTTP', async (t) => {
     t.equal((await get(server, '/face.jpg')).headers.get('cache-control'), 'public, max-age=9')
   })
 
-  await t.test('with one every route needs a viewer or an admin', async (t) => {
+  await t.test('with one every route needs a person who sees all sites', async (t) => {
     await using server = await open({ usersFile: file })
     for (const path of ['/metrics', '/face.jpg', '/', '/no/such/page', '/healthz/', '/healthz/../metrics']) {
       const { status, headers } = await get(server, path)
@@ -229,6 +233,10 @@ t.test('pages over HTTP', async (t) => {
     for (const [login, status] of [
       ['eye:looking', 200],
       ['boss:ruling', 200],
+      ['counts:counting', 200],
+      ['runs:running', 200],
+      ['part:a part', 403],
+      ['door:a door', 403],
       ['camera:filming', 403],
       ['eye:ruling', 401],
       ['cert:', 401],

@@ -1,4 +1,5 @@
-import { existsSync, globSync, readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, globSync, readFileSync, symlinkSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import t from 'tap'
 import { partOf } from '../../pack/graph.ts'
@@ -13,9 +14,13 @@ const ROOT = resolve(import.meta.dirname, '..', '..')
 /** What a program must not drag along, whatever imports it. */
 const FORBIDDEN = {
   broker:
-    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@aws-sdk\/|@tensorflow\/|@vladmandic\/|dockerode$|mqtt$)/,
-  subscriber: /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@tensorflow\/|@vladmandic\/|dockerode$|aedes$)/,
-  device: /^(@aws-sdk\/|@smithy\/|aedes$|lmdb$|@vladmandic\/|dockerode$)/,
+    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@aws-sdk\/|@tensorflow\/|@vladmandic\/|dockerode$|mqtt$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|@fastify\/swagger)/,
+  subscriber:
+    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@tensorflow\/|@vladmandic\/|dockerode$|aedes$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|@fastify\/swagger)/,
+  device:
+    /^(@aws-sdk\/|@smithy\/|aedes$|lmdb$|@vladmandic\/|dockerode$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|@fastify\/swagger)/,
+  console:
+    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@tensorflow\/|@vladmandic\/|dockerode$|aedes$|mqtt$|typescript$)/,
 } as const
 
 t.test('an image holds what its program imports, and nothing of the other programs', async (t) => {
@@ -30,7 +35,7 @@ t.test('an image holds what its program imports, and nothing of the other progra
       `${name}: packages`,
     )
     const app = join(out, name, 'app')
-    const mains = globSync('{broker,cloud-subscriber,device,demo}/main.js', { cwd: app })
+    const mains = globSync('{broker,cloud-subscriber,console,device,demo}/main.js', { cwd: app })
     const own = mains.filter((file) => !readFileSync(join(app, file), 'utf8').includes('NOT_INCLUDED'))
     t.strictSame(own, [`${name === 'subscriber' ? 'cloud-subscriber' : name}/main.js`], `${name}: programs`)
     for (const file of globSync('**/*.js', { cwd: app })) {
@@ -45,7 +50,7 @@ t.test('an image holds what its program imports, and nothing of the other progra
 t.test('the part of the lock is whole: npm finds everything in it that a package needs', async (t) => {
   const out = temporaryFolder(t)
   layOut(ROOT, out)
-  for (const name of [...Object.keys(PROGRAMS), 'model']) {
+  for (const name of [...Object.keys(PROGRAMS), 'model', 'pages']) {
     const lock = JSON.parse(readFileSync(join(out, name, 'npm', 'package-lock.json'), 'utf8')) as Lock
     const file = JSON.parse(readFileSync(join(out, name, 'npm', 'package.json'), 'utf8'))
     t.strictSame(lock.packages['']?.dependencies, file.dependencies, `${name}: as package.json`)
@@ -62,6 +67,32 @@ t.test('the part of the lock is whole: npm finds everything in it that a package
       }
   }
 })
+
+t.test(
+  "the console's image has what browsers are given: its libraries, and pages that it need not compile",
+  async (t) => {
+    const out = temporaryFolder(t)
+    layOut(ROOT, out)
+    const { dependencies } = JSON.parse(readFileSync(join(out, 'console', 'npm', 'package.json'), 'utf8'))
+    const named = readFileSync(join(ROOT, 'console/pages.ts'), 'utf8')
+      .match(/const LIBRARIES = \{[\s\S]*?\n\}/)?.[0]
+      .matchAll(/import\.meta\.resolve\('((?:@[^/']+\/)?[^/']+)|beside\('(uplot)'/g)
+    const libraries = new Set([...(named ?? [])].map(([, resolved, beside]) => resolved ?? beside ?? ''))
+    t.ok(libraries.size >= 3, [...libraries].join())
+    for (const library of libraries) t.ok(library in dependencies, library)
+    t.notOk('typescript' in dependencies)
+
+    // As docker/Dockerfile does it, with the packages of this folder in place of those that npm would bring.
+    const app = join(out, 'pages', 'app')
+    symlinkSync(join(ROOT, 'node_modules'), join(app, 'node_modules'))
+    // Without the test runner's own loader, which it hands to all that a test starts.
+    const bare = ['-i', `PATH=${process.env.PATH}`, process.execPath, 'console/pages-build.js', 'made']
+    const { status, stderr } = spawnSync('env', bare, { cwd: app, encoding: 'utf8' })
+    t.equal(status, 0, stderr)
+    t.ok(existsSync(join(app, 'made', 'main.js')))
+    t.strictSame(globSync('**/*.{ts,tsx}', { cwd: join(app, 'made') }), [])
+  },
+)
 
 t.test('a package that is imported and not named in package.json is an error', async (t) => {
   const lock = { lockfileVersion: 3, packages: {} }

@@ -212,3 +212,33 @@ t.test('an address is below publicUrl, or a file address', async (t) => {
   await bucket.create(crop('s/1.jpg'))
   t.equal(readFileSync(new URL(bucket.url('s/1.jpg')), 'utf8'), 'a face')
 })
+
+t.test(
+  'open for reading alone, a folder is left as it is: nothing is made, nothing can be written',
+  async (t) => {
+    const path = join(t.testdir(), 'bucket')
+    await using early = await FolderBucket.open({ path, access: 'read' })
+    t.notOk(existsSync(path), 'the subscriber makes it')
+    await t.rejects(
+      Array.fromAsync(early.list('')),
+      { code: 'BUCKET_NOT_FOUND' },
+      'one that is not there is not an empty one',
+    )
+    await using writer = await FolderBucket.open({ path })
+    await writer.create(crop('home/door/hall/2026/11/20/13/a.jpg'))
+    await writer.sync()
+    const before = readdirSync(path, { recursive: true }).sort()
+    await using reader = await FolderBucket.open({ path, access: 'read' })
+    const key = 'home/door/hall/2026/11/20/13/a.jpg'
+    for (const bucket of [early, reader]) {
+      t.match(
+        (await Array.fromAsync(bucket.list(''))).map((it) => it.key),
+        [key],
+      )
+      t.ok(await bucket.read(key))
+      await t.rejects(bucket.create(crop('home/door/hall/2026/11/20/13/b.jpg')), { code: 'BUCKET_REFUSED' })
+      await t.rejects(bucket.remove([key]), { code: 'BUCKET_REFUSED', message: /reading only/ })
+    }
+    t.strictSame(readdirSync(path, { recursive: true }).sort(), before)
+  },
+)

@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import pino from 'pino'
 import t from 'tap'
 import { decodeEntry, type QuarantineHeader } from '../../cloud-subscriber/entry.ts'
-import { Intake } from '../../cloud-subscriber/intake.ts'
+import { takeCustody } from '../../cloud-subscriber/keep.ts'
 import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
+import { Intake } from '../../store/intake.ts'
 import { Store } from '../../store/store.ts'
 import { type CropMetadata, readCrop, writeCrop } from '../../wire/crop.ts'
 import { objectKey } from '../../wire/object-key.ts'
@@ -206,6 +207,7 @@ t.test(
     const bounds = { bytesMax: 1e9, ageMsMax: Infinity } as const
     const inbox = store.queue('inbox', { ...bounds, entriesMax: 30, whenFull: 'reject' })
     const warnings: string[] = []
+    const log = pino({ level: 'warn' }, { write: (line: string) => void warnings.push(line) })
     const intake = Intake.open({
       link: {
         url: broker.url,
@@ -217,16 +219,21 @@ t.test(
         connectMsMax: 5000,
       },
       filters: [cropFilter(TOPIC_PREFIX_DEFAULT)],
-      topicPrefix: TOPIC_PREFIX_DEFAULT,
-      payloadBytesMax: 1e6,
       reconnectMsMin: 20,
       reconnectMsMax: 100,
       store,
       inbox,
-      quarantine: store.queue('quarantine', { ...bounds, entriesMax: 10, whenFull: 'drop-oldest' }),
-      recent: new RecentIds(store, 1000),
-      log: pino({ level: 'warn' }, { write: (line: string) => void warnings.push(line) }),
-      events: { received: () => {}, duplicate: () => {}, quarantined: () => {} },
+      keep: takeCustody({
+        topicPrefix: TOPIC_PREFIX_DEFAULT,
+        payloadBytesMax: 1e6,
+        store,
+        inbox,
+        quarantine: store.queue('quarantine', { ...bounds, entriesMax: 10, whenFull: 'drop-oldest' }),
+        recent: new RecentIds(store, 1000),
+        log,
+        events: { received: () => {}, duplicate: () => {}, quarantined: () => {} },
+      }),
+      log,
     })
     t.after(() => intake[Symbol.asyncDispose]())
     await intake.subscribed

@@ -4,7 +4,7 @@ import t from 'tap'
 import { decodeEntry, encodeEntry, inboxHeader, type QuarantineHeader } from '../../cloud-subscriber/entry.ts'
 import { subscriberForget } from '../../cloud-subscriber/forget.ts'
 import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
-import { type Index, Storer } from '../../cloud-subscriber/store.ts'
+import { type Announce, type Index, Storer } from '../../cloud-subscriber/store.ts'
 import type { Bucket, ListedObject, ObjectToStore } from '../../lib/buckets/bucket.ts'
 import { failure } from '../../lib/errors.ts'
 import { Store } from '../../store/store.ts'
@@ -84,6 +84,7 @@ async function line(
   bucket = new FlakyBucket(),
   writesMax = 8,
   index?: Index,
+  announce?: Announce,
 ) {
   const store = await Store.open({ folder })
   const bounds = { entriesMax: 1e6, bytesMax: 1e9, ageMsMax: Infinity } as const
@@ -99,6 +100,7 @@ async function line(
     bucket,
     cacheControl: 'private',
     index,
+    announce,
     writesMax,
     topicPrefix: 'sightline/v1',
     log: pino({ level: 'silent' }),
@@ -337,10 +339,118 @@ t.test('a bucket that answers nothing is said to, though nothing has failed', as
   bucket.gate = answers.promise
   await add(1)
   t.equal(storer.fault, undefined)
-  await until('it is said', () => /answered nothing for 1\d s/.test(storer.fault ?? ''), 15_000)
+  await until('it is said', () => /No answer from the .* for 1\d s/.test(storer.fault ?? ''), 15_000)
   answers.resolve()
   await until('it is stored', () => inbox.size === 0)
   t.equal(storer.fault, undefined)
+})
+
+/** Acknowledges when it is told to. */
+function listener() {
+  const said: string[] = []
+  const waiting: (() => void)[] = []
+  const announce: Announce = {
+    stored: (lines) => {
+      said.push(...lines.map((line) => (JSON.parse(line) as { key: string }).key))
+      return new Promise((resolve) => waiting.push(resolve))
+    },
+    drained: async () => {},
+  }
+  const acknowledge = () => {
+    for (const resolve of waiting.splice(0)) resolve()
+  }
+  return { said, announce, acknowledge }
+}
+
+t.test('an announcement waits for the flush, and not for the index; the entry for all three', async (t) => {
+  const { said, announce, acknowledge } = listener()
+  const listed = Promise.withResolvers<void>()
+  const index: Index = { add: () => listed.promise, flush: async () => listed.resolve() }
+  const { inbox, bucket, recent, add } = await line(t, undefined, undefined, 8, index, announce)
+  const flushed = Promise.withResolvers<void>()
+  bucket.syncGate = flushed.promise
+  const [one] = await add(1)
+  await until('it is written', () => bucket.written.size === 1)
+  await sleep(200)
+  t.strictSame(said, [], 'it may be gone after a power cut yet')
+  flushed.resolve()
+  await until('it is announced', () => said.length === 1)
+  t.strictSame(said, [one?.key])
+  acknowledge()
+  await sleep(200)
+  t.equal(inbox.size, 1, 'the index has it not')
+  t.notOk(recent.has(one?.id as string))
+  listed.resolve()
+  await until('it has left', () => inbox.size === 0)
+  t.ok(recent.has(one?.id as string))
+  const [two] = await add(1)
+  await until('the next is announced, and listed', () => said.length === 2)
+  await sleep(200)
+  t.equal(inbox.size, 1, 'nobody has acknowledged that')
+  t.equal(bucket.tries.get(two?.key as string), 1)
+  acknowledge()
+  await until('it has left too', () => inbox.size === 0)
+  t.match(inbox.books, { accepted: 2, forwarded: 2 })
+})
+
+t.test(
+  'what is forgotten before the bucket has flushed it is announced as removed, and only so',
+  async (t) => {
+    const { said, announce, acknowledge } = listener()
+    const { bucket, add, storer, ...rest } = await line(t, undefined, undefined, 8, undefined, announce)
+    const { store, inbox, quarantine, recent } = rest
+    const flushed = Promise.withResolvers<void>()
+    bucket.syncGate = flushed.promise
+    const [mine] = await add(1)
+    await until('it is written', () => bucket.written.size === 1)
+    const removed: string[] = []
+    const announcements = {
+      removed: async (keys: readonly string[]) => void removed.push(...keys),
+    }
+    const log = pino({ level: 'silent' })
+    const forget = subscriberForget({
+      ...{ store, inbox, quarantine, recent, storer, announcements, bucket, log },
+      writer: 'it',
+    })
+    const selection = { kind: 'device', site: 'home', device: 'pi' }
+    const forgetting = Array.fromAsync(forget({ selection, dryRun: false }, new AbortController().signal))
+    await until('it is gone', () => bucket.written.size === 0)
+    flushed.resolve()
+    await forgetting
+    await sleep(300)
+    t.strictSame(said, [])
+    t.strictSame([...new Set(removed)], [mine?.key])
+    t.match(inbox.books, { accepted: 1, pending: 0, dropped: { forgotten: 1 } })
+    const [later] = await add(1)
+    await until('what comes later is announced', () => said.length === 1)
+    t.strictSame(said, [later?.key])
+    acknowledge()
+    await until('and leaves', () => inbox.size === 0)
+  },
+)
+
+t.test('so many announcements may wait, and no more; what was announced is not written again', async (t) => {
+  const { said, announce, acknowledge } = listener()
+  const { inbox, bucket, storer, add } = await line(t, undefined, undefined, 500, undefined, announce)
+  await add(21_500)
+  await until('it stops', () => /have|has not acknowledged/.test(storer.fault ?? ''), 30_000)
+  await sleep(500)
+  const { creates } = bucket
+  t.ok(creates >= 10_000 && creates < 21_500, `${creates} are in the bucket`)
+  t.equal(inbox.size, 21_500)
+  t.equal(storer.waiting, 21_500 - creates)
+  await until('all that are written are announced', () => said.length === creates)
+  await until(
+    'the rest follows',
+    () => {
+      acknowledge()
+      return inbox.size === 0
+    },
+    30_000,
+  )
+  t.equal(storer.fault, undefined)
+  t.equal(bucket.creates, 21_500, 'each was written once')
+  t.equal(new Set(said).size, 21_500)
 })
 
 t.test('so many may be written and not flushed, and no more', async (t) => {

@@ -4,37 +4,35 @@ import { type Log, throttled } from '../lib/log.ts'
 import { AcknowledgeInOrder } from '../lib/mqtt/acknowledge-in-order.ts'
 import { type LinkOptions, MqttLink, type ReceivedPublish } from '../lib/mqtt/link.ts'
 import { keepConnected } from '../lib/reconnect.ts'
-import { SteadyClock } from '../lib/steady-clock.ts'
-import type { Queue } from '../store/queue.ts'
-import type { Store } from '../store/store.ts'
-import { encodeEntry } from './entry.ts'
-import { judge, keep } from './judge.ts'
-import type { RecentIds } from './recent-ids.ts'
+import type { Queue } from './queue.ts'
+import type { Store } from './store.ts'
 
 /**
- * MQTT -> inbox. A message is acknowledged when it is on disk here: in the inbox, or, where it cannot be
- * understood, in quarantine, whole and with the reason. Acknowledgements go out in the order of receipt
- * [MQTT-4.6.0-2]. When the inbox is full, the intake leaves the broker, which then keeps custody, and comes back
- * when there is room.
+ * MQTT -> inbox. A message is acknowledged when `keep` says that it is on disk here. Acknowledgements go out in the
+ * order of receipt [MQTT-4.6.0-2]. When the inbox is full, the intake leaves the broker, which then keeps custody, and
+ * comes back when there is room.
  */
+
+/** Messages to the program itself, in the same session: the broker keeps them while it is away. */
+export interface Requests {
+  readonly topic: string
+  /** False where none are wanted: those that a session still brings, from when they were, are passed on all the same. */
+  readonly wanted: boolean
+  /** @returns when it may be acknowledged. Errors, rejected with: DISK_FULL, STORE_IO */
+  take(payload: Buffer): Promise<void>
+}
 
 export interface IntakeOptions {
   readonly link: LinkOptions
   readonly filters: readonly string[]
-  readonly topicPrefix: string
-  readonly payloadBytesMax: number
+  readonly requests?: Requests
   readonly reconnectMsMin: number
   readonly reconnectMsMax: number
   readonly store: Store
   readonly inbox: Queue
-  readonly quarantine: Queue
-  readonly recent: RecentIds
+  /** @returns when the message is on disk. Errors: QUEUE_FULL, thrown; DISK_FULL, STORE_IO */
+  readonly keep: (packet: ReceivedPublish) => Promise<void>
   readonly log: Log
-  readonly events: {
-    readonly received: () => void
-    readonly duplicate: () => void
-    readonly quarantined: (reason: string) => void
-  }
 }
 
 /** The inbox is taken up again when it has emptied to this share of its bounds. */
@@ -44,11 +42,13 @@ const ROOM_INTERVAL_MS = 200
 export class Intake implements AsyncDisposable {
   readonly #options: IntakeOptions
   readonly #abort = new AbortController()
-  readonly #clock = new SteadyClock()
   readonly #running: Promise<void>
   readonly #first = Promise.withResolvers<void>()
   #link: MqttLink | undefined
   #fault: SightlineError | undefined
+  #requestsFault: SightlineError | undefined
+  /** Some brokers end the connection over a subscription that they refuse: every other one then goes without it. */
+  #requestsInVain = false
 
   private constructor(options: IntakeOptions) {
     this.#options = options
@@ -76,6 +76,11 @@ export class Intake implements AsyncDisposable {
     return this.#link ? undefined : (this.#fault?.message ?? 'connecting')
   }
 
+  /** Why no requests come; undefined where they do, or none are wanted. */
+  get requestsFault(): string | undefined {
+    return this.#requestsFault?.message
+  }
+
   async #run(): Promise<void> {
     const { signal } = this.#abort
     const { log, link: linkOptions, reconnectMsMin, reconnectMsMax, filters } = this.#options
@@ -87,6 +92,7 @@ export class Intake implements AsyncDisposable {
       await using link = await MqttLink.open(linkOptions, signal)
       const ended = this.#receive(link)
       for (const filter of filters) await link.subscribe(filter, 1, signal)
+      await this.#subscribeToRequests(link, signal)
       this.#link = link
       this.#fault = undefined
       log.info({ url: linkOptions.url, filters, sessionPresent: link.sessionPresent }, 'subscribed')
@@ -115,8 +121,27 @@ export class Intake implements AsyncDisposable {
     this.#link = undefined
   }
 
+  /** Crops come whatever the broker says to this. */
+  async #subscribeToRequests(link: MqttLink, signal: AbortSignal): Promise<void> {
+    const { requests, log } = this.#options
+    if (!requests?.wanted) return
+    if (this.#requestsInVain) {
+      this.#requestsInVain = false
+      return
+    }
+    try {
+      await link.subscribe(requests.topic, 1, signal)
+      this.#requestsFault = undefined
+    } catch (error) {
+      signal.throwIfAborted()
+      this.#requestsFault = asFailure(error)
+      this.#requestsInVain = link.closed
+      log.warn({ code: this.#requestsFault.code, topic: requests.topic }, this.#requestsFault.message)
+    }
+  }
+
   #receive(link: MqttLink): Promise<SightlineError | undefined> {
-    const { log } = this.#options
+    const { log, keep, requests } = this.#options
     const ended = Promise.withResolvers<SightlineError | undefined>()
     link.once('close', (fault) => ended.resolve(fault))
     const acknowledgements = new AcknowledgeInOrder((messageId) => link.puback(messageId))
@@ -125,7 +150,7 @@ export class Intake implements AsyncDisposable {
       if (link.closed || leaving) return
       let written: Promise<void>
       try {
-        written = this.#keep(packet)
+        written = packet.topic === requests?.topic ? requests.take(packet.payload) : keep(packet)
       } catch (error) {
         const fault = asFailure(error)
         log.warn(
@@ -142,33 +167,6 @@ export class Intake implements AsyncDisposable {
     return ended.promise
   }
 
-  /** @returns when the message is on disk. Errors: QUEUE_FULL, thrown; DISK_FULL, STORE_IO */
-  #keep({ topic, payload }: ReceivedPublish): Promise<void> {
-    const { events } = this.#options
-    events.received()
-    const receivedAtMs = Date.now()
-    const verdict = judge(topic, payload, this.#options)
-    if ('reason' in verdict) return this.#quarantine(topic, receivedAtMs, verdict)
-    const receipt = { atMs: receivedAtMs, steadyMs: this.#clock.nowMs() }
-    const { duplicate, written } = keep(verdict, payload, receipt, this.#options)
-    if (duplicate) events.duplicate()
-    return written
-  }
-
-  #quarantine(
-    topic: string,
-    receivedAtMs: number,
-    { reason, detail, kept }: { reason: string; detail: string; kept: Buffer },
-  ): Promise<void> {
-    const { store, quarantine, events, log } = this.#options
-    events.quarantined(reason)
-    log.warn(
-      { code: 'CROP_INVALID', topic, bytes: kept.length, reason, detail },
-      'quarantined a message that is not a crop',
-    )
-    return store.accept(encodeEntry({ topic, receivedAtMs, reason, detail }, kept), [quarantine])
-  }
-
   async #waitForRoom(signal: AbortSignal): Promise<void> {
     const { inbox, store } = this.#options
     // Each time it came back the broker would send what it cannot keep (a full disk) once more.
@@ -181,7 +179,7 @@ export class Intake implements AsyncDisposable {
 
   /** Leaves the broker; what it sent and was not acknowledged stays in its session. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#abort.abort(failure('BROKER_UNREACHABLE', 'The subscriber is stopping.'))
+    this.#abort.abort(failure('BROKER_UNREACHABLE', 'This program is stopping.'))
     await this.#running
   }
 }

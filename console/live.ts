@@ -1,0 +1,135 @@
+import { failure } from '../lib/errors.ts'
+import { LIVE_SECONDS_MAX } from '../wire/commands.ts'
+import type { CameraAddress } from '../wire/topics.ts'
+import type { Live, Picture } from './context.ts'
+
+/**
+ * Live pictures. The agent sends them only while it is asked to, and is asked again and again while somebody looks: so it
+ * stops by itself when the last viewer, the console or the link is gone. Any number of viewers share one stream.
+ */
+
+/** Asked for so long, and again so often. */
+const ASK_S = Math.min(15, LIVE_SECONDS_MAX)
+const ASK_INTERVAL_MS = 5_000
+/** A newer one than this is shown to a new viewer at once. */
+const FRESH_MS = 3_000
+const PICTURE_BYTES_MAX = 2 * 1024 * 1024
+/** Last pictures that are kept, of all cameras. */
+const PICTURES_MAX = 200
+const PICTURE_WAIT_MS = 5_000
+
+export interface LiveOptions {
+  readonly viewersMax: number
+  /** At most once a while; it may fail, and is asked again. */
+  readonly ask: (camera: CameraAddress, forS: number) => void
+  /** When a picture was taken, as it says itself. */
+  readonly capturedAtMs: (jpeg: Buffer) => number | undefined
+}
+
+interface Channel {
+  readonly camera: CameraAddress
+  readonly viewers: Set<(picture: Picture) => void>
+  readonly asking: NodeJS.Timeout
+}
+
+export class LivePictures implements Live, Disposable {
+  readonly #options: LiveOptions
+  readonly #channels = new Map<string, Channel>()
+  /** The newest of each camera; the one that came longest ago first. */
+  readonly #last = new Map<string, Picture>()
+  #viewers = 0
+
+  constructor(options: LiveOptions) {
+    this.#options = options
+  }
+
+  get viewers(): number {
+    return this.#viewers
+  }
+
+  watch(camera: CameraAddress, onPicture: (picture: Picture) => void): Disposable {
+    if (this.#viewers >= this.#options.viewersMax)
+      throw failure(
+        'TOO_MANY',
+        `${this.#viewers} people watch already, as many as "live.viewersMax" allows. Close another live picture, or raise it.`,
+      )
+    this.#viewers += 1
+    const path = pathOf(camera)
+    const channel = this.#channels.get(path) ?? this.#open(camera)
+    // Each viewer is one, even where two pass the same function.
+    const viewer = (picture: Picture) => onPicture(picture)
+    channel.viewers.add(viewer)
+    const last = this.#last.get(path)
+    if (last && Date.now() - last.receivedAtMs < FRESH_MS) viewer(last)
+    let isOver = false
+    return {
+      [Symbol.dispose]: () => {
+        if (isOver) return
+        isOver = true
+        this.#viewers -= 1
+        channel.viewers.delete(viewer)
+        if (channel.viewers.size === 0) this.#close(path, channel)
+      },
+    }
+  }
+
+  #open(camera: CameraAddress): Channel {
+    const ask = () => this.#options.ask(camera, ASK_S)
+    const channel = { camera, viewers: new Set<never>(), asking: setInterval(ask, ASK_INTERVAL_MS).unref() }
+    this.#channels.set(pathOf(camera), channel)
+    ask()
+    return channel
+  }
+
+  #close(path: string, { asking, camera }: Channel): void {
+    clearInterval(asking)
+    this.#channels.delete(path)
+    this.#options.ask(camera, 0)
+  }
+
+  /** A new connection to the broker: the agents may not have heard. */
+  askAgain(): void {
+    for (const { camera } of this.#channels.values()) this.#options.ask(camera, ASK_S)
+  }
+
+  /** A live picture, or a snapshot, has come. */
+  take(camera: CameraAddress, bytes: Buffer): void {
+    if (bytes.length === 0 || bytes.length > PICTURE_BYTES_MAX) return
+    if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return
+    const path = pathOf(camera)
+    const picture = { bytes, capturedAtMs: this.#options.capturedAtMs(bytes), receivedAtMs: Date.now() }
+    this.#last.delete(path)
+    this.#last.set(path, picture)
+    for (const oldest of this.#last.keys()) {
+      if (this.#last.size <= PICTURES_MAX) break
+      this.#last.delete(oldest)
+    }
+    for (const viewer of this.#channels.get(path)?.viewers ?? []) viewer(picture)
+  }
+
+  async picture(camera: CameraAddress, ageMsMax: number, signal: AbortSignal): Promise<Picture | undefined> {
+    const isFresh = (picture: Picture | undefined): picture is Picture =>
+      picture !== undefined && Date.now() - picture.receivedAtMs <= ageMsMax
+    const last = this.#last.get(pathOf(camera))
+    if (isFresh(last)) return last
+    const came = Promise.withResolvers<Picture | undefined>()
+    using _watching = this.watch(camera, (picture) => {
+      if (isFresh(picture)) came.resolve(picture)
+    })
+    const giveUp = () => came.resolve(undefined)
+    const timer = setTimeout(giveUp, PICTURE_WAIT_MS)
+    signal.addEventListener('abort', giveUp, { once: true })
+    try {
+      return await came.promise
+    } finally {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', giveUp)
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const [path, channel] of this.#channels) this.#close(path, channel)
+  }
+}
+
+const pathOf = ({ site, device, camera }: CameraAddress) => `${site}/${device}/${camera}`

@@ -1,0 +1,318 @@
+import { warnOfOpenPassword } from '../lib/access/open-password.ts'
+import { openBucket } from '../lib/buckets/open.ts'
+import { loadConfig, readSecret } from '../lib/config.ts'
+import { ControlServer } from '../lib/control.ts'
+import { asFailure } from '../lib/errors.ts'
+import { HttpServer } from '../lib/http/server.ts'
+import { KeeperReporter } from '../lib/keeper-report.ts'
+import { ready } from '../lib/launcher.ts'
+import { type Log, openLog } from '../lib/log.ts'
+import { counter, gauge, histogram, openMetrics } from '../lib/metrics.ts'
+import { parseBrokerUrl } from '../lib/mqtt/link.ts'
+import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
+import { followClientFiles } from '../lib/tls/certificates.ts'
+import { misspeltIn } from '../lib/variables.ts'
+import { Intake } from '../store/intake.ts'
+import { booksOf, measureQueues, queueBooks } from '../store/metrics.ts'
+import { openStore, storeHealth } from '../store/report.ts'
+import { keeperName } from '../wire/keepers.ts'
+import { readLive } from '../wire/live.ts'
+import { isName } from '../wire/names.ts'
+import { storedTopic } from '../wire/stored.ts'
+import { commandTopic, liveTopic, snapshotTopic, stateTopic, statusTopic } from '../wire/topics.ts'
+import { Access } from './access/access.ts'
+import { sharePages } from './access/share-pages.ts'
+import { signInPages } from './access/sign-in-pages.ts'
+import { consoleApi } from './api/server.ts'
+import { checkConsoleConfig, consoleSchema } from './config.ts'
+import type { Database } from './database/database.ts'
+import { openDatabase } from './database/open.ts'
+import { LiveFleet } from './fleet.ts'
+import { HealthEvents } from './health-events.ts'
+import { Indexer, keepAnnouncement } from './indexer.ts'
+import { LineOut } from './line.ts'
+import { LineLink } from './link.ts'
+import { LivePictures } from './live.ts'
+import { NewsRing } from './news.ts'
+import { Nightly } from './nightly.ts'
+import { servePages } from './pages.ts'
+import { reconcile } from './reconcile.ts'
+import { reindex } from './reindex.ts'
+
+/** From the bucket to the database, and so to the pages that are open. */
+const LATENCY_SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3600]
+/** Of one message: a batch of announcements is at most 256 KB, a picture at most 2 MB. */
+const PACKET_BYTES_MAX = 4 * 1024 * 1024
+const QUARANTINE = { bytesMax: 100_000_000, entriesMax: 10_000, ageMsMax: 30 * 86_400_000 }
+
+/** Announcements -> inbox -> database -> API and pages; and what runs, from what it says of itself. @returns the exit status */
+export async function runConsole(options: RunOptions): Promise<number> {
+  const config = loadConfig(consoleSchema, {
+    file: options.config,
+    env: process.env,
+    overrides: options.overrides,
+  })
+  checkConsoleConfig(config)
+  const runToken = process.env.CONSOLE_RUN_TOKEN
+  const log = openLog(config.name, config.log.level)
+  for (const sentence of misspeltIn(consoleSchema, process.env)) log.warn(sentence)
+  return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
+    const metrics = openMetrics(config.name)
+    const received = counter(metrics, 'console_received_total', 'Messages of announcements received')
+    const indexed = counter(metrics, 'console_indexed_total', 'Detections that are new in the database')
+    const repeated = counter(metrics, 'console_repeated_total', 'Announcements of what was known already')
+    const removed = counter(metrics, 'console_removed_total', 'Detections that left the database')
+    const invalid = counter(
+      metrics,
+      'console_invalid_total',
+      'Lines that are no announcements, in quarantine',
+    )
+    const latency = histogram(metrics, 'console_latency_seconds', 'From bucket to database', LATENCY_SECONDS)
+
+    const { broker, topicPrefix } = config
+    await using store = await openStore(log, { folder: config.inbox.folder })
+    using farewell = new DisposableStack()
+    farewell.defer(() => log.info({ queues: booksOf(store) }, 'books'))
+    const inbox = store.queue('inbox', {
+      ...config.inbox,
+      ageMsMax: Number.POSITIVE_INFINITY,
+      whenFull: 'reject',
+    })
+    const quarantine = store.queue('quarantine', { ...QUARANTINE, whenFull: 'drop-oldest' })
+    const password = readSecret('"broker"', broker)
+    warnOfOpenPassword(log, { url: broker.url, password })
+    const link = {
+      url: broker.url,
+      protocol: 4 as const,
+      packetBytesMax: PACKET_BYTES_MAX,
+      keepaliveS: Math.ceil(broker.keepalive / 1000),
+      connectMsMax: broker.connectTimeout,
+      username: broker.username,
+      password,
+      credentials: followClientFiles(broker, 'broker', log),
+    }
+    const reconnect = { reconnectMsMin: broker.reconnectMin, reconnectMsMax: broker.reconnectMax }
+    const keep = keepAnnouncement(store, inbox)
+    await using intake = Intake.open({
+      link: { ...link, clientId: broker.clientId, clean: false },
+      filters: [storedTopic(topicPrefix, '+')],
+      ...reconnect,
+      store,
+      inbox,
+      keep: (packet) => {
+        received.inc()
+        return keep(packet)
+      },
+      log,
+    })
+
+    // A database that is away at the start holds nothing up: the inbox takes what comes meanwhile.
+    await using database = await openDatabase(config.database, log, signal)
+    await using bucket = await openBucket(config, signal, 'read')
+    const news = new NewsRing()
+    await using health = await HealthEvents.open({
+      database,
+      onChange: (id, camera) => news.add({ is: 'health', id, camera }),
+      log,
+    })
+    await using fleet = await LiveFleet.open({
+      topicPrefix,
+      database,
+      events: {
+        keeper: (keeper, before) => {
+          news.add({ is: 'keeper', keeper })
+          health.keeper(keeper, before)
+        },
+        camera: (camera) => {
+          news.add({ is: 'camera', camera })
+          health.camera(camera)
+        },
+        device: (device) => health.device(device),
+      },
+      log,
+    })
+    using live = new LivePictures({
+      viewersMax: config.live.viewersMax,
+      // Without a connection it is asked again with the next one.
+      ask: (camera, forS) =>
+        lineLink.publishLive(commandTopic(topicPrefix, camera, 'live'), Buffer.from(String(forS))),
+      capturedAtMs: (jpeg) => readLive(jpeg)?.capturedAtMs,
+    })
+    const line = new LineOut({
+      topicPrefix,
+      fleet,
+      subscribers: () =>
+        fleet.keepers
+          .filter(({ report }) => report.program === 'subscriber' && !report.ended)
+          .map(({ report }) => report.name),
+      publish: (topic, payload) => lineLink.publish(topic, payload),
+      isConnected: () => lineLink.connected,
+    })
+    const all = { site: '+', device: '+', camera: '+' }
+    const prefixLevels = topicPrefix.split('/').length
+    await using lineLink = LineLink.open({
+      link: { ...link, clientId: `${broker.clientId}-live`, clean: true },
+      filters: [
+        `${topicPrefix}/keepers/+`,
+        statusTopic(topicPrefix, all),
+        stateTopic(topicPrefix, all),
+        snapshotTopic(topicPrefix, all),
+        liveTopic(topicPrefix, all),
+      ],
+      ...reconnect,
+      onMessage: (topic, payload) => {
+        const [site = '', device = '', camera = '', what] = topic.split('/').slice(prefixLevels)
+        if (what === 'live' || what === 'snapshot') {
+          if (!isName(site) || !isName(device) || !isName(camera)) return
+          live.take({ site, device, camera }, payload)
+          if (what === 'snapshot') line.takeSnapshot({ site, device, camera })
+        } else if (fleet.take(topic, payload) && what === 'state') line.takeState(payload)
+      },
+      onConnected: () => live.askAgain(),
+      log,
+    })
+    await using indexer = Indexer.open({
+      store,
+      inbox,
+      quarantine,
+      database,
+      news,
+      log,
+      events: {
+        applied: ({ added, repeated: again, removed: gone }) => {
+          indexed.inc(added.length)
+          repeated.inc(again)
+          removed.inc(gone.length)
+          for (const detection of added) {
+            fleet.detected(detection)
+            latency.observe(Math.max(0, Date.now() - detection.storedAtMs) / 1000)
+          }
+        },
+        forgot: (answer) => line.takeForgot(answer),
+        invalid: (lines) => invalid.inc(lines),
+      },
+    })
+    const subscriber = () =>
+      fleet.keepers.find(({ report }) => report.program === 'subscriber' && !report.ended)?.report.name ??
+      'subscriber'
+    await using nightly = Nightly.open({
+      atHour: config.reconcile.atHour,
+      run: async (night) => {
+        const found = await reconcile(database, bucket, { fix: true, subscriber: subscriber() }, night)
+        const { examples, ...counts } = found
+        const differing = found.missingInDatabase + found.missingInBucket + found.different
+        if (differing > 0)
+          log.warn({ ...counts, examples }, 'the database differed from the bucket, and was mended')
+        else log.info(counts, 'the database equals the bucket')
+      },
+      log,
+    })
+    // A database that was damaged is a new one: the bucket has what was in it.
+    await using _refill = refill(database, log, async (refilling) => {
+      const { looked, added } = await reindex(database, bucket, { subscriber: subscriber() }, refilling)
+      log.info({ looked, added }, 'the database was filled from the bucket')
+    })
+    await using access = await Access.open({ config, database, log, runToken })
+    const state = () => ({
+      ok: intake.connected && lineLink.connected && indexer.fault === undefined && store.fault === undefined,
+      checks: {
+        broker: intake.connected ? 'connected' : `disconnected (${intake.fault})`,
+        line: lineLink.connected ? 'connected' : `disconnected (${lineLink.fault})`,
+        database: indexer.fault ?? (database.damage ? `was damaged: ${database.damage.why}` : 'ok'),
+        inbox: `${inbox.size} waiting`,
+        store: storeHealth(store),
+        quarantine: `${quarantine.size} messages`,
+        reconciliation: nightly.fault ?? 'ok',
+      },
+    })
+    const { host, port } = parseBrokerUrl(broker.url)
+    await using _report = config.report.enabled
+      ? KeeperReporter.open({
+          topicPrefix,
+          keeper: keeperName('console', config.name),
+          program: 'console',
+          name: config.name,
+          everyMs: config.report.every,
+          health: state,
+          queues: () => queueBooks(store),
+          links: () => [
+            {
+              name: 'broker',
+              to: `${host}:${port}`,
+              connected: intake.connected && lineLink.connected,
+              clientId: broker.clientId,
+            },
+          ],
+          // Until there is a connection health says so; and with it a link comes, which is reported at once.
+          publish: async (topic, payload) => {
+            if (lineLink.connected) await lineLink.publish(topic, Buffer.from(payload), { retain: true })
+          },
+          log,
+        })
+      : undefined
+    await using _control = await ControlServer.open({
+      folder: config.inbox.folder,
+      handlers: {},
+      health: state,
+      log,
+    })
+    gauge(metrics, 'console_up', 'Whether the broker is connected', [], (made) =>
+      made.set(intake.connected && lineLink.connected ? 1 : 0),
+    )
+    gauge(metrics, 'console_database_up', 'Whether the database takes what arrives', [], (made) =>
+      made.set(indexer.fault === undefined ? 1 : 0),
+    )
+    gauge(metrics, 'console_streams', 'Event streams and live pictures that are open', ['kind'], (made) => {
+      made.set({ kind: 'events' }, news.readers)
+      made.set({ kind: 'live' }, live.viewers)
+    })
+    measureQueues(metrics, store)
+    const context = { config, log, database, bucket, access, fleet, live, news, line }
+    await using http = await HttpServer.open({
+      ...config.http,
+      ownLogin: (request) => access.mayWatch(request),
+      log,
+      metrics,
+      health: state,
+      routes: async (app) => {
+        await consoleApi(app, context)
+        await signInPages(app, access)
+        await sharePages(app, {
+          shares: access.shares,
+          database,
+          bucket,
+          log,
+          requestsPerMinuteMax: config.limits.requestsPerMinuteMax,
+        })
+        await servePages(app)
+      },
+    })
+    log.info(
+      { broker: broker.url, database: database.description, http: http.url, waiting: inbox.size },
+      'console ready',
+    )
+    ready()
+    // Wrong credentials at the start end the program; a broker that is away does not.
+    await Promise.race([intake.subscribed.then(() => aborted(signal)), aborted(signal)])
+  })
+}
+
+/** Goes on beside everything else, and ends with the program. */
+function refill(database: Database, log: Log, run: (signal: AbortSignal) => Promise<void>): AsyncDisposable {
+  const abort = new AbortController()
+  const running = database.damage
+    ? run(abort.signal).catch((error: unknown) => {
+        const { code, message } = asFailure(error)
+        if (!abort.signal.aborted)
+          log.error({ code }, `${message} Fill the database with: sightline console reindex`)
+      })
+    : Promise.resolve()
+  return {
+    async [Symbol.asyncDispose]() {
+      abort.abort()
+      await running
+    },
+  }
+}
+
+if (import.meta.main) process.exitCode = await runFromCommandLine(runConsole)

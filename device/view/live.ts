@@ -1,0 +1,250 @@
+import { type Log, throttled } from '../../lib/log.ts'
+import { LIVE_BYTES_MAX, LIVE_VERSION, type LiveMetadata, writeLive } from '../../wire/live.ts'
+import { liveTopic } from '../../wire/topics.ts'
+import type { DeviceConfig } from '../config.ts'
+import { fitInside, type Size } from '../faces/crop.ts'
+import type { Frame } from '../frame.ts'
+import {
+  LIVE_PAUSED_REPEAT_MS,
+  LIVE_QUALITIES,
+  LIVE_RATE_MAX,
+  LIVE_WIDTHS,
+  PREVIEW_FACES_MAX,
+} from '../limits.ts'
+import type { Unshown } from '../link/publish.ts'
+import type { Meters } from '../meters.ts'
+import { sharp } from '../sharp.ts'
+import { drawFaces } from './draw.ts'
+import type { SeenFace, Watcher } from './watcher.ts'
+
+/** Of the publisher: what takes a picture, or says why not. */
+export interface PictureLine {
+  readonly mayShow: boolean
+  show(topic: string, payload: Buffer): Unshown | undefined
+}
+
+export interface LiveParts {
+  readonly config: Pick<DeviceConfig, 'topicPrefix' | 'site' | 'device' | 'cameras'>
+  readonly publisher: PictureLine
+  readonly isPaused: (camera: string) => boolean
+  readonly meters: Pick<Meters, 'livePictures' | 'liveLost'>
+  readonly log: Log
+}
+
+interface Camera {
+  readonly name: string
+  /** Somebody looks until then; by a clock that nobody sets. */
+  untilMs: number
+  dueMs: number
+  making: boolean
+  /** Of LIVE_STEPS: the last that was small enough. */
+  step: number
+  saidPausedMs: number
+}
+
+const TICK_MS = 250
+
+/** How a picture is made smaller, in order. */
+const LIVE_STEPS = LIVE_WIDTHS.flatMap((width) => LIVE_QUALITIES.map((quality) => ({ width, quality })))
+
+/**
+ * The live picture, sent to the broker while somebody looks, whoever and wherever they are: a command says so for some
+ * seconds, and it ends by itself.
+ *
+ *     frame -> if it is time, and the line has taken the one before -> faces drawn in, JPEG -> <camera>/live
+ *
+ * Nothing waits here: a slow line gets fewer pictures, and each is the newest. The pipeline waits only until the frame's
+ * pixels are copied.
+ */
+export class Live implements Watcher, Disposable {
+  readonly #parts: LiveParts
+  readonly #cameras: ReadonlyMap<string, Camera>
+  readonly #complain: () => void
+  #fault: unknown
+  #ticker: NodeJS.Timeout | undefined
+  #pausedPicture: Promise<Buffer> | undefined
+
+  constructor(parts: LiveParts) {
+    this.#parts = parts
+    this.#cameras = new Map(
+      parts.config.cameras.map(({ name }) => [
+        name,
+        { name, untilMs: 0, dueMs: 0, making: false, step: 0, saidPausedMs: Number.NEGATIVE_INFINITY },
+      ]),
+    )
+    this.#complain = throttled((count) =>
+      parts.log.error({ count, error: String(this.#fault) }, 'cannot make a live picture'),
+    )
+  }
+
+  /** Somebody looks for so many seconds from now; 0: nobody does any more. @returns whether nobody did before */
+  look(name: string, forS: number): boolean {
+    const camera = this.#cameras.get(name)
+    if (!camera) return false
+    const now = performance.now()
+    const isNew = now >= camera.untilMs
+    camera.untilMs = now + forS * 1000
+    if (isNew) camera.saidPausedMs = Number.NEGATIVE_INFINITY
+    this.#tick()
+    if (forS > 0) this.#ticker ??= setInterval(() => this.#tick(), TICK_MS).unref()
+    return isNew
+  }
+
+  /** Whether somebody looks. */
+  isWatched(name: string): boolean {
+    return performance.now() < (this.#cameras.get(name)?.untilMs ?? 0)
+  }
+
+  wants(name: string): boolean {
+    const camera = this.#cameras.get(name)
+    if (!camera || camera.making || !this.isWatched(name)) return false
+    // A quarter of an interval's tolerance: a limit equal to the camera's own rate skips nothing.
+    if (performance.now() < camera.dueMs - 250 / LIVE_RATE_MAX) return false
+    if (this.#parts.publisher.mayShow) return true
+    this.#lose(camera, 'slow line')
+    this.#tookTurn(camera)
+    return false
+  }
+
+  #tookTurn(camera: Camera): void {
+    const intervalMs = 1000 / LIVE_RATE_MAX
+    camera.dueMs = Math.max(camera.dueMs, performance.now() - intervalMs) + intervalMs
+  }
+
+  async see(name: string, frame: Frame, faces: readonly SeenFace[]): Promise<void> {
+    const camera = this.#cameras.get(name)
+    if (!camera) return
+    this.#tookTurn(camera)
+    camera.making = true
+    try {
+      const { width, height, capturedAtMs } = frame
+      const rgb = await frame.cut(0, 0, width, height)
+      void this.#make(camera, rgb, { width, height }, capturedAtMs, faces)
+    } catch (error) {
+      this.#failed(camera, error)
+    }
+  }
+
+  /** Never rejects. */
+  async #make(
+    camera: Camera,
+    rgb: Uint8Array,
+    frame: Size,
+    capturedAtMs: number,
+    faces: readonly SeenFace[],
+  ): Promise<void> {
+    try {
+      const sure = faces.filter((face) => face.sure).slice(0, PREVIEW_FACES_MAX)
+      drawFaces(rgb, frame, sure, widthOf(camera.step))
+      const picture = await this.#encode(camera, rgb, frame, {
+        v: LIVE_VERSION,
+        capturedAtMs: Math.round(capturedAtMs),
+        frame: [frame.width, frame.height],
+        faces: sure.length,
+        paused: false,
+      })
+      camera.making = false
+      // It was made while nobody looked any more, or while the camera was being paused.
+      if (!this.isWatched(camera.name) || this.#parts.isPaused(camera.name)) return
+      if (picture) this.#send(camera, picture)
+      else this.#lose(camera, 'too large')
+    } catch (error) {
+      this.#failed(camera, error)
+    }
+  }
+
+  /** The best that is small enough, beginning where the last one was. @returns undefined where none is */
+  async #encode(
+    camera: Camera,
+    rgb: Uint8Array,
+    frame: Size,
+    metadata: LiveMetadata,
+  ): Promise<Buffer | undefined> {
+    for (let step = camera.step; step < LIVE_STEPS.length; step += 1) {
+      const { width, quality } = LIVE_STEPS[step] as (typeof LIVE_STEPS)[number]
+      const picture = writeLive(await encodePicture(rgb, frame, width, quality), metadata)
+      if (picture.length > LIVE_BYTES_MAX) continue
+      // Half the room left is enough for the next better one.
+      camera.step = picture.length < LIVE_BYTES_MAX / 2 ? Math.max(0, step - 1) : step
+      return picture
+    }
+    return undefined
+  }
+
+  #send(camera: Camera, picture: Buffer): void {
+    const { config, publisher, meters } = this.#parts
+    const unshown = publisher.show(liveTopic(config.topicPrefix, { ...config, camera: camera.name }), picture)
+    if (unshown === undefined) meters.livePictures.inc({ camera: camera.name })
+    else this.#lose(camera, unshown)
+  }
+
+  #lose({ name }: Camera, reason: Unshown | 'too large'): void {
+    this.#parts.meters.liveLost.inc({ camera: name, reason })
+  }
+
+  #failed(camera: Camera, error: unknown): void {
+    camera.making = false
+    this.#fault = error
+    this.#complain()
+  }
+
+  /** A paused camera gives no frames: says so to who looks, at once and now and then. Ends when nobody looks. */
+  #tick(): void {
+    const now = performance.now()
+    let watched = false
+    for (const camera of this.#cameras.values()) {
+      if (now >= camera.untilMs) continue
+      watched = true
+      const paused = this.#parts.isPaused(camera.name)
+      if (!paused) camera.saidPausedMs = Number.NEGATIVE_INFINITY
+      if (!paused || camera.making || now - camera.saidPausedMs < LIVE_PAUSED_REPEAT_MS) continue
+      camera.saidPausedMs = now
+      void this.#sayPaused(camera)
+    }
+    if (watched) return
+    clearInterval(this.#ticker)
+    this.#ticker = undefined
+  }
+
+  /** Never rejects. */
+  async #sayPaused(camera: Camera): Promise<void> {
+    try {
+      this.#pausedPicture ??= pausedPicture()
+      const jpeg = await this.#pausedPicture
+      const metadata = { v: LIVE_VERSION, capturedAtMs: Date.now(), faces: 0, paused: true } as const
+      this.#send(camera, writeLive(jpeg, metadata))
+    } catch (error) {
+      this.#failed(camera, error)
+    }
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#ticker)
+    for (const camera of this.#cameras.values()) camera.untilMs = 0
+  }
+}
+
+const widthOf = (step: number) => LIVE_STEPS[step]?.width ?? LIVE_WIDTHS[0]
+
+async function encodePicture(
+  rgb: Uint8Array,
+  frame: Size,
+  widthMax: number,
+  quality: number,
+): Promise<Buffer> {
+  const size = fitInside(frame, { width: widthMax, height: widthMax })
+  return await sharp(rgb, { raw: { ...frame, channels: 3 } })
+    .resize({ ...size, fit: 'fill', kernel: 'linear' })
+    .jpeg({ quality, optimiseCoding: false })
+    .toBuffer()
+}
+
+/** The sign of a pause, which needs no language and no font: two grey bars on a dark ground. */
+async function pausedPicture(): Promise<Buffer> {
+  const [width, height, bar] = [640, 360, 36]
+  const rgb = new Uint8Array(width * height * 3).fill(24)
+  for (let y = height / 2 - 70; y < height / 2 + 70; y += 1)
+    for (const left of [width / 2 - bar * 1.5, width / 2 + bar * 0.5])
+      rgb.fill(150, (y * width + left) * 3, (y * width + left + bar) * 3)
+  return await encodePicture(rgb, { width, height }, width, 75)
+}
