@@ -111,7 +111,10 @@ function Figures({
         <dt>Faces today</dt>
         <dd class="figure-value">{number(today.total + ofToday.length)}</dd>
         <dd class="figure-note">
-          <Hours items={hours} fromMs={today.fromMs} />
+          <Hours
+            items={[...hours, ...ofToday.map(({ atMs }) => ({ fromMs: atMs, count: 1 }))]}
+            fromMs={today.fromMs}
+          />
         </dd>
       </a>
       <a class="figure" href={`/faces?masked=true&from=${today.fromMs}`}>
