@@ -60,7 +60,8 @@ export async function buildPages(out: string): Promise<void> {
 function compilerPath(): string {
   try {
     const manifest = createRequire(import.meta.url).resolve('typescript/package.json')
-    return join(dirname(manifest), 'bin', 'tsc')
+    // Not `bin/tsc`, which has no ending: under a loader of CommonJS it would be taken for that.
+    return join(dirname(manifest), 'lib', 'tsc.js')
   } catch (error) {
     throw failure(
       'PAGES_NOT_BUILT',

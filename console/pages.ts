@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { glob, readFile } from 'node:fs/promises'
 import { findPackageJSON } from 'node:module'
 import { dirname, extname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -49,16 +49,36 @@ const TYPES: Readonly<Record<string, string>> = {
   '.js': 'text/javascript; charset=utf-8',
   '.css': 'text/css; charset=utf-8',
   '.svg': 'image/svg+xml',
+  '.html': 'text/html; charset=utf-8',
 }
 /** What the first view runs, besides the page that is opened: asked for at once instead of one import after the other. */
 const LATER = /^views\//
 const STYLES_FIRST = ['base.css', 'shell.css', 'parts.css']
 
-interface Asset {
+/** Compressed once, when it is first asked for so: the console's start does not wait for what nobody may want. */
+class Asset {
   readonly type: string
   readonly plain: Buffer
-  readonly brotli: Buffer
-  readonly gzip: Buffer
+  #brotli: Promise<Buffer> | undefined
+  #gzip: Promise<Buffer> | undefined
+
+  constructor(extension: string, plain: Buffer) {
+    this.type = TYPES[extension] ?? 'application/octet-stream'
+    this.plain = plain
+  }
+
+  brotli(): Promise<Buffer> {
+    // 9 of 11: nearly as small, in a tenth of the time.
+    this.#brotli ??= promisify(brotliCompress)(this.plain, {
+      params: { [constants.BROTLI_PARAM_QUALITY]: 9 },
+    })
+    return this.#brotli
+  }
+
+  gzip(): Promise<Buffer> {
+    this.#gzip ??= promisify(gzip)(this.plain, { level: 9 })
+    return this.#gzip
+  }
 }
 
 /** Errors: PAGES_NOT_BUILT */
@@ -68,7 +88,7 @@ export async function servePages(app: FastifyInstance): Promise<void> {
   for (const [name, { plain }] of files) hash.update(`${name}\0${plain.length}\0`).update(plain)
   const version = hash.digest('base64url').slice(0, 12)
   const { html, importMap } = shell(`/assets/${version}`, files)
-  const page = await asset('.html', Buffer.from(html))
+  const page = new Asset('.html', Buffer.from(html))
   const etag = `"${createHash('sha256').update(html).digest('base64url').slice(0, 22)}"`
   const policy = [
     "default-src 'none'",
@@ -85,28 +105,28 @@ export async function servePages(app: FastifyInstance): Promise<void> {
     app.get(path, async (request, reply) => {
       reply.headers({ 'content-security-policy': policy, 'cache-control': 'no-cache', etag })
       if (request.headers['if-none-match'] === etag) return reply.code(304).send()
-      return send(request, reply, page, 'text/html; charset=utf-8')
+      return send(request, reply, page)
     })
 
   // Browsers ask for it by themselves where a page names none: sign-in, shares.
   app.get('/favicon.ico', (request, reply) => {
     const icon = files.get('icon.svg') as Asset
-    return send(request, reply.header('cache-control', 'public, max-age=86400'), icon, icon.type)
+    return send(request, reply.header('cache-control', 'public, max-age=86400'), icon)
   })
 
   app.get<{ Params: { version: string; '*': string } }>('/assets/:version/*', async (request, reply) => {
     const found = request.params.version === version ? files.get(request.params['*']) : undefined
     if (!found) return notFound(reply)
     reply.header('cache-control', 'public, max-age=31536000, immutable')
-    return send(request, reply, found, found.type)
+    return send(request, reply, found)
   })
 }
 
-function send(request: FastifyRequest, reply: FastifyReply, of: Asset, type: string): FastifyReply {
+async function send(request: FastifyRequest, reply: FastifyReply, of: Asset): Promise<FastifyReply> {
   const accepts = String(request.headers['accept-encoding'] ?? '')
-  reply.type(type).header('vary', 'accept-encoding')
-  if (/\bbr\b/.test(accepts)) return reply.header('content-encoding', 'br').send(of.brotli)
-  if (/\bgzip\b/.test(accepts)) return reply.header('content-encoding', 'gzip').send(of.gzip)
+  reply.type(of.type).header('vary', 'accept-encoding')
+  if (/\bbr\b/.test(accepts)) return reply.header('content-encoding', 'br').send(await of.brotli())
+  if (/\bgzip\b/.test(accepts)) return reply.header('content-encoding', 'gzip').send(await of.gzip())
   return reply.send(of.plain)
 }
 
@@ -120,22 +140,13 @@ async function readAssets(folder: string): Promise<ReadonlyMap<string, Asset>> {
   )
   const assets = [...own, ...theirs].map(async ([name, file]) => {
     const content = (await readFile(file, 'utf8')).replace(/^\/\/# sourceMappingURL=.*$/m, '')
-    return [name, await asset(extname(name), Buffer.from(content))] as const
+    return [name, new Asset(extname(name), Buffer.from(content))] as const
   })
   return new Map(await Promise.all(assets))
 }
 
 const libraryPath = (name: string) =>
   `lib/${name.replace(/^@/, '').replaceAll('/', '-')}${name.endsWith('.css') ? '' : '.js'}`
-
-async function asset(extension: string, plain: Buffer): Promise<Asset> {
-  const [brotli, zipped] = await Promise.all([
-    // 9 of 11: nearly as small, and the console's start does not wait for it.
-    promisify(brotliCompress)(plain, { params: { [constants.BROTLI_PARAM_QUALITY]: 9 } }),
-    promisify(gzip)(plain, { level: 9 }),
-  ])
-  return { type: TYPES[extension] ?? 'application/octet-stream', plain, brotli, gzip: zipped }
-}
 
 function shell(base: string, files: ReadonlyMap<string, Asset>): { html: string; importMap: string } {
   const imports = Object.fromEntries(
@@ -173,5 +184,5 @@ ${first.map((name) => `<link rel="modulepreload" href="${base}/${name}">`).join(
 function beside(name: string, of: string, path: string): string {
   const manifest = findPackageJSON(name, of)
   if (manifest === undefined) throw new Error(`The package ${name} is not installed.`)
-  return new URL(`file://${join(dirname(manifest), path)}`).href
+  return pathToFileURL(join(dirname(manifest), path)).href
 }

@@ -21,7 +21,7 @@ export function useLoaded<T>(key: string, load: (signal: AbortSignal) => Promise
   const [round, setRound] = useState(0)
   const loading = useRef(load)
   loading.current = load
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a round is another try of the same
+  // A round is another try of the same.
   useEffect(() => {
     const controller = new AbortController()
     set((old) => (old.key === key ? { ...old, isLoading: true } : { key, isLoading: true }))

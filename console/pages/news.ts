@@ -1,6 +1,7 @@
 import { signal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import type { EventData, EventName } from '../api/events.ts'
+import { findOut } from './session.ts'
 
 /**
  * What has just happened, from the server's event stream. One connection for all of the pages; the browser resumes it with
@@ -42,7 +43,8 @@ export function startNews(): void {
   source.onerror = () => {
     standing.value = 'lost'
     if (source.readyState !== EventSource.CLOSED) return
-    source.close()
+    // It was refused: perhaps nobody is signed in any more, which leads to the sign-in page.
+    findOut().catch(() => undefined)
     setTimeout(startNews, AGAIN_MS)
   }
   for (const name of NAMES) listen(source, name)

@@ -33,7 +33,7 @@ export function startRouter(): void {
     // To a place on this page: the browser's own business.
     if (link.hash && link.pathname === location.pathname && link.search === location.search) return
     event.preventDefault()
-    go(link.pathname + link.search)
+    go(link.pathname + link.search + link.hash)
   })
 }
 

@@ -66,7 +66,7 @@ const titleOf = ({ name, title }: PageOf) =>
 /** On a phone, at the bottom, where a thumb is. */
 function Bar({ entries, here }: { readonly entries: readonly PageOf[]; readonly here: string | undefined }) {
   const [isOpen, setOpen] = useState(false)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: whoever has moved has chosen
+  // Whoever has moved has chosen.
   useEffect(() => setOpen(false), [place.value.path])
   const order = ['overview', 'faces', 'cameras', 'flow', 'charts', 'health', 'people', 'api']
   const sorted = [...entries].sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name))
@@ -173,7 +173,7 @@ function Outlet() {
   const [opened, set] = useState<Opened | undefined>(undefined)
   const [round, setRound] = useState(0)
   const isFirst = useRef(true)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the path says it all; a round is another try
+  // The path says it all; a round is another try.
   useEffect(() => {
     let isWanted = true
     route?.load().then(
@@ -190,7 +190,7 @@ function Outlet() {
   }, [path, round])
   // Focus goes to the new page's heading, which a screen reader then says.
   const { value: move } = moves
-  // biome-ignore lint/correctness/useExhaustiveDependencies: once a page
+  // Once a page.
   useEffect(() => {
     const heading = document.querySelector<HTMLElement>('#main h1')
     if (heading) document.title = `${heading.textContent} · Sightline`

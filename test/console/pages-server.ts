@@ -1,5 +1,5 @@
-import { Registry } from 'prom-client'
 import type { Page } from 'playwright-core'
+import { Registry } from 'prom-client'
 import sharp from 'sharp'
 import type { Test } from 'tap'
 import { signInPages } from '../../console/access/sign-in-pages.ts'
@@ -51,7 +51,12 @@ export async function pagesServer(t: Test): Promise<PagesServer> {
         const capturedAtMs = settings.capturedAtMs ?? Date.now() - index * 47_000
         const metadata = cropMetadata({
           ...[NORTH, SOUTH, YARD][seed % 3],
-          box: [900 + FACE_BOX.left * 240, 300 + FACE_BOX.top * 290, FACE_BOX.width * 240, FACE_BOX.height * 290],
+          box: [
+            900 + FACE_BOX.left * 240,
+            300 + FACE_BOX.top * 290,
+            FACE_BOX.width * 240,
+            FACE_BOX.height * 290,
+          ],
           region: [900, 300, 240, 290],
           frame: [1920, 1080],
           score: 0.7 + (seed % 30) / 100,
@@ -60,7 +65,9 @@ export async function pagesServer(t: Test): Promise<PagesServer> {
           ...settings,
           capturedAtMs,
         })
-        const jpeg = await sharp(Buffer.from(portraitSvg(seed, 240))).jpeg({ quality: 82 }).toBuffer()
+        const jpeg = await sharp(Buffer.from(portraitSvg(seed, 240)))
+          .jpeg({ quality: 82 })
+          .toBuffer()
         const payload = writeCrop(jpeg, metadata)
         await api.bucket.create({
           key: objectKey(metadata, capturedAtMs),
@@ -121,21 +128,40 @@ export function keeper(
 
 /** Two sites, one of them cut off: what waits there, waits for ten minutes. */
 export function wholeLine(): KeeperSeen[] {
-  const link = (name: string, to: string, clientId: string, connected = true) => ({ name, to, connected, clientId })
+  const link = (name: string, to: string, clientId: string, connected = true) => ({
+    name,
+    to,
+    connected,
+    clientId,
+  })
   return [
     keeper(
-      { program: 'device', name: 'north/pi', queues: [books('outbox')], links: [link('broker', 'edge.north:1883', 'sightline-device-north-pi')] },
+      {
+        program: 'device',
+        name: 'north/pi',
+        queues: [books('outbox')],
+        links: [link('broker', 'edge.north:1883', 'sightline-device-north-pi')],
+      },
       { forwardedPerS: { outbox: 2.4 } },
     ),
     keeper(
-      { program: 'device', name: 'south/pi', queues: [books('outbox', { dropped: { full: 12 }, accepted: 1012 })], links: [link('broker', 'edge.south:1883', 'sightline-device-south-pi')] },
+      {
+        program: 'device',
+        name: 'south/pi',
+        queues: [books('outbox', { dropped: { full: 12 }, accepted: 1012 })],
+        links: [link('broker', 'edge.south:1883', 'sightline-device-south-pi')],
+      },
       { forwardedPerS: { outbox: 1.1 } },
     ),
     keeper(
       {
         program: 'broker',
         name: 'edge-north',
-        queues: [books('bridge/cloud'), books('quarantine/cloud'), books('session/sightline-device-north-pi')],
+        queues: [
+          books('bridge/cloud'),
+          books('quarantine/cloud'),
+          books('session/sightline-device-north-pi'),
+        ],
         links: [link('bridge/cloud', 'cloud.example:8883', 'bridge-north')],
         certificates: [{ name: 'edge.crt', endsAtMs: Date.now() + 9 * 86_400_000 }],
       },
@@ -145,13 +171,23 @@ export function wholeLine(): KeeperSeen[] {
       program: 'broker',
       name: 'edge-south',
       queues: [
-        books('bridge/cloud', { accepted: 2204, pending: 1204, bytes: 24_000_000, oldestAtMs: Date.now() - 600_000 }),
+        books('bridge/cloud', {
+          accepted: 2204,
+          pending: 1204,
+          bytes: 24_000_000,
+          oldestAtMs: Date.now() - 600_000,
+        }),
         books('session/sightline-device-south-pi'),
       ],
       links: [link('bridge/cloud', 'cloud.example:8883', 'bridge-south', false)],
     }),
     keeper(
-      { program: 'broker', name: 'cloud', queues: [books('session/sightline-subscriber'), books('session/sightline-console')], links: [] },
+      {
+        program: 'broker',
+        name: 'cloud',
+        queues: [books('session/sightline-subscriber'), books('session/sightline-console')],
+        links: [],
+      },
       { forwardedPerS: { 'session/sightline-subscriber': 2.4, 'session/sightline-console': 2.4 } },
     ),
     keeper(
@@ -166,10 +202,13 @@ export function wholeLine(): KeeperSeen[] {
       { forwardedPerS: { inbox: 2.4 } },
     ),
     keeper(
-      { program: 'console', name: 'console', queues: [books('inbox')], links: [link('broker', 'cloud.example:1884', 'sightline-console')] },
+      {
+        program: 'console',
+        name: 'console',
+        queues: [books('inbox')],
+        links: [link('broker', 'cloud.example:1884', 'sightline-console')],
+      },
       { forwardedPerS: { inbox: 2.4 } },
     ),
   ]
 }
-
-

@@ -40,13 +40,16 @@ t.test(
       'dist/docker/compose.edge.yaml',
       'dist/docker/secrets.sh',
       'dist/cloud-subscriber/gallery/page/index.html',
+      'dist/console/pages/main.js',
+      'dist/console/pages/views/flow.js',
+      'dist/console/pages/base.css',
       'LICENSE',
       'README.md',
     ])
       t.ok(paths.includes(needed), needed)
     t.ok(paths.some((path) => /^dist\/models\/blazeface-.*\.onnx$/.test(path)))
     t.strictSame(
-      paths.filter((path) => /(?<!\.d)\.ts$|^dist\/test|secrets\/|node_modules|\.key$|\.pem$/.test(path)),
+      paths.filter((path) => /(?<!\.d)\.tsx?$|^dist\/test|secrets\/|node_modules|\.key$|\.pem$/.test(path)),
       [],
     )
     t.ok(size < 5e6, 'below 5 MB')

@@ -1,6 +1,7 @@
 import type { Detection } from '../../api/detections.ts'
 import { nowMs } from '../now.ts'
 import { ago, exact } from '../words.ts'
+import { useNear } from './near.ts'
 import { When } from './when.tsx'
 
 /** A face in a grid: a link to it. */
@@ -19,14 +20,15 @@ export function FaceTile({ face, isNew = false }: { readonly face: Detection; re
 
 export function FacePicture({ face, eager = false }: { readonly face: Detection; readonly eager?: boolean }) {
   const [, , width, height] = face.region
+  const { target, isNear } = useNear<HTMLImageElement>()
   return (
     <img
+      ref={target}
       class="face-picture"
-      src={face.picture}
+      src={eager || isNear ? face.picture : undefined}
       alt={faceWords(face)}
       width={Math.max(1, Math.round(width))}
       height={Math.max(1, Math.round(height))}
-      loading={eager ? 'eager' : 'lazy'}
       decoding="async"
       title={exact(face.capturedAtMs)}
     />

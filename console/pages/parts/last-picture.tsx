@@ -41,7 +41,7 @@ export function LastPicture({ camera }: { readonly camera: Camera }) {
     current.current = undefined
   }
   useEvery(REFRESH_MS, () => void fetchIt())
-  // biome-ignore lint/correctness/useExhaustiveDependencies: once a camera
+  // Once a camera.
   useEffect(() => {
     const observer = new IntersectionObserver((entries) => {
       isSeen.current = entries.some(({ isIntersecting }) => isIntersecting)
@@ -64,7 +64,7 @@ export function LastPicture({ camera }: { readonly camera: Camera }) {
     <div ref={screen} class="screen">
       {shown ? (
         <>
-          <img class="screen-picture" src={shown.url} alt={`Last picture of ${camera.camera}`} />
+          <img class="screen-picture" src={shown.url} alt={`What ${camera.camera} saw last`} />
           <PictureAge atMs={shown.atMs} isLive={false} />
         </>
       ) : (isNone || !isAsked) && camera.newest ? (

@@ -49,7 +49,6 @@ export function Waiting({
     <div class={`waiting waiting-${shape}`} aria-busy="true">
       <span class="visually-hidden">Loading</span>
       {Array.from({ length: rows }, (_, index) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: they are all alike
         <span key={index} class="bone" />
       ))}
     </div>
@@ -67,11 +66,7 @@ export function Shown<T>({
   readonly children: (value: T) => ComponentChildren
 }) {
   if (of.value === undefined)
-    return of.error === undefined ? (
-      <>{waiting ?? <Waiting />}</>
-    ) : (
-      <Failed error={of.error} again={of.again} />
-    )
+    return of.error === undefined ? (waiting ?? <Waiting />) : <Failed error={of.error} again={of.again} />
   return (
     <>
       {of.error !== undefined && <Failed error={of.error} again={of.again} />}

@@ -1,4 +1,4 @@
-import { useEffect, useState } from 'preact/hooks'
+import { useEffect, useId, useState } from 'preact/hooks'
 import { type Document, exampleOf, type Operation, type Parameter, resolve } from './openapi.ts'
 
 /** More of an answer than a page can show. */
@@ -103,7 +103,7 @@ export function TryIt({
             </span>
           </p>
           {answer.url ? (
-            <img src={answer.url} alt="The picture that was answered" />
+            <img src={answer.url} alt="What was answered" />
           ) : (
             answer.text !== '' && <pre>{answer.text}</pre>
           )}
@@ -127,13 +127,15 @@ function Field({
   const schema = parameter.schema && resolve(parameter.schema, document)
   const about = parameter.description ?? schema?.description
   const isRequired = parameter.required ?? false
+  const id = useId()
   return (
-    <label class="field">
-      <span>
+    <div class="field">
+      <label for={id}>
         <code>{parameter.name}</code> {isRequired && <em>required</em>}
-      </span>
+      </label>
       {schema?.enum ? (
         <select
+          id={id}
           value={value}
           required={isRequired}
           onChange={({ currentTarget }) => onInput(currentTarget.value)}
@@ -147,6 +149,7 @@ function Field({
         </select>
       ) : (
         <input
+          id={id}
           value={value}
           required={isRequired}
           placeholder={schema?.default === undefined ? '' : String(schema.default)}
@@ -154,7 +157,7 @@ function Field({
         />
       )}
       {about && <small class="muted">{about}</small>}
-    </label>
+    </div>
   )
 }
 

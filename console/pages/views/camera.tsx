@@ -28,7 +28,7 @@ export default function CameraPage({ params }: { readonly params: Readonly<Recor
     api.detections({ camera: key, limit: String(FACES_COUNT) }, signal),
   )
   const [said, setSaid] = useState<Camera | undefined>(undefined)
-  // biome-ignore lint/correctness/useExhaustiveDependencies: what is fetched is newer than what was said before
+  // What is fetched is newer than what was said before.
   useEffect(() => setSaid(undefined), [loaded.value])
   useNews('camera', (camera) => {
     if (cameraKey(camera) === key) setSaid({ ...camera, newest: loaded.value?.newest ?? null })

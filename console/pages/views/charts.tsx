@@ -113,8 +113,8 @@ function Chart({
     <>
       <p class="chart-sum">
         <strong>{number(counts.total)}</strong> {counts.total === 1 ? 'face' : 'faces'}. {SPANS[by].shown}{' '}
-        Most of them {by === 'hour' ? 'in the hour of' : 'in'} {spanTitle(bars.starts[busiest] ?? fromMs, by)}
-        : {number(bars.totals[busiest] ?? 0)}.
+        Most of them {{ hour: 'in the hour of', day: 'on', week: 'in', month: 'in' }[by]}{' '}
+        {spanTitle(bars.starts[busiest] ?? fromMs, by)}: {number(bars.totals[busiest] ?? 0)}.
       </p>
       <StackedBars bars={bars} by={by} />
       <details class="details">

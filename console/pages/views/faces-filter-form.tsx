@@ -6,7 +6,7 @@ import { cameraKey, date } from '../words.ts'
 import { type Filter, isEmpty, timeOf } from './faces-filter.ts'
 
 /** What is shown from the beginning only where it is in use. */
-const BEHIND_MORE = ['to', 'scoreMin', 'sizeMin', 'attribute'] as const
+const BEHIND_MORE = ['from', 'to', 'scoreMin', 'sizeMin', 'attribute'] as const
 
 /** The filters, as a form; each change stands in the address bar at once. */
 export function FilterForm({ filter }: { readonly filter: Filter }) {

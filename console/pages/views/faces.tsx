@@ -19,7 +19,7 @@ await style('faces.css')
 
 /** The newest faces as a grid that lives; searched by what stands in the address bar; reviewed by keyboard. */
 
-const PAGE_COUNT = 60
+const PAGE_COUNT = 40
 /** So many stay in the page; what is older gets a page of its own. */
 const SHOWN_MAX = 1200
 /** New ones wait while somebody looks further down; beyond this the page is fetched anew. */
@@ -60,6 +60,12 @@ function Faces({ filter }: { readonly filter: Filter }) {
   const [fresh, setFresh] = useState<ReadonlySet<string>>(new Set())
   const [held, setHeld] = useState<readonly Detection[]>([])
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set())
+  // Keys may come faster than the page is drawn: the second of two knows what the first has done.
+  const chosen = useRef(selected)
+  const choose = (ids: Iterable<string>) => {
+    chosen.current = new Set(ids)
+    setSelected(chosen.current)
+  }
   const [isHelped, setHelped] = useState(false)
   const [isShared, setShared] = useState(false)
   const grid = useRef<HTMLDivElement>(null)
@@ -122,17 +128,16 @@ function Faces({ filter }: { readonly filter: Filter }) {
   )
 
   const faces = listing?.faces ?? []
-  const select = (id: string) =>
-    setSelected((old) => {
-      const next = new Set(old)
-      if (!next.delete(id)) next.add(id)
-      murmur(`${count(next.size, 'face')} selected`)
-      return next
-    })
+  const select = (id: string) => {
+    const next = new Set(chosen.current)
+    if (!next.delete(id)) next.add(id)
+    choose(next)
+    murmur(`${count(next.size, 'face')} selected`)
+  }
 
   async function mark(reviewed: boolean): Promise<void> {
     const here = (document.activeElement as HTMLElement | null)?.dataset.id
-    const ids = selected.size > 0 ? [...selected] : here ? [here] : []
+    const ids = chosen.current.size > 0 ? [...chosen.current] : here ? [here] : []
     if (ids.length === 0) return say('Select faces with x first, or go to one with j.')
     try {
       const { changed } = await api.review({ ids, reviewed })
@@ -141,7 +146,7 @@ function Faces({ filter }: { readonly filter: Filter }) {
         (old) =>
           old && { ...old, faces: old.faces.map((face) => (of.has(face.id) ? { ...face, reviewed } : face)) },
       )
-      setSelected(new Set())
+      choose([])
       say(`${count(changed, 'face')} marked as ${reviewed ? 'reviewed' : 'not reviewed'}.`)
     } catch (problem) {
       say(problem instanceof api.Problem ? problem.detail : String(problem), { isError: true })
@@ -180,13 +185,13 @@ function Faces({ filter }: { readonly filter: Filter }) {
       },
       r: () => void (may('review') && mark(true)),
       u: () => void (may('review') && mark(false)),
-      a: () => setSelected(new Set(faces.map(({ id }) => id))),
+      a: () => choose(faces.map(({ id }) => id)),
       o: () => {
         const id = here()
         if (id) go(`/faces/${id}`)
       },
       '/': () => document.querySelector<HTMLElement>('.filters select, .filters input')?.focus(),
-      Escape: () => setSelected(new Set()),
+      Escape: () => choose([]),
       '?': () => setHelped(true),
     }
     addEventListener('keydown', onKey)
@@ -269,7 +274,7 @@ function Faces({ filter }: { readonly filter: Filter }) {
               </button>
             </>
           )}
-          <button type="button" class="button" onClick={() => setSelected(new Set())}>
+          <button type="button" class="button" onClick={() => choose([])}>
             Select none <kbd>Esc</kbd>
           </button>
         </div>
@@ -301,7 +306,7 @@ function End({
       (entries) => {
         if (entries.some(({ isIntersecting }) => isIntersecting)) void more()
       },
-      { rootMargin: '800px' },
+      { rootMargin: '400px' },
     )
     observer.observe(mark.current)
     return () => observer.disconnect()

@@ -2,8 +2,8 @@ import { effect, signal } from '@preact/signals'
 
 /** Dots that go along the links, one for each crop that is handed on, up to so many that they can be told apart. */
 
-const SPEED_PX_PER_S = 70
-const DOTS_PER_S_MAX = 12
+const SPEED_PX_PER_S = 90
+const DOTS_PER_S_MAX = 6
 const SVG = 'http://www.w3.org/2000/svg'
 
 export interface Lane {

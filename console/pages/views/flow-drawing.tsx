@@ -18,7 +18,7 @@ export function FlowDrawing({
   const shape =
     flow.nodes.map(({ id, stage }) => `${stage} ${id}`).join('\n') +
     flow.links.map(({ from, to }) => `${from}>${to}`).join('\n')
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the shape says it
+  // The shape says it.
   const layout = useMemo(() => layOut(flow), [shape])
   const layer = useRef<SVGGElement>(null)
   const paths = useRef(new Map<string, SVGPathElement>())
@@ -37,7 +37,6 @@ export function FlowDrawing({
           class="flow-drawing"
           viewBox={`0 0 ${layout.width} ${layout.height}`}
           style={{ minWidth: `${Math.min(layout.width, 900)}px`, maxWidth: `${layout.width * 1.35}px` }}
-          role="group"
           aria-label="The line from the cameras to the bucket. Each part opens its books."
         >
           {layout.groups.map((group) => (
@@ -73,7 +72,7 @@ export function FlowDrawing({
               />
             )
           })}
-          <g ref={layer} class="flow-dots" aria-hidden="true" />
+          <g ref={layer} class="flow-dots" />
           {flow.nodes.map((node) => {
             const box = layout.boxes.get(node.id)
             return box && <Node key={node.id} node={node} box={box} now={now} open={open} />
@@ -182,7 +181,7 @@ function Node({
       data-stage={node.stage}
       transform={`translate(${box.x} ${box.y})`}
       role="button"
-      tabIndex={0}
+      tabindex={0}
       aria-label={wordsOf(node, now)}
       onClick={() => open(node)}
       onKeyDown={(event) => {
@@ -219,7 +218,7 @@ export function wordsOf(node: FlowNode, now: number): string {
       : `${count(node.books.pending, 'message')} waiting, the oldest for ${duration(now - since)}`,
     node.perS > 0 ? `${rate(node.perS)} a second` : undefined,
   ]
-  return parts.filter(Boolean).join('. ')
+  return parts.flatMap((part) => (part ? [part.replace(/\.$/, '')] : [])).join('. ')
 }
 
 const cut = (text: string, letters: number) =>

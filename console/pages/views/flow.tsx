@@ -37,9 +37,9 @@ export default function FlowPage() {
   useNews('reset', again)
   useEvery(REFRESH_MS, again)
   // What is fetched is newer than what was said before.
-  // biome-ignore lint/correctness/useExhaustiveDependencies: when it has come
+  // When it has come.
   useEffect(() => setKeepersSaid(new Map()), [keepers.value])
-  // biome-ignore lint/correctness/useExhaustiveDependencies: when it has come
+  // When it has come.
   useEffect(() => setCamerasSaid(new Map()), [cameras.value])
 
   const now = nowMs.value
@@ -59,7 +59,7 @@ export default function FlowPage() {
         cropsPerS: new Map(allCameras.map((camera) => [cameraKey(camera), rates.current.perS(camera, now)])),
         nowMs: now,
       }),
-    // biome-ignore lint/correctness/useExhaustiveDependencies: the lists are made anew each time
+    // The lists are made anew each time.
     [keepers.value, cameras.value, keepersSaid, camerasSaid, now],
   )
   const { query } = place.value

@@ -35,7 +35,7 @@ export default function HealthPage() {
     ...(shown === 'open' && { open: 'true' as const }),
     ...(shown === 'new' && { reviewed: 'false' as const }),
   }
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the query says it; a round is another try
+  // The query says it; a round is another try.
   useEffect(() => {
     const controller = new AbortController()
     api.healthEvents(query, controller.signal).then(
@@ -51,6 +51,12 @@ export default function HealthPage() {
     )
     return () => controller.abort()
   }, [shown, round])
+  // Whoever came for one of them sees it first.
+  const hasEvents = events !== undefined
+  useEffect(() => {
+    if (hasEvents && location.hash)
+      document.getElementById(location.hash.slice(1))?.scrollIntoView({ block: 'center' })
+  }, [hasEvents])
   const again = () => setRound((count) => count + 1)
   useNews('health', again)
   useNews('reset', again)
@@ -121,6 +127,7 @@ export default function HealthPage() {
                 id={event.id}
                 class="event"
                 data-over={event.endedAtMs === null ? undefined : ''}
+                data-meant={location.hash === `#${event.id}` ? '' : undefined}
               >
                 <Level event={event} />
                 <div class="event-text">

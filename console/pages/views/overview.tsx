@@ -111,7 +111,10 @@ function Figures({
         <dt>Faces today</dt>
         <dd class="figure-value">{number(today.total + ofToday.length)}</dd>
         <dd class="figure-note">
-          <Hours items={hours} fromMs={today.fromMs} />
+          <Hours
+            items={[...hours, ...ofToday.map(({ atMs }) => ({ fromMs: atMs, count: 1 }))]}
+            fromMs={today.fromMs}
+          />
         </dd>
       </a>
       <a class="figure" href={`/faces?masked=true&from=${today.fromMs}`}>
@@ -183,7 +186,6 @@ function Hours({
         const height = value === 0 ? 0.25 : 0.4 + (value / most) * 7.6
         return (
           <rect
-            // biome-ignore lint/suspicious/noArrayIndexKey: the hour
             key={hour}
             class={hour === hourNow ? 'hours-now' : undefined}
             x={hour + 0.12}

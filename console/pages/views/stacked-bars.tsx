@@ -16,7 +16,7 @@ export function StackedBars({ bars, by }: { readonly bars: Bars; readonly by: Co
   const [hovered, setHovered] = useState<number | undefined>(undefined)
   const chosen = theme.value
   const colours = coloursOf(bars, isDark())
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the theme changes the colours
+  // The theme changes the colours.
   useEffect(() => {
     const target = element.current
     if (!target) return
