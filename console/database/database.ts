@@ -38,6 +38,8 @@ export type DatabaseOptions =
       /** `postgres://user@host:port/database` */
       readonly url: string
       readonly password?: string
+      readonly connectionsMax?: number
+      readonly queryMsMax?: number
     }
 
 /** Transactions that another program's got in the way of. */

@@ -20,7 +20,13 @@ export async function openDatabase(
   const options =
     config.type === 'sqlite'
       ? { type: config.type, file: config.path }
-      : { type: config.type, url: config.url, password: readSecret('"database"', config) }
+      : {
+          type: config.type,
+          url: config.url,
+          password: readSecret('"database"', config),
+          connectionsMax: config.connectionsMax,
+          queryMsMax: config.queryTimeout,
+        }
   for (;;)
     try {
       return await Database.open(options)

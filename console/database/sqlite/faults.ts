@@ -37,7 +37,7 @@ export function sqliteFailure(file: string, error: unknown): SightlineError {
     case AUTH:
       return failure(
         'DATABASE_DENIED',
-        `This user may not write the database ${file} (${message}). Change the owner of the file and its folder, or name another under "database.file".`,
+        `This user may not write the database ${file} (${message}). Change the owner of the file and its folder, or name another under "database.path".`,
         cause,
       )
     case BUSY:

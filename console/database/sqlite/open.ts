@@ -152,7 +152,7 @@ async function makeFolder(file: string): Promise<void> {
     await mkdir(dirname(file), { recursive: true, mode: 0o700 })
     const there = await stat(file).catch(() => undefined)
     if (there?.isDirectory())
-      throw failure('DATABASE_DENIED', `${file} is a folder. Name a file under "database.file".`)
+      throw failure('DATABASE_DENIED', `${file} is a folder. Name a file under "database.path".`)
     // SQLite would make its log and lock there; and in a file that may only be read, it fails with the first change.
     await access(dirname(file), constants.W_OK)
     if (there) await access(file, constants.R_OK | constants.W_OK)
@@ -169,7 +169,7 @@ function denied(file: string, error: unknown): Error {
     return failure('DISK_FULL', `The disk of ${file} is full. Free some space and start again.`, error)
   return failure(
     'DATABASE_DENIED',
-    `This user may not write the database ${file} (${code}). Change the owner of the file and its folder, or name another under "database.file".`,
+    `This user may not write the database ${file} (${code}). Change the owner of the file and its folder, or name another under "database.path".`,
     error,
   )
 }
