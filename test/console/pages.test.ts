@@ -136,6 +136,7 @@ t.test('faces are reviewed by keyboard alone, many at once', { skip: skipWithout
   await page.waitForSelector('dialog[open] >> text=mark as reviewed')
   await page.keyboard.press('Escape')
   await page.waitForSelector('dialog', { state: 'detached' })
+  await page.waitForSelector('.face:focus')
   await page.keyboard.press('Enter')
   await page.waitForURL(`**/faces/${ids[2]}`)
   t.equal(await page.evaluate('document.activeElement.tagName'), 'H1', 'the focus goes to the new page')

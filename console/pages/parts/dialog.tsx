@@ -18,11 +18,13 @@ export function Dialog({
 }) {
   const element = useRef<HTMLDialogElement>(null)
   const id = useId()
+  const isGone = useRef(false)
   useEffect(() => {
     const before = document.activeElement
     const dialog = element.current
     dialog?.showModal()
     return () => {
+      isGone.current = true
       dialog?.close()
       if (before instanceof HTMLElement || before instanceof SVGElement) before.focus({ preventScroll: true })
     }
@@ -36,6 +38,10 @@ export function Dialog({
       onCancel={(event) => {
         event.preventDefault()
         onClose()
+      }}
+      // A browser may close it without asking.
+      onClose={() => {
+        if (!isGone.current) onClose()
       }}
       onClick={(event) => {
         if (event.target === element.current) onClose()
