@@ -85,7 +85,15 @@ async function run(
   await publishing
   const found = await line.faults(publisher)
   if (console.exitStatus !== null)
-    return { faults: [`the console ended: ${console.log.slice(-14).map((line) => line.msg).join(' | ')}`], said: 'given up' }
+    return {
+      faults: [
+        `the console ended: ${console.log
+          .slice(-14)
+          .map((line) => line.msg)
+          .join(' | ')}`,
+      ],
+      said: 'given up',
+    }
   found.push(...(await differences(line, console)))
   return {
     faults: found,
