@@ -1,6 +1,6 @@
 import t from 'tap'
 import { keeperOf } from '../../console/api/keepers.ts'
-import { flowOf, waiting } from '../../console/pages/views/flow-graph.ts'
+import { droppedOf, flowOf, lostOf, waiting } from '../../console/pages/views/flow-graph.ts'
 import { layOut } from '../../console/pages/views/flow-layout.ts'
 import { NORTH, stateOf } from './api-server.ts'
 import { keeper, wholeLine } from './pages-server.ts'
@@ -45,6 +45,27 @@ t.test('what waits is found, with its books and its age; a link that is cut carr
     cut.map(({ from }) => from),
     [first?.node.id],
   )
+})
+
+t.test('what was on its way when a program spoke does not wait, however long ago that was', async (t) => {
+  const said = (waitedMs: number) => {
+    const atMs = nowMs - 9_000
+    const inbox = {
+      name: 'inbox',
+      accepted: 20,
+      forwarded: 2,
+      pending: 18,
+      dropped: { replaced: 4 },
+      bytes: 1,
+      oldestAtMs: atMs - waitedMs,
+    }
+    return flowFrom([keeper({ program: 'subscriber', name: 's', atMs, queues: [inbox] })])
+  }
+  t.strictSame(waiting(said(200), nowMs), [])
+  t.equal(waiting(said(5_000), nowMs).length, 1)
+  const [node] = said(200).nodes.filter(({ stage }) => stage === 'subscriber')
+  t.equal(node && lostOf(node.books), 0, 'what a newer one replaced is not lost')
+  t.equal(node && droppedOf(node.books), 4)
 })
 
 t.test(

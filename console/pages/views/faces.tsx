@@ -24,8 +24,10 @@ const PAGE_COUNT = 40
 const SHOWN_MAX = 1200
 /** New ones wait while somebody looks further down; beyond this the page is fetched anew. */
 const HELD_MAX = 300
-/** New ones are shown together, so often. */
+/** New ones are shown together, so often; many of them stay for a while, so that they can be looked at. */
 const GATHER_MS = 400
+const LOOK_MS_A_FACE = 120
+const LOOK_MS_MAX = 4_000
 const AT_TOP_PX = 120
 
 const KEYS = [
@@ -103,10 +105,13 @@ function Faces({ filter }: { readonly filter: Filter }) {
     if (takes(filter, face)) gathered.current.push(face)
   })
   const isBusy = selected.size > 0
+  const shownUntil = useRef(0)
   useEffect(() => {
     const timer = setInterval(() => {
+      if (performance.now() < shownUntil.current) return
       const came = gathered.current.splice(0)
       if (came.length === 0) return
+      shownUntil.current = performance.now() + Math.min(came.length * LOOK_MS_A_FACE, LOOK_MS_MAX)
       const isAtTop = scrollY < AT_TOP_PX && !isBusy && !grid.current?.contains(document.activeElement)
       if (isAtTop) show(came.reverse())
       else setHeld((old) => [...came.reverse(), ...old].slice(0, HELD_MAX + 1))

@@ -251,8 +251,18 @@ export function waitsSince({ pending, oldestAtMs }: Books, nowMs: number): numbe
 
 export const droppedOf = ({ dropped }: Books) => total(Object.values(dropped), (count) => count)
 
+/** What left a queue so was not lost: a newer one came in its place, or it was set aside, or people wanted it gone. */
+const HARMLESS = new Set(['replaced', 'session discarded', 'forgotten', 'quarantined'])
+
+export const lostOf = ({ dropped }: Books) =>
+  total(Object.entries(dropped), ([reason, count]) => (HARMLESS.has(reason) ? 0 : count))
+
 function keeperNode(keeper: Keeper, stage: Stage, nowMs: number): FlowNode {
-  const queues = keeper.queues.map((books) => ({ ...books, perS: keeper.forwardedPerS[books.name] ?? 0 }))
+  const queues = keeper.queues.map((books) => ({
+    ...books,
+    oldestAtMs: oldestOf(books, keeper),
+    perS: keeper.forwardedPerS[books.name] ?? 0,
+  }))
   const books = sum(queues)
   const { tone, why } = standing(keeper, books, nowMs)
   return {
@@ -269,6 +279,15 @@ function keeperNode(keeper: Keeper, stage: Stage, nowMs: number): FlowNode {
     keeper,
     camera: undefined,
   }
+}
+
+/**
+ * By the clock of the console; null where it was on its way when the keeper spoke: reports are seconds apart, and what was
+ * handed on since then has not grown older.
+ */
+function oldestOf({ oldestAtMs }: Pick<Books, 'oldestAtMs'>, { atMs, seenAtMs }: Keeper): number | null {
+  if (oldestAtMs === null || atMs - oldestAtMs < WAITING_MS_MIN) return null
+  return oldestAtMs + seenAtMs - atMs
 }
 
 function standing(keeper: Keeper, books: Books, nowMs: number): { tone: Tone; why: string | undefined } {

@@ -13,7 +13,7 @@ import { cameraKey, count, duration, number, rate } from '../words.ts'
 import { CropRates } from './crop-rates.ts'
 import { FlowDetail } from './flow-detail.tsx'
 import { FlowDrawing } from './flow-drawing.tsx'
-import { droppedOf, type Flow, type FlowNode, flowOf, type STAGES, waiting } from './flow-graph.ts'
+import { type Flow, type FlowNode, flowOf, lostOf, type STAGES, waiting } from './flow-graph.ts'
 import { FlowList } from './flow-list.tsx'
 
 await style('flow.css')
@@ -141,7 +141,7 @@ function Waits({
 }) {
   const waits = waiting(flow, now)
   const bad = flow.nodes.filter(({ tone, why }) => tone === 'bad' && why !== undefined)
-  const dropping = flow.nodes.filter(({ books }) => droppedOf(books) > 0)
+  const dropping = flow.nodes.filter(({ books }) => lostOf(books) > 0)
   return (
     <div class="flow-below">
       <section aria-labelledby="waits">
