@@ -59,14 +59,15 @@ export interface ConsoleDatabaseResult {
 export async function benchConsoleDatabase(
   rows: number,
   postgresUrl: string | undefined,
+  keep?: string,
 ): Promise<ConsoleDatabaseResult[]> {
-  const folder = mkdtempSync(join(tmpdir(), 'sightline-console-database-'))
+  const folder = keep ?? mkdtempSync(join(tmpdir(), 'sightline-console-database-'))
   try {
     const results = [await benchOne({ type: 'sqlite', file: join(folder, 'console.db') }, rows)]
     if (postgresUrl) results.push(await benchOne({ type: 'postgres', url: postgresUrl }, rows))
     return results
   } finally {
-    rmSync(folder, { recursive: true, force: true })
+    if (keep === undefined) rmSync(folder, { recursive: true, force: true })
   }
 }
 

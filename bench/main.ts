@@ -4,7 +4,8 @@ import { parseArgs } from 'node:util'
  * `npm run bench`: everything that has a bar, side by side with what people would use instead, as ratios of one run.
  * `npm run bench -- transport backlog` runs some of them; `leak` takes `--minutes 15` and `--openings 1000`, `salvage`
  * `--copies 4` (of each of three stores, for each kind of damage), `console-database` `--rows 10000000` (and PostgreSQL too
- * where SIGHTLINE_TEST_POSTGRES is the address of an empty database). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
+ * where SIGHTLINE_TEST_POSTGRES is the address of an empty database; `--keep FOLDER` leaves the file for `console-pages
+ * --database FILE`). `console-live` and `console-pages` need Chromium (SIGHTLINE_TEST_CHROMIUM). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
  * the path) and, for the device, test clips (SIGHTLINE_TEST_DATA).
  */
 const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
@@ -46,7 +47,25 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
   },
   'console-database': async () => {
     const { benchConsoleDatabase, printConsoleDatabase } = await import('./console-database.ts')
-    printConsoleDatabase(await benchConsoleDatabase(Number(values.rows), process.env.SIGHTLINE_TEST_POSTGRES))
+    printConsoleDatabase(
+      await benchConsoleDatabase(Number(values.rows), process.env.SIGHTLINE_TEST_POSTGRES, values.keep),
+    )
+  },
+  'console-stream': async () => {
+    const { benchConsoleStream, printConsoleStream } = await import('./console-stream.ts')
+    printConsoleStream(await benchConsoleStream())
+  },
+  'console-live': async () => {
+    const { benchConsoleLive, printConsoleLive } = await import('./console-live.ts')
+    printConsoleLive(await benchConsoleLive())
+  },
+  'console-pages': async () => {
+    const { benchConsolePages, printConsolePages } = await import('./console-pages.ts')
+    if (values.database === undefined)
+      process.stdout.write(
+        '\nPages: left out, for want of a database: --database FILE, as console-database --keep makes one\n',
+      )
+    else printConsolePages(await benchConsolePages(values.database))
   },
   device: async () => {
     const { benchDevice, printDevice } = await import('./device.ts')
@@ -66,6 +85,8 @@ const { positionals, values } = parseArgs({
     openings: { type: 'string', default: '1000' },
     copies: { type: 'string', default: '4' },
     rows: { type: 'string', default: '10000000' },
+    keep: { type: 'string' },
+    database: { type: 'string' },
   },
 })
 for (const [name, value] of Object.entries(values))

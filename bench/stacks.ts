@@ -294,3 +294,7 @@ async function connects(url: string): Promise<void> {
 }
 
 const freePorts = (count: number) => Promise.all(Array.from({ length: count }, freePort))
+
+/** @param sorted ascending. NaN where there are none */
+export const quantile = (sorted: readonly number[], share: number): number =>
+  sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN
