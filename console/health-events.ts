@@ -56,6 +56,8 @@ export interface HealthEventsOptions {
   /** An event was opened, changed or closed. */
   readonly onChange: (id: string, camera: CameraAddress | undefined) => void
   readonly log: Log
+  /** Default PATIENCE_MS. */
+  readonly patienceMs?: number
 }
 
 export class HealthEvents implements AsyncDisposable {
@@ -65,13 +67,16 @@ export class HealthEvents implements AsyncDisposable {
   /** What began and has not lasted yet. */
   readonly #begun = new Map<string, { readonly cause: Cause; readonly sinceMs: number }>()
   readonly #timer: NodeJS.Timeout
+  readonly #patienceMs: number
   #writes = 0
   /** Written one after the other, so that what opens is there before it closes. */
   #writing: Promise<void> = Promise.resolve()
 
   private constructor(options: HealthEventsOptions) {
     this.#options = options
-    this.#timer = setInterval(() => this.#look(), LOOK_INTERVAL_MS).unref()
+    const { patienceMs = PATIENCE_MS } = options
+    this.#patienceMs = patienceMs
+    this.#timer = setInterval(() => this.#look(), Math.min(LOOK_INTERVAL_MS, patienceMs)).unref()
   }
 
   static async open(options: HealthEventsOptions): Promise<HealthEvents> {
@@ -198,7 +203,7 @@ export class HealthEvents implements AsyncDisposable {
   #look(): void {
     const now = Date.now()
     for (const [key, { cause, sinceMs }] of this.#begun) {
-      if (now - sinceMs < PATIENCE_MS) continue
+      if (now - sinceMs < this.#patienceMs) continue
       this.#begun.delete(key)
       const id = newId()
       this.#open.set(key, { id, cause })
