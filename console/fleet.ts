@@ -13,7 +13,11 @@ import { EVERYTHING } from './database/scope.ts'
  */
 
 const KEEPERS_MAX = 5_000
+/** Of all reports together: a report of one program may have 64 KB. */
+const KEEPERS_BYTES_MAX = 64 * 1024 * 1024
 const CAMERAS_MAX = 20_000
+/** One device must not take the room of others. */
+const CAMERAS_OF_DEVICE_MAX = 500
 const JSON_BYTES_MAX = 64 * 1024
 /** Silent is who has missed so many reports. */
 const MISSED_MAX = 3
@@ -25,6 +29,8 @@ export interface FleetEvents {
   readonly keeper: (keeper: KeeperSeen, before: KeeperSeen | undefined) => void
   readonly camera: (camera: CameraSeen, before: CameraSeen | undefined) => void
   readonly device: (device: DeviceSeen, before: DeviceSeen | undefined) => void
+  /** Its report was taken away. */
+  readonly keeperGone: (keeper: KeeperSeen) => void
 }
 
 interface Camera extends CameraAddress {
@@ -44,6 +50,9 @@ export interface FleetOptions {
 export class LiveFleet implements Fleet, AsyncDisposable {
   readonly #options: FleetOptions
   readonly #keepers = new Map<string, KeeperSeen>()
+  readonly #keeperBytes = new Map<string, number>()
+  #keepersBytes = 0
+  readonly #camerasOf = new Map<string, number>()
   readonly #devices = new Map<string, DeviceSeen>()
   readonly #cameras = new Map<string, Camera>()
   /** What the database does not have yet. */
@@ -84,7 +93,8 @@ export class LiveFleet implements Fleet, AsyncDisposable {
 
   /** A camera has a detection: it is one, whatever it says of itself. */
   detected(address: CameraAddress): void {
-    if (!this.#cameras.has(pathOf(address))) this.#changed(this.#cameraAt(address))
+    if (!this.#cameras.has(pathOf(address)) && this.#hasRoomFor(address))
+      this.#changed(this.#cameraAt(address))
   }
 
   /** @returns false where the message is none of a fleet's */
@@ -106,11 +116,22 @@ export class LiveFleet implements Fleet, AsyncDisposable {
     const before = this.#keepers.get(name)
     // Whoever takes a report away has it forgotten.
     if (payload.length === 0) {
+      if (!before) return
       this.#keepers.delete(name)
+      this.#setKeeperBytes(name, 0)
+      this.#unsaved.keepers.add(name)
+      this.#options.events.keeperGone(before)
       return
     }
     const report = readKeeper(payload)
-    if (report?.keeper !== name || (!before && this.#keepers.size >= KEEPERS_MAX)) return
+    const bytes = this.#keepersBytes - (this.#keeperBytes.get(name) ?? 0) + payload.length
+    if (
+      report?.keeper !== name ||
+      (!before && this.#keepers.size >= KEEPERS_MAX) ||
+      bytes > KEEPERS_BYTES_MAX
+    )
+      return
+    this.#setKeeperBytes(name, payload.length)
     const keeper = {
       report,
       seenAtMs: Date.now(),
@@ -120,6 +141,12 @@ export class LiveFleet implements Fleet, AsyncDisposable {
     this.#keepers.set(name, keeper)
     this.#unsaved.keepers.add(name)
     this.#options.events.keeper(keeper, before)
+  }
+
+  #setKeeperBytes(name: string, bytes: number): void {
+    this.#keepersBytes += bytes - (this.#keeperBytes.get(name) ?? 0)
+    if (bytes === 0) this.#keeperBytes.delete(name)
+    else this.#keeperBytes.set(name, bytes)
   }
 
   #takeStatus(site: string, device: string, payload: Buffer): void {
@@ -140,13 +167,19 @@ export class LiveFleet implements Fleet, AsyncDisposable {
   #takeState(address: CameraAddress, payload: Buffer): void {
     const state = cameraStateSchema.safeParse(jsonOf(payload)).data
     if (!state || pathOf(state) !== pathOf(address)) return
-    const isNew = !this.#cameras.has(pathOf(address))
-    if (isNew && this.#cameras.size >= CAMERAS_MAX) return
+    if (!this.#cameras.has(pathOf(address)) && !this.#hasRoomFor(address)) return
     const camera = this.#cameraAt(address)
     camera.state = state
     camera.stateAtMs = Date.now()
     this.#unsaved.cameras.add(pathOf(address))
     this.#changed(camera)
+  }
+
+  #hasRoomFor({ site, device }: CameraAddress): boolean {
+    return (
+      this.#cameras.size < CAMERAS_MAX &&
+      (this.#camerasOf.get(`${site}/${device}`) ?? 0) < CAMERAS_OF_DEVICE_MAX
+    )
   }
 
   #cameraAt({ site, device, camera }: CameraAddress): Camera {
@@ -155,6 +188,7 @@ export class LiveFleet implements Fleet, AsyncDisposable {
     if (known) return known
     const made = { site, device, camera, state: undefined, stateAtMs: undefined, told: undefined }
     this.#cameras.set(path, made)
+    this.#camerasOf.set(`${site}/${device}`, (this.#camerasOf.get(`${site}/${device}`) ?? 0) + 1)
     return made
   }
 
@@ -186,9 +220,10 @@ export class LiveFleet implements Fleet, AsyncDisposable {
   async #load(): Promise<void> {
     const { database } = this.#options
     for (const { site, device, camera } of await database.cameras(EVERYTHING))
-      this.#cameraAt({ site, device, camera })
+      if (this.#hasRoomFor({ site, device, camera })) this.#cameraAt({ site, device, camera })
     for (const row of await database.read.selectFrom('keepers').selectAll().execute()) {
       const report = keeperSchema.safeParse(jsonOf(row.report_json)).data
+      if (report) this.#setKeeperBytes(row.keeper, row.report_json.length)
       if (report)
         this.#keepers.set(row.keeper, {
           report,
@@ -212,6 +247,7 @@ export class LiveFleet implements Fleet, AsyncDisposable {
       .innerJoin('cameras', 'cameras.id', 'camera_states.camera_id')
       .select(['site', 'device', 'camera', 'state_json', 'received_at_ms'])
       .execute()) {
+      if (!this.#cameras.has(pathOf(row))) continue
       const camera = this.#cameraAt(row)
       camera.state = cameraStateSchema.safeParse(jsonOf(row.state_json)).data
       camera.stateAtMs = row.received_at_ms
@@ -234,7 +270,10 @@ export class LiveFleet implements Fleet, AsyncDisposable {
       await database.write.transaction().execute(async (transaction) => {
         for (const name of due.keepers) {
           const keeper = this.#keepers.get(name)
-          if (!keeper) continue
+          if (!keeper) {
+            await transaction.deleteFrom('keepers').where('keeper', '=', name).execute()
+            continue
+          }
           const row = {
             at_ms: keeper.report.atMs,
             received_at_ms: keeper.seenAtMs,

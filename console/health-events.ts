@@ -1,6 +1,7 @@
 import { asFailure } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
 import { newId } from '../wire/id.ts'
+import type { KeeperReport } from '../wire/keepers.ts'
 import type { CameraAddress } from '../wire/topics.ts'
 import type { CameraSeen, DeviceSeen, KeeperSeen } from './context.ts'
 import type { Database } from './database/database.ts'
@@ -34,8 +35,13 @@ const TEXT_MAX = 500
 /** What passes sooner is no event: each start of a program would be one. */
 const PATIENCE_MS = 5_000
 const LOOK_INTERVAL_MS = 1_000
-/** Writes that wait for the database; more are not made: what lasts is opened again later. */
-const WRITES_MAX = 1_000
+/** Of all together, and of one program: names in reports are its own. */
+const LASTING_MAX = 10_000
+const OF_KEEPER_MAX = 100
+const MOMENTS_MAX = 1_000
+/** What ended longer ago is deleted. */
+const KEPT_MS_MAX = 90 * 24 * 3_600_000
+const TIDY_INTERVAL_MS = 24 * 3_600_000
 
 interface Cause {
   readonly kind: HealthKind
@@ -46,9 +52,13 @@ interface Cause {
   readonly site?: string
 }
 
-interface Open {
+/** Of what lasts; it is written once it has lasted for a while. */
+interface Lasting {
   readonly id: string
   readonly cause: Cause
+  readonly sinceMs: number
+  /** The text that the database has; undefined: it has no event yet. */
+  written: string | undefined
 }
 
 export interface HealthEventsOptions {
@@ -63,19 +73,20 @@ export interface HealthEventsOptions {
 export class HealthEvents implements AsyncDisposable {
   readonly #options: HealthEventsOptions
   /** By kind and subject. */
-  readonly #open = new Map<string, Open>()
-  /** What began and has not lasted yet. */
-  readonly #begun = new Map<string, { readonly cause: Cause; readonly sinceMs: number }>()
+  readonly #lasting = new Map<string, Lasting>()
+  /** Of each program, the keys of what lasts: what its next report does not name is over. */
+  readonly #ofKeeper = new Map<string, Set<string>>()
+  /** What the database does not have yet: what is over, by id, and what happened in a moment. */
+  readonly #over = new Map<string, { readonly atMs: number; readonly camera: CameraAddress | undefined }>()
+  #moments: { readonly cause: Cause; readonly atMs: number }[] = []
   readonly #timer: NodeJS.Timeout
-  readonly #patienceMs: number
-  #writes = 0
-  /** Written one after the other, so that what opens is there before it closes. */
-  #writing: Promise<void> = Promise.resolve()
+  #writing: Promise<void> | undefined
+  #failing = false
+  #tidiedAtMs = Number.NEGATIVE_INFINITY
 
   private constructor(options: HealthEventsOptions) {
     this.#options = options
     const { patienceMs = PATIENCE_MS } = options
-    this.#patienceMs = patienceMs
     this.#timer = setInterval(() => this.#look(), Math.min(LOOK_INTERVAL_MS, patienceMs)).unref()
   }
 
@@ -85,9 +96,14 @@ export class HealthEvents implements AsyncDisposable {
       .selectFrom('health_events')
       .selectAll()
       .where('ended_at_ms', 'is', null)
+      .orderBy('at_ms', 'desc')
+      .limit(LASTING_MAX)
       .execute()) {
-      const cause = { kind: row.kind as HealthKind, subject: row.subject, level: row.level, text: row.text }
-      events.#open.set(keyOf(cause), { id: row.id, cause })
+      const { id, at_ms: sinceMs, text } = row
+      const cause = { kind: row.kind as HealthKind, subject: row.subject, level: row.level, text }
+      events.#lasting.set(keyOf(cause), { id, cause, sinceMs, written: text })
+      const [keeper = ''] = row.subject.split(' ')
+      if (row.camera === null && row.site === null) events.#keysOf(keeper).add(keyOf(cause))
     }
     return events
   }
@@ -109,7 +125,7 @@ export class HealthEvents implements AsyncDisposable {
       kind: 'device-offline',
       subject: `${site}/${device}`,
       level: 'problem',
-      text: 'The agent is not connected.',
+      text: 'The device is not connected.',
       site,
     })
   }
@@ -118,157 +134,227 @@ export class HealthEvents implements AsyncDisposable {
     const { report, isSilent } = seen
     const { keeper: subject } = report
     const seconds = Math.round((3 * report.everyMs) / 1000)
-    this.#is(isSilent && !report.ended, {
-      kind: 'keeper-silent',
-      subject,
-      level: 'problem',
-      text: `${report.program} ${report.name} has said nothing for more than ${seconds} s.`,
-    })
-    if (isSilent) return
-    const wrong = Object.entries(report.checks).map(([name, check]) => `${name}: ${check}`)
-    this.#is(!report.ok && !report.ended, {
-      kind: 'keeper-unwell',
-      subject,
-      level: 'problem',
-      text: wrong.join('; ').slice(0, TEXT_MAX) || 'It says that it is not well.',
-    })
-    for (const queue of report.queues) {
-      const name = `${subject} ${queue.name}`
-      const isAside = SET_ASIDE.test(queue.name)
-      const waitsMs = queue.oldestAtMs === null ? 0 : report.atMs - queue.oldestAtMs
-      const isOpen = this.#open.has(`queue-growing ${name}`)
-      this.#is(!isAside && waitsMs > (isOpen ? WAITS_MS_OVER : WAITS_MS_MAX), {
-        kind: 'queue-growing',
-        subject: name,
-        level: 'warning',
-        text: `${queue.pending} wait in ${queue.name}, the oldest for ${Math.round(waitsMs / 1000)} s.`,
+    if (isSilent && !report.ended) {
+      this.#is(true, {
+        kind: 'keeper-silent',
+        subject,
+        level: 'problem',
+        text: `${report.program} ${report.name} has sent no report for more than ${seconds} s.`,
       })
-      this.#is(isAside && queue.pending > 0, {
-        kind: 'quarantine',
-        subject: name,
-        level: 'warning',
-        text: `${queue.pending} messages in ${queue.name}. See: sightline quarantine`,
-      })
-      const earlier = before?.report.queues.find((it) => it.name === queue.name)
-      if (!earlier || before?.report.startedAtMs !== report.startedAtMs) continue
-      for (const [reason, count] of Object.entries(queue.dropped)) {
-        const more = count - (earlier.dropped[reason] ?? 0)
-        if (more > 0 && !HARMLESS.has(reason))
-          this.#was({
-            kind: 'dropped',
-            subject: name,
-            level: 'problem',
-            text: `${more} messages of ${queue.name} were dropped: ${reason}.`,
-          })
-      }
+      this.#keysOf(subject).add(`keeper-silent ${subject}`)
+      return
     }
-    for (const { name, endsAtMs } of report.certificates ?? [])
-      this.#is(endsAtMs - report.atMs < CERTIFICATE_MS_MIN, {
-        kind: 'certificate-ends',
-        subject: `${subject} ${name}`,
-        level: endsAtMs < report.atMs ? 'problem' : 'warning',
-        text: `The certificate ${name} ${endsAtMs < report.atMs ? 'ended' : 'ends'} on ${new Date(endsAtMs).toISOString().slice(0, 10)}.`,
-      })
+    const causes = report.ended ? [] : causesOf(seen, (key) => this.#lasting.has(key))
+    const keys = new Set<string>()
+    for (const cause of causes.slice(0, OF_KEEPER_MAX)) {
+      keys.add(keyOf(cause))
+      this.#is(true, cause)
+    }
+    this.#replace(subject, keys)
+    if (before && before.report.startedAtMs === report.startedAtMs)
+      for (const cause of lossesOf(report, before.report).slice(0, OF_KEEPER_MAX)) this.#was(cause)
   }
 
-  /** It lasts, or it does not. */
+  /** Somebody has taken its report away. */
+  gone({ report: { keeper } }: KeeperSeen): void {
+    this.#replace(keeper, new Set())
+    this.#ofKeeper.delete(keeper)
+  }
+
+  #keysOf(keeper: string): Set<string> {
+    const known = this.#ofKeeper.get(keeper)
+    if (known) return known
+    const keys = new Set<string>()
+    this.#ofKeeper.set(keeper, keys)
+    return keys
+  }
+
+  #replace(keeper: string, keys: Set<string>): void {
+    for (const key of this.#ofKeeper.get(keeper) ?? []) if (!keys.has(key)) this.#end(key)
+    if (keys.size === 0) this.#ofKeeper.delete(keeper)
+    else this.#ofKeeper.set(keeper, keys)
+  }
+
   #is(lasts: boolean, cause: Cause): void {
     const key = keyOf(cause)
-    const open = this.#open.get(key)
-    if (!lasts) this.#begun.delete(key)
-    if (lasts && !open) {
-      const { sinceMs = Date.now() } = this.#begun.get(key) ?? {}
-      this.#begun.set(key, { cause, sinceMs })
-    } else if (!lasts && open) {
-      this.#open.delete(key)
-      this.#write(open.id, cause.camera, (database) =>
-        database.write
-          .updateTable('health_events')
-          .set({ ended_at_ms: Date.now() })
-          .where('id', '=', open.id)
-          .execute(),
-      )
-    } else if (lasts && open && cause.kind === 'camera-down' && open.cause.text !== cause.text) {
-      this.#open.set(key, { id: open.id, cause })
-      this.#write(open.id, cause.camera, (database) =>
-        database.write
-          .updateTable('health_events')
-          .set({ text: cause.text })
-          .where('id', '=', open.id)
-          .execute(),
-      )
-    }
+    const known = this.#lasting.get(key)
+    if (!lasts) this.#end(key)
+    else if (known) {
+      // How long something waits changes with each report; why a camera is down is worth a change.
+      if (cause.kind === 'camera-down') this.#lasting.set(key, { ...known, cause })
+    } else if (this.#lasting.size < LASTING_MAX)
+      this.#lasting.set(key, { id: newId(), cause, sinceMs: Date.now(), written: undefined })
   }
 
-  #look(): void {
-    const now = Date.now()
-    for (const [key, { cause, sinceMs }] of this.#begun) {
-      if (now - sinceMs < this.#patienceMs) continue
-      this.#begun.delete(key)
-      const id = newId()
-      this.#open.set(key, { id, cause })
-      this.#insert(id, cause, sinceMs, null)
-    }
+  #end(key: string): void {
+    const known = this.#lasting.get(key)
+    if (!known) return
+    this.#lasting.delete(key)
+    if (known.written !== undefined)
+      this.#over.set(known.id, { atMs: Date.now(), camera: known.cause.camera })
   }
 
   /** It happened, in a moment. */
   #was(cause: Cause): void {
-    this.#insert(newId(), cause, Date.now(), Date.now())
+    if (this.#moments.length < MOMENTS_MAX) this.#moments.push({ cause, atMs: Date.now() })
   }
 
-  #insert(
+  /** What the database does not have yet is written, one after the other; what fails is tried again. */
+  #look(): void {
+    this.#writing ??= this.#write()
+      .then(
+        () => {
+          this.#failing = false
+        },
+        (error: unknown) => {
+          const { code, message } = asFailure(error)
+          if (!this.#failing)
+            this.#options.log.warn({ code }, `events of health wait for the database: ${message}`)
+          this.#failing = true
+        },
+      )
+      .finally(() => {
+        this.#writing = undefined
+      })
+  }
+
+  async #write(): Promise<void> {
+    const { database, onChange, patienceMs = PATIENCE_MS } = this.#options
+    const now = Date.now()
+    for (const [key, lasting] of [...this.#lasting]) {
+      const { id, cause, sinceMs, written } = lasting
+      const text = cause.text.slice(0, TEXT_MAX)
+      if (written === undefined) {
+        if (now - sinceMs < patienceMs) continue
+        await this.#insert(id, cause, sinceMs, null)
+      } else if (written !== text && cause.kind === 'camera-down')
+        await database.write.updateTable('health_events').set({ text }).where('id', '=', id).execute()
+      else continue
+      // It may be over meanwhile: then that is to be written too.
+      const current = this.#lasting.get(key)
+      if (current?.id === id) current.written = text
+      else this.#over.set(id, { atMs: Date.now(), camera: cause.camera })
+      onChange(id, cause.camera)
+    }
+    for (const [id, { atMs, camera }] of [...this.#over]) {
+      await database.write
+        .updateTable('health_events')
+        .set({ ended_at_ms: atMs })
+        .where('id', '=', id)
+        .execute()
+      this.#over.delete(id)
+      onChange(id, camera)
+    }
+    for (let moment = this.#moments[0]; moment; moment = this.#moments[0]) {
+      const id = newId()
+      await this.#insert(id, moment.cause, moment.atMs, moment.atMs)
+      this.#moments.shift()
+      onChange(id, moment.cause.camera)
+    }
+    if (performance.now() - this.#tidiedAtMs < TIDY_INTERVAL_MS) return
+    await database.write
+      .deleteFrom('health_events')
+      .where('ended_at_ms', '<', now - KEPT_MS_MAX)
+      .execute()
+    this.#tidiedAtMs = performance.now()
+  }
+
+  async #insert(
     id: string,
     { kind, subject, level, text, camera, site }: Cause,
     atMs: number,
     endedAtMs: number | null,
-  ): void {
-    this.#write(id, camera, (database) =>
-      database.write
-        .insertInto('health_events')
-        .values({
-          id,
-          at_ms: atMs,
-          kind,
-          subject,
-          site: camera?.site ?? site ?? null,
-          camera: camera ? `${camera.site}/${camera.device}/${camera.camera}` : null,
-          level,
-          text: text.slice(0, TEXT_MAX),
-          ended_at_ms: endedAtMs,
-          reviewed_by: null,
-          reviewed_at_ms: null,
-        })
-        .execute(),
-    )
-  }
-
-  #write(
-    id: string,
-    camera: CameraAddress | undefined,
-    write: (database: Database) => Promise<unknown>,
-  ): void {
-    const { database, onChange, log } = this.#options
-    if (this.#writes >= WRITES_MAX) return
-    this.#writes += 1
-    this.#writing = this.#writing.then(async () => {
-      try {
-        await write(database)
-        onChange(id, camera)
-      } catch (error) {
-        log.warn(
-          { code: asFailure(error).code },
-          `an event of health was not written: ${asFailure(error).message}`,
-        )
-      } finally {
-        this.#writes -= 1
-      }
-    })
+  ): Promise<void> {
+    await this.#options.database.write
+      .insertInto('health_events')
+      .values({
+        id,
+        at_ms: atMs,
+        kind,
+        subject,
+        site: camera?.site ?? site ?? null,
+        camera: camera ? `${camera.site}/${camera.device}/${camera.camera}` : null,
+        level,
+        text: text.slice(0, TEXT_MAX),
+        ended_at_ms: endedAtMs,
+        reviewed_by: null,
+        reviewed_at_ms: null,
+      })
+      .onConflict((it) => it.column('id').doNothing())
+      .execute()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
     await this.#writing
+    this.#look()
+    await this.#writing
   }
+}
+
+/** What is wrong with a program, by its report. @param isOpen whether something lasts already: it ends later than it begins */
+function causesOf({ report }: KeeperSeen, isOpen: (key: string) => boolean): Cause[] {
+  const { keeper: subject, checks, queues, certificates = [], atMs } = report
+  const causes: Cause[] = []
+  if (!report.ok) {
+    const text = Object.entries(checks)
+      .map(([name, check]) => `${name}: ${check}`)
+      .join('; ')
+    causes.push({
+      kind: 'keeper-unwell',
+      subject,
+      level: 'problem',
+      text: text === '' ? 'Its health check fails.' : text,
+    })
+  }
+  for (const queue of queues) {
+    const name = `${subject} ${queue.name}`
+    const waitsMs = queue.oldestAtMs === null ? 0 : atMs - queue.oldestAtMs
+    if (SET_ASIDE.test(queue.name)) {
+      if (queue.pending > 0)
+        causes.push({
+          kind: 'quarantine',
+          subject: name,
+          level: 'warning',
+          text: `${queue.pending} messages in ${queue.name}. See: sightline quarantine`,
+        })
+    } else if (waitsMs > (isOpen(`queue-growing ${name}`) ? WAITS_MS_OVER : WAITS_MS_MAX))
+      causes.push({
+        kind: 'queue-growing',
+        subject: name,
+        level: 'warning',
+        text: `${queue.pending} wait in ${queue.name}, the oldest for ${Math.round(waitsMs / 1000)} s.`,
+      })
+  }
+  for (const { name, endsAtMs } of certificates)
+    if (endsAtMs - atMs < CERTIFICATE_MS_MIN)
+      causes.push({
+        kind: 'certificate-ends',
+        subject: `${subject} ${name}`,
+        level: endsAtMs < atMs ? 'problem' : 'warning',
+        text: `The certificate ${name} ${endsAtMs < atMs ? 'ended' : 'ends'} on ${new Date(endsAtMs).toISOString().slice(0, 10)}.`,
+      })
+  return causes
+}
+
+/** What was lost between two reports of one run. */
+function lossesOf(now: KeeperReport, before: KeeperReport): Cause[] {
+  return now.queues.flatMap((queue) => {
+    const earlier = before.queues.find(({ name }) => name === queue.name)
+    if (!earlier) return []
+    return Object.entries(queue.dropped).flatMap(([reason, count]): Cause[] => {
+      const more = count - (earlier.dropped[reason] ?? 0)
+      if (more <= 0 || HARMLESS.has(reason)) return []
+      return [
+        {
+          kind: 'dropped',
+          subject: `${now.keeper} ${queue.name}`,
+          level: 'problem',
+          text: `${more} messages of ${queue.name} were dropped: ${reason}.`,
+        },
+      ]
+    })
+  })
 }
 
 const keyOf = ({ kind, subject }: Pick<Cause, 'kind' | 'subject'>) => `${kind} ${subject}`

@@ -6,7 +6,7 @@ import type { ReceivedPublish } from '../lib/mqtt/link.ts'
 import type { Message, Queue } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
 import { parseObjectKey } from '../wire/object-key.ts'
-import { type Announcement, readBatch } from '../wire/stored.ts'
+import { type Announcement, announcementLine, readBatch } from '../wire/stored.ts'
 import type { Applied } from './database/announcements.ts'
 import type { Database } from './database/database.ts'
 import type { NewsRing } from './news.ts'
@@ -25,7 +25,7 @@ export interface IndexerOptions {
   readonly news: NewsRing
   readonly log: Log
   readonly events: {
-    readonly applied: (applied: Applied, announcements: readonly Announcement[]) => void
+    readonly applied: (applied: Applied, announcements: readonly Announcement[], subscriber: string) => void
     readonly forgot: (answer: Extract<Announcement, { is: 'forgot' }>) => void
     readonly invalid: (lines: number) => void
   }
@@ -37,6 +37,19 @@ const ANNOUNCEMENTS_MAX = 4_000
 const RETRY = { delayMsMin: 200, delayMsMax: 15_000 }
 const QUARANTINE_RETRY_MS = 5_000
 const WHY_CHARACTERS_MAX = 300
+const REASONS_MAX = 3
+
+interface Fault {
+  readonly line: string
+  readonly why: string
+}
+
+/** What some messages of the inbox say. */
+interface Taken {
+  readonly messages: { readonly sequence: number; readonly header: Header; readonly faults: Fault[] }[]
+  readonly bySubscriber: Map<string, Announcement[]>
+  readonly answers: Extract<Announcement, { is: 'forgot' }>[]
+}
 
 /** As it lies in the inbox. */
 interface Header {
@@ -50,6 +63,8 @@ export class Indexer implements AsyncDisposable {
   readonly #running: Promise<void>
   #wake: () => void = () => {}
   #fault: SightlineError | undefined
+  /** Messages in one transaction; fewer while one is looked for that the database refuses. */
+  #width = MESSAGES_MAX
 
   private constructor(options: IndexerOptions) {
     this.#options = options
@@ -104,16 +119,36 @@ export class Indexer implements AsyncDisposable {
   #next(): number[] {
     const { inbox } = this.#options
     const sequences: number[] = []
-    for (let at = inbox.after(0); at !== undefined && sequences.length < MESSAGES_MAX; at = inbox.after(at))
+    for (let at = inbox.after(0); at !== undefined && sequences.length < this.#width; at = inbox.after(at))
       sequences.push(at)
     return sequences
   }
 
   async #index(sequences: readonly number[]): Promise<void> {
-    const { inbox, database, news, events } = this.#options
-    const done: number[] = []
-    const bySubscriber = new Map<string, Announcement[]>()
-    const answers: Extract<Announcement, { is: 'forgot' }>[] = []
+    const { inbox, events } = this.#options
+    const taken = this.#read(sequences)
+    try {
+      for (const [subscriber, announcements] of taken.bySubscriber)
+        await this.#apply(announcements, subscriber)
+    } catch (error) {
+      if (asFailure(error).code !== 'DATABASE_REFUSED') throw error
+      // One of them is what the database never takes: the rest must not wait for it.
+      if (taken.messages.length > 1) {
+        this.#width = Math.max(1, Math.floor(taken.messages.length / 2))
+        return
+      }
+      await this.#applyEach(taken)
+    }
+    this.#width = Math.min(MESSAGES_MAX, this.#width * 2)
+    for (const { header, faults } of taken.messages)
+      if (faults.length > 0) await this.#setAside(header, faults)
+    for (const { sequence } of taken.messages) void inbox.forwarded(sequence)
+    for (const answer of taken.answers) events.forgot(answer)
+  }
+
+  #read(sequences: readonly number[]): Taken {
+    const { inbox } = this.#options
+    const taken: Taken = { messages: [], bySubscriber: new Map(), answers: [] }
     let count = 0
     for (const sequence of sequences) {
       if (count >= ANNOUNCEMENTS_MAX) break
@@ -122,51 +157,67 @@ export class Indexer implements AsyncDisposable {
       const header = headerOf(message)
       const subscriber = header.topic.split('/').at(-1) ?? ''
       const { announcements, faults } = readBatch(message.body)
-      if (faults.length > 0) await this.#setAside(header, faults)
-      const own = bySubscriber.get(subscriber) ?? []
-      bySubscriber.set(subscriber, own)
+      const own = taken.bySubscriber.get(subscriber) ?? []
+      taken.bySubscriber.set(subscriber, own)
       for (const announcement of announcements) {
-        if (announcement.is === 'forgot') answers.push(announcement)
+        if (announcement.is === 'forgot') taken.answers.push(announcement)
         else own.push(announcement)
       }
       count += announcements.length
-      done.push(sequence)
+      taken.messages.push({ sequence, header, faults: [...faults] })
     }
-    for (const [subscriber, announcements] of bySubscriber) {
-      if (announcements.length === 0) continue
-      const applied = await database.apply(announcements, subscriber)
-      events.applied(applied, announcements)
-      for (const detection of applied.added) news.add({ is: 'detection', detection })
-      const removed = new Set(applied.removed)
-      for (const it of announcements)
-        if (it.is === 'removed' && removed.has(it.id)) {
-          const { site = '', device = '', camera = '' } = parseObjectKey(it.key) ?? {}
-          news.add({ is: 'removed', id: it.id, camera: { site, device, camera } })
-        }
-    }
-    for (const sequence of done) void inbox.forwarded(sequence)
-    for (const answer of answers) events.forgot(answer)
+    return taken
   }
 
-  /** Whole, with the reason; until they are there the message stays in the inbox. */
-  async #setAside(header: Header, faults: readonly { line: string; why: string }[]): Promise<void> {
-    const { store, quarantine, log, events } = this.#options
-    for (const { line, why } of faults) {
-      const entry = { ...header, reason: 'not an announcement', detail: why.slice(0, WHY_CHARACTERS_MAX) }
-      for (;;)
+  async #apply(announcements: readonly Announcement[], subscriber: string): Promise<void> {
+    const { database, news, events } = this.#options
+    if (announcements.length === 0) return
+    const applied = await database.apply(announcements, subscriber)
+    events.applied(applied, announcements, subscriber)
+    for (const detection of applied.added) news.add({ is: 'detection', detection })
+    const removed = new Set(applied.removed)
+    for (const it of announcements)
+      if (it.is === 'removed' && removed.has(it.id)) {
+        const { site = '', device = '', camera = '' } = parseObjectKey(it.key) ?? {}
+        news.add({ is: 'removed', id: it.id, camera: { site, device, camera } })
+      }
+  }
+
+  /** Of one message, one by one: what the database refuses alone is set aside with it. */
+  async #applyEach({ messages, bySubscriber }: Taken): Promise<void> {
+    for (const [subscriber, announcements] of bySubscriber)
+      for (const announcement of announcements)
         try {
-          await store.accept({ header: Buffer.from(JSON.stringify(entry)), body: Buffer.from(line) }, [
-            quarantine,
-          ])
-          break
+          await this.#apply([announcement], subscriber)
         } catch (error) {
-          if (this.#abort.signal.aborted) throw error
-          log.warn({ code: asFailure(error).code }, asFailure(error).message)
-          await sleep(QUARANTINE_RETRY_MS, undefined, { signal: this.#abort.signal })
+          const { code, message } = asFailure(error)
+          if (code !== 'DATABASE_REFUSED') throw error
+          messages[0]?.faults.push({ line: announcementLine(announcement).trimEnd(), why: message })
         }
-    }
+  }
+
+  /** Of a message, the lines that are none of ours, with the first reasons; until they are there it stays in the inbox. */
+  async #setAside(header: Header, faults: readonly Fault[]): Promise<void> {
+    const { store, quarantine, log, events } = this.#options
+    const { signal } = this.#abort
+    const detail = faults
+      .slice(0, REASONS_MAX)
+      .map(({ why }) => why)
+      .join('; ')
+      .slice(0, WHY_CHARACTERS_MAX)
+    const entry = { ...header, reason: 'not an announcement', detail }
+    const body = Buffer.from(faults.map(({ line }) => `${line}\n`).join(''))
+    for (;;)
+      try {
+        await store.accept({ header: Buffer.from(JSON.stringify(entry)), body }, [quarantine])
+        break
+      } catch (error) {
+        if (signal.aborted) throw error
+        log.warn({ code: asFailure(error).code }, asFailure(error).message)
+        await sleep(QUARANTINE_RETRY_MS, undefined, { signal })
+      }
     log.warn(
-      { topic: header.topic, lines: faults.length, why: faults[0]?.why },
+      { topic: header.topic, lines: faults.length, why: detail },
       'quarantined lines that are no announcements',
     )
     events.invalid(faults.length)

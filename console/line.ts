@@ -1,4 +1,4 @@
-import { failure } from '../lib/errors.ts'
+import { asFailure, failure } from '../lib/errors.ts'
 import { type CameraState, cameraStateSchema } from '../wire/camera-state.ts'
 import { type CommandName, readCommand } from '../wire/commands.ts'
 import type { Forgotten, Selection } from '../wire/forget.ts'
@@ -10,8 +10,8 @@ import type { Fleet, Line } from './context.ts'
 /** What the console asks of devices and subscribers, and how it knows that it was done. */
 
 const CONFIRM_MS_MAX = 10_000
-/** Forgetting a device's crops goes through a whole bucket. */
-const FORGET_MS_MAX = 10 * 60_000
+/** Below the time that a request may be silent: who asked for it hears what became of it. It is done all the same, later. */
+const FORGET_MS_MAX = 20_000
 
 export interface LineOptions {
   readonly topicPrefix: string
@@ -124,7 +124,9 @@ export class LineOut implements Line {
         'NOT_CONFIRMED',
         'No subscriber is known that could delete it. Is one running, with "announce" enabled?',
       )
-    const answers = await Promise.all(
+    const answers: Forgot[] = []
+    const missing: string[] = []
+    await Promise.all(
       names.map(async (subscriber) => {
         const request = newId()
         const answered = Promise.withResolvers<Forgot>()
@@ -132,17 +134,21 @@ export class LineOut implements Line {
         try {
           const payload = JSON.stringify({ v: 1, request, selection, by })
           await publish(forgetTopic(topicPrefix, subscriber), Buffer.from(payload))
-          return await inTime(answered.promise, FORGET_MS_MAX, signal, () =>
-            failure(
-              'NOT_CONFIRMED',
-              `The subscriber "${subscriber}" has not answered. It deletes as soon as it can; look again later.`,
-            ),
-          )
+          const late = () => failure('NOT_CONFIRMED', subscriber)
+          answers.push(await inTime(answered.promise, FORGET_MS_MAX, signal, late))
+        } catch (error) {
+          if (asFailure(error).code !== 'NOT_CONFIRMED') throw error
+          missing.push(subscriber)
         } finally {
           this.#forgets.delete(request)
         }
       }),
     )
+    if (missing.length > 0)
+      throw failure(
+        'NOT_CONFIRMED',
+        `No answer yet from ${missing.map((name) => `"${name}"`).join(', ')}, which deletes as soon as it can. Look again later${answers.length > 0 ? '; the others have deleted it' : ''}.`,
+      )
     const failed = answers.find(({ error }) => error)
     if (failed?.error) throw failure('FORGET_FAILED', failed.error.message)
     return answers.flatMap(({ places }) => places)

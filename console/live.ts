@@ -14,8 +14,11 @@ const ASK_INTERVAL_MS = 5_000
 /** A newer one than this is shown to a new viewer at once. */
 const FRESH_MS = 3_000
 const PICTURE_BYTES_MAX = 2 * 1024 * 1024
-/** Last pictures that are kept, of all cameras. */
-const PICTURES_MAX = 200
+/** Of last pictures that are kept, of all cameras. */
+const KEPT_BYTES_MAX = 32 * 1024 * 1024
+/** An older one is of no use to anybody, and people are in it. */
+const KEPT_MS_MAX = 10 * 60_000
+const FORGET_INTERVAL_MS = 60_000
 const PICTURE_WAIT_MS = 5_000
 
 export interface LiveOptions {
@@ -37,10 +40,13 @@ export class LivePictures implements Live, Disposable {
   readonly #channels = new Map<string, Channel>()
   /** The newest of each camera; the one that came longest ago first. */
   readonly #last = new Map<string, Picture>()
+  #lastBytes = 0
   #viewers = 0
+  readonly #forgetting: NodeJS.Timeout
 
   constructor(options: LiveOptions) {
     this.#options = options
+    this.#forgetting = setInterval(() => this.#forget(), FORGET_INTERVAL_MS).unref()
   }
 
   get viewers(): number {
@@ -98,13 +104,24 @@ export class LivePictures implements Live, Disposable {
     if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return
     const path = pathOf(camera)
     const picture = { bytes, capturedAtMs: this.#options.capturedAtMs(bytes), receivedAtMs: Date.now() }
-    this.#last.delete(path)
+    this.#drop(path)
     this.#last.set(path, picture)
+    this.#lastBytes += bytes.length
     for (const oldest of this.#last.keys()) {
-      if (this.#last.size <= PICTURES_MAX) break
-      this.#last.delete(oldest)
+      if (this.#lastBytes <= KEPT_BYTES_MAX) break
+      this.#drop(oldest)
     }
     for (const viewer of this.#channels.get(path)?.viewers ?? []) viewer(picture)
+  }
+
+  #drop(path: string): void {
+    this.#lastBytes -= this.#last.get(path)?.bytes.length ?? 0
+    this.#last.delete(path)
+  }
+
+  #forget(): void {
+    const before = Date.now() - KEPT_MS_MAX
+    for (const [path, { receivedAtMs }] of this.#last) if (receivedAtMs < before) this.#drop(path)
   }
 
   async picture(camera: CameraAddress, ageMsMax: number, signal: AbortSignal): Promise<Picture | undefined> {
@@ -128,6 +145,7 @@ export class LivePictures implements Live, Disposable {
   }
 
   [Symbol.dispose](): void {
+    clearInterval(this.#forgetting)
     for (const [path, channel] of this.#channels) this.#close(path, channel)
   }
 }

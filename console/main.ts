@@ -16,7 +16,7 @@ import { Intake } from '../store/intake.ts'
 import { booksOf, measureQueues, queueBooks } from '../store/metrics.ts'
 import { openStore, storeHealth } from '../store/report.ts'
 import { keeperName } from '../wire/keepers.ts'
-import { readLive } from '../wire/live.ts'
+import { LIVE_BYTES_MAX, readLive } from '../wire/live.ts'
 import { isName } from '../wire/names.ts'
 import { storedTopic } from '../wire/stored.ts'
 import { commandTopic, liveTopic, snapshotTopic, stateTopic, statusTopic } from '../wire/topics.ts'
@@ -43,6 +43,7 @@ import { reindex } from './reindex.ts'
 const LATENCY_SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3600]
 /** Of one message: a batch of announcements is at most 256 KB, a picture at most 2 MB. */
 const PACKET_BYTES_MAX = 4 * 1024 * 1024
+const SUBSCRIBERS_MAX = 1000
 const QUARANTINE = { bytesMax: 100_000_000, entriesMax: 10_000, ageMsMax: 30 * 86_400_000 }
 
 /** Announcements -> inbox -> database -> API and pages; and what runs, from what it says of itself. @returns the exit status */
@@ -128,6 +129,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
           health.camera(camera)
         },
         device: (device) => health.device(device),
+        keeperGone: (keeper) => health.gone(keeper),
       },
       log,
     })
@@ -138,13 +140,16 @@ export async function runConsole(options: RunOptions): Promise<number> {
         lineLink.publishLive(commandTopic(topicPrefix, camera, 'live'), Buffer.from(String(forS))),
       capturedAtMs: (jpeg) => readLive(jpeg)?.capturedAtMs,
     })
+    // Those that have announced something: only the role subscriber may. Each says at its start what retention has expired.
+    const subscribers = new Set(
+      (await database.read.selectFrom('horizons').select('subscriber').execute()).map(
+        (row) => row.subscriber,
+      ),
+    )
     const line = new LineOut({
       topicPrefix,
       fleet,
-      subscribers: () =>
-        fleet.keepers
-          .filter(({ report }) => report.program === 'subscriber' && !report.ended)
-          .map(({ report }) => report.name),
+      subscribers: () => [...subscribers],
       publish: (topic, payload) => lineLink.publish(topic, payload),
       isConnected: () => lineLink.connected,
     })
@@ -163,9 +168,11 @@ export async function runConsole(options: RunOptions): Promise<number> {
       onMessage: (topic, payload) => {
         const [site = '', device = '', camera = '', what] = topic.split('/').slice(prefixLevels)
         if (what === 'live' || what === 'snapshot') {
-          if (!isName(site) || !isName(device) || !isName(camera)) return
-          live.take({ site, device, camera }, payload)
-          if (what === 'snapshot') line.takeSnapshot({ site, device, camera })
+          const address = { site, device, camera }
+          // Of a camera that is not known, anybody could have invented it.
+          if (!fleet.camera(address) || (what === 'live' && payload.length > LIVE_BYTES_MAX)) return
+          live.take(address, payload)
+          if (what === 'snapshot') line.takeSnapshot(address)
         } else if (fleet.take(topic, payload) && what === 'state') line.takeState(payload)
       },
       onConnected: () => live.askAgain(),
@@ -179,7 +186,8 @@ export async function runConsole(options: RunOptions): Promise<number> {
       news,
       log,
       events: {
-        applied: ({ added, repeated: again, removed: gone }) => {
+        applied: ({ added, repeated: again, removed: gone }, _announcements, subscriber) => {
+          if (isName(subscriber) && subscribers.size < SUBSCRIBERS_MAX) subscribers.add(subscriber)
           indexed.inc(added.length)
           repeated.inc(again)
           removed.inc(gone.length)
@@ -192,9 +200,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
         invalid: (lines) => invalid.inc(lines),
       },
     })
-    const subscriber = () =>
-      fleet.keepers.find(({ report }) => report.program === 'subscriber' && !report.ended)?.report.name ??
-      'subscriber'
+    const subscriber = () => [...subscribers][0] ?? 'subscriber'
     await using nightly = Nightly.open({
       atHour: config.reconcile.atHour,
       run: async (night) => {

@@ -7,9 +7,17 @@ import type { News, NewsItem } from './context.ts'
 
 const KEPT_MAX = 5000
 
+interface Entry {
+  readonly number: number
+  /** undefined: a newer one has come in its place. */
+  item: NewsItem | undefined
+}
+
 export class NewsRing implements News {
   readonly #run = Date.now().toString(36)
-  readonly #items: { readonly number: number; readonly item: NewsItem }[] = []
+  readonly #items: Entry[] = []
+  /** Of each camera and each program: what was said of it before tells nothing any more. */
+  readonly #newest = new Map<string, Entry>()
   readonly #readers = new Set<(id: string, item: NewsItem) => void>()
   #number = 0
 
@@ -23,9 +31,20 @@ export class NewsRing implements News {
 
   add(item: NewsItem): void {
     this.#number += 1
-    this.#items.push({ number: this.#number, item })
+    const entry: Entry = { number: this.#number, item }
+    this.#items.push(entry)
+    const subject = subjectOf(item)
+    if (subject !== undefined) {
+      const before = this.#newest.get(subject)
+      if (before) before.item = undefined
+      this.#newest.set(subject, entry)
+    }
     // Dropped in blocks: moving all of them for each new one would cost more than the rest.
-    if (this.#items.length >= 2 * KEPT_MAX) this.#items.splice(0, KEPT_MAX)
+    if (this.#items.length >= 2 * KEPT_MAX)
+      for (const old of this.#items.splice(0, KEPT_MAX)) {
+        const of = old.item && subjectOf(old.item)
+        if (of !== undefined && this.#newest.get(of) === old) this.#newest.delete(of)
+      }
     const id = this.#idOf(this.#number)
     for (const onItem of this.#readers) onItem(id, item)
   }
@@ -35,7 +54,7 @@ export class NewsRing implements News {
     const first = this.#items[0]?.number ?? this.#number + 1
     const isComplete = after !== undefined && after <= this.#number && after + 1 >= first
     if (isComplete)
-      for (const { number, item } of this.#items) if (number > after) onItem(this.#idOf(number), item)
+      for (const { number, item } of this.#items) if (number > after && item) onItem(this.#idOf(number), item)
     this.#readers.add(onItem)
     return { isComplete, [Symbol.dispose]: () => void this.#readers.delete(onItem) }
   }
@@ -48,4 +67,11 @@ export class NewsRing implements News {
     const [run, number = ''] = id.split('-')
     return run === this.#run && /^\d{1,15}$/.test(number) ? Number(number) : undefined
   }
+}
+
+function subjectOf(item: NewsItem): string | undefined {
+  if (item.is === 'keeper') return `keeper ${item.keeper.report.keeper}`
+  if (item.is !== 'camera') return undefined
+  const { site, device, camera } = item.camera
+  return `camera ${site}/${device}/${camera}`
 }

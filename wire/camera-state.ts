@@ -7,6 +7,9 @@ export const CAMERA_STATE_VERSION = 1
 
 const name = z.string().regex(NAME_PATTERN)
 
+/** Whoever writes a state cuts a longer one. */
+export const WHY_CHARACTERS_MAX = 2000
+
 export const cameraStateSchema = z.object({
   v: z.literal(CAMERA_STATE_VERSION),
   site: name,
@@ -14,7 +17,7 @@ export const cameraStateSchema = z.object({
   camera: name,
   state: z.enum(['opening', 'up', 'down', 'ended']),
   /** What is wrong, in a sentence; null unless it is down. */
-  why: z.string().nullable(),
+  why: z.string().max(WHY_CHARACTERS_MAX).nullable(),
   /** Nothing is detected, published or shown. */
   paused: z.boolean(),
   /** What was set: a score, 0 to 1, or what suits the model. */

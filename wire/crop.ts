@@ -13,6 +13,10 @@ const pixels = z.number().finite()
 const point = z.tuple([pixels, pixels])
 const name = z.string().regex(NAME_PATTERN)
 const share = z.number().min(0).max(1)
+/** Of a frame: no picture format of a camera has more. */
+const side = z.number().int().positive().max(65_535)
+/** Without control characters: databases refuse U+0000 in a text, and a terminal obeys others. */
+const PRINTABLE = /^\P{Cc}*$/u
 
 /** UTF-16 units: as long as names of files may be (255 bytes, or on Windows 255 units). */
 export const FILE_NAME_UNITS_MAX = 255
@@ -56,7 +60,7 @@ export const cropMetadataSchema = z.object({
   /** Whether the face wears a mask, where the model can tell. */
   masked: z.boolean().optional(),
   /** The model's name. */
-  model: z.string().max(200),
+  model: z.string().max(200).regex(PRINTABLE),
   /** The name of the photo's file, without folders. Absent where frames are no files. */
   file: z
     .string()
@@ -65,7 +69,7 @@ export const cropMetadataSchema = z.object({
     .refine((text) => !FILE_NAME_REFUSED.test(text), { error: 'must be the name of a file, printable' })
     .optional(),
   /** Width and height of the frame, pixels. */
-  frame: z.tuple([z.number().int().positive(), z.number().int().positive()]),
+  frame: z.tuple([side, side]),
 })
 
 export type CropMetadata = z.infer<typeof cropMetadataSchema>

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { isName } from './names.ts'
 
 /**
  * What a program says of itself and its queues, retained, on `<prefix>/keepers/<keeper>`, QoS 1: so that whoever is behind
@@ -6,7 +7,7 @@ import { z } from 'zod'
  * Pure.
  */
 export const KEEPER_VERSION = 1
-/** The last level of its topic: `device-<site>-<device>`, `broker-<name>-<id>`, `subscriber-<name>`, `console-<name>`. */
+/** The last level of its topic: `device-<n>-<site>-<device>`, `broker-<name>-<id>`, `subscriber-<name>`, `console-<name>`. */
 export const KEEPER_PATTERN = /^[A-Za-z0-9_-]{1,200}$/
 export const KEEPER_BYTES_MAX = 64 * 1024
 
@@ -81,11 +82,30 @@ export const keeperName = (...parts: readonly string[]) =>
     .replace(/[^A-Za-z0-9_-]/g, '_')
     .slice(0, 200)
 
-/** Never throws. @returns undefined where it is none of ours */
+/** The length of the site tells where it ends: names may hold dashes. */
+export const deviceKeeper = ({ site, device }: { readonly site: string; readonly device: string }) =>
+  keeperName('device', String(site.length), site, device)
+
+/** Whether a report says the same of its sender as its topic does: who may publish there is the broker's to judge. */
+function isItsOwn({ keeper, program, name }: KeeperReport): boolean {
+  switch (program) {
+    case 'device': {
+      const [site, device, ...rest] = name.split('/')
+      return isName(site) && isName(device) && rest.length === 0 && keeper === deviceKeeper({ site, device })
+    }
+    case 'broker':
+      return keeper.startsWith(`${keeperName('broker', name)}-`)
+    default:
+      return isName(name) && keeper === keeperName(program, name)
+  }
+}
+
+/** Never throws. @returns undefined where it is none of ours, or says that it is another's */
 export function readKeeper(payload: Uint8Array): KeeperReport | undefined {
   if (payload.byteLength > KEEPER_BYTES_MAX) return undefined
   try {
-    return keeperSchema.safeParse(JSON.parse(Buffer.from(payload).toString('utf8'))).data
+    const report = keeperSchema.safeParse(JSON.parse(Buffer.from(payload).toString('utf8'))).data
+    return report && isItsOwn(report) ? report : undefined
   } catch {
     return undefined
   }

@@ -17,10 +17,13 @@ const v = z.literal(STORED_VERSION)
 /** The object's key in the bucket (object-key.ts). */
 const key = z.string().min(1).max(1024)
 
+/** Databases refuse U+0000 in a text. */
+const PRINTABLE = /^\P{Cc}*$/u
+
 /** What a classifier said of a face. */
 export const attributeSchema = z.object({
-  name: z.string().min(1).max(64),
-  label: z.string().min(1).max(64),
+  name: z.string().min(1).max(64).regex(PRINTABLE),
+  label: z.string().min(1).max(64).regex(PRINTABLE),
   score: z.number().min(0).max(1),
 })
 

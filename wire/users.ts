@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { COMMAND_NAMES } from './commands.ts'
-import { keeperName, keeperTopic } from './keepers.ts'
+import { deviceKeeper, keeperTopic } from './keepers.ts'
 import { KINDS, keptTopic } from './kinds.ts'
 import { isName, NAME_RULE } from './names.ts'
 import { forgetTopic, storedTopic } from './stored.ts'
@@ -183,7 +183,7 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
           ...kept(camera),
           ...[eventTopic, stateTopic, snapshotTopic, liveTopic].map((topic) => topic(topicPrefix, camera)),
           statusTopic(topicPrefix, address),
-          keeperTopic(topicPrefix, keeperName('device', address.site, address.device)),
+          keeperTopic(topicPrefix, deviceKeeper(address)),
           discoveryTopic(DISCOVERY_PREFIX_DEFAULT, address),
         ],
         subscribe: [commandFilter(topicPrefix, address)],

@@ -1,6 +1,6 @@
 import { asFailure } from '../../lib/errors.ts'
 import { type Log, throttled } from '../../lib/log.ts'
-import { CAMERA_STATE_VERSION, type CameraState } from '../../wire/camera-state.ts'
+import { CAMERA_STATE_VERSION, type CameraState, WHY_CHARACTERS_MAX } from '../../wire/camera-state.ts'
 import {
   COMMAND_NAMES,
   type Command,
@@ -364,7 +364,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       device,
       camera: name,
       state: why === undefined ? (state as CameraState['state']) : 'down',
-      why: why ?? null,
+      why: why?.slice(0, WHY_CHARACTERS_MAX) ?? null,
       ...settings,
       crops,
       lastCrop,

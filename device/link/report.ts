@@ -2,7 +2,7 @@ import type { Health } from '../../lib/http/server.ts'
 import { KeeperReporter } from '../../lib/keeper-report.ts'
 import type { Log } from '../../lib/log.ts'
 import { total } from '../../lib/metrics.ts'
-import { keeperName } from '../../wire/keepers.ts'
+import { deviceKeeper } from '../../wire/keepers.ts'
 import type { DeviceConfig } from '../config.ts'
 import type { Meters } from '../meters.ts'
 import type { Publisher } from './publish.ts'
@@ -26,7 +26,7 @@ export function deviceReport({
   const to = port === '' ? `${host || hostname}:${PORTS[protocol] ?? ''}` : host
   return KeeperReporter.open({
     topicPrefix,
-    keeper: keeperName('device', site, device),
+    keeper: deviceKeeper({ site, device }),
     program: 'device',
     name: `${site}/${device}`,
     everyMs: report.every,

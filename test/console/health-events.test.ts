@@ -85,6 +85,7 @@ t.test('a camera that is down is one event, from when it went down until it is b
     },
   ])
   events.camera(camera('down', 'no route to host'))
+  await until('why is written', () => changes.length === 2)
   events.camera(camera('live'))
   await until('it is closed', () => changes.length === 3)
   const [event, ...others] = await rows()
@@ -133,6 +134,37 @@ t.test('programs, queues, quarantine, losses and certificates', async (t) => {
     /^queue-growing broker-edge-1 bridge\/cloud: 9 wait in bridge\/cloud, the oldest for 120 s\./,
   ])
   t.equal(found.length, 5)
+})
+
+t.test(
+  'what a report does not name any more is over, and so is what is of a report that was taken away',
+  async (t) => {
+    const { events, rows, changes } = await open(t)
+    const atMs = Date.now()
+    const waiting = (name: string) => queue({ name, pending: 1, oldestAtMs: atMs - 120_000 })
+    events.keeper(keeper({ queues: [waiting('session/a'), waiting('session/b')] }), undefined)
+    await until('both are opened', () => changes.length === 2)
+    events.keeper(keeper({ queues: [waiting('session/b')] }), undefined)
+    await until('one is over', () => changes.length === 3)
+    events.gone(keeper())
+    await until('so is the other', () => changes.length === 4)
+    t.ok((await rows()).every(({ ended_at_ms }) => ended_at_ms !== null))
+    const many = Array.from({ length: 900 }, (_, n) => waiting(`session/${n}`))
+    events.keeper(keeper({ queues: many }), undefined)
+    await until('some are opened', () => changes.length >= 104)
+    await sleep(3 * PATIENCE_MS)
+    t.equal((await rows()).length, 102, 'of one program not without end')
+  },
+)
+
+t.test('while the database is away nothing is forgotten', async (t) => {
+  const { events, database, rows, changes } = await open(t)
+  await database.write.schema.alterTable('health_events').renameTo('elsewhere').execute()
+  events.camera(camera('down', 'x'))
+  await sleep(4 * PATIENCE_MS)
+  await database.write.schema.alterTable('elsewhere').renameTo('health_events').execute()
+  await until('it is opened', () => changes.length === 1)
+  t.match(await rows(), [{ kind: 'camera-down', ended_at_ms: null }])
 })
 
 t.test('one that lasts over a restart is the same, and ends after it', async (t) => {

@@ -41,3 +41,18 @@ t.test('what is too long ago, of another run, or no id is said not to be complet
   const lately = news.lastId.replace(/\d+$/, (number) => String(Number(number) - 4000))
   t.strictSame(follow(lately), { isComplete: true, count: 4000 })
 })
+
+t.test('of a camera only the newest is kept, however often it changes', async (t) => {
+  const news = new NewsRing()
+  const before = news.lastId
+  const seen = (why: string): NewsItem => ({
+    is: 'camera',
+    camera: { ...camera, is: 'down', stateAtMs: 1, state: { why } as never },
+  })
+  for (let n = 0; n < 3000; n += 1) news.add(seen(`x${n}`))
+  const came: NewsItem[] = []
+  using reader = news.follow(before, (_id, it) => came.push(it))
+  t.equal(reader.isComplete, true)
+  t.match(came, [{ camera: { state: { why: 'x2999' } } }])
+  t.equal(came.length, 1)
+})

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import sharp from 'sharp'
 import t from 'tap'
 import { drawFaces } from '../../device/view/draw.ts'
-import { keeperName, keeperTopic, readKeeper } from '../../wire/keepers.ts'
+import { deviceKeeper, keeperTopic, readKeeper } from '../../wire/keepers.ts'
 import { LIVE_BYTES_MAX, type LiveMetadata, readLive, writeLive } from '../../wire/live.ts'
 import { brokerConfig, Program } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
@@ -114,7 +114,7 @@ t.test('a device reports itself, and that it ends', async (t) => {
     broker: { username: 'bench1', password: 'secret-1' },
     report: { enabled: true, every: '1s' },
   })
-  const topic = keeperTopic('sightline/v1', keeperName('device', 'lab', 'bench1'))
+  const topic = keeperTopic('sightline/v1', deviceKeeper({ site: 'lab', device: 'bench1' }))
   const reports = () =>
     eye.came.filter((it) => it.topic === topic).flatMap(({ payload }) => readKeeper(payload) ?? [])
   await until('crops are in its books', () => (reports().at(-1)?.queues[0]?.forwarded ?? 0) > 3)
