@@ -120,13 +120,6 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
         logFile: join(data, `${name}.log`),
       }),
     )
-  const subscriber = start('subscriber', 'subscriber', 'subscriber.yaml', {
-    SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${cloudPort}`,
-    SIGHTLINE_INBOX__FOLDER: join(data, 'subscriber'),
-    SIGHTLINE_BUCKET__PATH: join(data, 'bucket'),
-    SIGHTLINE_ANNOUNCE__ENABLED: 'true',
-    SIGHTLINE_HTTP__PORT: String(galleryPort),
-  })
   const console = start('console', 'console', 'console.yaml', {
     SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${cloudPort}`,
     SIGHTLINE_INBOX__FOLDER: join(data, 'console'),
@@ -134,6 +127,13 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
     SIGHTLINE_BUCKET__PATH: join(data, 'bucket'),
     SIGHTLINE_HTTP__PORT: String(consolePort),
     CONSOLE_RUN_TOKEN: token,
+  })
+  const subscriber = start('subscriber', 'subscriber', 'subscriber.yaml', {
+    SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${cloudPort}`,
+    SIGHTLINE_INBOX__FOLDER: join(data, 'subscriber'),
+    SIGHTLINE_BUCKET__PATH: join(data, 'bucket'),
+    SIGHTLINE_ANNOUNCE__ENABLED: 'true',
+    SIGHTLINE_HTTP__PORT: String(galleryPort),
   })
   const cloud = start('cloud-broker', 'broker', 'cloud-broker.yaml', {
     SIGHTLINE_LISTENERS__0__PORT: String(cloudPort),

@@ -336,7 +336,7 @@ t.test('behind the same users as everything else', async (t) => {
   const usersFile = join(t.testdir(), 'users.yaml')
   writeFileSync(
     usersFile,
-    `users:\n- {name: eye, role: viewer, password: "${cheapHash('looking')}"}\n- {name: ha, role: operator, password: "${cheapHash('looking')}"}\n`,
+    `users:\n- {name: eye, role: viewer, password: "${cheapHash('looking')}"}\n- {name: ha, role: operator, sites: [home], password: "${cheapHash('looking')}"}\n`,
   )
   const { preview, server } = await open(t, {}, { usersFile })
   t.equal((await fetch(server.url)).status, 401)
@@ -348,7 +348,7 @@ t.test('behind the same users as everything else', async (t) => {
       headers: { authorization: `Basic ${Buffer.from(`${name}:looking`).toString('base64')}` },
     })
   t.equal((await ask('eye', '/state.json')).status, 200)
-  t.equal((await ask('ha', '/state.json')).status, 403, 'who may command need not see')
+  t.equal((await ask('ha', '/state.json')).status, 403, 'who is confined to a site sees no page of all')
   const stream = await ask('eye', '/card.mjpeg')
   t.equal(stream.status, 200)
   await stream.body?.cancel()
