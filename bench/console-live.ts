@@ -52,14 +52,15 @@ export async function benchConsoleLive(): Promise<ConsoleLiveResult> {
   const console = await Program.start(own, 'console', consoleConfig(own, cloud.url), {
     env: consoleEnvironment,
   })
-  await Program.start(own, 'device', {
+  const device = {
     site: 'home',
     device: 'laptop',
     broker: { url: edge.url },
     http: { port: 0 },
     remote: { folder: temporaryFolder(own) },
     cameras: [{ name: 'testcard', source: 'testcard' }],
-  })
+  }
+  await Program.waiting(own, 'device', device, ({ msg }) => msg === 'camera opened')
   const browser = await openChromium()
   stack.defer(() => browser.close())
   const page = await browser.newPage()

@@ -89,7 +89,7 @@ const { positionals, values } = parseArgs({
     database: { type: 'string' },
   },
 })
-for (const [name, value] of Object.entries(values))
+for (const [name, value] of Object.entries({ ...values, keep: 1, database: 1 }))
   if (!(Number(value) > 0)) throw new Error(`--${name} must be a number above 0, not "${value}".`)
 for (const name of positionals.length > 0 ? positionals : Object.keys(BENCHES)) {
   const bench = BENCHES[name]
