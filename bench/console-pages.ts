@@ -61,11 +61,8 @@ export async function benchConsolePages(file: string): Promise<ConsolePagesResul
       const from = performance.now()
       await page.goto(`${console.http}${path}`, { waitUntil: 'commit' })
       // Its heading is there, and nothing that stands in for what is being fetched.
-      await page.waitForFunction(
-        "document.querySelector('main h1') && !document.querySelector('[class*=waiting]')",
-        undefined,
-        { timeout: VIEW_MS_MAX, polling: 20 },
-      )
+      await page.locator('main h1').waitFor({ timeout: VIEW_MS_MAX })
+      await page.locator('main [class*=waiting]').first().waitFor({ state: 'detached', timeout: VIEW_MS_MAX })
       times.push(performance.now() - from)
       await sleep(1000)
       sent.push(bytes)

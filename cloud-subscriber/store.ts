@@ -57,6 +57,9 @@ export interface StorerOptions {
 
 /** What was written is flushed to disk together, at most so long after. */
 const SYNC_INTERVAL_MS = 100
+/** A slow disk is flushed more seldom, so that most of the time it can write. */
+const SYNC_REST = 3
+const SYNC_INTERVAL_MS_MAX = 1000
 /** Written and not yet flushed and listed. */
 const WRITTEN_MAX = 10_000
 /** Flushed and listed, and their announcement not acknowledged. At some 600 bytes each in memory. */
@@ -97,6 +100,7 @@ export class Storer implements AsyncDisposable {
   #paused = false
   #stopping = false
   #syncing: Promise<void> | undefined
+  #syncIntervalMs = SYNC_INTERVAL_MS
   #fault: SightlineError | undefined
   /** The bucket takes objects and cannot flush them. */
   #syncFault: SightlineError | undefined
@@ -298,7 +302,7 @@ export class Storer implements AsyncDisposable {
 
   async #sync(): Promise<void> {
     const { bucket, index, announce } = this.#options
-    if (!this.#stopping) await sleep(SYNC_INTERVAL_MS)
+    if (!this.#stopping) await sleep(this.#syncIntervalMs)
     const written = [...this.#written]
     let ready = written
     try {
@@ -310,7 +314,12 @@ export class Storer implements AsyncDisposable {
         const failed = written.find(([, { notListed }]) => notListed)
         if (failed) throw failed[1].notListed
       }
+      const startedMs = performance.now()
       await bucket.sync()
+      this.#syncIntervalMs = Math.min(
+        SYNC_INTERVAL_MS_MAX,
+        Math.max(SYNC_INTERVAL_MS, SYNC_REST * (performance.now() - startedMs)),
+      )
       this.#syncFault = undefined
     } catch (error) {
       this.#syncFault = asFailure(error)
