@@ -122,7 +122,7 @@ export class HealthEvents implements AsyncDisposable {
       kind: 'keeper-silent',
       subject,
       level: 'problem',
-      text: `${report.program} ${report.name} has said nothing for more than ${seconds} s.`,
+      text: `${report.program} ${report.name} has sent no report for more than ${seconds} s.`,
     })
     if (isSilent) return
     const wrong = Object.entries(report.checks).map(([name, check]) => `${name}: ${check}`)
@@ -130,7 +130,7 @@ export class HealthEvents implements AsyncDisposable {
       kind: 'keeper-unwell',
       subject,
       level: 'problem',
-      text: wrong.join('; ').slice(0, TEXT_MAX) || 'It says that it is not well.',
+      text: wrong.join('; ').slice(0, TEXT_MAX) || 'It reports that it is unhealthy.',
     })
     for (const queue of report.queues) {
       const name = `${subject} ${queue.name}`

@@ -11,11 +11,11 @@ export const auditEntrySchema = z
   .object({
     id: idSchema,
     atMs: timeMsSchema,
-    user: z.string().meta({ description: 'As it was given: nobody of that name need exist.' }),
+    user: z.string().meta({ description: 'As it was given: there may be no user of that name.' }),
     by: z.string().meta({ description: 'session, run, token ID, or how somebody tried to sign in.' }),
     address: z.string().nullable().meta({ description: 'The IP address it came from.' }),
     what: z.string().meta({ examples: ['sign-in', 'token.create', 'camera.command', 'export'] }),
-    target: z.string().meta({ description: 'What it was done to; empty where it is the user himself.' }),
+    target: z.string().meta({ description: 'What it was done to; empty where it is the user.' }),
     detail: z.record(z.string(), z.unknown()).nullable(),
   })
   .meta({ id: 'AuditEntry' })

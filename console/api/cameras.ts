@@ -28,8 +28,8 @@ export const cameraSchema = z
     state: cameraStateSchema
       .omit({ v: true, site: true, device: true, camera: true })
       .nullable()
-      .meta({ description: 'As the camera last said: what is set, and what is wrong.' }),
-    stateAtMs: timeMsSchema.nullable().meta({ description: 'When it last said so, ms since 1970, UTC.' }),
+      .meta({ description: 'As the camera last reported: what is set, and what is wrong.' }),
+    stateAtMs: timeMsSchema.nullable().meta({ description: 'When it last reported, ms since 1970, UTC.' }),
     newest: z
       .object({ id: idSchema, capturedAtMs: timeMsSchema, picture: z.string() })
       .nullable()
@@ -110,8 +110,8 @@ export function camerasRoutes(api: Api, { access, database, fleet, line }: Conte
       schema: {
         operationId: 'commandCamera',
         tags,
-        summary: 'Tell a camera something',
-        description: 'Answered when the camera has said that it holds.',
+        summary: 'Send a command to a camera',
+        description: 'Answered when the camera has confirmed it.',
         params: cameraParamsSchema,
         body: commandSchema,
         response: { 200: cameraSchema, ...problems(404, 409, 413, 415, 504) },

@@ -148,7 +148,7 @@ export function countsRoutes(api: Api, context: Context): void {
       schema: {
         operationId: 'getOverview',
         tags,
-        summary: 'Today at a glance, and what needs a person',
+        summary: 'Today at a glance, and what needs attention',
         querystring: overviewQuerySchema,
         response: { 200: overviewSchema, 304: unchanged, ...problems() },
       },

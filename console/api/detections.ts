@@ -58,7 +58,7 @@ export const detectionSchema = z
     attributes: z.array(attributeSchema),
     track: idSchema
       .nullable()
-      .meta({ description: 'The face that was followed: the same in all of its pictures.' }),
+      .meta({ description: 'The track: the same in all pictures of one passing face.' }),
     quality: z.object({ total: share, size: share, sharpness: share, frontality: share }).nullable(),
     box: pixels.meta(listOf('number', 4, 'The face, in pixels of its frame: left, top, width, height.')),
     region: pixels.meta(
@@ -93,7 +93,7 @@ export const placeShape = {
 }
 export const filterShape = {
   ...placeShape,
-  track: idSchema.optional().meta({ description: 'Of this face that was followed.' }),
+  track: idSchema.optional().meta({ description: 'Of this track.' }),
   masked: z
     .enum(['true', 'false', 'unknown'], 'must be true, false or unknown')
     .optional()
@@ -139,7 +139,7 @@ export type DetectionsPage = z.infer<typeof detectionsPageSchema>
 export const detectionDetailSchema = detectionSchema
   .extend({
     trackOthers: z.array(detectionSchema).meta({
-      description: 'Other pictures of the same face that was followed, newest first, some at most.',
+      description: 'Other pictures of the same track, newest first, at most 50.',
     }),
     newer: idSchema.nullable().meta({ description: 'The next one of the same camera.' }),
     older: idSchema.nullable().meta({ description: 'The one before of the same camera.' }),
@@ -217,7 +217,7 @@ export function detectionsRoutes(api: Api, { access, bucket, database, line }: C
       const { person, rows: scope } = asked(access, request)
       const { cursor, after, limit, ...query } = request.query
       if (cursor !== undefined && after !== undefined)
-        throw failure('PARAMETER_INVALID', '"cursor" and "after" exclude each other.')
+        throw failure('PARAMETER_INVALID', 'Give "cursor" or "after", not both.')
       const page = await database.page(
         { filter: filterOf(query, person), scope, before: cursor, after, limit },
         request.signal,

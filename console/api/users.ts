@@ -40,7 +40,7 @@ export const userSchema = z
       .meta({ description: 'Of live, recordings and export, which are given on their own.' }),
     signsInBy: z
       .enum(['password', 'openid', 'certificate'])
-      .meta({ description: 'certificate: he has no password, and cannot sign in here.' }),
+      .meta({ description: 'certificate: the user has no password, and cannot sign in here.' }),
     signedInAtMs: timeMsSchema.nullable().meta({ description: 'Of users of an OpenID provider: when last.' }),
   })
   .meta({ id: 'User' })
@@ -182,7 +182,7 @@ export function usersRoutes(api: Api, { access }: Context): void {
       schema: {
         operationId: 'setPassword',
         tags,
-        summary: "Set a user's password; his sessions end",
+        summary: "Set a user's password; the user's sessions end",
         params: paramsSchema,
         body: passwordChangeSchema,
         response: { 200: passwordMadeSchema, ...problems(404, 413, 415) },
@@ -208,7 +208,7 @@ export function usersRoutes(api: Api, { access }: Context): void {
       schema: {
         operationId: 'removeUser',
         tags,
-        summary: 'Remove a user: his sessions, tokens and shares end',
+        summary: "Remove a user: the user's sessions, tokens and shares end",
         params: paramsSchema,
         response: { 204: done, ...problems(404, 409) },
       },

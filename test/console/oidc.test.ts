@@ -152,7 +152,7 @@ t.test('whoever has no role, no name, or an address that is not verified does no
   const it = await both(t)
   for (const [login, words] of [
     ['max', 'has no role here'],
-    ['noname', 'says no name that can be used here'],
+    ['noname', 'sent no usable user name'],
     ['eve', 'has not verified the address'],
   ] as const) {
     const { browser, answer } = await signIn(it, login)
