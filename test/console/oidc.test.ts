@@ -172,7 +172,7 @@ t.test('a way back that another browser was sent, or that is used twice, signs n
   await victim.get('/signin/openid')
   const swapped = await victim.get(mine.back)
   t.equal(swapped.status, 403, 'nor who left on another')
-  t.match(await swapped.text(), 'does not fit this sign-in')
+  t.match(await swapped.text(), 'does not belong to this sign-in')
   t.equal((await victim.get('/api/v1/me')).status, 401)
 
   const twice = new Browser(it.server.url)
