@@ -113,7 +113,7 @@ function askWho(
 ): FastifyReply {
   const status = said === undefined ? 200 : (STATUS_OF[said.code] ?? 500)
   // Of what was not foreseen, a stranger learns nothing.
-  const message = status === 500 ? 'This cannot be answered now. Try again in a moment.' : said?.message
+  const message = status === 500 ? 'The console cannot answer now. Try again in a moment.' : said?.message
   const ways: readonly SignedInBy[] = access.ways
   const provider = access.openId?.host
   return sendPage(

@@ -95,7 +95,7 @@ export function healthEventsRoutes(api: Api, { access, database }: Context): voi
 
   for (const [method, operationId, summary] of [
     ['PUT', 'reviewHealthEvent', 'Mark it as reviewed, for everybody'],
-    ['DELETE', 'unreviewHealthEvent', 'Take the mark back'],
+    ['DELETE', 'unreviewHealthEvent', 'Remove the mark'],
   ] as const)
     api.route({
       method,

@@ -23,7 +23,7 @@ export const shareSchema = z
     createdAtMs: timeMsSchema,
     expiresAtMs: timeMsSchema,
     views: z.number().int().meta({ description: 'How often its page was opened.' }),
-    viewedAtMs: timeMsSchema.nullable().meta({ description: 'When last; null: never.' }),
+    viewedAtMs: timeMsSchema.nullable().meta({ description: 'When it was last opened; null: never.' }),
   })
   .meta({ id: 'Share' })
 export type Share = z.infer<typeof shareSchema>
@@ -36,8 +36,7 @@ export const newShareSchema = z
     name: titleSchema.meta({ description: 'Its title; the recipient sees it.' }),
     detection: idSchema.optional().meta({ description: 'This one; or "filter".' }),
     filter: filterSchema.optional().meta({
-      description:
-        'What a search finds of what is there now; or "detection". The same parameters as of the list.',
+      description: 'What a search finds now; or "detection". The same parameters as of the list.',
     }),
     expiresInS: z
       .number()

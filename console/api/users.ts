@@ -41,7 +41,9 @@ export const userSchema = z
     signsInBy: z
       .enum(['password', 'openid', 'certificate'])
       .meta({ description: 'certificate: the user has no password, and cannot sign in here.' }),
-    signedInAtMs: timeMsSchema.nullable().meta({ description: 'Of users of an OpenID provider: when last.' }),
+    signedInAtMs: timeMsSchema
+      .nullable()
+      .meta({ description: 'Users of an OpenID provider: the latest sign-in.' }),
   })
   .meta({ id: 'User' })
 export type User = z.infer<typeof userSchema>
@@ -69,7 +71,9 @@ export const newUserSchema = z
     name: userNameSchema,
     role: roleSchema,
     ...rightsShape,
-    password: newPasswordSchema.optional().meta({ description: 'Left out, one is made and shown once.' }),
+    password: newPasswordSchema
+      .optional()
+      .meta({ description: 'If left out, one is generated and shown once.' }),
   })
   .meta({ id: 'NewUser' })
 export type NewUser = z.input<typeof newUserSchema>
@@ -77,7 +81,7 @@ export type NewUser = z.input<typeof newUserSchema>
 export const userMadeSchema = z
   .object({
     user: userSchema,
-    password: z.string().nullable().meta({ description: 'The one that was made; it is shown only here.' }),
+    password: z.string().nullable().meta({ description: 'The generated one; it is shown only here.' }),
   })
   .meta({ id: 'UserMade' })
 export type UserMade = z.infer<typeof userMadeSchema>
@@ -89,11 +93,11 @@ export type UserChange = z.input<typeof userChangeSchema>
 
 export const passwordChangeSchema = z
   .strictObject({ password: newPasswordSchema.optional() })
-  .meta({ id: 'PasswordChange', description: 'Without a password one is made.' })
+  .meta({ id: 'PasswordChange', description: 'Without a password one is generated.' })
 
 export const passwordMadeSchema = z
   .object({
-    password: z.string().nullable().meta({ description: 'The one that was made; it is shown only here.' }),
+    password: z.string().nullable().meta({ description: 'The generated one; it is shown only here.' }),
   })
   .meta({ id: 'PasswordMade' })
 
@@ -115,7 +119,7 @@ export function usersRoutes(api: Api, { access }: Context): void {
       schema: {
         operationId: 'listUsers',
         tags,
-        summary: 'Who there is, and what each may',
+        summary: 'Users and their rights',
         response: { 200: usersSchema, 304: unchanged, ...problems() },
       },
     },

@@ -38,5 +38,13 @@ t.test('each example of docs/api.md works as it stands there', { skip, timeout: 
   await until('it follows', () => news.followers.size === 1)
   news.add({ is: 'removed', id: '01980000-0000-7000-8000-000000000000', camera: NORTH })
   const lines = (await python).trim().split('\n')
-  t.match(lines, [/^\d+ gate 0.9 \/api\/v1\/detections\//, /./, /./, /./, /./, /^7 faces$/, /^1 removed gate$/])
+  t.match(lines, [
+    /^\d+ gate 0.9 \/api\/v1\/detections\//,
+    /./,
+    /./,
+    /./,
+    /./,
+    /^7 faces$/,
+    /^1 removed gate$/,
+  ])
 })

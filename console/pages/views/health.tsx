@@ -113,7 +113,7 @@ export default function HealthPage() {
       {events === undefined && error === undefined && <Waiting rows={6} />}
       {events?.length === 0 && (
         <Empty title={shown === '' ? 'No events yet.' : 'No events match.'}>
-          A camera that is down, a device that is offline, a queue that grows, a certificate that expires soon
+          Cameras that are down, devices that are offline, queues that grow and certificates that expire soon
           appear here.
         </Empty>
       )}

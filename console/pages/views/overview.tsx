@@ -201,11 +201,7 @@ function Hours({
 
 function Needs({ overview: { needs, needsCount } }: { readonly overview: Overview }) {
   if (needs.length === 0)
-    return (
-      <Empty title="Nothing needs attention.">
-        All cameras are live or paused, and all programs are healthy. Problems appear here.
-      </Empty>
-    )
+    return <Empty title="Nothing needs attention.">Problems with cameras and programs appear here.</Empty>
   return (
     <ul class="needs">
       {needs.map((need) =>
