@@ -60,7 +60,7 @@ export async function benchConsolePages(file: string): Promise<ConsolePagesResul
       })
       const from = performance.now()
       await page.goto(`${console.http}${path}`, { waitUntil: 'commit' })
-      // Title is there, and nothing that stands in for what is being fetched.
+      // Its heading is there, and nothing that stands in for what is being fetched.
       await page.waitForFunction(
         "document.querySelector('main h1') && !document.querySelector('[class*=waiting]')",
         undefined,
