@@ -76,7 +76,7 @@ export const consoleSchema = z.strictObject({
           /** Which claim names the user, and which the role. */
           nameClaim: z.string().min(1).default('email'),
           roleClaim: z.string().min(1).default('roles'),
-          /** A value of the claim, and the role that it gives; whoever has none of them does not get in. */
+          /** A value of the claim, and the role that it gives; users with none of them do not get in. */
           roles: z.record(z.string().min(1), z.enum(PERSON_ROLES)).default({}),
           /** Which claim names the sites that a user sees, a list; absent: everybody sees every site. */
           sitesClaim: z.string().min(1).optional(),
@@ -101,7 +101,7 @@ export const consoleSchema = z.strictObject({
   /** The address that people open, where a proxy stands before it: of links, of sign-in, of the cookie. */
   publicUrl: webAddress().optional(),
   http: httpShape(8090).refine(({ usersFile }) => usersFile === undefined, {
-    error: 'must not name users: the console asks by itself. Move the file to "access.usersFile"',
+    error: 'is not used here: move the file to "access.usersFile"',
     path: ['usersFile'],
   }),
 })
@@ -132,7 +132,7 @@ export function checkConsoleConfig({ http, access, publicUrl }: ConsoleConfig): 
   )
     throw failure(
       'CONFIG_INVALID',
-      '"access.openId.issuer" must be an https address: whoever stands between could name himself as anybody.',
+      '"access.openId.issuer" must be an https address: over http, anyone on the network could sign in as any user.',
     )
 }
 

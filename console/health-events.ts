@@ -304,7 +304,7 @@ function causesOf({ report }: KeeperSeen, isOpen: (key: string) => boolean): Cau
       kind: 'keeper-unwell',
       subject,
       level: 'problem',
-      text: text === '' ? 'Its health check fails.' : text,
+      text: text === '' ? 'It reports that it is unhealthy.' : text,
     })
   }
   for (const queue of queues) {

@@ -73,7 +73,7 @@ export class LineOut implements Line {
     if (!seen?.state)
       throw failure(
         'CAMERA_OFFLINE',
-        `Nothing is known of the camera ${path}. Is its agent running, with "remote" enabled?`,
+        `The camera ${path} has not reported yet. Check that its agent runs, with "remote" enabled.`,
       )
     if (seen.is === 'offline')
       throw failure('CAMERA_OFFLINE', `The device of ${path} is offline. Try again when it is back.`)
@@ -107,7 +107,7 @@ export class LineOut implements Line {
       return await inTime(done.promise, CONFIRM_MS_MAX, signal, () =>
         failure(
           'NOT_CONFIRMED',
-          `${path} has not confirmed the command within ${CONFIRM_MS_MAX / 1000} s. It may still carry it out; look at its state.`,
+          `${path} has not confirmed the command within ${CONFIRM_MS_MAX / 1000} s. It may still do so: check its state.`,
         ),
       )
     } finally {
@@ -122,7 +122,7 @@ export class LineOut implements Line {
     if (names.length === 0)
       throw failure(
         'NOT_CONFIRMED',
-        'No subscriber is known that could delete it. Is one running, with "announce" enabled?',
+        'No subscriber has reported that could delete it. Check that one runs, with "announce" enabled.',
       )
     const answers: Forgot[] = []
     const missing: string[] = []

@@ -57,7 +57,7 @@ export class LivePictures implements Live, Disposable {
     if (this.#viewers >= this.#options.viewersMax)
       throw failure(
         'TOO_MANY',
-        `${this.#viewers} people watch already, as many as "live.viewersMax" allows. Close another live picture, or raise it.`,
+        `${this.#viewers} live pictures are open, the maximum ("live.viewersMax"). Close another one, or try again later.`,
       )
     this.#viewers += 1
     const path = pathOf(camera)

@@ -148,7 +148,7 @@ export async function reconcile(
     if (gone.length > 0 && emptied)
       throw failure(
         'BUCKET_REFUSED',
-        `Nothing is in the ${bucket.description}, and the database has detections of it: that looks like the wrong place. Nothing was removed from the database.`,
+        `The ${bucket.description} is empty, but the database has detections. Nothing was changed. Check "bucket".`,
       )
     const different = stored.filter(({ id }) => rows.has(id))
     const removals = [...gone, ...different].map(

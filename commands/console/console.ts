@@ -14,7 +14,7 @@ Usage: sightline console [--config FILE]
        sightline console reconcile [--fix] [--config FILE]
 
 reindex fills the database from the bucket alone, also while the console runs;
-what is there already stays. reconcile compares the two and says what differs;
+what is already there stays. reconcile compares the two and says what differs;
 with --fix it mends the database. The console does that each night by itself.
 
 Options:
@@ -23,16 +23,16 @@ Options:
   --fix           reconcile: adds what is missing to the database, and removes
                   what the bucket does not have
   --subscriber NAME
-                  the subscriber of that bucket: what is found is put in in its
-                  name (default: subscriber)
+                  name of the subscriber that writes this bucket
+                  (default: subscriber)
   --help          this text
 
 Environment:
   SIGHTLINE_...      a setting by its path: SIGHTLINE_HTTP__PORT=9200 sets
                      "http.port"; it overrides the file. Text is used as it is,
                      a list or a section is YAML or JSON
-  CONSOLE_RUN_TOKEN  whoever has it signs in as an admin while this run lasts:
-                     /signin?token=..., or as a bearer token of the API
+  CONSOLE_RUN_TOKEN  16 characters or more; signs in as an admin while this run
+                     lasts: /signin?token=..., or as a bearer token of the API
 
 SIGTERM or Ctrl-C drains and stops the program; accepted data is on disk and
 resumes at the next start.

@@ -13,7 +13,7 @@ const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 
 interface Options {
   readonly config?: string
-  /** In whose name what is found is put in. */
+  /** Name of the subscriber that writes the bucket. */
   readonly subscriber: string
 }
 

@@ -339,7 +339,10 @@ export class Access implements AsyncDisposable {
       await this.#recordFailure(RUN_USER, 'demo', address)
     }
     if (!known)
-      throw failure('PASSWORD_WRONG', 'This link does not sign in (any more): its token is of another run.')
+      throw failure(
+        'PASSWORD_WRONG',
+        'This link is no longer valid. Use the one that the program printed at its latest start.',
+      )
     return known
   }
 
@@ -350,7 +353,8 @@ export class Access implements AsyncDisposable {
       const { isAnother } = await this.people.rememberOpenId(person)
       if (isAnother) await this.forget(person.name)
       const known = await this.people.find(person.name)
-      if (!known) throw failure('OPENID_REFUSED', 'The users have changed meanwhile. Start again.')
+      if (!known)
+        throw failure('OPENID_REFUSED', 'The users file has changed during the sign-in. Start again.')
       return known
     } catch (error) {
       const { code, message } = asFailure(error)

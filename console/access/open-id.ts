@@ -91,7 +91,11 @@ export class OpenId {
         idTokenExpected: true,
       })
       const idToken = tokens.claims()
-      if (!idToken) throw failure('OPENID_REFUSED', 'The provider sent no ID token.')
+      if (!idToken)
+        throw failure(
+          'OPENID_REFUSED',
+          'The provider sent no ID token. Check that "access.openId.scopes" has "openid".',
+        )
       claims = idToken
       const isMissing = this.#claims.some((name) => claimOf(claims, name) === undefined)
       if (isMissing && provider.serverMetadata().userinfo_endpoint !== undefined)
@@ -114,10 +118,13 @@ export class OpenId {
     if (!name.success)
       throw failure(
         'OPENID_REFUSED',
-        `The provider says no name that can be used here: the claim "${nameClaim}" is missing, empty or has a colon.`,
+        `The provider sent no usable user name: the claim "${nameClaim}" is missing, empty or has a colon.`,
       )
     if (nameClaim === 'email' && claims.email_verified === false)
-      throw failure('OPENID_REFUSED', `The provider has not verified the address ${name.data}.`)
+      throw failure(
+        'OPENID_REFUSED',
+        `The provider has not verified the address ${name.data}. Verify it there, then sign in again.`,
+      )
     const given = textsOf(claimOf(claims, roleClaim))
     const theirs = given.flatMap((value) => (Object.hasOwn(roles, value) ? [roles[value]] : []))
     // The one that may most: PERSON_ROLES ascend.
@@ -125,7 +132,7 @@ export class OpenId {
     if (role === undefined)
       throw failure(
         'OPENID_REFUSED',
-        `${name.data} has no role here: the claim "${roleClaim}" has none of the values in "access.openId.roles". Ask whoever manages the provider.`,
+        `${name.data} has no role here: the claim "${roleClaim}" has none of the values in "access.openId.roles". Ask the administrator of the provider.`,
       )
     const subject = typeof claims.sub === 'string' ? claims.sub : ''
     const person = { name: name.data, issuer, subject, role }
@@ -135,7 +142,7 @@ export class OpenId {
     if (sites === undefined)
       throw failure(
         'OPENID_REFUSED',
-        `The provider does not say which sites ${name.data} sees: "${sitesClaim}".`,
+        `The provider does not say which sites ${name.data} may see: the claim "${sitesClaim}" is missing. Ask the administrator of the provider.`,
       )
     return { ...person, sites: textsOf(sites).filter(isName).slice(0, SITES_MAX) }
   }
@@ -198,15 +205,15 @@ function inPlainWords(error: unknown): SightlineError {
     return failure(
       'OPENID_REFUSED',
       error.error === 'access_denied'
-        ? 'The sign-in was cancelled at the provider.'
-        : `The provider refused: ${error.error}.`,
+        ? 'The sign-in was cancelled at the provider. Start again.'
+        : `The provider refused: ${error.error}. Start again.`,
       error,
     )
   if (error instanceof client.ResponseBodyError)
     return failure(
       'OPENID_REFUSED',
       error.error === 'invalid_client'
-        ? 'The provider does not take this console\'s "access.openId.clientId" with its secret.'
+        ? 'The provider refused this console\'s "access.openId.clientId" or its secret. Check both.'
         : `The provider refused: ${error.error}. Start again.`,
       error,
     )
@@ -216,7 +223,7 @@ function inPlainWords(error: unknown): SightlineError {
   if (error instanceof client.ClientError)
     return failure(
       'OPENID_REFUSED',
-      'What came back from the provider does not fit this sign-in. Start again.',
+      'The answer of the provider does not belong to this sign-in. Start again.',
       error,
     )
   return asFailure(error)

@@ -80,7 +80,7 @@ export class People implements Disposable {
     if (runToken !== undefined && (runToken.length < RUN_TOKEN_CHARACTERS_MIN || !/^[\w-]+$/.test(runToken)))
       throw failure(
         'CONFIG_INVALID',
-        `The token of this run must be at least ${RUN_TOKEN_CHARACTERS_MIN} letters, digits, dashes and underscores: who guesses it is an administrator.`,
+        `The token of this run must be at least ${RUN_TOKEN_CHARACTERS_MIN} letters, digits, dashes and underscores. Set a longer one in CONSOLE_RUN_TOKEN.`,
       )
     const taken = runToken === undefined ? new Set<string>() : new Set([RUN_USER])
     const file =
@@ -166,7 +166,7 @@ export class People implements Disposable {
     if (this.#byName.has(name) || this.#file?.users.some((user) => user.name === name) || name === RUN_USER)
       throw failure(
         'OPENID_REFUSED',
-        `There is a user ${JSON.stringify(name)} with a password here. Sign in with that, or ask an administrator to remove the one or the other.`,
+        `There is a user ${JSON.stringify(name)} with a password here. Sign in with the password, or ask an administrator to remove that user from the users file.`,
       )
     const { write, now } = this.#options.store
     const row = {
@@ -289,7 +289,7 @@ export class People implements Disposable {
     if (!users.some(isAdmin) && this.users.some(isAdmin))
       throw failure(
         'LAST_ADMIN',
-        'This is the last administrator with a password: nobody could manage users any more. Make another one first.',
+        'This is the last administrator with a password: without them nobody can manage users. Add another one first.',
       )
   }
 

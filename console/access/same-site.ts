@@ -15,7 +15,7 @@ export function refuseOtherSites({ method, headers }: FastifyRequest, publicUrl:
     'CROSS_SITE',
     site === undefined && origin === undefined
       ? 'This needs a header "Origin", which browsers send, or a token: "Authorization: Bearer TOKEN".'
-      : 'The page that sent this is not of this console. If it is, "publicUrl" in the configuration must be the address that people open.',
+      : 'This request was sent by a page of another site. If the page is of this console, set "publicUrl" in its configuration to the address that people open.',
   )
 }
 

@@ -137,14 +137,14 @@ function showFaces(
   const more =
     next === undefined
       ? ''
-      : html`<p><a class="button second" rel="next" href="/s/${secret}?before=${next}">Older ones</a></p>`
+      : html`<p><a class="button second" rel="next" href="/s/${secret}?before=${next}">Older faces</a></p>`
   return sendPage(
     reply,
     `${share.name} - Sightline`,
     html`<main>
 <h1>${share.name}</h1>
-<p class="quiet">Shared with whoever has this address, until ${timeText(share.expiresAtMs)}.</p>
-${faces.length === 0 && next === undefined ? html`<p>There is nothing to see (any more).</p>` : ''}
+<p class="quiet">Anyone who has this link sees this page, until ${timeText(share.expiresAtMs)}.</p>
+${faces.length === 0 && next === undefined ? html`<p>The faces of this link are no longer available.</p>` : ''}
 <ul class="${isOne ? 'faces one' : 'faces'}">
 ${faces.map((face) => faceItem(secret, face))}
 </ul>
@@ -168,8 +168,8 @@ const timeText = (ms: number) => `${new Date(ms).toISOString().slice(0, 19).repl
 function nothing(reply: FastifyReply): FastifyReply {
   return sayOnly(
     reply.code(404),
-    'There is nothing here',
-    'The link is wrong, has ended or was taken back. Ask whoever gave it to you.',
+    'Nothing here',
+    'This link is no longer valid. Ask the sender for a new one.',
   )
 }
 

@@ -64,12 +64,12 @@ export class Shares {
   ): Promise<{ share: Share; secret: string }> {
     const { write, now } = this.#store
     const { name, expiresInMs } = wanted
-    if (!may(person, 'share')) throw failure('NOT_ALLOWED', 'You may not share: that is a right of its own.')
+    if (!may(person, 'share')) throw failure('NOT_ALLOWED', 'You do not have the right "share".')
     if (expiresInMs > SHARE_MS_MAX)
       throw failure('PARAMETER_INVALID', `A share lasts at most ${SHARE_MS_MAX / 86_400_000} days.`)
     const own = await this.list(person.name)
     if (own.length >= SHARES_PER_USER_MAX)
-      throw failure('TOO_MANY', `You have ${own.length} shares, which is the most. Take one back first.`)
+      throw failure('TOO_MANY', `You have ${own.length} shares, the maximum. Revoke one first.`)
     const secret = newSecret()
     const nowMs = now()
     const target =

@@ -80,7 +80,7 @@ function openIdPages(pages: FastifyInstance, access: Access, openId: OpenId): vo
     if (!pending) {
       return askWho(reply, access, '/', {
         code: 'OPENID_REFUSED',
-        message: 'This sign-in was not begun in this browser, or too long ago. Start again.',
+        message: 'This sign-in was started in another browser, or more than 10 minutes ago. Start again.',
       })
     }
     const known = await access.signInByOpenId(openId, request.url.replace(/^[^?]*/, ''), pending, request.ip)
@@ -113,7 +113,7 @@ function askWho(
 ): FastifyReply {
   const status = said === undefined ? 200 : (STATUS_OF[said.code] ?? 500)
   // Of what was not foreseen, a stranger learns nothing.
-  const message = status === 500 ? 'This cannot be answered now. Try again in a moment.' : said?.message
+  const message = status === 500 ? 'The console cannot answer now. Try again in a moment.' : said?.message
   const ways: readonly SignedInBy[] = access.ways
   const provider = access.openId?.host
   return sendPage(
@@ -137,8 +137,8 @@ ${
     ? ''
     : html`<p><a class="button second" href="/signin/openid?next=${encodeURIComponent(next)}">Sign in with ${provider}</a></p>`
 }
-${ways.includes('demo') ? html`<p class="quiet">The program shows a link, when it starts, that signs in.</p>` : ''}
-${ways.length === 0 ? html`<p>Nobody can sign in here yet: the console knows no users. Its log says what to do.</p>` : ''}
+${ways.includes('demo') ? html`<p class="quiet">Or use the sign-in link that the program printed at its start.</p>` : ''}
+${ways.length === 0 ? html`<p>Nobody can sign in yet: no users are configured. The log of the console says what to do.</p>` : ''}
 </main>`,
   )
 }

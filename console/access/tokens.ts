@@ -52,14 +52,17 @@ export class Tokens {
     const { write, now } = this.#store
     const more = wanted.rights.find((right) => !may(person, right))
     if (more !== undefined)
-      throw failure('NOT_ALLOWED', `You do not have the right "${more}" yourself, so no token of yours can.`)
+      throw failure('NOT_ALLOWED', `You do not have the right "${more}", so your tokens cannot have it.`)
     if (!covers(person.scope, wanted))
-      throw failure('NOT_ALLOWED', 'You do not see all of these sites and cameras yourself.')
+      throw failure('NOT_ALLOWED', 'You may not see all of these sites and cameras.')
     if (wanted.expiresInMs > this.#ageMsMax)
-      throw failure('PARAMETER_INVALID', `A token lasts at most ${Math.floor(this.#ageMsMax / 1000)} s.`)
+      throw failure(
+        'PARAMETER_INVALID',
+        `A token lasts at most ${days(this.#ageMsMax)} days ("access.tokenMax"). Ask for less.`,
+      )
     const own = await this.list(person.name)
     if (own.length >= TOKENS_PER_USER_MAX)
-      throw failure('TOO_MANY', `You have ${own.length} tokens, which is the most. Revoke one first.`)
+      throw failure('TOO_MANY', `You have ${own.length} tokens, the maximum. Revoke one first.`)
     const secret = `${TOKEN_PREFIX}${newSecret()}`
     const nowMs = now()
     const { sites, cameras } = wanted
@@ -144,6 +147,9 @@ export class Tokens {
     return rows.map(({ user }) => user)
   }
 }
+
+/** One digit is enough, for limits shorter than a day. */
+const days = (ms: number) => Math.floor(ms / 8_640_000) / 10
 
 const isValid = (row: TokensTable, nowMs: number) =>
   row.revoked_at_ms === null && row.expires_at_ms !== null && nowMs < row.expires_at_ms

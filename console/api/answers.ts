@@ -17,7 +17,7 @@ export function problems(...more: readonly number[]): object {
   )
 }
 
-export const unchanged = z.undefined().meta({ description: 'It is as you have it (If-None-Match).' })
+export const unchanged = z.undefined().meta({ description: 'Not changed (If-None-Match).' })
 export const done = z.undefined().meta({ description: 'Done.' })
 
 /** Bytes, or text as it is, of that media type. */

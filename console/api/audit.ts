@@ -11,11 +11,11 @@ export const auditEntrySchema = z
   .object({
     id: idSchema,
     atMs: timeMsSchema,
-    user: z.string().meta({ description: 'As it was given: nobody of that name need exist.' }),
-    by: z.string().meta({ description: 'session, run, token ID, or how somebody tried to sign in.' }),
+    user: z.string().meta({ description: 'As it was given: there may be no user of that name.' }),
+    by: z.string().meta({ description: 'session, run, token ID, or the way of the sign-in.' }),
     address: z.string().nullable().meta({ description: 'The IP address it came from.' }),
     what: z.string().meta({ examples: ['sign-in', 'token.create', 'camera.command', 'export'] }),
-    target: z.string().meta({ description: 'What it was done to; empty where it is the user himself.' }),
+    target: z.string().meta({ description: 'What it was done to; empty where it is the user.' }),
     detail: z.record(z.string(), z.unknown()).nullable(),
   })
   .meta({ id: 'AuditEntry' })
@@ -29,7 +29,7 @@ export const auditQuerySchema = z.strictObject({
   what: z.string().min(1).max(100).optional().meta({ description: 'Only this.' }),
   from: timeParameter('At this time or later.').optional(),
   to: timeParameter('Before this time.').optional(),
-  cursor: idSchema.optional().meta({ description: 'Where to go on: "next" of the page before.' }),
+  cursor: idSchema.optional().meta({ description: 'Where to continue: "next" of the page before.' }),
   limit: pageShape.limit,
 })
 export type AuditQuery = z.input<typeof auditQuerySchema>

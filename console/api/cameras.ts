@@ -28,8 +28,8 @@ export const cameraSchema = z
     state: cameraStateSchema
       .omit({ v: true, site: true, device: true, camera: true })
       .nullable()
-      .meta({ description: 'As the camera last said: what is set, and what is wrong.' }),
-    stateAtMs: timeMsSchema.nullable().meta({ description: 'When it last said so, ms since 1970, UTC.' }),
+      .meta({ description: 'As the camera last reported: what is set, and what is wrong.' }),
+    stateAtMs: timeMsSchema.nullable().meta({ description: 'When it last reported, ms since 1970, UTC.' }),
     newest: z
       .object({ id: idSchema, capturedAtMs: timeMsSchema, picture: z.string() })
       .nullable()
@@ -47,7 +47,8 @@ export const commandSchema = z
   .strictObject({
     command: z.enum(CAMERA_COMMANDS, `must be one of ${CAMERA_COMMANDS.join(', ')}`),
     value: z.string().max(COMMAND_BYTES_MAX).optional().meta({
-      description: 'threshold: 0 to 1, or auto. rate: crops a second, or unlimited. Otherwise nothing.',
+      description:
+        'threshold: 0 to 1, or auto. rate: crops a second, or unlimited. Other commands take none.',
     }),
   })
   .meta({ id: 'Command' })
@@ -63,7 +64,7 @@ export function camerasRoutes(api: Api, { access, database, fleet, line }: Conte
       schema: {
         operationId: 'listCameras',
         tags,
-        summary: 'All cameras, and how they are',
+        summary: 'All cameras and their state',
         response: { 200: camerasSchema, 304: unchanged, ...problems() },
       },
     },
@@ -95,7 +96,7 @@ export function camerasRoutes(api: Api, { access, database, fleet, line }: Conte
       schema: {
         operationId: 'getCamera',
         tags,
-        summary: 'One camera, and how it is',
+        summary: 'One camera and its state',
         params: cameraParamsSchema,
         response: { 200: cameraSchema, 304: unchanged, ...problems(404) },
       },
@@ -110,8 +111,8 @@ export function camerasRoutes(api: Api, { access, database, fleet, line }: Conte
       schema: {
         operationId: 'commandCamera',
         tags,
-        summary: 'Tell a camera something',
-        description: 'Answered when the camera has said that it holds.',
+        summary: 'Send a command to a camera',
+        description: 'Answered when the camera has confirmed it.',
         params: cameraParamsSchema,
         body: commandSchema,
         response: { 200: cameraSchema, ...problems(404, 409, 413, 415, 504) },

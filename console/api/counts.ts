@@ -43,7 +43,7 @@ export const countsSchema = z
     by: z.enum(['hour', 'day', 'week', 'month']),
     tz: z.string(),
     total: z.number().int(),
-    items: z.array(countSchema).meta({ description: 'Oldest first; a span without any is left out.' }),
+    items: z.array(countSchema).meta({ description: 'Oldest first; spans without faces are left out.' }),
   })
   .meta({ id: 'Counts' })
 export type Counts = z.infer<typeof countsSchema>
@@ -60,7 +60,7 @@ export const overviewSchema = z
       maskedShare: z
         .number()
         .nullable()
-        .meta({ description: 'Of those that the model can tell; null where it can of none.' }),
+        .meta({ description: 'Of the faces whose mask is known; null without any.' }),
     }),
     cameras: z.object({ live: z.number().int(), all: z.number().int() }),
     newest: detectionSchema.nullable(),
@@ -71,7 +71,7 @@ export const overviewSchema = z
           z.object({ is: z.literal('health'), event: healthEventSchema }),
         ]),
       )
-      .meta({ description: 'What a person should look at, worst first, some at most.' }),
+      .meta({ description: 'Cameras and events that need attention, worst first, at most 20.' }),
     needsCount: z.number().int(),
   })
   .meta({ id: 'Overview' })
@@ -116,7 +116,7 @@ export function countsRoutes(api: Api, context: Context): void {
       if (isTooMuch)
         throw failure(
           'PARAMETER_INVALID',
-          `"from" is too long before "to" for counts by ${by}: ask for less.`,
+          `"from" is too long before "to" for counts by ${by}. Ask for less time.`,
         )
       const counts = await database.counts({
         scope,
@@ -148,7 +148,7 @@ export function countsRoutes(api: Api, context: Context): void {
       schema: {
         operationId: 'getOverview',
         tags,
-        summary: 'Today at a glance, and what needs a person',
+        summary: 'Today at a glance, and what needs attention',
         querystring: overviewQuerySchema,
         response: { 200: overviewSchema, 304: unchanged, ...problems() },
       },

@@ -48,17 +48,17 @@ export const detectionSchema = z
     ...cameraAddressShape,
     atMs: timeMsSchema.meta({
       description:
-        'By which all are sorted and searched, ms since 1970, UTC: the time of capture; where the clock was wrong, that of arrival.',
+        'The time for sorting and searching, ms since 1970, UTC: of capture; if the clock was wrong, of arrival.',
     }),
     capturedAtMs: timeMsSchema.meta({ description: 'By the clock of the device, ms since 1970, UTC.' }),
-    clockSane: z.boolean().meta({ description: 'False where the device knew that its clock was not set.' }),
+    clockSane: z.boolean().meta({ description: 'False if the device knew that its clock was not set.' }),
     storedAtMs: timeMsSchema.meta({ description: 'When it reached the bucket, ms since 1970, UTC.' }),
     score: share.meta({ description: 'How sure the detector was.' }),
     masked: z.boolean().nullable().meta({ description: 'null where the model cannot tell.' }),
     attributes: z.array(attributeSchema),
     track: idSchema
       .nullable()
-      .meta({ description: 'The face that was followed: the same in all of its pictures.' }),
+      .meta({ description: 'The track: the same in all pictures of one passing face.' }),
     quality: z.object({ total: share, size: share, sharpness: share, frontality: share }).nullable(),
     box: pixels.meta(listOf('number', 4, 'The face, in pixels of its frame: left, top, width, height.')),
     region: pixels.meta(
@@ -93,7 +93,7 @@ export const placeShape = {
 }
 export const filterShape = {
   ...placeShape,
-  track: idSchema.optional().meta({ description: 'Of this face that was followed.' }),
+  track: idSchema.optional().meta({ description: 'Of this track.' }),
   masked: z
     .enum(['true', 'false', 'unknown'], 'must be true, false or unknown')
     .optional()
@@ -118,7 +118,7 @@ export const detectionsQuerySchema = z.strictObject({
   ...pageShape,
   after: z.string().refine(isCursor, 'must be a cursor').optional().meta({
     description:
-      'Instead of "cursor": what is newer than this place, the nearest; "next" then goes on to newer ones. The place of a detection is <atMs>.<id>.',
+      'Instead of "cursor": detections that are newer than this place, the nearest ones; "next" then leads to newer ones. The place of a detection is <atMs>.<id>.',
   }),
 })
 /** As a program writes it into an address. */
@@ -130,7 +130,7 @@ export const detectionsPageSchema = z
     ...pageOf(detectionSchema),
     searchedToMs: timeMsSchema.nullable().meta({
       description:
-        'Where a search for something rare took too long: it went back to here, and goes on with "next". Otherwise null.',
+        'If the search stopped early: it went back to here, and continues with "next". Otherwise null.',
     }),
   })
   .meta({ id: 'DetectionsPage' })
@@ -139,10 +139,10 @@ export type DetectionsPage = z.infer<typeof detectionsPageSchema>
 export const detectionDetailSchema = detectionSchema
   .extend({
     trackOthers: z.array(detectionSchema).meta({
-      description: 'Other pictures of the same face that was followed, newest first, some at most.',
+      description: 'Other pictures of the same track, newest first, at most 50.',
     }),
-    newer: idSchema.nullable().meta({ description: 'The next one of the same camera.' }),
-    older: idSchema.nullable().meta({ description: 'The one before of the same camera.' }),
+    newer: idSchema.nullable().meta({ description: 'The next newer one of the same camera.' }),
+    older: idSchema.nullable().meta({ description: 'The next older one of the same camera.' }),
   })
   .meta({ id: 'DetectionDetail' })
 export type DetectionDetail = z.infer<typeof detectionDetailSchema>
@@ -153,7 +153,9 @@ export const forgottenSchema = z
       z.object({
         place: z.string(),
         count: z.number().int(),
-        left: z.boolean().meta({ description: 'It is still there: another program has to let go of it.' }),
+        left: z
+          .boolean()
+          .meta({ description: 'It is still there: another program has to release it first.' }),
       }),
     ),
   })
@@ -171,8 +173,7 @@ export type Reviews = z.infer<typeof reviewsSchema>
 export const reviewsDoneSchema = z
   .object({
     changed: z.number().int().meta({
-      description:
-        'How many are marked otherwise than before. Those that you may not see, or that there are not, are passed over.',
+      description: 'How many marks changed. Ids that do not exist, or that you may not see, are skipped.',
     }),
   })
   .meta({ id: 'ReviewsDone' })
@@ -183,7 +184,7 @@ const pictureQuerySchema = z.strictObject({
   download: z
     .enum(['', 'true', 'false'], 'must be true or false')
     .optional()
-    .meta({ description: 'As a file, to be kept.', type: 'boolean', enum: undefined }),
+    .meta({ description: 'As a file, for download.', type: 'boolean', enum: undefined }),
 })
 
 /** Other pictures of a face that was followed, with the one that is opened. */
@@ -208,7 +209,7 @@ export function detectionsRoutes(api: Api, { access, bucket, database, line }: C
       schema: {
         operationId: 'listDetections',
         tags,
-        summary: 'Search what was seen, newest first',
+        summary: 'Search detections, newest first',
         querystring: detectionsQuerySchema,
         response: { 200: detectionsPageSchema, 304: unchanged, ...problems() },
       },
@@ -217,7 +218,7 @@ export function detectionsRoutes(api: Api, { access, bucket, database, line }: C
       const { person, rows: scope } = asked(access, request)
       const { cursor, after, limit, ...query } = request.query
       if (cursor !== undefined && after !== undefined)
-        throw failure('PARAMETER_INVALID', '"cursor" and "after" exclude each other.')
+        throw failure('PARAMETER_INVALID', 'Give "cursor" or "after", not both.')
       const page = await database.page(
         { filter: filterOf(query, person), scope, before: cursor, after, limit },
         request.signal,
@@ -237,7 +238,7 @@ export function detectionsRoutes(api: Api, { access, bucket, database, line }: C
       schema: {
         operationId: 'getDetection',
         tags,
-        summary: 'One detection, and what belongs to it',
+        summary: 'One detection, with its track and its neighbours',
         params: idParamsSchema,
         response: { 200: detectionDetailSchema, 304: unchanged, ...problems(404) },
       },
@@ -314,7 +315,7 @@ export function detectionsRoutes(api: Api, { access, bucket, database, line }: C
 
   for (const [method, operationId, summary] of [
     ['PUT', 'reviewDetection', 'Mark it as reviewed by you'],
-    ['DELETE', 'unreviewDetection', 'Take your mark back'],
+    ['DELETE', 'unreviewDetection', 'Remove your mark'],
   ] as const)
     api.route({
       method,
@@ -344,7 +345,7 @@ export function detectionsRoutes(api: Api, { access, bucket, database, line }: C
       schema: {
         operationId: 'reviewDetections',
         tags,
-        summary: 'Mark many, or take the marks back',
+        summary: 'Mark many, or remove the marks',
         body: reviewsSchema,
         response: { 200: reviewsDoneSchema, ...problems(413, 415) },
       },

@@ -30,7 +30,7 @@ export function devicesRoutes(api: Api, { access, fleet }: Context): void {
       schema: {
         operationId: 'listDevices',
         tags: ['line'],
-        summary: 'All devices, and whether they are there',
+        summary: 'All devices, and whether they are online',
         response: { 200: devicesSchema, 304: unchanged, ...problems() },
       },
     },

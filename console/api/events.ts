@@ -74,7 +74,7 @@ export function eventsRoutes(api: Api, { access, config, news }: Context): void 
         operationId: 'followEvents',
         tags: ['events'],
         summary: 'What has just happened, as it happens (Server-Sent Events)',
-        description: `Events named ${KINDS.join(', ')}, whose data are JSON: a Detection; the id and the camera of what was removed; a Camera without "newest"; a Keeper; the id of an event of health. The last two need the right "flow". Who comes back with Last-Event-ID gets what he missed, or an event named reset where that is too long ago: then look anew.`,
+        description: `Events named ${KINDS.join(', ')}, whose data are JSON: a Detection; the id and the camera of what was removed; a Camera without "newest"; a Keeper; the id of an event of health, and its camera (null where it has none). The last two need the right "flow". A client that reconnects with Last-Event-ID gets what it missed, or an event named reset where that is too long ago: then load again.`,
         querystring: eventsQuerySchema,
         response: { 200: content('text/event-stream', 'Events', 'event-stream'), ...problems() },
       },

@@ -18,17 +18,17 @@ const RETRY_AFTER_S = 10
 const FORMATS = {
   csv: {
     mediaType: 'text/csv; charset=utf-8',
-    summary: 'All that match, as CSV (RFC 4180), newest first',
+    summary: 'All detections that match, as CSV (RFC 4180), newest first',
     description:
-      'Times are in ISO 8601, UTC. A text that a spreadsheet would take for a formula has an apostrophe before it.',
+      'Times are in ISO 8601, UTC. Text that a spreadsheet would read as a formula starts with an apostrophe.',
     operationId: 'exportCsv',
     head: () => csvLine(COLUMNS.map(([name]) => name)),
     line: (detection: Detection) => csvLine(COLUMNS.map(([, value]) => value(detection))),
   },
   ndjson: {
     mediaType: 'application/x-ndjson',
-    summary: 'All that match, a line of JSON each (a Detection), newest first',
-    description: 'Where the connection breaks off, it is not all.',
+    summary: 'All detections that match, one line of JSON each (a Detection), newest first',
+    description: 'If the connection breaks off, the file is incomplete.',
     operationId: 'exportNdjson',
     head: () => '',
     line: (detection: Detection) => `${JSON.stringify(detection)}\n`,

@@ -25,7 +25,7 @@ export const healthEventSchema = z
     site: z.string().nullable(),
     camera: z.string().nullable().meta({ description: 'As site/device/camera.' }),
     text: z.string().meta({ description: 'A sentence for people.' }),
-    reviewedBy: z.string().nullable().meta({ description: 'Who has seen to it; a mark for all.' }),
+    reviewedBy: z.string().nullable().meta({ description: 'Who has reviewed it; one mark for everybody.' }),
     reviewedAtMs: timeMsSchema.nullable(),
   })
   .meta({ id: 'HealthEvent' })
@@ -94,8 +94,8 @@ export function healthEventsRoutes(api: Api, { access, database }: Context): voi
   )
 
   for (const [method, operationId, summary] of [
-    ['PUT', 'reviewHealthEvent', 'Mark it as seen to'],
-    ['DELETE', 'unreviewHealthEvent', 'Take the mark back'],
+    ['PUT', 'reviewHealthEvent', 'Mark it as reviewed, for everybody'],
+    ['DELETE', 'unreviewHealthEvent', 'Remove the mark'],
   ] as const)
     api.route({
       method,
@@ -126,7 +126,7 @@ export function healthEventsRoutes(api: Api, { access, database }: Context): voi
     })
 }
 
-/** What lasts, or has been, and nobody has seen to: the worst first. */
+/** What lasts, or has been, and nobody has reviewed: the worst first. */
 export async function openProblems(
   { read }: Pick<Database, 'read'>,
   most: number,

@@ -10,12 +10,14 @@ import type { Api } from './server.ts'
 export const keeperSchema = reportSchema
   .omit({ v: true, ended: true })
   .extend({
-    ended: z.boolean().meta({ description: 'It has said that it ends.' }),
-    seenAtMs: timeMsSchema.meta({ description: 'When it last said something, by the clock of the console.' }),
-    silent: z.boolean().meta({ description: 'It should have said something by now.' }),
+    ended: z.boolean().meta({ description: 'It has reported that it stops.' }),
+    seenAtMs: timeMsSchema.meta({
+      description: 'When its last report arrived, by the clock of the console.',
+    }),
+    silent: z.boolean().meta({ description: 'Its report is overdue.' }),
     forwardedPerS: z
       .record(z.string(), z.number())
-      .meta({ description: 'What each queue hands on a second, by its name.' }),
+      .meta({ description: 'What each queue forwards a second, by its name.' }),
   })
   .meta({
     id: 'Keeper',

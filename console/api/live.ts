@@ -38,7 +38,7 @@ export function liveRoutes(api: Api, { access, config, fleet, live }: Context): 
         tags,
         summary: 'What the camera sees now, JPEG',
         description:
-          'X-Captured-At-Ms says when it was taken, by the clock of the device; X-Received-At-Ms when it came. Where no picture comes in time: 404.',
+          'X-Captured-At-Ms says when it was taken, by the clock of the device; X-Received-At-Ms when it came. If no picture comes within 5 s: 404.',
         params: cameraParamsSchema,
         querystring: pictureQuerySchema,
         response: { 200: content('image/jpeg', 'JPEG'), ...problems(404, 409, 504) },
@@ -64,7 +64,7 @@ export function liveRoutes(api: Api, { access, config, fleet, live }: Context): 
         operationId: 'followCamera',
         tags,
         summary: 'What the camera sees, picture after picture, for <img>',
-        description: `multipart/x-mixed-replace; a part is a JPEG, with X-Captured-At-Ms and X-Received-At-Ms. At most ${config.live.rateMax} a second, and fewer to who reads slowly.`,
+        description: `multipart/x-mixed-replace; a part is a JPEG, with X-Captured-At-Ms and X-Received-At-Ms. At most ${config.live.rateMax} a second, fewer to a slow reader.`,
         params: cameraParamsSchema,
         response: { 200: content('multipart/x-mixed-replace', 'JPEGs'), ...problems(404) },
       },

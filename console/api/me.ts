@@ -14,14 +14,14 @@ export const meSchema = z
   .object({
     name: userNameSchema,
     role: roleSchema,
-    rights: z.array(rightSchema).meta({ description: 'All that may be done, by role, user and token.' }),
+    rights: z.array(rightSchema).meta({ description: 'What role, user and token allow together.' }),
     ...scopeAnswerShape,
-    by: z.enum(['session', 'token', 'run']).meta({ description: 'How you have shown who you are.' }),
+    by: z.enum(['session', 'token', 'run']).meta({ description: 'How you signed in.' }),
     changesPassword: z
       .boolean()
       .meta({ description: 'Whether you have a password that you can change here.' }),
   })
-  .meta({ id: 'Me', description: 'You, and what you may.' })
+  .meta({ id: 'Me', description: 'You, and your rights.' })
 export type Me = z.infer<typeof meSchema>
 
 export const ownPasswordSchema = z
@@ -38,7 +38,7 @@ export function meRoutes(api: Api, { access }: Context): void {
       schema: {
         operationId: 'getMe',
         tags,
-        summary: 'Who you are, and what you may',
+        summary: 'You, and your rights',
         response: { 200: meSchema, 304: unchanged, ...problems() },
       },
     },

@@ -9,10 +9,10 @@ import { API_PREFIX } from './addresses.ts'
 const TAGS = {
   detections: 'What the cameras saw: searched, opened, reviewed, exported, forgotten.',
   counts: 'How many: for charts, and today at a glance.',
-  cameras: 'Cameras: how they are, their pictures, and what they are told.',
-  line: 'Devices, programs and their books, and the events of their health.',
+  cameras: 'Cameras: their state, their pictures, and commands.',
+  line: 'Devices, programs and their books, and events of health.',
   events: 'What has just happened, as it happens.',
-  access: 'Who may what: sessions, users, tokens, shares, and the log of what was done.',
+  access: 'Sessions, users, tokens, shares, and the audit log.',
   document: 'This document.',
 } as const
 export type Tag = keyof typeof TAGS
@@ -26,7 +26,7 @@ export async function openApi(app: FastifyInstance): Promise<void> {
         title: 'Sightline console',
         version: 'v1',
         description:
-          'Everything that the pages of the console show. Times are milliseconds since 1970, UTC. What you may not see does not exist: it is answered with 404.',
+          'Everything that the pages of the console show. Times are milliseconds since 1970, UTC. What you may not see is answered with 404.',
       },
       servers: [{ url: API_PREFIX }],
       tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
@@ -37,7 +37,7 @@ export async function openApi(app: FastifyInstance): Promise<void> {
             type: 'apiKey',
             in: 'cookie',
             name: 'sightline',
-            description: 'A browser that is signed in.',
+            description: 'A browser that is signed in. Over TLS the cookie is called __Host-sightline.',
           },
         },
       },

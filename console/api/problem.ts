@@ -59,8 +59,7 @@ const STATUS_OF: Partial<Record<ErrorCode, number>> = {
 }
 /** What these say names folders and hosts of the console: it goes to the log, and not to who asks. */
 const INSIDE = /^(DATABASE|BUCKET|STORE|FOLDER|DISK|USERS)_/
-const NOT_NOW =
-  'This cannot be answered now. Try again in a moment; the log of the console says what is wrong.'
+const NOT_NOW = 'The console cannot answer now. Try again in a moment; its log says why.'
 
 /** Errors of Fastify's, by status. */
 const FRAMEWORK_CODES: Readonly<Record<number, string>> = {

@@ -108,7 +108,7 @@ export const pageShape = {
     .string()
     .refine(isCursor, 'must be a cursor: "next" of the page before')
     .optional()
-    .meta({ description: 'Where to go on: "next" of the page before.' }),
+    .meta({ description: 'Where to continue: "next" of the page before.' }),
   limit: wholeParameter(`How many at most; ${PAGE_ITEMS} where it is left out.`, {
     min: 1,
     max: PAGE_ITEMS_MAX,
@@ -118,10 +118,7 @@ export const pageShape = {
 /** Cut short, newest first. */
 export const pageOf = <Item extends z.ZodType>(item: Item) => ({
   items: z.array(item),
-  next: z
-    .string()
-    .nullable()
-    .meta({ description: 'The cursor of the next page; null where this is the last one.' }),
+  next: z.string().nullable().meta({ description: 'The cursor of the next page; null on the last page.' }),
 })
 
 export const cameraAddressShape = { site: nameSchema, device: nameSchema, camera: nameSchema }

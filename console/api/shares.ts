@@ -18,12 +18,12 @@ export const shareSchema = z
   .object({
     id: idSchema,
     name: z.string(),
-    user: z.string().meta({ description: 'Who made it. It never shows more than he may see.' }),
+    user: z.string().meta({ description: 'Who made it. It never shows more than they may see.' }),
     detection: idSchema.nullable().meta({ description: 'What it shows: this one; null: a search.' }),
     createdAtMs: timeMsSchema,
     expiresAtMs: timeMsSchema,
     views: z.number().int().meta({ description: 'How often its page was opened.' }),
-    viewedAtMs: timeMsSchema.nullable().meta({ description: 'When last; null: never.' }),
+    viewedAtMs: timeMsSchema.nullable().meta({ description: 'When it was last opened; null: never.' }),
   })
   .meta({ id: 'Share' })
 export type Share = z.infer<typeof shareSchema>
@@ -33,11 +33,10 @@ export type Shares = z.infer<typeof sharesSchema>
 
 export const newShareSchema = z
   .strictObject({
-    name: titleSchema.meta({ description: 'Its heading; whoever has the link reads it.' }),
+    name: titleSchema.meta({ description: 'Its title; the recipient sees it.' }),
     detection: idSchema.optional().meta({ description: 'This one; or "filter".' }),
     filter: filterSchema.optional().meta({
-      description:
-        'What a search finds of what is there now; or "detection". The same parameters as of the list.',
+      description: 'What a search finds now; or "detection". The same parameters as of the list.',
     }),
     expiresInS: z
       .number()
@@ -121,7 +120,7 @@ export function sharesRoutes(api: Api, { access, database }: Context): void {
       schema: {
         operationId: 'revokeShare',
         tags,
-        summary: 'Take a link back: it ends at once',
+        summary: 'Revoke a link: it ends at once',
         params: z.strictObject({ id: idSchema }),
         response: { 204: done, ...problems(404) },
       },

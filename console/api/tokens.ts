@@ -23,7 +23,7 @@ const EXPIRES_S_MAX = 10 * 366 * 86_400
 export const tokenSchema = z
   .object({
     id: idSchema,
-    user: z.string().meta({ description: 'Whose it is: it may never do more than he.' }),
+    user: z.string().meta({ description: 'Whose it is. It never has more rights than that user.' }),
     name: z.string(),
     rights: z.array(rightSchema),
     ...scopeAnswerShape,
@@ -46,7 +46,7 @@ export const newTokenSchema = z
       .array(rightSchema)
       .min(1)
       .max(RIGHTS.length)
-      .meta({ description: 'Of yours, those that it has.' }),
+      .meta({ description: 'Those of your rights that it has.' }),
     sites: sitesSchema.optional().meta({ description: 'Only what these have; left out: all that you see.' }),
     cameras: camerasSchema
       .optional()

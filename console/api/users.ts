@@ -40,8 +40,10 @@ export const userSchema = z
       .meta({ description: 'Of live, recordings and export, which are given on their own.' }),
     signsInBy: z
       .enum(['password', 'openid', 'certificate'])
-      .meta({ description: 'certificate: he has no password, and cannot sign in here.' }),
-    signedInAtMs: timeMsSchema.nullable().meta({ description: 'Of users of an OpenID provider: when last.' }),
+      .meta({ description: 'certificate: the user has no password, and cannot sign in here.' }),
+    signedInAtMs: timeMsSchema
+      .nullable()
+      .meta({ description: 'Users of an OpenID provider: the latest sign-in.' }),
   })
   .meta({ id: 'User' })
 export type User = z.infer<typeof userSchema>
@@ -69,7 +71,9 @@ export const newUserSchema = z
     name: userNameSchema,
     role: roleSchema,
     ...rightsShape,
-    password: newPasswordSchema.optional().meta({ description: 'Left out, one is made and shown once.' }),
+    password: newPasswordSchema
+      .optional()
+      .meta({ description: 'If left out, one is generated and shown once.' }),
   })
   .meta({ id: 'NewUser' })
 export type NewUser = z.input<typeof newUserSchema>
@@ -77,7 +81,7 @@ export type NewUser = z.input<typeof newUserSchema>
 export const userMadeSchema = z
   .object({
     user: userSchema,
-    password: z.string().nullable().meta({ description: 'The one that was made; it is shown only here.' }),
+    password: z.string().nullable().meta({ description: 'The generated one; it is shown only here.' }),
   })
   .meta({ id: 'UserMade' })
 export type UserMade = z.infer<typeof userMadeSchema>
@@ -89,11 +93,11 @@ export type UserChange = z.input<typeof userChangeSchema>
 
 export const passwordChangeSchema = z
   .strictObject({ password: newPasswordSchema.optional() })
-  .meta({ id: 'PasswordChange', description: 'Without a password one is made.' })
+  .meta({ id: 'PasswordChange', description: 'Without a password one is generated.' })
 
 export const passwordMadeSchema = z
   .object({
-    password: z.string().nullable().meta({ description: 'The one that was made; it is shown only here.' }),
+    password: z.string().nullable().meta({ description: 'The generated one; it is shown only here.' }),
   })
   .meta({ id: 'PasswordMade' })
 
@@ -115,7 +119,7 @@ export function usersRoutes(api: Api, { access }: Context): void {
       schema: {
         operationId: 'listUsers',
         tags,
-        summary: 'Who there is, and what each may',
+        summary: 'Users and their rights',
         response: { 200: usersSchema, 304: unchanged, ...problems() },
       },
     },
@@ -182,7 +186,7 @@ export function usersRoutes(api: Api, { access }: Context): void {
       schema: {
         operationId: 'setPassword',
         tags,
-        summary: "Set a user's password; his sessions end",
+        summary: "Set a user's password; the user's sessions end",
         params: paramsSchema,
         body: passwordChangeSchema,
         response: { 200: passwordMadeSchema, ...problems(404, 413, 415) },
@@ -208,7 +212,7 @@ export function usersRoutes(api: Api, { access }: Context): void {
       schema: {
         operationId: 'removeUser',
         tags,
-        summary: 'Remove a user: his sessions, tokens and shares end',
+        summary: "Remove a user: the user's sessions, tokens and shares end",
         params: paramsSchema,
         response: { 204: done, ...problems(404, 409) },
       },

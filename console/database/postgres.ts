@@ -174,7 +174,12 @@ export function postgresFailure(place: string, error: unknown): SightlineError {
       `The user of PostgreSQL at ${place} lacks a right: ${message}. Make it the owner of the database, or grant it CREATE on the schema.`,
       error,
     )
-  if (code === '53100') return failure('DISK_FULL', `The disk of PostgreSQL at ${place} is full.`, error)
+  if (code === '53100')
+    return failure(
+      'DISK_FULL',
+      `The disk of PostgreSQL at ${place} is full. Free space there; indexing then resumes.`,
+      error,
+    )
   if (code === '57014' || message === 'Query read timeout')
     return failure(
       'DATABASE_TIMEOUT',
@@ -184,12 +189,16 @@ export function postgresFailure(place: string, error: unknown): SightlineError {
   if (code === '40001' || code === '40P01' || code === '55P03')
     return failure('DATABASE_BUSY', `PostgreSQL at ${place}: ${message}. Try again.`, error)
   if (code === 'XX001' || code === 'XX002')
-    return failure('DATABASE_DAMAGED', `PostgreSQL at ${place} is damaged: ${message}`, error)
+    return failure(
+      'DATABASE_DAMAGED',
+      `PostgreSQL at ${place} is damaged (${message}). Restore it from a backup, then run "sightline console reconcile --fix".`,
+      error,
+    )
   // Not one of the server's codes of five characters: the way to it. 08, 57P, 53: it is going, coming or full.
   if (!/^[0-9A-Z]{5}$/.test(code) || /^(08|57P|53)/.test(code))
     return failure(
       'DATABASE_UNREACHABLE',
-      `PostgreSQL at ${place} cannot be reached: ${message || code}`,
+      `PostgreSQL at ${place} cannot be reached (${message || code}). Check "database.url", and that the server runs.`,
       error,
     )
   return failure('DATABASE_REFUSED', `PostgreSQL at ${place}: ${message}`, error)

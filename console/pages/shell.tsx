@@ -227,7 +227,7 @@ function Lost({ error, again }: { readonly error: unknown; readonly again: () =>
       <p>The console may have been updated, or the connection was lost.</p>
       <p class="buttons">
         <button type="button" class="button" onClick={() => location.reload()}>
-          Load it anew
+          Reload
         </button>
         <button type="button" class="button" onClick={again}>
           Try again

@@ -211,7 +211,7 @@ t.test('without users nobody gets in, not even from this machine, and the log sa
   t.equal((await browser.get('/signin?token=undefined')).status, 401)
   const demo = await browser.send('POST', '/api/v1/session', { name: 'demo', password: 'undefined' })
   t.equal(demo.status, 403)
-  t.match(await (await browser.get('/signin')).text(), /Nobody can sign in here yet/)
+  t.match(await (await browser.get('/signin')).text(), /Nobody can sign in yet/)
 })
 
 t.test('the token of a run signs in by a link and is a token of the API, for that run alone', async (t) => {

@@ -87,7 +87,7 @@ t.test(
       { tone: 'quiet', why: 'It was stopped.' },
     )
     const [alone] = flowFrom([gone]).nodes.filter(({ stage }) => stage === 'subscriber')
-    t.match(alone, { tone: 'bad', why: 'It says nothing any more.' })
+    t.match(alone, { tone: 'bad', why: 'No reports are arriving.' })
   },
 )
 

@@ -152,7 +152,7 @@ t.test('whoever has no role, no name, or an address that is not verified does no
   const it = await both(t)
   for (const [login, words] of [
     ['max', 'has no role here'],
-    ['noname', 'says no name that can be used here'],
+    ['noname', 'sent no usable user name'],
     ['eve', 'has not verified the address'],
   ] as const) {
     const { browser, answer } = await signIn(it, login)
@@ -172,7 +172,7 @@ t.test('a way back that another browser was sent, or that is used twice, signs n
   await victim.get('/signin/openid')
   const swapped = await victim.get(mine.back)
   t.equal(swapped.status, 403, 'nor who left on another')
-  t.match(await swapped.text(), 'does not fit this sign-in')
+  t.match(await swapped.text(), 'does not belong to this sign-in')
   t.equal((await victim.get('/api/v1/me')).status, 401)
 
   const twice = new Browser(it.server.url)

@@ -266,7 +266,7 @@ t.test(
     await bridge.focus()
     await page.keyboard.press('Enter')
     await page.waitForSelector('dialog >> text=It does not reach cloud.example:8883.')
-    t.match(await page.locator('dialog .books').first().textContent(), /Accepted2,204Handed on1,000/)
+    t.match(await page.locator('dialog .books').first().textContent(), /Accepted2,204Forwarded1,000/)
     await page.keyboard.press('Escape')
     await page.waitForSelector('.flow-dots circle')
     await page.emulateMedia({ reducedMotion: 'reduce' })

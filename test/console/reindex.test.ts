@@ -196,7 +196,7 @@ t.test('a bucket with nothing in it empties no database', async (t) => {
   rmSync(join(path, 'home'), { recursive: true })
   await t.rejects(reconcile(database, bucket, { fix: true, subscriber: SUBSCRIBER }), {
     code: 'BUCKET_REFUSED',
-    message: /wrong place/,
+    message: /is empty, but the database has detections/,
   })
   t.equal((await everything()).length, 1)
 })

@@ -9,7 +9,7 @@ const WORDS: Readonly<Record<Camera['is'], string>> = {
   down: 'Down',
   ended: 'Ended',
   offline: 'Offline',
-  unknown: 'Not heard of',
+  unknown: 'Unknown',
 }
 
 const TONES: Readonly<Record<Camera['is'], 'good' | 'late' | 'bad' | 'quiet'>> = {
@@ -39,9 +39,9 @@ export function whatIsWrong(camera: Camera): string | undefined {
     case 'offline':
       return `The device ${camera.device} is not connected.`
     case 'ended':
-      return 'Its source has come to its end.'
+      return 'The file has ended.'
     case 'unknown':
-      return 'It has not said how it is. Only its faces are known.'
+      return 'It has not reported its state. Only its faces are known.'
     default:
       return undefined
   }

@@ -52,9 +52,7 @@ export function LivePicture({
         role="img"
         aria-label={`Live picture of ${camera.camera}`}
       />
-      {atMs === undefined && (
-        <p class="screen-said">{isPaused ? 'The camera is paused: it shows nothing.' : said}</p>
-      )}
+      {atMs === undefined && <p class="screen-said">{isPaused ? 'The camera is paused.' : said}</p>}
       {atMs !== undefined && said !== '' && <p class="screen-note">{said}</p>}
       <PictureAge atMs={atMs} isLive isPaused={isPaused} />
     </div>

@@ -8,7 +8,7 @@ import { type Document, type Operation, operationsOf, type Schema, schemaWords }
 
 await style('api.css')
 
-/** The API's document, readable, and each operation to be tried as oneself. */
+/** The API's document, readable; each operation can be tried with the reader's own session. */
 export default function ApiPage() {
   const document = useLoaded('openapi', (signal) => request<Document>('GET', '/openapi.json', { signal }))
   return (
@@ -63,7 +63,7 @@ function Reference({ document }: { readonly document: Document }) {
             ))}
         </section>
       ))}
-      {shown.length === 0 && <p class="muted">Nothing of that name.</p>}
+      {shown.length === 0 && <p class="muted">No operations match.</p>}
     </>
   )
 }

@@ -91,7 +91,7 @@ export function TryIt({
           class={`button ${operation.method === 'GET' ? 'button-strong' : 'button-danger'}`}
           disabled={isWorking}
         >
-          {isWorking ? 'Sending …' : operation.method === 'GET' ? 'Try it' : 'Do it, really'}
+          {isWorking ? 'Sending …' : 'Send'}
         </button>
       )}
       {answer && (

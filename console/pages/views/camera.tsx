@@ -15,7 +15,7 @@ import { cameraKey, number, share } from '../words.ts'
 
 await style('cameras.css')
 
-/** One camera: what it sees, how it is, what it can be told, and whom it saw last. */
+/** One camera: its picture, its state, its commands, and its latest faces. */
 
 const REFRESH_MS = 15_000
 const FACES_COUNT = 12
@@ -53,8 +53,8 @@ export default function CameraPage({ params }: { readonly params: Readonly<Recor
       </Shown>
       <section aria-labelledby="faces">
         <div class="section-head">
-          <h2 id="faces">Whom it saw last</h2>
-          <a href={`/faces${api.queryText({ camera: key })}`}>All its faces</a>
+          <h2 id="faces">Latest faces</h2>
+          <a href={`/faces${api.queryText({ camera: key })}`}>All faces</a>
         </div>
         <Shown of={faces} waiting={<Waiting shape="tile" rows={6} />}>
           {({ items }) => {
@@ -98,8 +98,8 @@ function One({ camera, told }: { readonly camera: Camera; readonly told: (camera
         </p>
         {wrong && <p class="note">{wrong}</p>}
         <dl class="facts">
-          <dt>Said</dt>
-          <dd>{camera.stateAtMs === null ? 'Nothing yet' : <When atMs={camera.stateAtMs} />}</dd>
+          <dt>Last report</dt>
+          <dd>{camera.stateAtMs === null ? 'None yet' : <When atMs={camera.stateAtMs} />}</dd>
           <dt>Newest face</dt>
           <dd>{camera.newest ? <When atMs={camera.newest.capturedAtMs} /> : 'None yet'}</dd>
           {state && (
@@ -161,18 +161,18 @@ function Commands({ camera, told }: { readonly camera: Camera; readonly told: (c
           class="button"
           disabled={isWaiting}
           onClick={() =>
-            void (state.paused ? tell('Go on', { command: 'resume' }) : tell('Pause', { command: 'pause' }))
+            void (state.paused ? tell('Resume', { command: 'resume' }) : tell('Pause', { command: 'pause' }))
           }
         >
-          {state.paused ? 'Go on' : 'Pause'}
+          {state.paused ? 'Resume' : 'Pause'}
         </button>
         <button
           type="button"
           class="button"
           disabled={isWaiting}
-          onClick={() => void tell('Take a picture', { command: 'snapshot' })}
+          onClick={() => void tell('Take a snapshot', { command: 'snapshot' })}
         >
-          Take a picture
+          Take a snapshot
         </button>
       </p>
       <form
@@ -244,11 +244,11 @@ function Commands({ camera, told }: { readonly camera: Camera; readonly told: (c
       </form>
       <p class="answer" role="status" data-is={answer?.is}>
         {answer === undefined
-          ? 'The camera confirms what it is told.'
+          ? 'The camera confirms each command.'
           : answer.is === 'asked'
             ? `${answer.what}: waiting for the camera …`
             : answer.is === 'confirmed'
-              ? `${answer.what}: the camera has confirmed it, after ${(answer.afterMs / 1000).toFixed(1)} s.`
+              ? `${answer.what}: confirmed by the camera after ${(answer.afterMs / 1000).toFixed(1)} s.`
               : `${answer.what}: ${answer.why}`}
       </p>
     </section>

@@ -104,11 +104,7 @@ function Chart({
   const bars = useMemo(() => barsOf(counts, split, fromMs, Date.now()), [counts, split, fromMs])
   const busiest = bars.totals.indexOf(Math.max(...bars.totals))
   if (counts.total === 0)
-    return (
-      <Empty title="No faces in this time.">
-        {SPANS[by].shown} Choose longer spans to look further back.
-      </Empty>
-    )
+    return <Empty title="No faces in this time.">{SPANS[by].shown} Choose longer spans to see more.</Empty>
   return (
     <>
       <p class="chart-sum">
@@ -140,7 +136,7 @@ function Numbers({ bars, by }: { readonly bars: Bars; readonly by: By }) {
             ))}
             {bars.series.length > 1 && (
               <th scope="col" class="right">
-                Together
+                Total
               </th>
             )}
           </tr>

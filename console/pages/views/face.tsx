@@ -20,8 +20,8 @@ await style('faces.css')
 /** One face: its picture, where in its frame it was, and what can be done with it. */
 
 const KEYS = [
-  ['k', 'the next newer one of this camera'],
-  ['j', 'the next older one'],
+  ['k', 'next newer face of this camera'],
+  ['j', 'next older face of this camera'],
   ['r', 'reviewed, or not'],
   ['?', 'this help'],
 ] as const
@@ -37,7 +37,7 @@ export default function FacePage({ params }: { readonly params: Readonly<Record<
       </p>
       {isMissing ? (
         <>
-          <h1>This face is not here</h1>
+          <h1>Face not found</h1>
           <Empty title="It was deleted, or you may not see it.">
             <a href="/faces">Show all faces</a>
           </Empty>
@@ -147,16 +147,14 @@ function Face({ face, again }: { readonly face: DetectionDetail; readonly again:
       </div>
       <section aria-labelledby="others">
         <div class="section-head">
-          <h2 id="others">The same face, as it was followed</h2>
+          <h2 id="others">Other pictures of this track</h2>
           {face.track && face.trackOthers.length > 0 && (
             <a href={`/faces?track=${face.track}`}>All of them</a>
           )}
         </div>
         {face.trackOthers.length === 0 ? (
           <p class="muted">
-            {face.track
-              ? 'There is no other picture of it: the best one was kept.'
-              : 'It comes from a photo, where nothing is followed.'}
+            {face.track ? 'None: only the best picture was kept.' : 'None: photos have no tracks.'}
           </p>
         ) : (
           <ul class="grid grid-strip">
@@ -181,13 +179,13 @@ function Beside({ id, to }: { readonly id: string | null; readonly to: 'newer' |
     return (
       <span class="icon-button" aria-disabled="true">
         {icon}
-        <span class="visually-hidden">There is no {to} one</span>
+        <span class="visually-hidden">No {to} face</span>
       </span>
     )
   return (
     <a class="icon-button" href={`/faces/${id}`} title={to === 'newer' ? 'Newer (k)' : 'Older (j)'}>
       {icon}
-      <span class="visually-hidden">The next {to} one</span>
+      <span class="visually-hidden">Next {to} face</span>
     </a>
   )
 }
@@ -216,7 +214,7 @@ function InFrame({ face }: { readonly face: DetectionDetail }) {
         <rect class="in-frame-box" x={x} y={y} width={w} height={h} />
       </svg>
       <figcaption>
-        Where it was in its frame of {width} × {height} pixels
+        Position in the frame of {width} × {height} pixels
       </figcaption>
     </figure>
   )
@@ -339,7 +337,7 @@ function Delete({
           </tbody>
         </table>
         {done.places.some(({ left }) => left) && (
-          <p class="note">What is still there goes as soon as the program that holds it lets go of it.</p>
+          <p class="note">What is left is deleted as soon as the program that holds it releases it.</p>
         )}
         <p class="buttons">
           <button
@@ -358,8 +356,8 @@ function Delete({
   return (
     <Dialog title="Delete this face?" onClose={onClose}>
       <p>
-        Its picture and everything that is known of it are deleted from the bucket and from this database, and
-        from what still waits on the way. This cannot be undone.
+        Its picture and its data are deleted from the bucket, from the database, and from the queues of the
+        subscribers. This cannot be undone.
       </p>
       {error !== undefined && <Failed error={error} again={again} />}
       <p class="buttons">

@@ -135,13 +135,13 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
         {filter.file && (
           <button type="button" class="chip" onClick={() => ask({ file: undefined })}>
             From the photo “{filter.file}” <span aria-hidden="true">×</span>
-            <span class="visually-hidden">: take this filter away</span>
+            <span class="visually-hidden">: remove this filter</span>
           </button>
         )}
         {filter.track && (
           <button type="button" class="chip" onClick={() => ask({ track: undefined })}>
-            One face that was followed <span aria-hidden="true">×</span>
-            <span class="visually-hidden">: take this filter away</span>
+            One track <span aria-hidden="true">×</span>
+            <span class="visually-hidden">: remove this filter</span>
           </button>
         )}
         {!isEmpty(filter) && (

@@ -267,7 +267,7 @@ function Faces({ filter }: { readonly filter: Filter }) {
       {listing && faces.length === 0 && listing.next === null && <None filter={filter} />}
       {listing && <End listing={listing} isLoading={isLoading} more={more} filter={filter} />}
       {selected.size > 0 && (
-        <div class="bulk" role="toolbar" aria-label="What is selected">
+        <div class="bulk" role="toolbar" aria-label="Selected faces">
           <strong>{count(selected.size, 'face')} selected</strong>
           {may('review') && (
             <>
@@ -323,7 +323,7 @@ function End({
     return (
       <p class="end">
         <a class="button" href={`/faces${api.queryText({ ...filter, to: String(last.atMs + 1) })}`}>
-          Go on from here, to older ones
+          Show older faces
         </a>
       </p>
     )
@@ -331,11 +331,11 @@ function End({
     <div ref={mark} class="end">
       {searchedToMs !== null && (
         <p>
-          {faces.length === 0 ? 'Nothing found so far. ' : ''}Looked back to {date(searchedToMs)}.
+          {faces.length === 0 ? 'Nothing found so far. ' : ''}Searched back to {date(searchedToMs)}.
         </p>
       )}
       <button type="button" class="button" disabled={isLoading} onClick={() => void more()}>
-        {isLoading ? 'Looking …' : searchedToMs === null ? 'Show more' : 'Look further back'}
+        {isLoading ? 'Searching …' : searchedToMs === null ? 'Show more' : 'Search further back'}
       </button>
     </div>
   )
@@ -350,8 +350,8 @@ function None({ filter }: { readonly filter: Filter }) {
       </Empty>
     )
   return (
-    <Empty title="No face is like that.">
-      Take a filter away, or <a href="/faces">show all faces</a>.
+    <Empty title="No faces match.">
+      Remove a filter, or <a href="/faces">show all faces</a>.
     </Empty>
   )
 }

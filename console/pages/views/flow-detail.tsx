@@ -32,7 +32,7 @@ export function FlowDetail({
       {node.queues.length > 0 && (
         <section>
           <h3>Books</h3>
-          <p class="muted">Whatever was accepted was handed on, waits, or was given up for a reason.</p>
+          <p class="muted">Accepted = forwarded + waiting + dropped. Each drop has a reason.</p>
           {node.queues.map((queue) => (
             <QueueBooks key={queue.name} queue={queue} now={now} />
           ))}
@@ -85,8 +85,8 @@ export function FlowDetail({
                     <span class="breaks">{name}</span>{' '}
                     <span class="muted">
                       {endsAtMs > now
-                        ? `ends in ${duration(endsAtMs - now)}, on ${date(endsAtMs)}`
-                        : 'has ended'}
+                        ? `expires in ${duration(endsAtMs - now)}, on ${date(endsAtMs)}`
+                        : 'has expired'}
                     </span>
                   </li>
                 ))}
@@ -102,7 +102,7 @@ export function FlowDetail({
               <dd>
                 <When atMs={keeper.startedAtMs} />
               </dd>
-              <dt>Last heard of</dt>
+              <dt>Last report</dt>
               <dd>
                 <When atMs={keeper.seenAtMs} />
               </dd>
@@ -132,7 +132,7 @@ function QueueBooks({
       <dl class="facts">
         <dt>Accepted</dt>
         <dd>{number(queue.accepted)}</dd>
-        <dt>Handed on</dt>
+        <dt>Forwarded</dt>
         <dd>
           {number(queue.forwarded)} <span class="muted">{rate(queue.perS)} a second</span>
         </dd>
@@ -140,9 +140,11 @@ function QueueBooks({
         <dd>
           {number(queue.pending)}
           {queue.pending > 0 && <span class="muted"> {bytes(queue.bytes)}</span>}
-          {since !== undefined && <span class="note">The oldest waits for {duration(now - since)}.</span>}
+          {since !== undefined && (
+            <span class="note">The oldest has waited for {duration(now - since)}.</span>
+          )}
         </dd>
-        <dt>Given up</dt>
+        <dt>Dropped</dt>
         <dd>
           {number(dropped)}
           {Object.entries(queue.dropped)

@@ -292,7 +292,7 @@ function oldestOf({ oldestAtMs }: Pick<Books, 'oldestAtMs'>, { atMs, seenAtMs }:
 
 function standing(keeper: Keeper, books: Books, nowMs: number): { tone: Tone; why: string | undefined } {
   if (keeper.ended) return { tone: 'quiet', why: 'It was stopped.' }
-  if (keeper.silent) return { tone: 'bad', why: 'It says nothing any more.' }
+  if (keeper.silent) return { tone: 'bad', why: 'No reports are arriving.' }
   if (!keeper.ok) return { tone: 'bad', why: wrongOf(keeper) }
   // A bridge that is cut off is said of the bridge.
   const cut = keeper.links.find(({ name, connected }) => !connected && !name.startsWith('bridge/'))
@@ -305,7 +305,7 @@ function standing(keeper: Keeper, books: Books, nowMs: number): { tone: Tone; wh
 /** What its own health says; the first of its checks that does not sound well. */
 function wrongOf({ checks }: Keeper): string {
   const said = Object.entries(checks).find(([, text]) => !/^(ok|up|connected|fine|running)\b/i.test(text))
-  return said ? `${said[0]}: ${said[1]}` : 'It is not well.'
+  return said ? `${said[0]}: ${said[1]}` : 'It is unhealthy.'
 }
 
 const isThere = ({ silent, ended }: Keeper) => !silent && !ended

@@ -1,7 +1,7 @@
 import { duration, number, rate } from '../words.ts'
 import { type Flow, type FlowNode, STAGES, type Stage, waitsSince } from './flow-graph.ts'
 
-/** The line in words, from the cameras to the bucket: for a phone, for a screen reader, and for whoever likes it better. */
+/** The line in words, from the cameras to the bucket: for a phone, for a screen reader, and on request. */
 
 const TITLES: Readonly<Record<Stage, string>> = {
   camera: 'Cameras',

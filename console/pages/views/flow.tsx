@@ -88,7 +88,7 @@ export default function FlowPage() {
         {() =>
           flow.nodes.length === 0 ? (
             <Empty title="No program has reported yet.">
-              Each one says how it is every few seconds, where <code>report</code> is enabled in its settings.
+              Each program reports every few seconds if <code>report</code> is enabled in its settings.
             </Empty>
           ) : (
             <>
@@ -120,7 +120,7 @@ function Summary({ flow, now }: { readonly flow: Flow; readonly now: number }) {
       <span class="tone" data-tone={bad.length > 0 ? 'bad' : first ? 'late' : 'good'}>
         <span class="dot" />
         {bad.length > 0
-          ? `${count(bad.length, 'part')} of the line ${bad.length === 1 ? 'needs' : 'need'} a person.`
+          ? `${count(bad.length, 'part')} of the line ${bad.length === 1 ? 'needs' : 'need'} attention.`
           : first
             ? `${count(pending, 'message')} ${pending === 1 ? 'waits' : 'wait'}.`
             : 'Everything flows, nothing waits.'}
@@ -147,7 +147,7 @@ function Waits({
       <section aria-labelledby="waits">
         <h2 id="waits">Where something waits</h2>
         {waits.length === 0 ? (
-          <p class="muted">Nowhere. What a program has accepted, it hands on within seconds.</p>
+          <p class="muted">Nowhere: each program forwards what it accepts within seconds.</p>
         ) : (
           <ul class="needs">
             {waits.map(({ node, sinceMs }) => (
@@ -159,7 +159,7 @@ function Waits({
                   </span>
                   <span class="need-what">
                     <strong>{node.title}</strong> <span class="muted">{node.sub}</span>
-                    <span class="need-why">The oldest waits for {duration(now - sinceMs)}.</span>
+                    <span class="need-why">The oldest has waited for {duration(now - sinceMs)}.</span>
                   </span>
                 </button>
               </li>
@@ -170,7 +170,7 @@ function Waits({
       <section aria-labelledby="wrong">
         <h2 id="wrong">What is wrong</h2>
         {bad.length === 0 ? (
-          <p class="muted">Nothing: each program says that it is well.</p>
+          <p class="muted">Nothing: each program reports that it is healthy.</p>
         ) : (
           <ul class="needs">
             {bad.map((node) => (
@@ -191,9 +191,9 @@ function Waits({
         )}
       </section>
       <section aria-labelledby="dropped">
-        <h2 id="dropped">What was given up, since each store began</h2>
+        <h2 id="dropped">Dropped since each store was created</h2>
         {dropping.length === 0 ? (
-          <p class="muted">Nothing: every program has handed on all that it accepted, or still holds it.</p>
+          <p class="muted">Nothing: each program has forwarded what it accepted, or still holds it.</p>
         ) : (
           <table class="table">
             <tbody>

@@ -13,14 +13,14 @@ import { day, duration } from '../words.ts'
 
 await style('health.css')
 
-/** What went wrong, from when to when; marked by whoever has seen to it. */
+/** What went wrong, from when to when; a mark says to everybody that somebody has reviewed it. */
 
 const PAGE_COUNT = 50
 
 const VIEWS = [
   ['', 'All'],
-  ['open', 'Lasting'],
-  ['new', 'Nobody has seen to'],
+  ['open', 'Ongoing'],
+  ['new', 'Not reviewed'],
 ] as const
 
 export default function HealthPage() {
@@ -79,7 +79,7 @@ export default function HealthPage() {
     try {
       const after = await api.reviewHealth(event.id, reviewed)
       setEvents((old) => old?.map((one) => (one.id === event.id ? after : one)))
-      say(reviewed ? 'Marked as seen to, for everybody.' : 'The mark is gone.')
+      say(reviewed ? 'Marked as reviewed, for everybody.' : 'Marked as not reviewed.')
     } catch (problem) {
       say(problem instanceof Error ? problem.message : String(problem), { isError: true })
     }
@@ -112,9 +112,9 @@ export default function HealthPage() {
       {error !== undefined && <Failed error={error} again={again} />}
       {events === undefined && error === undefined && <Waiting rows={6} />}
       {events?.length === 0 && (
-        <Empty title={shown === '' ? 'Nothing has gone wrong yet.' : 'Nothing.'}>
-          A camera that goes down, a device that is gone, a queue that grows, a certificate that ends soon: it
-          appears here.
+        <Empty title={shown === '' ? 'No events yet.' : 'No events match.'}>
+          Cameras that are down, devices that are offline, queues that grow and certificates that expire soon
+          appear here.
         </Empty>
       )}
       {byDay(events ?? []).map(([title, ofDay]) => (
@@ -138,9 +138,9 @@ export default function HealthPage() {
                   <p class="muted">
                     Began <When atMs={event.atMs} />
                     {event.endedAtMs === null
-                      ? ', and lasts'
+                      ? ', ongoing'
                       : `, lasted ${duration(event.endedAtMs - event.atMs)}`}
-                    {event.reviewedBy !== null && `; ${event.reviewedBy} has seen to it`}
+                    {event.reviewedBy !== null && `; reviewed by ${event.reviewedBy}`}
                   </p>
                 </div>
                 {may('review') && (
@@ -150,7 +150,7 @@ export default function HealthPage() {
                     aria-pressed={event.reviewedBy !== null}
                     onClick={() => void mark(event)}
                   >
-                    {event.reviewedBy === null ? 'Seen to' : 'Not seen to'}
+                    {event.reviewedBy === null ? 'Mark as reviewed' : 'Reviewed'}
                   </button>
                 )}
               </li>
@@ -161,7 +161,7 @@ export default function HealthPage() {
       {next !== null && (
         <p class="end">
           <button type="button" class="button" disabled={isLoading} onClick={() => void more()}>
-            {isLoading ? 'Looking …' : 'Show older ones'}
+            {isLoading ? 'Loading …' : 'Show older events'}
           </button>
         </p>
       )}

@@ -15,7 +15,7 @@ import { count, day, number, share } from '../words.ts'
 
 await style('overview.css')
 
-/** What was seen today, who is live, and what needs a person. */
+/** What was seen today, who is live, and what needs attention. */
 
 const NEWEST_COUNT = 12
 /** What the event stream does not bring: totals after midnight, cameras that fell silent. */
@@ -65,7 +65,7 @@ export default function OverviewPage() {
       </Shown>
       <div class="overview-halves">
         <section aria-labelledby="needs">
-          <h2 id="needs">Needs a person</h2>
+          <h2 id="needs">Needs attention</h2>
           <Shown of={overview}>{(value) => <Needs overview={value} />}</Shown>
         </section>
         <section aria-labelledby="newest">
@@ -122,7 +122,7 @@ function Figures({
         <dd class="figure-value">{masked + bare === 0 ? '–' : share(masked / (masked + bare))}</dd>
         <dd class="figure-note">
           {masked + bare === 0 ? (
-            'The model in use does not tell.'
+            'The model in use does not report masks.'
           ) : (
             <>
               <span class="meter" role="presentation">
@@ -141,14 +141,14 @@ function Figures({
         </dd>
         <dd class="figure-note">
           {cameras.all === 0
-            ? 'None is known yet.'
+            ? 'No cameras yet.'
             : cameras.live === cameras.all
               ? 'All of them.'
               : `${count(cameras.all - cameras.live, 'camera')} not live`}
         </dd>
       </a>
       <a class="figure" href="#needs" data-tone={needsCount > 0 ? 'bad' : 'good'}>
-        <dt>Needs a person</dt>
+        <dt>Needs attention</dt>
         <dd class="figure-value">{number(needsCount)}</dd>
         <dd class="figure-note">{needsCount === 0 ? 'All is well.' : 'See below.'}</dd>
       </a>
@@ -201,12 +201,7 @@ function Hours({
 
 function Needs({ overview: { needs, needsCount } }: { readonly overview: Overview }) {
   if (needs.length === 0)
-    return (
-      <Empty title="Nothing.">
-        Every camera that should be live is, and every program of the line is well. What goes wrong appears
-        here.
-      </Empty>
-    )
+    return <Empty title="Nothing needs attention.">Problems with cameras and programs appear here.</Empty>
   return (
     <ul class="needs">
       {needs.map((need) =>

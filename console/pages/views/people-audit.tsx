@@ -55,7 +55,7 @@ export function Audit() {
         {({ items }) => {
           const all = [...items, ...(rest?.items ?? [])]
           return all.length === 0 ? (
-            <Empty title="Nothing was done yet.">
+            <Empty title={user || what ? 'No entries match.' : 'No entries yet.'}>
               Sign-ins, changes, commands, exports and deletions appear here.
             </Empty>
           ) : (
@@ -66,8 +66,8 @@ export function Audit() {
                     <th scope="col">When</th>
                     <th scope="col">Who</th>
                     <th scope="col">What</th>
-                    <th scope="col">To what</th>
-                    <th scope="col">From</th>
+                    <th scope="col">Target</th>
+                    <th scope="col">Address</th>
                   </tr>
                 </thead>
                 <tbody>
@@ -102,7 +102,7 @@ export function Audit() {
       {next && (
         <p class="end">
           <button type="button" class="button" onClick={() => void load()}>
-            Show older ones
+            Show older entries
           </button>
         </p>
       )}

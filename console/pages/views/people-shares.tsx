@@ -11,7 +11,7 @@ import { may } from '../session.ts'
 import { count, date } from '../words.ts'
 import { Whose, type WhoseValue } from './people-whose.tsx'
 
-/** Links for people without an account: how often each was opened, until when, and taken back. */
+/** Links for people without an account: how often each was opened, until when, and an end to each. */
 export function Shares() {
   const [whose, setWhose] = useState<WhoseValue>('mine')
   const shares = useLoaded(`shares ${whose}`, (signal) => access.shares(whose, signal))
@@ -36,9 +36,9 @@ export function Shares() {
                     <strong class="breaks">{share.name}</strong>{' '}
                     <span class="badge">{share.detection === null ? 'a search' : 'a face'}</span>
                     {whose === 'all' && <span class="badge">{share.user}</span>}
-                    {share.expiresAtMs < nowMs.value && <span class="badge badge-bad">ended</span>}
+                    {share.expiresAtMs < nowMs.value && <span class="badge badge-bad">expired</span>}
                     <p class="muted">
-                      Made <When atMs={share.createdAtMs} />, ends {date(share.expiresAtMs)}; opened{' '}
+                      Created <When atMs={share.createdAtMs} />, expires {date(share.expiresAtMs)}; opened{' '}
                       {count(share.views, 'time')}
                       {share.viewedAtMs !== null && (
                         <>
@@ -50,7 +50,7 @@ export function Shares() {
                   </div>
                   <div class="buttons">
                     <button type="button" class="button button-danger" onClick={() => setEnding(share)}>
-                      Take it back
+                      Revoke
                     </button>
                   </div>
                 </li>
@@ -61,16 +61,16 @@ export function Shares() {
       </Shown>
       {ending && (
         <Confirm
-          title={`Take “${ending.name}” back?`}
-          word="Take it back"
+          title={`Revoke “${ending.name}”?`}
+          word="Revoke"
           onClose={() => setEnding(undefined)}
           act={async () => {
             await access.revokeShare(ending.id)
             shares.again()
-            say('The link leads nowhere any more.')
+            say('The link was revoked.')
           }}
         >
-          Whoever has the link sees nothing from now on.
+          The link shows nothing from now on, to anyone.
         </Confirm>
       )}
     </section>

@@ -49,14 +49,14 @@ export function Tokens() {
         </div>
       </div>
       <p class="muted">
-        A program shows a token instead of a password: <code>Authorization: Bearer TOKEN</code>. See{' '}
+        A program sends a token instead of a password: <code>Authorization: Bearer TOKEN</code>. See{' '}
         <a href="/api">the API</a>.
       </p>
       <Shown of={tokens}>
         {({ items }) =>
           items.length === 0 ? (
             <Empty title="No tokens.">
-              Make one for each program, so that each can be taken back on its own.
+              Make one for each program, so that each can be revoked on its own.
             </Empty>
           ) : (
             <ul class="cards">
@@ -65,14 +65,14 @@ export function Tokens() {
                   <div class="card-text">
                     <strong class="breaks">{token.name}</strong>{' '}
                     {whose === 'all' && <span class="badge">{token.user}</span>}
-                    {token.expiresAtMs < nowMs.value && <span class="badge badge-bad">ended</span>}
+                    {token.expiresAtMs < nowMs.value && <span class="badge badge-bad">expired</span>}
                     <p class="muted">
                       {token.rights.map((right) => RIGHT_WORDS[right].toLowerCase()).join(', ')}
                       {(token.sites !== null || token.cameras !== null) &&
                         `; only ${[...(token.sites ?? []), ...(token.cameras ?? [])].join(', ')}`}
                     </p>
                     <p class="muted">
-                      Made <When atMs={token.createdAtMs} />, ends {date(token.expiresAtMs)},{' '}
+                      Created <When atMs={token.createdAtMs} />, expires {date(token.expiresAtMs)},{' '}
                       {token.usedAtMs === null ? (
                         'never used'
                       ) : (
@@ -105,7 +105,7 @@ export function Tokens() {
       )}
       {secret !== undefined && (
         <Dialog title="Your token" onClose={() => setSecret(undefined)}>
-          <p>It is shown only now. Whoever has it may do what it may.</p>
+          <p>It is shown only once. Anyone who has it has its rights.</p>
           <Secret label="Token" text={secret} />
         </Dialog>
       )}
@@ -152,7 +152,7 @@ function Make({ done, onClose }: { readonly done: (secret: string) => void; read
         }}
       >
         <label class="field">
-          <span>What it is for</span>
+          <span>Name (what it is for)</span>
           <input
             required
             maxLength={100}
@@ -162,7 +162,7 @@ function Make({ done, onClose }: { readonly done: (secret: string) => void; read
           />
         </label>
         <fieldset class="choices">
-          <legend>It may</legend>
+          <legend>Rights</legend>
           {own.map((right) => (
             <label key={right}>
               <input
@@ -181,7 +181,7 @@ function Make({ done, onClose }: { readonly done: (secret: string) => void; read
           ))}
         </fieldset>
         <fieldset class="choices choices-row">
-          <legend>It ends</legend>
+          <legend>Expires</legend>
           {DAYS.map((value) => (
             <label key={value}>
               <input type="radio" name="days" checked={days === value} onChange={() => setDays(value)} />
@@ -191,7 +191,7 @@ function Make({ done, onClose }: { readonly done: (secret: string) => void; read
         </fieldset>
         {error !== undefined && <Failed error={error} />}
         <button type="submit" class="button button-strong" disabled={rights.size === 0}>
-          Make it
+          Make the token
         </button>
       </form>
     </Dialog>

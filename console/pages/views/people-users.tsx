@@ -66,7 +66,7 @@ export function Users() {
                     </p>
                     {user.signsInBy !== 'password' && (
                       <p class="muted">
-                        {user.signsInBy === 'openid' ? 'Signs in with the provider' : 'Has no password'}
+                        {user.signsInBy === 'openid' ? 'Signs in with OpenID Connect' : 'Has no password'}
                         {user.signedInAtMs !== null && (
                           <>
                             , last <When atMs={user.signedInAtMs} />
@@ -115,7 +115,7 @@ export function Users() {
           done={() => {
             users.again()
             close()
-            say(`${doing.user.name} was changed. It holds at once.`)
+            say(`${doing.user.name} was changed. The change applies at once.`)
           }}
         />
       )}
@@ -135,7 +135,7 @@ export function Users() {
       )}
       {doing?.is === 'password' && (
         <Confirm
-          title={`A new password for ${doing.user.name}?`}
+          title={`Set a new password for ${doing.user.name}?`}
           word="Make a new one"
           // A new password leads to the dialog that shows it.
           onClose={() => setDoing((now) => (now?.is === 'secret' ? now : undefined))}
@@ -144,12 +144,12 @@ export function Users() {
             if (password !== null) setDoing({ is: 'secret', name: doing.user.name, password })
           }}
         >
-          The one before does not work any more, and all sessions of this user end.
+          The old password stops working, and all sessions of this user end.
         </Confirm>
       )}
       {doing?.is === 'secret' && (
         <Dialog title={`The password of ${doing.name}`} onClose={close}>
-          <p>It is shown only now. Hand it over by a safe way.</p>
+          <p>It is shown only once. Send it over a secure channel.</p>
           <Secret label="Password" text={doing.password} />
         </Dialog>
       )}
@@ -296,7 +296,7 @@ function UserDialog({
           </fieldset>
         )}
         <fieldset class="choices">
-          <legend>Rights of their own</legend>
+          <legend>Extra rights</legend>
           <label>
             <input
               type="checkbox"

@@ -56,7 +56,7 @@ export function You() {
             readOnly
           />
           <label class="field">
-            <span>The one you have</span>
+            <span>Current password</span>
             <input
               type="password"
               required
@@ -66,7 +66,7 @@ export function You() {
             />
           </label>
           <label class="field">
-            <span>A new one, of {CHARACTERS_MIN} characters or more</span>
+            <span>New password ({CHARACTERS_MIN} characters or more)</span>
             <input
               type="password"
               required
@@ -78,7 +78,7 @@ export function You() {
           </label>
           {error !== undefined && <Failed error={error} />}
           <button type="submit" class="button button-strong">
-            Change it
+            Change password
           </button>
         </form>
       )}

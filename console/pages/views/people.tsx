@@ -10,7 +10,7 @@ import { You } from './people-you.tsx'
 
 await style('people.css')
 
-/** Who may what: users, tokens, shares, and what was done. Whoever manages nobody finds his own here. */
+/** Users, tokens, shares and the audit log; for others than admins, "Account": their own tokens, shares and password. */
 
 interface Tab {
   readonly name: string

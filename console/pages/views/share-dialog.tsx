@@ -42,11 +42,11 @@ export function ShareDialog({
           }}
         >
           <p class="muted">
-            Whoever has the link sees {isOne ? 'this face' : 'the faces that this search finds now'} without
-            an account, and nothing else. You can take it back at any time.
+            Anyone who has the link sees {isOne ? 'this face' : 'the faces that this search finds now'}{' '}
+            without an account, and nothing else. You can revoke it at any time.
           </p>
           <label class="field">
-            <span>Its heading, which they read</span>
+            <span>Title (the recipient sees it)</span>
             <input
               required
               maxLength={100}
@@ -56,7 +56,7 @@ export function ShareDialog({
             />
           </label>
           <fieldset class="choices">
-            <legend>It ends</legend>
+            <legend>Expires</legend>
             {DAYS.map((value) => (
               <label key={value}>
                 <input type="radio" name="days" checked={days === value} onChange={() => setDays(value)} />
@@ -71,7 +71,7 @@ export function ShareDialog({
         </form>
       ) : (
         <div class="form">
-          <p>It is shown only now. It ends on {date(Date.now() + days * DAY_S * 1000)}.</p>
+          <p>It is shown only once. It expires on {date(Date.now() + days * DAY_S * 1000)}.</p>
           <label class="field">
             <span>Link</span>
             <input readOnly value={address} onFocus={({ currentTarget }) => currentTarget.select()} />
