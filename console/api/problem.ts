@@ -62,7 +62,7 @@ const STATUS_OF: Partial<Record<ErrorCode, number>> = {
   NOT_CONFIRMED: 504,
 }
 /** What these say names folders and hosts of the console: it goes to the log, and not to who asks. */
-const INSIDE = /^(DATABASE|BUCKET|STORE|FOLDER|DISK|USERS)_/
+const INSIDE = /^(DATABASE|BUCKET|STORE|DISK)_|^BROKER_(REFUSED|PROTOCOL)$/
 const NOT_NOW =
   'This cannot be answered now. Try again in a moment; the log of the console says what is wrong.'
 
