@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import {
   type Document,
   isCollection,
@@ -136,6 +137,14 @@ export const HTTP_CONNECTIONS_MAX = 512
 /** All who come through a reverse proxy share its address. A browser has six at once. */
 export const HTTP_CONNECTIONS_PER_ADDRESS_MAX = 256
 
+/** An address, or a block of them such as 10.0.0.0/8; one of everybody is none. */
+function isAddressBlock(text: string): boolean {
+  const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? []
+  const version = isIP(address)
+  if (version === 0 || bits === undefined) return version !== 0
+  return Number(bits) >= 1 && Number(bits) <= (version === 4 ? 32 : 128)
+}
+
 /** `/healthz` and `/metrics`. */
 export const httpShape = (portDefault: number) =>
   z
@@ -144,6 +153,12 @@ export const httpShape = (portDefault: number) =>
       port: port().default(portDefault),
       usersFile: z.string().min(1).optional(),
       tls: tlsShape().optional(),
+      trustedProxies: z
+        .array(
+          z.string().refine(isAddressBlock, 'must be an address, or a block of addresses such as 10.0.0.0/8'),
+        )
+        .max(100)
+        .default([]),
       connectionsMax: z.number().int().positive().default(HTTP_CONNECTIONS_MAX),
       connectionsPerAddressMax: z.number().int().positive().default(HTTP_CONNECTIONS_PER_ADDRESS_MAX),
     })

@@ -46,9 +46,7 @@ export function Users() {
         )}
       </div>
       {users.value?.canChange === false && (
-        <p class="muted">
-          Users cannot be changed here: there is no users file, or its folder is read-only.
-        </p>
+        <p class="muted">Users cannot be changed here: there is no users file, or its folder is read-only.</p>
       )}
       <Shown of={users}>
         {({ items, canChange }) =>
