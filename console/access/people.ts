@@ -117,6 +117,10 @@ export class People implements Disposable {
     return new Set(this.#byName.keys())
   }
 
+  get hasFile(): boolean {
+    return this.#file !== undefined
+  }
+
   /** Whether users can be added and changed here: there is a file, and it can be written. Asked anew each time. */
   async canChange(): Promise<boolean> {
     const { usersFile } = this.#options
