@@ -176,17 +176,17 @@ export class People implements Disposable {
 
   /**
    * Writes down who has just come from the provider.
-   * @returns whether the name was another's there before: then nothing of his must be left
+   * @param forget called first where the name was another's there before: nothing of his must be left
    *   Errors: OPENID_REFUSED where the users file has that name
    */
-  async rememberOpenId(person: OpenIdPerson): Promise<{ isAnother: boolean }> {
+  async rememberOpenId(person: OpenIdPerson, forget: () => Promise<void>): Promise<void> {
     const { name, issuer, subject, role, sites } = person
     if (this.#byName.has(name) || this.#file?.users.some((user) => user.name === name) || name === RUN_USER)
       throw failure(
         'OPENID_REFUSED',
         `There is a user ${JSON.stringify(name)} with a password here. Sign in with that, or ask an administrator to remove the one or the other.`,
       )
-    const { write, now } = this.#options.store
+    const { read, write, now } = this.#options.store
     const row = {
       issuer,
       subject,
@@ -194,21 +194,18 @@ export class People implements Disposable {
       sites_json: sites === undefined ? null : JSON.stringify(sites),
       signed_in_at_ms: now(),
     }
-    return write.transaction().execute(async (tx) => {
-      const before = await tx
-        .selectFrom('openid_users')
-        .selectAll()
-        .where('user', '=', name)
-        .executeTakeFirst()
-      await tx
-        .insertInto('openid_users')
-        .values({ user: name, ...row })
-        .onConflict((conflict) => conflict.column('user').doUpdateSet(row))
-        .execute()
-      return {
-        isAnother: before !== undefined && (before.issuer !== issuer || before.subject !== subject),
-      }
-    })
+    const before = await read
+      .selectFrom('openid_users')
+      .select(['issuer', 'subject'])
+      .where('user', '=', name)
+      .executeTakeFirst()
+    // Before the name is the other's: a console that ends in between has given nobody anything.
+    if (before && (before.issuer !== issuer || before.subject !== subject)) await forget()
+    await write
+      .insertInto('openid_users')
+      .values({ user: name, ...row })
+      .onConflict((conflict) => conflict.column('user').doUpdateSet(row))
+      .execute()
   }
 
   /** @returns OpenID users whose name the users file has now: they are none any more */

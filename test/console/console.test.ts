@@ -319,12 +319,8 @@ t.test(
     t.match({ selection, by }, { selection: { kind: 'id', id: face.id }, by: 'demo' })
     await line.publish(
       'stored/sub',
-      [
-        { v: 1, is: 'removed', id: face.id, key: face.key, why: 'forgotten' } as const,
-        { v: 1, is: 'forgot', request, places: [{ place: 'folder', count: 1 }] } as const,
-      ]
-        .map(announcementLine)
-        .join(''),
+      announcementLine({ v: 1, is: 'removed', id: face.id, key: face.key, why: 'forgotten' }) +
+        announcementLine({ v: 1, is: 'forgot', request, places: [{ place: 'folder', count: 1 }] }),
     )
     t.match(await (await answer).json(), { places: [{ place: 'folder', count: 1 }] })
     t.equal(await total(line), 0)
