@@ -238,6 +238,31 @@ t.test('without users nobody gets in, not even from this machine, and the log sa
   t.match(await (await browser.get('/signin')).text(), /Nobody can sign in here yet/)
 })
 
+t.test('a user "demo" of the file keeps what he has where no run has a token', async (t) => {
+  const folder = t.testdir()
+  const people = [...PEOPLE, { name: 'demo', role: 'analyst' } as const]
+  const first = await accessServer(t, { folder, people })
+  const demo = await first.signIn('demo')
+  const made = await demo.send('POST', '/api/v1/tokens', { name: 'x', rights: ['see'], expiresInS: 3600 })
+  const { secret } = (await made.json()) as { secret: string }
+  await first.store(NORTH)
+  const second = await accessServer(t, { folder, people })
+  const bearer = { headers: { authorization: `Bearer ${secret}` } }
+  t.equal((await fetch(`${second.url}/api/v1/me`, bearer)).status, 200)
+})
+
+t.test('who is removed leaves no marks to somebody of his name', async (t) => {
+  const server = await accessServer(t)
+  const [ada, anna] = [await server.signIn('ada'), await server.signIn('anna')]
+  const [face] = await server.store(NORTH)
+  await server.database.review('anna', [face?.id ?? ''], { all: true }, 1)
+  const marks = () => server.database.read.selectFrom('reviews').selectAll().execute()
+  t.equal((await marks()).length, 1)
+  t.equal((await anna.get('/api/v1/me')).status, 200)
+  t.equal((await ada.send('DELETE', '/api/v1/users/anna')).status, 204)
+  t.equal((await marks()).length, 0)
+})
+
 t.test('the token of a run signs in by a link and is a token of the API, for that run alone', async (t) => {
   const folder = t.testdir()
   const token = 'a-token-of-this-run'

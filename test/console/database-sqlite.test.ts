@@ -110,7 +110,7 @@ t.test('a place that cannot be written is named, with what to do', async (t) => 
   const folder = t.testdir({ file: 'x', folder: { 'console.db': {} } })
   await t.rejects(open(join(folder, 'file', 'console.db')), {
     code: 'DATABASE_DENIED',
-    message: /database\.file/,
+    message: /database\.path/,
   })
   await t.rejects(open(join(folder, 'folder', 'console.db')), {
     code: 'DATABASE_DENIED',
