@@ -3,13 +3,14 @@ import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import type { ReceivedPublish } from '../lib/mqtt/link.ts'
-import type { Message, Queue } from '../store/queue.ts'
+import type { Queue } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
 import { parseObjectKey } from '../wire/object-key.ts'
 import { type Announcement, readBatch } from '../wire/stored.ts'
 import type { Applied } from './database/announcements.ts'
 import type { Database } from './database/database.ts'
 import type { NewsRing } from './news.ts'
+import { faultEntry, headerOf, type InboxHeader } from './quarantine.ts'
 
 /**
  * Inbox -> database. A message leaves the inbox when the transaction with all that it announces is committed; it may come
@@ -36,13 +37,6 @@ const MESSAGES_MAX = 64
 const ANNOUNCEMENTS_MAX = 4_000
 const RETRY = { delayMsMin: 200, delayMsMax: 15_000 }
 const QUARANTINE_RETRY_MS = 5_000
-const WHY_CHARACTERS_MAX = 300
-
-/** As it lies in the inbox. */
-interface Header {
-  readonly topic: string
-  readonly receivedAtMs: number
-}
 
 export class Indexer implements AsyncDisposable {
   readonly #options: IndexerOptions
@@ -149,15 +143,13 @@ export class Indexer implements AsyncDisposable {
   }
 
   /** Whole, with the reason; until they are there the message stays in the inbox. */
-  async #setAside(header: Header, faults: readonly { line: string; why: string }[]): Promise<void> {
+  async #setAside(header: InboxHeader, faults: readonly { line: string; why: string }[]): Promise<void> {
     const { store, quarantine, log, events } = this.#options
-    for (const { line, why } of faults) {
-      const entry = { ...header, reason: 'not an announcement', detail: why.slice(0, WHY_CHARACTERS_MAX) }
+    for (const fault of faults) {
+      const entry = faultEntry(header, fault)
       for (;;)
         try {
-          await store.accept({ header: Buffer.from(JSON.stringify(entry)), body: Buffer.from(line) }, [
-            quarantine,
-          ])
+          await store.accept(entry, [quarantine])
           break
         } catch (error) {
           if (this.#abort.signal.aborted) throw error
@@ -183,12 +175,8 @@ export class Indexer implements AsyncDisposable {
 export const keepAnnouncement =
   (store: Store, inbox: Queue) =>
   ({ topic, payload }: ReceivedPublish): Promise<void> => {
-    const header: Header = { topic, receivedAtMs: Date.now() }
+    const header: InboxHeader = { topic, receivedAtMs: Date.now() }
     return store.accept({ header: Buffer.from(JSON.stringify(header)), body: payload }, [inbox], {
       handedOn: true,
     })
   }
-
-function headerOf({ header }: Message): Header {
-  return JSON.parse(header.toString()) as Header
-}
