@@ -107,6 +107,22 @@ export const port = () => z.number().int().min(0).max(65_535)
 /** A report is kept by every broker that it passes. */
 const REPORT_MS_MIN = 1000
 
+/** How a program of the cloud reaches its broker: the part of its configuration that is the same in each. */
+export const brokerClientShape = (clientId: string) => ({
+  url: address('mqtt://127.0.0.1:1884', ['mqtt', 'mqtts']).default('mqtt://127.0.0.1:1884'),
+  clientId: z.string().min(1).max(200).default(clientId),
+  username: z.string().min(1).optional(),
+  password: z.string().min(1).optional(),
+  passwordFile: z.string().min(1).optional(),
+  caFile: z.string().min(1).optional(),
+  certFile: z.string().min(1).optional(),
+  keyFile: z.string().min(1).optional(),
+  keepalive: duration().prefault('30s'),
+  connectTimeout: duration().prefault('10s'),
+  reconnectMin: duration().prefault('200ms'),
+  reconnectMax: duration().prefault('30s'),
+})
+
 /** The part that every program's configuration has. */
 export const commonShape = {
   log: z
