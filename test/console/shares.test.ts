@@ -137,7 +137,8 @@ t.test(
   'a link ends with its maker, and with his right to share; and shows only what he sees then',
   async (t) => {
     const server = await accessServer(t)
-    const [north, south] = await server.store(NORTH, SOUTH)
+    const capturedAtMs = Date.now() - 60_000
+    const [north, south] = await server.store({ ...NORTH, capturedAtMs }, { ...SOUTH, capturedAtMs })
     const ada = await server.signIn('ada')
     const anna = await server.signIn('anna')
     const one = await share(anna, { detection: south?.id })
