@@ -166,14 +166,16 @@ function Commands({ camera, told }: { readonly camera: Camera; readonly told: (c
         >
           {state.paused ? 'Go on' : 'Pause'}
         </button>
-        <button
-          type="button"
-          class="button"
-          disabled={isWaiting}
-          onClick={() => void tell('Take a picture', { command: 'snapshot' })}
-        >
-          Take a picture
-        </button>
+        {may('live') && (
+          <button
+            type="button"
+            class="button"
+            disabled={isWaiting}
+            onClick={() => void tell('Take a picture', { command: 'snapshot' })}
+          >
+            Take a picture
+          </button>
+        )}
       </p>
       <form
         class="command"
