@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { bucketShape } from '../lib/buckets/config.ts'
 import {
-  address,
+  brokerClientShape,
   commonShape,
   duration,
   durationOrForever,
@@ -23,22 +23,11 @@ export const subscriberSchema = z.strictObject({
   topicPrefix: z.string().min(1).max(200).default(TOPIC_PREFIX_DEFAULT),
   broker: z
     .strictObject({
-      url: address('mqtt://127.0.0.1:1884', ['mqtt', 'mqtts']).default('mqtt://127.0.0.1:1884'),
-      clientId: z.string().min(1).max(200).default('sightline-subscriber'),
-      username: z.string().min(1).optional(),
-      password: z.string().min(1).optional(),
-      passwordFile: z.string().min(1).optional(),
-      caFile: z.string().min(1).optional(),
-      certFile: z.string().min(1).optional(),
-      keyFile: z.string().min(1).optional(),
+      ...brokerClientShape('sightline-subscriber'),
       mqttVersion: z.union([z.literal(4), z.literal(5)]).default(4),
       shareGroup: z.string().refine(isName, 'must be letters, digits, dash and underscore').optional(),
       sessionExpiry: longDuration().prefault('7d'),
       inFlightMax: z.number().int().min(1).max(65_535).default(500),
-      keepalive: duration().prefault('30s'),
-      connectTimeout: duration().prefault('10s'),
-      reconnectMin: duration().prefault('200ms'),
-      reconnectMax: duration().prefault('30s'),
     })
     .prefault({}),
   inbox: z

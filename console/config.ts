@@ -1,6 +1,14 @@
 import { z } from 'zod'
 import { bucketShape } from '../lib/buckets/config.ts'
-import { address, commonShape, duration, httpShape, longDuration, size } from '../lib/config.ts'
+import {
+  address,
+  brokerClientShape,
+  commonShape,
+  duration,
+  httpShape,
+  longDuration,
+  size,
+} from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback } from '../lib/http/server.ts'
 import { isName } from '../wire/names.ts'
@@ -13,22 +21,7 @@ export const consoleSchema = z.strictObject({
   ...commonShape,
   name: z.string().refine(isName, 'must be letters, digits, dash and underscore').default('console'),
   topicPrefix: topicPrefixSchema(),
-  broker: z
-    .strictObject({
-      url: address('mqtt://127.0.0.1:1884', ['mqtt', 'mqtts']).default('mqtt://127.0.0.1:1884'),
-      clientId: z.string().min(1).max(200).default('sightline-console'),
-      username: z.string().min(1).optional(),
-      password: z.string().min(1).optional(),
-      passwordFile: z.string().min(1).optional(),
-      caFile: z.string().min(1).optional(),
-      certFile: z.string().min(1).optional(),
-      keyFile: z.string().min(1).optional(),
-      keepalive: duration().prefault('30s'),
-      connectTimeout: duration().prefault('10s'),
-      reconnectMin: duration().prefault('200ms'),
-      reconnectMax: duration().prefault('30s'),
-    })
-    .prefault({}),
+  broker: z.strictObject(brokerClientShape('sightline-console')).prefault({}),
   inbox: z
     .strictObject({
       folder: z.string().min(1).default('data/console'),

@@ -3,13 +3,14 @@ import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import type { ReceivedPublish } from '../lib/mqtt/link.ts'
-import type { Message, Queue } from '../store/queue.ts'
+import type { Queue } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
 import { parseObjectKey } from '../wire/object-key.ts'
 import { type Announcement, announcementLine, readBatch } from '../wire/stored.ts'
 import type { Applied } from './database/announcements.ts'
 import type { Database } from './database/database.ts'
 import type { NewsRing } from './news.ts'
+import { detailOf, type Fault, faultsEntry, headerOf, type InboxHeader } from './quarantine.ts'
 
 /**
  * Inbox -> database. A message leaves the inbox when the transaction with all that it announces is committed; it may come
@@ -36,25 +37,12 @@ const MESSAGES_MAX = 64
 const ANNOUNCEMENTS_MAX = 4_000
 const RETRY = { delayMsMin: 200, delayMsMax: 15_000 }
 const QUARANTINE_RETRY_MS = 5_000
-const WHY_CHARACTERS_MAX = 300
-const REASONS_MAX = 3
-
-interface Fault {
-  readonly line: string
-  readonly why: string
-}
 
 /** What some messages of the inbox say. */
 interface Taken {
-  readonly messages: { readonly sequence: number; readonly header: Header; readonly faults: Fault[] }[]
+  readonly messages: { readonly sequence: number; readonly header: InboxHeader; readonly faults: Fault[] }[]
   readonly bySubscriber: Map<string, Announcement[]>
   readonly answers: Extract<Announcement, { is: 'forgot' }>[]
-}
-
-/** As it lies in the inbox. */
-interface Header {
-  readonly topic: string
-  readonly receivedAtMs: number
 }
 
 export class Indexer implements AsyncDisposable {
@@ -197,19 +185,13 @@ export class Indexer implements AsyncDisposable {
   }
 
   /** Of a message, the lines that are none of ours, with the first reasons; until they are there it stays in the inbox. */
-  async #setAside(header: Header, faults: readonly Fault[]): Promise<void> {
+  async #setAside(header: InboxHeader, faults: readonly Fault[]): Promise<void> {
     const { store, quarantine, log, events } = this.#options
     const { signal } = this.#abort
-    const detail = faults
-      .slice(0, REASONS_MAX)
-      .map(({ why }) => why)
-      .join('; ')
-      .slice(0, WHY_CHARACTERS_MAX)
-    const entry = { ...header, reason: 'not an announcement', detail }
-    const body = Buffer.from(faults.map(({ line }) => `${line}\n`).join(''))
+    const entry = faultsEntry(header, faults)
     for (;;)
       try {
-        await store.accept({ header: Buffer.from(JSON.stringify(entry)), body }, [quarantine])
+        await store.accept(entry, [quarantine])
         break
       } catch (error) {
         if (signal.aborted) throw error
@@ -217,7 +199,7 @@ export class Indexer implements AsyncDisposable {
         await sleep(QUARANTINE_RETRY_MS, undefined, { signal })
       }
     log.warn(
-      { topic: header.topic, lines: faults.length, why: detail },
+      { topic: header.topic, lines: faults.length, why: detailOf(faults) },
       'quarantined lines that are no announcements',
     )
     events.invalid(faults.length)
@@ -234,12 +216,8 @@ export class Indexer implements AsyncDisposable {
 export const keepAnnouncement =
   (store: Store, inbox: Queue) =>
   ({ topic, payload }: ReceivedPublish): Promise<void> => {
-    const header: Header = { topic, receivedAtMs: Date.now() }
+    const header: InboxHeader = { topic, receivedAtMs: Date.now() }
     return store.accept({ header: Buffer.from(JSON.stringify(header)), body: payload }, [inbox], {
       handedOn: true,
     })
   }
-
-function headerOf({ header }: Message): Header {
-  return JSON.parse(header.toString()) as Header
-}

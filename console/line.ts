@@ -78,7 +78,7 @@ export class LineOut implements Line {
     if (seen.is === 'offline')
       throw failure('CAMERA_OFFLINE', `The device of ${path} is offline. Try again when it is back.`)
     const command = readCommand(name, Buffer.from(value))
-    if (command.is === 'wrong') throw failure('USAGE', `${name} takes ${command.takes}.`)
+    if (command.is === 'wrong') throw failure('PARAMETER_INVALID', `${name} takes ${command.takes}.`)
     const isDone = (state: CameraState) =>
       command.is === 'pause'
         ? state.paused === command.paused

@@ -14,6 +14,7 @@ import { followClientFiles } from '../lib/tls/certificates.ts'
 import { misspeltIn } from '../lib/variables.ts'
 import { Intake } from '../store/intake.ts'
 import { booksOf, measureQueues, queueBooks } from '../store/metrics.ts'
+import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import { openStore, storeHealth } from '../store/report.ts'
 import { keeperName } from '../wire/keepers.ts'
 import { LIVE_BYTES_MAX, readLive } from '../wire/live.ts'
@@ -36,6 +37,7 @@ import { LivePictures } from './live.ts'
 import { NewsRing } from './news.ts'
 import { Nightly } from './nightly.ts'
 import { servePages } from './pages.ts'
+import { consoleQuarantine, markConsoleStore } from './quarantine.ts'
 import { reconcile } from './reconcile.ts'
 import { reindex } from './reindex.ts'
 
@@ -80,6 +82,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
       whenFull: 'reject',
     })
     const quarantine = store.queue('quarantine', { ...QUARANTINE, whenFull: 'drop-oldest' })
+    await markConsoleStore(store)
     const password = readSecret('"broker"', broker)
     warnOfOpenPassword(log, { url: broker.url, password })
     const link = {
@@ -258,7 +261,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
       : undefined
     await using _control = await ControlServer.open({
       folder: config.inbox.folder,
-      handlers: {},
+      handlers: { [QUARANTINE_COMMAND]: consoleQuarantine({ store, inbox, quarantine }) },
       health: state,
       log,
     })

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import {
   type Document,
   isCollection,
@@ -106,6 +107,22 @@ export const port = () => z.number().int().min(0).max(65_535)
 /** A report is kept by every broker that it passes. */
 const REPORT_MS_MIN = 1000
 
+/** How a program of the cloud reaches its broker: the part of its configuration that is the same in each. */
+export const brokerClientShape = (clientId: string) => ({
+  url: address('mqtt://127.0.0.1:1884', ['mqtt', 'mqtts']).default('mqtt://127.0.0.1:1884'),
+  clientId: z.string().min(1).max(200).default(clientId),
+  username: z.string().min(1).optional(),
+  password: z.string().min(1).optional(),
+  passwordFile: z.string().min(1).optional(),
+  caFile: z.string().min(1).optional(),
+  certFile: z.string().min(1).optional(),
+  keyFile: z.string().min(1).optional(),
+  keepalive: duration().prefault('30s'),
+  connectTimeout: duration().prefault('10s'),
+  reconnectMin: duration().prefault('200ms'),
+  reconnectMax: duration().prefault('30s'),
+})
+
 /** The part that every program's configuration has. */
 export const commonShape = {
   log: z
@@ -136,6 +153,14 @@ export const HTTP_CONNECTIONS_MAX = 512
 /** All who come through a reverse proxy share its address. A browser has six at once. */
 export const HTTP_CONNECTIONS_PER_ADDRESS_MAX = 256
 
+/** An address, or a block of them such as 10.0.0.0/8; one of everybody is none. */
+function isAddressBlock(text: string): boolean {
+  const [, address = '', bits] = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text) ?? []
+  const version = isIP(address)
+  if (version === 0 || bits === undefined) return version !== 0
+  return Number(bits) >= 1 && Number(bits) <= (version === 4 ? 32 : 128)
+}
+
 /** `/healthz` and `/metrics`. */
 export const httpShape = (portDefault: number) =>
   z
@@ -144,6 +169,12 @@ export const httpShape = (portDefault: number) =>
       port: port().default(portDefault),
       usersFile: z.string().min(1).optional(),
       tls: tlsShape().optional(),
+      trustedProxies: z
+        .array(
+          z.string().refine(isAddressBlock, 'must be an address, or a block of addresses such as 10.0.0.0/8'),
+        )
+        .max(100)
+        .default([]),
       connectionsMax: z.number().int().positive().default(HTTP_CONNECTIONS_MAX),
       connectionsPerAddressMax: z.number().int().positive().default(HTTP_CONNECTIONS_PER_ADDRESS_MAX),
     })

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { cropMetadataSchema } from './crop.ts'
 import { ID_PATTERN } from './id.ts'
+import { parseObjectKey } from './object-key.ts'
 
 /**
  * What a bucket has, as its subscriber says it: on `<prefix>/stored/<subscriber>`, QoS 1, batches of JSON lines. An entry
@@ -27,31 +28,44 @@ export const attributeSchema = z.object({
   score: z.number().min(0).max(1),
 })
 
+/** What a key says, and what stands beside it: whoever may see the one sees the other. */
+const ofKey = 'not what the key says'
+
 /** An object is in the bucket. */
-export const storedSchema = z.object({
-  v,
-  is: z.literal('stored'),
-  /** wire/kinds.ts: `crop`. */
-  kind: z.string().min(1).max(32),
-  key,
-  /** The hour of its key, and when it reached the bucket. */
-  filedAtMs: timeMs,
-  storedAtMs: timeMs,
-  bytes: z.number().int().nonnegative(),
-  /** Of the object, hex. */
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
-  attributes: z.array(attributeSchema).max(32).optional(),
-  ...cropMetadataSchema.omit({ v: true, landmarks: true }).shape,
-})
+export const storedSchema = z
+  .object({
+    v,
+    is: z.literal('stored'),
+    /** wire/kinds.ts: `crop`. */
+    kind: z.string().min(1).max(32),
+    key,
+    /** The hour of its key, and when it reached the bucket. */
+    filedAtMs: timeMs,
+    storedAtMs: timeMs,
+    bytes: z.number().int().nonnegative(),
+    /** Of the object, hex. */
+    sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    attributes: z.array(attributeSchema).max(32).optional(),
+    ...cropMetadataSchema.omit({ v: true, landmarks: true }).shape,
+  })
+  .refine(
+    ({ key, id, site, device, camera }) => {
+      const said = parseObjectKey(key)
+      return said?.id === id && said.site === site && said.device === device && said.camera === camera
+    },
+    { error: ofKey, path: ['key'] },
+  )
 
 /** An object is no longer there, or never will be. */
-export const removedSchema = z.object({
-  v,
-  is: z.literal('removed'),
-  id,
-  key,
-  why: z.enum(['forgotten', 'expired']),
-})
+export const removedSchema = z
+  .object({
+    v,
+    is: z.literal('removed'),
+    id,
+    key,
+    why: z.enum(['forgotten', 'expired']),
+  })
+  .refine(({ key, id }) => parseObjectKey(key)?.id === id, { error: ofKey, path: ['key'] })
 
 /** Everything that is filed below this moment (a day's beginning, UTC) is gone, or goes within the day: retention. */
 export const expiredSchema = z.object({ v, is: z.literal('expired'), filedBeforeMs: timeMs })

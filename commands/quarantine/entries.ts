@@ -3,6 +3,7 @@ import { brokerQuarantine } from '../../broker/quarantine.ts'
 import type { QuarantineHeader } from '../../cloud-subscriber/entry.ts'
 import { savedRules, subscriberQuarantine } from '../../cloud-subscriber/quarantine.ts'
 import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
+import { consoleQuarantine, isConsoleStore } from '../../console/quarantine.ts'
 import type { Handler } from '../../lib/control.ts'
 import { failure, systemCode } from '../../lib/errors.ts'
 import { inOneLine, size } from '../../lib/table.ts'
@@ -184,6 +185,7 @@ function sumOf(counts: ReadonlyMap<string, number>): string {
 function handlerOf(store: Store): Handler {
   const [inbox, quarantine] = [store.queues.get('inbox'), store.queues.get('quarantine')]
   if (!inbox || !quarantine) return brokerQuarantine(store)
+  if (isConsoleStore(store)) return consoleQuarantine({ store, inbox, quarantine })
   const recent = new RecentIds(store, Number.POSITIVE_INFINITY)
   return subscriberQuarantine({ store, inbox, quarantine, recent }, savedRules(store))
 }

@@ -4,8 +4,8 @@ import { type Command, maxOf, parse } from '../command.ts'
 
 export const quarantine: Command = {
   summary: 'quarantined messages: shows, retries or drops them',
-  help: `Shows messages that a subscriber could not read, or that a broker's bridge could
-not deliver, with the reason; retries them; or drops them. The program may be
+  help: `Shows messages that a subscriber or a console could not read, or that a broker's
+bridge could not deliver, with the reason; retries them; or drops them. The program may be
 running or stopped.
 
 Usage: sightline quarantine list FOLDER
@@ -16,7 +16,8 @@ Usage: sightline quarantine list FOLDER
 FOLDER is the one under "store" or "inbox" in the program's configuration;
 NUMBER is the first column of list. retry: a subscriber checks the message
 again with its configuration (a stopped one with that of its last run), and puts
-it into the inbox if it is valid now; a broker sends it over the bridge again.
+it into the inbox if it is valid now; so does a console with an announcement; a
+broker sends it over the bridge again.
 
 Options:
   --max N      entries that list shows (default: 100)

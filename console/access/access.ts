@@ -14,6 +14,7 @@ import { fingerprint, limited } from './scope.ts'
 import { hashOf } from './secrets.ts'
 import { type Session, Sessions, type SignedInBy, type Store } from './sessions.ts'
 import { Shares } from './shares.ts'
+import { Strangers } from './strangers.ts'
 import { type Token, Tokens } from './tokens.ts'
 
 export interface AccessOptions {
@@ -63,6 +64,8 @@ declare module 'fastify' {
 
 /** What streams depend on is looked at this often, besides at once where it is this program that ends it. */
 const HOLD_INTERVAL_MS = 2000
+/** Of everybody at an address: who it is, the provider says later. */
+const PROVIDER_TRIES = 'openid'
 /** For so long a stream goes on though the database does not answer. */
 const HOLD_UNKNOWN_MS_MAX = 30_000
 
@@ -87,6 +90,7 @@ export class Access implements AsyncDisposable {
   readonly #options: AccessOptions
   readonly #logins = new Logins()
   readonly #failedLinks = new FailedLogins()
+  readonly #strangers = new Strangers()
   readonly #callers = new WeakMap<FastifyRequest, Caller>()
   readonly #holds = new Set<Held>()
   readonly #timer: NodeJS.Timeout
@@ -139,8 +143,8 @@ export class Access implements AsyncDisposable {
           : `nobody can sign in to the console: ${usersFile} has nobody with a password and one of the roles viewer, analyst, operator and admin. Add one: sightline users add ${usersFile} NAME --role admin`,
       )
     const access = new Access(options, store, people, provider)
-    // Of earlier runs: its token was another.
-    await access.#forgetUser(RUN_USER)
+    // Of earlier runs: its token was another. A user of the file may have that name where there is none.
+    if (!people.names.has(RUN_USER)) await access.#forgetUser(RUN_USER)
     await access.#forgetRemoved()
     return access
   }
@@ -158,7 +162,11 @@ export class Access implements AsyncDisposable {
       const { authorization } = request.headers
       // What another site's page sends has the cookie, and never this header.
       if (authorization === undefined) refuseOtherSites(request, this.#options.config.publicUrl)
-      const caller = await this.identify(request)
+      const caller = await this.identify(request).catch((error: unknown) => {
+        // What strangers may see too, whoever comes with an old cookie may see.
+        if (isOpen && asFailure(error).code === 'TOO_MANY') return undefined
+        throw error
+      })
       if (caller) this.#callers.set(request, caller)
       else if (isPage && authorization === undefined)
         return reply.redirect(`/signin?next=${encodeURIComponent(request.url)}`, 303)
@@ -190,17 +198,30 @@ export class Access implements AsyncDisposable {
     return caller
   }
 
-  /** Who asks, by token or cookie; undefined: a stranger. Errors: those of the database. */
+  /** Who asks, by token or cookie; undefined: a stranger. Errors: TOO_MANY, and those of the database. */
   async identify(request: FastifyRequest): Promise<Caller | undefined> {
     const { authorization } = request.headers
     const address = request.ip
     if (authorization !== undefined) {
       const [, bearer] = /^Bearer +([\w.~+/-]+=*)$/i.exec(authorization) ?? []
-      return bearer === undefined ? undefined : this.#byBearer(bearer, address)
+      return bearer === undefined
+        ? undefined
+        : this.#counted(bearer, address, () => this.#byBearer(bearer, address))
     }
     const secret = this.#sessionSecret(request)
     if (secret === undefined) return undefined
-    return this.#bySession(await this.sessions.find(secret), address)
+    return this.#counted(secret, address, async () =>
+      this.#bySession(await this.sessions.find(secret), address),
+    )
+  }
+
+  async #counted(secret: string, address: string, find: () => Promise<Caller | undefined>) {
+    if (this.#strangers.tooMany(address, secret))
+      throw failure('TOO_MANY', 'Too many unknown tokens and sessions from here. Try again in a minute.')
+    const caller = await find()
+    if (caller) this.#strangers.succeeded(secret)
+    else this.#strangers.failed(address, secret)
+    return caller
   }
 
   #sessionSecret(request: FastifyRequest): string | undefined {
@@ -346,18 +367,21 @@ export class Access implements AsyncDisposable {
     return known
   }
 
-  /** The same with what the provider says. Errors: OPENID_REFUSED, OPENID_UNREACHABLE */
+  /** The same with what the provider says. Errors: OPENID_REFUSED, OPENID_UNREACHABLE, TOO_MANY */
   async signInByOpenId(openId: OpenId, query: string, pending: Pending, address: string): Promise<Known> {
+    // Each one makes the console ask the provider.
+    if (this.#failedLinks.tooMany(address, PROVIDER_TRIES))
+      throw failure('TOO_MANY', 'Too many tries to sign in. Try again in a minute.')
     try {
       const person = await openId.finish(query, pending)
-      const { isAnother } = await this.people.rememberOpenId(person)
-      if (isAnother) await this.forget(person.name)
+      await this.people.rememberOpenId(person, () => this.forget(person.name))
       const known = await this.people.find(person.name)
       if (!known)
         throw failure('OPENID_REFUSED', 'The users file has changed during the sign-in. Start again.')
       return known
     } catch (error) {
       const { code, message } = asFailure(error)
+      this.#failedLinks.add(address, PROVIDER_TRIES)
       await this.#recordFailure('', 'oidc', address, { code, message })
       throw error
     }
@@ -388,6 +412,7 @@ export class Access implements AsyncDisposable {
     const before = this.#sessionSecret(request)
     await this.audit.add({ user: name, by: known.by, address: request.ip, action: 'sign-in' })
     const secret = await this.sessions.start(name, known.by, known.fingerprint)
+    this.#strangers.succeeded(secret)
     if (before !== undefined) await this.sessions.end(hashOf(before).toString('base64url'))
     reply.setCookie(this.#cookieName, secret, {
       ...this.cookieOptions,
@@ -431,6 +456,7 @@ export class Access implements AsyncDisposable {
     await this.sessions.endAllOf(user)
     await this.tokens.revokeAllOf(user)
     await this.shares.revokeAllOf(user)
+    await this.#options.database.write.deleteFrom('reviews').where('user', '=', user).execute()
   }
 
   async #peopleChanged(): Promise<void> {

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { hashPassword } from '../../lib/access/passwords.ts'
 import { type FileUser, UsersFile, userSchema } from '../../lib/access/users.ts'
-import { addUser, changeUser, removeUser, setPassword } from '../../lib/access/users-file.ts'
-import { failure } from '../../lib/errors.ts'
+import { addUser, canChangeUsers, changeUser, removeUser, setPassword } from '../../lib/access/users-file.ts'
+import { asFailure, type ErrorCode, failure } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
 import { type ExtraRight, isPersonRole, type PersonRole } from '../../wire/users.ts'
 import { EVERYTHING, type Person, personOf } from './may.ts'
@@ -56,6 +56,19 @@ export interface PeopleOptions {
   readonly pollIntervalMs?: number
 }
 
+const BROKEN =
+  'The users file cannot be read as it is now, so nothing was changed. The log of the console says what is wrong in it.'
+/** What a change of the file may end with whatever is asked: its own sentences name the file. */
+const IN_OTHER_WORDS: Partial<Record<ErrorCode, string>> = {
+  FOLDER_UNWRITABLE:
+    'The users file cannot be changed now: somebody else is changing it. Try again; if that does not help, the log of the console says more.',
+  USERS_NOT_FOUND: 'The users file is not there any more. The log of the console says more.',
+  CONFIG_SYNTAX: BROKEN,
+  CONFIG_INVALID: BROKEN,
+  USER_EXISTS: 'The users file has a user of this name by now. Choose another name.',
+  USER_UNKNOWN: 'The users file does not have this user any more.',
+}
+
 export class People implements Disposable {
   readonly #options: PeopleOptions
   readonly #file: UsersFile | undefined
@@ -104,9 +117,14 @@ export class People implements Disposable {
     return new Set(this.#byName.keys())
   }
 
-  /** Whether users can be added and changed here. */
   get hasFile(): boolean {
     return this.#file !== undefined
+  }
+
+  /** Whether users can be added and changed here: there is a file, and it can be written. Asked anew each time. */
+  async canChange(): Promise<boolean> {
+    const { usersFile } = this.#options
+    return usersFile !== undefined && (await canChangeUsers(usersFile))
   }
 
   /** Whether anybody could get in with a name and a password. */
@@ -158,17 +176,17 @@ export class People implements Disposable {
 
   /**
    * Writes down who has just come from the provider.
-   * @returns whether the name was another's there before: then nothing of his must be left
+   * @param forget called first where the name was another's there before: nothing of his must be left
    *   Errors: OPENID_REFUSED where the users file has that name
    */
-  async rememberOpenId(person: OpenIdPerson): Promise<{ isAnother: boolean }> {
+  async rememberOpenId(person: OpenIdPerson, forget: () => Promise<void>): Promise<void> {
     const { name, issuer, subject, role, sites } = person
     if (this.#byName.has(name) || this.#file?.users.some((user) => user.name === name) || name === RUN_USER)
       throw failure(
         'OPENID_REFUSED',
         `There is a user ${JSON.stringify(name)} with a password here. Sign in with the password, or ask an administrator to remove that user from the users file.`,
       )
-    const { write, now } = this.#options.store
+    const { read, write, now } = this.#options.store
     const row = {
       issuer,
       subject,
@@ -176,21 +194,18 @@ export class People implements Disposable {
       sites_json: sites === undefined ? null : JSON.stringify(sites),
       signed_in_at_ms: now(),
     }
-    return write.transaction().execute(async (tx) => {
-      const before = await tx
-        .selectFrom('openid_users')
-        .selectAll()
-        .where('user', '=', name)
-        .executeTakeFirst()
-      await tx
-        .insertInto('openid_users')
-        .values({ user: name, ...row })
-        .onConflict((conflict) => conflict.column('user').doUpdateSet(row))
-        .execute()
-      return {
-        isAnother: before !== undefined && (before.issuer !== issuer || before.subject !== subject),
-      }
-    })
+    const before = await read
+      .selectFrom('openid_users')
+      .select(['issuer', 'subject'])
+      .where('user', '=', name)
+      .executeTakeFirst()
+    // Before the name is the other's: a console that ends in between has given nobody anything.
+    if (before && (before.issuer !== issuer || before.subject !== subject)) await forget()
+    await write
+      .insertInto('openid_users')
+      .values({ user: name, ...row })
+      .onConflict((conflict) => conflict.column('user').doUpdateSet(row))
+      .execute()
   }
 
   /** @returns OpenID users whose name the users file has now: they are none any more */
@@ -222,40 +237,36 @@ export class People implements Disposable {
     }))
   }
 
-  /** Errors: NOT_ALLOWED (no file), USER_EXISTS, PARAMETER_INVALID, and those of the file */
+  /** Errors: NOT_ALLOWED (no file), FOLDER_UNWRITABLE, USER_EXISTS, PARAMETER_INVALID, and those of the file */
   async add(name: string, rights: UserRights, password: string): Promise<void> {
-    const file = this.#writable()
     // Machines' users too: their names are taken as well.
     if (this.#file?.users.some((user) => user.name === name) || (await this.find(name)))
       throw failure('USER_EXISTS', `There is a user ${JSON.stringify(name)}. Choose another name.`)
     const user = checked({ name, ...rights })
     checkPassword(password)
-    await addUser(file, { ...user, password: await hashPassword(password) })
-    await this.#file?.look()
+    const hash = await hashPassword(password)
+    await this.#edit((file) => addUser(file, { ...user, password: hash }))
   }
 
-  /** Errors: NOT_ALLOWED, NOT_FOUND, LAST_ADMIN, PARAMETER_INVALID, and those of the file */
+  /** Errors: NOT_ALLOWED, FOLDER_UNWRITABLE, NOT_FOUND, LAST_ADMIN, PARAMETER_INVALID, and those of the file */
   async change(name: string, rights: UserRights): Promise<void> {
-    const file = this.#writable()
     const user = this.#byName.get(name)
     if (!user) throw this.#nobody(name)
     const given = Object.fromEntries(Object.entries(rights).filter(([, value]) => value !== undefined))
     checked({ ...user, ...given })
-    await changeUser(file, name, rights, (users) => this.#keepAdmin(users))
-    await this.#file?.look()
+    await this.#edit((file) => changeUser(file, name, rights, (users) => this.#keepAdmin(users)))
   }
 
-  /** Errors: NOT_ALLOWED, NOT_FOUND, PARAMETER_INVALID, and those of the file */
+  /** Errors: NOT_ALLOWED, FOLDER_UNWRITABLE, NOT_FOUND, PARAMETER_INVALID, and those of the file */
   async setPassword(name: string, password: string): Promise<void> {
-    const file = this.#writable()
     // The users of machines, which a broker may have in the same file, are not the console's.
     if (!this.#byName.has(name)) throw this.#nobody(name)
     checkPassword(password)
-    await setPassword(file, name, await hashPassword(password))
-    await this.#file?.look()
+    const hash = await hashPassword(password)
+    await this.#edit((file) => setPassword(file, name, hash))
   }
 
-  /** Errors: NOT_ALLOWED, NOT_FOUND, LAST_ADMIN, and those of the file */
+  /** Errors: NOT_ALLOWED, FOLDER_UNWRITABLE, NOT_FOUND, LAST_ADMIN, and those of the file */
   async remove(name: string): Promise<void> {
     if (!this.#byName.has(name)) {
       const { numDeletedRows } = await this.#options.store.write
@@ -265,18 +276,32 @@ export class People implements Disposable {
       if (numDeletedRows === 0n) throw this.#nobody(name)
       return
     }
-    await removeUser(this.#writable(), name, (users) => this.#keepAdmin(users))
-    await this.#file?.look()
+    await this.#edit((file) => removeUser(file, name, (users) => this.#keepAdmin(users)))
   }
 
-  #writable(): string {
-    const { usersFile } = this.#options
+  /** Errors: NOT_ALLOWED, FOLDER_UNWRITABLE, and those of the change, in words that name no path of this machine. */
+  async #edit(change: (file: string) => Promise<void>): Promise<void> {
+    const { usersFile, log } = this.#options
     if (usersFile === undefined)
       throw failure(
         'NOT_ALLOWED',
         'There is no users file to write to. Name one under "access.usersFile" in the configuration.',
       )
-    return usersFile
+    if (!(await canChangeUsers(usersFile)))
+      throw failure(
+        'FOLDER_UNWRITABLE',
+        'The users file cannot be changed here: its folder is read-only. Change it with sightline users where the file is.',
+      )
+    try {
+      await change(usersFile)
+    } catch (error) {
+      const { code, message } = asFailure(error)
+      const inOtherWords = IN_OTHER_WORDS[code]
+      if (inOtherWords === undefined) throw error
+      log.warn({ code }, message)
+      throw failure(code, inOtherWords, error)
+    }
+    await this.#file?.look()
   }
 
   #nobody(name: string): Error {

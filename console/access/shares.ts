@@ -79,6 +79,8 @@ export class Shares {
             filter: {
               ...wanted.target.filter,
               beforeMs: Math.min(nowMs, wanted.target.filter.beforeMs ?? nowMs),
+              // What a device was keeping back is filed under when it was captured.
+              storedAtMsMax: nowMs,
             },
           }
     const kept: Target = { name, target, ...narrowingOf(person.scope) }

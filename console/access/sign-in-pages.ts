@@ -1,9 +1,11 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import rateLimit from '@fastify/rate-limit'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { z } from 'zod'
 import { asFailure, failure, type SightlineError } from '../../lib/errors.ts'
 import type { Access } from './access.ts'
 import { html, sendPage } from './html.ts'
-import { CALLBACK_PATH, type OpenId, pendingSchema } from './open-id.ts'
+import { CALLBACK_PATH, type OpenId, type Pending, pendingSchema } from './open-id.ts'
 import type { SignedInBy } from './sessions.ts'
 
 /** `/signin`: a form that needs no script, the link of a run, and the way to an OpenID provider and back. */
@@ -63,11 +65,13 @@ export async function signInPages(app: FastifyInstance, access: Access): Promise
 function openIdPages(pages: FastifyInstance, access: Access, openId: OpenId): void {
   const open = { config: { isOpen: true } }
   const cookie = access.cookieNamed('sightline-openid')
+  // Who makes a cookie of his own must not make the console ask the provider.
+  const key = randomBytes(32)
 
   pages.get<{ Querystring: Query }>('/signin/openid', open, async (request, reply) => {
     const { address, pending } = await openId.begin(localPath(request.query.next))
     // In the browser that leaves: who is sent to the way back by somebody else has not left (login CSRF).
-    reply.setCookie(cookie, Buffer.from(JSON.stringify(pending)).toString('base64url'), {
+    reply.setCookie(cookie, sealed(key, pending), {
       ...access.cookieOptions,
       maxAge: PENDING_S_MAX,
     })
@@ -75,7 +79,7 @@ function openIdPages(pages: FastifyInstance, access: Access, openId: OpenId): vo
   })
 
   pages.get(CALLBACK_PATH, open, async (request, reply) => {
-    const pending = readPending(request, cookie)
+    const pending = readPending(key, request.cookies[cookie])
     reply.clearCookie(cookie, access.cookieOptions)
     if (!pending) {
       return askWho(reply, access, '/', {
@@ -89,9 +93,24 @@ function openIdPages(pages: FastifyInstance, access: Access, openId: OpenId): vo
   })
 }
 
-function readPending(request: FastifyRequest, cookie: string) {
+const keptSchema = pendingSchema.extend({ endMs: z.number() })
+
+/** `<JSON>.<HMAC>`, both in base64url; with the time at which it ends. */
+function sealed(key: Buffer, pending: Pending): string {
+  const kept = { ...pending, endMs: Date.now() + PENDING_S_MAX * 1000 }
+  const text = Buffer.from(JSON.stringify(kept)).toString('base64url')
+  return `${text}.${sealOf(key, text).toString('base64url')}`
+}
+
+const sealOf = (key: Buffer, text: string) => createHmac('sha256', key).update(text).digest()
+
+function readPending(key: Buffer, value = ''): Pending | undefined {
+  const [text = '', seal = ''] = value.split('.')
+  const [is, mustBe] = [Buffer.from(seal, 'base64url'), sealOf(key, text)]
+  if (is.length !== mustBe.length || !timingSafeEqual(is, mustBe)) return undefined
   try {
-    return pendingSchema.parse(JSON.parse(Buffer.from(request.cookies[cookie] ?? '', 'base64url').toString()))
+    const { endMs, ...pending } = keptSchema.parse(JSON.parse(Buffer.from(text, 'base64url').toString()))
+    return Date.now() < endMs ? pending : undefined
   } catch {
     return undefined // it is none of ours
   }

@@ -3,7 +3,7 @@ import { failure } from '../../lib/errors.ts'
 import { type CameraState, cameraStateSchema } from '../../wire/camera-state.ts'
 import { COMMAND_BYTES_MAX, readCommand } from '../../wire/commands.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
-import { notFound } from '../access/demand.ts'
+import { demand, notFound } from '../access/demand.ts'
 import { isInScope } from '../access/may.ts'
 import type { CameraSeen, Context } from '../context.ts'
 import type { Detection as Row } from '../database/detection.ts'
@@ -121,6 +121,8 @@ export function camerasRoutes(api: Api, { access, database, fleet, line }: Conte
     async (request) => {
       const caller = asked(access, request)
       const { command, value = '' } = request.body
+      // What comes of it is a picture of now.
+      if (command === 'snapshot') demand(caller.person, 'live', request.params)
       const seen = fleet.camera(request.params)
       if (!seen) throw notFound()
       const reading = readCommand(command, Buffer.from(value))

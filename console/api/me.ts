@@ -45,7 +45,9 @@ export function meRoutes(api: Api, { access }: Context): void {
     async (request) => {
       const caller = access.caller(request)
       const changesPassword =
-        caller.by === 'session' && access.people.secretOf(caller.person.name) !== undefined
+        caller.by === 'session' &&
+        access.people.secretOf(caller.person.name) !== undefined &&
+        (await access.people.canChange())
       return { ...meOf(caller), changesPassword }
     },
   )
@@ -59,7 +61,7 @@ export function meRoutes(api: Api, { access }: Context): void {
         tags,
         summary: 'Change your password; all your other sessions end',
         body: ownPasswordSchema,
-        response: { 204: done, ...problems(404, 413, 415) },
+        response: { 204: done, ...problems(404, 409, 413, 415) },
       },
     },
     async (request, reply) => {

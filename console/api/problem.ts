@@ -47,6 +47,10 @@ const STATUS_OF: Partial<Record<ErrorCode, number>> = {
   NOT_FOUND: 404,
   USER_UNKNOWN: 404,
   CAMERA_OFFLINE: 409,
+  FOLDER_UNWRITABLE: 409,
+  CONFIG_SYNTAX: 409,
+  CONFIG_INVALID: 409,
+  USERS_NOT_FOUND: 409,
   USER_EXISTS: 409,
   LAST_ADMIN: 409,
   TOO_MANY: 429,
@@ -58,7 +62,7 @@ const STATUS_OF: Partial<Record<ErrorCode, number>> = {
   NOT_CONFIRMED: 504,
 }
 /** What these say names folders and hosts of the console: it goes to the log, and not to who asks. */
-const INSIDE = /^(DATABASE|BUCKET|STORE|FOLDER|DISK|USERS)_/
+const INSIDE = /^(DATABASE|BUCKET|STORE|DISK)_|^BROKER_(REFUSED|PROTOCOL)$/
 const NOT_NOW = 'The console cannot answer now. Try again in a moment; its log says why.'
 
 /** Errors of Fastify's, by status. */

@@ -35,7 +35,8 @@ export function sessionRoutes(api: Api, { access }: Context): void {
       const known = await access.signIn(name, password, request.ip)
       await access.startSession(request, reply, known)
       reply.header('cache-control', 'no-store')
-      return { ...meOf({ person: known.person, by: 'session' }), changesPassword: true }
+      const changesPassword = await access.people.canChange()
+      return { ...meOf({ person: known.person, by: 'session' }), changesPassword }
     },
   )
 

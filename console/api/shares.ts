@@ -128,6 +128,7 @@ export function sharesRoutes(api: Api, { access, database }: Context): void {
     async (request, reply) => {
       const caller = access.caller(request)
       const { id } = request.params
+      if (caller.by === 'token') demand(caller.person, 'share')
       const whose = may(caller.person, 'people') ? undefined : caller.person.name
       const share = await access.shares.revoke(id, whose)
       if (!share) throw notFound()

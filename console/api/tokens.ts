@@ -131,6 +131,8 @@ export function tokensRoutes(api: Api, { access }: Context): void {
     async (request, reply) => {
       const caller = access.caller(request)
       const { id } = request.params
+      // A token ends itself, and no other.
+      if (caller.id !== id) demandPresence(caller)
       const whose = may(caller.person, 'people') ? undefined : caller.person.name
       const token = await access.tokens.revoke(id, whose)
       if (!token) throw notFound()

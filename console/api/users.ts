@@ -51,7 +51,7 @@ export type User = z.infer<typeof userSchema>
 export const usersSchema = z
   .object({
     items: z.array(userSchema),
-    canChange: z.boolean().meta({ description: 'Whether there is a users file to write to.' }),
+    canChange: z.boolean().meta({ description: 'Whether there is a users file, and it can be written.' }),
   })
   .meta({ id: 'Users' })
 export type Users = z.infer<typeof usersSchema>
@@ -125,7 +125,7 @@ export function usersRoutes(api: Api, { access }: Context): void {
     },
     async () => ({
       items: [...people.users.map(fileUserOf), ...(await people.openIdUsers()).map(openIdUserOf)],
-      canChange: people.hasFile,
+      canChange: await people.canChange(),
     }),
   )
 
@@ -189,7 +189,7 @@ export function usersRoutes(api: Api, { access }: Context): void {
         summary: "Set a user's password; the user's sessions end",
         params: paramsSchema,
         body: passwordChangeSchema,
-        response: { 200: passwordMadeSchema, ...problems(404, 413, 415) },
+        response: { 200: passwordMadeSchema, ...problems(404, 409, 413, 415) },
       },
     },
     async (request, reply) => {

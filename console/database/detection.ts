@@ -16,6 +16,8 @@ export interface DetectionFilter {
   /** From, and before. */
   readonly fromMs?: number
   readonly beforeMs?: number
+  /** In the bucket by then. */
+  readonly storedAtMsMax?: number
   /** Any of these places: sites, devices (`site/device`), cameras (`site/device/camera`). */
   readonly sites?: readonly string[]
   readonly devices?: readonly string[]

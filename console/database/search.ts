@@ -102,7 +102,7 @@ async function plan(
   filter: DetectionFilter,
   scope: Scope,
 ): Promise<Search | undefined> {
-  const { track, masked, scoreMin, scoreMax, sizeMin, reviewed, file, attribute } = filter
+  const { track, masked, scoreMin, scoreMax, sizeMin, reviewed, file, attribute, storedAtMsMax } = filter
   const cameras = await cameraIds(db, scope, filter)
   if (cameras?.length === 0) return undefined
   const attributes = attribute && (await attributeIds(db, attribute))
@@ -113,6 +113,7 @@ async function plan(
   else if (masked !== undefined) others.push(sql`d.masked = ${flagOf(masked)}`)
   if (scoreMin !== undefined) others.push(sql`d.score >= ${scoreMin}`)
   if (scoreMax !== undefined) others.push(sql`d.score <= ${scoreMax}`)
+  if (storedAtMsMax !== undefined) others.push(sql`d.stored_at_ms <= ${storedAtMsMax}`)
   if (sizeMin !== undefined) others.push(sql`d.size >= ${sizeMin}`)
   // The sign keeps SQLite from another index than the one that is gone along.
   const ofCameras = cameras ? [sql`+d.camera_id in (${sql.join(cameras)})`] : []

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/promises'
+import { access, constants, type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Document, isMap, isSeq, parseDocument, type YAMLSeq } from 'yaml'
@@ -63,7 +63,19 @@ export function knownUser(file: string, name: string): FileUser {
   return user
 }
 
-/** Errors: USER_EXISTS, FOLDER_UNWRITABLE, and those of readUsers. */
+/** Whether this process could change it now: the folder takes files, and the owner would stay the same. */
+export async function canChangeUsers(file: string): Promise<boolean> {
+  try {
+    const target = await realpath(file)
+    await access(dirname(target), constants.W_OK | constants.X_OK)
+    const user = process.geteuid?.()
+    return user === undefined || user === 0 || (await stat(target)).uid === user
+  } catch {
+    return false
+  }
+}
+
+/** Errors: USER_EXISTS, FOLDER_UNWRITABLE, DISK_FULL, and those of readUsers. */
 export async function addUser(file: string, user: FileUser): Promise<void> {
   await edit(file, true, (users, document) => {
     if (at(users, user.name) >= 0) throw exists(file, user.name)
@@ -87,7 +99,7 @@ function textOf(document: Document): string {
   return wholeUsersText(document.toString({ lineWidth: 0, flowCollectionPadding: false }))
 }
 
-/** @param hash undefined: the user has no password any more. Errors: USER_UNKNOWN, FOLDER_UNWRITABLE, and those of readUsers */
+/** @param hash undefined: the user has no password any more. Errors: USER_UNKNOWN, FOLDER_UNWRITABLE, DISK_FULL, and those of readUsers */
 export async function setPassword(file: string, name: string, hash: string | undefined): Promise<void> {
   await edit(file, false, (users) => {
     const user = users.items[at(users, name)]
@@ -100,7 +112,7 @@ export async function setPassword(file: string, name: string, hash: string | und
 /** Throws where the users, as they would be, must not be so; then nothing is changed. */
 export type UsersCheck = (users: readonly FileUser[]) => void
 
-/** Errors: USER_UNKNOWN, FOLDER_UNWRITABLE, those of readUsers, and those of the check. */
+/** Errors: USER_UNKNOWN, FOLDER_UNWRITABLE, DISK_FULL, those of readUsers, and those of the check. */
 export async function removeUser(file: string, name: string, check?: UsersCheck): Promise<void> {
   const change = (users: YAMLSeq) => {
     const place = at(users, name)
@@ -112,7 +124,7 @@ export async function removeUser(file: string, name: string, check?: UsersCheck)
 
 /**
  * @param rights what a person may; null takes a key away, an absent one stays
- *   Errors: USER_UNKNOWN, CONFIG_INVALID, FOLDER_UNWRITABLE, those of readUsers, and those of the check.
+ *   Errors: USER_UNKNOWN, CONFIG_INVALID, FOLDER_UNWRITABLE, DISK_FULL, those of readUsers, and those of the check.
  */
 export async function changeUser(
   file: string,
@@ -230,6 +242,8 @@ async function edit(
     await rename(temporary, target)
   } catch (error) {
     await unlink(temporary)
+    if (systemCode(error) === 'ENOSPC')
+      throw failure('DISK_FULL', `The disk of ${target} is full. Nothing was changed.`, error)
     throw error
   } finally {
     await handle.close()

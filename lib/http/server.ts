@@ -29,6 +29,11 @@ export interface HttpListener {
   readonly ownLogin?: (request: FastifyRequest) => Promise<boolean>
   /** Absent: HTTP; given: HTTPS. */
   readonly tls?: Omit<ServerFiles, 'clientCaFile'>
+  /**
+   * Addresses and blocks of addresses of proxies: whom they name in X-Forwarded-For is the one who asks. Others may write
+   * there what they like. Connections are counted by the address that they come from all the same.
+   */
+  readonly trustedProxies?: readonly string[]
 }
 
 export interface HttpOptions extends HttpListener, Partial<AdmissionLimits> {
@@ -84,7 +89,7 @@ export class HttpServer implements AsyncDisposable {
 
   static async open(options: HttpOptions): Promise<HttpServer> {
     refuseOpenHttp(options)
-    const { tls, log, usersFile, ownLogin, allowed } = options
+    const { tls, log, usersFile, ownLogin, allowed, trustedProxies = [] } = options
     const {
       connectionsMax = HTTP_CONNECTIONS_MAX,
       connectionsPerAddressMax = HTTP_CONNECTIONS_PER_ADDRESS_MAX,
@@ -110,6 +115,7 @@ export class HttpServer implements AsyncDisposable {
     )
     const app: FastifyInstance = Fastify({
       bodyLimit: BODY_BYTES_MAX,
+      trustProxy: trustedProxies.length > 0 && [...trustedProxies],
       forceCloseConnections: true,
       // As long as headers may be: what a part of an address may be, its route says, and not with an answer of another kind.
       routerOptions: { maxParamLength: maxHeaderSize },

@@ -10,10 +10,13 @@ import { encodeEntry } from '../../cloud-subscriber/entry.ts'
 import { saveRules, subscriberQuarantine } from '../../cloud-subscriber/quarantine.ts'
 import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
 import { act, list, show } from '../../commands/quarantine/entries.ts'
+import { consoleQuarantine, faultEntry, markConsoleStore } from '../../console/quarantine.ts'
 import { CONTROL_FILE, ControlServer, callProgram, type Handlers } from '../../lib/control.ts'
 import { QUARANTINE_COMMAND, type QuarantineRequest } from '../../store/quarantine.ts'
 import type { QueueBounds } from '../../store/queue.ts'
 import { Store } from '../../store/store.ts'
+import { announcementLine, readBatch } from '../../wire/stored.ts'
+import { storedOf } from '../console/api-server.ts'
 import { makeCrop } from '../kit/crops.ts'
 import { missing, temporaryFolder } from '../kit/programs.ts'
 import { sightline } from './sightline.ts'
@@ -213,6 +216,48 @@ for (const runs of [true, false])
       t.match(inbox.books, { accepted: 1, pending: 1 })
       t.ok(inbox.has(crop.metadata.id), 'and is known there against a second copy')
       t.ok(inbox.read(inbox.after(0) ?? 0)?.body.equals(crop.payload))
+    },
+  )
+
+for (const runs of [true, false])
+  t.test(
+    `lines that a console could not read are read once more, and go to its inbox if they are announcements now: it ${runs ? 'runs' : 'is stopped'}`,
+    async (t) => {
+      const folder = temporaryFolder(t)
+      let store = await Store.open({ folder })
+      t.after(() => store[Symbol.asyncDispose]())
+      await markConsoleStore(store)
+      const queues = () => ({
+        store,
+        inbox: store.queue('inbox', BOUNDS),
+        quarantine: store.queue('quarantine', BOUNDS),
+      })
+      const { quarantine } = queues()
+      const { metadata, payload } = makeCrop({})
+      const good = announcementLine(storedOf(metadata, payload)).trimEnd()
+      const topic = 'sightline/v1/stored/sub'
+      const put = (line: string, why: string) =>
+        store.accept(faultEntry({ topic, receivedAtMs: 7 }, { line, why }), [quarantine])
+      await put(good, 'what an earlier version said') // 1
+      await put('not json', 'not JSON')
+      await put('{"v":1}', 'what an earlier version said')
+      await put('gone', 'not JSON')
+      if (runs) await control(t, folder, { [QUARANTINE_COMMAND]: consoleQuarantine(queues()) })
+      else await store[Symbol.asyncDispose]()
+      t.match(await list(folder, 9, false), /^1 {2}.*stored\/sub {2}not an announcement: what an earlier/)
+      t.match(await acted(folder, { action: 'drop', numbers: [4] }), { status: 0, text: /^4 {2}dropped/ })
+      const { status, text } = await acted(folder, { action: 'retry', numbers: 'all' })
+      t.equal(status, 0)
+      t.match(text, /^1 {2}to the inbox {2}sightline\/v1\/stored\/sub$/m)
+      t.match(text, /^2 {2}stays {2}.* {2}not an announcement: not JSON$/m)
+      t.match(text, /^3 {2}back in quarantine {2}.* {2}not an announcement: is: /m)
+      if (!runs) store = await Store.open({ folder })
+      const { inbox, quarantine: after } = queues()
+      t.equal(missing(after.books), 0)
+      t.match(after.books, { accepted: 5, forwarded: 2, pending: 2, dropped: { 'by hand': 1 } })
+      const message = inbox.read(inbox.after(0) ?? 0)
+      t.strictSame(JSON.parse(message?.header.toString() ?? ''), { topic, receivedAtMs: 7 })
+      t.equal(readBatch(message?.body ?? Buffer.from('')).announcements.length, 1)
     },
   )
 

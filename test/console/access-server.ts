@@ -104,6 +104,7 @@ export async function accessServer(t: Test, settings: AccessSettings = {}): Prom
     await HttpServer.open({
       host: '127.0.0.1',
       port,
+      trustedProxies: config.http.trustedProxies,
       metrics: new Registry(),
       health: () => ({ ok: true, checks: { database: 'open' } }),
       ownLogin: (request) => access.mayWatch(request),

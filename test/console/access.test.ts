@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { localPath } from '../../console/access/sign-in-pages.ts'
+import { consoleSchema } from '../../console/config.ts'
 import { readUsers } from '../../lib/access/users.ts'
 import { cheapHash } from '../kit/passwords.ts'
 import { until } from '../kit/wait.ts'
@@ -68,6 +69,29 @@ t.test('wrong names and passwords get one answer, and after ten there are no mor
   const entries = await server.access.audit.page({ action: 'sign-in.failed' }, undefined, 100)
   t.ok(entries.length >= 11)
   t.match(entries.at(-1), { user: 'ada', address: '127.0.0.1' })
+})
+
+t.test('who asks is whom a trusted proxy names, and nobody else is believed', async (t) => {
+  const addressOf = async (trustedProxies: readonly string[], forwarded: string) => {
+    const folder = t.testdir()
+    const server = await accessServer(t, { folder, config: { http: { trustedProxies } } })
+    const browser = new Browser(server.url)
+    const body = { name: 'ada', password: 'wrong password' }
+    for (let tries = 1; tries <= 11; tries += 1)
+      await browser.send('POST', '/api/v1/session', body, {
+        'x-forwarded-for': tries === 11 ? forwarded : `198.51.100.${tries}, ${forwarded}`,
+      })
+    const last = await browser.send('POST', '/api/v1/session', body, { 'x-forwarded-for': forwarded })
+    t.equal(await problemIn(last), '429 TOO_MANY', 'what the client writes before gives no more tries')
+    const entries = await server.access.audit.page({ action: 'sign-in.failed' }, undefined, 100)
+    return [...new Set(entries.map(({ address }) => address))]
+  }
+  t.strictSame(await addressOf([], '203.0.113.7'), ['127.0.0.1'])
+  t.strictSame(await addressOf(['127.0.0.2', '10.0.0.0/8'], '203.0.113.7'), ['127.0.0.1'])
+  t.strictSame(await addressOf(['127.0.0.0/8', '::1'], '203.0.113.7'), ['203.0.113.7'])
+  for (const wrong of ['loopback', '10.0.0.0/33', '0.0.0.0/0', '::/0', '10.0.0.0/', 'proxy.example.org', ''])
+    t.equal(consoleSchema.safeParse({ http: { trustedProxies: [wrong] } }).success, false, wrong)
+  t.ok(consoleSchema.safeParse({ http: { trustedProxies: ['10.0.0.0/8', 'fd00::/8', '::1'] } }).success)
 })
 
 t.test('a session ends when its user is removed, or gets another password', async (t) => {
@@ -212,6 +236,31 @@ t.test('without users nobody gets in, not even from this machine, and the log sa
   const demo = await browser.send('POST', '/api/v1/session', { name: 'demo', password: 'undefined' })
   t.equal(demo.status, 403)
   t.match(await (await browser.get('/signin')).text(), /Nobody can sign in yet/)
+})
+
+t.test('a user "demo" of the file keeps what he has where no run has a token', async (t) => {
+  const folder = t.testdir()
+  const people = [...PEOPLE, { name: 'demo', role: 'analyst' } as const]
+  const first = await accessServer(t, { folder, people })
+  const demo = await first.signIn('demo')
+  const made = await demo.send('POST', '/api/v1/tokens', { name: 'x', rights: ['see'], expiresInS: 3600 })
+  const { secret } = (await made.json()) as { secret: string }
+  await first.store(NORTH)
+  const second = await accessServer(t, { folder, people })
+  const bearer = { headers: { authorization: `Bearer ${secret}` } }
+  t.equal((await fetch(`${second.url}/api/v1/me`, bearer)).status, 200)
+})
+
+t.test('who is removed leaves no marks to somebody of his name', async (t) => {
+  const server = await accessServer(t)
+  const [ada, anna] = [await server.signIn('ada'), await server.signIn('anna')]
+  const [face] = await server.store(NORTH)
+  await server.database.review('anna', [face?.id ?? ''], { all: true }, 1)
+  const marks = () => server.database.read.selectFrom('reviews').selectAll().execute()
+  t.equal((await marks()).length, 1)
+  t.equal((await anna.get('/api/v1/me')).status, 200)
+  t.equal((await ada.send('DELETE', '/api/v1/users/anna')).status, 204)
+  t.equal((await marks()).length, 0)
 })
 
 t.test('the token of a run signs in by a link and is a token of the API, for that run alone', async (t) => {

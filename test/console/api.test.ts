@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { Person } from '../../console/access/may.ts'
 import type { Camera, Cameras } from '../../console/api/cameras.ts'
 import type { Counts, Overview } from '../../console/api/counts.ts'
 import type { Detection, DetectionDetail, DetectionsPage } from '../../console/api/detections.ts'
@@ -426,7 +427,7 @@ t.test('what cannot be written to the log of what was done is not done', async (
 })
 
 t.test('a command is answered with the state that the camera has confirmed', async (t) => {
-  const { get, line, access } = await apiServer(t)
+  const { get, line, access, url } = await apiServer(t)
   const command = (body: unknown, user = 'otto') =>
     get(`/cameras/${pathOf(SOUTH)}/commands`, user, {
       method: 'POST',
@@ -437,6 +438,18 @@ t.test('a command is answered with the state that the camera has confirmed', asy
   t.match(answer, { ...SOUTH, state: { paused: true } })
   await command({ command: 'threshold', value: '0.7' })
   t.same(line.commands, ['south/pi/door pause ', 'south/pi/door threshold 0.7'])
+  const { secret } = await access.tokens.create((await access.people.find('otto'))?.person as Person, {
+    name: 'no pictures',
+    rights: ['see', 'command'],
+    expiresInMs: 60_000,
+  })
+  const blind = await fetch(`${url}/cameras/${pathOf(SOUTH)}/commands`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${secret}` },
+    body: '{"command":"snapshot"}',
+  })
+  t.match(await problemOf(blind), { status: 403, code: 'NOT_ALLOWED' }, 'a picture of now is live')
+  t.equal(line.commands.length, 2)
   t.match(await access.audit.page({ action: 'camera.command' }, undefined, 10), [
     { user: 'otto', subject: 'south/pi/door', details: { command: 'threshold', value: '0.7' } },
     {},

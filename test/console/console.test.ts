@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { act } from '../../commands/quarantine/entries.ts'
 import { MqttLink } from '../../lib/mqtt/link.ts'
 import { forgetMessageSchema } from '../../wire/forget.ts'
 import { newId } from '../../wire/id.ts'
@@ -13,6 +14,7 @@ import {
   missing,
   Program,
   RUN_TOKEN,
+  temporaryFolder,
 } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 
@@ -173,7 +175,8 @@ t.test('what was acknowledged is in the database, also where the console is kill
 })
 
 t.test('lines that are no announcements go to quarantine, and hold nothing up', async (t) => {
-  const line = await open(t)
+  const folder = temporaryFolder(t)
+  const line = await open(t, { inbox: { folder } })
   const good = stored()
   await line.publish(
     'stored/sub',
@@ -188,6 +191,15 @@ t.test('lines that are no announcements go to quarantine, and hold nothing up', 
     [{ level: 40, lines: 3, why: /kind|Invalid|expected/i }].map(() => Object).slice(1),
   )
   t.equal((await line.console.health()).ok, true)
+  // What runs does it, and what is stopped knows whose store it is.
+  const said: string[] = []
+  const retry = () => act(folder, { action: 'retry', numbers: 'all' }, false, (text) => void said.push(text))
+  t.equal(await retry(), 0)
+  t.match(said.at(-1), '4 messages: 4 stays.')
+  t.equal(await line.console.stop(), 0)
+  t.equal(await retry(), 0)
+  t.match(said.at(-1), '4 messages: 4 stays.')
+  t.match(said.join(''), /not an announcement: not JSON/)
 })
 
 t.test('who runs is known by what it says on its own topic, and by nothing else', async (t) => {
@@ -212,8 +224,10 @@ t.test('who runs is known by what it says on its own topic, and by nothing else'
     items.map(({ camera, is }) => [camera, is]),
     [['door', 'live']],
   )
-  const keepers = (await line.get<Items<{ keeper: string }>>('keepers')).items.map(({ keeper }) => keeper)
-  t.strictSame(keepers.sort(), ['broker-edge-1'])
+  const keepers = async () =>
+    (await line.get<Items<{ keeper: string }>>('keepers')).items.map(({ keeper }) => keeper).sort()
+  await until('it knows of itself', async () => (await keepers()).includes('console-console'))
+  t.strictSame(await keepers(), ['broker-edge-1', 'console-console'])
   await line.publish(
     'home/pi/status',
     JSON.stringify({ v: 1, state: 'offline', why: 'connection lost' }),

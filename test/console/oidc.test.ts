@@ -188,6 +188,33 @@ t.test('a way back that another browser was sent, or that is used twice, signs n
   t.equal((await other.get(back)).status, 403)
 })
 
+t.test('a way back that nobody was sent does not reach the provider, and too many tries end', async (t) => {
+  const it = await both(t)
+  const made = new Browser(it.server.url)
+  const pending = { state: 's', nonce: 'n', verifier: 'v', next: '/' }
+  for (const value of [pending, { ...pending, endMs: Date.now() + 1e6 }])
+    for (const seal of ['', '.', '.AAAA', `.${'A'.repeat(43)}`]) {
+      made.cookies.set('sightline-openid', Buffer.from(JSON.stringify(value)).toString('base64url') + seal)
+      const answer = await made.get('/signin/openid/callback?code=x&state=s')
+      t.match(await answer.text(), 'was not begun in this browser')
+    }
+  const failures = () => it.server.access.audit.page({ action: 'sign-in.failed' }, undefined, 100)
+  t.strictSame(await failures(), [])
+  const browser = new Browser(it.server.url)
+  const statuses: number[] = []
+  for (let tries = 0; tries < 12; tries += 1) {
+    const left = new URL((await browser.get('/signin/openid')).headers.get('location') ?? '')
+    const query = new URLSearchParams({
+      code: 'made-up',
+      state: left.searchParams.get('state') ?? '',
+      iss: it.provider.issuer,
+    })
+    statuses.push((await browser.get(`/signin/openid/callback?${query}`)).status)
+  }
+  t.strictSame(statuses, [...Array(10).fill(403), 429, 429])
+  t.equal((await failures()).length, 10)
+})
+
 t.test('what the provider refuses is said in plain words, and escaped', async (t) => {
   const it = await both(t)
   const browser = new Browser(it.server.url)

@@ -1,7 +1,8 @@
 import t from 'tap'
 import { newId } from '../../wire/id.ts'
+import { makeCrop } from '../kit/crops.ts'
 import { accessServer, type Browser, problemIn } from './access-server.ts'
-import { NORTH, SOUTH } from './api-server.ts'
+import { NORTH, SOUTH, storedOf } from './api-server.ts'
 
 interface Made {
   readonly share: { readonly id: string; readonly views: number }
@@ -71,6 +72,10 @@ t.test('a link to a search shows what it finds of what was there, for its maker'
   t.equal(await status(north?.id), 200)
   t.equal(await status(south?.id), 404)
   t.equal(await status(late?.id), 404)
+  const crop = makeCrop({ ...NORTH, capturedAtMs: atMs })
+  const kept = storedOf(crop.metadata, crop.payload)
+  await server.database.apply([{ ...kept, storedAtMs: Date.now() + 60_000 }], 'cloud')
+  t.notMatch(await (await fetch(server.url + address)).text(), kept.id, 'nor what comes late from a device')
   // Who sees one site alone shares nothing of another, whatever he searches.
   const nora = await server.signIn('nora')
   const narrow = await share(nora, { filter: { from: '2020-01-01' } })
@@ -132,7 +137,8 @@ t.test(
   'a link ends with its maker, and with his right to share; and shows only what he sees then',
   async (t) => {
     const server = await accessServer(t)
-    const [north, south] = await server.store(NORTH, SOUTH)
+    const capturedAtMs = Date.now() - 60_000
+    const [north, south] = await server.store({ ...NORTH, capturedAtMs }, { ...SOUTH, capturedAtMs })
     const ada = await server.signIn('ada')
     const anna = await server.signIn('anna')
     const one = await share(anna, { detection: south?.id })

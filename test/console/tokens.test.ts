@@ -2,7 +2,7 @@ import t from 'tap'
 import type { Person, Scope } from '../../console/access/may.ts'
 import { covers, limited, narrowed } from '../../console/access/scope.ts'
 import { until } from '../kit/wait.ts'
-import { type AccessServer, accessServer, type Browser, PEOPLE, problemIn } from './access-server.ts'
+import { type AccessServer, accessServer, Browser, PEOPLE, problemIn } from './access-server.ts'
 import { NORTH, SOUTH } from './api-server.ts'
 
 interface Made {
@@ -150,6 +150,51 @@ t.test('nobody gives a token more than he has, and a token makes no tokens and n
     await problemIn(await send('/tokens', { name: 'x', rights: ['see'], expiresInS: 60 })),
     '403 NOT_ALLOWED',
   )
+})
+
+t.test('a token revokes itself, and no other; nor a share without the right to share', async (t) => {
+  const server = await accessServer(t)
+  const [ada, anna] = [await server.signIn('ada'), await server.signIn('anna')]
+  const [narrow, other] = [await make(anna), await make(anna)]
+  const ofAdmin = await make(ada, { rights: ['people', 'see'] })
+  const [face] = await server.store(NORTH)
+  const share = await anna.send('POST', '/api/v1/shares', { name: 'x', detection: face?.id, expiresInS: 60 })
+  const { id } = ((await share.json()) as { share: { id: string } }).share
+  const remove = (secret: string, path: string) => by(server, secret, path, { method: 'DELETE' })
+  t.equal(await problemIn(await remove(narrow.secret, `/tokens/${other.token.id}`)), '403 NOT_ALLOWED')
+  t.equal(await problemIn(await remove(ofAdmin.secret, `/tokens/${other.token.id}`)), '403 NOT_ALLOWED')
+  t.equal(await problemIn(await remove(narrow.secret, `/shares/${id}`)), '403 NOT_ALLOWED')
+  t.equal((await by(server, other.secret, '/detections')).status, 200)
+  t.equal((await remove(narrow.secret, `/tokens/${narrow.token.id}`)).status, 204)
+  t.equal((await by(server, narrow.secret, '/detections')).status, 401)
+  const shares = await make(anna, { rights: ['see', 'share'] })
+  t.equal((await remove(shares.secret, `/shares/${id}`)).status, 204)
+})
+
+t.test('who makes up tokens is not looked up for ever, and others at his address go on', async (t) => {
+  const server = await accessServer(t)
+  const otto = await server.signIn('otto')
+  const { secret } = await make(otto)
+  t.equal((await by(server, secret, '/me')).status, 200)
+  const seen = new Map<string, number>()
+  for (let n = 0; n < 320; n += 1) {
+    const answer = await problemIn(await by(server, `slt_made-up-${n}`, '/me'))
+    seen.set(answer, (seen.get(answer) ?? 0) + 1)
+  }
+  t.strictSame(
+    [...seen],
+    [
+      ['401 NOT_SIGNED_IN', 300],
+      ['429 TOO_MANY', 20],
+    ],
+  )
+  t.equal((await by(server, secret, '/me')).status, 200)
+  t.equal((await otto.get('/api/v1/me')).status, 200)
+  const anna = await server.signIn('anna')
+  t.equal((await anna.get('/api/v1/me')).status, 200, 'and who signs in now is in')
+  const old = new Browser(server.url)
+  old.cookies.set('sightline', 'of last year')
+  t.equal((await old.get('/signin')).status, 200)
 })
 
 t.test("another's token cannot be seen nor revoked, but by an administrator", async (t) => {

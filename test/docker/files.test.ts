@@ -148,7 +148,9 @@ t.test('every container is confined, its image pinned, its settings there', asyn
       t.equal(service.restart, 'always', said)
       for (const volume of service.volumes ?? []) {
         if (typeof volume === 'string') continue
-        t.equal(volume.read_only, true, `${said}: ${volume.target}`)
+        // The console's administrators manage users, who look at the gallery too.
+        const isItsOwn = name === 'console' && volume.target === '/run/people'
+        t.equal(volume.read_only, !isItsOwn, `${said}: ${volume.target}`)
         t.ok(
           volume.source.startsWith('./secrets/') || existsSync(join(DOCKER, volume.source)),
           `${said}: ${volume.source}`,

@@ -166,14 +166,16 @@ function Commands({ camera, told }: { readonly camera: Camera; readonly told: (c
         >
           {state.paused ? 'Resume' : 'Pause'}
         </button>
-        <button
-          type="button"
-          class="button"
-          disabled={isWaiting}
-          onClick={() => void tell('Take a snapshot', { command: 'snapshot' })}
-        >
-          Take a snapshot
-        </button>
+        {may('live') && (
+          <button
+            type="button"
+            class="button"
+            disabled={isWaiting}
+            onClick={() => void tell('Take a snapshot', { command: 'snapshot' })}
+          >
+            Take a snapshot
+          </button>
+        )}
       </p>
       <form
         class="command"

@@ -45,6 +45,9 @@ export function Users() {
           </button>
         )}
       </div>
+      {users.value?.canChange === false && (
+        <p class="muted">Users cannot be changed here: there is no users file, or its folder is read-only.</p>
+      )}
       <Shown of={users}>
         {({ items, canChange }) =>
           items.length === 0 ? (
