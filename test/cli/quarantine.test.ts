@@ -10,7 +10,7 @@ import { encodeEntry } from '../../cloud-subscriber/entry.ts'
 import { saveRules, subscriberQuarantine } from '../../cloud-subscriber/quarantine.ts'
 import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
 import { act, list, show } from '../../commands/quarantine/entries.ts'
-import { consoleQuarantine, faultEntry, markConsoleStore } from '../../console/quarantine.ts'
+import { consoleQuarantine, faultsEntry, markConsoleStore } from '../../console/quarantine.ts'
 import { CONTROL_FILE, ControlServer, callProgram, type Handlers } from '../../lib/control.ts'
 import { QUARANTINE_COMMAND, type QuarantineRequest } from '../../store/quarantine.ts'
 import type { QueueBounds } from '../../store/queue.ts'
@@ -237,7 +237,7 @@ for (const runs of [true, false])
       const good = announcementLine(storedOf(metadata, payload)).trimEnd()
       const topic = 'sightline/v1/stored/sub'
       const put = (line: string, why: string) =>
-        store.accept(faultEntry({ topic, receivedAtMs: 7 }, { line, why }), [quarantine])
+        store.accept(faultsEntry({ topic, receivedAtMs: 7 }, [{ line, why }]), [quarantine])
       await put(good, 'what an earlier version said') // 1
       await put('not json', 'not JSON')
       await put('{"v":1}', 'what an earlier version said')
