@@ -57,8 +57,8 @@ export interface StorerOptions {
 
 /** What was written is flushed to disk together, at most so long after. */
 const SYNC_INTERVAL_MS = 100
-/** A slow disk is flushed more seldom, so that most of the time it can write. */
-const SYNC_REST = 3
+/** A flush costs most where much is written: at 4,000 crops a second ten of them took a quarter of the throughput. */
+const SYNC_MS_A_CROP = 0.5
 const SYNC_INTERVAL_MS_MAX = 1000
 /** Written and not yet flushed and listed. */
 const WRITTEN_MAX = 10_000
@@ -314,11 +314,10 @@ export class Storer implements AsyncDisposable {
         const failed = written.find(([, { notListed }]) => notListed)
         if (failed) throw failed[1].notListed
       }
-      const startedMs = performance.now()
       await bucket.sync()
       this.#syncIntervalMs = Math.min(
         SYNC_INTERVAL_MS_MAX,
-        Math.max(SYNC_INTERVAL_MS, SYNC_REST * (performance.now() - startedMs)),
+        Math.max(SYNC_INTERVAL_MS, SYNC_MS_A_CROP * written.length),
       )
       this.#syncFault = undefined
     } catch (error) {
