@@ -4,9 +4,9 @@ import { type Command, maxOf, parse } from '../command.ts'
 
 export const quarantine: Command = {
   summary: 'quarantined messages: shows, retries or drops them',
-  help: `Shows messages that a subscriber or a console could not read, or that a broker's
-bridge could not deliver, with the reason; retries them; or drops them. The program may be
-running or stopped.
+  help: `Shows messages that a subscriber or a console could not read, or that a
+broker's bridge could not deliver, with the reason; retries them; or drops them.
+The program may be running or stopped.
 
 Usage: sightline quarantine list FOLDER
        sightline quarantine show FOLDER NUMBER [--out FILE]

@@ -196,7 +196,7 @@ t.test('a way back that nobody was sent does not reach the provider, and too man
     for (const seal of ['', '.', '.AAAA', `.${'A'.repeat(43)}`]) {
       made.cookies.set('sightline-openid', Buffer.from(JSON.stringify(value)).toString('base64url') + seal)
       const answer = await made.get('/signin/openid/callback?code=x&state=s')
-      t.match(await answer.text(), 'was not begun in this browser')
+      t.match(await answer.text(), 'This sign-in was started in another browser')
     }
   const failures = () => it.server.access.audit.page({ action: 'sign-in.failed' }, undefined, 100)
   t.strictSame(await failures(), [])

@@ -163,7 +163,7 @@ t.test('where reports and live pictures are not allowed, crops go on', async (t)
   const left = await device.line(({ code, topic }) => code === 'BROKER_REFUSED' && topic !== undefined)
   t.match(
     left.msg,
-    /publishes to sightline\/v1\/keepers\/device-lab-bench1, which is left out for 10 minutes/,
+    /publishes to sightline\/v1\/keepers\/device-3-lab-bench1, which is left out for 10 minutes/,
   )
   const crops = eye.of('crop').length
   await until('crops', () => eye.of('crop').length > crops + 20)
