@@ -147,7 +147,12 @@ t.test("each fault of a console's set-up is named, with what to do", async (t) =
       database: { type: 'postgres', url: `postgres://console@127.0.0.1:${await freePort()}/sightline` },
       access: { usersFile: machines },
     },
-    ['FAIL', /^database 127\.0\.0\.1:\d+\/sightline/, /cannot be reached/, /"database\.url", and that the server runs/],
+    [
+      'FAIL',
+      /^database 127\.0\.0\.1:\d+\/sightline/,
+      /cannot be reached/,
+      /"database\.url", and that the server runs/,
+    ],
     ['warn', /^users /, /nobody who may sign in/, /--role admin/],
   )
   await says({ access: {} }, [
