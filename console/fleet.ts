@@ -223,14 +223,14 @@ export class LiveFleet implements Fleet, AsyncDisposable {
       if (this.#hasRoomFor({ site, device, camera })) this.#cameraAt({ site, device, camera })
     for (const row of await database.read.selectFrom('keepers').selectAll().execute()) {
       const report = keeperSchema.safeParse(jsonOf(row.report_json)).data
-      if (report) this.#setKeeperBytes(row.keeper, row.report_json.length)
-      if (report)
-        this.#keepers.set(row.keeper, {
-          report,
-          seenAtMs: row.received_at_ms,
-          isSilent: false,
-          forwardedPerS: {},
-        })
+      if (!report) continue
+      this.#setKeeperBytes(row.keeper, row.report_json.length)
+      this.#keepers.set(row.keeper, {
+        report,
+        seenAtMs: row.received_at_ms,
+        isSilent: false,
+        forwardedPerS: {},
+      })
     }
     for (const { site, device, received_at_ms, status_json } of await database.read
       .selectFrom('device_statuses')

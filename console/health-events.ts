@@ -11,17 +11,15 @@ import type { Database } from './database/database.ts'
  * its cause, so that a camera that flickers is a line each time, and one that is down for a week is one.
  */
 
-export const HEALTH_KINDS = [
-  'camera-down',
-  'device-offline',
-  'keeper-silent',
-  'keeper-unwell',
-  'queue-growing',
-  'quarantine',
-  'dropped',
-  'certificate-ends',
-] as const
-export type HealthKind = (typeof HEALTH_KINDS)[number]
+type HealthKind =
+  | 'camera-down'
+  | 'device-offline'
+  | 'keeper-silent'
+  | 'keeper-unwell'
+  | 'queue-growing'
+  | 'quarantine'
+  | 'dropped'
+  | 'certificate-ends'
 
 /** The oldest entry of a queue waits for longer: something is stuck. Shorter than that again: it is not. */
 const WAITS_MS_MAX = 60_000

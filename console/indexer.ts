@@ -26,7 +26,7 @@ export interface IndexerOptions {
   readonly news: NewsRing
   readonly log: Log
   readonly events: {
-    readonly applied: (applied: Applied, announcements: readonly Announcement[], subscriber: string) => void
+    readonly applied: (applied: Applied, subscriber: string) => void
     readonly forgot: (answer: Extract<Announcement, { is: 'forgot' }>) => void
     readonly invalid: (lines: number) => void
   }
@@ -161,7 +161,7 @@ export class Indexer implements AsyncDisposable {
     const { database, news, events } = this.#options
     if (announcements.length === 0) return
     const applied = await database.apply(announcements, subscriber)
-    events.applied(applied, announcements, subscriber)
+    events.applied(applied, subscriber)
     for (const detection of applied.added) news.add({ is: 'detection', detection })
     const removed = new Set(applied.removed)
     for (const it of announcements)

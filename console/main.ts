@@ -189,7 +189,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
       news,
       log,
       events: {
-        applied: ({ added, repeated: again, removed: gone }, _announcements, subscriber) => {
+        applied: ({ added, repeated: again, removed: gone }, subscriber) => {
           if (isName(subscriber) && subscribers.size < SUBSCRIBERS_MAX) subscribers.add(subscriber)
           indexed.inc(added.length)
           repeated.inc(again)

@@ -403,7 +403,7 @@ t.test('whichever way a message comes, what the far broker refuses is set aside'
   const bridge = bridgeConfig(cloud.url, { username: 'edge', password: 'x' })
   const edge = await Program.start(t, 'broker', brokerConfig(t, { name: 'edge', bridges: [bridge] }))
   const device = await RawClient.open(t, edge.port, 'device', { clean: true })
-  const [status, home] = ['sightline/v1/work/dev9/status', 'sightline/v1/home/dev1/door/crop']
+  const [status, home] = ['sightline/v1/office/dev9/status', 'sightline/v1/home/dev1/door/crop']
   device.publish(status, 'retained', { retain: true, messageId: 1 })
   device.publish('homeassistant/x', 'retained at QoS 0', { retain: true, qos: 0, messageId: undefined })
   device.publish(home, '1', { messageId: 2 })
@@ -437,7 +437,7 @@ t.test('whichever way a message comes, what the far broker refuses is set aside'
     clean: true,
   })
   await until('it is retained there', async () => {
-    await late.subscribe('sightline/v1/work/#', 1)
+    await late.subscribe('sightline/v1/office/#', 1)
     return late.publishes.some(({ retain, payload }) => retain && payload.toString() === 'will')
   })
 })
