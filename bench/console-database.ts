@@ -12,7 +12,7 @@ import type { Scope } from '../console/database/scope.ts'
 import { HOUR_COLUMNS } from '../console/database/tables.ts'
 import { seeded } from '../test/kit/wait.ts'
 import { objectKey } from '../wire/object-key.ts'
-import type { Stored } from '../wire/stored.ts'
+import type { StoredCrop } from '../wire/stored.ts'
 
 /**
  * The console's database, full: a year of 100 cameras. How long the first page of each kind of search takes, newest first
@@ -279,8 +279,8 @@ async function time(
   }
 }
 
-function take(from: Generator<Stored>, count: number): Stored[] {
-  const taken: Stored[] = []
+function take(from: Generator<StoredCrop>, count: number): StoredCrop[] {
+  const taken: StoredCrop[] = []
   while (taken.length < count) {
     const { value, done } = from.next()
     if (done) break
@@ -290,7 +290,7 @@ function take(from: Generator<Stored>, count: number): Stored[] {
 }
 
 /** Of a year, in the order of time: a day curve, tracks of some crops each, a fifth with masked known. */
-function* detections(rows: number, fromMs: number, toMs: number): Generator<Stored> {
+function* detections(rows: number, fromMs: number, toMs: number): Generator<StoredCrop> {
   const random = seeded(7)
   const days = Math.max(1, Math.round((toMs - fromMs) / (24 * 3_600_000)))
   const perDay = rows / days

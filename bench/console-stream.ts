@@ -11,7 +11,7 @@ import {
 } from '../test/kit/programs.ts'
 import { idMinter } from '../wire/id.ts'
 import { objectKey } from '../wire/object-key.ts'
-import { announcementLine, type Stored } from '../wire/stored.ts'
+import { announcementLine, type StoredCrop } from '../wire/stored.ts'
 import { quantile } from './stacks.ts'
 
 /**
@@ -151,7 +151,7 @@ async function follow(
   throw new Error('the stream ended')
 }
 
-function stored(id: string, n: number): Stored {
+function stored(id: string, n: number): StoredCrop {
   const atMs = Date.now()
   const address = { site: `site${n % 10}`, device: `device${n % 20}`, camera: `camera${n % CAMERAS}` }
   return {

@@ -1,7 +1,6 @@
 import type { Queue } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
-import type { CropMetadata } from '../wire/crop.ts'
-import { type AnyKind, CROP, parseKeptTopic } from '../wire/kinds.ts'
+import { type AnyKind, CROP, type KeptMetadata, type Kind, parseKeptTopic } from '../wire/kinds.ts'
 import { encodeEntry, inboxHeader } from './entry.ts'
 import type { Receipt } from './filed-at.ts'
 import type { RecentIds } from './recent-ids.ts'
@@ -9,7 +8,7 @@ import type { RecentIds } from './recent-ids.ts'
 /** What is kept, and what it says of itself. */
 export interface Kept {
   readonly kind: AnyKind
-  readonly metadata: CropMetadata
+  readonly metadata: KeptMetadata
 }
 
 /** What a message is: something for the inbox, or something that quarantine keeps, with the reason. */
@@ -43,7 +42,7 @@ export function judge(topic: string, payload: Buffer, { topicPrefix, payloadByte
       kept: payload.subarray(0, bytesMax),
     }
   }
-  const reading = kind.read(payload)
+  const reading = (kind as Kind).read(payload)
   if ('fault' in reading) return { reason: reading.fault, detail: reading.detail, kept: payload }
   const { metadata } = reading
   if (

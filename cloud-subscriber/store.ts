@@ -6,7 +6,7 @@ import { type Log, throttled } from '../lib/log.ts'
 import type { Message, Queue } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
 import { CROP, keptTopic, kindOfKey } from '../wire/kinds.ts'
-import { decodeEntry, encodeEntry, type InboxHeader } from './entry.ts'
+import { decodeEntry, encodeEntry, type InboxHeader, isListed } from './entry.ts'
 import type { IndexEntry } from './gallery/index-files.ts'
 import type { RecentIds } from './recent-ids.ts'
 import { storedLine } from './stored-line.ts'
@@ -200,7 +200,7 @@ export class Storer implements AsyncDisposable {
         this.#abort.signal,
       )
       const storedAtMs = Date.now()
-      const listed = index?.add({ ...header, storedAtMs })
+      const listed = isListed(header) ? index?.add({ ...header, storedAtMs }) : undefined
       const line = this.#options.announce && this.#line(header, payload, storedAtMs)
       const written: Written = {
         id: header.id,

@@ -14,20 +14,22 @@ export function storedLine(
   storedAtMs: number,
 ): { readonly line: string } | { readonly fault: string } {
   const kind = kindOfKey(header.key) ?? CROP
+  const object = {
+    v: STORED_VERSION,
+    is: 'stored',
+    key: header.key,
+    filedAtMs: header.filedAtMs,
+    storedAtMs,
+    bytes: payload.length,
+    sha256: hash('sha256', payload, 'hex'),
+  } as const
+  if (kind.name === 'clip') {
+    const reading = kind.read(payload)
+    if ('fault' in reading) return { fault: `${reading.fault}: ${reading.detail}` }
+    return { line: announcementLine({ ...reading.metadata, ...object, kind: kind.name }) }
+  }
   const reading = kind.read(payload)
   if ('fault' in reading) return { fault: `${reading.fault}: ${reading.detail}` }
   const { landmarks: _, ...metadata } = reading.metadata
-  return {
-    line: announcementLine({
-      ...metadata,
-      v: STORED_VERSION,
-      is: 'stored',
-      kind: kind.name,
-      key: header.key,
-      filedAtMs: header.filedAtMs,
-      storedAtMs,
-      bytes: payload.length,
-      sha256: hash('sha256', payload, 'hex'),
-    }),
-  }
+  return { line: announcementLine({ ...metadata, ...object, kind: kind.name }) }
 }

@@ -54,7 +54,7 @@ export interface CameraSeen extends CameraAddress {
   readonly state: CameraState | undefined
   readonly stateAtMs: number | undefined
   /** What a person wants to know: whether it works now. */
-  readonly is: 'live' | 'paused' | 'opening' | 'down' | 'ended' | 'offline' | 'unknown'
+  readonly is: 'live' | 'paused' | 'opening' | 'waiting' | 'down' | 'ended' | 'offline' | 'unknown'
 }
 
 export interface Picture {

@@ -1,6 +1,8 @@
 import { z } from 'zod'
+import { EFFECTS, RECORD_MODES } from './commands.ts'
 import { ID_PATTERN } from './id.ts'
 import { NAME_PATTERN } from './names.ts'
+import { streamStateSchema } from './stream.ts'
 
 /** How a camera is and what holds for it, as JSON, retained: the answer to every command. */
 export const CAMERA_STATE_VERSION = 1
@@ -15,7 +17,8 @@ export const cameraStateSchema = z.object({
   site: name,
   device: name,
   camera: name,
-  state: z.enum(['opening', 'up', 'down', 'ended']),
+  /** `waiting`: it comes to the device, and nobody publishes now. */
+  state: z.enum(['opening', 'up', 'waiting', 'down', 'ended']),
   /** What is wrong, in a sentence; null unless it is down. */
   why: z.string().max(WHY_CHARACTERS_MAX).nullable(),
   /** Nothing is detected, published or shown. */
@@ -32,6 +35,21 @@ export const cameraStateSchema = z.object({
   lastCrop: z
     .object({ id: z.string().regex(ID_PATTERN), capturedAtMs: z.number().int().nonnegative() })
     .nullable(),
+  /** What viewers see. Absent from earlier versions, as what follows. */
+  effect: z.enum(EFFECTS).optional(),
+  /** What was set; whether it records at the moment; and why it does not although it should. */
+  record: z
+    .object({
+      mode: z.enum(RECORD_MODES),
+      recording: z.boolean(),
+      why: z.string().max(WHY_CHARACTERS_MAX).nullable(),
+      /** Chunks made since the agent started, and their bytes. */
+      clips: z.number().int().nonnegative(),
+      bytes: z.number().int().nonnegative(),
+    })
+    .optional(),
+  /** Of a camera that comes to the device. */
+  stream: streamStateSchema.optional(),
 })
 
 export type CameraState = z.infer<typeof cameraStateSchema>

@@ -1,3 +1,5 @@
+import { STREAM_CHANGE_BYTES_MAX, type StreamChange, streamChangeSchema } from './stream.ts'
+
 /**
  * What a camera can be told, and how: the last level of the topic is the command, the payload its value. Pure.
  */
@@ -10,10 +12,25 @@ export type Command =
   | { readonly is: 'snapshot' }
   /** Pictures on the camera's `live` topic for so many seconds from now; 0 ends them. Asked for again while somebody looks. */
   | { readonly is: 'live'; readonly forS: number }
+  /** The same without the camera's effect, on its `original` topic. */
+  | { readonly is: 'original'; readonly forS: number }
+  | { readonly is: 'effect'; readonly effect: Effect }
+  | { readonly is: 'record'; readonly mode: RecordMode }
+  /** Of a camera that comes to the device (stream.ts). */
+  | { readonly is: 'stream'; readonly change: StreamChange }
+
+/** What viewers see instead of the scene as it is: faces pixelated, or nothing but outlines. */
+export const EFFECTS = ['none', 'pixelate', 'outline'] as const
+export type Effect = (typeof EFFECTS)[number]
+/** Which stretches are recorded: none, all, or those with faces and some seconds before and after. */
+export const RECORD_MODES = ['off', 'always', 'faces'] as const
+export type RecordMode = (typeof RECORD_MODES)[number]
 
 export type CommandName = keyof typeof COMMANDS
 
 export const COMMAND_BYTES_MAX = 64
+/** Of those that take JSON. */
+const JSON_BYTES_MAX = STREAM_CHANGE_BYTES_MAX
 export const COMMAND_RATE_MAX = 1000
 /** A viewer that is gone costs no more. */
 export const LIVE_SECONDS_MAX = 60
@@ -58,7 +75,47 @@ const COMMANDS = {
         ? { is: 'live', forS: Number(text) }
         : undefined,
   },
-} as const
+  original: {
+    takes: `whole seconds, up to ${LIVE_SECONDS_MAX}; 0 ends it`,
+    read: (text: string): Command | undefined =>
+      /^\d{1,4}$/.test(text) && Number(text) <= LIVE_SECONDS_MAX
+        ? { is: 'original', forS: Number(text) }
+        : undefined,
+  },
+  effect: {
+    takes: `one of ${EFFECTS.join(', ')}`,
+    read: (text: string): Command | undefined => {
+      const effect = EFFECTS.find((it) => it === text)
+      return effect && { is: 'effect', effect }
+    },
+  },
+  record: {
+    takes: `one of ${RECORD_MODES.join(', ')}`,
+    read: (text: string): Command | undefined => {
+      const mode = RECORD_MODES.find((it) => it === text)
+      return mode && { is: 'record', mode }
+    },
+  },
+  stream: {
+    takes: 'JSON: what to do with a stream and its key',
+    takesJson: true,
+    read: (text: string): Command | undefined => {
+      try {
+        const change = streamChangeSchema.safeParse(JSON.parse(text)).data
+        return change && { is: 'stream', change }
+      } catch {
+        return undefined
+      }
+    },
+  },
+} as const satisfies Record<
+  string,
+  {
+    readonly takes: string
+    readonly takesJson?: true
+    readonly read: (text: string) => Command | undefined
+  }
+>
 
 export const COMMAND_NAMES = Object.keys(COMMANDS) as readonly CommandName[]
 
@@ -71,9 +128,12 @@ export function readCommand(
   name: CommandName,
   payload: Uint8Array,
 ): Command | { readonly is: 'wrong'; readonly takes: string } {
-  const { takes, read } = COMMANDS[name]
-  const text = payload.length > COMMAND_BYTES_MAX ? undefined : Buffer.from(payload).toString('utf8')
-  return (text === undefined ? undefined : read(text.trim().toLowerCase())) ?? { is: 'wrong', takes }
+  const { takes, read, takesJson }: (typeof COMMANDS)[CommandName] & { readonly takesJson?: true } =
+    COMMANDS[name]
+  const bytesMax = takesJson ? JSON_BYTES_MAX : COMMAND_BYTES_MAX
+  if (payload.length > bytesMax) return { is: 'wrong', takes }
+  const text = Buffer.from(payload).toString('utf8').trim()
+  return read(takesJson ? text : text.toLowerCase()) ?? { is: 'wrong', takes }
 }
 
 /** Digits and one point; no sign, no exponent. */

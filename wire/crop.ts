@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { DIGEST_PATTERN } from './clip.ts'
 import { ID_PATTERN } from './id.ts'
 import { NAME_PATTERN } from './names.ts'
 
@@ -70,6 +71,9 @@ export const cropMetadataSchema = z.object({
     .optional(),
   /** Width and height of the frame, pixels. */
   frame: z.tuple([side, side]),
+  /** Who signed it: SHA-256 of the public key (DER, SPKI), hex. And of the camera's crop before, its whole file: signature.ts. */
+  signer: z.string().regex(DIGEST_PATTERN).optional(),
+  previous: z.string().regex(DIGEST_PATTERN).optional(),
 })
 
 export type CropMetadata = z.infer<typeof cropMetadataSchema>

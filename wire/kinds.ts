@@ -1,3 +1,4 @@
+import { type ClipMetadata, readClip } from './clip.ts'
 import { type CropMetadata, readCrop } from './crop.ts'
 import { isName } from './names.ts'
 import type { CameraAddress } from './topics.ts'
@@ -26,6 +27,12 @@ export interface Kind<Metadata extends KeptMetadata = KeptMetadata> {
   readonly mediaType: string
   /** Of its object's key, without the dot. */
   readonly extension: string
+  /** What its objects' keys begin with, ending with a slash. No site is called so: names have no dots. */
+  readonly root: string
+  /** Never public, and in no gallery. */
+  readonly private: boolean
+  /** It takes a lane of its own everywhere, so that nothing waits behind it. */
+  readonly bulky: boolean
   /** A larger one is none. */
   readonly payloadBytesMax: number
   /** Never throws, whatever the bytes. */
@@ -38,6 +45,9 @@ export const CROP = {
   name: 'crop',
   mediaType: 'image/jpeg',
   extension: 'jpg',
+  root: '',
+  private: false,
+  bulky: false,
   payloadBytesMax: 16_000_000,
   read: (payload: Uint8Array): Reading<CropMetadata> => {
     const reading = readCrop(payload)
@@ -51,15 +61,33 @@ export const CROP = {
   }),
 } as const satisfies Kind<CropMetadata>
 
-export const KINDS = [CROP] as const
+export const CLIP = {
+  name: 'clip',
+  mediaType: 'video/mp4',
+  extension: 'mp4',
+  root: 'recordings.private/',
+  private: true,
+  bulky: true,
+  // Of a packet of 16 MiB, with its topic.
+  payloadBytesMax: 15_500_000,
+  read: (payload: Uint8Array): Reading<ClipMetadata> => {
+    const reading = readClip(payload)
+    return 'clip' in reading ? { metadata: reading.clip } : reading
+  },
+  indexed: () => ({}),
+} as const satisfies Kind<ClipMetadata>
+
+export const KINDS = [CROP, CLIP] as const
 export type AnyKind = (typeof KINDS)[number]
+/** A kind by its name. */
+export type KindName = AnyKind['name']
 
 export const keptTopic = (prefix: string, { name }: Pick<Kind, 'name'>, address: CameraAddress) =>
   `${prefix}/${address.site}/${address.device}/${address.camera}/${name}`
 
-/** The filters that match everything that is kept, under a prefix. */
-export const keptFilters = (prefix: string): string[] =>
-  KINDS.map((kind) => keptTopic(prefix, kind, { site: '+', device: '+', camera: '+' }))
+/** The filters that match everything that is kept, under a prefix; or of one lane. */
+export const keptFilters = (prefix: string, kinds: readonly Pick<Kind, 'name'>[] = KINDS): string[] =>
+  kinds.map((kind) => keptTopic(prefix, kind, { site: '+', device: '+', camera: '+' }))
 
 /** What a topic says of its message; undefined where the topic is none of ours. */
 export function parseKeptTopic(

@@ -1,6 +1,10 @@
 import { z } from 'zod'
+import { clipMetadataSchema } from './clip.ts'
 import { cropMetadataSchema } from './crop.ts'
 import { ID_PATTERN } from './id.ts'
+import { STRETCHES_MAX, stretchSchema } from './keep.ts'
+import { CLIP, CROP } from './kinds.ts'
+import { NAME_PATTERN } from './names.ts'
 import { parseObjectKey } from './object-key.ts'
 
 /**
@@ -31,30 +35,54 @@ export const attributeSchema = z.object({
 /** What a key says, and what stands beside it: whoever may see the one sees the other. */
 const ofKey = 'not what the key says'
 
-/** An object is in the bucket. */
-export const storedSchema = z
+/** An object is in the bucket: what is said of every kind. */
+const ofObject = {
+  v,
+  is: z.literal('stored'),
+  key,
+  /** The hour of its key, and when it reached the bucket. */
+  filedAtMs: timeMs,
+  storedAtMs: timeMs,
+  bytes: z.number().int().nonnegative(),
+  /** Of the object, hex. */
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+}
+
+interface OfKey {
+  readonly kind: string
+  readonly key: string
+  readonly id: string
+  readonly site: string
+  readonly device: string
+  readonly camera: string
+}
+
+const isOfKey = ({ kind, key, id, site, device, camera }: OfKey) => {
+  const said = parseObjectKey(key)
+  return (
+    said?.kind.name === kind &&
+    said.id === id &&
+    said.site === site &&
+    said.device === device &&
+    said.camera === camera
+  )
+}
+
+export const storedCropSchema = z
   .object({
-    v,
-    is: z.literal('stored'),
-    /** wire/kinds.ts: `crop`. */
-    kind: z.string().min(1).max(32),
-    key,
-    /** The hour of its key, and when it reached the bucket. */
-    filedAtMs: timeMs,
-    storedAtMs: timeMs,
-    bytes: z.number().int().nonnegative(),
-    /** Of the object, hex. */
-    sha256: z.string().regex(/^[0-9a-f]{64}$/),
+    ...ofObject,
+    kind: z.literal(CROP.name),
     attributes: z.array(attributeSchema).max(32).optional(),
     ...cropMetadataSchema.omit({ v: true, landmarks: true }).shape,
   })
-  .refine(
-    ({ key, id, site, device, camera }) => {
-      const said = parseObjectKey(key)
-      return said?.id === id && said.site === site && said.device === device && said.camera === camera
-    },
-    { error: ofKey, path: ['key'] },
-  )
+  .refine(isOfKey, { error: ofKey, path: ['key'] })
+
+/** A chunk of a recording. */
+export const storedClipSchema = z
+  .object({ ...ofObject, kind: z.literal(CLIP.name), ...clipMetadataSchema.omit({ v: true }).shape })
+  .refine(isOfKey, { error: ofKey, path: ['key'] })
+
+export const storedSchema = z.discriminatedUnion('kind', [storedCropSchema, storedClipSchema])
 
 /** An object is no longer there, or never will be. */
 export const removedSchema = z
@@ -67,8 +95,25 @@ export const removedSchema = z
   })
   .refine(({ key, id }) => parseObjectKey(key)?.id === id, { error: ofKey, path: ['key'] })
 
-/** Everything that is filed below this moment (a day's beginning, UTC) is gone, or goes within the day: retention. */
+/**
+ * Every crop that is filed below this moment (a day's beginning, UTC) is gone, or goes within the day: retention. Of clips,
+ * which have a retention for each camera, each one that goes is `removed`.
+ */
 export const expiredSchema = z.object({ v, is: z.literal('expired'), filedBeforeMs: timeMs })
+
+/** What of a camera's recordings is kept, all of it: retention leaves it alone. Of two, the one with the greater `atMs` holds. */
+export const keptSchema = z.object({
+  v,
+  is: z.literal('kept'),
+  site: z.string().regex(NAME_PATTERN),
+  device: z.string().regex(NAME_PATTERN),
+  camera: z.string().regex(NAME_PATTERN),
+  atMs: timeMs,
+  stretches: z.array(stretchSchema).max(STRETCHES_MAX),
+  /** What asked for it (keep.ts); and why it could not be done, where it could not. */
+  request: id.optional(),
+  error: z.object({ code: z.string().max(64), message: z.string().max(2000) }).optional(),
+})
 
 /** The answer to a request on `<prefix>/forget/<subscriber>`: what was removed, place by place; or why it could not be. */
 export const forgotSchema = z.object({
@@ -92,10 +137,13 @@ export const announcementSchema = z.discriminatedUnion('is', [
   storedSchema,
   removedSchema,
   expiredSchema,
+  keptSchema,
   forgotSchema,
 ])
 
 export type Stored = z.infer<typeof storedSchema>
+export type StoredCrop = z.infer<typeof storedCropSchema>
+export type StoredClip = z.infer<typeof storedClipSchema>
 export type Removed = z.infer<typeof removedSchema>
 export type Announcement = z.infer<typeof announcementSchema>
 

@@ -2,10 +2,12 @@
  * Below `<prefix>/<site>/<device>`:
  *
  *     <camera>/crop         one JPEG
+ *     <camera>/clip         one chunk of a recording
  *     <camera>/event        JSON: what happens to a face that is followed
  *     <camera>/state        JSON, retained: how the camera is, and what has been set (camera-state.ts)
  *     <camera>/snapshot     a JPEG of the whole frame, where somebody asked for one
- *     <camera>/live         JPEGs with the faces marked, while somebody looks (QoS 0)
+ *     <camera>/live         JPEGs with the faces marked, while somebody looks (QoS 0); with the camera's effect
+ *     <camera>/original     the same without the effect, while somebody looks who may
  *     <camera>/set/<what>   commands to the device (commands.ts)
  *     status                JSON, retained; the last will says offline
  *
@@ -13,6 +15,7 @@
  *
  *     stored/<subscriber>   what the bucket has (stored.ts)
  *     forget/<subscriber>   what it is asked to forget
+ *     keep/<subscriber>     what of the recordings it is asked to keep (keep.ts)
  *     keepers/<keeper>      a program's health and books, retained (keepers.ts)
  */
 export const TOPIC_PREFIX_DEFAULT = 'sightline/v1'
@@ -42,6 +45,10 @@ export function snapshotTopic(prefix: string, { site, device, camera }: CameraAd
 
 export function liveTopic(prefix: string, { site, device, camera }: CameraAddress): string {
   return `${prefix}/${site}/${device}/${camera}/live`
+}
+
+export function originalTopic(prefix: string, { site, device, camera }: CameraAddress): string {
+  return `${prefix}/${site}/${device}/${camera}/original`
 }
 
 export function statusTopic(prefix: string, { site, device }: Omit<CameraAddress, 'camera'>): string {

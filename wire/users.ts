@@ -1,7 +1,8 @@
 import { z } from 'zod'
 import { COMMAND_NAMES } from './commands.ts'
+import { keepTopic } from './keep.ts'
 import { deviceKeeper, keeperTopic } from './keepers.ts'
-import { KINDS, keptTopic } from './kinds.ts'
+import { type AnyKind, KINDS, keptTopic } from './kinds.ts'
 import { isName, NAME_RULE } from './names.ts'
 import { forgetTopic, storedTopic } from './stored.ts'
 import {
@@ -12,6 +13,7 @@ import {
   discoveryTopic,
   eventTopic,
   liveTopic,
+  originalTopic,
   snapshotTopic,
   stateTopic,
   statusTopic,
@@ -163,12 +165,14 @@ export const isConfined = ({ sites, cameras }: Pick<User, 'sites' | 'cameras'>):
 
 export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights {
   const every = (site: string): CameraAddress => ({ site, device: '+', camera: '+' })
-  const kept = (at: CameraAddress) => KINDS.map((kind) => keptTopic(topicPrefix, kind, at))
+  const kept = (at: CameraAddress, kinds: readonly AnyKind[] = KINDS) =>
+    kinds.map((kind) => keptTopic(topicPrefix, kind, at))
   const told = (at: CameraAddress) => [eventTopic(topicPrefix, at), statusTopic(topicPrefix, at)]
   const everything = (site: string) => [...kept(every(site)), ...told(every(site))]
   const state = (at: CameraAddress) => stateTopic(topicPrefix, at)
   /** Whole pictures. */
-  const pictures = (at: CameraAddress) => [snapshotTopic(topicPrefix, at), liveTopic(topicPrefix, at)]
+  const pictures = (at: CameraAddress) =>
+    [snapshotTopic, liveTopic, originalTopic].map((topic) => topic(topicPrefix, at))
   const commands = (site: string) => commandFilter(topicPrefix, { site, device: '+' })
   const keepers = keeperTopic(topicPrefix, '+')
   const none = { publish: [], subscribe: [], pages: false, handsOn: false }
@@ -181,7 +185,9 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
         ...none,
         publish: [
           ...kept(camera),
-          ...[eventTopic, stateTopic, snapshotTopic, liveTopic].map((topic) => topic(topicPrefix, camera)),
+          ...[eventTopic, stateTopic, snapshotTopic, liveTopic, originalTopic].map((topic) =>
+            topic(topicPrefix, camera),
+          ),
           statusTopic(topicPrefix, address),
           keeperTopic(topicPrefix, deviceKeeper(address)),
           discoveryTopic(DISCOVERY_PREFIX_DEFAULT, address),
@@ -204,13 +210,13 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
       return {
         ...none,
         publish: [storedTopic(topicPrefix, '+'), keepers],
-        subscribe: [...everything('+'), forgetTopic(topicPrefix, '+')],
+        subscribe: [...everything('+'), forgetTopic(topicPrefix, '+'), keepTopic(topicPrefix, '+')],
       }
     // Crops come to it from the bucket.
     case 'console':
       return {
         ...none,
-        publish: [commands('+'), forgetTopic(topicPrefix, '+'), keepers],
+        publish: [commands('+'), forgetTopic(topicPrefix, '+'), keepTopic(topicPrefix, '+'), keepers],
         subscribe: [
           storedTopic(topicPrefix, '+'),
           keepers,
@@ -221,11 +227,18 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
       }
     // A person's dashboard, or Home Assistant: sees what devices publish, and may command them.
     case 'operator': {
-      const live = extraRightsOf(user.role, user.rights).includes('live')
+      const rights = extraRightsOf(user.role, user.rights)
+      const live = rights.includes('live')
       const sites = isConfined(user) ? (user.sites ?? []).map(every) : [every('+')]
       const at = [...sites, ...(user.cameras ?? []).map(cameraAddress)]
       // Without that right no whole picture, and no command that makes one.
-      const mayCommand = live ? ['+'] : COMMAND_NAMES.filter((name) => name !== 'snapshot' && name !== 'live')
+      const named = COMMAND_NAMES.filter(
+        (name) =>
+          (live || !['snapshot', 'live', 'original'].includes(name)) &&
+          // What shows or keeps the scene as it is, in spite of an effect.
+          (rights.includes('recordings') || !['original', 'record', 'effect', 'stream'].includes(name)),
+      )
+      const mayCommand = named.length === COMMAND_NAMES.length ? ['+'] : named
       // What Home Assistant is told names all cameras of a device.
       const discovery = isConfined(user) ? [] : [DISCOVERY_PREFIX_DEFAULT]
       return {
@@ -235,10 +248,14 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
         ],
         subscribe: [
           ...at.flatMap((camera) => [
-            ...kept(camera),
+            ...kept(camera, rights.includes('recordings') ? KINDS : KINDS.filter((kind) => !kind.private)),
             eventTopic(topicPrefix, camera),
             state(camera),
-            ...(live ? pictures(camera) : []),
+            ...(live
+              ? pictures(camera).filter(
+                  (it) => named.includes('original') || it !== originalTopic(topicPrefix, camera),
+                )
+              : []),
           ]),
           // Of the whole device: it names its other cameras.
           ...sites.map((site) => statusTopic(topicPrefix, site)),

@@ -23,7 +23,7 @@ export const cameraSchema = z
   .object({
     ...cameraAddressShape,
     is: z
-      .enum(['live', 'paused', 'opening', 'down', 'ended', 'offline', 'unknown'])
+      .enum(['live', 'paused', 'opening', 'waiting', 'down', 'ended', 'offline', 'unknown'])
       .meta({ description: 'Whether it works now. unknown: only its detections are known.' }),
     state: cameraStateSchema
       .omit({ v: true, site: true, device: true, camera: true })

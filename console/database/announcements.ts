@@ -1,6 +1,6 @@
 import { type CompiledQuery, createQueryId, type Kysely, sql, type Transaction } from 'kysely'
 import { CROP } from '../../wire/kinds.ts'
-import type { Announcement, Stored } from '../../wire/stored.ts'
+import type { Announcement, StoredCrop } from '../../wire/stored.ts'
 import type { Detection } from './detection.ts'
 import { type DetectionRow, detectionOfStored, idBytes, idText, rowOf } from './rows.ts'
 import { HOUR_COLUMNS, type Tables } from './tables.ts'
@@ -41,7 +41,7 @@ export async function applyAnnouncements(
   nowMs: number,
   restored = false,
 ): Promise<Applied> {
-  const stored = new Map<string, Stored>()
+  const stored = new Map<string, StoredCrop>()
   const gone = new Map<string, 'forgotten' | 'expired'>()
   let horizonMs = 0
   for (const it of announcements) {
@@ -68,7 +68,7 @@ export async function applyAnnouncements(
     all.map(({ id }) => idBytes(id)),
   )
   const wanted = all.filter(({ id, filedAtMs }) => !removedBefore.has(id) && filedAtMs >= horizonMs)
-  const cameraId = ({ site, device, camera }: Stored) => {
+  const cameraId = ({ site, device, camera }: StoredCrop) => {
     const path = `${site}/${device}/${camera}`
     return (cameras.known.get(path) ?? cameras.learnt.get(path)) as number
   }
@@ -146,7 +146,7 @@ async function raiseHorizon(db: Kysely<Tables>, subscriber: string, toMs: number
 /** Names of cameras to ids, and when each was seen. What was removed was seen too. */
 async function seeCameras(
   db: Kysely<Tables>,
-  all: readonly Stored[],
+  all: readonly StoredCrop[],
   { known, learnt }: { readonly known: KnownCameras; readonly learnt: KnownCameras },
 ): Promise<void> {
   const seen = new Map<

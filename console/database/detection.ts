@@ -1,12 +1,12 @@
 import { ID_PATTERN } from '../../wire/id.ts'
-import type { Stored } from '../../wire/stored.ts'
+import type { StoredCrop } from '../../wire/stored.ts'
 import type { Scope } from './scope.ts'
 
 /** A detection as it is read: what its announcement said of it. */
-export type Detection = Omit<Stored, 'v' | 'is' | 'kind' | 'filedAtMs' | 'attributes'> & {
+export type Detection = Omit<StoredCrop, 'v' | 'is' | 'kind' | 'filedAtMs' | 'attributes'> & {
   /** When it was, by which it is sorted: the announcement's filedAtMs. */
   readonly atMs: number
-  readonly attributes: NonNullable<Stored['attributes']>
+  readonly attributes: NonNullable<StoredCrop['attributes']>
   /** Who announced it, and whose bucket has it. */
   readonly subscriber: string
 }

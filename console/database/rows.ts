@@ -1,6 +1,6 @@
 import type { Selectable } from 'kysely'
 import { objectKey } from '../../wire/object-key.ts'
-import type { Stored } from '../../wire/stored.ts'
+import type { StoredCrop } from '../../wire/stored.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import type { Detection } from './detection.ts'
 import type { DetectionsTable, Flag } from './tables.ts'
@@ -19,7 +19,7 @@ export function idText(bytes: Uint8Array): string {
 
 export const flagOf = (value: boolean): Flag => (value ? 1 : 0)
 
-export function rowOf(stored: Stored, cameraId: number, subscriber: string): DetectionRow {
+export function rowOf(stored: StoredCrop, cameraId: number, subscriber: string): DetectionRow {
   return {
     at_ms: stored.filedAtMs,
     id: idBytes(stored.id),
@@ -52,7 +52,7 @@ export function rowOf(stored: Stored, cameraId: number, subscriber: string): Det
 /** An integer of 32 bits is what PostgreSQL keeps; a device may claim anything. */
 const SIZE_MAX = 2 ** 31 - 1
 
-const sizeOf = ([, , width, height]: Stored['box']) =>
+const sizeOf = ([, , width, height]: StoredCrop['box']) =>
   Math.max(-SIZE_MAX, Math.min(SIZE_MAX, Math.round(Math.min(width, height))))
 
 export function detectionOf(row: DetectionRow & CameraAddress): Detection {
@@ -84,7 +84,7 @@ export function detectionOf(row: DetectionRow & CameraAddress): Detection {
   }
 }
 
-export function detectionOfStored(stored: Stored, subscriber: string): Detection {
+export function detectionOfStored(stored: StoredCrop, subscriber: string): Detection {
   const { v, is, kind, filedAtMs, attributes, ...rest } = stored
   return { ...rest, atMs: filedAtMs, attributes: attributes ?? [], subscriber }
 }

@@ -15,7 +15,7 @@ import { FolderBucket } from '../../lib/buckets/folder.ts'
 import { HttpServer } from '../../lib/http/server.ts'
 import type { Log } from '../../lib/log.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
-import type { Stored } from '../../wire/stored.ts'
+import type { StoredCrop } from '../../wire/stored.ts'
 import { makeCrop } from '../kit/crops.ts'
 import { cheapHash } from '../kit/passwords.ts'
 import { NORTH, storedOf } from './api-server.ts'
@@ -43,7 +43,7 @@ export interface AccessServer {
   wait(ms: number): void
   /** Writes the users file, as an editor would. */
   write(users: readonly FileUser[]): void
-  store(...crops: readonly Partial<CropMetadata>[]): Promise<Stored[]>
+  store(...crops: readonly Partial<CropMetadata>[]): Promise<StoredCrop[]>
   signIn(name: string, password?: string): Promise<Browser>
 }
 

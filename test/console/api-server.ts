@@ -29,7 +29,7 @@ import { openLog } from '../../lib/log.ts'
 import type { CameraState } from '../../wire/camera-state.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
 import { objectKey } from '../../wire/object-key.ts'
-import type { Stored } from '../../wire/stored.ts'
+import type { StoredCrop } from '../../wire/stored.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import { makeCrop } from '../kit/crops.ts'
 import { cheapHash } from '../kit/passwords.ts'
@@ -69,7 +69,7 @@ export interface ApiServer {
   /** As ada, and the answer's JSON. */
   json<Answer>(path: string, user?: string): Promise<Answer>
   /** Puts crops into bucket and database. */
-  store(...crops: readonly Partial<CropMetadata>[]): Promise<Stored[]>
+  store(...crops: readonly Partial<CropMetadata>[]): Promise<StoredCrop[]>
 }
 
 export async function apiServer(
@@ -160,7 +160,7 @@ export async function tokenOf(access: Access, name: string, rights?: readonly Ri
 export function storedOf(
   { v: _version, landmarks: _points, ...metadata }: CropMetadata,
   payload: Buffer,
-): Stored {
+): StoredCrop {
   return {
     v: 1,
     is: 'stored',

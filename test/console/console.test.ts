@@ -6,7 +6,7 @@ import { forgetMessageSchema } from '../../wire/forget.ts'
 import { newId } from '../../wire/id.ts'
 import { KEEPER_VERSION, type KeeperReport } from '../../wire/keepers.ts'
 import { objectKey } from '../../wire/object-key.ts'
-import { type Announcement, announcementLine, type Stored } from '../../wire/stored.ts'
+import { type Announcement, announcementLine, type StoredCrop } from '../../wire/stored.ts'
 import {
   brokerConfig,
   consoleConfig,
@@ -91,7 +91,7 @@ async function open(t: Test, settings: Record<string, unknown> = {}): Promise<Li
   }
 }
 
-function stored(changed: Partial<Stored> = {}): Stored {
+function stored(changed: Partial<StoredCrop> = {}): StoredCrop {
   const id = newId()
   const atMs = Date.now()
   const address = { ...CAMERA, ...changed }
@@ -160,7 +160,7 @@ t.test('what was acknowledged is in the database, also where the console is kill
   await line.console.start()
   await until('all are there', async () => (await total(line)) === 301)
   // The same once more, in another order, and what is gone: nothing twice, nothing comes back.
-  const [first, second] = made as [Stored, Stored]
+  const [first, second] = made as [StoredCrop, StoredCrop]
   const gone = { v: 1, is: 'removed', id: first.id, key: first.key, why: 'forgotten' } as const
   await line.publish('stored/sub', [gone, ...made].map(announcementLine).join(''))
   await until('one is gone', async () => (await total(line)) === 300)

@@ -6,7 +6,7 @@ import type { DetectionFilter } from '../../console/database/detection.ts'
 import { EVERYTHING, inScope, type Scope } from '../../console/database/scope.ts'
 import { HOUR_COLUMNS } from '../../console/database/tables.ts'
 import { idMinter, newId } from '../../wire/id.ts'
-import type { Announcement, Stored } from '../../wire/stored.ts'
+import type { Announcement, StoredCrop } from '../../wire/stored.ts'
 import { makeRemoved, makeStored } from '../kit/announcements.ts'
 import { seeded } from '../kit/wait.ts'
 
@@ -58,7 +58,7 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
   t.test('any order and repetition of announcements gives the same tables', async (t) => {
     const database = await open(t)
     const mint = idMinter(() => NOON)
-    const all: Stored[] = Array.from({ length: 12 }, (_, n) =>
+    const all: StoredCrop[] = Array.from({ length: 12 }, (_, n) =>
       makeStored({
         id: mint(),
         camera: `c${n % 3}`,
@@ -68,10 +68,10 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
       }),
     )
     const removals: Announcement[] = [
-      makeRemoved(all[0] as Stored),
-      makeRemoved(all[1] as Stored, 'expired'),
-      makeRemoved(all[1] as Stored, 'forgotten'),
-      makeRemoved(all[5] as Stored, 'expired'),
+      makeRemoved(all[0] as StoredCrop),
+      makeRemoved(all[1] as StoredCrop, 'expired'),
+      makeRemoved(all[1] as StoredCrop, 'forgotten'),
+      makeRemoved(all[5] as StoredCrop, 'expired'),
       makeRemoved({ id: newId(), key: 'never/seen/here.jpg' }),
       { v: 1, is: 'expired', filedBeforeMs: NOON - 2 * DAY_MS - HOUR_MS },
       { v: 1, is: 'expired', filedBeforeMs: NOON - 10 * DAY_MS },
@@ -426,7 +426,7 @@ const ids = (detections: readonly { readonly id: string }[]) => detections.map((
 /** Some thousand detections of every kind. */
 async function furnish(
   database: Database,
-): Promise<{ all: readonly Stored[]; reviewed: ReadonlySet<string> }> {
+): Promise<{ all: readonly StoredCrop[]; reviewed: ReadonlySet<string> }> {
   const random = seeded(11)
   const mint = idMinter(() => NOON)
   const tracks = Array.from({ length: 50 }, () => newId())
@@ -460,7 +460,7 @@ async function furnish(
   return { all, reviewed }
 }
 
-function matches(it: Stored, filter: DetectionFilter, reviewed: ReadonlySet<string>): boolean {
+function matches(it: StoredCrop, filter: DetectionFilter, reviewed: ReadonlySet<string>): boolean {
   const { site, device, camera } = it
   const { fromMs, beforeMs, sites, devices, cameras, track, masked, attribute } = filter
   const { scoreMin, scoreMax, sizeMin, file } = filter

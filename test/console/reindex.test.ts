@@ -10,7 +10,7 @@ import { storedOf } from '../../console/stored-of.ts'
 import { FolderBucket } from '../../lib/buckets/folder.ts'
 import { newId } from '../../wire/id.ts'
 import { objectKey } from '../../wire/object-key.ts'
-import type { Stored } from '../../wire/stored.ts'
+import type { StoredCrop } from '../../wire/stored.ts'
 import { makeRemoved, makeStored } from '../kit/announcements.ts'
 import { makeCrop } from '../kit/crops.ts'
 
@@ -30,7 +30,7 @@ async function scene(t: Test) {
   const store = async (
     settings: Parameters<typeof makeCrop>[0] = {},
     filedAtMs?: number,
-  ): Promise<Stored> => {
+  ): Promise<StoredCrop> => {
     const { metadata, payload } = makeCrop(settings)
     const key = objectKey(metadata, filedAtMs ?? metadata.capturedAtMs)
     await bucket.create({ key, body: payload, contentType: 'image/jpeg', cacheControl: '' })
@@ -38,7 +38,7 @@ async function scene(t: Test) {
     utimesSync(join(folder, 'bucket', key), storedAtMs / 1000, storedAtMs / 1000)
     const reading = await storedOf(bucket, { key, modifiedAtMs: storedAtMs, bytes: payload.byteLength })
     if (!reading || 'fault' in reading) throw new Error(reading?.fault ?? 'not there')
-    return reading.stored
+    return reading.stored as StoredCrop
   }
   const everything = async () => {
     const all: Detection[] = []
@@ -50,7 +50,7 @@ async function scene(t: Test) {
 
 t.test('a database that is filled from the bucket has what announcements would have brought', async (t) => {
   const { bucket, database, store, everything, path } = await scene(t)
-  const all: Stored[] = []
+  const all: StoredCrop[] = []
   for (let n = 0; n < 12; n += 1)
     all.push(
       await store({
@@ -120,7 +120,7 @@ t.test(
 
 t.test('a run that was cut off is gone on with, and what was removed meanwhile stays away', async (t) => {
   const { bucket, database, store, everything } = await scene(t)
-  const all: Stored[] = []
+  const all: StoredCrop[] = []
   for (const camera of ['a', 'b', 'c']) for (let n = 0; n < 3; n += 1) all.push(await store({ camera }))
   let reads = 0
   const failing = {
@@ -135,7 +135,7 @@ t.test('a run that was cut off is gone on with, and what was removed meanwhile s
   }
   await t.rejects(reindex(database, failing, { subscriber: SUBSCRIBER }), /cut/)
   const [gone] = all
-  await database.apply([makeRemoved(gone as Stored)], SUBSCRIBER)
+  await database.apply([makeRemoved(gone as StoredCrop)], SUBSCRIBER)
   await reindex(database, bucket, { subscriber: SUBSCRIBER })
   t.strictSame(
     (await everything()).map(({ id }) => id).sort(),

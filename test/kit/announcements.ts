@@ -1,9 +1,9 @@
 import { objectKey } from '../../wire/object-key.ts'
-import type { Announcement, Stored } from '../../wire/stored.ts'
+import type { Announcement, StoredCrop } from '../../wire/stored.ts'
 import { cropMetadata } from './crops.ts'
 
 /** An announcement of a crop, without the crop. */
-export function makeStored(settings: Partial<Stored> = {}): Stored {
+export function makeStored(settings: Partial<StoredCrop> = {}): StoredCrop {
   const { landmarks, ...metadata } = cropMetadata(settings)
   const filedAtMs = settings.filedAtMs ?? metadata.capturedAtMs
   const it = { ...metadata, ...settings, filedAtMs }
@@ -20,6 +20,6 @@ export function makeStored(settings: Partial<Stored> = {}): Stored {
 }
 
 export const makeRemoved = (
-  { id, key }: Pick<Stored, 'id' | 'key'>,
+  { id, key }: Pick<StoredCrop, 'id' | 'key'>,
   why: 'forgotten' | 'expired' = 'forgotten',
 ): Announcement => ({ v: 1, is: 'removed', id, key, why })
