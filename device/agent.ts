@@ -9,6 +9,7 @@ import { Emitter } from './faces/emit.ts'
 import { MotionGate } from './faces/motion.ts'
 import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Publisher } from './link/publish.ts'
+import type { Seal } from './link/seal.ts'
 import type { Meters } from './meters.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from './settings.ts'
 import { nameOf } from './sources/address.ts'
@@ -24,6 +25,8 @@ export interface AgentParts {
   readonly log: Log
   /** Opens a camera's source; `openSource` where absent. */
   readonly open?: typeof openSource
+  /** Makes the message of a crop; `PLAIN_SEAL` where absent. */
+  readonly seal?: Seal
   /** What holds for each camera; what the configuration says where absent. */
   readonly remote?: SettingsSource
   /** Filled by the agent. */

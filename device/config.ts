@@ -225,6 +225,13 @@ export const deviceSchema = z.strictObject({
       entriesMax: z.number().int().min(1).max(1_000_000).default(5000),
     })
     .prefault({}),
+  signing: z
+    .strictObject({
+      keyFile: z.string().min(1),
+      certFile: z.string().min(1),
+      folder: z.string().min(1).default('data/device'),
+    })
+    .optional(),
   // On by default: the broker decides who may publish commands, the device's user has the right to read its own, and
   // where it has not the agent says so and goes on with its crops. Off, a camera cannot be stopped from afar.
   remote: z

@@ -19,6 +19,8 @@ import { discovery } from './link/home-assistant.ts'
 import { Publisher } from './link/publish.ts'
 import { Remote } from './link/remote.ts'
 import { deviceReport } from './link/report.ts'
+import { PLAIN_SEAL } from './link/seal.ts'
+import { SigningSeal } from './link/sign.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
 import { Live } from './view/live.ts'
 import { Preview } from './view/preview.ts'
@@ -39,6 +41,9 @@ export async function runDevice(options: RunOptions): Promise<number> {
   const log = openLog('device', config.log.level)
   for (const sentence of misspeltIn(deviceSchema, process.env)) log.warn(sentence)
   return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
+    using signing = config.signing && SigningSeal.open(config.signing, config, log)
+    const seal = signing ?? PLAIN_SEAL
+    if (signing) log.info({ key: signing.key }, 'crops and clips are signed')
     const registry = openMetrics('device')
     const meters = openMeters(registry)
     await using publisher = new Publisher(publisherOptions(config, meters, log))
@@ -98,6 +103,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       : undefined
     const agent = new Agent({
       config,
+      seal,
       states,
       detector,
       publisher,
