@@ -1,11 +1,12 @@
 import { z } from 'zod'
 import { address, commonShape, duration, httpShape, size } from '../lib/config.ts'
 import { refuseOpenHttp } from '../lib/http/server.ts'
+import { RECORD_MODES } from '../wire/commands.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { PROVIDERS } from './detect/onnx.ts'
 import { HEADS, type HeadName, RUNTIMES } from './detect/open.ts'
-import { MASK_CORNERS_MAX, MASKS_MAX } from './limits.ts'
+import { CHUNK_MS_LEAST, CHUNK_MS_MOST, MASK_CORNERS_MAX, MASKS_MAX } from './limits.ts'
 import { hasCredentials, kindOf } from './sources/address.ts'
 
 /** The agent's settings. `conf/device.yaml` explains each one and parses to exactly these defaults. */
@@ -111,6 +112,23 @@ const camera = z
         enabled: z.boolean().default(false),
         threshold: z.number().positive().max(1).default(0.005),
         checkEvery: duration().prefault('5s'),
+      })
+      .prefault({}),
+    record: z
+      .strictObject({
+        mode: z.enum(RECORD_MODES).default('off'),
+        before: duration().prefault('5s'),
+        after: duration().prefault('5s'),
+        chunk: duration()
+          .refine((ms) => ms >= CHUNK_MS_LEAST && ms <= CHUNK_MS_MOST, {
+            error: `must be from ${CHUNK_MS_LEAST / 1000} to ${CHUNK_MS_MOST / 1000} seconds`,
+          })
+          .prefault('3s'),
+        audio: z.boolean().default(false),
+        encode: z.enum(['auto', 'always']).default('auto'),
+        bitrateMax: z.number().int().min(50_000).max(200_000_000).default(4_000_000),
+        quality: z.number().int().min(1).max(51).default(23),
+        waitingMax: size().prefault('32MB'),
       })
       .prefault({}),
   })

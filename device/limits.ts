@@ -121,9 +121,24 @@ export const WALL_SLEW_MAX = 0.005
 export const WALL_SLEW_FAST_MAX = 0.1
 export const WALL_LAG_MS_MAX = 2000
 export const WALL_LAG_FOR_MS_MAX = 30_000
+/** What a chunk of a recording may be told to last, ms. */
+export const CHUNK_MS_LEAST = 500
+export const CHUNK_MS_MOST = 60_000
 /** A chunk whose camera sends no key frame is cut after so long, ms; */
 export const CHUNK_MS_MAX = 10_000
 /** and it leaves so much of a message for metadata, signature and tables, bytes. */
 export const CHUNK_ROOM_BYTES = 256_000
 /** Packets at a stream's beginning that say no time, and wait for one that does. */
 export const UNTIMED_PACKETS_MAX = 32
+/** The longer side of a recording that is encoded here, pixels: larger pictures are made smaller. */
+export const ENCODED_SIDE_MAX = 3840
+/** Threads of one encoder. */
+export const ENCODER_THREADS_MAX = 2
+/** Packets of one camera that wait for the muxer, bytes; */
+export const RECORD_WAITING_BYTES_MAX = 32_000_000
+/** pictures that wait for the encoder: each is a reference to a decoded one. */
+export const PICTURES_WAITING_MAX = 4
+/** A chunk waits so long for what detection says of it, ms. */
+export const FACES_WAIT_MS = 1000
+/** What detection said, kept until the chunk is made: looks at frames. */
+export const LOOKS_MAX = 20_000

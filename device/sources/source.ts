@@ -1,6 +1,7 @@
 import type { Log } from '../../lib/log.ts'
 import type { Fit } from '../detect/detector.ts'
 import type { Frame } from '../frame.ts'
+import type { PacketTap } from '../record/tap.ts'
 
 /** Why a frame never reached the detector. */
 export type SkipReason = 'detector busy' | 'rate' | 'still scene'
@@ -17,6 +18,8 @@ export interface SourceContext {
   /** The detector's input: `Frame.scaled` is `fitInto(frame, input)`. */
   readonly input: { readonly width: number; readonly height: number; readonly fit?: Fit }
   readonly events: SourceEvents
+  /** Who records what a video's container gives. Sources that give nothing but frames leave it alone. */
+  readonly tap?: PacketTap
   readonly log: Log
 }
 
