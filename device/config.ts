@@ -1,12 +1,19 @@
 import { z } from 'zod'
-import { address, commonShape, duration, httpShape, size } from '../lib/config.ts'
-import { refuseOpenHttp } from '../lib/http/server.ts'
+import { address, commonShape, duration, httpShape, port, size, tlsShape } from '../lib/config.ts'
+import { failure } from '../lib/errors.ts'
+import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { PROVIDERS } from './detect/onnx.ts'
 import { HEADS, type HeadName, RUNTIMES } from './detect/open.ts'
-import { MASK_CORNERS_MAX, MASKS_MAX } from './limits.ts'
-import { hasCredentials, kindOf } from './sources/address.ts'
+import {
+  CAMERAS_MAX,
+  MASK_CORNERS_MAX,
+  MASKS_MAX,
+  PUBLISHERS_MAX,
+  PUBLISHERS_PER_ADDRESS_MAX,
+} from './limits.ts'
+import { hasCredentials, kindOf, PUSHED } from './sources/address.ts'
 
 /** The agent's settings. `conf/device.yaml` explains each one and parses to exactly these defaults. */
 
@@ -41,8 +48,7 @@ const polygon = () =>
       .max(MASK_CORNERS_MAX),
   })
 
-const camera = z
-  .strictObject({
+const cameraObject = z.strictObject({
     name: name(),
     source: z
       .string()
@@ -114,6 +120,12 @@ const camera = z
       })
       .prefault({}),
   })
+
+const camera = cameraObject
+  .refine((it) => !it.source.startsWith(PUSHED), {
+    path: ['source'],
+    error: 'must not be a stream that comes to the device: those stand in the file of "listen.streamsFile"',
+  })
   .refine((it) => (it.width === undefined) === (it.height === undefined), {
     path: ['width'],
     error: 'must be given together with height',
@@ -143,6 +155,66 @@ const camera = z
     error: 'must not be given together with watch: a watched folder has no end',
   })
 
+/**
+ * What a stream may say of its camera: how its picture is mounted, what of it is looked at and kept. What belongs to fetching
+ * a source stays out.
+ */
+export const pushedCameraShape = cameraObject.omit({
+  name: true,
+  source: true,
+  username: true,
+  password: true,
+  passwordFile: true,
+  pace: true,
+  loop: true,
+  watch: true,
+  interval: true,
+  rtspTransport: true,
+  width: true,
+  height: true,
+  framerate: true,
+  inputFormat: true,
+}).shape
+
+/** @param settings as `pushedCameraShape` gives them */
+export function pushedCamera(name: string, settings: Readonly<Record<string, unknown>>): CameraConfig {
+  const { timeout, ...rest } = settings // a duration by now, and no text
+  return {
+    ...cameraObject.parse({ name, source: `${PUSHED}${name}` }),
+    ...rest,
+    ...(typeof timeout === 'number' && { timeout }),
+  }
+}
+
+/** A port that publishers come to. */
+const listener = (portDefault: number, connectionsMax: number) => ({
+  host: z.string().min(1).default('127.0.0.1'),
+  port: port().default(portDefault),
+  tls: tlsShape().optional(),
+  plaintext: z.boolean().default(false),
+  connectionsMax: z.number().int().positive().default(connectionsMax),
+  connectionsPerAddressMax: z.number().int().positive().default(PUBLISHERS_PER_ADDRESS_MAX),
+})
+
+/** Cameras that come to the device. Nothing listens but what is named. */
+const listenShape = z
+  .strictObject({
+    streamsFile: z.string().min(1).optional(),
+    grace: duration().prefault('10s'),
+    remote: z.boolean().default(true),
+    rtmp: z.strictObject(listener(1935, PUBLISHERS_MAX)).optional(),
+    whip: z
+      .strictObject({
+        ...listener(8889, PUBLISHERS_MAX),
+        publicAddresses: z.array(z.string().min(1).max(253)).max(8).default([]),
+      })
+      .optional(),
+    http: z
+      .strictObject({ ...listener(8890, PUBLISHERS_MAX), pictureMax: size().prefault('10MB') })
+      .optional(),
+  })
+  .prefault({})
+
 export const deviceSchema = z.strictObject({
   site: name().default('home'),
   device: name().default('laptop'),
@@ -153,12 +225,12 @@ export const deviceSchema = z.strictObject({
     .default(TOPIC_PREFIX_DEFAULT),
   cameras: z
     .array(camera)
-    .min(1, 'must list at least one camera')
-    .max(64)
+    .max(CAMERAS_MAX)
     .refine((list) => new Set(list.map((it) => it.name)).size === list.length, {
       error: 'must give each camera its own name',
     })
     .prefault([{ name: 'testcard', source: 'testcard' }]),
+  listen: listenShape,
   detect: z
     .strictObject({
       model: z.string().min(1).default('blazeface'),
@@ -254,7 +326,32 @@ export const deviceSchema = z.strictObject({
 export type DeviceConfig = z.output<typeof deviceSchema>
 export type CameraConfig = DeviceConfig['cameras'][number]
 
-/** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER. */
+/** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
 export function checkDeviceConfig(config: DeviceConfig): void {
   refuseOpenHttp(config.http)
+  const { streamsFile, rtmp, whip, http } = config.listen
+  if (config.cameras.length === 0 && streamsFile === undefined)
+    throw failure(
+      'CONFIG_INVALID',
+      '"cameras" must list at least one camera, or "listen.streamsFile" name a file of streams that come to this device.',
+    )
+  for (const [name, listener] of Object.entries({ rtmp, whip, http })) {
+    if (!listener) continue
+    const { host, port, tls, plaintext } = listener
+    if (streamsFile === undefined)
+      throw failure(
+        'CONFIG_INVALID',
+        `"listen.${name}" needs "listen.streamsFile": the file with the streams and their keys. Make one with: sightline streams add streams.yaml CAMERA`,
+      )
+    if (!isLoopback(host) && !tls && !plaintext)
+      throw failure(
+        'CONFIG_UNSAFE_LISTENER',
+        `"listen.${name}" opens ${host}:${port} without TLS: stream keys and video would cross the network unencrypted. Set "tls" (sightline certs makes the files), or "plaintext: true" if you accept that.`,
+      )
+    if (tls && plaintext)
+      throw failure(
+        'CONFIG_INVALID',
+        `"listen.${name}" has "tls" and "plaintext: true". Keep one.`,
+      )
+  }
 }
