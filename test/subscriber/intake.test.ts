@@ -143,7 +143,11 @@ for (const [whose, claim] of [
 ] as const)
   void t.test(`a crop from a device ${whose} is filed by the time of receipt, once`, async (t) => {
     const broker = await FakeBroker.start(t)
-    const subscriber = await Program.start(t, 'subscriber', subscriberConfig(t, broker.url))
+    const subscriber = await Program.start(
+      t,
+      'subscriber',
+      subscriberConfig(t, broker.url, { recordings: { enabled: false } }),
+    )
     await until('it has subscribed', () => broker.client !== undefined)
     const before = Date.now()
     const made = makeCrop(claim)
