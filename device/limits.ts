@@ -110,3 +110,17 @@ export const MEASURE_RUNS_MIN = 5
 export const MEASURE_RUNS_MAX = 100
 /** Verdicts remembered in a model folder; the oldest go. */
 export const VERDICTS_MAX = 64
+/** The system's clock has been set where it goes on by this much more or less than the time that has passed, ms. */
+export const CLOCK_SET_MS_MIN = 1000
+/** A recording's times follow those of arrival by at most this part of the time that has passed, */
+export const WALL_SLEW_MAX = 0.005
+/** by this part where they are ahead by more than so much, ms; where they lag by more for so long, time is missing, ms. */
+export const WALL_SLEW_FAST_MAX = 0.1
+export const WALL_LAG_MS_MAX = 2000
+export const WALL_LAG_FOR_MS_MAX = 30_000
+/** A chunk whose camera sends no key frame is cut after so long, ms; */
+export const CHUNK_MS_MAX = 10_000
+/** and it leaves so much of a message for metadata, signature and tables, bytes. */
+export const CHUNK_ROOM_BYTES = 256_000
+/** Packets at a stream's beginning that say no time, and wait for one that does. */
+export const UNTIMED_PACKETS_MAX = 32
