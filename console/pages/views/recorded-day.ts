@@ -8,7 +8,7 @@ export interface Span {
 }
 
 export interface Gap extends Span {
-  /** A `GapReason`, or `missing` where chunks were there and no longer are. */
+  /** A `GapReason`, or `missing` where chunks were recorded and are not here. */
   readonly why: string
 }
 
@@ -21,6 +21,8 @@ export interface FaceMark {
   readonly id: string
   readonly atMs: number
   readonly picture: string
+  /** Of so many that were seen then it is the first. */
+  readonly count: number
 }
 
 export interface RecordedDay {
@@ -31,9 +33,8 @@ export interface RecordedDay {
   /** How much moved, 0 to 1. */
   readonly motion: readonly (Span & { readonly share: number })[]
   readonly faces: readonly FaceMark[]
+  readonly bytes: number
 }
-
-export const NOTHING_RECORDED: RecordedDay = { stretches: [], gaps: [], kept: [], motion: [], faces: [] }
 
 export const spanAt = <S extends Span>(spans: readonly S[], atMs: number): S | undefined =>
   spans.find(({ fromMs, toMs }) => atMs >= fromMs && atMs < toMs)
@@ -54,21 +55,11 @@ export function holeAt({ stretches }: RecordedDay, atMs: number, day: View): Spa
   return { fromMs, toMs: day.toMs }
 }
 
-/** The nearest face of several cameras, in one direction. */
-export function faceBeside(days: readonly RecordedDay[], atMs: number, to: 'next' | 'previous') {
-  let found: FaceMark | undefined
-  for (const { faces } of days)
-    for (const face of faces) {
-      if (to === 'next' ? face.atMs <= atMs : face.atMs >= atMs) continue
-      if (!found || (to === 'next' ? face.atMs < found.atMs : face.atMs > found.atMs)) found = face
-    }
-  return found
-}
-
 /** Marks that would lie over each other become one. */
 export interface Cluster {
   readonly x: number
   readonly faces: readonly FaceMark[]
+  readonly bytes: number
 }
 
 export function clustered(
@@ -95,7 +86,7 @@ const REASONS: Readonly<Record<string, string>> = {
   paused: 'paused',
   lost: 'lost at the device',
   'clock set': "the device's clock was set",
-  missing: 'deleted, or not yet arrived',
+  missing: 'deleted, or not yet here',
 }
 export const gapWords = (why: string) => REASONS[why] ?? why
 
