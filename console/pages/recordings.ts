@@ -1,5 +1,5 @@
 import type { Detection } from '../api/detections.ts'
-import type { RecordedCameras } from '../api/recordings.ts'
+import type { RecordedCameras, RecordedDays } from '../api/recordings.ts'
 import type { Timeline } from '../api/timeline.ts'
 import { detections, queryText, request } from './api.ts'
 
@@ -19,6 +19,13 @@ const spanQuery = ({ fromMs, toMs }: { readonly fromMs: number; readonly toMs: n
   from: String(Math.floor(fromMs)),
   to: String(Math.ceil(toMs)),
 })
+
+/** What each day (UTC) of a camera has. */
+export const days = (
+  camera: string,
+  span: { readonly fromMs: number; readonly toMs: number },
+  signal?: AbortSignal,
+) => request<RecordedDays>('GET', '/recordings/days', { query: { camera, ...spanQuery(span) }, signal })
 
 export const playlistAddress = (camera: string, fromMs: number, toMs: number) =>
   `${BASE}/playlist.m3u8${queryText({ camera, ...spanQuery({ fromMs, toMs }) })}`
