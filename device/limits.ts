@@ -162,3 +162,28 @@ export const PUSHED_UNTAKEN_MS_MAX = 20_000
 /** Of a stream that comes to us, so much is looked at before it is played, ms and bytes. */
 export const PUSHED_PROBE_MS_MAX = 500
 export const PUSHED_PROBE_BYTES_MAX = 2_000_000
+/** WHIP: sessions at once, all keys together; one address may have so many of them. */
+export const WHIP_SESSIONS_MAX = 64
+/** Bytes of one offer; browsers send 5 to 10 KB. Its media, and the addresses in it that are heeded. */
+export const WHIP_OFFER_BYTES_MAX = 64 * 1024
+export const WHIP_MEDIA_MAX = 4
+export const WHIP_CANDIDATES_MAX = 20
+/** From an offer to its answer, ms: ports are opened and addresses gathered. */
+export const WHIP_ANSWER_MS_MAX = 5000
+/** From the answer to the first picture, ms: firewalls, ICE and DTLS lie between. */
+export const WHIP_MEDIA_MS_MAX = 12_000
+/** A publisher of which nothing has come for so long is gone, ms: those that die say nothing. */
+export const WHIP_SILENCE_MS_MAX = 6000
+/** So long a missing packet is waited for, ms, and so many that came after it wait. */
+export const WHIP_REORDER_MS_MAX = 150
+export const WHIP_REORDER_PACKETS_MAX = 1000
+/** Bytes of one picture. */
+export const WHIP_FRAME_BYTES_MAX = 8_000_000
+/** Bytes that wait for the camera's source; beyond, pictures are dropped up to the next key picture. */
+export const WHIP_QUEUE_BYTES_MAX = 16_000_000
+/** Between two requests for a key picture, ms. */
+export const WHIP_KEY_REQUEST_MS_MIN = 500
+/** How fast a publisher may send, told it so often, ms. 187,500 x 2^5 bit/s. */
+export const WHIP_BITRATE_EVERY_MS = 500
+export const WHIP_BITRATE_MANTISSA = 187_500
+export const WHIP_BITRATE_EXPONENT = 5
