@@ -100,12 +100,12 @@ t.test('the file does not grow without end, and holds the last of each camera', 
   const file = join(folder, 'signed-home-pi.jsonl')
   let largest = 0
   let last = signedCrop(seal, OF_PI)
-  for (let n = 0; n < 9600; n += 1) {
+  for (let n = 0; n < 2600; n += 1) {
     last = signedCrop(seal, { ...OF_PI, camera: n % 2 ? 'door' : 'yard' })
-    if (n % 500 === 0) largest = Math.max(largest, statSync(file).size)
+    if (n % 100 === 0) largest = Math.max(largest, statSync(file).size)
   }
-  t.ok(largest <= 1_000_000, `${largest} bytes`)
-  t.ok(statSync(file).size < 500_000, 'it was written anew')
+  t.ok(largest <= 256_000, `${largest} bytes`)
+  t.ok(statSync(file).size < 128_000, 'it was written anew')
   const next = signedCrop(openSeal(t, ofPi, 'home/pi', { folder }), OF_PI)
   t.match(findings([last, next]).findings, ['begins'])
   t.end()
@@ -114,10 +114,10 @@ t.test('the file does not grow without end, and holds the last of each camera', 
 t.test('where it cannot be saved, crops are signed all the same, and the log says so', (t) => {
   const lines: { msg: string }[] = []
   const memory = pino({}, { write: (line: string) => void lines.push(JSON.parse(line)) })
-  const seal = openSeal(t, ofPi, 'home/pi', { folder: '/proc/nowhere', log: memory })
+  const seal = openSeal(t, ofPi, 'home/pi', { folder: join(ofPi.keyFile, 'no-folder'), log: memory })
   const files = [signedCrop(seal, OF_PI), signedCrop(seal, OF_PI)]
   t.match(findings(files), { findings: ['begins'], totals: { wrong: 0 } })
-  t.match(lines[0]?.msg, /cannot be saved/)
+  t.ok(lines.some(({ msg }) => /cannot be saved/.test(msg)))
   t.end()
 })
 
