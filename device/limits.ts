@@ -130,3 +130,15 @@ export const PUSHED_UNTAKEN_MS_MAX = 20_000
 /** Of a stream that comes to us, so much is looked at before it is played, ms and bytes. */
 export const PUSHED_PROBE_MS_MAX = 500
 export const PUSHED_PROBE_BYTES_MAX = 2_000_000
+/** A connection that has shown no key by then is closed, ms; */
+export const PUBLISH_WITHIN_MS = 10_000
+/** a publisher who sends nothing for so long is gone, ms; */
+export const PUBLISHER_GONE_MS = 10_000
+/** and what is said to one at its end waits so long to be read, ms. */
+export const FAREWELL_TO_PUBLISHER_MS = 1000
+/** The silence of publishers is looked at so often, ms. */
+export const PUBLISHERS_LOOK_MS = 500
+/** Of one reading of a publisher's connection, bytes. */
+export const RTMP_READ_BYTES = 65_536
+/** Changes of streams from afar that are being made at a time; more are refused. */
+export const STREAM_CHANGES_MAX = 16

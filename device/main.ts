@@ -14,6 +14,7 @@ import { checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
 import { detectorOptions } from './detect/options.ts'
 import { openDetectorThread } from './detect/thread.ts'
 import { FAREWELL_MS_MAX, SCORE_LOW } from './limits.ts'
+import { openListeners } from './listen/listeners.ts'
 import { Commanded } from './link/commanded.ts'
 import { discovery } from './link/home-assistant.ts'
 import { Publisher } from './link/publish.ts'
@@ -56,6 +57,8 @@ export async function runDevice(options: RunOptions): Promise<number> {
       },
       'detector opened',
     )
+    await using listeners = await openListeners({ config, registry, log })
+    const streams = listeners?.streams
     using live = new Live({
       config,
       publisher,
@@ -72,15 +75,19 @@ export async function runDevice(options: RunOptions): Promise<number> {
             commanded: new Commanded(config.remote.folder, config, log),
             publisher,
             live,
+            streams,
             meters,
             log,
           })
         : undefined
     publisher.onCommand = (message) => remote?.take(message)
-    if (config.homeAssistant.enabled) {
-      const { topic, payload } = discovery(config, detector.model)
+    const discover = () => {
+      if (!config.homeAssistant.enabled) return
+      const cameras = [...config.cameras, ...(streams?.cameras ?? [])]
+      const { topic, payload } = discovery({ ...config, cameras }, detector.model)
       publisher.keep(topic, payload)
     }
+    discover()
     /** By camera. */
     const states = new Map<string, string>()
     using preview = config.preview.enabled
@@ -96,8 +103,13 @@ export async function runDevice(options: RunOptions): Promise<number> {
           log,
         })
       : undefined
+    for (const { name } of streams?.cameras ?? []) {
+      live.add(name)
+      preview?.add(name)
+    }
     const agent = new Agent({
       config,
+      streams,
       states,
       detector,
       publisher,
@@ -111,6 +123,18 @@ export async function runDevice(options: RunOptions): Promise<number> {
         remote?.states(states)
       },
     })
+    if (streams) {
+      streams.onState = (camera) => remote?.streamChanged(camera)
+      streams.onCameras = ({ added, removed }) => {
+        for (const { name } of added) for (const it of [live, preview, remote]) it?.add(name)
+        for (const name of removed)
+          void agent.remove(name).then(() => {
+            if (!streams.has(name)) for (const it of [live, preview, remote]) it?.remove(name)
+          })
+        for (const camera of added) agent.add(camera)
+        discover()
+      }
+    }
     const health = () => ({
       ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
       checks: {
@@ -129,6 +153,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     await using _report = config.report.enabled
       ? deviceReport({ config, publisher, health, meters, log })
       : undefined
+    await listeners?.listen()
     ready()
 
     const refused = new AbortController()
