@@ -142,3 +142,9 @@ export const PUBLISHERS_LOOK_MS = 500
 export const RTMP_READ_BYTES = 65_536
 /** Changes of streams from afar that are being made at a time; more are refused. */
 export const STREAM_CHANGES_MAX = 16
+/** A picture by HTTP has arrived by then, ms; */
+export const PICTURE_MS_MAX = 15_000
+/** so many bytes of all that are on their way are held; */
+export const PICTURES_BYTES_MAX = 64_000_000
+/** and whose last picture is so long ago has stopped sending, ms: a doorbell rings now and then. */
+export const PICTURES_GONE_MS = 60_000

@@ -30,13 +30,19 @@ export class Listeners implements AsyncDisposable {
   /** From now on publishers may come. Errors: PORT_TAKEN, PORT_DENIED, CONFIG_INVALID (a certificate). */
   async listen(): Promise<void> {
     const { config, log } = this.#options
-    const { rtmp } = config.listen
+    const { rtmp, http } = config.listen
     const parts = { doorkeeper: this.streams, log }
     if (rtmp) {
       const { RtmpServer } = await import('./rtmp/server.ts')
       const server = await RtmpServer.open({ ...rtmp, ...parts, refused: this.#refused('rtmp') })
       this.#open.use(server)
       log.info({ url: server.url }, 'takes streams by RTMP')
+    }
+    if (http) {
+      const { PictureServer } = await import('./pictures.ts')
+      const server = await PictureServer.open({ ...http, ...parts, refused: this.#refused('http') })
+      this.#open.use(server)
+      log.info({ url: server.url }, 'takes pictures by HTTP')
     }
   }
 
