@@ -92,8 +92,8 @@ function Recordings({ cameras }: { readonly cameras: readonly Camera[] }) {
         {({ items }) =>
           items.length === 0 ? (
             <Empty title="No recordings yet.">
-              Set <code>record</code> of a camera in the settings of its agent, or switch it on at the page of a
-              camera: <a href="/cameras">Cameras</a>
+              Set <code>record</code> of a camera in the settings of its agent, or switch it on at the page of
+              a camera: <a href="/cameras">Cameras</a>
             </Empty>
           ) : (
             <Day
@@ -121,9 +121,7 @@ function Day({
   readonly day: View
   readonly startMs: number | undefined
 }) {
-  const view = useSignal<View>(
-    startMs === undefined ? day : spanned(day, 10 * MINUTE_MS, startMs),
-  )
+  const view = useSignal<View>(startMs === undefined ? day : spanned(day, 10 * MINUTE_MS, startMs))
   const days = useDays(keys, day, view)
   const [playback] = useState(() => new Playback(startMs ?? day.fromMs))
   const [marked, setMarked] = useState<Marked>({ inMs: undefined, outMs: undefined })
@@ -274,7 +272,6 @@ function Day({
         toFace={(to) => void toFace(to)}
         toEdge={toEdge}
         zoom={zoom}
-        help={() => setHelped(true)}
       />
       <Timeline
         rows={rows}
@@ -286,7 +283,7 @@ function Day({
         seek={seek}
         words={words}
       />
-      <Legend />
+      <Legend help={() => setHelped(true)} />
       <RecordingFacts
         keys={keys}
         days={days.of}
@@ -300,8 +297,8 @@ function Day({
   )
 }
 
-const Legend = () => (
-  <p class="timeline-legend" aria-hidden="true">
+const Legend = ({ help }: { readonly help: () => void }) => (
+  <p class="timeline-legend">
     <span>
       <i class="timeline-sample" data-is="recorded" /> recorded
     </span>
@@ -312,7 +309,7 @@ const Legend = () => (
       <i class="timeline-sample" data-is="gap" /> not recorded
     </span>
     <span>
-      <i class="timeline-sample" data-is="loss" /> missing
+      <i class="timeline-sample" data-is="loss" /> camera down, or lost
     </span>
     <span>
       <i class="timeline-sample" data-is="kept" /> kept
@@ -320,5 +317,8 @@ const Legend = () => (
     <span>
       <i class="timeline-sample" data-is="face" /> faces
     </span>
+    <button type="button" class="link-button timeline-keys" onClick={help}>
+      Keys
+    </button>
   </p>
 )
