@@ -9,6 +9,7 @@ import { murmur, say } from '../parts/said.tsx'
 import { Empty, Shown, Waiting } from '../parts/states.tsx'
 import * as recordings from '../recordings.ts'
 import { ask, place } from '../router.ts'
+import { may } from '../session.ts'
 import { style } from '../styles.ts'
 import { cameraKey, clockWithSeconds, day as dayWords } from '../words.ts'
 import { Playback } from './playback.ts'
@@ -43,6 +44,19 @@ const KEYS = [
 ] as const
 
 export default function RecordingsPage() {
+  if (!may('recordings'))
+    return (
+      <div class="page">
+        <h1>Recordings</h1>
+        <Empty title="You may not see recordings.">
+          Whoever manages the users can give you the right to: <code>recordings</code>
+        </Empty>
+      </div>
+    )
+  return <Allowed />
+}
+
+function Allowed() {
   const cameras = useLoaded('cameras', api.cameras)
   return (
     <div class="page page-wide recordings">
