@@ -10,7 +10,7 @@ import { HOUR_MS, MINUTE_MS, spanOf, type View } from './timeline-scale.ts'
 /** What several cameras recorded on a day: the whole of it, and of what is looked at closely the details. */
 
 /** Of today: chunks come every few seconds. */
-const REFRESH_MS = 5000
+const REFRESH_MS = 4000
 /** What is seen of the day at once or less is fetched again, in finer parts. */
 const CLOSE_MS_MAX = 4 * HOUR_MS
 /** Chunks are mostly shorter. */

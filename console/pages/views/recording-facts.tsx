@@ -164,12 +164,7 @@ function Stretch({
       {!isNothing && (
         <RecordingSignatures key={`${camera} ${span.fromMs} ${span.toMs}`} camera={camera} span={span} />
       )}
-      {isShared && (
-        <ShareDialog
-          of={{ recording: { camera, from: String(span.fromMs), to: String(span.toMs) } }}
-          onClose={() => setShared(false)}
-        />
-      )}
+      {isShared && <ShareDialog of={{ recording: { camera, ...span } }} onClose={() => setShared(false)} />}
     </>
   )
 }

@@ -27,7 +27,7 @@ await style('recordings.css')
 
 export const CAMERAS_MAX = 4
 /** What the live edge is behind now: a chunk, and its way. */
-const EDGE_MS = 8000
+const EDGE_MS = 10_000
 const SECOND_MS = 1000
 
 const KEYS = [
