@@ -62,6 +62,9 @@ export const REFUSED_WITHIN_MS = 5000
 export const REFUSED_REST_MS = 600_000
 /** What draining leaves of its deadline for the farewell (status offline, DISCONNECT), ms. */
 export const FAREWELL_MS_MAX = 500
+/** What was signed last is flushed so long after it was written, ms, and written anew when its file has grown to so much. */
+export const CHAIN_SYNC_MS = 1000
+export const CHAIN_FILE_BYTES_MAX = 1_000_000
 /** Clocks before this year have not been set. */
 export const CLOCK_YEAR_MIN = 2024
 /** The part of the detector's score threshold down to which a face that is followed already is still seen. */
@@ -118,9 +121,44 @@ export const WALL_SLEW_MAX = 0.005
 export const WALL_SLEW_FAST_MAX = 0.1
 export const WALL_LAG_MS_MAX = 2000
 export const WALL_LAG_FOR_MS_MAX = 30_000
+/** What a chunk of a recording may be told to last, ms. */
+export const CHUNK_MS_LEAST = 500
+export const CHUNK_MS_MOST = 60_000
 /** A chunk whose camera sends no key frame is cut after so long, ms; */
 export const CHUNK_MS_MAX = 10_000
 /** and it leaves so much of a message for metadata, signature and tables, bytes. */
 export const CHUNK_ROOM_BYTES = 256_000
 /** Packets at a stream's beginning that say no time, and wait for one that does. */
 export const UNTIMED_PACKETS_MAX = 32
+/** The longer side of a recording that is encoded here, pixels: larger pictures are made smaller. */
+export const ENCODED_SIDE_MAX = 3840
+/** Threads of one encoder. */
+export const ENCODER_THREADS_MAX = 2
+/** Packets of one camera that wait for the muxer, bytes; */
+export const RECORD_WAITING_BYTES_MAX = 32_000_000
+/** pictures that wait for the encoder: each is a reference to a decoded one. */
+export const PICTURES_WAITING_MAX = 4
+/** A chunk waits so long for what detection says of it, ms. */
+export const FACES_WAIT_MS = 1000
+/** What detection said, kept until the chunk is made: looks at frames. */
+export const LOOKS_MAX = 20_000
+/** Cameras of a device, and streams that may come to it, each. */
+export const CAMERAS_MAX = 64
+/** Connections of publishers, at each port; by address: those behind one router share one. */
+export const PUBLISHERS_MAX = 256
+export const PUBLISHERS_PER_ADDRESS_MAX = 32
+/** The streams file is looked at so often, ms: revoking holds within two seconds. */
+export const STREAMS_LOOK_MS = 500
+/** The bitrate is taken over so long, ms, */
+export const STREAMS_SAMPLE_MS = 1000
+/** and what was seen of streams is written to disk so often, ms, while it changes. */
+export const STREAMS_SEEN_MS = 5000
+/** A publisher that has sent nothing for so long makes way for the next with its key, ms: it lost its line, most likely. */
+export const PUBLISHER_SILENT_MS = 3000
+/** Of a publisher's video, so much waits for the decoder, bytes; then its connection is read no further. */
+export const PUSHED_BYTES_MAX = 4_000_000
+/** Nobody has taken anything of it for so long, ms: it ends. */
+export const PUSHED_UNTAKEN_MS_MAX = 20_000
+/** Of a stream that comes to us, so much is looked at before it is played, ms and bytes. */
+export const PUSHED_PROBE_MS_MAX = 500
+export const PUSHED_PROBE_BYTES_MAX = 2_000_000

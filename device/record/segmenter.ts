@@ -28,6 +28,7 @@ export type ChunkFacts = Pick<
   | 'audio'
   | 'initBytes'
   | 'independent'
+  | 'encoded'
   | 'run'
   | 'sequence'
   | 'gap'
@@ -46,11 +47,17 @@ export interface SegmenterOptions {
   readonly chunkMsMax: number
   /** or before it gets larger than this, bytes of packets. */
   readonly bytesMax: number
-  readonly rotation: 0 | 90 | 180 | 270
   /** Packets come at the pace at which they were captured; false: as fast as can be, and their own times hold. */
   readonly paced: boolean
   readonly mint: () => string
   readonly take: (chunk: Chunk) => void
+}
+
+export interface Beginning {
+  /** Degrees clockwise by which players are to turn it. */
+  readonly rotation: 0 | 90 | 180 | 270
+  /** Encoded here: the times are of our making, and never jump. */
+  readonly encoded: boolean
 }
 
 /** What demuxers say where they know no time. */
@@ -102,6 +109,7 @@ export class Segmenter implements AsyncDisposable {
   readonly #wall = new WallClock()
   #video: Track | undefined
   #audio: Track | undefined
+  #beginning: Beginning = { rotation: 0, encoded: false }
   #times = new DecodeTimes(0)
   #run: Run | undefined
   #open: Open | undefined
@@ -125,16 +133,20 @@ export class Segmenter implements AsyncDisposable {
   }
 
   /** A source was opened. The tracks are the segmenter's from here on. Errors: RECORD_FAILED. */
-  async begin(video: Track, audio: Track | undefined): Promise<void> {
+  async begin(video: Track, audio: Track | undefined, beginning: Beginning): Promise<void> {
     const [hadVideo, hadAudio] = [this.#video, this.#audio]
     const goesOn =
-      hadVideo?.isLike(video) === true && (audio ? hadAudio?.isLike(audio) === true : hadAudio === undefined)
+      beginning.rotation === this.#beginning.rotation &&
+      beginning.encoded === this.#beginning.encoded &&
+      hadVideo?.isLike(video) === true &&
+      (audio ? hadAudio?.isLike(audio) === true : hadAudio === undefined)
     await this.#pause('camera down')
     if (!goesOn) await this.#endRun()
     hadVideo?.[Symbol.dispose]()
     hadAudio?.[Symbol.dispose]()
     this.#video = video
     this.#audio = audio
+    this.#beginning = beginning
     this.#frame = ticksOf(video.frameSeconds, video)
     this.#times = new DecodeTimes(video.codecpar.videoDelay)
     this.#sequenceSet = parameterSetsOf(
@@ -173,6 +185,11 @@ export class Segmenter implements AsyncDisposable {
     await this.#pause(why)
   }
 
+  /** What comes next must be a key frame. */
+  get needsKey(): boolean {
+    return this.#needsKey
+  }
+
   /** Ends the last chunk. Errors: RECORD_FAILED. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
@@ -203,7 +220,8 @@ export class Segmenter implements AsyncDisposable {
     this.#times.restart()
     for (const packet of this.#untimed.splice(0)) packet.free()
     if (this.#run) this.#run.offset = undefined
-    this.#stop(why, true)
+    // Whether a camera that came back was away for long enough to miss anything, the times say.
+    this.#stop(why, why !== 'camera down')
   }
 
   #stop(why: GapReason, isSure: boolean): void {
@@ -281,8 +299,8 @@ export class Segmenter implements AsyncDisposable {
     packet.pts = held.pts
     packet.dts = held.dts
     packet.duration = lasts
-    open.startPts = held.pts < open.startPts ? held.pts : open.startPts
-    open.endPts = bigger(held.pts + lasts, open.endPts)
+    if (held.pts < open.startPts) open.startPts = held.pts
+    if (held.pts + lasts > open.endPts) open.endPts = held.pts + lasts
     open.frames += 1
     run.muxer.write(packet, 'video')
   }
@@ -314,7 +332,8 @@ export class Segmenter implements AsyncDisposable {
     this.#open = undefined
     if (!open || !run || !video || open.frames === 0) return
     const fragment = await run.muxer.cut()
-    const { rotation, take } = this.#options
+    const { take } = this.#options
+    const { rotation, encoded } = this.#beginning
     const durationMs = msOf(open.endPts - open.startPts, video)
     const missingMs = this.#wall.settle(durationMs)
     if (missingMs > 0) this.#stop('camera down', true)
@@ -337,6 +356,7 @@ export class Segmenter implements AsyncDisposable {
         ...(run.audio && { audio: run.audio }),
         initBytes: run.muxer.init.length,
         independent: open.independent,
+        encoded,
         run: run.id,
         sequence: run.sequence,
         ...(gap && { gap }),
@@ -371,7 +391,7 @@ export class Segmenter implements AsyncDisposable {
   }
 
   #jumps(raw: bigint, track: Track): boolean {
-    if (this.#lastRaw === undefined || raw === NO_TIME) return false
+    if (this.#lastRaw === undefined || raw === NO_TIME || this.#beginning.encoded) return false
     const step = secondsOf(raw - this.#lastRaw, track)
     const ahead = Math.max(CLOCK_AHEAD_S_MAX, CLOCK_AHEAD_FRAMES_MAX * secondsOf(this.#frame, track))
     return step > ahead || step < -CLOCK_BACK_S_MAX
@@ -406,7 +426,7 @@ export class Segmenter implements AsyncDisposable {
   }
 
   async #openRun(video: Track): Promise<Run> {
-    const muxer = await Muxer.open(video, this.#audio, this.#options.rotation)
+    const muxer = await Muxer.open(video, this.#audio, this.#beginning.rotation)
     const audio = this.#audio?.audio
     return {
       muxer,

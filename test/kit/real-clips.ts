@@ -35,11 +35,11 @@ export async function makeRealClips(options: RealClips = {}) {
     ...{ bitrateMax: 2_000_000, quality: 28, threads: 1 },
   })
   const segmenter = new Segmenter({
-    ...{ chunkMs, chunkMsMax: 2 * chunkMs, bytesMax: 15_000_000, rotation: 0, paced: true },
+    ...{ chunkMs, chunkMsMax: 2 * chunkMs, bytesMax: 15_000_000, paced: true },
     mint: idMinter(() => atMs),
     take: (chunk) => made.push(chunk),
   })
-  await segmenter.begin(encoder.track.clone(), undefined)
+  await segmenter.begin(encoder.track.clone(), undefined, { rotation: 0, encoded: true })
   using picture = new Frame()
   picture.alloc()
   picture.width = width
@@ -64,7 +64,7 @@ export async function makeRealClips(options: RealClips = {}) {
   encoder[Symbol.dispose]()
   return made.map(({ init, fragments, facts }) => {
     const metadata: ClipMetadata = {
-      ...{ v: CLIP_VERSION, site, device, camera, clockSane: true, encoded: true, because: 'always' },
+      ...{ v: CLIP_VERSION, site, device, camera, clockSane: true, because: 'always' },
       ...facts,
       ...options.more,
     }
