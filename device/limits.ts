@@ -127,11 +127,29 @@ export const WHIP_REORDER_MS_MAX = 150
 export const WHIP_REORDER_PACKETS_MAX = 1000
 /** Bytes of one picture. */
 export const WHIP_FRAME_BYTES_MAX = 8_000_000
-/** Bytes that wait for the camera's source; beyond, pictures are dropped up to the next key picture. */
-export const WHIP_QUEUE_BYTES_MAX = 16_000_000
 /** Between two requests for a key picture, ms. */
 export const WHIP_KEY_REQUEST_MS_MIN = 500
 /** How fast a publisher may send, told it so often, ms. 187,500 x 2^5 bit/s. */
 export const WHIP_BITRATE_EVERY_MS = 500
 export const WHIP_BITRATE_MANTISSA = 187_500
 export const WHIP_BITRATE_EXPONENT = 5
+/** Cameras of a device, and streams that may come to it, each. */
+export const CAMERAS_MAX = 64
+/** Connections of publishers, at each port; by address: those behind one router share one. */
+export const PUBLISHERS_MAX = 256
+export const PUBLISHERS_PER_ADDRESS_MAX = 32
+/** The streams file is looked at so often, ms: revoking holds within two seconds. */
+export const STREAMS_LOOK_MS = 500
+/** The bitrate is taken over so long, ms, */
+export const STREAMS_SAMPLE_MS = 1000
+/** and what was seen of streams is written to disk so often, ms, while it changes. */
+export const STREAMS_SEEN_MS = 5000
+/** A publisher that has sent nothing for so long makes way for the next with its key, ms: it lost its line, most likely. */
+export const PUBLISHER_SILENT_MS = 3000
+/** Of a publisher's video, so much waits for the decoder, bytes; then its connection is read no further. */
+export const PUSHED_BYTES_MAX = 4_000_000
+/** Nobody has taken anything of it for so long, ms: it ends. */
+export const PUSHED_UNTAKEN_MS_MAX = 20_000
+/** Of a stream that comes to us, so much is looked at before it is played, ms and bytes. */
+export const PUSHED_PROBE_MS_MAX = 500
+export const PUSHED_PROBE_BYTES_MAX = 2_000_000

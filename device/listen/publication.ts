@@ -35,6 +35,8 @@ export interface Publication {
   readonly from: string
   readonly sinceMs: number
   readonly media: PushedVideo | PushedPictures
+  /** Resolves once the publisher is gone, or was ended. Never rejects. */
+  readonly ended: Promise<void>
   /** Bytes received so far, for the bitrate. */
   readonly bytes: number
   /** Ends it from our side, and says why to the publisher as far as its protocol can. Never throws; twice is once. */
@@ -52,7 +54,10 @@ export type Refusal =
 
 export interface Admission {
   readonly camera: string
-  /** The one whom this one replaces has been ended. Errors: none. */
+  /**
+   * The one whom this one replaces is ended. Again, where the same publisher goes on with something that one file cannot
+   * hold (another codec): it replaces its own. Errors: none; a publication that may not be any more is ended at once.
+   */
   publish(publication: Publication): void
 }
 

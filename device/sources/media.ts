@@ -4,6 +4,7 @@ import {
   AV_DISPOSITION_ATTACHED_PIC,
   AV_DISPOSITION_TIMED_THUMBNAILS,
   AV_PKT_FLAG_CORRUPT,
+  type AVCodecID,
   AVDISCARD_ALL,
   AVERROR_EACCES,
   AVERROR_EAGAIN,
@@ -16,16 +17,20 @@ import {
   AVERROR_HTTP_NOT_FOUND,
   AVERROR_HTTP_UNAUTHORIZED,
   AVERROR_INVALIDDATA,
+  AVFMT_FLAG_CUSTOM_IO,
+  AVMEDIA_TYPE_AUDIO,
   AVMEDIA_TYPE_VIDEO,
 } from 'node-av/constants'
 import {
   Frame as AvFrame,
+  avGetCodecName,
   type Codec,
   CodecContext,
   Dictionary,
   FFmpegError,
   FormatContext,
   InputFormat,
+  IOContext,
   Packet,
 } from 'node-av/lib'
 import { failure, type SightlineError } from '../../lib/errors.ts'
@@ -35,9 +40,13 @@ import {
   FRAME_S_MAX,
   PICTURE_PIXELS_MAX,
   PROBE_MS_MAX,
+  PUSHED_PROBE_BYTES_MAX,
+  PUSHED_PROBE_MS_MAX,
   SHORTFALL_RATIO_MAX,
   SHORTFALL_S_MAX,
 } from '../limits.ts'
+import type { PushedVideo } from '../listen/publication.ts'
+import type { SeenMedia } from '../listen/streams.ts'
 import { hasCredentials } from './address.ts'
 import { videoDevices } from './devices.ts'
 import type { Decoded } from './normal.ts'
@@ -48,7 +57,7 @@ export interface VideoOptions {
   readonly address: string
   /** For people: the address without passwords. */
   readonly name: string
-  readonly kind: 'file' | 'stream' | 'camera'
+  readonly kind: 'file' | 'stream' | 'camera' | 'pushed'
   readonly pace: 'realtime' | 'asfast'
   readonly loop: boolean
   /** Frames a second; Infinity: all. */
@@ -62,6 +71,8 @@ export interface VideoOptions {
   readonly framerate?: number
   readonly inputFormat?: string
   readonly decoderThreads?: number
+  /** Of kind `pushed`: its bytes, a file as it comes. */
+  readonly input?: PushedVideo
 }
 
 /** One open input with its decoder. Whoever opens it reads it to the end and disposes of it. */
@@ -74,13 +85,20 @@ export class Media implements AsyncDisposable {
   readonly #format: FormatContext
   readonly #codec: CodecContext
   readonly #streamIndex: number
+  readonly #io: IOContext | undefined
   readonly #startSeconds: number
   /** Nothing but the video makes it so long; of streams, the sound is not read. */
   readonly #isLengthOfVideo: boolean
   #endSeconds = 0
   #lastCorrupt = false
 
-  private constructor(options: VideoOptions, format: FormatContext, codec: CodecContext, stream: number) {
+  private constructor(
+    options: VideoOptions,
+    { format, io }: { format: FormatContext; io: IOContext | undefined },
+    codec: CodecContext,
+    stream: number,
+  ) {
+    this.#io = io
     this.#options = options
     this.#format = format
     this.#codec = codec
@@ -100,16 +118,22 @@ export class Media implements AsyncDisposable {
   }
 
   static async open(options: VideoOptions, signal: AbortSignal): Promise<Media> {
-    const { address, name, kind, timeoutMs } = options
+    const { address, name, kind, timeoutMs, input } = options
     const format = new FormatContext()
     format.allocContext()
+    const io = input && ioOf(input)
+    if (io) {
+      format.pb = io
+      format.setFlags(AVFMT_FLAG_CUSTOM_IO)
+    }
     using dictionary = Dictionary.fromObject(openOptions(options))
     const v4l2 = kind === 'camera' ? InputFormat.findInputFormat('v4l2') : null
     if (kind === 'camera' && !v4l2)
       throw failure('SOURCE_UNAVAILABLE', `${name}: this system has no V4L2. Cameras need Linux.`)
     using _guard = interruptOn(format, signal, timeoutMs)
     try {
-      const opened = await format.openInput(address, v4l2, dictionary)
+      const pushed = input ? InputFormat.findInputFormat(input.format ?? 'flv') : null
+      const opened = await format.openInput(address, v4l2 ?? pushed, dictionary)
       if (opened < 0) throw openFailure(options, opened, signal)
       for (const { codecpar } of format.streams) refuseLarge(name, codecpar)
       const probed = await format.findStreamInfo()
@@ -128,9 +152,10 @@ export class Media implements AsyncDisposable {
       if (kind !== 'file' || (stream.duration > 0n && stream.nbFrames > 0n))
         for (const [index, other] of format.streams.entries())
           if (index !== found.streamIndex) other.discard = AVDISCARD_ALL
-      return new Media(options, format, await openDecoder(found.decoder, stream, options), found.streamIndex)
+      const codec = await openDecoder(found.decoder, stream, options)
+      return new Media(options, { format, io }, codec, found.streamIndex)
     } catch (error) {
-      await format.closeInput()
+      await close(format, io)
       throw error
     }
   }
@@ -224,6 +249,19 @@ export class Media implements AsyncDisposable {
       throw failure('SOURCE_UNREADABLE', `Cannot decode any picture in ${name}.`)
   }
 
+  /** What is in it. */
+  get seen(): SeenMedia {
+    const { streams } = this.#format
+    const video = streams[this.#streamIndex]?.codecpar
+    const audio = streams.find(({ codecpar }) => codecpar.codecType === AVMEDIA_TYPE_AUDIO)?.codecpar
+    const nameOf = (id: AVCodecID | undefined) => (id === undefined ? null : (avGetCodecName(id) ?? null))
+    return {
+      codec: nameOf(video?.codecId),
+      audio: nameOf(audio?.codecId),
+      frame: video && video.width > 0 && video.height > 0 ? [video.width, video.height] : null,
+    }
+  }
+
   /** How the end came sooner than the file says, in words; undefined where it did not. */
   shortfall(): string | undefined {
     if (this.seconds !== undefined && this.#isLengthOfVideo && this.#endSeconds > 0) {
@@ -236,11 +274,35 @@ export class Media implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#codec.freeContext()
-    await this.#format.closeInput()
+    await close(this.#format, this.#io)
   }
 }
 
 type Stream = FormatContext['streams'][number]
+
+/** FFmpeg's buffer of a stream that comes to us. */
+const IO_BYTES = 32_768
+
+/** What is pushed, as FFmpeg reads it: never more at once than it asks for. */
+function ioOf(input: PushedVideo): IOContext {
+  const io = new IOContext()
+  let rest: Buffer | undefined
+  const read = async (size: number) => {
+    rest ??= await input.read()
+    if (!rest) return null
+    const part = rest.subarray(0, size)
+    rest = rest.length > size ? rest.subarray(size) : undefined
+    return part
+  }
+  io.allocContextWithCallbacks(IO_BYTES, 0, read)
+  return io
+}
+
+async function close(format: FormatContext, io: IOContext | undefined): Promise<void> {
+  if (io) format.pb = null // ours to free
+  await format.closeInput()
+  io?.freeContext()
+}
 
 /** The picture of a record, or one of a chapter: no camera's. */
 const isCover = ({ disposition }: Stream) =>
@@ -274,14 +336,19 @@ function refuseLarge(name: string, { width, height }: Size): void {
 async function openDecoder(
   decoder: Codec,
   stream: Stream,
-  { name, decoderThreads }: VideoOptions,
+  { name, kind, decoderThreads }: VideoOptions,
 ): Promise<CodecContext> {
   const codec = new CodecContext()
   codec.allocContext3(decoder)
   codec.parametersToContext(stream.codecpar)
   codec.pktTimebase = stream.timeBase
-  codec.threadCount = decoderThreads ?? Math.min(availableParallelism() + 1, DECODER_THREADS_MAX)
-  using limits = Dictionary.fromObject(DECODER_LIMITS)
+  // Threads by frame would each hold one back: 72 ms in place of 2.
+  codec.threadCount =
+    decoderThreads ?? (kind === 'pushed' ? 1 : Math.min(availableParallelism() + 1, DECODER_THREADS_MAX))
+  using limits = Dictionary.fromObject({
+    ...DECODER_LIMITS,
+    ...(kind === 'pushed' && { flags: 'low_delay' }),
+  })
   const status = await codec.open2(decoder, limits)
   if (status >= 0) return codec
   codec.freeContext()
@@ -343,6 +410,13 @@ function openOptions(options: VideoOptions): Record<string, string> {
       ...(size && { video_size: `${size.width}x${size.height}` }),
       ...(framerate !== undefined && { framerate: String(framerate) }),
       ...(inputFormat !== undefined && { input_format: inputFormat }),
+    }
+  if (kind === 'pushed')
+    return {
+      format_whitelist: 'flv,matroska',
+      protocol_whitelist: 'none',
+      analyzeduration: String(PUSHED_PROBE_MS_MAX * 1000),
+      probesize: String(PUSHED_PROBE_BYTES_MAX),
     }
   const may = allowed(options)
   if (kind === 'file') return may
