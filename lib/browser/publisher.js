@@ -15,7 +15,6 @@ export class Publisher {
   #options
   #stream
   #over = false
-  #round = 0
   /** Ends what the present try waits for. */
   #giveUp = () => {}
   #peer
