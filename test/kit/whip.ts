@@ -70,7 +70,11 @@ async function read(
   const events = { skipped: () => {}, damaged: () => {} }
   while (!signal.aborted)
     try {
-      await using source = await openSource(camera, { input: { width: 320, height: 320 }, events, log, streams }, signal)
+      await using source = await openSource(
+        camera,
+        { input: { width: 320, height: 320 }, events, log, streams },
+        signal,
+      )
       seen.openings += 1
       for await (const frame of source) {
         seen.frames += 1
