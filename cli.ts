@@ -17,6 +17,7 @@ import { quarantine } from './commands/quarantine/quarantine.ts'
 import { queue } from './commands/queue/queue.ts'
 import { secrets } from './commands/secrets/secrets.ts'
 import { users } from './commands/users/users.ts'
+import { verify } from './commands/verify/verify.ts'
 import { asFailure, failure, systemCode } from './lib/errors.ts'
 import { followLauncher } from './lib/launcher.ts'
 
@@ -39,6 +40,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   link,
   users,
   certs,
+  verify,
   secrets,
   deploy,
 }

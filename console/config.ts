@@ -84,6 +84,16 @@ export const consoleSchema = z.strictObject({
       rateMax: z.number().positive().max(30).default(10),
     })
     .prefault({}),
+  recordings: z
+    .strictObject({
+      /** Players fetch from the bucket itself, where it can sign addresses; otherwise through the console. */
+      signedAddresses: z.boolean().default(false),
+      signedFor: duration().prefault('15m'),
+      exportBytesMax: size().prefault('10GB'),
+      /** Certificates of the devices that sign (PEM), by which signatures are verified. */
+      signersFolder: z.string().min(1).optional(),
+    })
+    .prefault({}),
   limits: z
     .strictObject({
       requestsPerMinuteMax: count(1200, 1_000_000),

@@ -22,6 +22,8 @@ const PAGES = [
   '/faces/:id',
   '/cameras',
   '/cameras/:site/:device/:camera',
+  '/recordings',
+  '/streams',
   '/charts',
   '/flow',
   '/health',
@@ -35,6 +37,7 @@ const LIBRARIES = {
   'preact/hooks': import.meta.resolve('preact/hooks'),
   'preact/jsx-runtime': import.meta.resolve('preact/jsx-runtime'),
   '@preact/signals': import.meta.resolve('@preact/signals'),
+  'hls.js': beside('hls.js', import.meta.url, 'dist/hls.light.min.mjs'),
   uplot: beside('uplot', import.meta.url, 'dist/uPlot.esm.js'),
   // Which signals import: it lies where npm has put it for them.
   '@preact/signals-core': beside(
@@ -51,8 +54,8 @@ const TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
   '.html': 'text/html; charset=utf-8',
 }
-/** What the first view runs, besides the page that is opened: asked for at once instead of one import after the other. */
-const LATER = /^views\//
+/** All but these the first view runs, besides the page that is opened: asked for at once instead of one import after the other. */
+const LATER = /^views\/|^theme-early\.js$|^lib\/(?:uplot|hls\.js)\.js$/
 const STYLES_FIRST = ['base.css', 'shell.css', 'parts.css']
 
 /** Compressed once, when it is first asked for so: the console's start does not wait for what nobody may want. */
@@ -95,6 +98,8 @@ export async function servePages(app: FastifyInstance): Promise<void> {
     `script-src 'self' 'sha256-${createHash('sha256').update(importMap).digest('base64')}'`,
     "style-src 'self'",
     "img-src 'self' blob: data:",
+    // A recording is put together in the browser (MediaSource), which a video knows as a blob.
+    "media-src 'self' blob:",
     "connect-src 'self'",
     "base-uri 'none'",
     "form-action 'self'",
@@ -153,10 +158,7 @@ function shell(base: string, files: ReadonlyMap<string, Asset>): { html: string;
     Object.keys(LIBRARIES).map((name) => [name, `${base}/${libraryPath(name)}`]),
   )
   const importMap = JSON.stringify({ imports })
-  const first = [...files.keys()].filter(
-    (name) =>
-      name.endsWith('.js') && name !== 'theme-early.js' && name !== libraryPath('uplot') && !LATER.test(name),
-  )
+  const first = [...files.keys()].filter((name) => name.endsWith('.js') && !LATER.test(name))
   const html = `<!doctype html>
 <html lang="en">
 <head>

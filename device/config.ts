@@ -3,12 +3,15 @@ import { z } from 'zod'
 import { address, commonShape, duration, httpShape, port, size, tlsShape } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
+import { RECORD_MODES } from '../wire/commands.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { PROVIDERS } from './detect/onnx.ts'
 import { HEADS, type HeadName, RUNTIMES } from './detect/open.ts'
 import {
   CAMERAS_MAX,
+  CHUNK_MS_LEAST,
+  CHUNK_MS_MOST,
   MASK_CORNERS_MAX,
   MASKS_MAX,
   PUBLISHERS_MAX,
@@ -118,6 +121,23 @@ const cameraObject = z.strictObject({
       enabled: z.boolean().default(false),
       threshold: z.number().positive().max(1).default(0.005),
       checkEvery: duration().prefault('5s'),
+    })
+    .prefault({}),
+  record: z
+    .strictObject({
+      mode: z.enum(RECORD_MODES).default('off'),
+      before: duration().prefault('5s'),
+      after: duration().prefault('5s'),
+      chunk: duration()
+        .refine((ms) => ms >= CHUNK_MS_LEAST && ms <= CHUNK_MS_MOST, {
+          error: `must be from ${CHUNK_MS_LEAST / 1000} to ${CHUNK_MS_MOST / 1000} seconds`,
+        })
+        .prefault('3s'),
+      audio: z.boolean().default(false),
+      encode: z.enum(['auto', 'always']).default('auto'),
+      bitrateMax: z.number().int().min(50_000).max(200_000_000).default(4_000_000),
+      quality: z.number().int().min(1).max(51).default(23),
+      waitingMax: size().prefault('32MB'),
     })
     .prefault({}),
 })
@@ -310,6 +330,13 @@ export const deviceSchema = z.strictObject({
       entriesMax: z.number().int().min(1).max(1_000_000).default(5000),
     })
     .prefault({}),
+  signing: z
+    .strictObject({
+      keyFile: z.string().min(1),
+      certFile: z.string().min(1),
+      folder: z.string().min(1).default('data/device'),
+    })
+    .optional(),
   // On by default: the broker decides who may publish commands, the device's user has the right to read its own, and
   // where it has not the agent says so and goes on with its crops. Off, a camera cannot be stopped from afar.
   remote: z

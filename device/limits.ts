@@ -62,6 +62,9 @@ export const REFUSED_WITHIN_MS = 5000
 export const REFUSED_REST_MS = 600_000
 /** What draining leaves of its deadline for the farewell (status offline, DISCONNECT), ms. */
 export const FAREWELL_MS_MAX = 500
+/** What was signed last is flushed so long after it was written, ms, and written anew when its file has grown to so much. */
+export const CHAIN_SYNC_MS = 1000
+export const CHAIN_FILE_BYTES_MAX = 1_000_000
 /** Clocks before this year have not been set. */
 export const CLOCK_YEAR_MIN = 2024
 /** The part of the detector's score threshold down to which a face that is followed already is still seen. */
@@ -110,6 +113,55 @@ export const MEASURE_RUNS_MIN = 5
 export const MEASURE_RUNS_MAX = 100
 /** Verdicts remembered in a model folder; the oldest go. */
 export const VERDICTS_MAX = 64
+/** The system's clock has been set where it goes on by this much more or less than the time that has passed, ms. */
+export const CLOCK_SET_MS_MIN = 1000
+/** A recording's times follow those of arrival by at most this part of the time that has passed, */
+export const WALL_SLEW_MAX = 0.005
+/** by this part where they are ahead by more than so much, ms; where they lag by more for so long, time is missing, ms. */
+export const WALL_SLEW_FAST_MAX = 0.1
+export const WALL_LAG_MS_MAX = 2000
+export const WALL_LAG_FOR_MS_MAX = 30_000
+/** What a chunk of a recording may be told to last, ms. */
+export const CHUNK_MS_LEAST = 500
+export const CHUNK_MS_MOST = 60_000
+/** A chunk whose camera sends no key frame is cut after so long, ms; */
+export const CHUNK_MS_MAX = 10_000
+/** and it leaves so much of a message for metadata, signature and tables, bytes. */
+export const CHUNK_ROOM_BYTES = 256_000
+/** Packets at a stream's beginning that say no time, and wait for one that does. */
+export const UNTIMED_PACKETS_MAX = 32
+/** The longer side of a recording that is encoded here, pixels: larger pictures are made smaller. */
+export const ENCODED_SIDE_MAX = 3840
+/** Threads of one encoder. */
+export const ENCODER_THREADS_MAX = 2
+/** Packets of one camera that wait for the muxer, bytes; */
+export const RECORD_WAITING_BYTES_MAX = 32_000_000
+/** pictures that wait for the encoder: each is a reference to a decoded one. */
+export const PICTURES_WAITING_MAX = 4
+/** A chunk waits so long for what detection says of it, ms. */
+export const FACES_WAIT_MS = 1000
+/** What detection said, kept until the chunk is made: looks at frames. */
+export const LOOKS_MAX = 20_000
+/** Cameras of a device, and streams that may come to it, each. */
+export const CAMERAS_MAX = 64
+/** Connections of publishers, at each port; by address: those behind one router share one. */
+export const PUBLISHERS_MAX = 256
+export const PUBLISHERS_PER_ADDRESS_MAX = 32
+/** The streams file is looked at so often, ms: revoking holds within two seconds. */
+export const STREAMS_LOOK_MS = 500
+/** The bitrate is taken over so long, ms, */
+export const STREAMS_SAMPLE_MS = 1000
+/** and what was seen of streams is written to disk so often, ms, while it changes. */
+export const STREAMS_SEEN_MS = 5000
+/** A publisher that has sent nothing for so long makes way for the next with its key, ms: it lost its line, most likely. */
+export const PUBLISHER_SILENT_MS = 3000
+/** Of a publisher's video, so much waits for the decoder, bytes; then its connection is read no further. */
+export const PUSHED_BYTES_MAX = 4_000_000
+/** Nobody has taken anything of it for so long, ms: it ends. */
+export const PUSHED_UNTAKEN_MS_MAX = 20_000
+/** Of a stream that comes to us, so much is looked at before it is played, ms and bytes. */
+export const PUSHED_PROBE_MS_MAX = 500
+export const PUSHED_PROBE_BYTES_MAX = 2_000_000
 /** WHIP: sessions at once, all keys together; one address may have so many of them. */
 export const WHIP_SESSIONS_MAX = 64
 /** Bytes of one offer; browsers send 5 to 10 KB. Its media, and the addresses in it that are heeded. */
@@ -133,23 +185,3 @@ export const WHIP_KEY_REQUEST_MS_MIN = 500
 export const WHIP_BITRATE_EVERY_MS = 500
 export const WHIP_BITRATE_MANTISSA = 187_500
 export const WHIP_BITRATE_EXPONENT = 5
-/** Cameras of a device, and streams that may come to it, each. */
-export const CAMERAS_MAX = 64
-/** Connections of publishers, at each port; by address: those behind one router share one. */
-export const PUBLISHERS_MAX = 256
-export const PUBLISHERS_PER_ADDRESS_MAX = 32
-/** The streams file is looked at so often, ms: revoking holds within two seconds. */
-export const STREAMS_LOOK_MS = 500
-/** The bitrate is taken over so long, ms, */
-export const STREAMS_SAMPLE_MS = 1000
-/** and what was seen of streams is written to disk so often, ms, while it changes. */
-export const STREAMS_SEEN_MS = 5000
-/** A publisher that has sent nothing for so long makes way for the next with its key, ms: it lost its line, most likely. */
-export const PUBLISHER_SILENT_MS = 3000
-/** Of a publisher's video, so much waits for the decoder, bytes; then its connection is read no further. */
-export const PUSHED_BYTES_MAX = 4_000_000
-/** Nobody has taken anything of it for so long, ms: it ends. */
-export const PUSHED_UNTAKEN_MS_MAX = 20_000
-/** Of a stream that comes to us, so much is looked at before it is played, ms and bytes. */
-export const PUSHED_PROBE_MS_MAX = 500
-export const PUSHED_PROBE_BYTES_MAX = 2_000_000

@@ -17,9 +17,13 @@ import { FAREWELL_MS_MAX, SCORE_LOW } from './limits.ts'
 import { Commanded } from './link/commanded.ts'
 import { discovery } from './link/home-assistant.ts'
 import { Publisher } from './link/publish.ts'
+import { publisherSink } from './link/publisher-sink.ts'
 import { Remote } from './link/remote.ts'
 import { deviceReport } from './link/report.ts'
+import { PLAIN_SEAL } from './link/seal.ts'
+import { SigningSeal } from './link/sign.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
+import { Recorder } from './record/recorder.ts'
 import { Live } from './view/live.ts'
 import { Preview } from './view/preview.ts'
 
@@ -39,6 +43,9 @@ export async function runDevice(options: RunOptions): Promise<number> {
   const log = openLog('device', config.log.level)
   for (const sentence of misspeltIn(deviceSchema, process.env)) log.warn(sentence)
   return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
+    using signing = config.signing && SigningSeal.open(config.signing, config, log)
+    const seal = signing ?? PLAIN_SEAL
+    if (signing) log.info({ key: signing.key }, 'crops and clips are signed')
     const registry = openMetrics('device')
     const meters = openMeters(registry)
     await using publisher = new Publisher(publisherOptions(config, meters, log))
@@ -56,6 +63,14 @@ export async function runDevice(options: RunOptions): Promise<number> {
       },
       'detector opened',
     )
+    await using recorder = await Recorder.open({
+      config,
+      seal,
+      sink: publisherSink(config.topicPrefix, publisher),
+      meters,
+      log,
+      changed: (camera) => remote?.recordChanged(camera),
+    })
     using live = new Live({
       config,
       publisher,
@@ -72,6 +87,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
             commanded: new Commanded(config.remote.folder, config, log),
             publisher,
             live,
+            recorder,
             meters,
             log,
           })
@@ -98,13 +114,15 @@ export async function runDevice(options: RunOptions): Promise<number> {
       : undefined
     const agent = new Agent({
       config,
+      seal,
       states,
       detector,
       publisher,
       meters,
       log,
       remote,
-      watchers: [remote, live, preview].filter((it) => it !== undefined),
+      recorder,
+      watchers: [remote, live, preview, recorder].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
       onState: () => {
         publisher.setStatus({ model: detector.model, cameras: Object.fromEntries(states) })
@@ -137,6 +155,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     await agent.run(AbortSignal.any([signal, refused.signal])).catch((error: unknown) => {
       failed = error
     })
+    await recorder[Symbol.asyncDispose]()
     const lost = await publisher.drain(AbortSignal.any([refused.signal, late(signal, config)]))
     log.info(await booksOf(meters), 'books')
     refused.signal.throwIfAborted()

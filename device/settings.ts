@@ -1,4 +1,5 @@
-import type { DeviceConfig } from './config.ts'
+import type { RecordMode } from '../wire/commands.ts'
+import type { CameraConfig, DeviceConfig } from './config.ts'
 
 /** What may be changed of a camera while it runs. */
 export interface CameraSettings {
@@ -10,11 +11,17 @@ export interface CameraSettings {
   readonly scoreMin: number
   /** Crops a second. */
   readonly rate: number | 'unlimited'
+  /** What is recorded. */
+  readonly record: RecordMode
 }
 
-/** What the configuration says. @param scoreMin the detector's */
-export function configuredSettings({ emit }: Pick<DeviceConfig, 'emit'>, scoreMin: number): CameraSettings {
-  return { paused: false, threshold: 'auto', scoreMin, rate: emit.rateMax }
+/** What the configuration says of a camera. @param scoreMin the detector's */
+export function configuredSettings(
+  { emit }: Pick<DeviceConfig, 'emit'>,
+  scoreMin: number,
+  { record }: Pick<CameraConfig, 'record'>,
+): CameraSettings {
+  return { paused: false, threshold: 'auto', scoreMin, rate: emit.rateMax, record: record.mode }
 }
 
 export interface SettingsSource {

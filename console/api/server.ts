@@ -24,9 +24,13 @@ import { keepersRoutes } from './keepers.ts'
 import { liveRoutes } from './live.ts'
 import { meRoutes } from './me.ts'
 import { openApi } from './openapi.ts'
+import { playlistRoutes } from './playlist.ts'
 import { answerProblems } from './problem.ts'
+import { recordingsRoutes } from './recordings.ts'
 import { sessionRoutes } from './session.ts'
 import { sharesRoutes } from './shares.ts'
+import { streamKeysRoutes } from './stream-keys.ts'
+import { timelineRoutes } from './timeline.ts'
 import { tokensRoutes } from './tokens.ts'
 import { usersRoutes } from './users.ts'
 
@@ -59,6 +63,10 @@ const RESOURCES: readonly Resource[] = [
   countsRoutes,
   camerasRoutes,
   liveRoutes,
+  timelineRoutes,
+  recordingsRoutes,
+  playlistRoutes,
+  streamKeysRoutes,
   devicesRoutes,
   keepersRoutes,
   healthEventsRoutes,

@@ -109,6 +109,8 @@ export const cameraPath = ({ site, device, camera }: CameraAddress) =>
 /** Addresses for pictures: the cookie that signs in goes along. */
 export const pictureAddress = (camera: CameraAddress) => `${BASE}/cameras/${cameraPath(camera)}/picture.jpg`
 export const liveAddress = (camera: CameraAddress) => `${BASE}/cameras/${cameraPath(camera)}/live.mjpg`
+export const originalAddress = (camera: CameraAddress) =>
+  `${BASE}/cameras/${cameraPath(camera)}/original.mjpg`
 export const exportAddress = (format: 'csv' | 'ndjson', filter: DetectionFilterQuery) =>
   `${BASE}/detections.${format}${queryText(filter)}`
 

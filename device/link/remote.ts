@@ -15,6 +15,7 @@ import { encodeJpeg } from '../faces/crop.ts'
 import type { Frame } from '../frame.ts'
 import { SNAPSHOT_MS_MIN, SNAPSHOT_SIDES, SNAPSHOT_WAIT_MS_MAX, STATE_MS_MIN } from '../limits.ts'
 import type { Meters } from '../meters.ts'
+import type { Recorder } from '../record/recorder.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from '../settings.ts'
 import type { Live } from '../view/live.ts'
 import type { Watcher } from '../view/watcher.ts'
@@ -29,6 +30,7 @@ export interface RemoteParts {
   readonly commanded: Commanded
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
   readonly live: Pick<Live, 'look'>
+  readonly recorder: Pick<Recorder, 'state'>
   readonly meters: Pick<Meters, 'commandsTaken' | 'commandsIgnored'>
   readonly log: Log
 }
@@ -86,13 +88,12 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
 
   constructor(parts: RemoteParts) {
     this.#parts = parts
-    const settings = configuredSettings(parts.config, parts.scoreMin)
     this.#cameras = new Map(
-      parts.config.cameras.map(({ name }) => [
-        name,
+      parts.config.cameras.map((configured) => [
+        configured.name,
         {
-          name,
-          settings,
+          name: configured.name,
+          settings: configuredSettings(parts.config, parts.scoreMin, configured),
           state: 'opening',
           crops: 0,
           lastCrop: null,
@@ -214,6 +215,9 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       case 'rate':
         this.#wish(camera, { rate: command.rate })
         break
+      case 'record':
+        this.#wish(camera, { record: command.mode })
+        break
       case 'snapshot':
         camera.snapshot = 'wanted'
         camera.snapshotAtMs = performance.now()
@@ -260,6 +264,11 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     camera.crops += 1
     camera.lastCrop = { id, capturedAtMs }
     this.#tell(camera)
+  }
+
+  /** A chunk was made, or the camera records or no longer does. */
+  recordChanged(name: string): void {
+    this.#tell(this.#camera(name))
   }
 
   wants(name: string): boolean {
@@ -357,6 +366,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
 
   #stateOf({ name, settings, state, crops, lastCrop }: Camera): CameraState {
     const { site, device } = this.#parts.config
+    const { record: mode, ...held } = settings
     const [, why] = /^down: (.*)$/s.exec(state) ?? []
     return {
       v: CAMERA_STATE_VERSION,
@@ -365,10 +375,16 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       camera: name,
       state: why === undefined ? (state as CameraState['state']) : 'down',
       why: why?.slice(0, WHY_CHARACTERS_MAX) ?? null,
-      ...settings,
+      ...held,
       crops,
       lastCrop,
+      record: { mode, ...this.#recordOf(name) },
     }
+  }
+
+  #recordOf(name: string): ReturnType<Recorder['state']> {
+    const state = this.#parts.recorder.state(name)
+    return { ...state, why: state.why?.slice(0, WHY_CHARACTERS_MAX) ?? null }
   }
 
   #camera(name: string): Camera {

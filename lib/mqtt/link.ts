@@ -213,6 +213,15 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     this.#send({ cmd: 'pingreq' })
   }
 
+  /** Reads nothing more from the broker, until `resume`. What has been read already still comes. */
+  pause(): void {
+    if (!this.#closed) this.#socket.pause()
+  }
+
+  resume(): void {
+    if (!this.#closed && this.#held === undefined && this.#socket.isPaused()) this.#socket.resume()
+  }
+
   puback(messageId: number): void {
     if (this.#closed) return
     this.#lastSentMs = performance.now()
@@ -369,8 +378,8 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   #start(): void {
     const held = this.#held ?? []
     this.#held = undefined
+    this.#socket.resume() // before what comes with it may pause it
     for (const pass of held) if (!this.#closed) pass()
-    this.#socket.resume()
   }
 
   #onConnack(packet: IConnackPacket, connack: PromiseWithResolvers<IConnackPacket>): void {

@@ -139,19 +139,19 @@ export function wholeLine(): KeeperSeen[] {
       {
         program: 'device',
         name: 'north/pi',
-        queues: [books('outbox')],
+        queues: [books('pending'), books('outbox', { bytes: 0 })],
         links: [link('broker', 'edge.north:1883', 'sightline-device-north-pi')],
       },
-      { forwardedPerS: { outbox: 2.4 } },
+      { forwardedPerS: { pending: 2.4, outbox: 0.3 } },
     ),
     keeper(
       {
         program: 'device',
         name: 'south/pi',
-        queues: [books('outbox', { dropped: { full: 12 }, accepted: 1012 })],
+        queues: [books('pending', { dropped: { full: 12 }, accepted: 1012 })],
         links: [link('broker', 'edge.south:1883', 'sightline-device-south-pi')],
       },
-      { forwardedPerS: { outbox: 1.1 } },
+      { forwardedPerS: { pending: 1.1 } },
     ),
     keeper(
       {
@@ -159,13 +159,17 @@ export function wholeLine(): KeeperSeen[] {
         name: 'edge-north',
         queues: [
           books('bridge/cloud'),
+          books('bridge/cloud/clips'),
           books('quarantine/cloud'),
           books('session/sightline-device-north-pi'),
         ],
-        links: [link('bridge/cloud', 'cloud.example:8883', 'bridge-north')],
+        links: [
+          link('bridge/cloud', 'cloud.example:8883', 'bridge-north'),
+          link('bridge/cloud/clips', 'cloud.example:8883', 'bridge-north-clips'),
+        ],
         certificates: [{ name: 'edge.crt', endsAtMs: Date.now() + 9 * 86_400_000 }],
       },
-      { forwardedPerS: { 'bridge/cloud': 2.4 } },
+      { forwardedPerS: { 'bridge/cloud': 2.4, 'bridge/cloud/clips': 0.3 } },
     ),
     keeper({
       program: 'broker',
@@ -185,21 +189,31 @@ export function wholeLine(): KeeperSeen[] {
       {
         program: 'broker',
         name: 'cloud',
-        queues: [books('session/sightline-subscriber'), books('session/sightline-console')],
+        queues: [
+          books('session/sightline-subscriber'),
+          books('session/sightline-subscriber-clips'),
+          books('session/sightline-console'),
+        ],
         links: [],
       },
-      { forwardedPerS: { 'session/sightline-subscriber': 2.4, 'session/sightline-console': 2.4 } },
+      {
+        forwardedPerS: {
+          'session/sightline-subscriber': 2.4,
+          'session/sightline-subscriber-clips': 0.3,
+          'session/sightline-console': 2.4,
+        },
+      },
     ),
     keeper(
       {
         program: 'subscriber',
         name: 'subscriber',
-        queues: [books('inbox'), books('quarantine')],
+        queues: [books('inbox'), books('clips'), books('quarantine')],
         links: [link('broker', 'cloud.example:1884', 'sightline-subscriber')],
         checks: { broker: 'connected', bucket: 'ok' },
         counts: { stored: 48_212 },
       },
-      { forwardedPerS: { inbox: 2.4 } },
+      { forwardedPerS: { inbox: 2.4, clips: 0.3 } },
     ),
     keeper(
       {
