@@ -30,7 +30,7 @@ export class Publisher {
   start() {
     addEventListener('online', this.#again)
     navigator.connection?.addEventListener?.('change', this.#again)
-    this.#run()
+    void this.#run()
   }
 
   async stop() {

@@ -45,7 +45,12 @@ export function RecordingControls({
   return (
     <div class="recording-controls">
       <div class="recording-transport">
-        <button type="button" class="icon-button" title="Previous face (F)" onClick={() => toFace('previous')}>
+        <button
+          type="button"
+          class="icon-button"
+          title="Previous face (F)"
+          onClick={() => toFace('previous')}
+        >
           {icons.faceBefore()}
           <span class="visually-hidden">Previous face</span>
         </button>

@@ -101,8 +101,8 @@ function Stretch({
   if (!span)
     return (
       <p class="muted">
-        Mark where it begins and where it ends, to export it as a file, to keep it, to share it, or to check its
-        signatures.
+        Mark where it begins and where it ends, to export it as a file, to keep it, to share it, or to check
+        its signatures.
       </p>
     )
   const recordedMs = (day?.stretches ?? []).reduce(
@@ -139,9 +139,7 @@ function Stretch({
         </span>
       </p>
       <p class="buttons">
-        {may('export') && (
-          <ExportButton camera={camera} span={span} isNothing={isNothing} />
-        )}
+        {may('export') && <ExportButton camera={camera} span={span} isNothing={isNothing} />}
         {may('command') && (
           <button
             type="button"
@@ -158,7 +156,9 @@ function Stretch({
           </button>
         )}
       </p>
-      {!isNothing && <RecordingSignatures key={`${camera} ${span.fromMs} ${span.toMs}`} camera={camera} span={span} />}
+      {!isNothing && (
+        <RecordingSignatures key={`${camera} ${span.fromMs} ${span.toMs}`} camera={camera} span={span} />
+      )}
       {isShared && (
         <ShareDialog
           of={{ recording: { camera, from: String(span.fromMs), to: String(span.toMs) } }}

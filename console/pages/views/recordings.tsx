@@ -92,8 +92,8 @@ function Recordings({ cameras }: { readonly cameras: readonly Camera[] }) {
         {({ items }) =>
           items.length === 0 ? (
             <Empty title="No recordings yet.">
-              Set <code>record</code> of a camera in the settings of its agent, or switch it on at the page of a
-              camera: <a href="/cameras">Cameras</a>
+              Set <code>record</code> of a camera in the settings of its agent, or switch it on at the page of
+              a camera: <a href="/cameras">Cameras</a>
             </Empty>
           ) : (
             <Day
@@ -121,9 +121,7 @@ function Day({
   readonly day: View
   readonly startMs: number | undefined
 }) {
-  const view = useSignal<View>(
-    startMs === undefined ? day : spanned(day, 10 * MINUTE_MS, startMs),
-  )
+  const view = useSignal<View>(startMs === undefined ? day : spanned(day, 10 * MINUTE_MS, startMs))
   const days = useDays(keys, day, view)
   const [playback] = useState(() => new Playback(startMs ?? day.fromMs))
   const [marked, setMarked] = useState<Marked>({ inMs: undefined, outMs: undefined })
