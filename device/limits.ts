@@ -179,8 +179,6 @@ export const WHIP_REORDER_MS_MAX = 150
 export const WHIP_REORDER_PACKETS_MAX = 1000
 /** Bytes of one picture. */
 export const WHIP_FRAME_BYTES_MAX = 8_000_000
-/** Bytes that wait for the camera's source; beyond, pictures are dropped up to the next key picture. */
-export const WHIP_QUEUE_BYTES_MAX = 16_000_000
 /** Between two requests for a key picture, ms. */
 export const WHIP_KEY_REQUEST_MS_MIN = 500
 /** How fast a publisher may send, told it so often, ms. 187,500 x 2^5 bit/s. */

@@ -72,7 +72,7 @@ export interface VideoOptions {
   readonly framerate?: number
   readonly inputFormat?: string
   readonly decoderThreads?: number
-  /** Of kind `pushed`: its bytes, an FLV file. */
+  /** Of kind `pushed`: its bytes, a file as it comes. */
   readonly input?: PushedVideo
 }
 
@@ -140,8 +140,8 @@ export class Media implements AsyncDisposable {
       throw failure('SOURCE_UNAVAILABLE', `${name}: this system has no V4L2. Cameras need Linux.`)
     using _guard = interruptOn(format, signal, timeoutMs)
     try {
-      const flv = kind === 'pushed' ? InputFormat.findInputFormat('flv') : null
-      const opened = await format.openInput(address, v4l2 ?? flv, dictionary)
+      const pushed = input ? InputFormat.findInputFormat(input.format ?? 'flv') : null
+      const opened = await format.openInput(address, v4l2 ?? pushed, dictionary)
       if (opened < 0) throw openFailure(options, opened, signal)
       for (const { codecpar } of format.streams) refuseLarge(name, codecpar)
       const probed = await format.findStreamInfo()
@@ -414,7 +414,7 @@ function openOptions(options: VideoOptions): Record<string, string> {
     }
   if (kind === 'pushed')
     return {
-      format_whitelist: 'flv',
+      format_whitelist: 'flv,matroska',
       protocol_whitelist: 'none',
       analyzeduration: String(PUSHED_PROBE_MS_MAX * 1000),
       probesize: String(PUSHED_PROBE_BYTES_MAX),
