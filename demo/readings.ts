@@ -108,6 +108,11 @@ export class Meter {
     const sumOf = (samples: readonly Sample[], name: string) =>
       samples.reduce((total, sample) => (sample.name === name ? total + sample.value : total), 0)
     const sum = (program: keyof MetricsAddresses, name: string) => sumOf(of(program), name)
+    const ofCrops = (name: string) =>
+      sumOf(
+        of('subscriber').filter(({ labels }) => labels.kind === 'crop'),
+        name,
+      )
     const queue = (program: keyof MetricsAddresses, name: string): QueueReadings => {
       const value = (metric: string) =>
         of(program).reduce(
@@ -144,9 +149,9 @@ export class Meter {
       cloud: queue('cloud', 'session/sightline-subscriber'),
       inbox: queue('subscriber', 'inbox'),
       inboxWaiting: sum('subscriber', 'subscriber_waiting'),
-      stored: sum('subscriber', 'subscriber_stored_total'),
-      alreadyThere: sum('subscriber', 'subscriber_already_there_total'),
-      duplicates: sum('subscriber', 'subscriber_duplicates_total'),
+      stored: ofCrops('subscriber_stored_total'),
+      alreadyThere: ofCrops('subscriber_already_there_total'),
+      duplicates: ofCrops('subscriber_duplicates_total'),
       quarantined: sum('subscriber', 'subscriber_quarantined_total'),
       linkUp: sum('edge', 'bridge_up') > 0,
       latency: new Map(
