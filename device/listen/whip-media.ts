@@ -1,15 +1,11 @@
-import {
-  WHIP_FRAME_BYTES_MAX,
-  WHIP_QUEUE_BYTES_MAX,
-  WHIP_REORDER_MS_MAX,
-  WHIP_REORDER_PACKETS_MAX,
-} from '../limits.ts'
+import { WHIP_FRAME_BYTES_MAX, WHIP_REORDER_MS_MAX, WHIP_REORDER_PACKETS_MAX } from '../limits.ts'
+import { flvHeader } from './flv.ts'
+import { PushedBytes } from './pushed-bytes.ts'
 import { TrackClock } from './whip-clock.ts'
-import { avcFrame, avcHeader, flvHead, opusFrame, opusHeader } from './whip-flv.ts'
+import { avcFrame, avcHeader, opusFrame, opusHeader } from './whip-flv.ts'
 import { H264 } from './whip-h264.ts'
 import { matroskaFrame, matroskaHead } from './whip-matroska.ts'
 import type { Offer } from './whip-offer.ts'
-import { WhipQueue } from './whip-queue.ts'
 import { Reorder } from './whip-reorder.ts'
 import { vp8Frame } from './whip-vp8.ts'
 
@@ -33,7 +29,7 @@ export interface MediaEvents {
  * After a loss nothing is passed on until a key picture: a decoder would smear what it lacks over the faces.
  */
 export class WhipMedia {
-  readonly queue: WhipQueue
+  readonly queue: PushedBytes
   readonly #offer: Pick<Offer, 'video' | 'audio'>
   readonly #events: MediaEvents
   readonly #video = new Reorder<MediaPacket>({
@@ -58,7 +54,7 @@ export class WhipMedia {
   constructor(offer: Pick<Offer, 'video' | 'audio'>, events: MediaEvents) {
     this.#offer = offer
     this.#events = events
-    this.queue = new WhipQueue(offer.video === 'h264' ? 'flv' : 'matroska')
+    this.queue = new PushedBytes(offer.video === 'h264' ? 'flv' : 'matroska')
   }
 
   get needsKey(): boolean {
@@ -123,34 +119,40 @@ export class WhipMedia {
     const atMs = this.#clocks.video.msOf(this.#timestamp ?? 0, nowMs)
     this.#clear()
     this.#isBroken = false
-    if (isBroken) return this.#lose('damaged')
-    if (this.queue.queuedBytes > WHIP_QUEUE_BYTES_MAX) return this.#lose('slow')
-    if (this.#offer.video === 'h264') this.#finishH264(payloads, atMs)
-    else this.#finishVp8(payloads, atMs)
+    const why = isBroken
+      ? 'damaged'
+      : this.queue.isFull
+        ? 'slow'
+        : this.#offer.video === 'h264'
+          ? this.#passH264(payloads, atMs)
+          : this.#passVp8(payloads, atMs)
+    if (why) this.#lose(why)
   }
 
-  #finishH264(payloads: readonly Buffer[], atMs: number): void {
+  #passH264(payloads: readonly Buffer[], atMs: number): 'damaged' | undefined {
     const frame = this.#h264.frame(payloads)
-    if (frame === 'damaged') return this.#lose('damaged')
-    if (frame === 'nothing' || (this.#needsKey && !frame.isKey)) return
-    if (!this.#h264.isConfigured) return this.#lose('damaged')
+    if (frame === 'damaged') return 'damaged'
+    if (frame === 'nothing' || (this.#needsKey && !frame.isKey)) return undefined
+    if (!this.#h264.isConfigured) return 'damaged'
     if (!this.#hasHead) {
-      this.queue.push(flvHead({ audio: this.#offer.audio !== undefined }))
+      this.queue.push(flvHeader())
       if (this.#offer.audio !== undefined) this.queue.push(opusHeader(this.#offer.audio, atMs))
     }
     if (frame.configuration) this.queue.push(avcHeader(frame.configuration, atMs))
     this.queue.push(avcFrame(frame.units, frame.isKey, atMs))
     this.#passed()
+    return undefined
   }
 
-  #finishVp8(payloads: readonly Buffer[], atMs: number): void {
+  #passVp8(payloads: readonly Buffer[], atMs: number): 'damaged' | undefined {
     const frame = vp8Frame(payloads)
-    if (!frame) return this.#lose('damaged')
-    if (this.#needsKey && !frame.isKey) return
+    if (!frame) return 'damaged'
+    if (this.#needsKey && !frame.isKey) return undefined
     if (!this.#hasHead && frame.size)
       this.queue.push(matroskaHead(frame.size, { channels: this.#offer.audio }))
     this.queue.push(matroskaFrame('video', frame.bytes, { isKey: frame.isKey, atMs }))
     this.#passed()
+    return undefined
   }
 
   #passed(): void {
@@ -161,7 +163,7 @@ export class WhipMedia {
 
   #sound({ header, payload }: MediaPacket, nowMs: number): void {
     const atMs = this.#clocks.audio.msOf(header.timestamp, nowMs)
-    if (!this.#hasHead || payload.length === 0 || this.queue.queuedBytes > WHIP_QUEUE_BYTES_MAX) return
+    if (!this.#hasHead || payload.length === 0 || this.queue.isFull) return
     this.queue.push(
       this.#offer.video === 'h264'
         ? opusFrame(payload, atMs)

@@ -85,9 +85,14 @@ export class WhipSession implements Publication {
   #bitrateToldMs = -Infinity
   #ticker: NodeJS.Timeout | undefined
   #isOver = false
+  readonly ended: Promise<void>
+  readonly #resolveEnded: () => void
 
   private constructor(options: WhipSessionOptions) {
     this.#options = options
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.ended = promise
+    this.#resolveEnded = resolve
     this.camera = options.camera
     this.from = options.from
     this.#whip = new WhipMedia(options.offer, {
@@ -175,26 +180,37 @@ export class WhipSession implements Publication {
     if (this.#isOver) return
     this.#isOver = true
     clearInterval(this.#ticker)
-    this.#whip.queue.end()
+    this.#whip.queue.close()
     // What is still on its way in it fails once it is closed.
     this.#peer.close().catch(() => {})
+    this.#resolveEnded()
     this.#options.ended(why)
   }
 
   #tick(): void {
     const now = performance.now()
-    const { mediaMsMax = WHIP_MEDIA_MS_MAX, silenceMsMax = WHIP_SILENCE_MS_MAX } = this.#options
     this.#whip.tick(now - this.#openedMs)
-    if (this.#whip.pictures === 0 && now - this.#openedMs >= mediaMsMax)
-      return this.end(
-        this.#bytes === 0
-          ? `no media came within ${seconds(mediaMsMax)} s of the answer. A firewall may block UDP: see "listen.whip.udpPorts" and "publicAddresses"`
-          : `no whole picture came within ${seconds(mediaMsMax)} s of the answer`,
-      )
-    if (this.#whip.pictures > 0 && now - this.#heardMs >= silenceMsMax)
-      return this.end(`nothing has come for ${seconds(silenceMsMax)} s`)
-    if (this.#whip.needsKey) this.requestKeyFrame()
-    this.#tellBitrate(now)
+    const why = this.#whyOver(now)
+    if (why !== undefined) this.end(why)
+    else {
+      if (this.#whip.needsKey) this.requestKeyFrame()
+      this.#tellBitrate(now)
+    }
+  }
+
+  #whyOver(now: number): string | undefined {
+    const { mediaMsMax = WHIP_MEDIA_MS_MAX, silenceMsMax = WHIP_SILENCE_MS_MAX } = this.#options
+    const { pictures, queue } = this.#whip
+    if (queue.isUntaken) return 'nobody reads its camera'
+    if (pictures > 0)
+      return now - this.#heardMs >= silenceMsMax
+        ? `nothing has come for ${seconds(silenceMsMax)} s`
+        : undefined
+    if (now - this.#openedMs < mediaMsMax) return undefined
+    const within = `within ${seconds(mediaMsMax)} s of the answer`
+    return this.#bytes === 0
+      ? `no media came ${within}. A firewall may block UDP: see "listen.whip.udpPorts" and "publicAddresses"`
+      : `no whole picture came ${within}`
   }
 
   /** Without it, browsers stay slow for minutes. */

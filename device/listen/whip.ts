@@ -16,6 +16,10 @@ export interface WhipOptions extends Omit<WhipPorts, 'loopback'> {
   /** 0 takes any free port. */
   readonly port: number
   readonly tls?: Omit<ServerFiles, 'clientCaFile'>
+  /** Keys may cross the network unencrypted; the media never do. */
+  readonly plaintext?: boolean
+  readonly connectionsMax?: number
+  readonly connectionsPerAddressMax?: number
   readonly door: Doorkeeper
   readonly metrics: Registry
   readonly log: Log
@@ -81,11 +85,8 @@ export class Whip implements AsyncDisposable {
   static async open(options: WhipOptions): Promise<Whip> {
     const whip = new Whip(options)
     whip.#server = await HttpServer.open({
-      host: options.host,
-      port: options.port,
-      tls: options.tls,
-      log: options.log,
-      metrics: options.metrics,
+      ...options,
+      where: 'listen.whip',
       health: () => ({ ok: true, checks: {} }),
       // Nobody signs in here, and the agent's own state is not for publishers.
       ownLogin: async () => false,
