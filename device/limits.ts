@@ -162,3 +162,19 @@ export const PUSHED_UNTAKEN_MS_MAX = 20_000
 /** Of a stream that comes to us, so much is looked at before it is played, ms and bytes. */
 export const PUSHED_PROBE_MS_MAX = 500
 export const PUSHED_PROBE_BYTES_MAX = 2_000_000
+/** Clips sent and not acknowledged, beside two however large: messages, bytes. */
+export const CLIPS_IN_FLIGHT_MAX = 64
+export const CLIPS_IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
+/** Clips that wait for the outbox to be opened, or to be written, bytes; more are dropped and counted. */
+export const CLIPS_UNWRITTEN_BYTES_MAX = 64 * 1024 * 1024
+/** An outbox that cannot be opened is tried again after so long, ms. */
+export const OUTBOX_RETRY_MS = 10_000
+/** Clips that the broker will never take, set aside; the oldest are dropped. */
+export const OUTBOX_QUARANTINE = {
+  bytesMax: 200_000_000,
+  entriesMax: 1000,
+  ageMsMax: 30 * 86_400_000,
+  whenFull: 'drop-oldest',
+} as const
+/** At the end, so long is waited for a connection over which what is in the outbox can go, ms. */
+export const OUTBOX_FAREWELL_MS = 2000
