@@ -21,6 +21,8 @@ import { publisherSink } from './link/publisher-sink.ts'
 import { Remote } from './link/remote.ts'
 import { deviceReport } from './link/report.ts'
 import { PLAIN_SEAL } from './link/seal.ts'
+import { SigningSeal } from './link/sign.ts'
+import { openListeners } from './listen/listeners.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
 import { Recorder } from './record/recorder.ts'
 import { Live } from './view/live.ts'
@@ -42,6 +44,9 @@ export async function runDevice(options: RunOptions): Promise<number> {
   const log = openLog('device', config.log.level)
   for (const sentence of misspeltIn(deviceSchema, process.env)) log.warn(sentence)
   return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
+    using signing = config.signing && SigningSeal.open(config.signing, config, log)
+    const seal = signing ?? PLAIN_SEAL
+    if (signing) log.info({ key: signing.key }, 'crops and clips are signed')
     const registry = openMetrics('device')
     const meters = openMeters(registry)
     await using publisher = new Publisher(publisherOptions(config, meters, log))
@@ -59,9 +64,11 @@ export async function runDevice(options: RunOptions): Promise<number> {
       },
       'detector opened',
     )
+    await using listeners = await openListeners({ config, registry, log })
+    const streams = listeners?.streams
     await using recorder = await Recorder.open({
-      config,
-      seal: PLAIN_SEAL,
+      config: { ...config, cameras: [...config.cameras, ...(streams?.cameras ?? [])] },
+      seal,
       sink: publisherSink(config.topicPrefix, publisher),
       meters,
       log,
@@ -84,15 +91,19 @@ export async function runDevice(options: RunOptions): Promise<number> {
             publisher,
             live,
             recorder,
+            streams,
             meters,
             log,
           })
         : undefined
     publisher.onCommand = (message) => remote?.take(message)
-    if (config.homeAssistant.enabled) {
-      const { topic, payload } = discovery(config, detector.model)
+    const discover = () => {
+      if (!config.homeAssistant.enabled) return
+      const cameras = [...config.cameras, ...(streams?.cameras ?? [])]
+      const { topic, payload } = discovery({ ...config, cameras }, detector.model)
       publisher.keep(topic, payload)
     }
+    discover()
     /** By camera. */
     const states = new Map<string, string>()
     using preview = config.preview.enabled
@@ -108,8 +119,14 @@ export async function runDevice(options: RunOptions): Promise<number> {
           log,
         })
       : undefined
+    for (const { name } of streams?.cameras ?? []) {
+      live.add(name)
+      preview?.add(name)
+    }
     const agent = new Agent({
       config,
+      seal,
+      streams,
       states,
       detector,
       publisher,
@@ -124,6 +141,24 @@ export async function runDevice(options: RunOptions): Promise<number> {
         remote?.states(states)
       },
     })
+    if (streams) {
+      streams.onState = (camera) => remote?.streamChanged(camera)
+      streams.onCameras = ({ added, removed }) => {
+        for (const name of removed)
+          void agent.remove(name).then(() => {
+            if (streams.has(name)) return
+            for (const it of [live, preview, remote]) it?.remove(name)
+            void recorder.remove(name)
+          })
+        for (const camera of added)
+          void recorder.add(camera).then(() => {
+            remote?.add(camera)
+            for (const it of [live, preview]) it?.add(camera.name)
+            agent.add(camera)
+          })
+        discover()
+      }
+    }
     const health = () => ({
       ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
       checks: {
@@ -142,6 +177,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     await using _report = config.report.enabled
       ? deviceReport({ config, publisher, health, meters, log })
       : undefined
+    await listeners?.listen()
     ready()
 
     const refused = new AbortController()

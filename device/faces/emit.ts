@@ -1,4 +1,4 @@
-import { CROP_VERSION, type CropMetadata, fileNameOf, writeCrop } from '../../wire/crop.ts'
+import { CROP_VERSION, type CropMetadata, fileNameOf } from '../../wire/crop.ts'
 import { EVENT_VERSION, type FaceEvent, type FollowedFace } from '../../wire/event.ts'
 import { cropTopic, eventTopic } from '../../wire/topics.ts'
 import type { DeviceConfig } from '../config.ts'
@@ -6,6 +6,7 @@ import type { Detection, Detector } from '../detect/detector.ts'
 import type { Frame } from '../frame.ts'
 import { BEST_SHOTS_BYTES_MAX, CLOCK_YEAR_MIN, EVENT_UPDATE_MS_MIN } from '../limits.ts'
 import type { Publisher } from '../link/publish.ts'
+import { PLAIN_SEAL, type Seal } from '../link/seal.ts'
 import type { Meters } from '../meters.ts'
 import type { SeenFace, Watcher } from '../view/watcher.ts'
 import { type Quality, qualityOf, sharpnessOf } from './best-shot.ts'
@@ -28,6 +29,8 @@ export interface EmitterParts {
   readonly publisher: Pick<Publisher, 'offer' | 'room' | 'say'>
   readonly meters: Meters
   readonly mint: () => string
+  /** `PLAIN_SEAL` where absent. */
+  readonly seal?: Seal
   /** The source waits for the pipeline: then nothing is crowded out at the publisher either. */
   readonly lossless: boolean
   /** Pixels of best shots held at the moment, bytes, all cameras together. */
@@ -314,17 +317,16 @@ export class Emitter {
     return [{ mode: 'best', shot, of: followed }]
   }
 
-  /** All are encoded at the same time, and offered in their order. */
+  /** All are encoded at the same time, and sealed and offered in their order: each names the one before. */
   async #publish(making: readonly Making[], signal: AbortSignal): Promise<void> {
-    const { camera, config, lossless, meters, publisher } = this.#parts
-    const payloads = making.map(async ({ shot }) =>
-      writeCrop(await encodeJpeg(await shot.rgb, shot.region, config.crop), shot.metadata),
-    )
-    await Promise.allSettled(payloads)
-    for (const [index, encoded] of payloads.entries()) {
+    const { camera, config, lossless, meters, publisher, seal = PLAIN_SEAL } = this.#parts
+    const jpegs = making.map(async ({ shot }) => encodeJpeg(await shot.rgb, shot.region, config.crop))
+    await Promise.allSettled(jpegs)
+    for (const [index, encoded] of jpegs.entries()) {
       const { mode, shot, of } = making[index] as Making
-      const payload = await encoded
+      const jpeg = await encoded
       if (lossless) await publisher.room(signal)
+      const payload = seal.crop(jpeg, shot.metadata)
       meters.cropsMade.inc({ camera, mode })
       this.#parts.onCrop?.(shot.metadata)
       publisher.offer({ camera, topic: this.#topic, payload })

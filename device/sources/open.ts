@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { failure, systemCode } from '../../lib/errors.ts'
 import type { CameraConfig } from '../config.ts'
 import { HEAD_BYTES, pictureKind } from '../picture.ts'
-import { addressOf, CROSSINGS, kindOf, nameOf, STILL } from './address.ts'
+import { addressOf, CROSSINGS, kindOf, nameOf, PUSHED, STILL } from './address.ts'
 import { Crossings } from './crossings.ts'
 import { Photos } from './photos.ts'
 import type { Source, SourceContext } from './source.ts'
@@ -62,6 +62,14 @@ export async function openSource(
         signal,
       )
     }
+  }
+  if (kind === 'pushed') {
+    const { Pushed } = await import('./pushed.ts')
+    return Pushed.open(
+      { camera: source.slice(PUSHED.length), rateMax, timeoutMs: camera.timeout, view },
+      context,
+      signal,
+    )
   }
   // Loaded only where there is a video: FFmpeg is large.
   const { Video } = await import('./video.ts')
