@@ -64,7 +64,7 @@ export const REFUSED_REST_MS = 600_000
 export const FAREWELL_MS_MAX = 500
 /** What was signed last is flushed so long after it was written, ms, and written anew when its file has grown to so much. */
 export const CHAIN_SYNC_MS = 1000
-export const CHAIN_FILE_BYTES_MAX = 1_000_000
+export const CHAIN_FILE_BYTES_MAX = 256_000
 /** Clocks before this year have not been set. */
 export const CLOCK_YEAR_MIN = 2024
 /** The part of the detector's score threshold down to which a face that is followed already is still seen. */
@@ -185,3 +185,21 @@ export const WHIP_KEY_REQUEST_MS_MIN = 500
 export const WHIP_BITRATE_EVERY_MS = 500
 export const WHIP_BITRATE_MANTISSA = 187_500
 export const WHIP_BITRATE_EXPONENT = 5
+/** A connection that has shown no key by then is closed, ms; */
+export const PUBLISH_WITHIN_MS = 10_000
+/** a publisher who sends nothing for so long is gone, ms; */
+export const PUBLISHER_GONE_MS = 10_000
+/** and what is said to one at its end waits so long to be read, ms. */
+export const FAREWELL_TO_PUBLISHER_MS = 1000
+/** The silence of publishers is looked at so often, ms. */
+export const PUBLISHERS_LOOK_MS = 500
+/** Of one reading of a publisher's connection, bytes. */
+export const RTMP_READ_BYTES = 65_536
+/** Changes of streams from afar that are being made at a time; more are refused. */
+export const STREAM_CHANGES_MAX = 16
+/** A picture by HTTP has arrived by then, ms; */
+export const PICTURE_MS_MAX = 15_000
+/** so many bytes of all that are on their way are held; */
+export const PICTURES_BYTES_MAX = 64_000_000
+/** and whose last picture is so long ago has stopped sending, ms: a doorbell rings now and then. */
+export const PICTURES_GONE_MS = 60_000

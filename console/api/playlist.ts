@@ -18,7 +18,7 @@ import { Views } from './views.ts'
 
 /** What a player is given where it does not say how much it wants; and at most. */
 const SPAN_MS = 3_600_000
-const SPAN_MS_MAX = 6 * 3_600_000
+export const PLAYLIST_MS_MAX = 6 * 3_600_000
 const CHUNKS_MAX = 10_000
 /** How far back a chunk is looked for that plays without the one before. */
 const BEGINNING_MS_MAX = 120_000
@@ -59,7 +59,7 @@ export function playlistRoutes(api: Api, { access, bucket, config, database }: C
     async (request, reply) => {
       const caller = asked(access, request)
       const { camera: path, from, to = from + SPAN_MS } = request.query
-      const span = spanOf(from, to, SPAN_MS_MAX)
+      const span = spanOf(from, to, PLAYLIST_MS_MAX)
       const { camera, id } = await cameraNamed(database, path, caller.rows)
       const clips = await playable(database, id, camera, span)
       const isOpen = to > Date.now() - LATE_MS

@@ -43,7 +43,8 @@ export const icons = {
   ),
   recordings: () => (
     <Icon>
-      <path d="M3 17h18M6 17v-4M10 17V9M14 17v-6M18 17V7M6 20.5h.01M12 3v18" />
+      <rect x="3" y="4.500" width="18" height="11" rx="2" />
+      <path d="M10.500 7.700v4.600l4-2.300zM3 19.500h18M9 17.800v3.400" />
     </Icon>
   ),
   streams: () => (

@@ -86,7 +86,6 @@ export function RecordingScreen({
   return (
     <figure class="recording-screen" data-is={said.value === undefined ? state.value : 'none'}>
       <div class="screen">
-        {/* biome-ignore lint/a11y/useMediaCaption: nobody has written down what was said */}
         <video
           ref={video}
           class="screen-picture"

@@ -137,7 +137,7 @@ export class RecordingSource implements Disposable {
     if (this.#video.muted !== isMuted) this.#video.muted = isMuted
   }
 
-  /** Where it failed. */
+  /** Asks anew what there is: it failed, or more has come. */
   again(): void {
     this.#recoveries = 0
     const atMs = this.timeMs

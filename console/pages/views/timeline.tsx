@@ -21,6 +21,8 @@ const ROW_GAP_PX = 10
 /** Marks of faces lie no closer. */
 const APART_PX = 9
 const NEAR_PX = 8
+/** A label that begins later would stick out. */
+const LAST_PX = 32
 /** Of a turn of the wheel. */
 const WHEEL_STRENGTH = 0.0016
 const offsetMs = (atMs: number) => -new Date(atMs).getTimezoneOffset() * 60_000
@@ -152,14 +154,16 @@ export function Timeline({
               <line class="timeline-hatch" x1="0" y1="0" x2="0" y2="6" />
             </pattern>
           </defs>
-          {ticks.map(({ atMs: at, withSeconds }) => (
-            <g key={at} class="timeline-tick" transform={`translate(${x(at)} 0)`}>
-              <line y1={RULER_PX - 6} y2={height} />
-              <text x="4" y={RULER_PX - 10}>
-                {withSeconds ? clockWithSeconds(at) : clock(at)}
-              </text>
-            </g>
-          ))}
+          {ticks
+            .filter(({ atMs: at }) => x(at) < width - LAST_PX)
+            .map(({ atMs: at, withSeconds }) => (
+              <g key={at} class="timeline-tick" transform={`translate(${x(at)} 0)`}>
+                <line y1={RULER_PX - 6} y2={height} />
+                <text x="4" y={RULER_PX - 10}>
+                  {withSeconds ? clockWithSeconds(at) : clock(at)}
+                </text>
+              </g>
+            ))}
           {rows.map((row, index) => (
             <Row
               key={row.key}

@@ -73,6 +73,13 @@ function finish() {
   at('figures').textContent = ''
 }
 
+// A link may bring the key in its fragment, which no server sees. It does not stay in the address.
+const given = new URLSearchParams(location.hash.slice(1)).get('key')
+if (given) {
+  at('key').value = given
+  history.replaceState(null, '', location.pathname)
+}
+
 const why = whyNoCamera()
 complain(why)
 start.disabled = why !== undefined
