@@ -101,8 +101,9 @@ export class Whip implements AsyncDisposable {
   }
 
   async #routes(app: FastifyInstance): Promise<void> {
+    app.removeAllContentTypeParsers()
     app.addContentTypeParser(
-      SDP,
+      [SDP, 'application/trickle-ice-sdpfrag'],
       { parseAs: 'string', bodyLimit: WHIP_OFFER_BYTES_MAX },
       (_request, body, done) => done(null, body),
     )

@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { signInPages } from '../../console/access/sign-in-pages.ts'
 import { consoleApi } from '../../console/api/server.ts'
 import type { KeeperSeen } from '../../console/context.ts'
-import { servePages } from '../../console/pages.ts'
+import { type PublishAddress, servePages } from '../../console/pages.ts'
 import { FACE_BOX, portraitSvg } from '../../device/sources/portrait.ts'
 import { HttpServer } from '../../lib/http/server.ts'
 import type { ClipMetadata } from '../../wire/clip.ts'
@@ -31,7 +31,7 @@ export interface PagesServer {
   signIn(page: Page, name: string, next?: string): Promise<void>
 }
 
-export async function pagesServer(t: Test): Promise<PagesServer> {
+export async function pagesServer(t: Test, publish: readonly PublishAddress[] = []): Promise<PagesServer> {
   const api = await apiServer(t)
   const { context } = api
   const http = await HttpServer.open({
@@ -43,7 +43,7 @@ export async function pagesServer(t: Test): Promise<PagesServer> {
     routes: async (app) => {
       await consoleApi(app, context)
       await signInPages(app, api.access)
-      await servePages(app)
+      await servePages(app, publish)
     },
   })
   t.teardown(() => http[Symbol.asyncDispose]())

@@ -10,6 +10,7 @@ import { hashOfKey } from '../../device/listen/streams-file.ts'
 import { Whip, type WhipOptions } from '../../device/listen/whip.ts'
 import { openSource } from '../../device/sources/open.ts'
 import { openLog } from '../../lib/log.ts'
+import { UdpRelay } from './udp-relay.ts'
 
 /** A device that is published to over WHIP, without its detector: what its cameras see is noted. */
 export interface WhipDevice {
@@ -112,3 +113,38 @@ export async function publishFrom(page: Page, endpoint: string, published: Publi
 
 export const statesOf = (page: Page) =>
   page.evaluate('states') as Promise<{ readonly is: string; readonly why?: string }[]>
+
+/**
+ * From now on, what a page publishes goes over a relay, by loopback alone. @returns the relays, one for each session
+ */
+export async function relayed(t: Test, page: Page): Promise<readonly UdpRelay[]> {
+  const relays: UdpRelay[] = []
+  await page.exposeFunction('relayTo', async (port: number) => {
+    const relay = await UdpRelay.open(t, port)
+    relays.push(relay)
+    return relay.port
+  })
+  await page.addInitScript({ content: OVER_RELAY })
+  return relays
+}
+
+const OVER_RELAY = `
+  const { prototype } = RTCPeerConnection
+  // Without its own addresses, or the device would find a way past the relay.
+  const local = Object.getOwnPropertyDescriptor(prototype, 'localDescription').get
+  Object.defineProperty(prototype, 'localDescription', {
+    get() {
+      const { type, sdp } = local.call(this)
+      return { type, sdp: sdp.split('\\r\\n').filter((line) => !line.startsWith('a=candidate:')).join('\\r\\n') }
+    },
+  })
+  const set = prototype.setRemoteDescription
+  prototype.setRemoteDescription = async function (description) {
+    const lines = description.sdp.split('\\r\\n')
+    const own = lines.find((line) => /^a=candidate:.* 127\\.0\\.0\\.1 \\d+ typ host/.test(line)).split(' ')
+    own[5] = String(await relayTo(Number(own[5])))
+    const sdp = lines.flatMap((line) => (!line.startsWith('a=candidate:') ? [line]
+      : line.includes(' 127.0.0.1 ') ? [own.join(' ')] : [])).join('\\r\\n')
+    return set.call(this, { type: description.type, sdp })
+  }
+`
