@@ -15,6 +15,7 @@ import { type CameraSettings, configuredSettings, type SettingsSource } from './
 import { nameOf } from './sources/address.ts'
 import { isRetried, openSource } from './sources/open.ts'
 import type { Source } from './sources/source.ts'
+import type { Effects } from './view/effects.ts'
 import type { Watcher } from './view/watcher.ts'
 
 export interface AgentParts {
@@ -33,6 +34,8 @@ export interface AgentParts {
   readonly states?: Map<string, string>
   /** Who looks at frames beside the pipeline. */
   readonly watchers?: readonly Watcher[]
+  /** Told where faces are, before those who look. */
+  readonly effects?: Pick<Effects, 'looked' | 'still'>
   /** Called for each crop that is handed to the publisher. */
   readonly onCrop?: (crop: CropMetadata) => void
   /** Called when a camera goes up or down. */
@@ -50,14 +53,12 @@ export class Agent {
   readonly #mint = idMinter()
   /** Pixels of best shots, of all cameras. */
   readonly #held = { bytes: 0 }
-  readonly #configured: CameraSettings
   /** By camera: `up`, `ended`, or what is wrong. */
   readonly states: Map<string, string>
 
   constructor(parts: AgentParts) {
     this.#parts = parts
     this.states = parts.states ?? new Map()
-    this.#configured = configuredSettings(parts.config, parts.detector.scoreMin)
   }
 
   /** Runs all cameras until their sources end. Throws the first failure of a file once all have ended. */
@@ -107,11 +108,13 @@ export class Agent {
 
   /** The pipeline. */
   async #watch(camera: CameraConfig, source: Source, signal: AbortSignal, alive: () => void): Promise<void> {
-    const { detector, meters, remote } = this.#parts
-    let settings = remote?.settings(camera.name) ?? this.#configured
+    const { config, detector, meters, remote } = this.#parts
+    let settings = remote?.settings(camera.name) ?? configuredSettings(config, detector.scoreMin, camera.name)
     let told: CameraSettings | undefined
     let heed = () => {}
     const unfollow = remote?.follow(camera.name, (changed) => {
+      // What viewers see ends no track.
+      if (!told && isSamePipeline(changed, settings)) return
       told = changed
       heed()
     })
@@ -215,6 +218,9 @@ export class Agent {
     this.#parts.onState(this.states)
   }
 }
+
+const isSamePipeline = (a: CameraSettings, b: CameraSettings) =>
+  a.paused === b.paused && a.scoreMin === b.scoreMin && a.rate === b.rate
 
 /**
  * Live sources come back; so does whatever fails for want of a network. What is wrong in itself stays wrong: a recording

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { address, commonShape, duration, httpShape, size } from '../lib/config.ts'
 import { refuseOpenHttp } from '../lib/http/server.ts'
+import { EFFECTS } from '../wire/commands.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { PROVIDERS } from './detect/onnx.ts'
@@ -106,6 +107,7 @@ const camera = z
       )
       .max(MASKS_MAX)
       .default([]),
+    view: z.strictObject({ effect: z.enum(EFFECTS).default('none') }).prefault({}),
     motion: z
       .strictObject({
         enabled: z.boolean().default(false),

@@ -22,6 +22,8 @@ import { deviceReport } from './link/report.ts'
 import { PLAIN_SEAL } from './link/seal.ts'
 import { SigningSeal } from './link/sign.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
+import { configuredEffect } from './settings.ts'
+import { Effects } from './view/effects.ts'
 import { Live } from './view/live.ts'
 import { Preview } from './view/preview.ts'
 
@@ -61,8 +63,12 @@ export async function runDevice(options: RunOptions): Promise<number> {
       },
       'detector opened',
     )
+    const effects = new Effects(
+      (camera) => remote?.settings(camera).effect ?? configuredEffect(config, camera),
+    )
     using live = new Live({
       config,
+      effects,
       publisher,
       isPaused: (camera) => remote?.settings(camera).paused ?? false,
       meters,
@@ -77,6 +83,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
             commanded: new Commanded(config.remote.folder, config, log),
             publisher,
             live,
+            effects,
             meters,
             log,
           })
@@ -97,6 +104,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
             state: states.get(camera) ?? 'opening',
             paused: remote?.settings(camera).paused ?? false,
           }),
+          effects,
           meters,
           log,
         })
@@ -104,6 +112,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     const agent = new Agent({
       config,
       seal,
+      effects,
       states,
       detector,
       publisher,

@@ -1,3 +1,4 @@
+import type { Effect } from '../wire/commands.ts'
 import type { DeviceConfig } from './config.ts'
 
 /** What may be changed of a camera while it runs. */
@@ -10,11 +11,27 @@ export interface CameraSettings {
   readonly scoreMin: number
   /** Crops a second. */
   readonly rate: number | 'unlimited'
+  /** What viewers see. */
+  readonly effect: Effect
 }
 
-/** What the configuration says. @param scoreMin the detector's */
-export function configuredSettings({ emit }: Pick<DeviceConfig, 'emit'>, scoreMin: number): CameraSettings {
-  return { paused: false, threshold: 'auto', scoreMin, rate: emit.rateMax }
+/** What the configuration says of a camera. @param scoreMin the detector's */
+export function configuredSettings(
+  config: Pick<DeviceConfig, 'emit' | 'cameras'>,
+  scoreMin: number,
+  camera: string,
+): CameraSettings {
+  return {
+    paused: false,
+    threshold: 'auto',
+    scoreMin,
+    rate: config.emit.rateMax,
+    effect: configuredEffect(config, camera),
+  }
+}
+
+export function configuredEffect({ cameras }: Pick<DeviceConfig, 'cameras'>, camera: string): Effect {
+  return cameras.find(({ name }) => name === camera)?.view.effect ?? 'none'
 }
 
 export interface SettingsSource {

@@ -16,6 +16,7 @@ import type { Frame } from '../frame.ts'
 import { SNAPSHOT_MS_MIN, SNAPSHOT_SIDES, SNAPSHOT_WAIT_MS_MAX, STATE_MS_MIN } from '../limits.ts'
 import type { Meters } from '../meters.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from '../settings.ts'
+import type { Effects } from '../view/effects.ts'
 import type { Live } from '../view/live.ts'
 import type { Watcher } from '../view/watcher.ts'
 import type { Commanded, Wish } from './commanded.ts'
@@ -29,6 +30,8 @@ export interface RemoteParts {
   readonly commanded: Commanded
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
   readonly live: Pick<Live, 'look'>
+  /** What of a snapshot must not be seen. */
+  readonly effects: Pick<Effects, 'apply'>
   readonly meters: Pick<Meters, 'commandsTaken' | 'commandsIgnored'>
   readonly log: Log
 }
@@ -86,13 +89,12 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
 
   constructor(parts: RemoteParts) {
     this.#parts = parts
-    const settings = configuredSettings(parts.config, parts.scoreMin)
     this.#cameras = new Map(
       parts.config.cameras.map(({ name }) => [
         name,
         {
           name,
-          settings,
+          settings: configuredSettings(parts.config, parts.scoreMin, name),
           state: 'opening',
           crops: 0,
           lastCrop: null,
@@ -140,12 +142,13 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     }
     const { camera, name, command } = judged
     meters.commandsTaken.inc({ camera: camera.name, command: name })
-    if (command.is === 'live') {
+    if (command.is === 'live' || command.is === 'original') {
       // Asked for again every few seconds: said once.
-      const isNew = this.#parts.live.look(camera.name, command.forS)
+      const isNew = this.#parts.live.look(camera.name, command.forS, command.is)
       const told = { camera: camera.name, seconds: command.forS }
-      if (isNew || command.forS === 0) log.info(told, 'live pictures asked for')
-      else log.debug(told, 'live pictures still asked for')
+      const what = command.is === 'live' ? 'live pictures' : 'live pictures without the effect'
+      if (isNew || command.forS === 0) log.info(told, `${what} asked for`)
+      else log.debug(told, `${what} still asked for`)
       return
     }
     log.info({ camera: camera.name, command: name, payload: sample(message.payload) }, 'command accepted')
@@ -202,7 +205,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     return { camera, name, command }
   }
 
-  #follow(camera: Camera, command: Exclude<Command, { is: 'live' }>): void {
+  #follow(camera: Camera, command: Exclude<Command, { is: 'live' | 'original' }>): void {
     switch (command.is) {
       case 'pause':
         this.#wish(camera, { paused: command.paused })
@@ -213,6 +216,9 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
         break
       case 'rate':
         this.#wish(camera, { rate: command.rate })
+        break
+      case 'effect':
+        this.#wish(camera, { effect: command.effect })
         break
       case 'snapshot':
         camera.snapshot = 'wanted'
@@ -285,7 +291,11 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     clearTimeout(camera.snapshotTimer)
     camera.snapshot = 'making'
     const { width, height } = frame
-    const pixels = frame.cut(0, 0, width, height)
+    // Before the next frame says where its own faces are.
+    const pixels = frame.cut(0, 0, width, height).then((rgb) => {
+      this.#parts.effects.apply(name, rgb, { width, height })
+      return rgb
+    })
     const made = this.#makeSnapshot(camera, pixels, { width, height })
     this.#making.add(made)
     void made.then(() => this.#making.delete(made))

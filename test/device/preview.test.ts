@@ -10,6 +10,7 @@ import t, { type Test } from 'tap'
 import type { Frame } from '../../device/frame.ts'
 import { PREVIEW_FACES_MAX } from '../../device/limits.ts'
 import { openMeters } from '../../device/meters.ts'
+import { Effects } from '../../device/view/effects.ts'
 import { placeLabels } from '../../device/view/page/labels.js'
 import { Preview, type PreviewOptions } from '../../device/view/preview.ts'
 import type { SeenFace } from '../../device/view/watcher.ts'
@@ -48,6 +49,7 @@ async function open(t: Test, options: Partial<PreviewOptions> = {}, http: { user
     rateMax: 1000,
     viewersMax: 8,
     look: (camera) => looks.get(camera) ?? { state: 'down: it is switched off', paused: false },
+    effects: new Effects(() => 'none'),
     meters,
     log,
     ...options,
