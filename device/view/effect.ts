@@ -10,7 +10,7 @@ export interface Area extends Size {
 }
 
 /** Squares across a face's longer side, its margin included: with more of them a face can be told. */
-const SQUARES = 6
+const SQUARES = 3
 /** The least side of a square, pixels: nothing is left of a small face. */
 const SQUARE_MIN = 6
 /** Outlines are looked for in a picture of so many cells across: as coarse as a face at ten metres. */
