@@ -9,8 +9,8 @@ export interface Area extends Size {
   readonly top: number
 }
 
-/** Squares across a face's longer side, its margin included: with more of them a face can be told. */
-const SQUARES = 3
+/** Squares across a face with its margin, so two across the face itself: with three a detector still found some. */
+const SQUARES = 4
 /** The least side of a square, pixels: nothing is left of a small face. */
 const SQUARE_MIN = 6
 /** Outlines are looked for in a picture of so many cells across: as coarse as a face at ten metres. */
