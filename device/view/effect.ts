@@ -106,15 +106,15 @@ function greyCells(rgb: Uint8Array, frame: Size, side: number, wide: number, hig
     const bottom = Math.min(frame.height, (cy + 1) * side)
     for (let cx = 0; cx < wide; cx += 1) {
       const right = Math.min(frame.width, (cx + 1) * side)
-      let sum = 0
-      for (let y = cy * side; y < bottom; y += 1)
-        for (
-          let at = (y * frame.width + cx * side) * 3 + 1, end = (y * frame.width + right) * 3;
-          at < end;
-          at += 3
-        )
-          sum += rgb[at] as number
-      cells[cy * wide + cx] = sum / ((bottom - cy * side) * (right - cx * side))
+      let [sum, count] = [0, 0]
+      // Every other row is enough for a mean.
+      for (let y = cy * side; y < bottom; y += 2) {
+        const from = (y * frame.width + cx * side) * 3 + 1
+        const end = (y * frame.width + right) * 3
+        for (let at = from; at < end; at += 3) sum += rgb[at] as number
+        count += right - cx * side
+      }
+      cells[cy * wide + cx] = sum / count
     }
   }
   return cells

@@ -20,6 +20,9 @@ interface Hidden {
   readonly atMs: number
 }
 
+/** What of a frame must be known. */
+export type LookedAt = Pick<Frame, 'width' | 'height' | 'region' | 'atMs' | 'capturedAtMs'>
+
 interface Camera {
   size: Size
   region: Frame['region']
@@ -49,7 +52,7 @@ export class Effects {
   }
 
   /** A frame in which faces were looked for. @param tracks those that are followed, also where they were not detected */
-  looked(name: string, frame: Frame, faces: readonly SeenFace[], tracks: readonly Track[]): void {
+  looked(name: string, frame: LookedAt, faces: readonly SeenFace[], tracks: readonly Track[]): void {
     const { width, height, region, atMs } = frame
     const nowMs = atMs ?? frame.capturedAtMs
     const before = this.#cameras.get(name)

@@ -1,6 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
+import { INCOMING } from '../../lib/buckets/folder.ts'
 import { readSigners } from '../../lib/signatures/folder.ts'
 import { judge } from '../../lib/signatures/judge.ts'
 import { CLIP, CROP } from '../../wire/kinds.ts'
@@ -76,6 +77,7 @@ t.test('a bucket is looked through day by day, in the time that is asked for', a
     writeFileSync(file, payload)
     return file
   }
+  mkdirSync(join(bucket, INCOMING), { recursive: true })
   const written = clips.map(put)
   crops.forEach(put)
   const config = configFile(t, { bucket: { path: bucket }, inbox: { folder: temporaryFolder(t) } })
