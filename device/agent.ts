@@ -11,10 +11,11 @@ import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Publisher } from './link/publish.ts'
 import type { Seal } from './link/seal.ts'
 import type { Meters } from './meters.ts'
+import type { Recorder } from './record/recorder.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from './settings.ts'
 import { nameOf } from './sources/address.ts'
 import { isRetried, openSource } from './sources/open.ts'
-import type { Source } from './sources/source.ts'
+import type { PushedStreams, Source } from './sources/source.ts'
 import type { Effects } from './view/effects.ts'
 import type { Watcher } from './view/watcher.ts'
 
@@ -32,10 +33,14 @@ export interface AgentParts {
   readonly remote?: SettingsSource
   /** Filled by the agent. */
   readonly states?: Map<string, string>
+  /** What the sources give is recorded, where that is set. */
+  readonly recorder?: Pick<Recorder, 'tap' | 'set' | 'moved'>
   /** Who looks at frames beside the pipeline. */
   readonly watchers?: readonly Watcher[]
   /** Told where faces are, before those who look. */
   readonly effects?: Pick<Effects, 'looked' | 'still'>
+  /** Cameras that come to this device; they come and go while it runs. */
+  readonly streams?: PushedStreams & { readonly cameras: readonly CameraConfig[] }
   /** Called for each crop that is handed to the publisher. */
   readonly onCrop?: (crop: CropMetadata) => void
   /** Called when a camera goes up or down. */
@@ -53,7 +58,10 @@ export class Agent {
   readonly #mint = idMinter()
   /** Pixels of best shots, of all cameras. */
   readonly #held = { bytes: 0 }
-  /** By camera: `up`, `ended`, or what is wrong. */
+  /** Of cameras that come to this device, by name: what ends each. */
+  readonly #pushed = new Map<string, { readonly stop: AbortController; done: Promise<void> }>()
+  #signal: AbortSignal | undefined
+  /** By camera: `up`, `waiting`, `ended`, or what is wrong. */
   readonly states: Map<string, string>
 
   constructor(parts: AgentParts) {
@@ -63,17 +71,52 @@ export class Agent {
 
   /** Runs all cameras until their sources end. Throws the first failure of a file once all have ended. */
   async run(signal: AbortSignal): Promise<void> {
-    for (const { name } of this.#parts.config.cameras) this.states.set(name, 'opening')
-    const results = await Promise.allSettled(
-      this.#parts.config.cameras.map((camera) => this.#camera(camera, signal)),
-    )
+    const { config, streams } = this.#parts
+    this.#signal = signal
+    for (const { name } of config.cameras) this.states.set(name, 'opening')
+    for (const camera of streams?.cameras ?? []) this.add(camera)
+    const results = await Promise.allSettled([
+      ...config.cameras.map((camera) => this.#camera(camera, signal)),
+      ...(streams ? [stopped(signal)] : []), // a stream may come at any time
+    ])
+    await Promise.all([...this.#pushed.values()].map(({ done }) => done))
     const failed = results.find((result) => result.status === 'rejected')
     if (failed) throw failed.reason
   }
 
+  /** A camera that comes to this device, from now on. Before `run` it is there already. */
+  add(camera: CameraConfig): void {
+    const { name } = camera
+    const signal = this.#signal
+    if (!signal) return
+    const before = this.#pushed.get(name)?.done
+    const stop = new AbortController()
+    const run = async () => {
+      await before // its last faces are out
+      this.states.delete(name)
+      await this.#camera(camera, AbortSignal.any([signal, stop.signal]))
+    }
+    const done = run().catch((error: unknown) => {
+      const { code, message } = asFailure(error)
+      this.#parts.log.error({ camera: name, code }, message)
+    })
+    this.#pushed.set(name, { stop, done })
+  }
+
+  /** Ends one that was added. Its state is no more once it has ended. */
+  async remove(name: string): Promise<void> {
+    const running = this.#pushed.get(name)
+    running?.stop.abort()
+    await running?.done
+    if (this.#pushed.get(name) !== running) return // it is there again
+    this.#pushed.delete(name)
+    this.states.delete(name)
+    this.#parts.onState(this.states)
+  }
+
   /** Opens a camera's source, and opens it again for as long as it is one that may come back. */
   async #camera(camera: CameraConfig, signal: AbortSignal): Promise<void> {
-    const { log, meters, open = openSource } = this.#parts
+    const { log, meters, recorder, open = openSource } = this.#parts
     const { name } = camera
     const backoff = new Backoff({ delayMsMin: SOURCE_RETRY_MS_MIN, delayMsMax: SOURCE_RETRY_MS_MAX })
     let wasLive: boolean | undefined
@@ -87,7 +130,7 @@ export class Agent {
           backoff.reset()
           this.#state(name, 'up')
         })
-        return this.#state(name, 'ended')
+        if (!source.comesAgain || signal.aborted) return this.#state(name, 'ended')
       } catch (error) {
         if (signal.aborted) break
         const fault = asFailure(error)
@@ -97,8 +140,9 @@ export class Agent {
         meters.sourceFailures.inc({ camera: name })
         const isLast = !canRetry(camera, fault, wasLive)
         // What ends the program is said at its end; what fails again for the same reason was said.
-        if (isNews && !(isLast && this.#parts.config.cameras.length === 1))
+        if (isNews && !(isLast && this.#parts.config.cameras.length === 1 && !this.#parts.streams))
           log.error({ camera: name, code: fault.code, source: nameOf(camera.source) }, fault.message)
+        recorder?.tap(name)?.closed()
         if (isLast) throw fault
         await backoff.wait(signal).catch(() => {})
       }
@@ -108,12 +152,14 @@ export class Agent {
 
   /** The pipeline. */
   async #watch(camera: CameraConfig, source: Source, signal: AbortSignal, alive: () => void): Promise<void> {
-    const { config, detector, meters, remote } = this.#parts
-    let settings = remote?.settings(camera.name) ?? configuredSettings(config, detector.scoreMin, camera.name)
+    const { config, detector, meters, remote, recorder } = this.#parts
+    let settings = remote?.settings(camera.name) ?? configuredSettings(config, detector.scoreMin, camera)
+    recorder?.set(camera.name, settings.record, settings.paused)
     let told: CameraSettings | undefined
     let heed = () => {}
     const unfollow = remote?.follow(camera.name, (changed) => {
-      // What viewers see ends no track.
+      recorder?.set(camera.name, changed.record, changed.paused)
+      // What is recorded and what viewers see ends no track.
       if (!told && isSamePipeline(changed, settings)) return
       told = changed
       heed()
@@ -123,12 +169,15 @@ export class Agent {
     const isPaused = async (): Promise<boolean> => {
       for (;;) {
         if (told) {
-          // Whoever was followed until now is published as things stood.
-          await emitting
-          await emitter.end(signal)
+          const { paused, scoreMin, rate } = settings
           settings = told
           told = undefined
-          emitter = this.#emitter(camera.name, source, settings)
+          if (settings.paused !== paused || settings.scoreMin !== scoreMin || settings.rate !== rate) {
+            // Whoever was followed until now is published as things stood.
+            await emitting
+            await emitter.end(signal)
+            emitter = this.#emitter(camera.name, source, settings)
+          }
         }
         if (!settings.paused) return false
         if (!source.lossless || !remote || signal.aborted) return true
@@ -159,7 +208,9 @@ export class Agent {
           meters.framesSkipped.inc({ camera: camera.name, reason: 'paused' })
           continue
         }
-        if (gate && frame.atMs !== undefined && !gate.take(frame.scaled, frame.atMs)) {
+        const isStill = gate && frame.atMs !== undefined && !gate.take(frame.scaled, frame.atMs)
+        if (gate) recorder?.moved(camera.name, frame.capturedAtMs, !isStill)
+        if (isStill) {
           await emitting
           emitting = emitter.still(frame, signal)
           emitting.catch(() => {}) // awaited in the next round
@@ -200,13 +251,16 @@ export class Agent {
   }
 
   #context(camera: string) {
-    const { detector, meters, log } = this.#parts
+    const { detector, meters, log, streams } = this.#parts
     return {
       input: detector.input,
       log,
+      tap: this.#parts.recorder?.tap(camera),
+      streams,
       events: {
         skipped: (reason: string, frames: number) => meters.framesSkipped.inc({ camera, reason }, frames),
         damaged: (what: string) => meters.damaged.inc({ camera, what }),
+        waiting: () => this.#state(camera, 'waiting'),
       },
     }
   }
@@ -221,6 +275,12 @@ export class Agent {
 
 const isSamePipeline = (a: CameraSettings, b: CameraSettings) =>
   a.paused === b.paused && a.scoreMin === b.scoreMin && a.rate === b.rate
+
+const stopped = (signal: AbortSignal) =>
+  new Promise<void>((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true })
+    if (signal.aborted) resolve()
+  })
 
 /**
  * Live sources come back; so does whatever fails for want of a network. What is wrong in itself stays wrong: a recording

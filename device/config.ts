@@ -1,13 +1,23 @@
+import { isIP } from 'node:net'
 import { z } from 'zod'
-import { address, commonShape, duration, httpShape, size } from '../lib/config.ts'
-import { refuseOpenHttp } from '../lib/http/server.ts'
-import { EFFECTS } from '../wire/commands.ts'
+import { address, commonShape, duration, httpShape, port, size, tlsShape } from '../lib/config.ts'
+import { failure } from '../lib/errors.ts'
+import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
+import { EFFECTS, RECORD_MODES } from '../wire/commands.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { PROVIDERS } from './detect/onnx.ts'
 import { HEADS, type HeadName, RUNTIMES } from './detect/open.ts'
-import { MASK_CORNERS_MAX, MASKS_MAX } from './limits.ts'
-import { hasCredentials, kindOf } from './sources/address.ts'
+import {
+  CAMERAS_MAX,
+  CHUNK_MS_LEAST,
+  CHUNK_MS_MOST,
+  MASK_CORNERS_MAX,
+  MASKS_MAX,
+  PUBLISHERS_MAX,
+  PUBLISHERS_PER_ADDRESS_MAX,
+} from './limits.ts'
+import { hasCredentials, kindOf, PUSHED } from './sources/address.ts'
 
 /** The agent's settings. `conf/device.yaml` explains each one and parses to exactly these defaults. */
 
@@ -42,79 +52,101 @@ const polygon = () =>
       .max(MASK_CORNERS_MAX),
   })
 
-const camera = z
-  .strictObject({
-    name: name(),
-    source: z
-      .string()
-      .min(1)
-      .refine(
-        (text) => {
-          const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase()
-          return scheme === undefined || SCHEMES.includes(scheme)
-        },
-        {
-          error: `must be "testcard", the path of a video, a photo or a folder of photos, /dev/video0, still:/dev/video0, or an address that starts with ${SCHEMES.map((scheme) => `${scheme}://`).join(', ')}`,
-        },
-      )
-      // Of the address no more is looked at: FFmpeg takes passwords that are not escaped.
-      .refine(
-        (text) => Number(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*:(\d+)(?:[/?#]|$)/i.exec(text)?.[1] ?? 0) <= 65_535,
-        {
-          error: 'must have a port of at most 65535',
-        },
-      )
-      .refine(
-        (text) =>
-          !text.startsWith('still:') || /^still:(TEST|\/dev\/(video\d{1,4}|v4l\/[\w.:/-]+))$/.test(text),
-        {
-          error: 'must be still: and a camera, such as still:/dev/video0 (or still:TEST for a test picture)',
-        },
-      ),
-    username: z.string().min(1).optional(),
-    password: z.string().optional(),
-    passwordFile: z.string().min(1).optional(),
-    pace: z.enum(['realtime', 'asfast']).default('realtime'),
-    loop: z.boolean().default(false),
-    rateMax: rate().default('unlimited'),
-    watch: z.boolean().default(false),
-    interval: duration().prefault('10s'),
-    timeout: duration().prefault('10s'),
-    rtspTransport: z.enum(['tcp', 'udp']).default('tcp'),
-    width: z.number().int().positive().max(16_384).optional(),
-    height: z.number().int().positive().max(16_384).optional(),
-    framerate: z.number().positive().max(1000).optional(),
-    inputFormat: z
-      .string()
-      .regex(/^[a-z0-9_]+$/, 'must be a name that FFmpeg knows, such as mjpeg, yuyv422 or h264')
-      .optional(),
-    rotate: z.literal([0, 90, 180, 270]).default(0),
-    mirror: z.enum(['none', 'horizontal', 'vertical']).default('none'),
-    aspect: z
-      .string()
-      .regex(
-        /^auto$|^[1-9]\d{0,4}(\.\d{1,4})?:[1-9]\d{0,4}(\.\d{1,4})?$/,
-        'must be auto, or width and height, such as "16:9"',
-      )
-      .default('auto'),
-    region: rectangle().optional(),
-    masks: z
-      .array(
-        z.union([rectangle(), polygon()], {
-          error:
-            'must be a rectangle (left, top, width, height) or points: [[x, y], ...], in fractions of the picture: 0 to 1',
-        }),
-      )
-      .max(MASKS_MAX)
-      .default([]),
-    view: z.strictObject({ effect: z.enum(EFFECTS).default('none') }).prefault({}),
-    motion: z
-      .strictObject({
-        enabled: z.boolean().default(false),
-        threshold: z.number().positive().max(1).default(0.005),
-        checkEvery: duration().prefault('5s'),
-      })
-      .prefault({}),
+const cameraObject = z.strictObject({
+  name: name(),
+  source: z
+    .string()
+    .min(1)
+    .refine(
+      (text) => {
+        const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase()
+        return scheme === undefined || SCHEMES.includes(scheme)
+      },
+      {
+        error: `must be "testcard", the path of a video, a photo or a folder of photos, /dev/video0, still:/dev/video0, or an address that starts with ${SCHEMES.map((scheme) => `${scheme}://`).join(', ')}`,
+      },
+    )
+    // Of the address no more is looked at: FFmpeg takes passwords that are not escaped.
+    .refine(
+      (text) => Number(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*:(\d+)(?:[/?#]|$)/i.exec(text)?.[1] ?? 0) <= 65_535,
+      {
+        error: 'must have a port of at most 65535',
+      },
+    )
+    .refine(
+      (text) =>
+        !text.startsWith('still:') || /^still:(TEST|\/dev\/(video\d{1,4}|v4l\/[\w.:/-]+))$/.test(text),
+      {
+        error: 'must be still: and a camera, such as still:/dev/video0 (or still:TEST for a test picture)',
+      },
+    ),
+  username: z.string().min(1).optional(),
+  password: z.string().optional(),
+  passwordFile: z.string().min(1).optional(),
+  pace: z.enum(['realtime', 'asfast']).default('realtime'),
+  loop: z.boolean().default(false),
+  rateMax: rate().default('unlimited'),
+  watch: z.boolean().default(false),
+  interval: duration().prefault('10s'),
+  timeout: duration().prefault('10s'),
+  rtspTransport: z.enum(['tcp', 'udp']).default('tcp'),
+  width: z.number().int().positive().max(16_384).optional(),
+  height: z.number().int().positive().max(16_384).optional(),
+  framerate: z.number().positive().max(1000).optional(),
+  inputFormat: z
+    .string()
+    .regex(/^[a-z0-9_]+$/, 'must be a name that FFmpeg knows, such as mjpeg, yuyv422 or h264')
+    .optional(),
+  rotate: z.literal([0, 90, 180, 270]).default(0),
+  mirror: z.enum(['none', 'horizontal', 'vertical']).default('none'),
+  aspect: z
+    .string()
+    .regex(
+      /^auto$|^[1-9]\d{0,4}(\.\d{1,4})?:[1-9]\d{0,4}(\.\d{1,4})?$/,
+      'must be auto, or width and height, such as "16:9"',
+    )
+    .default('auto'),
+  region: rectangle().optional(),
+  masks: z
+    .array(
+      z.union([rectangle(), polygon()], {
+        error:
+          'must be a rectangle (left, top, width, height) or points: [[x, y], ...], in fractions of the picture: 0 to 1',
+      }),
+    )
+    .max(MASKS_MAX)
+    .default([]),
+  view: z.strictObject({ effect: z.enum(EFFECTS).default('none') }).prefault({}),
+  motion: z
+    .strictObject({
+      enabled: z.boolean().default(false),
+      threshold: z.number().positive().max(1).default(0.005),
+      checkEvery: duration().prefault('5s'),
+    })
+    .prefault({}),
+  record: z
+    .strictObject({
+      mode: z.enum(RECORD_MODES).default('off'),
+      before: duration().prefault('5s'),
+      after: duration().prefault('5s'),
+      chunk: duration()
+        .refine((ms) => ms >= CHUNK_MS_LEAST && ms <= CHUNK_MS_MOST, {
+          error: `must be from ${CHUNK_MS_LEAST / 1000} to ${CHUNK_MS_MOST / 1000} seconds`,
+        })
+        .prefault('3s'),
+      audio: z.boolean().default(false),
+      encode: z.enum(['auto', 'always']).default('auto'),
+      bitrateMax: z.number().int().min(50_000).max(200_000_000).default(4_000_000),
+      quality: z.number().int().min(1).max(51).default(23),
+      waitingMax: size().prefault('32MB'),
+    })
+    .prefault({}),
+})
+
+const camera = cameraObject
+  .refine((it) => !it.source.startsWith(PUSHED), {
+    path: ['source'],
+    error: 'must not be a stream that comes to the device: those stand in the file of "listen.streamsFile"',
   })
   .refine((it) => (it.width === undefined) === (it.height === undefined), {
     path: ['width'],
@@ -145,6 +177,78 @@ const camera = z
     error: 'must not be given together with watch: a watched folder has no end',
   })
 
+/**
+ * What a stream may say of its camera: how its picture is mounted, what of it is looked at and kept. What belongs to fetching
+ * a source stays out.
+ */
+export const pushedCameraShape = cameraObject.omit({
+  name: true,
+  source: true,
+  username: true,
+  password: true,
+  passwordFile: true,
+  pace: true,
+  loop: true,
+  watch: true,
+  interval: true,
+  rtspTransport: true,
+  width: true,
+  height: true,
+  framerate: true,
+  inputFormat: true,
+}).shape
+
+/** @param settings as `pushedCameraShape` gives them */
+export function pushedCamera(name: string, settings: Readonly<Record<string, unknown>>): CameraConfig {
+  const { timeout, ...rest } = settings // a duration by now, and no text
+  return {
+    ...cameraObject.parse({ name, source: `${PUSHED}${name}` }),
+    ...rest,
+    ...(typeof timeout === 'number' && { timeout }),
+  }
+}
+
+/** A port that publishers come to. */
+const listener = (portDefault: number, connectionsMax: number) => ({
+  host: z.string().min(1).default('127.0.0.1'),
+  port: port().default(portDefault),
+  tls: tlsShape().optional(),
+  plaintext: z.boolean().default(false),
+  connectionsMax: z.number().int().positive().default(connectionsMax),
+  connectionsPerAddressMax: z.number().int().positive().default(PUBLISHERS_PER_ADDRESS_MAX),
+})
+
+/** Cameras that come to the device. Nothing listens but what is named. */
+const listenShape = z
+  .strictObject({
+    streamsFile: z.string().min(1).optional(),
+    grace: duration().prefault('10s'),
+    remote: z.boolean().default(true),
+    rtmp: z.strictObject(listener(1935, PUBLISHERS_MAX)).optional(),
+    whip: z
+      .strictObject({
+        ...listener(8889, PUBLISHERS_MAX),
+        /** By which a router lets publishers in. Names are not looked up: an answer holds addresses. */
+        publicAddresses: z
+          .array(z.string().refine((it) => isIP(it) !== 0, 'must be an IP address'))
+          .max(8)
+          .default([]),
+        /** UDP, both included; every publisher takes one for each address of this machine. Absent: any. */
+        udpPorts: z
+          .strictObject({
+            from: z.number().int().min(1024).max(65_535),
+            to: z.number().int().min(1024).max(65_535),
+          })
+          .refine(({ from, to }) => to > from, { path: ['to'], error: 'must be above "from"' })
+          .optional(),
+      })
+      .optional(),
+    http: z
+      .strictObject({ ...listener(8890, PUBLISHERS_MAX), pictureMax: size().prefault('10MB') })
+      .optional(),
+  })
+  .prefault({})
+
 export const deviceSchema = z.strictObject({
   site: name().default('home'),
   device: name().default('laptop'),
@@ -155,12 +259,12 @@ export const deviceSchema = z.strictObject({
     .default(TOPIC_PREFIX_DEFAULT),
   cameras: z
     .array(camera)
-    .min(1, 'must list at least one camera')
-    .max(64)
+    .max(CAMERAS_MAX)
     .refine((list) => new Set(list.map((it) => it.name)).size === list.length, {
       error: 'must give each camera its own name',
     })
     .prefault([{ name: 'testcard', source: 'testcard' }]),
+  listen: listenShape,
   detect: z
     .strictObject({
       model: z.string().min(1).default('blazeface'),
@@ -263,7 +367,29 @@ export const deviceSchema = z.strictObject({
 export type DeviceConfig = z.output<typeof deviceSchema>
 export type CameraConfig = DeviceConfig['cameras'][number]
 
-/** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER. */
+/** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
 export function checkDeviceConfig(config: DeviceConfig): void {
   refuseOpenHttp(config.http)
+  const { streamsFile, rtmp, whip, http } = config.listen
+  if (config.cameras.length === 0 && streamsFile === undefined)
+    throw failure(
+      'CONFIG_INVALID',
+      '"cameras" must list at least one camera, or "listen.streamsFile" name a file of streams that come to this device.',
+    )
+  for (const [name, listener] of Object.entries({ rtmp, whip, http })) {
+    if (!listener) continue
+    const { host, port, tls, plaintext } = listener
+    if (streamsFile === undefined)
+      throw failure(
+        'CONFIG_INVALID',
+        `"listen.${name}" needs "listen.streamsFile": the file with the streams and their keys. Make one with: sightline streams add streams.yaml CAMERA`,
+      )
+    if (!isLoopback(host) && !tls && !plaintext)
+      throw failure(
+        'CONFIG_UNSAFE_LISTENER',
+        `"listen.${name}" opens ${host}:${port} without TLS: stream keys and video would cross the network unencrypted. Set "tls" (sightline certs makes the files), or "plaintext: true" if you accept that.`,
+      )
+    if (tls && plaintext)
+      throw failure('CONFIG_INVALID', `"listen.${name}" has "tls" and "plaintext: true". Keep one.`)
+  }
 }

@@ -116,3 +116,93 @@ export const MEASURE_RUNS_MIN = 5
 export const MEASURE_RUNS_MAX = 100
 /** Verdicts remembered in a model folder; the oldest go. */
 export const VERDICTS_MAX = 64
+/** The system's clock has been set where it goes on by this much more or less than the time that has passed, ms. */
+export const CLOCK_SET_MS_MIN = 1000
+/** A recording's times follow those of arrival by at most this part of the time that has passed, */
+export const WALL_SLEW_MAX = 0.005
+/** by this part where they are ahead by more than so much, ms; where they lag by more for so long, time is missing, ms. */
+export const WALL_SLEW_FAST_MAX = 0.1
+export const WALL_LAG_MS_MAX = 2000
+export const WALL_LAG_FOR_MS_MAX = 30_000
+/** What a chunk of a recording may be told to last, ms. */
+export const CHUNK_MS_LEAST = 500
+export const CHUNK_MS_MOST = 60_000
+/** A chunk whose camera sends no key frame is cut after so long, ms; */
+export const CHUNK_MS_MAX = 10_000
+/** and it leaves so much of a message for metadata, signature and tables, bytes. */
+export const CHUNK_ROOM_BYTES = 256_000
+/** Packets at a stream's beginning that say no time, and wait for one that does. */
+export const UNTIMED_PACKETS_MAX = 32
+/** The longer side of a recording that is encoded here, pixels: larger pictures are made smaller. */
+export const ENCODED_SIDE_MAX = 3840
+/** Threads of one encoder. */
+export const ENCODER_THREADS_MAX = 2
+/** Packets of one camera that wait for the muxer, bytes; */
+export const RECORD_WAITING_BYTES_MAX = 32_000_000
+/** pictures that wait for the encoder: each is a reference to a decoded one. */
+export const PICTURES_WAITING_MAX = 4
+/** A chunk waits so long for what detection says of it, ms. */
+export const FACES_WAIT_MS = 1000
+/** What detection said, kept until the chunk is made: looks at frames. */
+export const LOOKS_MAX = 20_000
+/** Cameras of a device, and streams that may come to it, each. */
+export const CAMERAS_MAX = 64
+/** Connections of publishers, at each port; by address: those behind one router share one. */
+export const PUBLISHERS_MAX = 256
+export const PUBLISHERS_PER_ADDRESS_MAX = 32
+/** The streams file is looked at so often, ms: revoking holds within two seconds. */
+export const STREAMS_LOOK_MS = 500
+/** The bitrate is taken over so long, ms, */
+export const STREAMS_SAMPLE_MS = 1000
+/** and what was seen of streams is written to disk so often, ms, while it changes. */
+export const STREAMS_SEEN_MS = 5000
+/** A publisher that has sent nothing for so long makes way for the next with its key, ms: it lost its line, most likely. */
+export const PUBLISHER_SILENT_MS = 3000
+/** Of a publisher's video, so much waits for the decoder, bytes; then its connection is read no further. */
+export const PUSHED_BYTES_MAX = 4_000_000
+/** Nobody has taken anything of it for so long, ms: it ends. */
+export const PUSHED_UNTAKEN_MS_MAX = 20_000
+/** Of a stream that comes to us, so much is looked at before it is played, ms and bytes. */
+export const PUSHED_PROBE_MS_MAX = 500
+export const PUSHED_PROBE_BYTES_MAX = 2_000_000
+/** WHIP: sessions at once, all keys together; one address may have so many of them. */
+export const WHIP_SESSIONS_MAX = 64
+/** Bytes of one offer; browsers send 5 to 10 KB. Its media, and the addresses in it that are heeded. */
+export const WHIP_OFFER_BYTES_MAX = 64 * 1024
+export const WHIP_MEDIA_MAX = 4
+export const WHIP_CANDIDATES_MAX = 20
+/** From an offer to its answer, ms: ports are opened and addresses gathered. */
+export const WHIP_ANSWER_MS_MAX = 5000
+/** From the answer to the first picture, ms: firewalls, ICE and DTLS lie between. */
+export const WHIP_MEDIA_MS_MAX = 12_000
+/** A publisher of which nothing has come for so long is gone, ms: those that die say nothing. */
+export const WHIP_SILENCE_MS_MAX = 6000
+/** So long a missing packet is waited for, ms, and so many that came after it wait. */
+export const WHIP_REORDER_MS_MAX = 150
+export const WHIP_REORDER_PACKETS_MAX = 1000
+/** Bytes of one picture. */
+export const WHIP_FRAME_BYTES_MAX = 8_000_000
+/** Between two requests for a key picture, ms. */
+export const WHIP_KEY_REQUEST_MS_MIN = 500
+/** How fast a publisher may send, told it so often, ms. 187,500 x 2^5 bit/s. */
+export const WHIP_BITRATE_EVERY_MS = 500
+export const WHIP_BITRATE_MANTISSA = 187_500
+export const WHIP_BITRATE_EXPONENT = 5
+/** A connection that has shown no key by then is closed, ms; */
+export const PUBLISH_WITHIN_MS = 10_000
+/** a publisher who sends nothing for so long is gone, ms; */
+export const PUBLISHER_GONE_MS = 10_000
+/** and what is said to one at its end waits so long to be read, ms. */
+export const FAREWELL_TO_PUBLISHER_MS = 1000
+/** The silence of publishers is looked at so often, ms. */
+export const PUBLISHERS_LOOK_MS = 500
+/** Of one reading of a publisher's connection, bytes. */
+export const RTMP_READ_BYTES = 65_536
+/** Changes of streams from afar that are being made at a time; more are refused. */
+export const STREAM_CHANGES_MAX = 16
+/** A picture by HTTP has arrived by then, ms; */
+export const PICTURE_MS_MAX = 15_000
+/** so many bytes of all that are on their way are held; */
+export const PICTURES_BYTES_MAX = 64_000_000
+/** and whose last picture is so long ago has stopped sending, ms: a doorbell rings now and then. */
+export const PICTURES_GONE_MS = 60_000

@@ -17,11 +17,14 @@ import { FAREWELL_MS_MAX, SCORE_LOW } from './limits.ts'
 import { Commanded } from './link/commanded.ts'
 import { discovery } from './link/home-assistant.ts'
 import { Publisher } from './link/publish.ts'
+import { publisherSink } from './link/publisher-sink.ts'
 import { Remote } from './link/remote.ts'
 import { deviceReport } from './link/report.ts'
 import { PLAIN_SEAL } from './link/seal.ts'
 import { SigningSeal } from './link/sign.ts'
+import { openListeners } from './listen/listeners.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
+import { Recorder } from './record/recorder.ts'
 import { configuredEffect } from './settings.ts'
 import { Effects } from './view/effects.ts'
 import { Live } from './view/live.ts'
@@ -63,9 +66,21 @@ export async function runDevice(options: RunOptions): Promise<number> {
       },
       'detector opened',
     )
+    await using listeners = await openListeners({ config, registry, log })
+    const streams = listeners?.streams
     const effects = new Effects(
-      (camera) => remote?.settings(camera).effect ?? configuredEffect(config, camera),
+      (camera) =>
+        remote?.settings(camera).effect ??
+        configuredEffect([...config.cameras, ...(streams?.cameras ?? [])], camera),
     )
+    await using recorder = await Recorder.open({
+      config: { ...config, cameras: [...config.cameras, ...(streams?.cameras ?? [])] },
+      seal,
+      sink: publisherSink(config.topicPrefix, publisher),
+      meters,
+      log,
+      changed: (camera) => remote?.recordChanged(camera),
+    })
     using live = new Live({
       config,
       effects,
@@ -84,15 +99,20 @@ export async function runDevice(options: RunOptions): Promise<number> {
             publisher,
             live,
             effects,
+            recorder,
+            streams,
             meters,
             log,
           })
         : undefined
     publisher.onCommand = (message) => remote?.take(message)
-    if (config.homeAssistant.enabled) {
-      const { topic, payload } = discovery(config, detector.model)
+    const discover = () => {
+      if (!config.homeAssistant.enabled) return
+      const cameras = [...config.cameras, ...(streams?.cameras ?? [])]
+      const { topic, payload } = discovery({ ...config, cameras }, detector.model)
       publisher.keep(topic, payload)
     }
+    discover()
     /** By camera. */
     const states = new Map<string, string>()
     using preview = config.preview.enabled
@@ -109,23 +129,47 @@ export async function runDevice(options: RunOptions): Promise<number> {
           log,
         })
       : undefined
+    for (const { name } of streams?.cameras ?? []) {
+      live.add(name)
+      preview?.add(name)
+    }
     const agent = new Agent({
       config,
       seal,
       effects,
+      streams,
       states,
       detector,
       publisher,
       meters,
       log,
       remote,
-      watchers: [remote, live, preview].filter((it) => it !== undefined),
+      recorder,
+      watchers: [remote, live, preview, recorder].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
       onState: () => {
         publisher.setStatus({ model: detector.model, cameras: Object.fromEntries(states) })
         remote?.states(states)
       },
     })
+    if (streams) {
+      streams.onState = (camera) => remote?.streamChanged(camera)
+      streams.onCameras = ({ added, removed }) => {
+        for (const name of removed)
+          void agent.remove(name).then(() => {
+            if (streams.has(name)) return
+            for (const it of [live, preview, remote]) it?.remove(name)
+            void recorder.remove(name)
+          })
+        for (const camera of added)
+          void recorder.add(camera).then(() => {
+            remote?.add(camera)
+            for (const it of [live, preview]) it?.add(camera.name)
+            agent.add(camera)
+          })
+        discover()
+      }
+    }
     const health = () => ({
       ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
       checks: {
@@ -144,6 +188,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     await using _report = config.report.enabled
       ? deviceReport({ config, publisher, health, meters, log })
       : undefined
+    await listeners?.listen()
     ready()
 
     const refused = new AbortController()
@@ -152,6 +197,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     await agent.run(AbortSignal.any([signal, refused.signal])).catch((error: unknown) => {
       failed = error
     })
+    await recorder[Symbol.asyncDispose]()
     const lost = await publisher.drain(AbortSignal.any([refused.signal, late(signal, config)]))
     log.info(await booksOf(meters), 'books')
     refused.signal.throwIfAborted()

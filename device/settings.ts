@@ -1,5 +1,5 @@
-import type { Effect } from '../wire/commands.ts'
-import type { DeviceConfig } from './config.ts'
+import type { Effect, RecordMode } from '../wire/commands.ts'
+import type { CameraConfig, DeviceConfig } from './config.ts'
 
 /** What may be changed of a camera while it runs. */
 export interface CameraSettings {
@@ -13,24 +13,31 @@ export interface CameraSettings {
   readonly rate: number | 'unlimited'
   /** What viewers see. */
   readonly effect: Effect
+  /** What is recorded. */
+  readonly record: RecordMode
 }
 
 /** What the configuration says of a camera. @param scoreMin the detector's */
 export function configuredSettings(
-  config: Pick<DeviceConfig, 'emit' | 'cameras'>,
+  { emit }: Pick<DeviceConfig, 'emit'>,
   scoreMin: number,
-  camera: string,
+  { record, view }: Pick<CameraConfig, 'record' | 'view'>,
 ): CameraSettings {
   return {
     paused: false,
     threshold: 'auto',
     scoreMin,
-    rate: config.emit.rateMax,
-    effect: configuredEffect(config, camera),
+    rate: emit.rateMax,
+    record: record.mode,
+    effect: view.effect,
   }
 }
 
-export function configuredEffect({ cameras }: Pick<DeviceConfig, 'cameras'>, camera: string): Effect {
+/** Of one of these cameras, where nothing was commanded. */
+export function configuredEffect(
+  cameras: readonly Pick<CameraConfig, 'name' | 'view'>[],
+  camera: string,
+): Effect {
   return cameras.find(({ name }) => name === camera)?.view.effect ?? 'none'
 }
 

@@ -11,7 +11,8 @@ import {
   subscriberSchema,
 } from '../../cloud-subscriber/config.ts'
 import { subscriberForget } from '../../cloud-subscriber/forget.ts'
-import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
+import { openLanes } from '../../cloud-subscriber/lanes.ts'
+import { KeepMarks } from '../../cloud-subscriber/recordings/keep-marks.ts'
 import { programOf } from '../../configurations.ts'
 import { openBucket } from '../../lib/buckets/open.ts'
 import { loadConfig } from '../../lib/config.ts'
@@ -167,15 +168,16 @@ function subscriberKeeper(file: string, config: SubscriberConfig): Keeper {
       async function* (args, signal) {
         // As private: a public one would have its policy written again.
         await using bucket = await openBucket({ ...config, bucket: { ...config.bucket, publicRead: false } })
+        // Said when it starts again.
+        const announcements = announce.enabled ? Announcements.open(store) : undefined
         yield* subscriberForget({
           store,
-          inbox: store.queue('inbox', NO_BOUNDS),
+          lanes: openLanes(store),
           quarantine: store.queue('quarantine', NO_BOUNDS),
-          recent: new RecentIds(store, Number.POSITIVE_INFINITY),
           bucket,
+          keep: KeepMarks.open({ bucket, store, announcements }),
           writer: name,
-          // Said when it starts again.
-          announcements: announce.enabled ? Announcements.open(store) : undefined,
+          announcements,
           log: openLog(name, 'warn'),
         })(args, signal)
       },

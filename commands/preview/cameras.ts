@@ -54,7 +54,7 @@ export async function previewCameras({
       ...detectorOptions(config.detect),
       scoreLow: SCORE_LOW,
     })
-    const effects = new Effects((camera) => configuredEffect(config, camera))
+    const effects = new Effects((camera) => configuredEffect(config.cameras, camera))
     using preview = new Preview({
       ...config.preview,
       cameras: config.cameras.map(({ name }) => name),

@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { brokerQuarantine } from '../../broker/quarantine.ts'
 import type { QuarantineHeader } from '../../cloud-subscriber/entry.ts'
+import { openLanes } from '../../cloud-subscriber/lanes.ts'
 import { savedRules, subscriberQuarantine } from '../../cloud-subscriber/quarantine.ts'
-import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
 import { consoleQuarantine, isConsoleStore } from '../../console/quarantine.ts'
 import type { Handler } from '../../lib/control.ts'
 import { failure, systemCode } from '../../lib/errors.ts'
@@ -186,8 +186,7 @@ function handlerOf(store: Store): Handler {
   const [inbox, quarantine] = [store.queues.get('inbox'), store.queues.get('quarantine')]
   if (!inbox || !quarantine) return brokerQuarantine(store)
   if (isConsoleStore(store)) return consoleQuarantine({ store, inbox, quarantine })
-  const recent = new RecentIds(store, Number.POSITIVE_INFINITY)
-  return subscriberQuarantine({ store, inbox, quarantine, recent }, savedRules(store))
+  return subscriberQuarantine({ store, lanes: openLanes(store), quarantine }, savedRules(store))
 }
 
 const cut = (text: string, lengthMax: number) =>

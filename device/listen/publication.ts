@@ -5,9 +5,14 @@ import type { Protocol } from '../../wire/stream.ts'
  * (`Streams.admit`), and hands over what it sends; the camera's source (sources/pushed.ts) reads it like any other.
  */
 
-/** A publisher's video, from its first byte: an FLV file as it comes, header first (Enhanced RTMP v2 for what FLV lacks). */
+/** A publisher's video, from its first byte: a file as it comes, header first. */
 export interface PushedVideo {
   readonly is: 'video'
+  /**
+   * As FFmpeg's demuxers are called. FLV (absent) with Enhanced RTMP v2 for what FLV lacks; Matroska for VP8, which FFmpeg
+   * does not read from FLV.
+   */
+  readonly format?: 'flv' | 'matroska'
   /**
    * The next bytes; undefined once the publisher is gone. One call at a time. What the source does not take in time is
    * bounded by the listener, which ends the publication.
@@ -30,6 +35,8 @@ export interface Publication {
   readonly from: string
   readonly sinceMs: number
   readonly media: PushedVideo | PushedPictures
+  /** Resolves once the publisher is gone, or was ended. Never rejects. */
+  readonly ended: Promise<void>
   /** Bytes received so far, for the bitrate. */
   readonly bytes: number
   /** Ends it from our side, and says why to the publisher as far as its protocol can. Never throws; twice is once. */
@@ -47,7 +54,10 @@ export type Refusal =
 
 export interface Admission {
   readonly camera: string
-  /** The one whom this one replaces has been ended. Errors: none. */
+  /**
+   * The one whom this one replaces is ended. Again, where the same publisher goes on with something that one file cannot
+   * hold (another codec): it replaces its own. Errors: none; a publication that may not be any more is ended at once.
+   */
   publish(publication: Publication): void
 }
 

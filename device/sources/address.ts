@@ -2,17 +2,20 @@ import { readSecret } from '../../lib/config.ts'
 
 /** What a camera's `source` says, without looking at the world. */
 
-export type Kind = 'testcard' | 'stream' | 'camera' | 'still' | 'path'
+export type Kind = 'testcard' | 'stream' | 'camera' | 'still' | 'pushed' | 'path'
 
 /** The test card where faces get lost. */
 export const CROSSINGS = 'testcard:crossings'
 export const STILL = 'still:'
+/** A stream that comes to the device, with its name. */
+export const PUSHED = 'push:'
 
 export function kindOf(source: string): Kind {
   if (source === 'testcard' || source === CROSSINGS) return 'testcard'
   if (/^(rtsps?|rtmps?|https?):\/\//i.test(source)) return 'stream'
   if (/^\/dev\/video\d+$|^\/dev\/v4l\//.test(source)) return 'camera'
   if (source.startsWith(STILL)) return 'still'
+  if (source.startsWith(PUSHED)) return 'pushed'
   return 'path'
 }
 

@@ -4,6 +4,7 @@ import {
   AV_DISPOSITION_ATTACHED_PIC,
   AV_DISPOSITION_TIMED_THUMBNAILS,
   AV_PKT_FLAG_CORRUPT,
+  type AVCodecID,
   AVDISCARD_ALL,
   AVERROR_EACCES,
   AVERROR_EAGAIN,
@@ -16,10 +17,13 @@ import {
   AVERROR_HTTP_NOT_FOUND,
   AVERROR_HTTP_UNAUTHORIZED,
   AVERROR_INVALIDDATA,
+  AVFMT_FLAG_CUSTOM_IO,
+  AVMEDIA_TYPE_AUDIO,
   AVMEDIA_TYPE_VIDEO,
 } from 'node-av/constants'
 import {
   Frame as AvFrame,
+  avGetCodecName,
   type Codec,
   CodecContext,
   Dictionary,
@@ -35,11 +39,17 @@ import {
   FRAME_S_MAX,
   PICTURE_PIXELS_MAX,
   PROBE_MS_MAX,
+  PUSHED_PROBE_BYTES_MAX,
+  PUSHED_PROBE_MS_MAX,
   SHORTFALL_RATIO_MAX,
   SHORTFALL_S_MAX,
 } from '../limits.ts'
+import type { PushedVideo } from '../listen/publication.ts'
+import type { SeenMedia } from '../listen/streams.ts'
+import type { PacketTap } from '../record/tap.ts'
 import { hasCredentials } from './address.ts'
 import { videoDevices } from './devices.ts'
+import { Feed } from './feed.ts'
 import type { Decoded } from './normal.ts'
 import type { SourceContext } from './source.ts'
 
@@ -48,7 +58,7 @@ export interface VideoOptions {
   readonly address: string
   /** For people: the address without passwords. */
   readonly name: string
-  readonly kind: 'file' | 'stream' | 'camera'
+  readonly kind: 'file' | 'stream' | 'camera' | 'pushed'
   readonly pace: 'realtime' | 'asfast'
   readonly loop: boolean
   /** Frames a second; Infinity: all. */
@@ -62,6 +72,8 @@ export interface VideoOptions {
   readonly framerate?: number
   readonly inputFormat?: string
   readonly decoderThreads?: number
+  /** Of kind `pushed`: its bytes, a file as it comes. */
+  readonly input?: PushedVideo
 }
 
 /** One open input with its decoder. Whoever opens it reads it to the end and disposes of it. */
@@ -74,17 +86,30 @@ export class Media implements AsyncDisposable {
   readonly #format: FormatContext
   readonly #codec: CodecContext
   readonly #streamIndex: number
+  /** Undefined where sound is not read. */
+  readonly #audioIndex: number | undefined
+  readonly #tap: PacketTap | undefined
+  readonly #feed: Feed | undefined
   readonly #startSeconds: number
   /** Nothing but the video makes it so long; of streams, the sound is not read. */
   readonly #isLengthOfVideo: boolean
   #endSeconds = 0
   #lastCorrupt = false
 
-  private constructor(options: VideoOptions, format: FormatContext, codec: CodecContext, stream: number) {
+  private constructor(
+    options: VideoOptions,
+    { format, feed }: { format: FormatContext; feed: Feed | undefined },
+    codec: CodecContext,
+    { video: stream, audio }: { readonly video: number; readonly audio: number | undefined },
+    tap: PacketTap | undefined,
+  ) {
+    this.#feed = feed
     this.#options = options
     this.#format = format
     this.#codec = codec
     this.#streamIndex = stream
+    this.#audioIndex = audio
+    this.#tap = tap
     const video = format.streams[stream]
     const base = video?.timeBase
     this.seconds =
@@ -97,19 +122,26 @@ export class Media implements AsyncDisposable {
       options.kind === 'file' || (video?.duration ?? 0n) > 0n || format.streams.length === 1
     this.#startSeconds = format.startTime > -(2n ** 62n) ? Number(format.startTime) / 1e6 : 0
     this.isPicture = PICTURES.includes(format.iformat?.name ?? '')
+    if (video) tap?.opened(video, audio === undefined ? undefined : format.streams[audio])
   }
 
-  static async open(options: VideoOptions, signal: AbortSignal): Promise<Media> {
-    const { address, name, kind, timeoutMs } = options
+  static async open(options: VideoOptions, signal: AbortSignal, tap?: PacketTap): Promise<Media> {
+    const { address, name, kind, timeoutMs, input } = options
     const format = new FormatContext()
     format.allocContext()
+    const feed = input && new Feed(input)
+    if (feed) {
+      format.pb = feed.io
+      format.setFlags(AVFMT_FLAG_CUSTOM_IO)
+    }
     using dictionary = Dictionary.fromObject(openOptions(options))
     const v4l2 = kind === 'camera' ? InputFormat.findInputFormat('v4l2') : null
     if (kind === 'camera' && !v4l2)
       throw failure('SOURCE_UNAVAILABLE', `${name}: this system has no V4L2. Cameras need Linux.`)
     using _guard = interruptOn(format, signal, timeoutMs)
     try {
-      const opened = await format.openInput(address, v4l2, dictionary)
+      const pushed = input ? InputFormat.findInputFormat(input.format ?? 'flv') : null
+      const opened = await format.openInput(address, v4l2 ?? pushed, dictionary)
       if (opened < 0) throw openFailure(options, opened, signal)
       for (const { codecpar } of format.streams) refuseLarge(name, codecpar)
       const probed = await format.findStreamInfo()
@@ -124,13 +156,18 @@ export class Media implements AsyncDisposable {
       refuseLarge(name, stream.codecpar)
       if (!found.decoder)
         throw failure('SOURCE_UNREADABLE', `No decoder for the video format of ${name}. Use H.264.`)
-      // Sound is read along only where the file's length is known for the whole alone.
+      const sound = tap?.wantsAudio
+        ? format.findBestStream(AVMEDIA_TYPE_AUDIO, -1, found.streamIndex)
+        : undefined
+      const audio = sound !== undefined && sound >= 0 ? sound : undefined
+      // Sound is read along only where it is recorded, or the file's length is known for the whole alone.
       if (kind !== 'file' || (stream.duration > 0n && stream.nbFrames > 0n))
         for (const [index, other] of format.streams.entries())
-          if (index !== found.streamIndex) other.discard = AVDISCARD_ALL
-      return new Media(options, format, await openDecoder(found.decoder, stream, options), found.streamIndex)
+          if (index !== found.streamIndex && index !== audio) other.discard = AVDISCARD_ALL
+      const codec = await openDecoder(found.decoder, stream, options)
+      return new Media(options, { format, feed }, codec, { video: found.streamIndex, audio }, tap)
     } catch (error) {
-      await format.closeInput()
+      await close(format, feed)
       throw error
     }
   }
@@ -147,6 +184,7 @@ export class Media implements AsyncDisposable {
     const { name, kind, timeoutMs } = this.#options
     const format = this.#format
     const codec = this.#codec
+    const tap = this.#tap
     const stream = format.streams[this.#streamIndex]
     if (!stream) return
     const secondsOf = (time: bigint, { num, den }: { num: number; den: number }) => (Number(time) * num) / den
@@ -174,6 +212,7 @@ export class Media implements AsyncDisposable {
       const at = frame.bestEffortTimestamp
       delivered += 1
       const time = at > -(2n ** 62n) ? secondsOf(at, timeBase) : undefined
+      if (tap?.wantsPictures) await tap.picture(frame, time, Date.now())
       await take({ av: frame, time, frameSeconds, pixelAspect })
       return true
     }
@@ -183,6 +222,7 @@ export class Media implements AsyncDisposable {
     }
     for (;;) {
       let status: number
+      await this.#feed?.ready()
       {
         using _guard = interruptOn(format, signal, kind === 'file' ? undefined : timeoutMs)
         status = await format.readFrame(packet)
@@ -207,7 +247,9 @@ export class Media implements AsyncDisposable {
           secondsOf(packet.pts + packet.duration, base) - this.#startSeconds,
         )
       this.#lastCorrupt = (packet.flags & AV_PKT_FLAG_CORRUPT) !== 0
-      if (packet.streamIndex !== this.#streamIndex) {
+      if (packet.streamIndex === this.#streamIndex) tap?.packet(packet, 'video', Date.now())
+      else {
+        if (packet.streamIndex === this.#audioIndex) tap?.packet(packet, 'audio', Date.now())
         packet.unref()
         continue
       }
@@ -224,6 +266,19 @@ export class Media implements AsyncDisposable {
       throw failure('SOURCE_UNREADABLE', `Cannot decode any picture in ${name}.`)
   }
 
+  /** What is in it. */
+  get seen(): SeenMedia {
+    const { streams } = this.#format
+    const video = streams[this.#streamIndex]?.codecpar
+    const audio = streams.find(({ codecpar }) => codecpar.codecType === AVMEDIA_TYPE_AUDIO)?.codecpar
+    const nameOf = (id: AVCodecID | undefined) => (id === undefined ? null : (avGetCodecName(id) ?? null))
+    return {
+      codec: nameOf(video?.codecId),
+      audio: nameOf(audio?.codecId),
+      frame: video && video.width > 0 && video.height > 0 ? [video.width, video.height] : null,
+    }
+  }
+
   /** How the end came sooner than the file says, in words; undefined where it did not. */
   shortfall(): string | undefined {
     if (this.seconds !== undefined && this.#isLengthOfVideo && this.#endSeconds > 0) {
@@ -235,12 +290,20 @@ export class Media implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // A picture that is asked for again is one source all the same.
+    if (!this.isPicture) this.#tap?.closed()
     this.#codec.freeContext()
-    await this.#format.closeInput()
+    await close(this.#format, this.#feed)
   }
 }
 
 type Stream = FormatContext['streams'][number]
+
+async function close(format: FormatContext, feed: Feed | undefined): Promise<void> {
+  if (feed) format.pb = null // ours to free
+  await format.closeInput()
+  feed?.[Symbol.dispose]()
+}
 
 /** The picture of a record, or one of a chapter: no camera's. */
 const isCover = ({ disposition }: Stream) =>
@@ -274,14 +337,19 @@ function refuseLarge(name: string, { width, height }: Size): void {
 async function openDecoder(
   decoder: Codec,
   stream: Stream,
-  { name, decoderThreads }: VideoOptions,
+  { name, kind, decoderThreads }: VideoOptions,
 ): Promise<CodecContext> {
   const codec = new CodecContext()
   codec.allocContext3(decoder)
   codec.parametersToContext(stream.codecpar)
   codec.pktTimebase = stream.timeBase
-  codec.threadCount = decoderThreads ?? Math.min(availableParallelism() + 1, DECODER_THREADS_MAX)
-  using limits = Dictionary.fromObject(DECODER_LIMITS)
+  // Threads by frame would each hold one back: 72 ms in place of 2.
+  codec.threadCount =
+    decoderThreads ?? (kind === 'pushed' ? 1 : Math.min(availableParallelism() + 1, DECODER_THREADS_MAX))
+  using limits = Dictionary.fromObject({
+    ...DECODER_LIMITS,
+    ...(kind === 'pushed' && { flags: 'low_delay' }),
+  })
   const status = await codec.open2(decoder, limits)
   if (status >= 0) return codec
   codec.freeContext()
@@ -343,6 +411,13 @@ function openOptions(options: VideoOptions): Record<string, string> {
       ...(size && { video_size: `${size.width}x${size.height}` }),
       ...(framerate !== undefined && { framerate: String(framerate) }),
       ...(inputFormat !== undefined && { input_format: inputFormat }),
+    }
+  if (kind === 'pushed')
+    return {
+      format_whitelist: 'flv,matroska',
+      protocol_whitelist: 'none',
+      analyzeduration: String(PUSHED_PROBE_MS_MAX * 1000),
+      probesize: String(PUSHED_PROBE_BYTES_MAX),
     }
   const may = allowed(options)
   if (kind === 'file') return may

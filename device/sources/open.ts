@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import { failure, systemCode } from '../../lib/errors.ts'
 import type { CameraConfig } from '../config.ts'
 import { HEAD_BYTES, pictureKind } from '../picture.ts'
-import { addressOf, CROSSINGS, kindOf, nameOf, STILL } from './address.ts'
+import { addressOf, CROSSINGS, kindOf, nameOf, PUSHED, STILL } from './address.ts'
 import { Crossings } from './crossings.ts'
 import { Photos } from './photos.ts'
 import type { Source, SourceContext } from './source.ts'
@@ -63,6 +63,14 @@ export async function openSource(
       )
     }
   }
+  if (kind === 'pushed') {
+    const { Pushed } = await import('./pushed.ts')
+    return Pushed.open(
+      { camera: source.slice(PUSHED.length), rateMax, timeoutMs: camera.timeout, view },
+      context,
+      signal,
+    )
+  }
   // Loaded only where there is a video: FFmpeg is large.
   const { Video } = await import('./video.ts')
   return Video.open(
@@ -89,7 +97,7 @@ export async function openSource(
   )
 }
 
-function viewOf({ rotate, mirror, aspect, region, masks }: CameraConfig): ViewSettings {
+export function viewOf({ rotate, mirror, aspect, region, masks }: CameraConfig): ViewSettings {
   return { rotate, mirror, aspect: aspectOf(aspect), region, masks: masks.map(cornersOf) }
 }
 

@@ -7,6 +7,7 @@ import type { Size } from '../faces/crop.ts'
 import { Handover } from '../faces/handover.ts'
 import type { Frame } from '../frame.ts'
 import { FRAMES_AHEAD_MAX, LOOP_MS_MIN, PLAY_LATE_MS_MAX } from '../limits.ts'
+import type { SeenMedia } from '../listen/streams.ts'
 import { scrub } from './address.ts'
 import { allocate, Cutter, copyRows } from './cutter.ts'
 import { Media, type VideoOptions } from './media.ts'
@@ -82,7 +83,10 @@ export class Video implements Source {
     this.#media = media
     this.#signal = AbortSignal.any([signal, this.#stop.signal])
     // A stream that says how long it is, is a recording.
-    this.live = options.kind === 'camera' || (options.kind === 'stream' && media.seconds === undefined)
+    this.live =
+      options.kind === 'camera' ||
+      options.kind === 'pushed' ||
+      (options.kind === 'stream' && media.seconds === undefined)
     this.lossless = !this.live && options.pace === 'asfast'
     this.#scaler.allocContext()
     this.#scaler.setOption('sws_flags', String(SWS_FAST_BILINEAR))
@@ -96,7 +100,12 @@ export class Video implements Source {
     settings: ViewSettings = WHOLE_VIEW,
   ): Promise<Video> {
     routeFFmpegLog(context.log)
-    return new Video(options, context, await Media.open(options, signal), settings, signal)
+    return new Video(options, context, await Media.open(options, signal, context.tap), settings, signal)
+  }
+
+  /** What is in it, of the part that is open. */
+  get seen(): SeenMedia {
+    return this.#media?.seen ?? { codec: null, audio: null, frame: null }
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Frame, void> {
@@ -123,6 +132,7 @@ export class Video implements Source {
     await this.#working
     await this.#media?.[Symbol.asyncDispose]()
     this.#media = undefined
+    this.#context.tap?.closed()
     this.#smallMade?.av.free()
     this.#smallMade = undefined
     this.#cutter[Symbol.dispose]()
@@ -151,6 +161,7 @@ export class Video implements Source {
         if (!loop) throw fault
         this.#context.log.warn({ code: fault.code, source: this.name }, fault.message)
       }
+      if (kind === 'pushed') return // who comes next, the one who has opened it knows
       if (this.live && !media.isPicture)
         throw failure('SOURCE_UNAVAILABLE', `${this.name} ended its stream. Reopening it.`)
       if (!loop && !media.isPicture) return
@@ -164,7 +175,7 @@ export class Video implements Source {
 
   async #open(): Promise<Media> {
     this.#openedMs = performance.now()
-    const media = await Media.open(this.#options, this.#signal)
+    const media = await Media.open(this.#options, this.#signal, this.#context.tap)
     this.#media = media
     return media
   }

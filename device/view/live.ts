@@ -78,7 +78,7 @@ const LIVE_STEPS = LIVE_WIDTHS.flatMap((width) => LIVE_QUALITIES.map((quality) =
  */
 export class Live implements Watcher, Disposable {
   readonly #parts: LiveParts
-  readonly #cameras: ReadonlyMap<string, Camera>
+  readonly #cameras = new Map<string, Camera>()
   readonly #complain: () => void
   #fault: unknown
   #ticker: NodeJS.Timeout | undefined
@@ -86,22 +86,24 @@ export class Live implements Watcher, Disposable {
 
   constructor(parts: LiveParts) {
     this.#parts = parts
-    this.#cameras = new Map(
-      parts.config.cameras.map(({ name }) => [
-        name,
-        {
-          name,
-          untilMs: { live: 0, original: 0 },
-          dueMs: 0,
-          making: false,
-          step: { live: 0, original: 0 },
-          saidPausedMs: Number.NEGATIVE_INFINITY,
-        },
-      ]),
-    )
+    for (const { name } of parts.config.cameras) this.add(name)
     this.#complain = throttled((count) =>
       parts.log.error({ count, error: String(this.#fault) }, 'cannot make a live picture'),
     )
+  }
+
+  /** A camera that is there from now on. */
+  add(name: string): void {
+    const saidPausedMs = Number.NEGATIVE_INFINITY
+    const [untilMs, step] = [
+      { live: 0, original: 0 },
+      { live: 0, original: 0 },
+    ]
+    this.#cameras.set(name, { name, untilMs, dueMs: 0, making: false, step, saidPausedMs })
+  }
+
+  remove(name: string): void {
+    this.#cameras.delete(name)
   }
 
   /** Somebody looks for so many seconds from now; 0: nobody does any more. @returns whether nobody did before */

@@ -1,7 +1,5 @@
-import { readFileSync } from 'node:fs'
-import { access, constants, type FileHandle, open, realpath, rename, stat, unlink } from 'node:fs/promises'
+import { access, constants, realpath, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Document, isMap, isSeq, parseDocument, type YAMLSeq } from 'yaml'
 import {
   extraRightsOf,
@@ -11,8 +9,8 @@ import {
   ROLES,
   rightsOf,
 } from '../../wire/users.ts'
+import { editFile } from '../edit-file.ts'
 import { failure, systemCode } from '../errors.ts'
-import { flushFolder } from '../keep-file.ts'
 import {
   bodyOfUsersText,
   type FileUser,
@@ -216,76 +214,26 @@ function at(users: YAMLSeq, name: string): number {
   return users.items.findIndex((user) => isMap(user) && user.get('name') === name)
 }
 
-const WAIT_FOR_ANOTHER_MS_MAX = 2000
-
 async function edit(
   file: string,
   create: boolean,
   change: (users: YAMLSeq, document: Document) => void,
   check?: UsersCheck,
 ): Promise<void> {
-  const target = await realpath(file).catch(() => file) // a link stays one
-  const temporary = `${target}.new`
-  const handle = await openAlone(target, temporary)
-  try {
-    const before = create ? readOrNone(target) : readUsers(target)
-    const body = before ? bodyOfUsersText(readFileSync(target, 'utf8'), target) : NEW_BODY
-    const document = parseDocument(body.replace(EARLIER_FIRST_LINE, ''))
-    const users = document.get('users')
-    if (!isSeq(users)) throw failure('CONFIG_INVALID', `${file}: "users" must be a list, not a YAML alias.`)
-    change(users, document)
-    await handle.writeFile(textOf(document))
-    if (before) await keepOwner(handle, target)
-    await handle.sync()
-    const after = readUsers(temporary) // no broker is to find there what it cannot read
-    check?.(after.users)
-    await rename(temporary, target)
-  } catch (error) {
-    await unlink(temporary)
-    if (systemCode(error) === 'ENOSPC')
-      throw failure('DISK_FULL', `The disk of ${target} is full. Nothing was changed.`, error)
-    throw error
-  } finally {
-    await handle.close()
-  }
-  flushFolder(dirname(target))
-}
-
-/** The temporary file is the lock, too: two who write at once would lose what one of them wrote. */
-async function openAlone(target: string, temporary: string): Promise<FileHandle> {
-  const endMs = Date.now() + WAIT_FOR_ANOTHER_MS_MAX
-  for (;;) {
-    try {
-      return await open(temporary, 'wx', 0o600)
-    } catch (error) {
-      if (systemCode(error) !== 'EEXIST')
-        throw failure(
-          'FOLDER_UNWRITABLE',
-          `Cannot write to the folder of ${target}. Create it, or give this user the right to write there.`,
-          error,
-        )
-      if (Date.now() > endMs)
-        throw failure(
-          'FOLDER_UNWRITABLE',
-          `Another process is changing ${target}: ${temporary} exists. If none is, delete that file.`,
-          error,
-        )
-      await sleep(50)
-    }
-  }
-}
-
-/** Owner, group and mode as they were: whose broker reads it now must be able to read it then, and nobody else. */
-async function keepOwner(handle: FileHandle, target: string): Promise<void> {
-  const [was, is] = await Promise.all([stat(target), handle.stat()])
-  try {
-    if (was.uid !== is.uid || was.gid !== is.gid) await handle.chown(was.uid, was.gid)
-  } catch (error) {
-    throw failure(
-      'FOLDER_UNWRITABLE',
-      `${target} belongs to another user or group, which could no longer read it. Run this as its owner.`,
-      error,
-    )
-  }
-  await handle.chmod(was.mode & 0o777)
+  await editFile(file, {
+    change: (text) => {
+      if (text !== undefined || !create) readUsers(file)
+      const body = text === undefined ? NEW_BODY : bodyOfUsersText(text, file)
+      const document = parseDocument(body.replace(EARLIER_FIRST_LINE, ''))
+      const users = document.get('users')
+      if (!isSeq(users)) throw failure('CONFIG_INVALID', `${file}: "users" must be a list, not a YAML alias.`)
+      change(users, document)
+      return textOf(document)
+    },
+    // No broker is to find there what it cannot read.
+    check: (written) => {
+      const { users } = readUsers(written)
+      check?.(users)
+    },
+  })
 }

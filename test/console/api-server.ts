@@ -30,6 +30,7 @@ import type { CameraState } from '../../wire/camera-state.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import type { StoredCrop } from '../../wire/stored.ts'
+import type { StreamChange } from '../../wire/stream.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import { makeCrop } from '../kit/crops.ts'
 import { cheapHash } from '../kit/passwords.ts'
@@ -97,7 +98,8 @@ export async function apiServer(
   const live = new HeldLive()
   const news = new HeldNews()
   const line = new HeldLine()
-  const context: Context = { config, log, database, bucket, access, fleet, live, news, line }
+  const original = new HeldLive()
+  const context: Context = { config, log, database, bucket, access, fleet, live, original, news, line }
   const http = stack.use(
     await HttpServer.open({
       host: '127.0.0.1',
@@ -266,6 +268,31 @@ class HeldLine implements Line {
   async command({ site, device, camera }: CameraAddress, name: string, value: string): Promise<CameraState> {
     this.commands.push(`${site}/${device}/${camera} ${name} ${value}`)
     return this.answer({ site, device, camera })
+  }
+
+  readonly changes: { readonly camera: CameraAddress; readonly change: StreamChange }[] = []
+  readonly kept: { readonly subscriber: string; readonly wanted: object }[] = []
+  keeps = true
+
+  async stream(camera: CameraAddress, change: StreamChange): Promise<CameraState | undefined> {
+    this.changes.push({ camera, change })
+    if (change.do === 'remove') return undefined
+    return stateOf(camera, {
+      state: 'waiting',
+      stream: {
+        owner: change.do === 'add' ? (change.owner ?? null) : null,
+        active: change.do !== 'deactivate',
+        takeOver: false,
+        lastUsedMs: null,
+        from: null,
+        live: null,
+      },
+    })
+  }
+
+  async keep(subscriber: string, wanted: object): Promise<boolean> {
+    this.kept.push({ subscriber, wanted })
+    return this.keeps
   }
 
   async forget(selection: { kind: string; id?: string }, by: string) {
