@@ -71,6 +71,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
       )
     else printConsolePages(await benchConsolePages(values.database))
   },
+  signing: async () => {
+    const { benchSigning, printSigning } = await import('./signing.ts')
+    printSigning(await benchSigning())
+  },
   device: async () => {
     const { benchDevice, printDevice } = await import('./device.ts')
     const result = await benchDevice()

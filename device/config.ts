@@ -12,7 +12,7 @@ import {
 } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
-import { RECORD_MODES } from '../wire/commands.ts'
+import { EFFECTS, RECORD_MODES } from '../wire/commands.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { PROVIDERS } from './detect/onnx.ts'
@@ -125,6 +125,7 @@ const cameraObject = z.strictObject({
     )
     .max(MASKS_MAX)
     .default([]),
+  view: z.strictObject({ effect: z.enum(EFFECTS).default('none') }).prefault({}),
   motion: z
     .strictObject({
       enabled: z.boolean().default(false),

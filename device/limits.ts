@@ -101,6 +101,9 @@ export const LIVE_WIDTHS = [960, 640, 320] as const
 export const LIVE_QUALITIES = [75, 60, 45, 30] as const
 /** Live pictures, of all cameras, that the broker has not read yet. */
 export const LIVE_IN_FLIGHT_MAX = 2
+/** Under an effect: how long a face that is gone stays hidden where it was, ms, and how many of one camera; more hide all. */
+export const HIDDEN_MS = 2000
+export const HIDDEN_MAX = 400
 /** Between two pictures that say that a camera is paused, ms. */
 export const LIVE_PAUSED_REPEAT_MS = 5000
 /** A model's file, and its description where that is one of its own (TensorFlow.js). Face detectors are a few MB. */

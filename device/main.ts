@@ -33,6 +33,8 @@ import { SigningSeal } from './link/sign.ts'
 import { openListeners } from './listen/listeners.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
 import { Recorder } from './record/recorder.ts'
+import { configuredEffect } from './settings.ts'
+import { Effects } from './view/effects.ts'
 import { Live } from './view/live.ts'
 import { Preview } from './view/preview.ts'
 
@@ -131,6 +133,11 @@ export async function runDevice(options: RunOptions): Promise<number> {
     )
     await using listeners = await openListeners({ config, registry, log })
     const streams = listeners?.streams
+    const effects = new Effects(
+      (camera) =>
+        remote?.settings(camera).effect ??
+        configuredEffect([...config.cameras, ...(streams?.cameras ?? [])], camera),
+    )
     await using recorder = await Recorder.open({
       config: { ...config, cameras: [...config.cameras, ...(streams?.cameras ?? [])] },
       seal,
@@ -141,6 +148,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     })
     using live = new Live({
       config,
+      effects,
       publisher,
       isPaused: (camera) => remote?.settings(camera).paused ?? false,
       meters,
@@ -155,6 +163,8 @@ export async function runDevice(options: RunOptions): Promise<number> {
             commanded: new Commanded(config.remote.folder, config, log),
             publisher,
             live,
+            effects,
+            recorder,
             streams,
             recorder: {
               state: (camera) => {
@@ -185,6 +195,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
             state: states.get(camera) ?? 'opening',
             paused: remote?.settings(camera).paused ?? false,
           }),
+          effects,
           meters,
           log,
         })
@@ -196,6 +207,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     const agent = new Agent({
       config,
       seal,
+      effects,
       streams,
       states,
       detector,

@@ -270,15 +270,20 @@ export class Publisher implements AsyncDisposable {
   }
 
   /**
-   * A live picture, at QoS 0. Nothing acknowledges that, so a PINGREQ follows, and its answer says that the broker has read
+   * A live picture, and one beside it that goes only together with it, at QoS 0. Nothing acknowledges that, so a PINGREQ follows, and its answer says that the broker has read
    * it: what lay in the line's buffers otherwise would be old, and crops behind it.
    * @returns why it does not go out; undefined where it does
    */
-  show(topic: string, payload: Buffer): Unshown | undefined {
+  show(
+    topic: string,
+    payload: Buffer,
+    beside?: { readonly topic: string; readonly payload: Buffer },
+  ): Unshown | undefined {
     const why = this.#whyNotShown()
     const client = this.#client
     if (why !== undefined || !client) return why ?? 'not connected'
     client.publish(topic, payload, { qos: 0 })
+    if (beside) client.publish(beside.topic, beside.payload, { qos: 0 })
     this.#shownAtMs ??= performance.now()
     this.#pingIsOurs = true
     client.sendPing()
