@@ -59,7 +59,14 @@ export interface CameraRecorderEvents {
 }
 
 type Job =
-  | { readonly is: 'opened'; readonly video: Track; readonly audio: Track | undefined }
+  | {
+      readonly is: 'opened'
+      readonly video: Track
+      readonly audio: Track | undefined
+      /** Its packets are; otherwise its pictures come. */
+      readonly isCopied: boolean
+      readonly rotation: Rotation
+    }
   | {
       readonly is: 'packet'
       readonly packet: Packet
@@ -70,11 +77,15 @@ type Job =
   | {
       readonly is: 'picture'
       readonly picture: AvFrame
+      /** It was cut out of a frame: turned and masked already. */
+      readonly isSeen: boolean
       readonly seconds: number | undefined
       readonly receivedAtMs: number
       readonly steadyMs: number
     }
   | { readonly is: 'interrupt'; readonly why: GapReason }
+
+type Rotation = 0 | 90 | 180 | 270
 
 /**
  * Records one camera: what its source gives, one after the other, into chunks.
@@ -103,13 +114,13 @@ export class CameraRecorder implements AsyncDisposable {
   #room: (() => void)[] = []
   #ended = false
   readonly #working: Promise<void>
-  #encoding: Pictures | undefined
+  #encoding: { readonly pictures: Pictures; readonly isSeen: boolean } | undefined
   #encoder: object | undefined
   #clock: PictureClock
   #keyAtSeconds: number | undefined
   #audio: Track | undefined
   #frameSeconds: number
-  #rotation: 0 | 90 | 180 | 270 = 0
+  #rotation: Rotation = 0
   #encoded = false
   #why: string | undefined
 
@@ -204,6 +215,7 @@ export class CameraRecorder implements AsyncDisposable {
     this.#add({
       is: 'picture',
       picture,
+      isSeen: true,
       seconds: frame.atMs === undefined ? undefined : frame.atMs / 1000,
       receivedAtMs: frame.capturedAtMs,
       // When it was taken, not when it was looked at.
@@ -224,7 +236,7 @@ export class CameraRecorder implements AsyncDisposable {
     await this.#segmenter[Symbol.asyncDispose]().catch((error: unknown) => this.#failed(error))
     this.#keeper.flush()
     this.#keeper[Symbol.dispose]()
-    this.#encoding?.[Symbol.dispose]()
+    this.#encoding?.pictures[Symbol.dispose]()
     this.#audio?.[Symbol.dispose]()
   }
 
@@ -234,15 +246,13 @@ export class CameraRecorder implements AsyncDisposable {
     const copies = video.videoCodec !== undefined && !encodeAlways && view.masks.length === 0
     const own = orientationOf(video.codecpar.getCodedSideData(AV_PKT_DATA_DISPLAYMATRIX))
     this.#way = copies ? 'copy' : 'pictures'
-    this.#rotation = rotationOf(own, view)
-    this.#frameSeconds = video.frameSeconds
     let audio = sound && new Track(sound)
     if (audio && !audio.audio) {
       log.warn({ camera }, 'The sound of this camera is not recorded: it is neither AAC nor Opus.')
       audio[Symbol.dispose]()
       audio = undefined
     }
-    this.#add({ is: 'opened', video, audio })
+    this.#add({ is: 'opened', video, audio, isCopied: copies, rotation: rotationOf(own, view) })
   }
 
   #packet(packet: Packet, of: 'video' | 'audio', receivedAtMs: number): void {
@@ -275,7 +285,10 @@ export class CameraRecorder implements AsyncDisposable {
     copy.colorTrc = AVCOL_TRC_BT709
     copy.colorPrimaries = AVCOL_PRI_BT709
     this.#pictures += 1
-    this.#add({ is: 'picture', picture: copy, seconds, receivedAtMs, steadyMs: this.#steadyMs() })
+    this.#add({
+      ...{ is: 'picture', picture: copy, isSeen: false, seconds, receivedAtMs },
+      steadyMs: this.#steadyMs(),
+    })
     return this.#options.paced ? undefined : this.#roomForPictures()
   }
 
@@ -328,7 +341,7 @@ export class CameraRecorder implements AsyncDisposable {
   async #do(job: Job): Promise<void> {
     switch (job.is) {
       case 'opened':
-        return await this.#begin(job.video, job.audio)
+        return await this.#begin(job)
       case 'packet':
         if (job.of === 'audio' && this.#encoded) this.#moveAudio(job.packet)
         return await this.#segmenter.put(job.packet, job.of, job.receivedAtMs, job.steadyMs)
@@ -340,41 +353,52 @@ export class CameraRecorder implements AsyncDisposable {
     }
   }
 
-  async #begin(video: Track, audio: Track | undefined): Promise<void> {
-    this.#encoded = this.#way !== 'copy'
-    this.#clock.restart()
+  async #begin({ video, audio, isCopied, rotation }: Job & { is: 'opened' }): Promise<void> {
+    this.#encoded = !isCopied
+    this.#rotation = rotation
+    this.#endEncoding()
     this.#audio?.[Symbol.dispose]()
     this.#audio = undefined
-    if (!this.#encoded)
-      return await this.#segmenter.begin(video, audio, { rotation: this.#rotation, encoded: false })
+    if (isCopied) return await this.#segmenter.begin(video, audio, { rotation, encoded: false })
+    this.#frameSeconds = video.frameSeconds
     video[Symbol.dispose]()
     this.#audio = audio
+  }
+
+  #endEncoding(): void {
+    this.#encoding?.pictures[Symbol.dispose]()
+    this.#encoding = undefined
     this.#encoder = undefined
-    if (this.#encoding) return
     this.#clock = new PictureClock(this.#options.paced, this.#frameSeconds)
   }
 
   async #encode({
     picture,
+    isSeen,
     seconds: source,
     receivedAtMs,
     steadyMs,
   }: Job & { is: 'picture' }): Promise<void> {
     using frame = picture
-    const { bitrateMax, quality, encoderThreads: threads, view, chunkMs } = this.#options
-    // What is cut out of a frame is upright and masked already.
-    const seen = this.#way === 'frames' ? UPRIGHT_VIEW : view
-    this.#encoding ??= new Pictures({
-      ...{ bitrateMax, quality, threads, view: seen },
-      framesPerSecond: 1 / this.#frameSeconds,
-    })
-    const encoder = await this.#encoding.encoderFor(frame)
+    const { bitrateMax, quality, encoderThreads: threads, chunkMs } = this.#options
+    // Whoever looked at frames and now at pictures, or the other way round, must not keep the other's masks.
+    if (this.#encoding?.isSeen !== isSeen) this.#endEncoding()
+    const view = isSeen ? UPRIGHT_VIEW : this.#options.view
+    this.#encoding ??= {
+      pictures: new Pictures({
+        ...{ bitrateMax, quality, threads, view },
+        framesPerSecond: 1 / this.#frameSeconds,
+      }),
+      isSeen,
+    }
+    const { pictures } = this.#encoding
+    const encoder = await pictures.encoderFor(frame)
     if (encoder !== this.#encoder) {
       this.#encoder = encoder
       this.#encoded = true
       this.#keyAtSeconds = undefined
       await this.#segmenter.begin(encoder.track.clone(), this.#audio?.clone(), {
-        rotation: this.#way === 'frames' ? 0 : this.#rotation,
+        rotation: isSeen ? 0 : this.#rotation,
         encoded: true,
       })
     }
@@ -383,7 +407,7 @@ export class CameraRecorder implements AsyncDisposable {
     const isKey = isDue || this.#segmenter.needsKey
     if (isKey) this.#keyAtSeconds = seconds
     const pts = BigInt(Math.round(seconds * ENCODER_CLOCK))
-    for (const packet of await this.#encoding.encode(frame, pts, isKey))
+    for (const packet of await pictures.encode(frame, pts, isKey))
       await this.#segmenter.put(packet, 'video', receivedAtMs, steadyMs)
   }
 
