@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import {
   address,
@@ -235,7 +236,19 @@ const listenShape = z
     whip: z
       .strictObject({
         ...listener(8889, PUBLISHERS_MAX),
-        publicAddresses: z.array(z.string().min(1).max(253)).max(8).default([]),
+        /** By which a router lets publishers in. Names are not looked up: an answer holds addresses. */
+        publicAddresses: z
+          .array(z.string().refine((it) => isIP(it) !== 0, 'must be an IP address'))
+          .max(8)
+          .default([]),
+        /** UDP, both included; every publisher takes one for each address of this machine. Absent: any. */
+        udpPorts: z
+          .strictObject({
+            from: z.number().int().min(1024).max(65_535),
+            to: z.number().int().min(1024).max(65_535),
+          })
+          .refine(({ from, to }) => to > from, { path: ['to'], error: 'must be above "from"' })
+          .optional(),
       })
       .optional(),
     http: z

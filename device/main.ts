@@ -30,6 +30,7 @@ import { Remote } from './link/remote.ts'
 import { deviceReport } from './link/report.ts'
 import { PLAIN_SEAL } from './link/seal.ts'
 import { SigningSeal } from './link/sign.ts'
+import { openListeners } from './listen/listeners.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
 import { Recorder } from './record/recorder.ts'
 import { Live } from './view/live.ts'
@@ -128,8 +129,10 @@ export async function runDevice(options: RunOptions): Promise<number> {
       },
       'detector opened',
     )
+    await using listeners = await openListeners({ config, registry, log })
+    const streams = listeners?.streams
     await using recorder = await Recorder.open({
-      config,
+      config: { ...config, cameras: [...config.cameras, ...(streams?.cameras ?? [])] },
       seal,
       sink: outbox ?? publisherSink(config.topicPrefix, publisher),
       meters,
@@ -152,6 +155,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
             commanded: new Commanded(config.remote.folder, config, log),
             publisher,
             live,
+            streams,
             recorder: {
               state: (camera) => {
                 const state = recorder.state(camera)
@@ -163,10 +167,13 @@ export async function runDevice(options: RunOptions): Promise<number> {
           })
         : undefined
     publisher.onCommand = (message) => remote?.take(message)
-    if (config.homeAssistant.enabled) {
-      const { topic, payload } = discovery(config, detector.model)
+    const discover = () => {
+      if (!config.homeAssistant.enabled) return
+      const cameras = [...config.cameras, ...(streams?.cameras ?? [])]
+      const { topic, payload } = discovery({ ...config, cameras }, detector.model)
       publisher.keep(topic, payload)
     }
+    discover()
     /** By camera. */
     const states = new Map<string, string>()
     using preview = config.preview.enabled
@@ -182,9 +189,14 @@ export async function runDevice(options: RunOptions): Promise<number> {
           log,
         })
       : undefined
+    for (const { name } of streams?.cameras ?? []) {
+      live.add(name)
+      preview?.add(name)
+    }
     const agent = new Agent({
       config,
       seal,
+      streams,
       states,
       detector,
       publisher,
@@ -199,6 +211,24 @@ export async function runDevice(options: RunOptions): Promise<number> {
         remote?.states(states)
       },
     })
+    if (streams) {
+      streams.onState = (camera) => remote?.streamChanged(camera)
+      streams.onCameras = ({ added, removed }) => {
+        for (const name of removed)
+          void agent.remove(name).then(() => {
+            if (streams.has(name)) return
+            for (const it of [live, preview, remote]) it?.remove(name)
+            void recorder.remove(name)
+          })
+        for (const camera of added)
+          void recorder.add(camera).then(() => {
+            remote?.add(camera)
+            for (const it of [live, preview]) it?.add(camera.name)
+            agent.add(camera)
+          })
+        discover()
+      }
+    }
     health = () => ({
       ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
       checks: {
@@ -218,6 +248,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     await using _report = config.report.enabled
       ? deviceReport({ config, publisher, outbox, clips: () => clips, health, meters, log })
       : undefined
+    await listeners?.listen()
     ready()
 
     const refused = new AbortController()
