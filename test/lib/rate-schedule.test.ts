@@ -37,7 +37,9 @@ t.test('the clock is the wall’s, also in the nights in which it is changed', a
 t.test('rates and times as they are written', async (t) => {
   const rates = ['2Mbit/s', '250KB/s', '1.5 MB/s', 'unlimited', 'paused'].map((it) => byteRate().parse(it))
   t.strictSame(rates, [250_000, 250_000, 1_500_000, Infinity, 0])
-  for (const wrong of ['2 Mbit', '-1KB/s', '0', '10B/s', 5, '']) t.notOk(byteRate().safeParse(wrong).success, String(wrong))
+  for (const wrong of ['2 Mbit', '-1KB/s', '0', '10B/s', 5, ''])
+    t.notOk(byteRate().safeParse(wrong).success, String(wrong))
   t.equal(timeOfDay().parse('06:05'), 365)
-  for (const wrong of ['24:00', '6:00', '06:60', 600]) t.notOk(timeOfDay().safeParse(wrong).success, String(wrong))
+  for (const wrong of ['24:00', '6:00', '06:60', 600])
+    t.notOk(timeOfDay().safeParse(wrong).success, String(wrong))
 })
