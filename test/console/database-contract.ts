@@ -157,7 +157,9 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
       )
       const rows: string[] = []
       for (const table of ['clips', 'clip_days', 'keeps'] as const)
-        for (const row of (await sql<{ camera_id: number }>`select * from ${sql.table(table)}`.execute(database.write)).rows)
+        for (const row of (
+          await sql<{ camera_id: number }>`select * from ${sql.table(table)}`.execute(database.write)
+        ).rows)
           rows.push(`${table} ${JSON.stringify({ ...row, camera_id: names.get(row.camera_id) })}`)
       return rows.sort()
     }
