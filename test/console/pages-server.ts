@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Page } from 'playwright-core'
 import { Registry } from 'prom-client'
 import sharp from 'sharp'
@@ -5,13 +6,17 @@ import type { Test } from 'tap'
 import { signInPages } from '../../console/access/sign-in-pages.ts'
 import { consoleApi } from '../../console/api/server.ts'
 import type { KeeperSeen } from '../../console/context.ts'
-import { servePages } from '../../console/pages.ts'
+import { type PublishAddress, servePages } from '../../console/pages.ts'
 import { FACE_BOX, portraitSvg } from '../../device/sources/portrait.ts'
 import { HttpServer } from '../../lib/http/server.ts'
+import type { ClipMetadata } from '../../wire/clip.ts'
 import { type CropMetadata, writeCrop } from '../../wire/crop.ts'
 import type { KeeperReport, QueueBooks } from '../../wire/keepers.ts'
+import { CLIP } from '../../wire/kinds.ts'
 import { objectKey } from '../../wire/object-key.ts'
+import type { StoredClip } from '../../wire/stored.ts'
 import { cropMetadata } from '../kit/crops.ts'
+import { makeRealClips, type RealClips } from '../kit/real-clips.ts'
 import { type ApiServer, apiServer, NORTH, PASSWORD, SOUTH, storedOf, YARD } from './api-server.ts'
 
 /** The pages over the real API, database and access; what comes over MQTT is said by the test. */
@@ -20,11 +25,13 @@ export interface PagesServer {
   readonly url: string
   /** Puts drawn portraits into bucket and database. @returns what is known of each, the newest first */
   seen(count: number, settings?: Partial<CropMetadata>): Promise<readonly CropMetadata[]>
+  /** Puts chunks that play into bucket and database. @returns what is known of each, the earliest first */
+  recorded(clips: RealClips): Promise<readonly ClipMetadata[]>
   /** Signs a browser in, by the form that people use. */
   signIn(page: Page, name: string, next?: string): Promise<void>
 }
 
-export async function pagesServer(t: Test): Promise<PagesServer> {
+export async function pagesServer(t: Test, publish: readonly PublishAddress[] = []): Promise<PagesServer> {
   const api = await apiServer(t)
   const { context } = api
   const http = await HttpServer.open({
@@ -36,7 +43,7 @@ export async function pagesServer(t: Test): Promise<PagesServer> {
     routes: async (app) => {
       await consoleApi(app, context)
       await signInPages(app, api.access)
-      await servePages(app)
+      await servePages(app, publish)
     },
   })
   t.teardown(() => http[Symbol.asyncDispose]())
@@ -80,6 +87,19 @@ export async function pagesServer(t: Test): Promise<PagesServer> {
       }
       return crops
     },
+    async recorded(clips) {
+      const made = await makeRealClips(clips)
+      const stored = made.map(({ metadata, payload }) => storedClipOf(metadata, payload))
+      for (const [index, { payload }] of made.entries())
+        await api.bucket.create({
+          key: stored[index]?.key ?? '',
+          body: payload,
+          contentType: 'video/mp4',
+          cacheControl: '',
+        })
+      await api.database.apply(stored, 'cloud')
+      return made.map(({ metadata }) => metadata)
+    },
     async signIn(page, name, next = '/') {
       await page.goto(`${http.url}/signin?next=${encodeURIComponent(next)}`)
       await page.fill('input[name=name]', name)
@@ -87,6 +107,21 @@ export async function pagesServer(t: Test): Promise<PagesServer> {
       await page.click('button[type=submit], button:not([type])')
       await page.waitForURL(`${http.url}${next}`)
     },
+  }
+}
+
+/** What a subscriber says of a clip. */
+export function storedClipOf({ v: _version, ...metadata }: ClipMetadata, payload: Buffer): StoredClip {
+  return {
+    v: 1,
+    is: 'stored',
+    kind: 'clip',
+    key: objectKey(metadata, metadata.capturedAtMs, CLIP),
+    filedAtMs: metadata.capturedAtMs,
+    storedAtMs: metadata.endMs + 100,
+    bytes: payload.byteLength,
+    sha256: createHash('sha256').update(payload).digest('hex'),
+    ...metadata,
   }
 }
 

@@ -43,13 +43,20 @@ export const icons = {
   ),
   recordings: () => (
     <Icon>
-      <path d="M3 17h18M6 17v-4M10 17V9M14 17v-6M18 17V7M6 20.5h.01M12 3v18" />
+      <rect x="3" y="4.500" width="18" height="11" rx="2" />
+      <path d="M10.500 7.700v4.600l4-2.300zM3 19.500h18M9 17.800v3.400" />
     </Icon>
   ),
   streams: () => (
     <Icon>
       <circle cx="12" cy="12" r="2" />
       <path d="M8.200 15.800a5.400 5.400 0 0 1 0-7.600M15.800 8.200a5.400 5.400 0 0 1 0 7.600M5.300 18.700a9.500 9.500 0 0 1 0-13.400M18.700 5.300a9.500 9.500 0 0 1 0 13.400" />
+    </Icon>
+  ),
+  publish: () => (
+    <Icon>
+      <rect x="7" y="2.5" width="10" height="19" rx="2" />
+      <path d="M12 16V8M9 11l3-3 3 3M11 19h2" />
     </Icon>
   ),
   charts: () => (

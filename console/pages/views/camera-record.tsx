@@ -1,7 +1,6 @@
 import type { Camera, Command } from '../../api/cameras.ts'
 import { useLoaded } from '../loaded.ts'
 import * as recordings from '../recordings.ts'
-import { may } from '../session.ts'
 import { bytes, cameraKey } from '../words.ts'
 
 /** What of a camera is recorded, and what viewers see of it: two switches, and what they cost. */
@@ -50,19 +49,20 @@ export function RecordSwitch({
 }) {
   const record = camera.state?.record
   const key = cameraKey(camera)
-  const now = Date.now()
-  const measured = useLoaded(`record of ${key}`, (signal) =>
-    may('recordings')
-      ? recordings.days(key, { fromMs: now - MEASURED_DAYS * DAY_MS, toMs: now }, signal)
-      : Promise.resolve({ items: [] }),
-  )
+  const measured = useLoaded(`record of ${key}`, async (signal) => {
+    const { items } = await recordings.cameras(signal)
+    const all = items.find((it) => cameraKey(it) === key)
+    if (!all) return undefined
+    const toMs = Date.now()
+    const days = await recordings.days(key, { fromMs: toMs - MEASURED_DAYS * DAY_MS, toMs }, signal)
+    return { ...all, mostOfADay: Math.max(0, ...days.items.map(({ bytes }) => bytes)) }
+  })
   if (!record) return null
-  const total = { bytes: 0, durationMs: 0 }
-  for (const day of measured.value?.items ?? []) {
-    total.bytes += day.bytes
-    total.durationMs += day.durationMs
-  }
-  const always = total.durationMs < MEASURED_MS_MIN ? undefined : (total.bytes / total.durationMs) * DAY_MS
+  const { value } = measured
+  const always =
+    value === undefined || value.durationMs < MEASURED_MS_MIN
+      ? undefined
+      : (value.bytes / value.durationMs) * DAY_MS
   return (
     <fieldset class="camera-switch">
       <legend>Record</legend>
@@ -81,19 +81,18 @@ export function RecordSwitch({
       </div>
       {record.why !== null && <p class="note">{record.why}</p>}
       <p class="muted camera-cost">
-        {measured.isLoading && measured.value === undefined
+        {measured.isLoading && value === undefined
           ? 'Measuring what it costs …'
           : always === undefined
             ? 'What it costs a day is measured once it has recorded for a minute.'
-            : `Always: about ${bytes(always)} a day, as measured.${facesWords(measured.value?.items ?? [], always)}`}
+            : `Always: about ${bytes(always)} a day, as measured.${facesWords(value?.mostOfADay ?? 0, always)}`}
       </p>
     </fieldset>
   )
 }
 
 /** What the days so far had, where that is less than the whole day. */
-function facesWords(days: readonly { readonly bytes: number }[], always: number): string {
-  const most = Math.max(0, ...days.map((day) => day.bytes))
+function facesWords(most: number, always: number): string {
   return most === 0 || most > always * 0.9 ? '' : ` The days so far: up to ${bytes(most)}.`
 }
 

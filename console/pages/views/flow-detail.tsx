@@ -116,13 +116,7 @@ export function FlowDetail({
   )
 }
 
-function QueueBooks({
-  queue,
-  now,
-}: {
-  readonly queue: FlowQueue
-  readonly now: number
-}) {
+function QueueBooks({ queue, now }: { readonly queue: FlowQueue; readonly now: number }) {
   const since = waitsSince(queue, now)
   const dropped = droppedOf(queue)
   return (

@@ -38,7 +38,8 @@ export function moveDots(layer: SVGGElement, lanes: () => readonly Lane[]): () =
     const seconds = Math.min(0.1, (now - before) / 1000)
     before = now
     for (const lane of lanes()) {
-      const owed = (due[lane.kind].get(lane.path) ?? Math.random()) + Math.min(DOTS_PER_S_MAX, lane.perS) * seconds
+      const owed =
+        (due[lane.kind].get(lane.path) ?? Math.random()) + Math.min(DOTS_PER_S_MAX, lane.perS) * seconds
       due[lane.kind].set(lane.path, owed % 1)
       if (owed >= 1) {
         const element = spare[lane.kind].pop() ?? drawn(lane.kind)

@@ -135,10 +135,8 @@ function Link({
   const x2 = to.x
   const y2 = to.y + to.height / 2
   const bend = Math.max(18, (x2 - x1) / 2)
-  const rates = [
-    link.perS > 0 ? `${rate(link.perS)}/s` : '',
-    link.clipsPerS > 0 ? `${rate(link.clipsPerS)} clips/s` : '',
-  ].filter((it) => it !== '')
+  const [crops, clips] = [link.perS, link.clipsPerS].map((perS) => (perS > 0 ? `${rate(perS)}/s` : ''))
+  const rateX = isSplit ? x2 - 3 : x1 + 3
   return (
     <g
       class="flow-link"
@@ -150,17 +148,12 @@ function Link({
         d={`M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`}
         style={{ strokeWidth: `${1.5 + Math.min(3.5, Math.log10(1 + link.perS) * 2)}px` }}
       />
-      {link.isConnected && rates.length > 0 && (
-        <text
-          class="flow-rate"
-          x={isSplit ? x2 - 3 : x1 + 3}
-          y={(isSplit ? y2 : y1) - 7}
-          text-anchor={isSplit ? 'end' : 'start'}
-        >
-          {rates[0]}
-          {rates[1] !== undefined && (
-            <tspan class="flow-clips" x={isSplit ? x2 - 3 : x1 + 3} dy="19">
-              {rates[1]}
+      {link.isConnected && (
+        <text class="flow-rate" x={rateX} y={(isSplit ? y2 : y1) - 7} text-anchor={isSplit ? 'end' : 'start'}>
+          {crops}
+          {clips !== '' && (
+            <tspan class="flow-clips" x={rateX} dy={crops === '' ? undefined : -12}>
+              {clips}
             </tspan>
           )}
         </text>

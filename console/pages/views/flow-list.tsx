@@ -49,7 +49,9 @@ export function FlowList({
                       <Pending node={node} now={now} />
                       <span class="muted">
                         {rate(node.perS)}/s
-                        {node.clipsPerS > 0 && <span class="flow-clips"> · {rate(node.clipsPerS)} clips/s</span>}
+                        {node.clipsPerS > 0 && (
+                          <span class="flow-clips"> · {rate(node.clipsPerS)} clips/s</span>
+                        )}
                       </span>
                     </span>
                   </button>

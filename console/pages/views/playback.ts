@@ -17,6 +17,8 @@ const APART_MS = 700
 const CATCH_UP = 0.12
 /** This close to a stretch's end it has ended: time stamps are rounded. */
 const END_MS = 25
+/** A video that ends so long before its stretch does lacks chunks. */
+const LATE_MS = 1500
 
 export interface Track {
   readonly key: string
@@ -37,6 +39,8 @@ export class Playback implements Disposable {
   waitsAtEnd = false
   readonly #tracks = new Map<string, Track>()
   #frame = 0
+  /** The end of the stretch whose playlist was fetched again. */
+  #askedAtMs = Number.NaN
 
   constructor(atMs: number) {
     this.atMs = signal(atMs)
@@ -102,9 +106,9 @@ export class Playback implements Disposable {
     const speed = this.speed.peek()
     for (const { source } of tracks) if (!showing.some((track) => track.source === source)) source.pause()
     for (const { source } of showing) {
-      // Its last chunk of what was fetched has been seen: what comes after it is fetched.
-      if (source.timeMs === undefined || (source.hasEnded && atMs >= source.openedToMs - END_MS))
-        source.seek(atMs)
+      if (source.timeMs === undefined) source.seek(atMs)
+      // What was asked for has been seen: what comes after it is fetched.
+      else if (atMs >= source.openedToMs - END_MS) source.again()
       source.play()
     }
     const leader = showing.find(({ source }) => source.isReady || source.hasEnded)
@@ -115,9 +119,14 @@ export class Playback implements Disposable {
     const stretch = spanAt(leader.day().stretches, atMs)
     const timeMs = leader.source.timeMs
     if (!stretch || timeMs === undefined) return
+    // Chunks have come that were not there when it was asked for: once more, and it really is over.
+    if (leader.source.hasEnded && stretch.toMs - timeMs > LATE_MS && this.#askedAtMs !== stretch.toMs) {
+      this.#askedAtMs = stretch.toMs
+      leader.source.again()
+      return
+    }
     // It may have gone on to its next stretch by itself.
-    const isOver =
-      timeMs >= stretch.toMs - END_MS || (leader.source.hasEnded && leader.source.openedToMs > stretch.toMs)
+    const isOver = timeMs >= stretch.toMs - END_MS || leader.source.hasEnded
     const nextMs = isOver ? stretch.toMs : Math.max(timeMs, stretch.fromMs)
     this.atMs.value = nextMs
     for (const track of showing) {

@@ -59,7 +59,6 @@ export function holeAt({ stretches }: RecordedDay, atMs: number, day: View): Spa
 export interface Cluster {
   readonly x: number
   readonly faces: readonly FaceMark[]
-  readonly bytes: number
 }
 
 export function clustered(

@@ -22,19 +22,17 @@ export function RecordingControls({
   toFace,
   toEdge,
   zoom,
-  help,
 }: {
   readonly playback: Playback
   readonly day: View
   readonly view: Signal<View>
-  readonly goingField: RefObject<HTMLInputElement>
+  readonly goingField: RefObject<HTMLInputElement | null>
   readonly isToday: boolean
   readonly isFollowing: boolean
   readonly seek: (atMs: number) => void
   readonly toFace: (to: 'next' | 'previous') => void
   readonly toEdge: () => void
   readonly zoom: (factor: number) => void
-  readonly help: () => void
 }) {
   const isPlaying = playback.isPlaying.value
   const span = spanOf(view.value)
@@ -45,7 +43,12 @@ export function RecordingControls({
   return (
     <div class="recording-controls">
       <div class="recording-transport">
-        <button type="button" class="icon-button" title="Previous face (F)" onClick={() => toFace('previous')}>
+        <button
+          type="button"
+          class="icon-button"
+          title="Previous face (F)"
+          onClick={() => toFace('previous')}
+        >
           {icons.faceBefore()}
           <span class="visually-hidden">Previous face</span>
         </button>
@@ -124,9 +127,6 @@ export function RecordingControls({
           {icons.closer()}
           <span class="visually-hidden">Closer</span>
         </button>
-        <button type="button" class="icon-button recording-help" title="Keys (?)" onClick={help}>
-          ?<span class="visually-hidden"> Keys</span>
-        </button>
       </div>
     </div>
   )
@@ -153,31 +153,42 @@ function GoTo({
   seek,
 }: {
   readonly day: View
-  readonly field: RefObject<HTMLInputElement>
+  readonly field: RefObject<HTMLInputElement | null>
   readonly seek: (atMs: number) => void
 }) {
+  const go = () => {
+    const [hours = 0, minutes = 0, seconds = 0] = (field.current?.value ?? '').split(':').map(Number)
+    const date = new Date(day.fromMs)
+    // By the clock of that day, which may have been set on it.
+    date.setHours(hours, minutes, seconds)
+    if (Number.isNaN(date.getTime())) {
+      say('Give a time, such as 14:30:00.', { isError: true })
+      return
+    }
+    seek(date.getTime())
+    field.current?.blur()
+  }
   return (
     <form
       class="recording-goto"
       onSubmit={(event) => {
         event.preventDefault()
-        const [hours = 0, minutes = 0, seconds = 0] = (field.current?.value ?? '').split(':').map(Number)
-        const date = new Date(day.fromMs)
-        // By the clock of that day, which may have been set on it.
-        date.setHours(hours, minutes, seconds)
-        if (Number.isNaN(date.getTime())) {
-          say('Give a time, such as 14:30:00.', { isError: true })
-          return
-        }
-        seek(date.getTime())
-        field.current?.blur()
+        go()
       }}
     >
       <label class="field">
         <span class="visually-hidden">Go to a time</span>
-        <input ref={field} type="time" step="1" required title="Go to a time (g)" />
+        <input
+          ref={field}
+          type="time"
+          step="1"
+          required
+          title="Go to a time (g), with Enter"
+          // A thumb has no Enter: its choice is made when the picker closes.
+          onChange={() => matchMedia('(pointer: coarse)').matches && go()}
+        />
       </label>
-      <button type="submit" class="button">
+      <button type="submit" class="visually-hidden">
         Go
       </button>
     </form>

@@ -10,9 +10,11 @@ import { HOUR_MS, MINUTE_MS, spanOf, type View } from './timeline-scale.ts'
 /** What several cameras recorded on a day: the whole of it, and of what is looked at closely the details. */
 
 /** Of today: chunks come every few seconds. */
-const REFRESH_MS = 5000
+const REFRESH_MS = 4000
 /** What is seen of the day at once or less is fetched again, in finer parts. */
 const CLOSE_MS_MAX = 4 * HOUR_MS
+/** Chunks are mostly shorter. */
+const CHUNK_MS_MAX = 6000
 
 export interface DayOfCamera {
   readonly day: RecordedDay | undefined
@@ -118,12 +120,18 @@ function recordedDayOf({ camera, all }: PartOf, fine: PartOf | undefined): Recor
   }
 }
 
-const motionOf = ({ camera, all: { fromMs, slotMs } }: PartOf) =>
-  camera.motion.flatMap((share, slot) =>
-    share === null || share === 0
-      ? []
-      : [{ fromMs: fromMs + slot * slotMs, toMs: fromMs + (slot + 1) * slotMs, share }],
-  )
+/** Each chunk says it once, where it begins: in parts shorter than a chunk it holds for those that follow as well. */
+function motionOf({ camera, all: { fromMs, slotMs } }: PartOf): RecordedDay['motion'] {
+  const spans: { fromMs: number; toMs: number; share: number }[] = []
+  for (const [slot, share] of camera.motion.entries()) {
+    if (share === null) continue
+    const at = fromMs + slot * slotMs
+    const last = spans.at(-1)
+    if (last && at - last.fromMs <= CHUNK_MS_MAX) last.toMs = at
+    spans.push({ fromMs: at, toMs: at + slotMs, share })
+  }
+  return spans
+}
 
 const facesOf = ({ faces }: CameraTimeline) =>
   faces.map((face) => ({ ...face, picture: recordings.facePicture(face.id) }))

@@ -7,6 +7,7 @@ import { may } from '../session.ts'
 import { bytes, clockWithSeconds, count, dayAndClock, duration, exactDuration } from '../words.ts'
 import { gapWords, isLoss, type RecordedDay, type Span } from './recorded-day.ts'
 import type { DayOfCamera } from './recording-days.ts'
+import { ExportButton } from './recording-export.tsx'
 import { RecordingSignatures } from './recording-signatures.tsx'
 import { ShareDialog } from './share-dialog.tsx'
 import type { Marked } from './timeline.tsx'
@@ -101,8 +102,8 @@ function Stretch({
   if (!span)
     return (
       <p class="muted">
-        Mark where it begins and where it ends, to export it as a file, to keep it, to share it, or to check its
-        signatures.
+        Mark where it begins and where it ends, to export it as a file, to keep it, to share it, or to check
+        its signatures.
       </p>
     )
   const recordedMs = (day?.stretches ?? []).reduce(
@@ -115,8 +116,12 @@ function Stretch({
     if (!span) return
     setKeeping(true)
     try {
-      await recordings.keep(camera, span, true)
-      say('Kept: retention leaves this stretch alone.')
+      const { isConfirmed } = await recordings.keep(camera, span, true)
+      say(
+        isConfirmed
+          ? 'Kept: retention leaves this stretch alone.'
+          : 'It was asked for; the subscriber does it as soon as it can.',
+      )
       again()
     } catch (error) {
       say(error instanceof Error ? error.message : String(error), { isError: true })
@@ -139,9 +144,7 @@ function Stretch({
         </span>
       </p>
       <p class="buttons">
-        {may('export') && (
-          <ExportButton camera={camera} span={span} isNothing={isNothing} />
-        )}
+        {may('export') && <ExportButton camera={camera} span={span} isNothing={isNothing} />}
         {may('command') && (
           <button
             type="button"
@@ -158,13 +161,10 @@ function Stretch({
           </button>
         )}
       </p>
-      {!isNothing && <RecordingSignatures key={`${camera} ${span.fromMs} ${span.toMs}`} camera={camera} span={span} />}
-      {isShared && (
-        <ShareDialog
-          of={{ recording: { camera, from: String(span.fromMs), to: String(span.toMs) } }}
-          onClose={() => setShared(false)}
-        />
+      {!isNothing && (
+        <RecordingSignatures key={`${camera} ${span.fromMs} ${span.toMs}`} camera={camera} span={span} />
       )}
+      {isShared && <ShareDialog of={{ recording: { camera, ...span } }} onClose={() => setShared(false)} />}
     </>
   )
 }
@@ -173,29 +173,6 @@ function spanOf({ inMs, outMs }: Marked): Span | undefined {
   if (inMs === undefined && outMs === undefined) return undefined
   const fromMs = Math.floor(inMs ?? (outMs as number) - STRETCH_MS)
   return { fromMs, toMs: Math.ceil(outMs ?? fromMs + STRETCH_MS) }
-}
-
-/** Asks first whether it can be had: a download that fails says nothing. */
-function ExportButton({
-  camera,
-  span,
-  isNothing,
-}: {
-  readonly camera: string
-  readonly span: Span
-  readonly isNothing: boolean
-}) {
-  return (
-    <a
-      class="button button-strong"
-      aria-disabled={isNothing ? 'true' : undefined}
-      href={isNothing ? undefined : recordings.exportAddress(camera, span)}
-      download=""
-      onClick={() => say('The file is on its way: the browser shows how far it is.')}
-    >
-      Export as MP4
-    </a>
-  )
 }
 
 function Lists({

@@ -86,7 +86,6 @@ export function RecordingScreen({
   return (
     <figure class="recording-screen" data-is={said.value === undefined ? state.value : 'none'}>
       <div class="screen">
-        {/* biome-ignore lint/a11y/useMediaCaption: nobody has written down what was said */}
         <video
           ref={video}
           class="screen-picture"
@@ -127,7 +126,12 @@ export function RecordingScreen({
 }
 
 /** Undefined where there is a picture to be seen. */
-function sayingOf({ day, error }: ScreenOf, atMs: number, whole: View, knownToMs: number): string | undefined {
+function sayingOf(
+  { day, error }: ScreenOf,
+  atMs: number,
+  whole: View,
+  knownToMs: number,
+): string | undefined {
   if (error !== undefined) return error
   if (!day) return 'Looking for recordings …'
   if (spanAt(day.stretches, atMs)) return undefined
@@ -140,6 +144,7 @@ function sayingOf({ day, error }: ScreenOf, atMs: number, whole: View, knownToMs
   if (day.stretches.length === 0) return 'Nothing was recorded on this day.'
   const hole = holeAt(day, atMs, whole)
   if (hole.fromMs === whole.fromMs) return `No recording before ${clockWithSeconds(hole.toMs)}`
-  if (hole.toMs >= Math.min(knownToMs, whole.toMs)) return `No recording after ${clockWithSeconds(hole.fromMs)}`
+  if (hole.toMs >= Math.min(knownToMs, whole.toMs))
+    return `No recording after ${clockWithSeconds(hole.fromMs)}`
   return `No recording from ${clockWithSeconds(hole.fromMs)} to ${clockWithSeconds(hole.toMs)}`
 }

@@ -110,7 +110,8 @@ export class RecordingSource implements Disposable {
       else void this.#open(atMs)
       return
     }
-    const isThere = Math.abs(this.#video.currentTime - seconds) * 1000 < SLACK_MS && this.#wantedMs === undefined
+    const isThere =
+      Math.abs(this.#video.currentTime - seconds) * 1000 < SLACK_MS && this.#wantedMs === undefined
     if (isThere) return
     // One at a time: the newest of those that come meanwhile follows.
     const isBusy = this.#wantedMs !== undefined && this.#video.seeking && isPassing
@@ -136,7 +137,7 @@ export class RecordingSource implements Disposable {
     if (this.#video.muted !== isMuted) this.#video.muted = isMuted
   }
 
-  /** Where it failed. */
+  /** Asks anew what there is: it failed, or more has come. */
   again(): void {
     this.#recoveries = 0
     const atMs = this.timeMs
@@ -299,6 +300,7 @@ function wordsOf(details: string, status: number | undefined): string {
   if (status === 403) return 'You may not see this recording.'
   if (status === 404) return NOT_THERE
   if (status !== undefined && status >= 400) return `The console answered with status ${status}.`
-  if (/codec|addSourceBuffer/i.test(details)) return 'This browser cannot play the video codec of this camera.'
+  if (/codec|addSourceBuffer/i.test(details))
+    return 'This browser cannot play the video codec of this camera.'
   return `The recording could not be played (${details || 'no answer'}).`
 }

@@ -9,6 +9,7 @@ import { murmur, say } from '../parts/said.tsx'
 import { Empty, Shown, Waiting } from '../parts/states.tsx'
 import * as recordings from '../recordings.ts'
 import { ask, place } from '../router.ts'
+import { may } from '../session.ts'
 import { style } from '../styles.ts'
 import { cameraKey, clockWithSeconds, day as dayWords } from '../words.ts'
 import { Playback } from './playback.ts'
@@ -26,7 +27,7 @@ await style('recordings.css')
 
 export const CAMERAS_MAX = 4
 /** What the live edge is behind now: a chunk, and its way. */
-const EDGE_MS = 8000
+const EDGE_MS = 10_000
 const SECOND_MS = 1000
 
 const KEYS = [
@@ -43,6 +44,19 @@ const KEYS = [
 ] as const
 
 export default function RecordingsPage() {
+  if (!may('recordings'))
+    return (
+      <div class="page">
+        <h1>Recordings</h1>
+        <Empty title="You may not see recordings.">
+          Whoever manages the users can give you the right to: <code>recordings</code>
+        </Empty>
+      </div>
+    )
+  return <Allowed />
+}
+
+function Allowed() {
   const cameras = useLoaded('cameras', api.cameras)
   return (
     <div class="page page-wide recordings">
@@ -92,8 +106,8 @@ function Recordings({ cameras }: { readonly cameras: readonly Camera[] }) {
         {({ items }) =>
           items.length === 0 ? (
             <Empty title="No recordings yet.">
-              Set <code>record</code> of a camera in the settings of its agent, or switch it on at the page of a
-              camera: <a href="/cameras">Cameras</a>
+              Set <code>record</code> of a camera in the settings of its agent, or switch it on at the page of
+              a camera: <a href="/cameras">Cameras</a>
             </Empty>
           ) : (
             <Day
@@ -121,9 +135,7 @@ function Day({
   readonly day: View
   readonly startMs: number | undefined
 }) {
-  const view = useSignal<View>(
-    startMs === undefined ? day : spanned(day, 10 * MINUTE_MS, startMs),
-  )
+  const view = useSignal<View>(startMs === undefined ? day : spanned(day, 10 * MINUTE_MS, startMs))
   const days = useDays(keys, day, view)
   const [playback] = useState(() => new Playback(startMs ?? day.fromMs))
   const [marked, setMarked] = useState<Marked>({ inMs: undefined, outMs: undefined })
@@ -274,7 +286,6 @@ function Day({
         toFace={(to) => void toFace(to)}
         toEdge={toEdge}
         zoom={zoom}
-        help={() => setHelped(true)}
       />
       <Timeline
         rows={rows}
@@ -286,7 +297,7 @@ function Day({
         seek={seek}
         words={words}
       />
-      <Legend />
+      <Legend help={() => setHelped(true)} />
       <RecordingFacts
         keys={keys}
         days={days.of}
@@ -300,8 +311,8 @@ function Day({
   )
 }
 
-const Legend = () => (
-  <p class="timeline-legend" aria-hidden="true">
+const Legend = ({ help }: { readonly help: () => void }) => (
+  <p class="timeline-legend">
     <span>
       <i class="timeline-sample" data-is="recorded" /> recorded
     </span>
@@ -312,7 +323,7 @@ const Legend = () => (
       <i class="timeline-sample" data-is="gap" /> not recorded
     </span>
     <span>
-      <i class="timeline-sample" data-is="loss" /> missing
+      <i class="timeline-sample" data-is="loss" /> camera down, or lost
     </span>
     <span>
       <i class="timeline-sample" data-is="kept" /> kept
@@ -320,5 +331,8 @@ const Legend = () => (
     <span>
       <i class="timeline-sample" data-is="face" /> faces
     </span>
+    <button type="button" class="link-button timeline-keys" onClick={help}>
+      Keys
+    </button>
   </p>
 )

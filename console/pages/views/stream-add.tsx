@@ -58,7 +58,9 @@ export function AddStream({
                   ))}
                 </select>
               </label>
-              {!isOnline && <p class="note">This device is not connected: it cannot confirm the stream now.</p>}
+              {!isOnline && (
+                <p class="note">This device is not connected: it cannot confirm the stream now.</p>
+              )}
               <label class="field">
                 <span>Name of the camera (it is public; the key is not)</span>
                 <input
@@ -74,7 +76,12 @@ export function AddStream({
               <fieldset class="choices">
                 <legend>A second publisher with the same key</legend>
                 <label>
-                  <input type="radio" name="takeover" checked={!takeOver} onChange={() => setTakeOver(false)} />
+                  <input
+                    type="radio"
+                    name="takeover"
+                    checked={!takeOver}
+                    onChange={() => setTakeOver(false)}
+                  />
                   is refused
                 </label>
                 <label>

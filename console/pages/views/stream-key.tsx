@@ -21,7 +21,11 @@ export function StreamKeyShown({
   // Where the device is reached is its owner's to know: the console is mostly somewhere else.
   const [host, setHost] = useState(location.hostname)
   return (
-    <Dialog title={isNew ? `${stream.camera} is ready` : `The new key of ${stream.camera}`} wide onClose={onClose}>
+    <Dialog
+      title={isNew ? `${stream.camera} is ready` : `The new key of ${stream.camera}`}
+      wide
+      onClose={onClose}
+    >
       <p>The key is shown only once. Whoever has it can publish as {stream.camera}.</p>
       <Secret label="Key" text={key} />
       <label class="field">
@@ -46,7 +50,15 @@ export function StreamKeyShown({
   )
 }
 
-function How({ way, host, streamKey }: { readonly way: Way; readonly host: string; readonly streamKey: string }) {
+function How({
+  way,
+  host,
+  streamKey,
+}: {
+  readonly way: Way
+  readonly host: string
+  readonly streamKey: string
+}) {
   switch (way) {
     case 'OBS':
       return (
@@ -69,7 +81,9 @@ function How({ way, host, streamKey }: { readonly way: Way; readonly host: strin
     case 'WHIP':
       return (
         <section class="stream-how">
-          <p class="muted">OBS from version 30 on: Service WHIP. Also phones and browsers that publish by WHIP.</p>
+          <p class="muted">
+            OBS from version 30 on: Service WHIP. Also phones and browsers that publish by WHIP.
+          </p>
           <Secret label="Server" text={`http://${host}:8889/whip`} />
           <Secret label="Bearer Token" text={streamKey} />
         </section>

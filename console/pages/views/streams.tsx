@@ -48,8 +48,8 @@ export default function StreamsPage() {
         {() =>
           items.length === 0 ? (
             <Empty title="No streams yet.">
-              A stream is a camera that comes to a device with a key of its own. Add one, and type its key into
-              OBS, FFmpeg or a phone. The device has to listen: <code>listen</code> in its settings.
+              A stream is a camera that comes to a device with a key of its own. Add one, and type its key
+              into OBS, FFmpeg or a phone. The device has to listen: <code>listen</code> in its settings.
             </Empty>
           ) : (
             <ul class="cards">
@@ -222,10 +222,10 @@ function StreamCard({
           }}
           onClose={() => setAsking(undefined)}
         >
-          Its key ends now{live ? ', and so does the stream that is live' : ''}. Its faces and recordings stay.
+          Its key ends now{live ? ', and so does the stream that is live' : ''}. Its faces and recordings
+          stay.
         </Confirm>
       )}
     </article>
   )
 }
-

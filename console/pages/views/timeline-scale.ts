@@ -54,7 +54,10 @@ export function following(view: View, day: View, atMs: number): View {
   const span = spanOf(view)
   // A jump lands in the middle; playing turns the page.
   const isNext = atMs > view.toMs && atMs - view.toMs < span / 4
-  return within({ fromMs: atMs - span * (isNext ? 0.05 : 0.5), toMs: atMs + span * (isNext ? 0.95 : 0.5) }, day)
+  return within(
+    { fromMs: atMs - span * (isNext ? 0.05 : 0.5), toMs: atMs + span * (isNext ? 0.95 : 0.5) },
+    day,
+  )
 }
 
 function within({ fromMs, toMs }: View, day: View): View {

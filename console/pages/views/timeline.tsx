@@ -1,7 +1,15 @@
 import { type Signal, useSignalEffect } from '@preact/signals'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { clock, clockWithSeconds, count, exact, share } from '../words.ts'
-import { clustered, type FaceMark, type Gap, gapWords, isLoss, type RecordedDay, spanAt } from './recorded-day.ts'
+import {
+  clustered,
+  type FaceMark,
+  type Gap,
+  gapWords,
+  isLoss,
+  type RecordedDay,
+  spanAt,
+} from './recorded-day.ts'
 import { clamp, moved, spanOf, ticksOf, timeAt, type View, xOf, zoomed } from './timeline-scale.ts'
 
 /** Cameras' recordings of a day under one ruler and one playhead. What it shows the slider's text says as well. */
@@ -13,6 +21,8 @@ const ROW_GAP_PX = 10
 /** Marks of faces lie no closer. */
 const APART_PX = 9
 const NEAR_PX = 8
+/** A label that begins later would stick out. */
+const LAST_PX = 32
 /** Of a turn of the wheel. */
 const WHEEL_STRENGTH = 0.0016
 const offsetMs = (atMs: number) => -new Date(atMs).getTimezoneOffset() * 60_000
@@ -134,18 +144,26 @@ export function Timeline({
       {width > 0 && (
         <svg class="timeline-drawing" width={width} height={height} aria-hidden="true">
           <defs>
-            <pattern id="timeline-hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
+            <pattern
+              id="timeline-hatch"
+              width="6"
+              height="6"
+              patternUnits="userSpaceOnUse"
+              patternTransform="rotate(45)"
+            >
               <line class="timeline-hatch" x1="0" y1="0" x2="0" y2="6" />
             </pattern>
           </defs>
-          {ticks.map(({ atMs: at, withSeconds }) => (
-            <g key={at} class="timeline-tick" transform={`translate(${x(at)} 0)`}>
-              <line y1={RULER_PX - 6} y2={height} />
-              <text x="4" y={RULER_PX - 10}>
-                {withSeconds ? clockWithSeconds(at) : clock(at)}
-              </text>
-            </g>
-          ))}
+          {ticks
+            .filter(({ atMs: at }) => x(at) < width - LAST_PX)
+            .map(({ atMs: at, withSeconds }) => (
+              <g key={at} class="timeline-tick" transform={`translate(${x(at)} 0)`}>
+                <line y1={RULER_PX - 6} y2={height} />
+                <text x="4" y={RULER_PX - 10}>
+                  {withSeconds ? clockWithSeconds(at) : clock(at)}
+                </text>
+              </g>
+            ))}
           {rows.map((row, index) => (
             <Row
               key={row.key}
@@ -164,7 +182,9 @@ export function Timeline({
           </g>
         </svg>
       )}
-      {pointed && width > 0 && <Tip pointed={pointed} view={shown} width={width} rows={rows} knownToMs={knownToMs} />}
+      {pointed && width > 0 && (
+        <Tip pointed={pointed} view={shown} width={width} rows={rows} knownToMs={knownToMs} />
+      )}
     </div>
   )
 }
@@ -224,7 +244,9 @@ function Row({
           )
         )
       })}
-      {day && <path class="timeline-motion" d={motionPath(day, view, width, boxTop + boxHeight, boxHeight - 6)} />}
+      {day && (
+        <path class="timeline-motion" d={motionPath(day, view, width, boxTop + boxHeight, boxHeight - 6)} />
+      )}
       {day?.kept.map(({ fromMs, toMs }) => (
         <rect
           key={`${fromMs} ${toMs}`}
@@ -257,7 +279,13 @@ function Row({
 const countOf = (faces: readonly FaceMark[]) => faces.reduce((sum, { count }) => sum + count, 0)
 
 /** An area whose height is how much moved. */
-function motionPath({ motion }: RecordedDay, view: View, width: number, bottom: number, height: number): string {
+function motionPath(
+  { motion }: RecordedDay,
+  view: View,
+  width: number,
+  bottom: number,
+  height: number,
+): string {
   let path = ''
   for (const { fromMs, toMs, share: moving } of motion) {
     const [from, to] = [xOf(view, width, fromMs), xOf(view, width, toMs)]
@@ -281,7 +309,9 @@ function MarkedBand({
   const [from = 0, to = from] = edges
   return (
     <g class="timeline-marked">
-      {edges.length === 2 && <rect x={from} y={RULER_PX - 6} width={Math.max(1, to - from)} height={height - RULER_PX + 6} />}
+      {edges.length === 2 && (
+        <rect x={from} y={RULER_PX - 6} width={Math.max(1, to - from)} height={height - RULER_PX + 6} />
+      )}
       {inMs !== undefined && <path d={`M${x(inMs) + 6} ${RULER_PX - 6}h-6V${height}h6`} />}
       {outMs !== undefined && <path d={`M${x(outMs) - 6} ${RULER_PX - 6}h6V${height}h-6`} />}
     </g>
@@ -387,7 +417,8 @@ function usePointer({
       const finger = fingers.current.get(event.pointerId)
       if (!finger) return
       if (fingers.current.size === 1) {
-        if (finger.isRuler) view.value = moved(view.peek(), day, ((finger.x - x) / width) * spanOf(view.peek()))
+        if (finger.isRuler)
+          view.value = moved(view.peek(), day, ((finger.x - x) / width) * spanOf(view.peek()))
         else seek(timeOf(x), true)
         finger.x = x
         return
