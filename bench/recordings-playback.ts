@@ -100,6 +100,7 @@ export async function benchRecordings(chunks = DAY_MS / CHUNK_MS, points = 100):
     timelines.push(performance.now() - began)
     timelineBytes = answer.length
   }
+  for (const times of [playlists, starts, timelines]) times.sort((a, b) => a - b)
   return {
     chunks,
     points,
