@@ -59,6 +59,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchConsoleStream, printConsoleStream } = await import('./console-stream.ts')
     printConsoleStream(await benchConsoleStream())
   },
+  recordings: async () => {
+    const { benchRecordings, printRecordings } = await import('./recordings-playback.ts')
+    printRecordings(await benchRecordings())
+  },
   'console-live': async () => {
     const { benchConsoleLive, printConsoleLive } = await import('./console-live.ts')
     printConsoleLive(await benchConsoleLive())

@@ -157,7 +157,9 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
       )
       const rows: string[] = []
       for (const table of ['clips', 'clip_days', 'keeps'] as const)
-        for (const row of (await sql<{ camera_id: number }>`select * from ${sql.table(table)}`.execute(database.write)).rows)
+        for (const row of (
+          await sql<{ camera_id: number }>`select * from ${sql.table(table)}`.execute(database.write)
+        ).rows)
           rows.push(`${table} ${JSON.stringify({ ...row, camera_id: names.get(row.camera_id) })}`)
       return rows.sort()
     }
@@ -211,7 +213,7 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
       at(9, 3),
       // A new run that follows at once.
       at(12, 0, { run: other }),
-      at(15, 1, { run: other, gap: { fromMs: NOON + 14_500, why: 'paused' } }),
+      at(16, 1, { run: other, gap: { fromMs: NOON + 15_000, why: 'paused' } }),
     ]
     await database.apply(all, 'north')
     const [one] = all as [StoredClip]
@@ -220,7 +222,7 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
     t.match(await stretchesWithin(database.read, id, span, 0), [
       { fromMs: NOON, toMs: NOON + 6000, clips: 2, gapWhy: null },
       { fromMs: NOON + 9000, toMs: NOON + 15_000, clips: 2, gapWhy: null },
-      { fromMs: NOON + 15_000, toMs: NOON + 18_000, clips: 1, gapWhy: 'paused' },
+      { fromMs: NOON + 16_000, toMs: NOON + 19_000, clips: 1, gapWhy: 'paused' },
     ])
     t.equal((await stretchesWithin(database.read, id, span, 5000)).length, 1, 'short gaps are passed over')
     t.strictSame(await movedWithin(database.read, id, span, 10_000), [{ slot: 0, motion: 0.9, faces: 1 }])
