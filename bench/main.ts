@@ -84,6 +84,12 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
         '\nDevice: left out, for want of test clips: set SIGHTLINE_TEST_DATA to the folder that holds video/ and models/\n',
       )
   },
+  recording: async () => {
+    const { benchRecording, printRecording } = await import('./recording.ts')
+    const result = await benchRecording(Number(values.cameras))
+    if (result) printRecording(result)
+    else process.stdout.write('\nRecording: left out, for want of test clips (SIGHTLINE_TEST_DATA)\n')
+  },
 }
 
 const { positionals, values } = parseArgs({
@@ -93,6 +99,7 @@ const { positionals, values } = parseArgs({
     seconds: { type: 'string', default: '60' },
     openings: { type: 'string', default: '1000' },
     copies: { type: 'string', default: '4' },
+    cameras: { type: 'string', default: '16' },
     rows: { type: 'string', default: '10000000' },
     keep: { type: 'string' },
     database: { type: 'string' },

@@ -1,6 +1,15 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { address, commonShape, duration, httpShape, port, size, tlsShape } from '../lib/config.ts'
+import {
+  address,
+  commonShape,
+  duration,
+  httpShape,
+  longDuration,
+  port,
+  size,
+  tlsShape,
+} from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
 import { RECORD_MODES } from '../wire/commands.ts'
@@ -337,6 +346,15 @@ export const deviceSchema = z.strictObject({
       folder: z.string().min(1).default('data/device'),
     })
     .optional(),
+  outbox: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      folder: z.string().min(1).default('data/device/outbox'),
+      bytesMax: size().prefault('2GB'),
+      entriesMax: z.number().int().min(1).max(10_000_000).default(100_000),
+      ageMax: longDuration().prefault('7d'),
+    })
+    .prefault({}),
   // On by default: the broker decides who may publish commands, the device's user has the right to read its own, and
   // where it has not the agent says so and goes on with its crops. Off, a camera cannot be stopped from afar.
   remote: z

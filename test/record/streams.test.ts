@@ -284,7 +284,7 @@ t.test('packets that say only when they are shown are given times to be decoded 
 t.test('a chunk is cut before it is too large for a message', async (t) => {
   const { packets, track } = await packetsOf('plain.mp4')
   const chunks: Chunk[] = []
-  const bytesMax = 1500
+  const bytesMax = 600
   const segmenter = new Segmenter({
     ...{ chunkMs: 2000, chunkMsMax: 10_000, bytesMax, paced: true, mint: newId },
     take: (chunk) => chunks.push(chunk),
