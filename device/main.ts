@@ -164,7 +164,6 @@ export async function runDevice(options: RunOptions): Promise<number> {
             publisher,
             live,
             effects,
-            recorder,
             streams,
             recorder: {
               state: (camera) => {

@@ -17,6 +17,8 @@ export interface WhipDevice {
   readonly whip: Whip
   readonly streams: Streams
   readonly metrics: Registry
+  /** How many were not let in, by why. */
+  readonly refused: Readonly<Record<string, number>>
   readonly keys: Readonly<Record<string, string>>
   readonly endpoint: string
   /** Of each camera: its frames so far, the size of the newest, and how often its source was opened. */
@@ -36,13 +38,16 @@ export async function openWhipDevice(
   const door = await Streams.open({ file, taken: new Set(), graceMs: options.graceMs ?? 2000, log })
   t.teardown(() => door[Symbol.asyncDispose]())
   const metrics = new Registry()
+  const refused: Record<string, number> = {}
   const whip = await Whip.open({
     host: '127.0.0.1',
     port: 0,
     publicAddresses: [],
-    udpPorts: undefined,
-    door,
+    doorkeeper: door,
     metrics,
+    refused: (why) => {
+      refused[why] = (refused[why] ?? 0) + 1
+    },
     log,
     ...options,
   })
@@ -58,7 +63,7 @@ export async function openWhipDevice(
     stop.abort()
     await Promise.all(reading)
   })
-  return { whip, streams: door, metrics, keys, endpoint: `${whip.url}/whip`, seen }
+  return { whip, streams: door, metrics, refused, keys, endpoint: `${whip.url}/whip`, seen }
 }
 
 async function read(
