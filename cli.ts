@@ -16,6 +16,7 @@ import { broker, device, subscriber } from './commands/programs.ts'
 import { quarantine } from './commands/quarantine/quarantine.ts'
 import { queue } from './commands/queue/queue.ts'
 import { secrets } from './commands/secrets/secrets.ts'
+import { streams } from './commands/streams/streams.ts'
 import { users } from './commands/users/users.ts'
 import { verify } from './commands/verify/verify.ts'
 import { asFailure, failure, systemCode } from './lib/errors.ts'
@@ -39,6 +40,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   forget,
   link,
   users,
+  streams,
   certs,
   verify,
   secrets,

@@ -51,8 +51,10 @@ const LATENCY_SECONDS = [
 
 const CLOCK_WARNING_MS = 10 * 60_000
 
-/** On their way from the broker to the disk, and from there to the bucket, each: more are left where they are. */
-const CLIP_BYTES_AT_ONCE_MAX = 32 * 1024 * 1024
+/** Clips on their way from the broker to the disk: crops are written in the same transactions, and wait for these bytes. */
+const CLIP_KEEPING_BYTES_MAX = 8 * 1024 * 1024
+/** From there to the bucket. */
+const CLIP_WRITING_BYTES_MAX = 32 * 1024 * 1024
 
 /** Nothing is published to it. */
 const ANNOUNCER_PACKET_BYTES_MAX = 2048
@@ -228,7 +230,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
       bucket: clipBucket ?? bucket,
       index: undefined,
       writesMax: recordings.writesMax,
-      writingBytesMax: CLIP_BYTES_AT_ONCE_MAX,
+      writingBytesMax: CLIP_WRITING_BYTES_MAX,
     })
     const rules = {
       topicPrefix: config.topicPrefix,
@@ -313,7 +315,7 @@ export async function runSubscriber(options: RunOptions): Promise<number> {
             packetBytesMax: recordings.payloadMax + 2048,
           },
           filters: filtersOf('clips'),
-          writingBytesMax: CLIP_BYTES_AT_ONCE_MAX,
+          writingBytesMax: CLIP_KEEPING_BYTES_MAX,
           ...reconnect,
           store,
           inbox: lanes.clips.inbox,

@@ -101,6 +101,16 @@ export const consoleSchema = z.strictObject({
       exportsMax: count(4, 100),
     })
     .prefault({}),
+  /** Agents to which the page Publish may send a browser's camera (WHIP). */
+  publish: z
+    .array(
+      z.strictObject({
+        name: z.string().min(1).max(60),
+        url: address('https://agent.example.org:8889/whip', ['https', 'http']),
+      }),
+    )
+    .max(50)
+    .default([]),
   /** The address that people open, where a proxy stands before it: of links, of sign-in, of the cookie. */
   publicUrl: webAddress().optional(),
   http: httpShape(8090).refine(({ usersFile }) => usersFile === undefined, {

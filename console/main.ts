@@ -323,7 +323,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
           log,
           requestsPerMinuteMax: config.limits.requestsPerMinuteMax,
         })
-        await servePages(app)
+        await servePages(app, config.publish)
       },
     })
     log.info(

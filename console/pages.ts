@@ -24,12 +24,19 @@ const PAGES = [
   '/cameras/:site/:device/:camera',
   '/recordings',
   '/streams',
+  '/publish',
   '/charts',
   '/flow',
   '/health',
   '/people',
   '/api',
 ]
+
+/** Where the page Publish may send a browser's camera. */
+export interface PublishAddress {
+  readonly name: string
+  readonly url: string
+}
 
 /** Of npm's packages these files are served, and no others. By the name that a module imports. */
 const LIBRARIES = {
@@ -39,6 +46,7 @@ const LIBRARIES = {
   '@preact/signals': import.meta.resolve('@preact/signals'),
   'hls.js': beside('hls.js', import.meta.url, 'dist/hls.light.min.mjs'),
   uplot: beside('uplot', import.meta.url, 'dist/uPlot.esm.js'),
+  'sightline/publisher': new URL('../lib/browser/publisher.js', import.meta.url).href,
   // Which signals import: it lies where npm has put it for them.
   '@preact/signals-core': beside(
     '@preact/signals-core',
@@ -55,7 +63,7 @@ const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
 }
 /** All but these the first view runs, besides the page that is opened: asked for at once instead of one import after the other. */
-const LATER = /^views\/|^theme-early\.js$|^lib\/(?:uplot|hls\.js)\.js$/
+const LATER = /^views\/|^theme-early\.js$|^lib\/(?:uplot|hls\.js|sightline-publisher)\.js$/
 const STYLES_FIRST = ['base.css', 'shell.css', 'parts.css']
 
 /** Compressed once, when it is first asked for so: the console's start does not wait for what nobody may want. */
@@ -85,12 +93,15 @@ class Asset {
 }
 
 /** Errors: PAGES_NOT_BUILT */
-export async function servePages(app: FastifyInstance): Promise<void> {
+export async function servePages(
+  app: FastifyInstance,
+  publish: readonly PublishAddress[] = [],
+): Promise<void> {
   const files = await readAssets(await builtPages())
   const hash = createHash('sha256')
   for (const [name, { plain }] of files) hash.update(`${name}\0${plain.length}\0`).update(plain)
   const version = hash.digest('base64url').slice(0, 12)
-  const { html, importMap } = shell(`/assets/${version}`, files)
+  const { html, importMap } = shell(`/assets/${version}`, files, publish)
   const page = new Asset('.html', Buffer.from(html))
   const etag = `"${createHash('sha256').update(html).digest('base64url').slice(0, 22)}"`
   const policy = [
@@ -99,8 +110,9 @@ export async function servePages(app: FastifyInstance): Promise<void> {
     "style-src 'self'",
     "img-src 'self' blob: data:",
     // A recording is put together in the browser (MediaSource), which a video knows as a blob.
-    "media-src 'self' blob:",
-    "connect-src 'self'",
+    "media-src 'self' blob: mediastream:",
+    // The page Publish speaks to the agents that the configuration names, and to no others.
+    ["connect-src 'self'", ...new Set(publish.map(({ url }) => new URL(url).origin))].join(' '),
     "base-uri 'none'",
     "form-action 'self'",
     "frame-ancestors 'none'",
@@ -153,7 +165,11 @@ async function readAssets(folder: string): Promise<ReadonlyMap<string, Asset>> {
 const libraryPath = (name: string) =>
   `lib/${name.replace(/^@/, '').replaceAll('/', '-')}${name.endsWith('.css') ? '' : '.js'}`
 
-function shell(base: string, files: ReadonlyMap<string, Asset>): { html: string; importMap: string } {
+function shell(
+  base: string,
+  files: ReadonlyMap<string, Asset>,
+  publish: readonly PublishAddress[],
+): { html: string; importMap: string } {
   const imports = Object.fromEntries(
     Object.keys(LIBRARIES).map((name) => [name, `${base}/${libraryPath(name)}`]),
   )
@@ -165,6 +181,7 @@ function shell(base: string, files: ReadonlyMap<string, Asset>): { html: string;
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<meta name="sightline-publish" content="${escaped(JSON.stringify(publish))}">
 <title>Sightline</title>
 <link rel="icon" href="${base}/icon.svg" type="image/svg+xml">
 <script src="${base}/theme-early.js"></script>
@@ -181,6 +198,9 @@ ${first.map((name) => `<link rel="modulepreload" href="${base}/${name}">`).join(
 `
   return { html, importMap }
 }
+
+const escaped = (text: string) =>
+  text.replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 
 /** A file of a package, as an address. */
 function beside(name: string, of: string, path: string): string {

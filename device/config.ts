@@ -1,5 +1,15 @@
+import { isIP } from 'node:net'
 import { z } from 'zod'
-import { address, commonShape, duration, httpShape, port, size, tlsShape } from '../lib/config.ts'
+import {
+  address,
+  commonShape,
+  duration,
+  httpShape,
+  longDuration,
+  port,
+  size,
+  tlsShape,
+} from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
 import { RECORD_MODES } from '../wire/commands.ts'
@@ -226,7 +236,19 @@ const listenShape = z
     whip: z
       .strictObject({
         ...listener(8889, PUBLISHERS_MAX),
-        publicAddresses: z.array(z.string().min(1).max(253)).max(8).default([]),
+        /** By which a router lets publishers in. Names are not looked up: an answer holds addresses. */
+        publicAddresses: z
+          .array(z.string().refine((it) => isIP(it) !== 0, 'must be an IP address'))
+          .max(8)
+          .default([]),
+        /** UDP, both included; every publisher takes one for each address of this machine. Absent: any. */
+        udpPorts: z
+          .strictObject({
+            from: z.number().int().min(1024).max(65_535),
+            to: z.number().int().min(1024).max(65_535),
+          })
+          .refine(({ from, to }) => to > from, { path: ['to'], error: 'must be above "from"' })
+          .optional(),
       })
       .optional(),
     http: z
@@ -324,6 +346,15 @@ export const deviceSchema = z.strictObject({
       folder: z.string().min(1).default('data/device'),
     })
     .optional(),
+  outbox: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      folder: z.string().min(1).default('data/device/outbox'),
+      bytesMax: size().prefault('2GB'),
+      entriesMax: z.number().int().min(1).max(10_000_000).default(100_000),
+      ageMax: longDuration().prefault('7d'),
+    })
+    .prefault({}),
   // On by default: the broker decides who may publish commands, the device's user has the right to read its own, and
   // where it has not the agent says so and goes on with its crops. Off, a camera cannot be stopped from afar.
   remote: z

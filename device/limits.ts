@@ -64,7 +64,7 @@ export const REFUSED_REST_MS = 600_000
 export const FAREWELL_MS_MAX = 500
 /** What was signed last is flushed so long after it was written, ms, and written anew when its file has grown to so much. */
 export const CHAIN_SYNC_MS = 1000
-export const CHAIN_FILE_BYTES_MAX = 1_000_000
+export const CHAIN_FILE_BYTES_MAX = 256_000
 /** Clocks before this year have not been set. */
 export const CLOCK_YEAR_MIN = 2024
 /** The part of the detector's score threshold down to which a face that is followed already is still seen. */
@@ -162,3 +162,60 @@ export const PUSHED_UNTAKEN_MS_MAX = 20_000
 /** Of a stream that comes to us, so much is looked at before it is played, ms and bytes. */
 export const PUSHED_PROBE_MS_MAX = 500
 export const PUSHED_PROBE_BYTES_MAX = 2_000_000
+/** WHIP: sessions at once, all keys together; one address may have so many of them. */
+export const WHIP_SESSIONS_MAX = 64
+/** Bytes of one offer; browsers send 5 to 10 KB. Its media, and the addresses in it that are heeded. */
+export const WHIP_OFFER_BYTES_MAX = 64 * 1024
+export const WHIP_MEDIA_MAX = 4
+export const WHIP_CANDIDATES_MAX = 20
+/** From an offer to its answer, ms: ports are opened and addresses gathered. */
+export const WHIP_ANSWER_MS_MAX = 5000
+/** From the answer to the first picture, ms: firewalls, ICE and DTLS lie between. */
+export const WHIP_MEDIA_MS_MAX = 12_000
+/** A publisher of which nothing has come for so long is gone, ms: those that die say nothing. */
+export const WHIP_SILENCE_MS_MAX = 6000
+/** So long a missing packet is waited for, ms, and so many that came after it wait. */
+export const WHIP_REORDER_MS_MAX = 150
+export const WHIP_REORDER_PACKETS_MAX = 1000
+/** Bytes of one picture. */
+export const WHIP_FRAME_BYTES_MAX = 8_000_000
+/** Between two requests for a key picture, ms. */
+export const WHIP_KEY_REQUEST_MS_MIN = 500
+/** How fast a publisher may send, told it so often, ms. 187,500 x 2^5 bit/s. */
+export const WHIP_BITRATE_EVERY_MS = 500
+export const WHIP_BITRATE_MANTISSA = 187_500
+export const WHIP_BITRATE_EXPONENT = 5
+/** A connection that has shown no key by then is closed, ms; */
+export const PUBLISH_WITHIN_MS = 10_000
+/** a publisher who sends nothing for so long is gone, ms; */
+export const PUBLISHER_GONE_MS = 10_000
+/** and what is said to one at its end waits so long to be read, ms. */
+export const FAREWELL_TO_PUBLISHER_MS = 1000
+/** The silence of publishers is looked at so often, ms. */
+export const PUBLISHERS_LOOK_MS = 500
+/** Of one reading of a publisher's connection, bytes. */
+export const RTMP_READ_BYTES = 65_536
+/** Changes of streams from afar that are being made at a time; more are refused. */
+export const STREAM_CHANGES_MAX = 16
+/** A picture by HTTP has arrived by then, ms; */
+export const PICTURE_MS_MAX = 15_000
+/** so many bytes of all that are on their way are held; */
+export const PICTURES_BYTES_MAX = 64_000_000
+/** and whose last picture is so long ago has stopped sending, ms: a doorbell rings now and then. */
+export const PICTURES_GONE_MS = 60_000
+/** Clips sent and not acknowledged, beside two however large: messages, bytes. */
+export const CLIPS_IN_FLIGHT_MAX = 64
+export const CLIPS_IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
+/** Clips that wait for the outbox to be opened, or to be written, bytes; more are dropped and counted. */
+export const CLIPS_UNWRITTEN_BYTES_MAX = 64 * 1024 * 1024
+/** An outbox that cannot be opened is tried again after so long, ms. */
+export const OUTBOX_RETRY_MS = 10_000
+/** Clips that the broker will never take, set aside; the oldest are dropped. */
+export const OUTBOX_QUARANTINE = {
+  bytesMax: 200_000_000,
+  entriesMax: 1000,
+  ageMsMax: 30 * 86_400_000,
+  whenFull: 'drop-oldest',
+} as const
+/** At the end, so long is waited for a connection over which what is in the outbox can go, ms. */
+export const OUTBOX_FAREWELL_MS = 2000

@@ -16,6 +16,9 @@ const EXIT_STATUS_BY_CODE = {
   USER_UNKNOWN: 67,
   USER_EXISTS: 65,
   LAST_ADMIN: 73,
+  // streams that come to a device
+  STREAM_UNKNOWN: 67,
+  STREAM_EXISTS: 65,
   // people, in the console
   NOT_SIGNED_IN: 77,
   PASSWORD_WRONG: 77,

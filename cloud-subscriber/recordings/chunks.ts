@@ -17,11 +17,10 @@ export interface Chunk {
 }
 
 export const HOUR_MS = 3_600_000
-/** An id is minted when the first frame has come: a moment later than that was captured. */
+/** An id is minted when its chunk is begun: later than its first frame was captured, where that waited for a face to be seen. */
 const MINTED_LATE_MS_MAX = 60_000
-/** No chunk is so long; a key does not say how long it is. */
-const CHUNK_MS_MAX = 60_000
-const EARLY_MS_MAX = 5_000
+/** No chunk is longer; a key does not say how long it is. */
+const CHUNK_MS_MAX = 120_000
 
 /** Undefined for what is no chunk. */
 export function chunkOf({ key, bytes }: Pick<ListedObject, 'key' | 'bytes'>): Chunk | undefined {
@@ -48,11 +47,11 @@ export const hourPath = (hourMs: number) =>
 export function isKept({ hourMs, atMs, mintedMs }: Chunk, stretches: readonly Stretch[]): boolean {
   return stretches.some(
     (it) =>
-      (mintedMs - EARLY_MS_MAX < it.toMs && mintedMs + CHUNK_MS_MAX > it.fromMs) ||
+      (mintedMs - MINTED_LATE_MS_MAX < it.toMs && mintedMs + CHUNK_MS_MAX > it.fromMs) ||
       (atMs !== mintedMs && touchesHour(hourMs, it)),
   )
 }
 
 /** Whether a chunk of an hour may be in a stretch. */
 export const touchesHour = (hourMs: number, { fromMs, toMs }: Pick<Stretch, 'fromMs' | 'toMs'>) =>
-  hourMs - EARLY_MS_MAX < toMs && hourMs + HOUR_MS + MINTED_LATE_MS_MAX + CHUNK_MS_MAX > fromMs
+  hourMs - MINTED_LATE_MS_MAX < toMs && hourMs + HOUR_MS + MINTED_LATE_MS_MAX + CHUNK_MS_MAX > fromMs

@@ -8,7 +8,7 @@ const DAYS = 397
 const DAYS_MAX = 36_500
 
 export const certs: Command = {
-  summary: 'certificates: an authority, servers, clients, devices that sign',
+  summary: 'certificates: an authority, servers, clients, signers',
   help: `Makes the certificates for TLS and for signatures: your own authority in a
 folder, and a pair of files (certificate, key) for each server, each client and
 each device that signs. Keep the folder on your own machine, and copy to each

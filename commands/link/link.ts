@@ -3,7 +3,7 @@ import { failure } from '../../lib/errors.ts'
 import { type Command, parse } from '../command.ts'
 
 export const link: Command = {
-  summary: 'prints an address that opens one crop or recording for a limited time',
+  summary: 'prints an address that opens a crop or a clip for a limited time',
   help: `Prints an address that opens one crop, or one chunk of a recording, for anyone
 who has it, until it expires.
 

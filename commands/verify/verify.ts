@@ -9,7 +9,7 @@ const USAGE = `Usage: sightline verify --certs DIR FILE...
 `
 
 export const verify: Command = {
-  summary: 'signatures: who signed crops and clips, and whether all are there',
+  summary: 'signatures: who signed, and whether anything is missing',
   help: `Checks the signatures of crops and clips: who signed each, whether a bit of it
 has changed since, and whether files were removed between them or put into
 another order. Looks at files, or at what a subscriber's bucket has of a camera.

@@ -9,11 +9,20 @@ import {
   readCommand,
 } from '../../wire/commands.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
+import { isName } from '../../wire/names.ts'
+import type { StreamChange } from '../../wire/stream.ts'
 import { parseCommandTopic, snapshotTopic, stateTopic } from '../../wire/topics.ts'
-import type { DeviceConfig } from '../config.ts'
+import type { CameraConfig, DeviceConfig } from '../config.ts'
 import { encodeJpeg } from '../faces/crop.ts'
 import type { Frame } from '../frame.ts'
-import { SNAPSHOT_MS_MIN, SNAPSHOT_SIDES, SNAPSHOT_WAIT_MS_MAX, STATE_MS_MIN } from '../limits.ts'
+import {
+  SNAPSHOT_MS_MIN,
+  SNAPSHOT_SIDES,
+  SNAPSHOT_WAIT_MS_MAX,
+  STATE_MS_MIN,
+  STREAM_CHANGES_MAX,
+} from '../limits.ts'
+import type { Streams } from '../listen/streams.ts'
 import type { Meters } from '../meters.ts'
 import type { Recorder } from '../record/recorder.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from '../settings.ts'
@@ -31,6 +40,8 @@ export interface RemoteParts {
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
   readonly live: Pick<Live, 'look'>
   readonly recorder: Pick<Recorder, 'state'>
+  /** What comes to this device, and may be changed from afar. */
+  readonly streams?: Pick<Streams, 'cameras' | 'state' | 'change'>
   readonly meters: Pick<Meters, 'commandsTaken' | 'commandsIgnored'>
   readonly log: Log
 }
@@ -51,7 +62,14 @@ interface Camera {
   readonly followers: Set<(settings: CameraSettings) => void>
 }
 
+/** A command to a stream that comes to this device, or is to. */
+interface StreamCommand {
+  readonly stream: string
+  readonly change: StreamChange
+}
+
 type Judged =
+  | StreamCommand
   | { readonly camera: Camera; readonly name: CommandName; readonly command: Command }
   | { readonly reason: Ignored; readonly fields: object; readonly sentence: string }
 
@@ -67,6 +85,8 @@ type Ignored =
   | 'too often'
   | 'no frame'
   | 'not sent'
+  /** A change of a stream that may not be, or could not be made. */
+  | 'stream'
 
 /**
  * Commands to cameras, and the answer:
@@ -80,45 +100,62 @@ type Ignored =
  */
 export class Remote implements SettingsSource, Watcher, AsyncDisposable {
   readonly #parts: RemoteParts
-  readonly #cameras: ReadonlyMap<string, Camera>
+  readonly #cameras = new Map<string, Camera>()
   readonly #making = new Set<Promise<void>>()
   readonly #complain: () => void
+  /** Changes of streams that are being made. */
+  #changes = 0
   #complaint: readonly [fields: object, message: string] = [{}, '']
   #disposed = false
 
   constructor(parts: RemoteParts) {
     this.#parts = parts
-    this.#cameras = new Map(
-      parts.config.cameras.map((configured) => [
-        configured.name,
-        {
-          name: configured.name,
-          settings: configuredSettings(parts.config, parts.scoreMin, configured),
-          state: 'opening',
-          crops: 0,
-          lastCrop: null,
-          snapshot: 'none',
-          snapshotAtMs: -Infinity,
-          snapshotTimer: undefined,
-          saidAtMs: -Infinity,
-          timer: undefined,
-          followers: new Set(),
-        },
-      ]),
-    )
     this.#complain = throttled((count) => {
       const [fields, message] = this.#complaint
       parts.log.warn({ ...fields, count }, message)
     })
-    for (const camera of this.#cameras.values()) {
-      const wish = parts.commanded.of(camera.name)
-      if (this.#set(camera, wish))
-        parts.log.warn(
-          { camera: camera.name, ...wish, file: parts.commanded.file },
-          'earlier commands still apply',
-        )
-      this.#tell(camera)
+    for (const camera of [...parts.config.cameras, ...(parts.streams?.cameras ?? [])]) this.add(camera)
+  }
+
+  /** A camera that is there from now on. */
+  add(configured: CameraConfig): void {
+    const { config, scoreMin, commanded, log } = this.#parts
+    const { name } = configured
+    if (this.#cameras.has(name)) return
+    const camera: Camera = {
+      name,
+      settings: configuredSettings(config, scoreMin, configured),
+      state: 'opening',
+      crops: 0,
+      lastCrop: null,
+      snapshot: 'none',
+      snapshotAtMs: -Infinity,
+      snapshotTimer: undefined,
+      saidAtMs: -Infinity,
+      timer: undefined,
+      followers: new Set(),
     }
+    this.#cameras.set(name, camera)
+    const wish = commanded.of(name)
+    if (this.#set(camera, wish))
+      log.warn({ camera: name, ...wish, file: commanded.file }, 'earlier commands still apply')
+    this.#tell(camera)
+  }
+
+  /** One that is there no more: its last state says that it has ended. */
+  remove(name: string): void {
+    const camera = this.#cameras.get(name)
+    if (!camera) return
+    this.#noSnapshot(camera)
+    camera.state = 'ended'
+    this.#say(camera)
+    this.#cameras.delete(name)
+  }
+
+  /** Something of its stream has changed. */
+  streamChanged(name: string): void {
+    const camera = this.#cameras.get(name)
+    if (camera) this.#tell(camera)
   }
 
   settings(name: string): CameraSettings {
@@ -139,6 +176,10 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       this.#ignore(judged.reason, judged.fields, judged.sentence)
       return
     }
+    if ('stream' in judged) {
+      this.#changeStream(judged)
+      return
+    }
     const { camera, name, command } = judged
     meters.commandsTaken.inc({ camera: camera.name, command: name })
     if (command.is === 'live') {
@@ -156,6 +197,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
   #judge({ topic, payload, retained }: CommandMessage): Judged {
     const { config } = this.#parts
     const found = parseCommandTopic(config.topicPrefix, config, topic)
+    if (found?.command === 'stream') return this.#judgeStream(found.camera, payload, retained)
     const camera = found && this.#cameras.get(found.camera)
     if (!found || !camera)
       return {
@@ -201,6 +243,61 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
         sentence: `Snapshot not taken: another is in progress, or was less than ${SNAPSHOT_MS_MIN} ms ago. Wait and try again.`,
       }
     return { camera, name, command }
+  }
+
+  /** What is sent is not repeated: it holds a key's hash. */
+  #judgeStream(camera: string, payload: Buffer, retained: boolean): Judged {
+    const { config, streams } = this.#parts
+    const no = (reason: Ignored, sentence: string) => ({
+      reason,
+      fields: { camera: camera.slice(0, 63), command: 'stream' },
+      sentence,
+    })
+    if (!streams || !config.listen.remote)
+      return no(
+        'stream',
+        `Ignored a change of a stream: ${streams ? '"listen.remote" is off' : 'no streams come to this device ("listen.streamsFile")'}.`,
+      )
+    if (retained)
+      return no('retained', 'Ignored a retained command. Publish commands without the retain flag.')
+    if (!isName(camera)) return no('unknown camera', 'Ignored a change of a stream whose name is no name.')
+    const command = readCommand('stream', payload)
+    if (command.is !== 'stream')
+      return no('payload', 'Ignored an invalid command: stream accepts JSON that says what to do.')
+    return { stream: camera, change: command.change }
+  }
+
+  #changeStream({ stream: camera, change }: StreamCommand): void {
+    const { streams, meters, log } = this.#parts
+    if (this.#changes >= STREAM_CHANGES_MAX) {
+      this.#ignore(
+        'too often',
+        { camera, command: 'stream' },
+        'Ignored a change of a stream: too many at once.',
+      )
+      return
+    }
+    this.#changes += 1
+    void streams
+      ?.change(camera, change)
+      .then(
+        () => {
+          meters.commandsTaken.inc({ camera, command: 'stream' })
+          log.info({ camera, command: 'stream', do: change.do }, 'command accepted')
+        },
+        (error: unknown) => {
+          const { code, message } = asFailure(error)
+          this.#ignore(
+            'stream',
+            { camera, command: 'stream', do: change.do, code },
+            `Ignored a change of a stream: ${message}`,
+          )
+        },
+      )
+      .finally(() => {
+        this.#changes -= 1
+        this.streamChanged(camera)
+      })
   }
 
   #follow(camera: Camera, command: Exclude<Command, { is: 'live' }>): void {
@@ -367,6 +464,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
   #stateOf({ name, settings, state, crops, lastCrop }: Camera): CameraState {
     const { site, device } = this.#parts.config
     const { record: mode, ...held } = settings
+    const stream = this.#parts.streams?.state(name)
     const [, why] = /^down: (.*)$/s.exec(state) ?? []
     return {
       v: CAMERA_STATE_VERSION,
@@ -379,6 +477,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       crops,
       lastCrop,
       record: { mode, ...this.#recordOf(name) },
+      ...(stream && { stream }),
     }
   }
 

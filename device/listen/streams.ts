@@ -1,7 +1,8 @@
 import type { Log } from '../../lib/log.ts'
-import type { Protocol, StreamState } from '../../wire/stream.ts'
+import type { Protocol, StreamChange, StreamState } from '../../wire/stream.ts'
 import { type CameraConfig, pushedCamera } from '../config.ts'
 import { PUBLISHER_SILENT_MS, STREAMS_SAMPLE_MS } from '../limits.ts'
+import { changeStream } from './change.ts'
 import type { Admission, Doorkeeper, Publication, Refusal } from './publication.ts'
 import { Seen } from './seen.ts'
 import { hashOfKey, type Stream, StreamsFile } from './streams-file.ts'
@@ -66,6 +67,8 @@ export class Streams implements Doorkeeper, AsyncDisposable {
   readonly #seen: Seen
   readonly #log: Log
   readonly #timer: NodeJS.Timeout
+  readonly #options: StreamsOptions
+  #changing: Promise<void> = Promise.resolve()
   #entries = new Map<string, Entry>()
   #byHash = new Map<string, Entry>()
   /** Called after cameras have come or gone, or their settings changed (gone, and come again). */
@@ -75,7 +78,9 @@ export class Streams implements Doorkeeper, AsyncDisposable {
 
   readonly graceMs: number
 
-  private constructor(file: StreamsFile, seen: Seen, { log, graceMs }: StreamsOptions) {
+  private constructor(file: StreamsFile, seen: Seen, options: StreamsOptions) {
+    const { log, graceMs } = options
+    this.#options = options
     this.graceMs = graceMs
     this.#file = file
     this.#seen = seen
@@ -102,6 +107,16 @@ export class Streams implements Doorkeeper, AsyncDisposable {
   async look(): Promise<void> {
     await this.#file.look() // it may have looked before the change
     await this.#file.look()
+  }
+
+  /** Changes the file, one after the other, and follows it. Errors: those of changeStream. */
+  change(camera: string, change: StreamChange): Promise<void> {
+    const done = this.#changing.then(async () => {
+      await changeStream(this.#options, camera, change)
+      await this.look()
+    })
+    this.#changing = done.catch(() => {}) // said to who asked
+    return done
   }
 
   admit(key: string, by: Protocol, from: string): Admission | { readonly refusal: Refusal } {

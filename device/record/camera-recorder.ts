@@ -147,6 +147,11 @@ export class CameraRecorder implements AsyncDisposable {
     return this.isActive ? this.#why : undefined
   }
 
+  /** Packets that wait for the muxer, bytes. */
+  get waitingBytes(): number {
+    return this.#packetBytes
+  }
+
   /** What was set holds from here on. */
   set(mode: RecordMode, paused: boolean): void {
     if (mode === this.#mode && paused === this.#paused) return

@@ -7,12 +7,16 @@ import type { Track } from './track.ts'
 const BUFFER_BYTES = 65_536
 
 /**
- * Fragments where we say so (`frag_custom`), a `moov` without samples before them, time stamps that go on from fragment to
- * fragment whatever lies between (`frag_discont`), and offsets instead of an edit list for frames that are shown later than
- * they are decoded, so that a fragment plays without what came before it.
+ * Fragments where we say so (`frag_custom`), a `moov` without samples before them, and time stamps as they are given: no edit
+ * list, nothing moved to zero (the first sample of a track that begins late would last until then), and `frag_discont`, since
+ * what comes first need not be at 0. Not `negative_cts_offsets`: players made of FFmpeg then show reordered frames late, and
+ * the sound is ahead.
  */
-const MOVFLAGS =
-  'frag_custom+empty_moov+default_base_moof+frag_discont+negative_cts_offsets+use_metadata_tags'
+const SETTINGS = {
+  movflags: 'frag_custom+empty_moov+default_base_moof+frag_discont+use_metadata_tags',
+  use_editlist: '0',
+  avoid_negative_ts: 'disabled',
+}
 
 /** H.265 with its parameter sets in the `moov` alone. Apple's players take no other; Chromium takes both where it has H.265 at all. */
 const HVC1 = 'hvc1'
@@ -66,9 +70,9 @@ export class Muxer implements AsyncDisposable {
         stream.codecpar.codecTag = codecpar.codecId === AV_CODEC_ID_HEVC ? HVC1 : 0
         stream.timeBase = timeBase
       }
-      if (rotation !== 0)
-        format.streams[0]?.codecpar.addCodedSideData(AV_PKT_DATA_DISPLAYMATRIX, displayMatrix(rotation))
-      using settings = Dictionary.fromObject({ movflags: MOVFLAGS })
+      // Also where it is none: the container that it comes from may have said another one.
+      format.streams[0]?.codecpar.addCodedSideData(AV_PKT_DATA_DISPLAYMATRIX, displayMatrix(rotation))
+      using settings = Dictionary.fromObject(SETTINGS)
       check(await format.writeHeader(settings))
       await io.flush()
     } catch (error) {
@@ -114,13 +118,10 @@ function release(format: FormatContext, io: IOContext): void {
 }
 
 /** libavutil/display.h: three rows of three, 16.16 and 2.30 fixed point; clockwise. */
-function displayMatrix(rotation: 90 | 180 | 270): Buffer {
-  const [a, b, c, d] = { 90: [0, 1, -1, 0], 180: [-1, 0, 0, -1], 270: [0, -1, 1, 0] }[rotation] as [
-    number,
-    number,
-    number,
-    number,
-  ]
+function displayMatrix(rotation: 0 | 90 | 180 | 270): Buffer {
+  const [a, b, c, d] = { 0: [1, 0, 0, 1], 90: [0, 1, -1, 0], 180: [-1, 0, 0, -1], 270: [0, -1, 1, 0] }[
+    rotation
+  ] as [number, number, number, number]
   const matrix = Buffer.alloc(36)
   for (const [value, at] of [
     [a, 0],

@@ -48,29 +48,36 @@ interface Recorded {
 /** The recordings of all cameras: chunks are sealed here, and handed to who keeps them. */
 export class Recorder implements Watcher, AsyncDisposable {
   readonly #parts: RecorderParts
-  readonly #cameras: ReadonlyMap<string, Recorded>
+  readonly #cameras = new Map<string, Recorded>()
   readonly #loading = new Set<Promise<void>>()
   #disposed: Promise<void> | undefined
 
   private constructor(parts: RecorderParts) {
     this.#parts = parts
-    this.#cameras = new Map(
-      parts.config.cameras.map((config) => [
-        config.name,
-        {
-          ...{ config, recorder: undefined, clips: 0, bytes: 0 },
-          wish: { mode: config.record.mode, paused: false },
-        },
-      ]),
-    )
   }
 
   static async open(parts: RecorderParts): Promise<Recorder> {
     const recorder = new Recorder(parts)
-    for (const recorded of recorder.#cameras.values())
-      if (!DRAWN.includes(kindOf(recorded.config.source)) || recorded.wish.mode !== 'off')
-        await recorder.#load(recorded)
+    for (const camera of parts.config.cameras) await recorder.add(camera)
     return recorder
+  }
+
+  /** A camera that is there from now on; where it is there already, that one stays. */
+  async add(config: CameraConfig): Promise<void> {
+    if (this.#cameras.has(config.name)) return
+    const recorded: Recorded = {
+      ...{ config, recorder: undefined, clips: 0, bytes: 0 },
+      wish: { mode: config.record.mode, paused: false },
+    }
+    this.#cameras.set(config.name, recorded)
+    if (!DRAWN.includes(kindOf(config.source)) || recorded.wish.mode !== 'off') await this.#load(recorded)
+  }
+
+  /** One that is there no more: what there is of its last chunk is handed over. */
+  async remove(name: string): Promise<void> {
+    const recorded = this.#cameras.get(name)
+    await recorded?.recorder?.[Symbol.asyncDispose]()
+    if (this.#cameras.get(name) === recorded) this.#cameras.delete(name)
   }
 
   /** Who takes what a camera's source gives; undefined where that gives nothing but frames. */

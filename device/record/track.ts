@@ -80,6 +80,9 @@ export class Track implements Disposable {
   /** The stream has other parameters from here on. @param extradata as the codec has it */
   take(extradata: Buffer): void {
     this.codecpar.extradata = extradata
+    // It fills in what is not known.
+    this.codecpar.width = 0
+    this.codecpar.height = 0
     this.codecpar.parseExtradata()
   }
 

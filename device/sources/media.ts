@@ -30,7 +30,6 @@ import {
   FFmpegError,
   FormatContext,
   InputFormat,
-  IOContext,
   Packet,
 } from 'node-av/lib'
 import { failure, type SightlineError } from '../../lib/errors.ts'
@@ -50,6 +49,7 @@ import type { SeenMedia } from '../listen/streams.ts'
 import type { PacketTap } from '../record/tap.ts'
 import { hasCredentials } from './address.ts'
 import { videoDevices } from './devices.ts'
+import { Feed } from './feed.ts'
 import type { Decoded } from './normal.ts'
 import type { SourceContext } from './source.ts'
 
@@ -72,7 +72,7 @@ export interface VideoOptions {
   readonly framerate?: number
   readonly inputFormat?: string
   readonly decoderThreads?: number
-  /** Of kind `pushed`: its bytes, an FLV file. */
+  /** Of kind `pushed`: its bytes, a file as it comes. */
   readonly input?: PushedVideo
 }
 
@@ -89,7 +89,7 @@ export class Media implements AsyncDisposable {
   /** Undefined where sound is not read. */
   readonly #audioIndex: number | undefined
   readonly #tap: PacketTap | undefined
-  readonly #io: IOContext | undefined
+  readonly #feed: Feed | undefined
   readonly #startSeconds: number
   /** Nothing but the video makes it so long; of streams, the sound is not read. */
   readonly #isLengthOfVideo: boolean
@@ -98,12 +98,12 @@ export class Media implements AsyncDisposable {
 
   private constructor(
     options: VideoOptions,
-    { format, io }: { format: FormatContext; io: IOContext | undefined },
+    { format, feed }: { format: FormatContext; feed: Feed | undefined },
     codec: CodecContext,
     { video: stream, audio }: { readonly video: number; readonly audio: number | undefined },
     tap: PacketTap | undefined,
   ) {
-    this.#io = io
+    this.#feed = feed
     this.#options = options
     this.#format = format
     this.#codec = codec
@@ -129,9 +129,9 @@ export class Media implements AsyncDisposable {
     const { address, name, kind, timeoutMs, input } = options
     const format = new FormatContext()
     format.allocContext()
-    const io = input && ioOf(input)
-    if (io) {
-      format.pb = io
+    const feed = input && new Feed(input)
+    if (feed) {
+      format.pb = feed.io
       format.setFlags(AVFMT_FLAG_CUSTOM_IO)
     }
     using dictionary = Dictionary.fromObject(openOptions(options))
@@ -140,8 +140,8 @@ export class Media implements AsyncDisposable {
       throw failure('SOURCE_UNAVAILABLE', `${name}: this system has no V4L2. Cameras need Linux.`)
     using _guard = interruptOn(format, signal, timeoutMs)
     try {
-      const flv = kind === 'pushed' ? InputFormat.findInputFormat('flv') : null
-      const opened = await format.openInput(address, v4l2 ?? flv, dictionary)
+      const pushed = input ? InputFormat.findInputFormat(input.format ?? 'flv') : null
+      const opened = await format.openInput(address, v4l2 ?? pushed, dictionary)
       if (opened < 0) throw openFailure(options, opened, signal)
       for (const { codecpar } of format.streams) refuseLarge(name, codecpar)
       const probed = await format.findStreamInfo()
@@ -165,9 +165,9 @@ export class Media implements AsyncDisposable {
         for (const [index, other] of format.streams.entries())
           if (index !== found.streamIndex && index !== audio) other.discard = AVDISCARD_ALL
       const codec = await openDecoder(found.decoder, stream, options)
-      return new Media(options, { format, io }, codec, { video: found.streamIndex, audio }, tap)
+      return new Media(options, { format, feed }, codec, { video: found.streamIndex, audio }, tap)
     } catch (error) {
-      await close(format, io)
+      await close(format, feed)
       throw error
     }
   }
@@ -222,6 +222,7 @@ export class Media implements AsyncDisposable {
     }
     for (;;) {
       let status: number
+      await this.#feed?.ready()
       {
         using _guard = interruptOn(format, signal, kind === 'file' ? undefined : timeoutMs)
         status = await format.readFrame(packet)
@@ -292,34 +293,16 @@ export class Media implements AsyncDisposable {
     // A picture that is asked for again is one source all the same.
     if (!this.isPicture) this.#tap?.closed()
     this.#codec.freeContext()
-    await close(this.#format, this.#io)
+    await close(this.#format, this.#feed)
   }
 }
 
 type Stream = FormatContext['streams'][number]
 
-/** FFmpeg's buffer of a stream that comes to us. */
-const IO_BYTES = 32_768
-
-/** What is pushed, as FFmpeg reads it: never more at once than it asks for. */
-function ioOf(input: PushedVideo): IOContext {
-  const io = new IOContext()
-  let rest: Buffer | undefined
-  const read = async (size: number) => {
-    rest ??= await input.read()
-    if (!rest) return null
-    const part = rest.subarray(0, size)
-    rest = rest.length > size ? rest.subarray(size) : undefined
-    return part
-  }
-  io.allocContextWithCallbacks(IO_BYTES, 0, read)
-  return io
-}
-
-async function close(format: FormatContext, io: IOContext | undefined): Promise<void> {
-  if (io) format.pb = null // ours to free
+async function close(format: FormatContext, feed: Feed | undefined): Promise<void> {
+  if (feed) format.pb = null // ours to free
   await format.closeInput()
-  io?.freeContext()
+  feed?.[Symbol.dispose]()
 }
 
 /** The picture of a record, or one of a chapter: no camera's. */
@@ -431,7 +414,7 @@ function openOptions(options: VideoOptions): Record<string, string> {
     }
   if (kind === 'pushed')
     return {
-      format_whitelist: 'flv',
+      format_whitelist: 'flv,matroska',
       protocol_whitelist: 'none',
       analyzeduration: String(PUSHED_PROBE_MS_MAX * 1000),
       probesize: String(PUSHED_PROBE_BYTES_MAX),

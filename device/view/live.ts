@@ -58,7 +58,7 @@ const LIVE_STEPS = LIVE_WIDTHS.flatMap((width) => LIVE_QUALITIES.map((quality) =
  */
 export class Live implements Watcher, Disposable {
   readonly #parts: LiveParts
-  readonly #cameras: ReadonlyMap<string, Camera>
+  readonly #cameras = new Map<string, Camera>()
   readonly #complain: () => void
   #fault: unknown
   #ticker: NodeJS.Timeout | undefined
@@ -66,15 +66,20 @@ export class Live implements Watcher, Disposable {
 
   constructor(parts: LiveParts) {
     this.#parts = parts
-    this.#cameras = new Map(
-      parts.config.cameras.map(({ name }) => [
-        name,
-        { name, untilMs: 0, dueMs: 0, making: false, step: 0, saidPausedMs: Number.NEGATIVE_INFINITY },
-      ]),
-    )
+    for (const { name } of parts.config.cameras) this.add(name)
     this.#complain = throttled((count) =>
       parts.log.error({ count, error: String(this.#fault) }, 'cannot make a live picture'),
     )
+  }
+
+  /** A camera that is there from now on. */
+  add(name: string): void {
+    const saidPausedMs = Number.NEGATIVE_INFINITY
+    this.#cameras.set(name, { name, untilMs: 0, dueMs: 0, making: false, step: 0, saidPausedMs })
+  }
+
+  remove(name: string): void {
+    this.#cameras.delete(name)
   }
 
   /** Somebody looks for so many seconds from now; 0: nobody does any more. @returns whether nobody did before */

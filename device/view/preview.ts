@@ -83,23 +83,29 @@ const PAGE = {
  */
 export class Preview implements Watcher, Disposable {
   readonly #options: PreviewOptions
-  readonly #cameras: ReadonlyMap<string, Camera>
+  readonly #cameras = new Map<string, Camera>()
   readonly #ticker: NodeJS.Timeout
   readonly #complain: () => void
   #fault: unknown
 
   constructor(options: PreviewOptions) {
     this.#options = options
-    this.#cameras = new Map(
-      options.cameras.map((name) => [
-        name,
-        { name, viewers: new Set(), dueMs: 0, making: false, last: undefined, faces: 0 },
-      ]),
-    )
+    for (const name of options.cameras) this.add(name)
     this.#complain = throttled((count) =>
       options.log.error({ count, error: String(this.#fault) }, 'cannot make a preview picture'),
     )
     this.#ticker = setInterval(() => this.#tick(), Math.min(TICK_MS, this.#repeatMs)).unref()
+  }
+
+  /** A camera that is there from now on. */
+  add(name: string): void {
+    this.#cameras.set(name, { name, viewers: new Set(), dueMs: 0, making: false, last: undefined, faces: 0 })
+  }
+
+  /** Its viewers are sent away. */
+  remove(name: string): void {
+    for (const { response } of this.#cameras.get(name)?.viewers ?? []) response.destroy()
+    this.#cameras.delete(name)
   }
 
   get viewers(): number {

@@ -141,6 +141,7 @@ export class ChainCheck {
 
   /** Of the oldest so many segments. */
   #settle(count: number): Finding[] {
+    this.#alteredMs.sort((a, b) => a - b)
     const oldest = [...this.#segments].sort((a, b) => a.head.capturedAtMs - b.head.capturedAtMs)
     return oldest.slice(0, count).flatMap((segment) => {
       const { head, tail } = segment
@@ -163,9 +164,10 @@ export class ChainCheck {
     const { gap } = before
     const endMs = after.endMs ?? after.capturedAtMs
     const stated = gap?.why === 'lost' && gap.fromMs !== null && gap.fromMs <= endMs + STATED_WITHIN_MS
-    const altered = this.#alteredMs.filter(
-      (ms) => ms >= after.capturedAtMs && ms <= before.capturedAtMs,
-    ).length
+    const altered = Math.max(
+      0,
+      firstFrom(this.#alteredMs, before.capturedAtMs + 1) - firstFrom(this.#alteredMs, after.capturedAtMs),
+    )
     return {
       is: 'missing',
       after: placeOf(after),
@@ -183,6 +185,17 @@ export class ChainCheck {
     }
     this.#remembered.set(short(digest), at)
   }
+}
+
+/** Where in a sorted list the first is that is no less than `least`. */
+function firstFrom(sorted: readonly number[], least: number): number {
+  let [low, high] = [0, sorted.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if ((sorted[middle] as number) < least) low = middle + 1
+    else high = middle
+  }
+  return low
 }
 
 const placeOf = ({ at, capturedAtMs }: Link): Place => ({ at, capturedAtMs })

@@ -241,7 +241,7 @@ t.test('signed by whom, the chain whole or broken, and verified by reading it', 
     NORTH,
     log,
   )
-  const server = await pagesServer(t, { recordings: { signersFolder: folder } })
+  const server = await pagesServer(t, [], { recordings: { signersFolder: folder } })
   const startMs = noon()
   const clips = await server.recorded({ ...NORTH, startMs, chunks: 6 }, seal)
   const { page } = await opened(t, server, addressOf(GATE, startMs + 500))

@@ -7,7 +7,7 @@ import { sharePages } from '../../console/access/share-pages.ts'
 import { signInPages } from '../../console/access/sign-in-pages.ts'
 import { consoleApi } from '../../console/api/server.ts'
 import type { KeeperSeen } from '../../console/context.ts'
-import { servePages } from '../../console/pages.ts'
+import { type PublishAddress, servePages } from '../../console/pages.ts'
 import { PLAIN_SEAL, type Seal } from '../../device/link/seal.ts'
 import { FACE_BOX, portraitSvg } from '../../device/sources/portrait.ts'
 import { HttpServer } from '../../lib/http/server.ts'
@@ -42,7 +42,11 @@ export interface PagesServer {
   signIn(page: Page, name: string, next?: string): Promise<void>
 }
 
-export async function pagesServer(t: Test, settings: Record<string, unknown> = {}): Promise<PagesServer> {
+export async function pagesServer(
+  t: Test,
+  publish: readonly PublishAddress[] = [],
+  settings: Record<string, unknown> = {},
+): Promise<PagesServer> {
   const api = await apiServer(t, settings)
   const { context } = api
   const http = await HttpServer.open({
@@ -58,7 +62,7 @@ export async function pagesServer(t: Test, settings: Record<string, unknown> = {
         ...{ shares: api.access.shares, database: api.database, bucket: api.bucket },
         ...{ log: context.log, requestsPerMinuteMax: 1000 },
       })
-      await servePages(app)
+      await servePages(app, publish)
     },
   })
   t.teardown(() => http[Symbol.asyncDispose]())

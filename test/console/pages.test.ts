@@ -11,7 +11,7 @@ import { pagesServer, wholeLine } from './pages-server.ts'
 const FIRST_VIEW_BYTES_MAX = 300_000
 const PAGES = [
   ...['/', '/faces', '/cameras', '/recordings', '/streams'],
-  ...['/charts', '/flow', '/health', '/people', '/api'],
+  ...['/charts', '/flow', '/health', '/people', '/api', '/publish'],
 ]
 const DESKTOP = { width: 1280, height: 800 }
 const PHONE = { width: 390, height: 844, phone: true, dark: true }

@@ -14,7 +14,7 @@ const CLIPS = 'sightline/v1/+/+/+/clip'
 
 /** What of recordings is in a bucket, in order of time. */
 function clipsIn(bucket: string): ClipMetadata[] {
-  return storedKeys(bucket)
+  return storedKeys(bucket, 'mp4')
     .filter((key) => parseObjectKey(key)?.kind.name === 'clip')
     .map((key) => {
       const reading = readClip(readFileSync(join(bucket, key)))

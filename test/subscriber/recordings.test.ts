@@ -19,6 +19,8 @@ import { makeCrop } from '../kit/crops.ts'
 import { freePort } from '../kit/ports.ts'
 import { brokerConfig, missing, Program, subscriberConfig, type Test } from '../kit/programs.ts'
 import { RawClient } from '../kit/raw-client.ts'
+import { emptyS3Bucket, makeS3Bucket, s3Endpoint, skipWithoutS3 } from '../kit/s3.ts'
+import { S3Proxy } from '../kit/s3-proxy.ts'
 import { until } from '../kit/wait.ts'
 
 // They wait for programs to start.
@@ -327,6 +329,7 @@ t.test('forget takes clips and marks, by camera, day and id, running', async (t)
       .sort(),
     [yesterday.key, two.key, three.key].sort(),
   )
+  await until('marks are announced too', () => said.filter(({ is }) => is === 'kept').length >= 2)
   t.match(
     said.filter(({ is }) => is === 'kept'),
     [{ stretches: [{ toMs: dayMs }] }, { stretches: [] }],
@@ -392,6 +395,44 @@ t.test('arrivals are logged on request, with an address that opens them, and no 
   const key = readFileSync(join(folderOf(subscriber), 'link.key'))
   for (const form of ['hex', 'base64', 'base64url'] as const) t.notOk(text.includes(key.toString(form)))
 })
+
+t.test(
+  'a bucket that is slow for clips delays no crop; in a public one recordings are not public',
+  { skip: skipWithoutS3 },
+  async (t) => {
+    await using proxy = await S3Proxy.open(s3Endpoint ?? '')
+    proxy.fault = ({ method, path }) =>
+      method === 'PUT' && path.includes('recordings.private') ? { slowMs: 1500 } : undefined
+    const bucket = await makeS3Bucket()
+    t.after(() => emptyS3Bucket(bucket))
+    const broker = await Program.start(t, 'broker', brokerConfig(t))
+    const subscriber = await started(
+      t,
+      keeping(t, broker.url, {
+        bucket: { type: 's3', bucket, endpoint: proxy.url, publicRead: true, writesMax: 8 },
+        recordings: { writesMax: 2 },
+      }),
+    )
+    const device = await RawClient.open(t, broker.port, 'device', { clean: true })
+    const clips = Array.from({ length: 8 }, () => clip({}, 100_000))
+    const crops = Array.from({ length: 40 }, () => makeCrop(AT))
+    const sentMs = performance.now()
+    for (const [n, { topic, payload }] of [...clips, ...crops].entries())
+      device.publish(topic, payload, { messageId: n + 1 })
+    await until('crops are stored', async () => (await subscriber.books('inbox')).forwarded === 40)
+    const tookMs = performance.now() - sentMs
+    const { forwarded } = await subscriber.books('clips')
+    t.ok(forwarded < 8, `${forwarded} clips after ${tookMs} ms`)
+    await until('clips too', async () => (await subscriber.books('clips')).forwarded === 8, 20_000)
+    t.ok(performance.now() - sentMs >= 4 * 1500, 'two at a time')
+    const [one] = clips
+    const [crop] = crops
+    const address = (key: string) => `${proxy.url}/${bucket}/${key}`
+    const keyOfCrop = crop && objectKey(crop.metadata, crop.metadata.capturedAtMs)
+    t.equal((await fetch(address(keyOfCrop ?? ''))).status, 200)
+    t.equal((await fetch(address(one?.key ?? ''))).status, 403)
+  },
+)
 
 t.test('nothing is logged of arrivals by default', async (t) => {
   const broker = await Program.start(t, 'broker', brokerConfig(t))
