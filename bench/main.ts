@@ -78,6 +78,7 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
   signing: async () => {
     const { benchSigning, printSigning } = await import('./signing.ts')
     printSigning(await benchSigning())
+  },
   whip: async () => {
     const { benchWhip, printWhip } = await import('./whip.ts')
     printWhip(await benchWhip())
