@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
  * `npm run bench -- transport backlog` runs some of them; `leak` takes `--minutes 15` and `--openings 1000`, `clip-lane` `--seconds 60`, `salvage`
  * `--copies 4` (of each of three stores, for each kind of damage), `console-database` `--rows 10000000` (and PostgreSQL too
  * where SIGHTLINE_TEST_POSTGRES is the address of an empty database; `--keep FOLDER` leaves the file for `console-pages
- * --database FILE`). `console-live` and `console-pages` need Chromium (SIGHTLINE_TEST_CHROMIUM). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
+ * --database FILE`). `console-live`, `console-pages` and `whip` need Chromium (SIGHTLINE_TEST_CHROMIUM). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
  * the path) and, for the device, test clips (SIGHTLINE_TEST_DATA).
  */
 const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
@@ -59,6 +59,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchConsoleStream, printConsoleStream } = await import('./console-stream.ts')
     printConsoleStream(await benchConsoleStream())
   },
+  recordings: async () => {
+    const { benchRecordings, printRecordings } = await import('./recordings-playback.ts')
+    printRecordings(await benchRecordings())
+  },
   'console-live': async () => {
     const { benchConsoleLive, printConsoleLive } = await import('./console-live.ts')
     printConsoleLive(await benchConsoleLive())
@@ -70,6 +74,14 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
         '\nPages: left out, for want of a database: --database FILE, as console-database --keep makes one\n',
       )
     else printConsolePages(await benchConsolePages(values.database))
+  },
+  signing: async () => {
+    const { benchSigning, printSigning } = await import('./signing.ts')
+    printSigning(await benchSigning())
+  },
+  whip: async () => {
+    const { benchWhip, printWhip } = await import('./whip.ts')
+    printWhip(await benchWhip())
   },
   device: async () => {
     const { benchDevice, printDevice } = await import('./device.ts')

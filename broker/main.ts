@@ -235,7 +235,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
         topics,
         reconnectMsMin: bridge.reconnectMin,
         reconnectMsMax: bridge.reconnectMax,
-        farBroker: () => (mains[at]?.main as Bridge).farBroker,
+        farBroker: () => (mains[at] as { main: Bridge }).main.farBroker,
         brokerId,
         deliver: (message, via) =>
           server.deliver({ cmd: 'publish', ...message, retain: false }, { clientId, handedOn: true, via }),
@@ -255,6 +255,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
                 ? `connected, ${bridge.queue.size} waiting`
                 : `disconnected (${bridge.fault}), ${bridge.queue.size} waiting`,
               ...(bridge.connected && bridge.fault !== undefined ? [bridge.fault] : []),
+              ...(bridge.bytesPerSecond === 0 ? ['paused by "clips.rateMax" or its schedule'] : []),
               ...saidOf(downlinks.get(bridge.name)),
               ...(bridge.quarantine.size > 0 ? [`${bridge.quarantine.size} in quarantine`] : []),
             ].join('; '),

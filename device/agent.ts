@@ -16,6 +16,7 @@ import { type CameraSettings, configuredSettings, type SettingsSource } from './
 import { nameOf } from './sources/address.ts'
 import { isRetried, openSource } from './sources/open.ts'
 import type { PushedStreams, Source } from './sources/source.ts'
+import type { Effects } from './view/effects.ts'
 import type { Watcher } from './view/watcher.ts'
 
 export interface AgentParts {
@@ -36,6 +37,8 @@ export interface AgentParts {
   readonly recorder?: Pick<Recorder, 'tap' | 'set' | 'moved'>
   /** Who looks at frames beside the pipeline. */
   readonly watchers?: readonly Watcher[]
+  /** Told where faces are, before those who look. */
+  readonly effects?: Pick<Effects, 'looked' | 'still'>
   /** Cameras that come to this device; they come and go while it runs. */
   readonly streams?: PushedStreams & { readonly cameras: readonly CameraConfig[] }
   /** Called for each crop that is handed to the publisher. */
@@ -155,8 +158,10 @@ export class Agent {
     let told: CameraSettings | undefined
     let heed = () => {}
     const unfollow = remote?.follow(camera.name, (changed) => {
-      told = changed
       recorder?.set(camera.name, changed.record, changed.paused)
+      // What is recorded and what viewers see ends no track.
+      if (!told && isSamePipeline(changed, settings)) return
+      told = changed
       heed()
     })
     let emitter = this.#emitter(camera.name, source, settings)
@@ -267,6 +272,9 @@ export class Agent {
     this.#parts.onState(this.states)
   }
 }
+
+const isSamePipeline = (a: CameraSettings, b: CameraSettings) =>
+  a.paused === b.paused && a.scoreMin === b.scoreMin && a.rate === b.rate
 
 const stopped = (signal: AbortSignal) =>
   new Promise<void>((resolve) => {

@@ -1,9 +1,18 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { address, commonShape, duration, httpShape, port, size, tlsShape } from '../lib/config.ts'
+import {
+  address,
+  commonShape,
+  duration,
+  httpShape,
+  longDuration,
+  port,
+  size,
+  tlsShape,
+} from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
-import { RECORD_MODES } from '../wire/commands.ts'
+import { EFFECTS, RECORD_MODES } from '../wire/commands.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { PROVIDERS } from './detect/onnx.ts'
@@ -116,6 +125,7 @@ const cameraObject = z.strictObject({
     )
     .max(MASKS_MAX)
     .default([]),
+  view: z.strictObject({ effect: z.enum(EFFECTS).default('none') }).prefault({}),
   motion: z
     .strictObject({
       enabled: z.boolean().default(false),
@@ -337,6 +347,15 @@ export const deviceSchema = z.strictObject({
       folder: z.string().min(1).default('data/device'),
     })
     .optional(),
+  outbox: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      folder: z.string().min(1).default('data/device/outbox'),
+      bytesMax: size().prefault('2GB'),
+      entriesMax: z.number().int().min(1).max(10_000_000).default(100_000),
+      ageMax: longDuration().prefault('7d'),
+    })
+    .prefault({}),
   // On by default: the broker decides who may publish commands, the device's user has the right to read its own, and
   // where it has not the agent says so and goes on with its crops. Off, a camera cannot be stopped from afar.
   remote: z

@@ -101,6 +101,9 @@ export const LIVE_WIDTHS = [960, 640, 320] as const
 export const LIVE_QUALITIES = [75, 60, 45, 30] as const
 /** Live pictures, of all cameras, that the broker has not read yet. */
 export const LIVE_IN_FLIGHT_MAX = 2
+/** Under an effect: how long a face that is gone stays hidden where it was, ms, and how many of one camera; more hide all. */
+export const HIDDEN_MS = 2000
+export const HIDDEN_MAX = 400
 /** Between two pictures that say that a camera is paused, ms. */
 export const LIVE_PAUSED_REPEAT_MS = 5000
 /** A model's file, and its description where that is one of its own (TensorFlow.js). Face detectors are a few MB. */
@@ -203,3 +206,19 @@ export const PICTURE_MS_MAX = 15_000
 export const PICTURES_BYTES_MAX = 64_000_000
 /** and whose last picture is so long ago has stopped sending, ms: a doorbell rings now and then. */
 export const PICTURES_GONE_MS = 60_000
+/** Clips sent and not acknowledged, beside two however large: messages, bytes. */
+export const CLIPS_IN_FLIGHT_MAX = 64
+export const CLIPS_IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
+/** Clips that wait for the outbox to be opened, or to be written, bytes; more are dropped and counted. */
+export const CLIPS_UNWRITTEN_BYTES_MAX = 64 * 1024 * 1024
+/** An outbox that cannot be opened is tried again after so long, ms. */
+export const OUTBOX_RETRY_MS = 10_000
+/** Clips that the broker will never take, set aside; the oldest are dropped. */
+export const OUTBOX_QUARANTINE = {
+  bytesMax: 200_000_000,
+  entriesMax: 1000,
+  ageMsMax: 30 * 86_400_000,
+  whenFull: 'drop-oldest',
+} as const
+/** At the end, so long is waited for a connection over which what is in the outbox can go, ms. */
+export const OUTBOX_FAREWELL_MS = 2000

@@ -1,4 +1,4 @@
-import type { RecordMode } from '../wire/commands.ts'
+import type { Effect, RecordMode } from '../wire/commands.ts'
 import type { CameraConfig, DeviceConfig } from './config.ts'
 
 /** What may be changed of a camera while it runs. */
@@ -11,6 +11,8 @@ export interface CameraSettings {
   readonly scoreMin: number
   /** Crops a second. */
   readonly rate: number | 'unlimited'
+  /** What viewers see. */
+  readonly effect: Effect
   /** What is recorded. */
   readonly record: RecordMode
 }
@@ -19,9 +21,24 @@ export interface CameraSettings {
 export function configuredSettings(
   { emit }: Pick<DeviceConfig, 'emit'>,
   scoreMin: number,
-  { record }: Pick<CameraConfig, 'record'>,
+  { record, view }: Pick<CameraConfig, 'record' | 'view'>,
 ): CameraSettings {
-  return { paused: false, threshold: 'auto', scoreMin, rate: emit.rateMax, record: record.mode }
+  return {
+    paused: false,
+    threshold: 'auto',
+    scoreMin,
+    rate: emit.rateMax,
+    record: record.mode,
+    effect: view.effect,
+  }
+}
+
+/** Of one of these cameras, where nothing was commanded. */
+export function configuredEffect(
+  cameras: readonly Pick<CameraConfig, 'name' | 'view'>[],
+  camera: string,
+): Effect {
+  return cameras.find(({ name }) => name === camera)?.view.effect ?? 'none'
 }
 
 export interface SettingsSource {

@@ -52,7 +52,8 @@ export async function sharePages(app: FastifyInstance, options: SharePagesOption
         const { secret } = request.params
         const before = typeof request.query.before === 'string' ? request.query.before : undefined
         const open = await shares.open(secret, before === undefined)
-        if (open && 'recording' in open.share.target) return showRecording(reply, secret, open, open.share.target)
+        if (open && 'recording' in open.share.target)
+          return showRecording(reply, secret, open, open.share.target)
         if (!open || (before !== undefined && readCursor(before) === undefined)) return nothing(reply)
         return showFaces(reply, secret, open, await facesOf(database, open, before))
       },

@@ -4,11 +4,11 @@ import { ID_PATTERN } from '../../wire/id.ts'
 import { sendClip } from '../api/clip-file.ts'
 import type { Clip } from '../database/clip.ts'
 import { cameraIdOf, clipsOf, clipsWithin } from '../database/clips.ts'
-import { fileOf, planOf } from '../recordings/export.ts'
+import { begunFileOf, planOf } from '../recordings/export.ts'
 import { playlistOf } from '../recordings/playlist.ts'
 import { html, sendPage } from './html.ts'
 import { nothing, rowsOf, type SharePagesOptions, timeText } from './share-pages.ts'
-import type { OpenShare, ShareTarget, SharedStretch } from './shares.ts'
+import type { OpenShare, SharedStretch, ShareTarget } from './shares.ts'
 
 /**
  * `/s/SECRET` of a stretch of a recording: a video that plays without a script. Where the browser knows HLS it seeks; others
@@ -118,7 +118,7 @@ export async function shareRecordings(pages: FastifyInstance, options: SharePage
         free()
         return nothing(reply)
       }
-      const stream = Readable.from(fileOf(bucket, part, request.signal), {
+      const stream = Readable.from(await begunFileOf(bucket, part, request.signal), {
         objectMode: false,
         highWaterMark: 1,
       })

@@ -84,17 +84,16 @@ export class Shares {
       throw failure('TOO_MANY', `You have ${own.length} shares, the maximum. Revoke one first.`)
     const secret = newSecret()
     const nowMs = now()
-    const target: ShareTarget =
-      !('filter' in wanted.target)
-        ? wanted.target
-        : {
-            filter: {
-              ...wanted.target.filter,
-              beforeMs: Math.min(nowMs, wanted.target.filter.beforeMs ?? nowMs),
-              // What a device was keeping back is filed under when it was captured.
-              storedAtMsMax: nowMs,
-            },
-          }
+    const target: ShareTarget = !('filter' in wanted.target)
+      ? wanted.target
+      : {
+          filter: {
+            ...wanted.target.filter,
+            beforeMs: Math.min(nowMs, wanted.target.filter.beforeMs ?? nowMs),
+            // What a device was keeping back is filed under when it was captured.
+            storedAtMsMax: nowMs,
+          },
+        }
     const kept: Target = { name, target, ...narrowingOf(person.scope) }
     const row: SharesTable = {
       id: newId(),

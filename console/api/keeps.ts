@@ -63,7 +63,8 @@ export function keepsRoutes(api: Api, { access, database, line }: Context): void
         operationId: 'keepRecording',
         tags,
         summary: 'Keep a stretch against retention, or keep it no longer',
-        description: 'Chunks that have any part in it are kept. 202: it was asked for, and is not confirmed yet.',
+        description:
+          'Chunks that have any part in it are kept. 202: it was asked for, and is not confirmed yet.',
         body: keepSchema,
         response: { 200: keptStretchesSchema, 202: keptStretchesSchema, ...problems(404, 413, 415, 502) },
       },

@@ -30,7 +30,7 @@ const pictureQuerySchema = z.strictObject({
 const tags = ['cameras']
 
 export function liveRoutes(api: Api, { access, config, fleet, live, original }: Context): void {
-  const views = new Views(access)
+  const views = Views.of(access)
 
   api.get(
     '/cameras/:site/:device/:camera/picture.jpg',

@@ -35,7 +35,7 @@ export type PlaylistQuery = z.input<typeof playlistQuerySchema>
 export const PLAYLIST_TYPE = 'application/vnd.apple.mpegurl'
 
 export function playlistRoutes(api: Api, { access, bucket, config, database }: Context): void {
-  const views = new Views(access)
+  const views = Views.of(access)
   const { signedFor, signedAddresses } = config.recordings
 
   api.get(

@@ -4,12 +4,12 @@ import { failure } from '../../lib/errors.ts'
 import { notFound } from '../access/demand.ts'
 import type { Context } from '../context.ts'
 import { markLost } from '../database/clips.ts'
-import { fileOf, type Plan, planOf } from '../recordings/export.ts'
+import { begunFileOf, type Plan, planOf } from '../recordings/export.ts'
 import { API_PREFIX } from './addresses.ts'
 import { content, problems } from './answers.ts'
 import { type Asked, asked } from './asked.ts'
-import { timeMsSchema } from './query.ts'
 import { playable } from './playlist.ts'
+import { timeMsSchema } from './query.ts'
 import { cameraNamed, cameraOfPath, stretchQuerySchema } from './recordings.ts'
 import type { Api } from './server.ts'
 import { spanOf } from './timeline.ts'
@@ -70,7 +70,10 @@ export function recordingExportRoutes(api: Api, { access, bucket, config, databa
         unmarked.map(({ id }) => id),
         Date.now(),
       )
-      log.warn({ camera: path, count: unmarked.length }, 'the bucket does not have chunks that were announced')
+      log.warn(
+        { camera: path, count: unmarked.length },
+        'the bucket does not have chunks that were announced',
+      )
     }
     if (made.parts.length === 0) throw notFound()
     return made
@@ -158,7 +161,10 @@ export function recordingExportRoutes(api: Api, { access, bucket, config, databa
           target: camera,
           detail: { from: iso(from), to: iso(to), bytes: part.bytes },
         })
-        const stream = Readable.from(fileOf(bucket, part, signal), { objectMode: false, highWaterMark: 1 })
+        const stream = Readable.from(await begunFileOf(bucket, part, signal), {
+          objectMode: false,
+          highWaterMark: 1,
+        })
         stream.once('close', free)
         reply.raw.once('close', () => stream.destroy())
         return reply

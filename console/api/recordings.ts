@@ -135,7 +135,7 @@ const tags = ['recordings']
 
 export function recordingsRoutes(api: Api, context: Context): void {
   const { access, database, line } = context
-  const views = new Views(access)
+  const views = Views.of(access)
 
   api.get(
     '/recordings',

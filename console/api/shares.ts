@@ -24,7 +24,9 @@ export const shareSchema = z
     id: idSchema,
     name: z.string(),
     user: z.string().meta({ description: 'Who made it. It never shows more than they may see.' }),
-    detection: idSchema.nullable().meta({ description: 'What it shows: this one; null: a search or a recording.' }),
+    detection: idSchema
+      .nullable()
+      .meta({ description: 'What it shows: this one; null: a search or a recording.' }),
     recording: z
       .object({ camera: z.string(), fromMs: timeMsSchema, toMs: timeMsSchema })
       .nullable()

@@ -92,7 +92,7 @@ export type RecordingVerified = z.infer<typeof verifiedSchema>
 const tags = ['recordings']
 
 export function signaturesRoutes(api: Api, { access, bucket, config, database, log }: Context): void {
-  const views = new Views(access)
+  const views = Views.of(access)
   const { signersFolder } = config.recordings
   let known: { readonly signers: Signers; readonly atMs: number } | undefined
   let running = 0

@@ -14,8 +14,15 @@ export class Views {
   /** By person and what he looks at: until when. The oldest first. */
   readonly #until = new Map<string, number>()
 
-  constructor(access: Pick<Access, 'record'>) {
+  private constructor(access: Pick<Access, 'record'>) {
     this.#access = access
+  }
+
+  /** One for all routes: a playlist and its chunks are one look. */
+  static of(access: Pick<Access, 'record'>): Views {
+    const known = VIEWS.get(access) ?? new Views(access)
+    VIEWS.set(access, known)
+    return known
   }
 
   /** Before anything is shown. Errors: those of the database; then nothing is. @param atMs of what is looked at */
@@ -43,3 +50,5 @@ export class Views {
     }
   }
 }
+
+const VIEWS = new WeakMap<object, Views>()

@@ -171,21 +171,16 @@ export async function movedWithin(
   { fromMs, beforeMs }: Span,
   slotMs: number,
 ): Promise<readonly Moved[]> {
-  const slot = sql<number>`(at_ms - cast(${fromMs} as bigint)) / cast(${slotMs} as bigint)`
-  const rows = await db
-    .selectFrom('clips')
-    .where('camera_id', '=', cameraId)
-    .where('at_ms', '>=', fromMs)
-    .where('at_ms', '<', beforeMs)
-    .where('lost_at_ms', 'is', null)
-    .where(({ or, eb }) => or([eb('motion', 'is not', null), eb('faces', 'is not', null)]))
-    .select([
-      slot.as('slot'),
-      sql<number | null>`max(motion)`.as('motion'),
-      sql<number | null>`max(faces)`.as('faces'),
-    ])
-    .groupBy(slot)
-    .execute()
+  const { rows } = await sql<{ slot: number; motion: number | null; faces: number | null }>`
+    with slotted as (
+      select (at_ms - cast(${fromMs} as bigint)) / cast(${slotMs} as bigint) as slot, motion, faces
+      from clips
+      where camera_id = ${cameraId} and at_ms >= ${fromMs} and at_ms < ${beforeMs}
+        and lost_at_ms is null and (motion is not null or faces is not null)
+    )
+    select slot, max(motion) as motion, max(faces) as faces from slotted group by slot order by slot`.execute(
+    db,
+  )
   return rows.map((row) => ({ slot: Number(row.slot), motion: row.motion, faces: row.faces }))
 }
 

@@ -81,6 +81,7 @@ const FIRST = new Set([
   'cameras',
   'recordings',
   'streams',
+  'publish',
   'charts',
   'flow',
   'health',

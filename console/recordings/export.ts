@@ -35,11 +35,7 @@ type ReadBucket = Pick<Bucket, 'read' | 'list'>
  * @param clips of one camera, oldest first, the first one independent
  * Errors: those of the bucket; RECORDING_TOO_LONG
  */
-export async function planOf(
-  bucket: ReadBucket,
-  clips: readonly Clip[],
-  signal: AbortSignal,
-): Promise<Plan> {
+export async function planOf(bucket: ReadBucket, clips: readonly Clip[], signal: AbortSignal): Promise<Plan> {
   const there = await keysOf(bucket, clips, signal)
   const lost = clips.filter(({ key }) => !there.has(key))
   const found = clips.filter(({ key }) => there.has(key))
@@ -126,4 +122,18 @@ export async function* fileOf(
     for (const part of splice.add(file, goesOn)) yield part
     before = clip
   }
+}
+
+/** As `fileOf`, once its beginning is there: what is wrong with the first chunk is thrown, and not found half-way. */
+export async function begunFileOf(
+  bucket: Pick<Bucket, 'read'>,
+  part: Part,
+  signal: AbortSignal,
+): Promise<AsyncIterable<Buffer>> {
+  const file = fileOf(bucket, part, signal)
+  const first = [await file.next(), await file.next()]
+  return (async function* () {
+    for (const { value, done } of first) if (!done) yield value
+    yield* file
+  })()
 }

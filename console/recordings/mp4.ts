@@ -166,8 +166,7 @@ export class Splice {
       const flags = flagsOf(moof, tfhd)
       // From the beginning of the file: what was before has another length now.
       if (flags & 0x1) throw unreadable('a fragment counts from the beginning of its file')
-      const sampleDuration =
-        flags & 0x8 ? word(moof, tfhd, 8 + (flags & 0x2 ? 4 : 0)) : track.sampleDuration
+      const sampleDuration = flags & 0x8 ? word(moof, tfhd, 8 + (flags & 0x2 ? 4 : 0)) : track.sampleDuration
       let duration = 0
       for (const trun of within(moof, traf.body, traf.to))
         if (trun.type === 'trun') duration += durationOf(moof, trun, sampleDuration)

@@ -8,6 +8,7 @@ import { BEST_SHOTS_BYTES_MAX, CLOCK_YEAR_MIN, EVENT_UPDATE_MS_MIN } from '../li
 import type { Publisher } from '../link/publish.ts'
 import { PLAIN_SEAL, type Seal } from '../link/seal.ts'
 import type { Meters } from '../meters.ts'
+import type { Effects } from '../view/effects.ts'
 import type { SeenFace, Watcher } from '../view/watcher.ts'
 import { type Quality, qualityOf, sharpnessOf } from './best-shot.ts'
 import {
@@ -37,6 +38,8 @@ export interface EmitterParts {
   readonly held: { bytes: number }
   /** Who looks at frames beside this. */
   readonly watchers?: readonly Watcher[]
+  /** Told where faces are, before those who look. */
+  readonly effects?: Pick<Effects, 'looked' | 'still'>
   /** Called for each crop that is handed to the publisher. */
   readonly onCrop?: (crop: CropMetadata) => void
 }
@@ -139,7 +142,9 @@ export class Emitter {
     const sure = faces.filter(({ score }) => score >= detector.scoreMin)
     meters.facesDetected.inc({ camera }, sure.length)
     const following = frame.atMs === undefined ? undefined : this.#tracker.follow(faces, frame.atMs, frame)
-    await this.#show(frame, faces, following?.tracks)
+    const seen = this.#seen(faces, following?.tracks)
+    this.#parts.effects?.looked(camera, frame, seen, following ? this.#tracker.tracks : [])
+    await this.#show(frame, seen)
     if (frame.atMs === undefined || !following) {
       const making: Making[] = []
       for (const face of sure)
@@ -163,6 +168,7 @@ export class Emitter {
   /** A frame that nobody looked at because nothing in it had changed. The frame is disposed of. */
   async still(frame: Frame, signal: AbortSignal): Promise<void> {
     using _frame = frame
+    this.#parts.effects?.still(this.#parts.camera)
     await this.#show(frame, [])
     if (frame.atMs === undefined) return
     this.#tracker.still(frame.atMs)
@@ -182,21 +188,17 @@ export class Emitter {
   }
 
   /** To those who look, while the frame is there. */
-  async #show(frame: Frame, faces: readonly Face[], tracks?: readonly (Track | undefined)[]): Promise<void> {
-    const { camera, watchers = [], detector } = this.#parts
-    for (const watcher of watchers) {
-      if (!watcher.wants(camera)) continue
-      const seen = faces.map(({ box, score }, index): SeenFace => {
-        const track = tracks?.[index]
-        return {
-          box,
-          score,
-          sure: score >= detector.scoreMin,
-          track: track?.confirmed ? track.id : undefined,
-        }
-      })
-      await watcher.see(camera, frame, seen)
-    }
+  async #show(frame: Frame, faces: readonly SeenFace[]): Promise<void> {
+    const { camera, watchers = [] } = this.#parts
+    for (const watcher of watchers) if (watcher.wants(camera)) await watcher.see(camera, frame, faces)
+  }
+
+  #seen(faces: readonly Face[], tracks?: readonly (Track | undefined)[]): SeenFace[] {
+    const { scoreMin } = this.#parts.detector
+    return faces.map(({ box, score }, index) => {
+      const track = tracks?.[index]
+      return { box, score, sure: score >= scoreMin, track: track?.confirmed ? track.id : undefined }
+    })
   }
 
   #face(frame: Frame, { box, score, landmarks, masked }: Detection): Face {

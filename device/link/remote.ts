@@ -26,6 +26,7 @@ import type { Streams } from '../listen/streams.ts'
 import type { Meters } from '../meters.ts'
 import type { Recorder } from '../record/recorder.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from '../settings.ts'
+import type { Effects } from '../view/effects.ts'
 import type { Live } from '../view/live.ts'
 import type { Watcher } from '../view/watcher.ts'
 import type { Commanded, Wish } from './commanded.ts'
@@ -39,6 +40,8 @@ export interface RemoteParts {
   readonly commanded: Commanded
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
   readonly live: Pick<Live, 'look'>
+  /** What of a snapshot must not be seen. */
+  readonly effects: Pick<Effects, 'apply'>
   readonly recorder: Pick<Recorder, 'state'>
   /** What comes to this device, and may be changed from afar. */
   readonly streams?: Pick<Streams, 'cameras' | 'state' | 'change'>
@@ -182,12 +185,13 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     }
     const { camera, name, command } = judged
     meters.commandsTaken.inc({ camera: camera.name, command: name })
-    if (command.is === 'live') {
+    if (command.is === 'live' || command.is === 'original') {
       // Asked for again every few seconds: said once.
-      const isNew = this.#parts.live.look(camera.name, command.forS)
+      const isNew = this.#parts.live.look(camera.name, command.forS, command.is)
       const told = { camera: camera.name, seconds: command.forS }
-      if (isNew || command.forS === 0) log.info(told, 'live pictures asked for')
-      else log.debug(told, 'live pictures still asked for')
+      const what = command.is === 'live' ? 'live pictures' : 'live pictures without the effect'
+      if (isNew || command.forS === 0) log.info(told, `${what} asked for`)
+      else log.debug(told, `${what} still asked for`)
       return
     }
     log.info({ camera: camera.name, command: name, payload: sample(message.payload) }, 'command accepted')
@@ -300,7 +304,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       })
   }
 
-  #follow(camera: Camera, command: Exclude<Command, { is: 'live' }>): void {
+  #follow(camera: Camera, command: Exclude<Command, { is: 'live' | 'original' }>): void {
     switch (command.is) {
       case 'pause':
         this.#wish(camera, { paused: command.paused })
@@ -311,6 +315,9 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
         break
       case 'rate':
         this.#wish(camera, { rate: command.rate })
+        break
+      case 'effect':
+        this.#wish(camera, { effect: command.effect })
         break
       case 'record':
         this.#wish(camera, { record: command.mode })
@@ -391,7 +398,11 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     clearTimeout(camera.snapshotTimer)
     camera.snapshot = 'making'
     const { width, height } = frame
-    const pixels = frame.cut(0, 0, width, height)
+    // Before the next frame says where its own faces are.
+    const pixels = frame.cut(0, 0, width, height).then((rgb) => {
+      this.#parts.effects.apply(name, rgb, { width, height })
+      return rgb
+    })
     const made = this.#makeSnapshot(camera, pixels, { width, height })
     this.#making.add(made)
     void made.then(() => this.#making.delete(made))

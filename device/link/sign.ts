@@ -10,7 +10,7 @@ import { keyDigest, signerOf } from '../../lib/signatures/signer.ts'
 import { type ClipMetadata, DIGEST_PATTERN, writeClip } from '../../wire/clip.ts'
 import { type CropMetadata, writeCrop } from '../../wire/crop.ts'
 import { NAME_PATTERN } from '../../wire/names.ts'
-import { putSignature, SIGNATURE_VERSION, signedMessage, takeApart } from '../../wire/signature.ts'
+import { putSignature, SIGNATURE_VERSION, signedMessage } from '../../wire/signature.ts'
 import { CHAIN_FILE_BYTES_MAX, CHAIN_SYNC_MS } from '../limits.ts'
 import type { Seal } from './seal.ts'
 
@@ -135,11 +135,14 @@ export class SigningSeal implements Seal, Disposable {
   }
 
   #sign(file: Buffer, of: Omit<Line, 'last'>): Buffer {
-    const digest = createHash('sha256')
-    for (const part of takeApart(file).content) digest.update(part)
-    const signature = sign(null, signedMessage(digest.digest()), this.#privateKey).toString('base64')
+    // Its bytes are read once where the signature comes last: a clip has many.
+    const content = createHash('sha256').update(file)
+    const soFar = content.copy()
+    const signature = sign(null, signedMessage(content.digest()), this.#privateKey).toString('base64')
     const signed = putSignature(file, { v: SIGNATURE_VERSION, key: this.key, signature })
-    this.#keep({ ...of, last: createHash('sha256').update(signed).digest('hex') })
+    const whole =
+      of.kind === 'clip' ? soFar.update(signed.subarray(file.length)) : createHash('sha256').update(signed)
+    this.#keep({ ...of, last: whole.digest('hex') })
     return signed
   }
 

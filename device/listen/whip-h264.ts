@@ -85,6 +85,7 @@ function keep(sets: Map<number, Buffer>, unit: Buffer): void {
 
 /** An unsigned Exp-Golomb number at the beginning; small ones only. */
 function firstGolomb(bytes: Buffer): number | undefined {
+  if (bytes.length === 0) return undefined
   const bits =
     bytes.length >= 4 ? bytes.readUInt32BE(0) : bytes.readUIntBE(0, bytes.length) << (8 * (4 - bytes.length))
   const zeros = Math.clz32(bits)

@@ -27,7 +27,7 @@ export interface WhipPorts {
   /** Addresses by which a firewall or a router lets publishers in. */
   readonly publicAddresses: readonly string[]
   /** UDP, both included; absent: any. */
-  readonly udpPorts: { readonly from: number; readonly to: number } | undefined
+  readonly udpPorts?: { readonly from: number; readonly to: number }
   /** Publishers of this very machine may come over loopback. */
   readonly loopback: boolean
 }

@@ -20,9 +20,11 @@ export interface WhipOptions extends Omit<WhipPorts, 'loopback'> {
   readonly plaintext?: boolean
   readonly connectionsMax?: number
   readonly connectionsPerAddressMax?: number
-  readonly door: Doorkeeper
+  readonly doorkeeper: Doorkeeper
   readonly metrics: Registry
   readonly log: Log
+  /** Counts whom it does not let in. */
+  readonly refused: (why: string) => void
   /** For tests. */
   readonly mediaMsMax?: number
   readonly silenceMsMax?: number
@@ -101,8 +103,9 @@ export class Whip implements AsyncDisposable {
   }
 
   async #routes(app: FastifyInstance): Promise<void> {
+    app.removeAllContentTypeParsers()
     app.addContentTypeParser(
-      SDP,
+      [SDP, 'application/trickle-ice-sdpfrag'],
       { parseAs: 'string', bodyLimit: WHIP_OFFER_BYTES_MAX },
       (_request, body, done) => done(null, body),
     )
@@ -161,7 +164,7 @@ export class Whip implements AsyncDisposable {
   }
 
   async #publish(request: FastifyRequest<{ Body: unknown }>, reply: FastifyReply): Promise<FastifyReply> {
-    const { door, log, sessionsMax = WHIP_SESSIONS_MAX } = this.#options
+    const { doorkeeper, log, sessionsMax = WHIP_SESSIONS_MAX } = this.#options
     const key = /^Bearer +(\S{1,200})$/i.exec(request.headers.authorization ?? '')?.[1]
     reply.header('cache-control', 'no-store')
     if (key === undefined)
@@ -171,7 +174,7 @@ export class Whip implements AsyncDisposable {
         'KEY_MISSING',
         'Publishing needs the key of a stream: "Authorization: Bearer KEY".',
       )
-    const admitted = door.admit(key, 'whip', request.ip)
+    const admitted = doorkeeper.admit(key, 'whip', request.ip)
     if ('refusal' in admitted) {
       const [status, code, sentence] = REFUSALS[admitted.refusal.is]
       if (status === 401) reply.header('www-authenticate', 'Bearer realm="Sightline", error="invalid_token"')
@@ -234,7 +237,7 @@ export class Whip implements AsyncDisposable {
   /** RFC 9457. */
   #refuse(reply: FastifyReply, status: number, code: string, message: string): FastifyReply {
     if (status !== 405 && status !== 404) {
-      this.#meters.refused.inc({ code })
+      this.#options.refused(code)
       this.#refusal = code
       this.#complain()
     }
@@ -254,7 +257,6 @@ function meters(registry: Registry, sessions: () => number) {
   gauge(registry, 'whip_sessions', 'Publishers over WHIP at the moment', [], (it) => it.set(sessions()))
   return {
     published: counter(registry, 'whip_published_total', 'Publishers that were let in over WHIP', ['camera']),
-    refused: counter(registry, 'whip_refused_total', 'Publishers refused over WHIP', ['code']),
     dropped: counter(
       registry,
       'whip_dropped_total',

@@ -61,7 +61,7 @@ export class BackgroundRate {
 
 /** Bytes a second: what nearly every line takes; the least, so that it goes on at all; and what needs no limit. */
 const RATE_START = 128 * 1024
-const RATE_MIN = 8 * 1024
+const RATE_MIN = 64 * 1024
 const RATE_MAX = 1024 * 1024 * 1024
 /** So long may what is sent lie in the line's buffers, ms: a quarter of a round trip, but no less and no more. */
 const TARGET_MS_MIN = 8

@@ -319,7 +319,10 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return
     // In the middle of a message there is no saying goodbye.
-    if (this.#slices) return this.#end(undefined)
+    if (this.#slices) {
+      this.#end(undefined)
+      return
+    }
     this.#pubacks.flush()
     this.#send({ cmd: 'disconnect' })
     const closed = new Promise<void>((resolve) => this.once('close', () => resolve()))

@@ -102,9 +102,10 @@ export class SlicedSender {
       }
       link.beginSlices(message)
     }
-    this.#probe(now)
+    const isShared = this.#probe(now)
     // What has begun goes to its end, slowly, where none may begin.
-    const rate = Math.max(1, Math.min(this.#rate.bytesPerSecond, rateMax || RATE_TO_END))
+    const lineMax = isShared ? this.#rate.bytesPerSecond : RATE_ALONE
+    const rate = Math.max(1, Math.min(lineMax, rateMax || RATE_TO_END))
     const budgetMax = Math.max(SLICE_BYTES_MIN, (rate * BURST_MS) / 1000)
     this.#budget = Math.min(budgetMax, this.#budget + (rate * (now - this.#atMs)) / 1000)
     this.#atMs = now
@@ -135,14 +136,16 @@ export class SlicedSender {
     this.#timer = setTimeout(() => this.run(), ms)
   }
 
-  #probe(now: number): void {
+  /** @returns whether there is a link of what must not wait: without one nothing is in its way */
+  #probe(now: number): boolean {
     const under = this.#probing
-    if (under && now - under.sentAtMs < PROBE_MS_MAX) return
+    if (under && now - under.sentAtMs < PROBE_MS_MAX) return true
     if (under) this.#probing = undefined
     if (under && !under.isDisturbed) this.#rate.probed(PROBE_MS_MAX, this.#used, now)
-    if (now - this.#probedAtMs < PROBE_INTERVAL_MS) return
+    if (now - this.#probedAtMs < PROBE_INTERVAL_MS && this.#isShared) return true
     const answered = this.#options.probe()
-    if (!answered) return
+    this.#isShared = answered !== undefined
+    if (!answered) return false
     const probing = { sentAtMs: now, isDisturbed: false }
     this.#probing = probing
     this.#probedAtMs = now
@@ -154,7 +157,10 @@ export class SlicedSender {
       this.#rate.probed(nowMs - probing.sentAtMs, this.#used, nowMs)
       this.#used = false
     })
+    return true
   }
+
+  #isShared = false
 }
 
 /** What a slow line takes in a few ms; and what is not worth cutting further on a fast one. */
@@ -172,3 +178,4 @@ const YIELD_LOOK_MS = 50
 const PAUSED_LOOK_MS = 1000
 /** Bytes a second. */
 const RATE_TO_END = 64 * 1024
+const RATE_ALONE = 1024 * 1024 * 1024

@@ -1,8 +1,9 @@
-import { createHash, verify } from 'node:crypto'
+import { verify } from 'node:crypto'
 import type { ClipMetadata } from '../../wire/clip.ts'
 import { CLIP, CROP, type KeptMetadata, type KindName } from '../../wire/kinds.ts'
 import { parseObjectKey } from '../../wire/object-key.ts'
-import { signedMessage, takeApart } from '../../wire/signature.ts'
+import { type Signature, signedMessage, takeApart } from '../../wire/signature.ts'
+import { digestsOf } from './digests.ts'
 import type { Signer } from './signer.ts'
 import type { Signers } from './signers.ts'
 
@@ -62,14 +63,15 @@ export function judge(payload: Uint8Array, at: string, signers: Signers): Judged
   const kind = isJpeg ? CROP : CLIP
   const reading = kind.read(payload)
   const claims: Claims | undefined = 'metadata' in reading ? reading.metadata : undefined
-  const digest = createHash('sha256').update(payload).digest('hex')
-  const found = verdictOf(payload, at, signers, claims)
+  const { content, signature } = takeApart(payload)
+  const digests = digestsOf(payload, content)
+  const found = verdictOf(at, signers, claims, digests.content, signature)
   const why = 'fault' in reading ? `${reading.fault}, ${reading.detail}` : ''
   return {
     at,
     kind: kind.name,
     bytes: payload.length,
-    digest,
+    digest: digests.whole.toString('hex'),
     ...found,
     sentence: found.verdict === 'unreadable' ? `Cannot be read: ${why}.` : found.sentence,
     ...(claims && { claims }),
@@ -78,8 +80,13 @@ export function judge(payload: Uint8Array, at: string, signers: Signers): Judged
 
 type Found = Pick<Judged, 'verdict' | 'sentence' | 'signer'>
 
-function verdictOf(payload: Uint8Array, at: string, signers: Signers, claims: Claims | undefined): Found {
-  const { content, signature } = takeApart(payload)
+function verdictOf(
+  at: string,
+  signers: Signers,
+  claims: Claims | undefined,
+  digest: Buffer,
+  signature: Signature | undefined,
+): Found {
   if (!signature) {
     if (!claims) return { verdict: 'unreadable', sentence: '' }
     return claims.signer === undefined
@@ -97,11 +104,9 @@ function verdictOf(payload: Uint8Array, at: string, signers: Signers, claims: Cl
         : `Signed by an unknown key, ${signature.key.slice(0, 16)}: there is no certificate for it.`,
     }
   }
-  const hash = createHash('sha256')
-  for (const part of content) hash.update(part)
   const isWhole = verify(
     null,
-    signedMessage(hash.digest()),
+    signedMessage(digest),
     certificate.publicKey,
     Buffer.from(signature.signature, 'base64'),
   )

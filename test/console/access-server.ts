@@ -36,6 +36,7 @@ export interface AccessServer {
   readonly url: string
   readonly access: Access
   readonly database: Database
+  readonly bucket: FolderBucket
   readonly usersFile: string
   /** What was logged as a warning. */
   readonly warnings: string[]
@@ -125,6 +126,7 @@ export async function accessServer(t: Test, settings: AccessSettings = {}): Prom
     url: http.url,
     access,
     database,
+    bucket,
     usersFile,
     warnings,
     wait: (ms) => {

@@ -27,9 +27,11 @@ import { failure } from '../../lib/errors.ts'
 import { HttpServer } from '../../lib/http/server.ts'
 import { openLog } from '../../lib/log.ts'
 import type { CameraState } from '../../wire/camera-state.ts'
+import type { ClipMetadata } from '../../wire/clip.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
+import { CLIP } from '../../wire/kinds.ts'
 import { objectKey } from '../../wire/object-key.ts'
-import type { StoredCrop } from '../../wire/stored.ts'
+import type { StoredClip, StoredCrop } from '../../wire/stored.ts'
 import type { StreamChange } from '../../wire/stream.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import { makeCrop } from '../kit/crops.ts'
@@ -53,6 +55,11 @@ export const NORTH: CameraAddress = { site: 'north', device: 'pi', camera: 'gate
 export const SOUTH: CameraAddress = { site: 'south', device: 'pi', camera: 'door' }
 export const YARD: CameraAddress = { site: 'south', device: 'pi', camera: 'yard' }
 
+export interface Recorded {
+  readonly metadata: ClipMetadata
+  readonly payload: Buffer
+}
+
 export interface ApiServer {
   readonly url: string
   readonly context: Context
@@ -69,6 +76,8 @@ export interface ApiServer {
   get(path: string, user?: string, init?: RequestInit): Promise<Response>
   /** As ada, and the answer's JSON. */
   json<Answer>(path: string, user?: string): Promise<Answer>
+  /** Puts chunks of recordings into bucket and database. */
+  record(...clips: readonly Recorded[]): Promise<StoredClip[]>
   /** Puts crops into bucket and database. */
   store(...crops: readonly Partial<CropMetadata>[]): Promise<StoredCrop[]>
 }
@@ -130,6 +139,18 @@ export async function apiServer(
     tokens,
     get,
     json: async <Answer>(path: string, user?: string) => (await get(path, user)).json() as Promise<Answer>,
+    record: async (...clips) => {
+      const stored = clips.map(({ metadata, payload }) => storedClipOf(metadata, payload))
+      for (const [n, { key }] of stored.entries())
+        await bucket.create({
+          key,
+          body: (clips[n] as Recorded).payload,
+          contentType: CLIP.mediaType,
+          cacheControl: '',
+        })
+      await database.apply(stored, 'cloud')
+      return stored
+    },
     store: async (...crops) => {
       const stored = await Promise.all(
         crops.map(async (settings) => {
@@ -170,6 +191,20 @@ export function storedOf(
     key: objectKey(metadata, metadata.capturedAtMs),
     filedAtMs: metadata.capturedAtMs,
     storedAtMs: metadata.capturedAtMs + 100,
+    bytes: payload.byteLength,
+    sha256: createHash('sha256').update(payload).digest('hex'),
+    ...metadata,
+  }
+}
+
+export function storedClipOf({ v: _version, ...metadata }: ClipMetadata, payload: Buffer): StoredClip {
+  return {
+    v: 1,
+    is: 'stored',
+    kind: 'clip',
+    key: objectKey(metadata, metadata.capturedAtMs, CLIP),
+    filedAtMs: metadata.capturedAtMs,
+    storedAtMs: metadata.endMs + 100,
     bytes: payload.byteLength,
     sha256: createHash('sha256').update(payload).digest('hex'),
     ...metadata,

@@ -3,36 +3,51 @@ import type { Page } from 'playwright-core'
 import { Registry } from 'prom-client'
 import sharp from 'sharp'
 import type { Test } from 'tap'
+import { sharePages } from '../../console/access/share-pages.ts'
 import { signInPages } from '../../console/access/sign-in-pages.ts'
 import { consoleApi } from '../../console/api/server.ts'
 import type { KeeperSeen } from '../../console/context.ts'
-import { servePages } from '../../console/pages.ts'
+import { type PublishAddress, servePages } from '../../console/pages.ts'
+import { PLAIN_SEAL, type Seal } from '../../device/link/seal.ts'
 import { FACE_BOX, portraitSvg } from '../../device/sources/portrait.ts'
 import { HttpServer } from '../../lib/http/server.ts'
-import type { ClipMetadata } from '../../wire/clip.ts'
+import { boxesOf, type ClipMetadata, type GapReason, readClip } from '../../wire/clip.ts'
 import { type CropMetadata, writeCrop } from '../../wire/crop.ts'
+import { newId } from '../../wire/id.ts'
 import type { KeeperReport, QueueBooks } from '../../wire/keepers.ts'
 import { CLIP } from '../../wire/kinds.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import type { StoredClip } from '../../wire/stored.ts'
+import type { CameraAddress } from '../../wire/topics.ts'
 import { cropMetadata } from '../kit/crops.ts'
-import { makeRealClips, type RealClips } from '../kit/real-clips.ts'
+import { makeRealClips } from '../kit/real-clips.ts'
 import { type ApiServer, apiServer, NORTH, PASSWORD, SOUTH, storedOf, YARD } from './api-server.ts'
 
 /** The pages over the real API, database and access; what comes over MQTT is said by the test. */
+export interface Recorded extends CameraAddress {
+  readonly startMs: number
+  /** Of 3 s each, at most CHUNKS. */
+  readonly chunks: number
+  readonly gap?: { readonly before: number; readonly ms: number; readonly why: GapReason }
+}
+
 export interface PagesServer {
   readonly api: ApiServer
   readonly url: string
   /** Puts drawn portraits into bucket and database. @returns what is known of each, the newest first */
   seen(count: number, settings?: Partial<CropMetadata>): Promise<readonly CropMetadata[]>
   /** Puts chunks that play into bucket and database. @returns what is known of each, the earliest first */
-  recorded(clips: RealClips): Promise<readonly ClipMetadata[]>
+  recorded(clips: Recorded, seal?: Seal): Promise<readonly ClipMetadata[]>
   /** Signs a browser in, by the form that people use. */
   signIn(page: Page, name: string, next?: string): Promise<void>
 }
 
-export async function pagesServer(t: Test): Promise<PagesServer> {
-  const api = await apiServer(t)
+export async function pagesServer(
+  t: Test,
+  publish: readonly PublishAddress[] = [],
+  settings: Record<string, unknown> = {},
+): Promise<PagesServer> {
+  const api = await apiServer(t, settings)
   const { context } = api
   const http = await HttpServer.open({
     host: '127.0.0.1',
@@ -43,7 +58,11 @@ export async function pagesServer(t: Test): Promise<PagesServer> {
     routes: async (app) => {
       await consoleApi(app, context)
       await signInPages(app, api.access)
-      await servePages(app)
+      await sharePages(app, {
+        ...{ shares: api.access.shares, database: api.database, bucket: api.bucket },
+        ...{ log: context.log, requestsPerMinuteMax: 1000 },
+      })
+      await servePages(app, publish)
     },
   })
   t.teardown(() => http[Symbol.asyncDispose]())
@@ -87,8 +106,8 @@ export async function pagesServer(t: Test): Promise<PagesServer> {
       }
       return crops
     },
-    async recorded(clips) {
-      const made = await makeRealClips(clips)
+    async recorded(clips, seal = PLAIN_SEAL) {
+      const made = (await chunksOf(clips)).map((clip) => sealed(clip, seal))
       const stored = made.map(({ metadata, payload }) => storedClipOf(metadata, payload))
       for (const [index, { payload }] of made.entries())
         await api.bucket.create({
@@ -108,6 +127,49 @@ export async function pagesServer(t: Test): Promise<PagesServer> {
       await page.waitForURL(`${http.url}${next}`)
     },
   }
+}
+
+/** Encoded once: every recording of the tests shows the same. */
+const CHUNKS = 24
+const CHUNK_MS = 3000
+let encoding: ReturnType<typeof makeRealClips> | undefined
+
+/** The first of them, as another camera's, of another time; behind a gap a run of their own. */
+async function chunksOf({ startMs, chunks, gap, site, device, camera }: Recorded) {
+  encoding ??= makeRealClips({ chunks: CHUNKS, chunkMs: CHUNK_MS, framesPerSecond: 10 })
+  const all = await encoding
+  if (chunks > all.length) throw new RangeError(`at most ${all.length} chunks`)
+  const runs = [newId(), newId()]
+  return all.slice(0, chunks).map(({ metadata, payload }, number) => {
+    const isLate = gap !== undefined && number >= gap.before
+    const atMs = startMs + number * CHUNK_MS + (isLate ? gap.ms : 0)
+    return {
+      payload,
+      metadata: {
+        ...metadata,
+        ...{ site, device, camera, capturedAtMs: atMs, endMs: atMs + CHUNK_MS, id: newId() },
+        ...{ run: runs[isLate ? 1 : 0] ?? '', sequence: isLate ? number - gap.before : number },
+        gap:
+          number === 0
+            ? ({ fromMs: null, why: 'start' } as const)
+            : number === gap?.before
+              ? { fromMs: atMs - gap.ms, why: gap.why }
+              : undefined,
+      },
+    }
+  })
+}
+
+/** As its device would have sent it. */
+function sealed({ metadata, payload }: { metadata: ClipMetadata; payload: Buffer }, seal: Seal) {
+  const { initBytes } = metadata
+  const ours = boxesOf(payload).boxes.find(({ type }) => type === 'uuid')
+  if (!ours) throw new Error('the chunk has no metadata')
+  const fragments = payload.subarray(ours.at + ours.bytes)
+  const signed = seal.clip(payload.subarray(0, initBytes), [fragments], metadata)
+  const reading = readClip(signed)
+  if (!('clip' in reading)) throw new Error(reading.detail)
+  return { metadata: reading.clip, payload: signed }
 }
 
 /** What a subscriber says of a clip. */

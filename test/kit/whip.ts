@@ -10,12 +10,15 @@ import { hashOfKey } from '../../device/listen/streams-file.ts'
 import { Whip, type WhipOptions } from '../../device/listen/whip.ts'
 import { openSource } from '../../device/sources/open.ts'
 import { openLog } from '../../lib/log.ts'
+import { UdpRelay } from './udp-relay.ts'
 
 /** A device that is published to over WHIP, without its detector: what its cameras see is noted. */
 export interface WhipDevice {
   readonly whip: Whip
   readonly streams: Streams
   readonly metrics: Registry
+  /** How many were not let in, by why. */
+  readonly refused: Readonly<Record<string, number>>
   readonly keys: Readonly<Record<string, string>>
   readonly endpoint: string
   /** Of each camera: its frames so far, the size of the newest, and how often its source was opened. */
@@ -35,13 +38,16 @@ export async function openWhipDevice(
   const door = await Streams.open({ file, taken: new Set(), graceMs: options.graceMs ?? 2000, log })
   t.teardown(() => door[Symbol.asyncDispose]())
   const metrics = new Registry()
+  const refused: Record<string, number> = {}
   const whip = await Whip.open({
     host: '127.0.0.1',
     port: 0,
     publicAddresses: [],
-    udpPorts: undefined,
-    door,
+    doorkeeper: door,
     metrics,
+    refused: (why) => {
+      refused[why] = (refused[why] ?? 0) + 1
+    },
     log,
     ...options,
   })
@@ -57,7 +63,7 @@ export async function openWhipDevice(
     stop.abort()
     await Promise.all(reading)
   })
-  return { whip, streams: door, metrics, keys, endpoint: `${whip.url}/whip`, seen }
+  return { whip, streams: door, metrics, refused, keys, endpoint: `${whip.url}/whip`, seen }
 }
 
 async function read(
@@ -112,3 +118,38 @@ export async function publishFrom(page: Page, endpoint: string, published: Publi
 
 export const statesOf = (page: Page) =>
   page.evaluate('states') as Promise<{ readonly is: string; readonly why?: string }[]>
+
+/**
+ * From now on, what a page publishes goes over a relay, by loopback alone. @returns the relays, one for each session
+ */
+export async function relayed(t: Test, page: Page): Promise<readonly UdpRelay[]> {
+  const relays: UdpRelay[] = []
+  await page.exposeFunction('relayTo', async (port: number) => {
+    const relay = await UdpRelay.open(t, port)
+    relays.push(relay)
+    return relay.port
+  })
+  await page.addInitScript({ content: OVER_RELAY })
+  return relays
+}
+
+const OVER_RELAY = `
+  const { prototype } = RTCPeerConnection
+  // Without its own addresses, or the device would find a way past the relay.
+  const local = Object.getOwnPropertyDescriptor(prototype, 'localDescription').get
+  Object.defineProperty(prototype, 'localDescription', {
+    get() {
+      const { type, sdp } = local.call(this)
+      return { type, sdp: sdp.split('\\r\\n').filter((line) => !line.startsWith('a=candidate:')).join('\\r\\n') }
+    },
+  })
+  const set = prototype.setRemoteDescription
+  prototype.setRemoteDescription = async function (description) {
+    const lines = description.sdp.split('\\r\\n')
+    const own = lines.find((line) => /^a=candidate:.* 127\\.0\\.0\\.1 \\d+ typ host/.test(line)).split(' ')
+    own[5] = String(await relayTo(Number(own[5])))
+    const sdp = lines.flatMap((line) => (!line.startsWith('a=candidate:') ? [line]
+      : line.includes(' 127.0.0.1 ') ? [own.join(' ')] : [])).join('\\r\\n')
+    return set.call(this, { type: description.type, sdp })
+  }
+`

@@ -84,8 +84,11 @@ function How({
           <p class="muted">
             OBS from version 30 on: Service WHIP. Also phones and browsers that publish by WHIP.
           </p>
-          <Secret label="Server" text={`http://${host}:8889/whip`} />
+          <Secret label="Server" text={`https://${host}:8889/whip`} />
           <Secret label="Bearer Token" text={streamKey} />
+          <p class="muted">
+            Or from a browser: <a href="/publish">Publish</a>
+          </p>
         </section>
       )
     case 'Pictures':
@@ -94,8 +97,11 @@ function How({
           <p class="muted">A doorbell or a script: each JPEG or PNG becomes a frame.</p>
           <Secret
             label="Command"
-            text={`curl -X POST --data-binary @picture.jpg -H 'content-type: image/jpeg' -H 'authorization: Bearer ${streamKey}' http://${host}:8889/picture`}
+            text={`curl --data-binary @picture.jpg -H 'Content-Type: image/jpeg' -H 'Authorization: Bearer ${streamKey}' https://${host}:8890/pictures`}
           />
+          <p class="muted">
+            Ports are those of the settings of the device; without a certificate it is http instead of https.
+          </p>
         </section>
       )
   }

@@ -1,6 +1,6 @@
 import { type Signal, useSignalEffect } from '@preact/signals'
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
-import { clock, clockWithSeconds, count, exact, share } from '../words.ts'
+import { clock, clockWithSeconds, count, share } from '../words.ts'
 import {
   clustered,
   type FaceMark,
@@ -375,8 +375,6 @@ export function recordedWords(day: RecordedDay, atMs: number, knownToMs: number)
 
 export const gapText = ({ fromMs, toMs, why }: Gap) =>
   `No recording: ${gapWords(why)} from ${clockWithSeconds(fromMs)} to ${clockWithSeconds(toMs)}`
-
-export const momentText = (atMs: number) => exact(atMs)
 
 /** One finger seeks (on the ruler: moves what is seen), two zoom and move. */
 function usePointer({
