@@ -318,6 +318,7 @@ export class Segmenter implements AsyncDisposable {
     if (dts < 0n || Math.abs(apart) > CLOCK_AHEAD_S_MAX) return
     if (run.audioDts !== undefined && dts <= run.audioDts) return
     if (open.bytes + packet.size > this.#options.bytesMax) return
+    audio.unwrap(packet)
     run.audioDts = dts
     packet.pts = dts
     packet.dts = dts
