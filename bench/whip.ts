@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Page } from 'playwright-core'
@@ -7,7 +7,7 @@ import sharp from 'sharp'
 import { hashOfKey } from '../device/listen/streams-file.ts'
 import { FAKE_CAMERA, openChromium } from '../test/kit/chromium.ts'
 import { brokerConfig, Program, type Test, temporaryFolder } from '../test/kit/programs.ts'
-import { quantile } from './stacks.ts'
+import { cpuSeconds, quantile } from './stacks.ts'
 
 /**
  * WHIP: a browser draws the time into its picture and publishes it; how old is it when a viewer of the agent's preview has
@@ -20,7 +20,6 @@ const STREAMS = [1, 4] as const
 const BITS = 24
 const SQUARE = 26
 const [WIDTH, HEIGHT] = [640, 480]
-const CLOCK_TICKS_PER_SECOND = 100
 
 export interface WhipResult {
   readonly codec: string
@@ -151,12 +150,6 @@ async function ageOf(jpeg: Buffer, atMs: number): Promise<number | undefined> {
   }
   const age = (atMs - time) % 2 ** BITS
   return age > 60_000 ? undefined : age
-}
-
-/** Of a process and its threads, since it began, s. */
-function cpuSeconds(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
-  return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_SECOND
 }
 
 export function printWhip(results: readonly WhipResult[]): void {
