@@ -7,6 +7,7 @@ import sharp from 'sharp'
 import { hashOfKey } from '../device/listen/streams-file.ts'
 import { FAKE_CAMERA, openChromium } from '../test/kit/chromium.ts'
 import { brokerConfig, Program, type Test, temporaryFolder } from '../test/kit/programs.ts'
+import { until } from '../test/kit/wait.ts'
 import { cpuSeconds, quantile } from './stacks.ts'
 
 /**
@@ -15,6 +16,7 @@ import { cpuSeconds, quantile } from './stacks.ts'
  */
 const SECONDS = 10
 const WARM_UP_MS = 5000
+const SERVED = 'health and metrics are served'
 const STREAMS = [1, 4] as const
 /** The time stands in so many squares, black or white, so many pixels wide. */
 const BITS = 24
@@ -54,8 +56,10 @@ async function benchCodec(codec: string): Promise<WhipResult> {
     preview: { enabled: true, rateMax: 30 },
     http: { port: 0 },
   }
-  const agent = await Program.start(own, 'device', config)
+  const agent = await Program.waiting(own, 'device', config, ({ msg }) => msg === 'takes streams by WHIP')
   const page = agent.log.find(({ msg }) => msg === 'takes streams by WHIP')?.page
+  await until('the preview', () => agent.log.some(({ msg }) => msg === SERVED))
+  const http = agent.log.find(({ msg }) => msg === SERVED)?.url
   if (typeof page !== 'string') throw new Error('the agent does not say where it listens')
   const browser = await openChromium(FAKE_CAMERA)
   stack.defer(() => browser.close())
@@ -68,7 +72,7 @@ async function benchCodec(codec: string): Promise<WhipResult> {
     await sleep(WARM_UP_MS)
     const stop = new AbortController()
     const watching =
-      count === STREAMS[0] ? watch(`${agent.http}/preview/browser0.mjpeg`, ages, stop.signal) : undefined
+      count === STREAMS[0] ? watch(`${http}/preview/browser0.mjpeg`, ages, stop.signal) : undefined
     const before = cpuSeconds(agent.pid)
     await sleep(SECONDS * 1000)
     cpu[count] = (cpuSeconds(agent.pid) - before) / SECONDS
