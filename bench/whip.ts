@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Page } from 'playwright-core'
@@ -7,7 +7,8 @@ import sharp from 'sharp'
 import { hashOfKey } from '../device/listen/streams-file.ts'
 import { FAKE_CAMERA, openChromium } from '../test/kit/chromium.ts'
 import { brokerConfig, Program, type Test, temporaryFolder } from '../test/kit/programs.ts'
-import { quantile } from './stacks.ts'
+import { until } from '../test/kit/wait.ts'
+import { cpuSeconds, quantile } from './stacks.ts'
 
 /**
  * WHIP: a browser draws the time into its picture and publishes it; how old is it when a viewer of the agent's preview has
@@ -15,12 +16,12 @@ import { quantile } from './stacks.ts'
  */
 const SECONDS = 10
 const WARM_UP_MS = 5000
+const SERVED = 'health and metrics are served'
 const STREAMS = [1, 4] as const
 /** The time stands in so many squares, black or white, so many pixels wide. */
 const BITS = 24
 const SQUARE = 26
 const [WIDTH, HEIGHT] = [640, 480]
-const CLOCK_TICKS_PER_SECOND = 100
 
 export interface WhipResult {
   readonly codec: string
@@ -55,8 +56,10 @@ async function benchCodec(codec: string): Promise<WhipResult> {
     preview: { enabled: true, rateMax: 30 },
     http: { port: 0 },
   }
-  const agent = await Program.start(own, 'device', config)
+  const agent = await Program.waiting(own, 'device', config, ({ msg }) => msg === 'takes streams by WHIP')
   const page = agent.log.find(({ msg }) => msg === 'takes streams by WHIP')?.page
+  await until('the preview', () => agent.log.some(({ msg }) => msg === SERVED))
+  const http = agent.log.find(({ msg }) => msg === SERVED)?.url
   if (typeof page !== 'string') throw new Error('the agent does not say where it listens')
   const browser = await openChromium(FAKE_CAMERA)
   stack.defer(() => browser.close())
@@ -69,7 +72,7 @@ async function benchCodec(codec: string): Promise<WhipResult> {
     await sleep(WARM_UP_MS)
     const stop = new AbortController()
     const watching =
-      count === STREAMS[0] ? watch(`${agent.http}/preview/browser0.mjpeg`, ages, stop.signal) : undefined
+      count === STREAMS[0] ? watch(`${http}/preview/browser0.mjpeg`, ages, stop.signal) : undefined
     const before = cpuSeconds(agent.pid)
     await sleep(SECONDS * 1000)
     cpu[count] = (cpuSeconds(agent.pid) - before) / SECONDS
@@ -151,12 +154,6 @@ async function ageOf(jpeg: Buffer, atMs: number): Promise<number | undefined> {
   }
   const age = (atMs - time) % 2 ** BITS
   return age > 60_000 ? undefined : age
-}
-
-/** Of a process and its threads, since it began, s. */
-function cpuSeconds(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
-  return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_SECOND
 }
 
 export function printWhip(results: readonly WhipResult[]): void {
