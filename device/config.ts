@@ -49,77 +49,77 @@ const polygon = () =>
   })
 
 const cameraObject = z.strictObject({
-    name: name(),
-    source: z
-      .string()
-      .min(1)
-      .refine(
-        (text) => {
-          const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase()
-          return scheme === undefined || SCHEMES.includes(scheme)
-        },
-        {
-          error: `must be "testcard", the path of a video, a photo or a folder of photos, /dev/video0, still:/dev/video0, or an address that starts with ${SCHEMES.map((scheme) => `${scheme}://`).join(', ')}`,
-        },
-      )
-      // Of the address no more is looked at: FFmpeg takes passwords that are not escaped.
-      .refine(
-        (text) => Number(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*:(\d+)(?:[/?#]|$)/i.exec(text)?.[1] ?? 0) <= 65_535,
-        {
-          error: 'must have a port of at most 65535',
-        },
-      )
-      .refine(
-        (text) =>
-          !text.startsWith('still:') || /^still:(TEST|\/dev\/(video\d{1,4}|v4l\/[\w.:/-]+))$/.test(text),
-        {
-          error: 'must be still: and a camera, such as still:/dev/video0 (or still:TEST for a test picture)',
-        },
-      ),
-    username: z.string().min(1).optional(),
-    password: z.string().optional(),
-    passwordFile: z.string().min(1).optional(),
-    pace: z.enum(['realtime', 'asfast']).default('realtime'),
-    loop: z.boolean().default(false),
-    rateMax: rate().default('unlimited'),
-    watch: z.boolean().default(false),
-    interval: duration().prefault('10s'),
-    timeout: duration().prefault('10s'),
-    rtspTransport: z.enum(['tcp', 'udp']).default('tcp'),
-    width: z.number().int().positive().max(16_384).optional(),
-    height: z.number().int().positive().max(16_384).optional(),
-    framerate: z.number().positive().max(1000).optional(),
-    inputFormat: z
-      .string()
-      .regex(/^[a-z0-9_]+$/, 'must be a name that FFmpeg knows, such as mjpeg, yuyv422 or h264')
-      .optional(),
-    rotate: z.literal([0, 90, 180, 270]).default(0),
-    mirror: z.enum(['none', 'horizontal', 'vertical']).default('none'),
-    aspect: z
-      .string()
-      .regex(
-        /^auto$|^[1-9]\d{0,4}(\.\d{1,4})?:[1-9]\d{0,4}(\.\d{1,4})?$/,
-        'must be auto, or width and height, such as "16:9"',
-      )
-      .default('auto'),
-    region: rectangle().optional(),
-    masks: z
-      .array(
-        z.union([rectangle(), polygon()], {
-          error:
-            'must be a rectangle (left, top, width, height) or points: [[x, y], ...], in fractions of the picture: 0 to 1',
-        }),
-      )
-      .max(MASKS_MAX)
-      .default([]),
-    motion: z
-      .strictObject({
-        enabled: z.boolean().default(false),
-        threshold: z.number().positive().max(1).default(0.005),
-        checkEvery: duration().prefault('5s'),
-      })
-      .prefault({}),
-  })
+  name: name(),
+  source: z
+    .string()
+    .min(1)
+    .refine(
+      (text) => {
+        const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase()
+        return scheme === undefined || SCHEMES.includes(scheme)
+      },
+      {
+        error: `must be "testcard", the path of a video, a photo or a folder of photos, /dev/video0, still:/dev/video0, or an address that starts with ${SCHEMES.map((scheme) => `${scheme}://`).join(', ')}`,
+      },
+    )
+    // Of the address no more is looked at: FFmpeg takes passwords that are not escaped.
+    .refine(
+      (text) => Number(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*:(\d+)(?:[/?#]|$)/i.exec(text)?.[1] ?? 0) <= 65_535,
+      {
+        error: 'must have a port of at most 65535',
+      },
+    )
+    .refine(
+      (text) =>
+        !text.startsWith('still:') || /^still:(TEST|\/dev\/(video\d{1,4}|v4l\/[\w.:/-]+))$/.test(text),
+      {
+        error: 'must be still: and a camera, such as still:/dev/video0 (or still:TEST for a test picture)',
+      },
+    ),
+  username: z.string().min(1).optional(),
+  password: z.string().optional(),
+  passwordFile: z.string().min(1).optional(),
+  pace: z.enum(['realtime', 'asfast']).default('realtime'),
+  loop: z.boolean().default(false),
+  rateMax: rate().default('unlimited'),
+  watch: z.boolean().default(false),
+  interval: duration().prefault('10s'),
+  timeout: duration().prefault('10s'),
+  rtspTransport: z.enum(['tcp', 'udp']).default('tcp'),
+  width: z.number().int().positive().max(16_384).optional(),
+  height: z.number().int().positive().max(16_384).optional(),
+  framerate: z.number().positive().max(1000).optional(),
+  inputFormat: z
+    .string()
+    .regex(/^[a-z0-9_]+$/, 'must be a name that FFmpeg knows, such as mjpeg, yuyv422 or h264')
+    .optional(),
+  rotate: z.literal([0, 90, 180, 270]).default(0),
+  mirror: z.enum(['none', 'horizontal', 'vertical']).default('none'),
+  aspect: z
+    .string()
+    .regex(
+      /^auto$|^[1-9]\d{0,4}(\.\d{1,4})?:[1-9]\d{0,4}(\.\d{1,4})?$/,
+      'must be auto, or width and height, such as "16:9"',
+    )
+    .default('auto'),
+  region: rectangle().optional(),
+  masks: z
+    .array(
+      z.union([rectangle(), polygon()], {
+        error:
+          'must be a rectangle (left, top, width, height) or points: [[x, y], ...], in fractions of the picture: 0 to 1',
+      }),
+    )
+    .max(MASKS_MAX)
+    .default([]),
+  motion: z
+    .strictObject({
+      enabled: z.boolean().default(false),
+      threshold: z.number().positive().max(1).default(0.005),
+      checkEvery: duration().prefault('5s'),
+    })
+    .prefault({}),
+})
 
 const camera = cameraObject
   .refine((it) => !it.source.startsWith(PUSHED), {
@@ -215,113 +215,121 @@ const listenShape = z
   })
   .prefault({})
 
-export const deviceSchema = z.strictObject({
-  site: name().default('home'),
-  device: name().default('laptop'),
-  topicPrefix: z
-    .string()
-    .regex(TOPIC_PREFIX_PATTERN, 'must be topic levels without +, # and spaces')
-    .max(200)
-    .default(TOPIC_PREFIX_DEFAULT),
-  cameras: z
-    .array(camera)
-    .max(CAMERAS_MAX)
-    .refine((list) => new Set(list.map((it) => it.name)).size === list.length, {
-      error: 'must give each camera its own name',
-    })
-    .prefault([{ name: 'testcard', source: 'testcard' }]),
-  listen: listenShape,
-  detect: z
-    .strictObject({
-      model: z.string().min(1).default('blazeface'),
-      modelFolder: z.string().min(1).default('data/models'),
-      catalog: z.string().min(1).optional(),
-      head: z.enum(['auto', ...(Object.keys(HEADS) as HeadName[])]).default('auto'),
-      scoreMin: z.union([z.number().min(0).max(1), z.literal('auto')]).default('auto'),
-      runtime: z.enum(['auto', ...RUNTIMES]).default('auto'),
-      provider: z.enum(['auto', ...PROVIDERS]).default('auto'),
-      threads: z.union([z.number().int().min(1).max(64), z.literal('auto')]).default('auto'),
-      inputSize: z
-        .strictObject({ width: z.number().int().positive(), height: z.number().int().positive() })
-        .optional(),
-      sizeMin: z.number().min(0).default(0),
-    })
-    .prefault({}),
-  crop: z
-    .strictObject({
-      margin: z.number().min(0).max(4).default(0.25),
-      quality: z.number().int().min(1).max(100).default(85),
-      sizeMax: z.number().int().min(16).max(8192).default(1024),
-    })
-    .prefault({}),
-  emit: z
-    .strictObject({
-      mode: z.enum(['every', 'best', 'interval']).default('best'),
-      bestAfter: duration().prefault('30s'),
-      interval: duration().prefault('5s'),
-      trackLostMax: duration().prefault('2s'),
-      rateMax: rate().default(30),
-    })
-    .prefault({}),
-  events: z
-    .strictObject({
-      enabled: z.boolean().default(true),
-      qos: z.union([z.literal(0), z.literal(1)]).default(0),
-    })
-    .prefault({}),
-  broker: z
-    .strictObject({
-      url: address('mqtt://127.0.0.1:1883', ['mqtt', 'mqtts', 'ws', 'wss']).default('mqtt://127.0.0.1:1883'),
-      username: z.string().optional(),
-      password: z.string().optional(),
-      passwordFile: z.string().optional(),
-      caFile: z.string().optional(),
-      certFile: z.string().optional(),
-      keyFile: z.string().optional(),
-      clientId: z.string().min(1).max(200).optional(),
-      keepalive: duration().prefault('15s'),
-      window: z.number().int().min(1).max(10_000).default(64),
-      payloadMax: size().prefault('2MB'),
-      backoff: z
-        .strictObject({ min: duration().prefault('500ms'), max: duration().prefault('15s') })
-        .prefault({}),
-    })
-    .refine((it) => it.password === undefined || it.passwordFile === undefined, {
-      path: ['passwordFile'],
-      error: 'must not be given together with password',
-    })
-    .prefault({}),
-  pending: z
-    .strictObject({
-      bytesMax: size().prefault('64MB'),
-      entriesMax: z.number().int().min(1).max(1_000_000).default(5000),
-    })
-    .prefault({}),
-  // On by default: the broker decides who may publish commands, the device's user has the right to read its own, and
-  // where it has not the agent says so and goes on with its crops. Off, a camera cannot be stopped from afar.
-  remote: z
-    .strictObject({ enabled: z.boolean().default(true), folder: z.string().min(1).default('data/device') })
-    .prefault({}),
-  homeAssistant: z
-    .strictObject({
-      enabled: z.boolean().default(false),
-      prefix: z
-        .string()
-        .regex(TOPIC_PREFIX_PATTERN, 'must be topic levels without +, # and spaces')
-        .max(200)
-        .default(DISCOVERY_PREFIX_DEFAULT),
-    })
-    .prefault({}),
-  preview: z
-    .strictObject({
-      enabled: z.boolean().default(false),
-      rateMax: z.number().positive().max(30).default(10),
-      viewersMax: z.number().int().min(1).max(64).default(8),
-    })
-    .prefault({}),
-  http: httpShape(9101),
-  ...commonShape,
-})
+export const deviceSchema = z
+  .strictObject({
+    site: name().default('home'),
+    device: name().default('laptop'),
+    topicPrefix: z
+      .string()
+      .regex(TOPIC_PREFIX_PATTERN, 'must be topic levels without +, # and spaces')
+      .max(200)
+      .default(TOPIC_PREFIX_DEFAULT),
+    cameras: z
+      .array(camera)
+      .max(CAMERAS_MAX)
+      .refine((list) => new Set(list.map((it) => it.name)).size === list.length, {
+        error: 'must give each camera its own name',
+      })
+      .prefault([{ name: 'testcard', source: 'testcard' }]),
+    listen: listenShape,
+    detect: z
+      .strictObject({
+        model: z.string().min(1).default('blazeface'),
+        modelFolder: z.string().min(1).default('data/models'),
+        catalog: z.string().min(1).optional(),
+        head: z.enum(['auto', ...(Object.keys(HEADS) as HeadName[])]).default('auto'),
+        scoreMin: z.union([z.number().min(0).max(1), z.literal('auto')]).default('auto'),
+        runtime: z.enum(['auto', ...RUNTIMES]).default('auto'),
+        provider: z.enum(['auto', ...PROVIDERS]).default('auto'),
+        threads: z.union([z.number().int().min(1).max(64), z.literal('auto')]).default('auto'),
+        inputSize: z
+          .strictObject({ width: z.number().int().positive(), height: z.number().int().positive() })
+          .optional(),
+        sizeMin: z.number().min(0).default(0),
+      })
+      .prefault({}),
+    crop: z
+      .strictObject({
+        margin: z.number().min(0).max(4).default(0.25),
+        quality: z.number().int().min(1).max(100).default(85),
+        sizeMax: z.number().int().min(16).max(8192).default(1024),
+      })
+      .prefault({}),
+    emit: z
+      .strictObject({
+        mode: z.enum(['every', 'best', 'interval']).default('best'),
+        bestAfter: duration().prefault('30s'),
+        interval: duration().prefault('5s'),
+        trackLostMax: duration().prefault('2s'),
+        rateMax: rate().default(30),
+      })
+      .prefault({}),
+    events: z
+      .strictObject({
+        enabled: z.boolean().default(true),
+        qos: z.union([z.literal(0), z.literal(1)]).default(0),
+      })
+      .prefault({}),
+    broker: z
+      .strictObject({
+        url: address('mqtt://127.0.0.1:1883', ['mqtt', 'mqtts', 'ws', 'wss']).default(
+          'mqtt://127.0.0.1:1883',
+        ),
+        username: z.string().optional(),
+        password: z.string().optional(),
+        passwordFile: z.string().optional(),
+        caFile: z.string().optional(),
+        certFile: z.string().optional(),
+        keyFile: z.string().optional(),
+        clientId: z.string().min(1).max(200).optional(),
+        keepalive: duration().prefault('15s'),
+        window: z.number().int().min(1).max(10_000).default(64),
+        payloadMax: size().prefault('2MB'),
+        backoff: z
+          .strictObject({ min: duration().prefault('500ms'), max: duration().prefault('15s') })
+          .prefault({}),
+      })
+      .refine((it) => it.password === undefined || it.passwordFile === undefined, {
+        path: ['passwordFile'],
+        error: 'must not be given together with password',
+      })
+      .prefault({}),
+    pending: z
+      .strictObject({
+        bytesMax: size().prefault('64MB'),
+        entriesMax: z.number().int().min(1).max(1_000_000).default(5000),
+      })
+      .prefault({}),
+    // On by default: the broker decides who may publish commands, the device's user has the right to read its own, and
+    // where it has not the agent says so and goes on with its crops. Off, a camera cannot be stopped from afar.
+    remote: z
+      .strictObject({ enabled: z.boolean().default(true), folder: z.string().min(1).default('data/device') })
+      .prefault({}),
+    homeAssistant: z
+      .strictObject({
+        enabled: z.boolean().default(false),
+        prefix: z
+          .string()
+          .regex(TOPIC_PREFIX_PATTERN, 'must be topic levels without +, # and spaces')
+          .max(200)
+          .default(DISCOVERY_PREFIX_DEFAULT),
+      })
+      .prefault({}),
+    preview: z
+      .strictObject({
+        enabled: z.boolean().default(false),
+        rateMax: z.number().positive().max(30).default(10),
+        viewersMax: z.number().int().min(1).max(64).default(8),
+      })
+      .prefault({}),
+    http: httpShape(9101),
+    ...commonShape,
+  })
+  .refine((it) => it.cameras.length > 0 || it.listen.streamsFile !== undefined, {
+    path: ['cameras'],
+    error:
+      'must list at least one camera, unless "listen.streamsFile" names a file of streams that come to this device',
+  })
 
 export type DeviceConfig = z.output<typeof deviceSchema>
 export type CameraConfig = DeviceConfig['cameras'][number]
@@ -330,11 +338,6 @@ export type CameraConfig = DeviceConfig['cameras'][number]
 export function checkDeviceConfig(config: DeviceConfig): void {
   refuseOpenHttp(config.http)
   const { streamsFile, rtmp, whip, http } = config.listen
-  if (config.cameras.length === 0 && streamsFile === undefined)
-    throw failure(
-      'CONFIG_INVALID',
-      '"cameras" must list at least one camera, or "listen.streamsFile" name a file of streams that come to this device.',
-    )
   for (const [name, listener] of Object.entries({ rtmp, whip, http })) {
     if (!listener) continue
     const { host, port, tls, plaintext } = listener
@@ -349,9 +352,6 @@ export function checkDeviceConfig(config: DeviceConfig): void {
         `"listen.${name}" opens ${host}:${port} without TLS: stream keys and video would cross the network unencrypted. Set "tls" (sightline certs makes the files), or "plaintext: true" if you accept that.`,
       )
     if (tls && plaintext)
-      throw failure(
-        'CONFIG_INVALID',
-        `"listen.${name}" has "tls" and "plaintext: true". Keep one.`,
-      )
+      throw failure('CONFIG_INVALID', `"listen.${name}" has "tls" and "plaintext: true". Keep one.`)
   }
 }

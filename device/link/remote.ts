@@ -255,7 +255,8 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
         'stream',
         `Ignored a change of a stream: ${streams ? '"listen.remote" is off' : 'no streams come to this device ("listen.streamsFile")'}.`,
       )
-    if (retained) return no('retained', 'Ignored a retained command. Publish commands without the retain flag.')
+    if (retained)
+      return no('retained', 'Ignored a retained command. Publish commands without the retain flag.')
     if (!isName(camera)) return no('unknown camera', 'Ignored a change of a stream whose name is no name.')
     const command = readCommand('stream', payload)
     if (command.is !== 'stream')
@@ -266,7 +267,11 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
   #changeStream({ stream: camera, change }: StreamCommand): void {
     const { streams, meters, log } = this.#parts
     if (this.#changes >= STREAM_CHANGES_MAX) {
-      this.#ignore('too often', { camera, command: 'stream' }, 'Ignored a change of a stream: too many at once.')
+      this.#ignore(
+        'too often',
+        { camera, command: 'stream' },
+        'Ignored a change of a stream: too many at once.',
+      )
       return
     }
     this.#changes += 1

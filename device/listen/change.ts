@@ -56,7 +56,10 @@ function add(
   { keyHash, owner, takeOver }: Extract<StreamChange, { do: 'add' }>,
 ): void {
   if (at(streams, name) >= 0)
-    throw failure('STREAM_EXISTS', `Stream "${name}" already exists in ${file}. Choose another name, or rotate its key.`)
+    throw failure(
+      'STREAM_EXISTS',
+      `Stream "${name}" already exists in ${file}. Choose another name, or rotate its key.`,
+    )
   if (taken?.has(name))
     throw failure('STREAM_EXISTS', `The device already has a camera "${name}". Choose another name.`)
   if (streams.items.length >= CAMERAS_MAX)
@@ -82,13 +85,17 @@ function alter(
     )
   switch (change.do) {
     case 'rotate':
-      return stream.set('keyHash', change.keyHash)
+      stream.set('keyHash', change.keyHash)
+      break
     case 'activate':
-      return stream.set('active', true)
+      stream.set('active', true)
+      break
     case 'deactivate':
-      return stream.set('active', false)
+      stream.set('active', false)
+      break
     case 'settings':
-      return stream.set('takeOver', change.takeOver)
+      stream.set('takeOver', change.takeOver)
+      break
     case 'remove':
       streams.delete(place)
   }

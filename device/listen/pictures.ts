@@ -159,11 +159,13 @@ class PictureDesk implements Disposable {
   async #judge(request: IncomingMessage, from: string, isIn: () => void): Promise<Answer | undefined> {
     const { doorkeeper, pictureMax } = this.#options
     const [path, query = ''] = (request.url ?? '').split('?', 2)
-    if (path !== '/pictures') return { status: 404, code: 'NOT_FOUND', message: 'Send pictures to /pictures.' }
+    if (path !== '/pictures')
+      return { status: 404, code: 'NOT_FOUND', message: 'Send pictures to /pictures.' }
     if (request.method !== 'POST' && request.method !== 'PUT')
       return { status: 405, code: 'NOT_ALLOWED', message: 'Send pictures by POST or PUT.' }
     const key =
-      /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? new URLSearchParams(query).get('key')
+      /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ??
+      new URLSearchParams(query).get('key')
     if (key === null)
       return {
         status: 401,

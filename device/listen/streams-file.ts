@@ -48,8 +48,7 @@ const fileSchema = (taken: ReadonlySet<string>) =>
         for (const [at, { name, keyHash }] of streams.entries()) {
           const issue = (key: string, message: string) =>
             context.addIssue({ code: 'custom', path: [at, key], message })
-          if (names.has(name))
-            issue('name', `must be a name of its own: there is another camera "${name}"`)
+          if (names.has(name)) issue('name', `must be a name of its own: there is another camera "${name}"`)
           if (hashes.has(keyHash)) issue('keyHash', 'must be of a key of its own: one key, one camera')
           names.add(name)
           hashes.add(keyHash)

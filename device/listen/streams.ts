@@ -265,7 +265,8 @@ export class Streams implements Doorkeeper, AsyncDisposable {
         this.#end(had, 'The settings of this camera have changed. Connect again.')
       }
       if (!isSame) added.push(camera)
-      if (isSame && keyHash !== had.stream.keyHash) this.#end(had, 'The stream key has been replaced by another.')
+      if (isSame && keyHash !== had.stream.keyHash)
+        this.#end(had, 'The stream key has been replaced by another.')
       else if (isSame && !active) this.#end(had, 'The stream has been deactivated.')
       const isNews = had && JSON.stringify(had.stream) !== JSON.stringify(stream)
       entry.stream = stream
@@ -325,4 +326,3 @@ export class Streams implements Doorkeeper, AsyncDisposable {
 function isSilent({ heardAtMs }: Live): boolean {
   return performance.now() - heardAtMs > PUBLISHER_SILENT_MS
 }
-

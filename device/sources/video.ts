@@ -6,8 +6,8 @@ import type { Log } from '../../lib/log.ts'
 import type { Size } from '../faces/crop.ts'
 import { Handover } from '../faces/handover.ts'
 import type { Frame } from '../frame.ts'
-import type { SeenMedia } from '../listen/streams.ts'
 import { FRAMES_AHEAD_MAX, LOOP_MS_MIN, PLAY_LATE_MS_MAX } from '../limits.ts'
+import type { SeenMedia } from '../listen/streams.ts'
 import { scrub } from './address.ts'
 import { allocate, Cutter, copyRows } from './cutter.ts'
 import { Media, type VideoOptions } from './media.ts'
@@ -84,7 +84,9 @@ export class Video implements Source {
     this.#signal = AbortSignal.any([signal, this.#stop.signal])
     // A stream that says how long it is, is a recording.
     this.live =
-      options.kind === 'camera' || options.kind === 'pushed' || (options.kind === 'stream' && media.seconds === undefined)
+      options.kind === 'camera' ||
+      options.kind === 'pushed' ||
+      (options.kind === 'stream' && media.seconds === undefined)
     this.lossless = !this.live && options.pace === 'asfast'
     this.#scaler.allocContext()
     this.#scaler.setOption('sws_flags', String(SWS_FAST_BILINEAR))

@@ -226,8 +226,7 @@ async function edit(
       const body = text === undefined ? NEW_BODY : bodyOfUsersText(text, file)
       const document = parseDocument(body.replace(EARLIER_FIRST_LINE, ''))
       const users = document.get('users')
-      if (!isSeq(users))
-        throw failure('CONFIG_INVALID', `${file}: "users" must be a list, not a YAML alias.`)
+      if (!isSeq(users)) throw failure('CONFIG_INVALID', `${file}: "users" must be a list, not a YAML alias.`)
       change(users, document)
       return textOf(document)
     },

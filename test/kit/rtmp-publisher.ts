@@ -100,5 +100,6 @@ if (import.meta.main) {
   await publish(clip, url, Number(offsetMs)).catch((error: unknown) =>
     process.send?.({ is: 'said', text: String(error) }),
   )
+  await sleep(200) // FFmpeg's words come by another thread
   process.exit()
 }

@@ -111,9 +111,7 @@ export class ChunkReader {
     const basic = low === 0 ? 2 : low === 1 ? 3 : 1
     if (start + basic > bytes.length) return undefined
     const id =
-      low > 1
-        ? low
-        : 64 + (bytes[start + 1] as number) + (low === 1 ? 256 * (bytes[start + 2] as number) : 0)
+      low > 1 ? low : 64 + (bytes[start + 1] as number) + (low === 1 ? 256 * (bytes[start + 2] as number) : 0)
     const format = (first >> 6) as 0 | 1 | 2 | 3
     const at = start + basic
     let end = at + HEADER_BYTES[format]
