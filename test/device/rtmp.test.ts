@@ -77,7 +77,7 @@ async function open(
     }
   }
   const reading = read().catch((error: unknown) => {
-    if (!stop.signal.aborted) t.fail(String(error))
+    if (!stop.signal.aborted && streams.has('door')) t.fail(String(error))
   })
   t.teardown(async () => {
     stop.abort()

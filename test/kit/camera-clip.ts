@@ -3,6 +3,10 @@ import {
   AV_LOG_QUIET,
   AV_PIX_FMT_YUV420P,
   AV_SAMPLE_FMT_FLTP,
+  FF_ENCODER_AAC,
+  FF_ENCODER_LIBSVTAV1,
+  FF_ENCODER_LIBX264,
+  FF_ENCODER_LIBX265,
 } from 'node-av/constants'
 import {
   Codec,
@@ -32,12 +36,15 @@ export interface CameraClipOptions {
 }
 
 const ENCODERS = {
-  h264: { name: 'libx264', options: { preset: 'ultrafast', tune: 'zerolatency' } },
+  h264: { name: FF_ENCODER_LIBX264, options: { preset: 'ultrafast', tune: 'zerolatency' } },
   hevc: {
-    name: 'libx265',
+    name: FF_ENCODER_LIBX265,
     options: { preset: 'ultrafast', tune: 'zerolatency', 'x265-params': 'log-level=none' },
   },
-  av1: { name: 'libsvtav1', options: { preset: '12', 'svtav1-params': 'pred-struct=1:lookahead=0' } },
+  av1: {
+    name: FF_ENCODER_LIBSVTAV1,
+    options: { preset: '12', 'svtav1-params': 'pred-struct=1:lookahead=0' },
+  },
 } as const
 
 const GLOBAL_HEADER = 0x400000 as never
@@ -114,7 +121,7 @@ export async function writeCameraClip(options: CameraClipOptions): Promise<void>
 }
 
 async function openSound(audio: CodecContext, format: FormatContext) {
-  const encoder = Codec.findEncoderByName('aac')
+  const encoder = Codec.findEncoderByName(FF_ENCODER_AAC)
   if (!encoder) throw new Error('no encoder for AAC')
   audio.allocContext3(encoder)
   audio.sampleFormat = AV_SAMPLE_FMT_FLTP
