@@ -61,7 +61,9 @@ async function open(
     const events = {
       skipped() {},
       damaged: (what: string) => void seen.damaged.push(what),
-      waiting: () => void (seen.waiting += 1),
+      waiting: () => {
+        seen.waiting += 1
+      },
     }
     const options = { camera: 'door', rateMax: Infinity, timeoutMs: 5000, view: WHOLE_VIEW }
     while (!stop.signal.aborted) {
