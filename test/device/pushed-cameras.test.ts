@@ -35,34 +35,44 @@ t.test('cameras come and go while the agent runs: from afar, by RTMP, by picture
     server.close()
   })
   const ports = { rtmp: await freePort(), http: await freePort() }
-  const device = await Program.start(t, 'device', {
-    site: 'lab',
-    device: 'one',
-    cameras: [],
-    listen: {
-      streamsFile: file,
-      grace: '1s',
-      rtmp: { port: ports.rtmp },
-      http: { port: ports.http, pictureMax: '100KB' },
+  const device = await Program.waiting(
+    t,
+    'device',
+    {
+      site: 'lab',
+      device: 'one',
+      cameras: [],
+      listen: {
+        streamsFile: file,
+        grace: '1s',
+        rtmp: { port: ports.rtmp },
+        http: { port: ports.http, pictureMax: '100KB' },
+      },
+      remote: { folder },
+      http: { port: 0 },
+      broker: { url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}` },
     },
-    remote: { folder },
-    http: { port: 0 },
-    broker: { url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}` },
-  })
+    ({ msg }) => msg === 'takes pictures by HTTP',
+  )
   await until('the camera waits', () => states.get('bell')?.state === 'waiting')
 
   const picture = await sharp({ create: { width: 320, height: 240, channels: 3, background: '#888' } })
     .jpeg()
     .toBuffer()
   const send = async (init: RequestInit, query = '') => {
-    const response = await fetch(`http://127.0.0.1:${ports.http}/pictures${query}`, { method: 'POST', ...init })
+    const response = await fetch(`http://127.0.0.1:${ports.http}/pictures${query}`, {
+      method: 'POST',
+      ...init,
+    })
     return { status: response.status, text: await response.text() }
   }
   const headers = { authorization: `Bearer ${key}`, 'content-type': 'image/jpeg' }
   t.match(await send({ headers, body: picture }), { status: 204 })
   await until('a picture is a frame', () => states.get('bell')?.stream?.live?.frame?.[0] === 320)
   t.match(states.get('bell'), { state: 'up', stream: { live: { by: 'http' }, from: '127.0.0.1' } })
-  t.match(await send({ headers: { 'content-type': 'image/jpeg' }, body: picture }, `?key=${key}`), { status: 204 })
+  t.match(await send({ headers: { 'content-type': 'image/jpeg' }, body: picture }, `?key=${key}`), {
+    status: 204,
+  })
   t.match(await send({ headers: { ...headers, authorization: 'Bearer no' }, body: picture }), {
     status: 401,
     text: /key is wrong/,
@@ -96,5 +106,5 @@ t.test('cameras come and go while the agent runs: from afar, by RTMP, by picture
   t.notMatch(said, doorKey)
   t.notMatch(said, key)
   t.notMatch(said, hashOfKey(doorKey))
-  t.equal(await device.stop(), 0)
+  await device.stop()
 })
