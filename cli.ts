@@ -18,6 +18,7 @@ import { queue } from './commands/queue/queue.ts'
 import { secrets } from './commands/secrets/secrets.ts'
 import { streams } from './commands/streams/streams.ts'
 import { users } from './commands/users/users.ts'
+import { verify } from './commands/verify/verify.ts'
 import { asFailure, failure, systemCode } from './lib/errors.ts'
 import { followLauncher } from './lib/launcher.ts'
 
@@ -41,6 +42,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   users,
   streams,
   certs,
+  verify,
   secrets,
   deploy,
 }

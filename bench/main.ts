@@ -2,10 +2,10 @@ import { parseArgs } from 'node:util'
 
 /**
  * `npm run bench`: everything that has a bar, side by side with what people would use instead, as ratios of one run.
- * `npm run bench -- transport backlog` runs some of them; `leak` takes `--minutes 15` and `--openings 1000`, `salvage`
+ * `npm run bench -- transport backlog` runs some of them; `leak` takes `--minutes 15` and `--openings 1000`, `clip-lane` `--seconds 60`, `salvage`
  * `--copies 4` (of each of three stores, for each kind of damage), `console-database` `--rows 10000000` (and PostgreSQL too
  * where SIGHTLINE_TEST_POSTGRES is the address of an empty database; `--keep FOLDER` leaves the file for `console-pages
- * --database FILE`). `console-live` and `console-pages` need Chromium (SIGHTLINE_TEST_CHROMIUM). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
+ * --database FILE`). `console-live`, `console-pages` and `whip` need Chromium (SIGHTLINE_TEST_CHROMIUM). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
  * the path) and, for the device, test clips (SIGHTLINE_TEST_DATA).
  */
 const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
@@ -16,6 +16,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
   announce: async () => {
     const { benchAnnounce, printAnnounce } = await import('./announce.ts')
     printAnnounce(await benchAnnounce())
+  },
+  'clip-lane': async () => {
+    const { benchClipLane, printClipLane } = await import('./clip-lane.ts')
+    printClipLane(await benchClipLane(Number(values.seconds)))
   },
   backlog: async () => {
     const { benchBacklog, printBacklog } = await import('./backlog.ts')
@@ -55,6 +59,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchConsoleStream, printConsoleStream } = await import('./console-stream.ts')
     printConsoleStream(await benchConsoleStream())
   },
+  recordings: async () => {
+    const { benchRecordings, printRecordings } = await import('./recordings-playback.ts')
+    printRecordings(await benchRecordings())
+  },
   'console-live': async () => {
     const { benchConsoleLive, printConsoleLive } = await import('./console-live.ts')
     printConsoleLive(await benchConsoleLive())
@@ -67,6 +75,14 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
       )
     else printConsolePages(await benchConsolePages(values.database))
   },
+  signing: async () => {
+    const { benchSigning, printSigning } = await import('./signing.ts')
+    printSigning(await benchSigning())
+  },
+  whip: async () => {
+    const { benchWhip, printWhip } = await import('./whip.ts')
+    printWhip(await benchWhip())
+  },
   device: async () => {
     const { benchDevice, printDevice } = await import('./device.ts')
     const result = await benchDevice()
@@ -76,14 +92,22 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
         '\nDevice: left out, for want of test clips: set SIGHTLINE_TEST_DATA to the folder that holds video/ and models/\n',
       )
   },
+  recording: async () => {
+    const { benchRecording, printRecording } = await import('./recording.ts')
+    const result = await benchRecording(Number(values.cameras))
+    if (result) printRecording(result)
+    else process.stdout.write('\nRecording: left out, for want of test clips (SIGHTLINE_TEST_DATA)\n')
+  },
 }
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
     minutes: { type: 'string', default: '15' },
+    seconds: { type: 'string', default: '60' },
     openings: { type: 'string', default: '1000' },
     copies: { type: 'string', default: '4' },
+    cameras: { type: 'string', default: '16' },
     rows: { type: 'string', default: '10000000' },
     keep: { type: 'string' },
     database: { type: 'string' },

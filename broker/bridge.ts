@@ -2,14 +2,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { asFailure, failure, type SightlineError } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
 import type { LinkOptions, MqttLink } from '../lib/mqtt/link.ts'
+import { SlicedSender } from '../lib/mqtt/sliced-sender.ts'
 import type { Queue } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
+import { decodeNotice, newRefusalsTopic } from '../wire/refusals.ts'
 import { retainedKey, type Uplink } from './custody.ts'
 import { keepLink } from './keep-link.ts'
 import { LiveLane, type LiveLoss, type LiveMessage } from './live-lane.ts'
 import { decodeMessage, type StoredMessage } from './message.ts'
 import { type FarEnd, Pump } from './pump.ts'
-import { decodeNotice, newRefusalsTopic } from './refusals.ts'
 import { SendWindow } from './send-window.ts'
 import { type BridgeTopic, TopicMap } from './topic-map.ts'
 import { HOPS_MAX, markTopic, UNKNOWN_BROKER, type Via } from './via.ts'
@@ -20,12 +21,24 @@ import { HOPS_MAX, markTopic, UNKNOWN_BROKER, type Via } from './via.ts'
  * ends, is followed by another one after a jittered wait; what was unacknowledged goes first. A message that the other
  * broker will never take is set aside in quarantine, so that the rest flows. What is published at QoS 0 goes beside the
  * queue, while there is a connection (live-lane.ts).
+ *
+ * What is bulky (clips, wire/kinds.ts) goes over a second one of these, with a connection, a queue and a quarantine of its
+ * own, which yields to the first (lib/mqtt/sliced-sender.ts): crops never wait behind it.
  */
 
 export interface BridgeOptions {
   readonly name: string
   readonly link: LinkOptions
   readonly topics: readonly BridgeTopic[]
+  /** Of those, what it takes; the rest goes over another one. */
+  readonly takes?: (topic: string) => boolean
+  /** Where it is the lane of what is bulky. */
+  readonly yields?: {
+    /** The one that it yields to. */
+    readonly to: Bridge
+    /** Bytes a second that are allowed now. */
+    readonly rateMax: () => number
+  }
   readonly inFlightMax: number
   readonly reconnectMsMin: number
   readonly reconnectMsMax: number
@@ -88,6 +101,9 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
   /** The last connection ended over it: some brokers close at a topic that they do not know. */
   #asksInVain = false
   readonly #live: LiveLane
+  readonly #sliced: SlicedSender | undefined
+  /** Called when nothing is in custody here any more. */
+  onIdle: (() => void) | undefined
   /** Why something stays in the queue that should leave it. */
   #stuck: string | undefined
 
@@ -104,6 +120,17 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
       ping: () => this.#link?.ping() ?? NEVER,
       lost: options.events.liveLost,
     })
+    if (options.yields) {
+      const { to, rateMax } = options.yields
+      const sliced = new SlicedSender({
+        mustYield: () => to.isBusy,
+        probe: () => to.probe(),
+        rateMax,
+        onFree: () => this.#pump.run(),
+      })
+      this.#sliced = sliced
+      to.onIdle = () => sliced.run()
+    }
     const { signal } = this.#abort
     this.#running = keepLink(
       {
@@ -139,6 +166,26 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     return this.#link !== undefined
   }
 
+  /** Whether something waits for the line or is on its way, and gets on. */
+  get isBusy(): boolean {
+    return this.#link !== undefined && this.#stuck === undefined && this.queue.size > 0
+  }
+
+  /** Resolves after a round trip; undefined where there is no connection. */
+  probe(): Promise<void> | undefined {
+    return this.#link?.ping()
+  }
+
+  /** Whether the message before has gone out whole (`FarEnd`). */
+  get isFree(): boolean {
+    return this.#sliced?.isFree ?? true
+  }
+
+  /** As fast as it would go now, bytes a second; undefined where it yields to none. */
+  get bytesPerSecond(): number | undefined {
+    return this.#sliced?.bytesPerSecond
+  }
+
   get inFlight(): number {
     return this.#pump.flights.size
   }
@@ -150,7 +197,8 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
 
   /** Not where it came from: that broker has it. */
   wants(topic: string, via: Via): boolean {
-    return this.#topics.has(topic) && !this.#hasPassedFarEnd(via)
+    const { takes } = this.#options
+    return this.#topics.has(topic) && (takes?.(topic) ?? true) && !this.#hasPassedFarEnd(via)
   }
 
   /** One broker of another kind may be any of them. */
@@ -165,7 +213,8 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
 
   /** A message at QoS 0, not retained: sent while there is a connection, or lost, and counted. */
   passOn(message: LiveMessage): void {
-    if (this.#link && this.#far?.takesLive) this.#live.add(message)
+    if (this.#sliced) this.#options.events.liveLost('bulky')
+    else if (this.#link && this.#far?.takesLive) this.#live.add(message)
     else this.#options.events.liveLost('no connection')
   }
 
@@ -213,7 +262,10 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
       setImmediate(() => this.#setAside(messageId, 'too large', detail))
       return true
     }
-    return this.#link.publish({ topic: mapped, payload, dup, retain, messageId })
+    const mappedMessage = { topic: mapped, payload, dup, retain, messageId }
+    if (!this.#sliced) return this.#link.publish(mappedMessage)
+    this.#sliced.send(this.#link, mappedMessage)
+    return this.#sliced.isFree
   }
 
   /** It leaves the queue when quarantine has it on disk; where that is full, it stays, and nothing is lost. */
@@ -292,12 +344,14 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
       if (reasonCode >= 0x80) this.#refused(link, messageId, reasonCode)
       else this.#pump.acknowledge(messageId)
       this.#live.run()
+      if (this.queue.size === 0) this.onIdle?.()
     })
     const onAbort = () => ended.resolve(undefined)
     signal.addEventListener('abort', onAbort, { once: true })
     this.#lastProgressMs = performance.now()
     const watch = setInterval(() => {
-      if (this.#link && this.#pump.flights.size === 0) this.#lastProgressMs = performance.now()
+      const isQuiet = this.#pump.flights.size === 0 || this.#sliced?.holdsBack === true
+      if (this.#link && isQuiet) this.#lastProgressMs = performance.now()
       else if (performance.now() - this.#lastProgressMs > acknowledgeMsMax) {
         link.destroy(
           failure(
@@ -325,7 +379,9 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
     signal.removeEventListener('abort', onAbort)
     if (signal.aborted) await this.#drain(link)
     this.#pump.detach(this)
+    this.#sliced?.clear()
     this.#link = undefined
+    this.onIdle?.()
     this.#live.clear()
     const next = Promise.withResolvers<FarBroker>()
     this.#farKnown.resolve(next.promise) // where it was not known, who waits for it waits on

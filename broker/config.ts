@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import {
   address,
+  byteRate,
   commonShape,
   duration,
   httpShape,
@@ -8,6 +9,7 @@ import {
   mutualTlsShape,
   port,
   size,
+  timeOfDay,
 } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
@@ -118,6 +120,25 @@ export const brokerSchema = z.strictObject({
         ...bounds('20GB', 1_000_000, '30d'),
         // Full, it refuses: what stands in the queue then stays there, and nothing is lost.
         quarantine: z.strictObject(bounds('1GB', 10_000, '30d')).prefault({}),
+        /** What is bulky, where a filter matches it: its own connection, queue and quarantine. */
+        clips: z
+          .strictObject({
+            rateMax: byteRate().prefault('unlimited'),
+            schedule: z
+              .array(
+                z
+                  .strictObject({ from: timeOfDay(), to: timeOfDay(), rateMax: byteRate() })
+                  .refine(({ from, to }) => from !== to, {
+                    path: ['to'],
+                    error: 'must be another time than "from"',
+                  }),
+              )
+              .max(48)
+              .default([]),
+            ...bounds('20GB', 1_000_000, '30d'),
+            quarantine: z.strictObject(bounds('1GB', 1000, '30d')).prefault({}),
+          })
+          .prefault({}),
         mqttVersion: z.union([z.literal(4), z.literal(5)]).default(4),
       }),
     )

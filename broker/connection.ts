@@ -137,7 +137,10 @@ export class Connection implements PacketSink {
     }
     if (this.#forAedes.length > 0) socket.emit('readable') // aedes comes for it when it is told to
     this.#byteRate.spend(bytes.length)
-    if (!this.#client) this.#handshakeBytes += bytes.length
+    if (!this.#client)
+      this.#handshakeBytes += bytes.length
+      // A large message on a slow line takes longer than a client may be silent.
+    ;(this.#client as KeepaliveClient | undefined)?._keepaliveTimer?.refresh()
     const waitMs = Math.max(this.#packetRate.waitMs, this.#byteRate.waitMs)
     if (waitMs > 0) this.#readLater(waitMs)
     this.#held =

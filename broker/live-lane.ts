@@ -14,8 +14,8 @@ export interface LiveMessage {
   readonly via: Via
 }
 
-/** Replaced: a live picture for which there was a newer one. */
-export type LiveLoss = 'no connection' | 'too slow' | 'too large' | 'wrong topic' | 'replaced'
+/** Replaced: a live picture for which there was a newer one. Bulky: of a kind that only goes in custody (wire/kinds.ts). */
+export type LiveLoss = 'no connection' | 'too slow' | 'too large' | 'wrong topic' | 'replaced' | 'bulky'
 
 export interface LiveLaneOptions {
   readonly senderOf: (topic: string) => string

@@ -10,6 +10,7 @@ import { ready } from '../lib/launcher.ts'
 import { openLog, throttled } from '../lib/log.ts'
 import { counter, gauge, openMetrics } from '../lib/metrics.ts'
 import { type LinkOptions, parseBrokerUrl } from '../lib/mqtt/link.ts'
+import { rateAt } from '../lib/rate-schedule.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { followClientFiles } from '../lib/tls/certificates.ts'
 import { misspeltIn } from '../lib/variables.ts'
@@ -20,14 +21,15 @@ import { openStore, storeHealth } from '../store/report.ts'
 import type { Store } from '../store/store.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { keeperName, keeperTopic } from '../wire/keepers.ts'
-import { keptFilters } from '../wire/kinds.ts'
-import { liveTopic, stateTopic, statusTopic } from '../wire/topics.ts'
+import { KINDS, keptFilters } from '../wire/kinds.ts'
+import { filtersOverlap, liveTopic, stateTopic, statusTopic } from '../wire/topics.ts'
 import { Bridge } from './bridge.ts'
 import { ClientIds } from './client-ids.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
 import { Custody } from './custody.ts'
 import { Downlink } from './downlink.ts'
 import { brokerForget } from './forget.ts'
+import type { LiveLoss } from './live-lane.ts'
 import { sendersBelow } from './message.ts'
 import { Persistence } from './persistence.ts'
 import { brokerQuarantine } from './quarantine.ts'
@@ -109,31 +111,60 @@ export async function runBroker(options: RunOptions): Promise<number> {
       password: readSecret(`bridge "${bridge.name}"`, bridge),
       credentials: followClientFiles(bridge, `bridges.${at}`, log),
     }))
-    const uplinks = config.bridges.map((bridge, at) =>
-      bridges.use(
+    const bulky = keptFilters(
+      config.topicPrefix,
+      KINDS.filter((kind) => kind.bulky),
+    )
+    const isBulky = anyOf(bulky)
+    const mains = config.bridges.map((bridge, at) => {
+      const topics = bridge.topics.filter(({ direction }) => direction === 'up')
+      const common = {
+        topics,
+        inFlightMax: bridge.inFlightMax,
+        reconnectMsMin: bridge.reconnectMin,
+        reconnectMsMax: bridge.reconnectMax,
+        acknowledgeMsMax: bridge.acknowledgeTimeout,
+        store,
+        brokerId,
+        senderOf: senders.ofTopic,
+        isLatest,
+        isPicture,
+        events: {
+          liveSent: () => live.inc({ bridge: bridge.name, outcome: 'sent' }),
+          liveLost: (why: LiveLoss) => live.inc({ bridge: bridge.name, outcome: why }),
+        },
+        log,
+      }
+      const link = links[at] as LinkOptions
+      const hasClips = topics.some(({ filter }) => bulky.some((it) => filtersOverlap(filter, it)))
+      const main = bridges.use(
         Bridge.open({
+          ...common,
           name: bridge.name,
-          link: links[at] as LinkOptions,
-          topics: bridge.topics.filter(({ direction }) => direction === 'up'),
-          inFlightMax: bridge.inFlightMax,
-          reconnectMsMin: bridge.reconnectMin,
-          reconnectMsMax: bridge.reconnectMax,
-          acknowledgeMsMax: bridge.acknowledgeTimeout,
-          store,
+          link,
+          takes: hasClips ? (topic) => !isBulky(topic) : undefined,
           queue: store.queue(`bridge/${bridge.name}`, toBounds(bridge)),
           quarantine: store.queue(`quarantine/${bridge.name}`, toBounds(bridge.quarantine)),
-          brokerId,
-          senderOf: senders.ofTopic,
-          isLatest,
-          isPicture,
-          events: {
-            liveSent: () => live.inc({ bridge: bridge.name, outcome: 'sent' }),
-            liveLost: (why) => live.inc({ bridge: bridge.name, outcome: why }),
-          },
-          log,
         }),
-      ),
-    )
+      )
+      if (!hasClips) return { main, link, clips: undefined }
+      const name = `${bridge.name}/clips`
+      const clipsLink = { ...link, clientId: `${link.clientId}-clips` }
+      const clips = bridges.use(
+        Bridge.open({
+          ...common,
+          name,
+          link: clipsLink,
+          takes: isBulky,
+          yields: { to: main, rateMax: () => rateAt(bridge.clips, Date.now()) },
+          queue: store.queue(`bridge/${name}`, toBounds(bridge.clips)),
+          quarantine: store.queue(`quarantine/${name}`, toBounds(bridge.clips.quarantine)),
+        }),
+      )
+      return { main, link, clips: { bridge: clips, link: clipsLink } }
+    })
+    /** With their lanes. */
+    const uplinks = mains.flatMap(({ main, clips }) => (clips ? [main, clips.bridge] : [main]))
     const refused = counter(metrics, 'broker_refused_total', 'Messages and connections refused', ['code'])
     const skipped = counter(
       metrics,
@@ -204,7 +235,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
         topics,
         reconnectMsMin: bridge.reconnectMin,
         reconnectMsMax: bridge.reconnectMax,
-        farBroker: () => (uplinks[at] as Bridge).farBroker,
+        farBroker: () => (mains[at] as { main: Bridge }).main.farBroker,
         brokerId,
         deliver: (message, via) =>
           server.deliver({ cmd: 'publish', ...message, retain: false }, { clientId, handedOn: true, via }),
@@ -224,6 +255,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
                 ? `connected, ${bridge.queue.size} waiting`
                 : `disconnected (${bridge.fault}), ${bridge.queue.size} waiting`,
               ...(bridge.connected && bridge.fault !== undefined ? [bridge.fault] : []),
+              ...(bridge.bytesPerSecond === 0 ? ['paused by "clips.rateMax" or its schedule'] : []),
               ...saidOf(downlinks.get(bridge.name)),
               ...(bridge.quarantine.size > 0 ? [`${bridge.quarantine.size} in quarantine`] : []),
             ].join('; '),
@@ -234,7 +266,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
     await using _control = await ControlServer.open({
       folder: config.store.folder,
       handlers: {
-        [QUARANTINE_COMMAND]: brokerQuarantine(store, new Set(config.bridges.map(({ name }) => name))),
+        [QUARANTINE_COMMAND]: brokerQuarantine(store, new Set(uplinks.map(({ name }) => name))),
         [FORGET_COMMAND]: brokerForget(store, persistence),
       },
       health,
@@ -264,23 +296,22 @@ export async function runBroker(options: RunOptions): Promise<number> {
           health,
           queues: () => queueBooks(store),
           links: () =>
-            uplinks.flatMap(({ name, connected }, at) => {
-              const { url, clientId } = links[at] as LinkOptions
+            mains.flatMap(({ main: { name, connected }, link: { url, clientId }, clips }) => {
               const { host, port } = parseBrokerUrl(url)
               const to = `${host}:${port}`
               const down = downlinks.get(name)
+              const more = (name: string, connected: boolean, clientId: string) => ({
+                name,
+                to,
+                connected,
+                clientId,
+              })
               return [
-                { name: `bridge/${name}`, to, connected, clientId },
-                ...(down
-                  ? [
-                      {
-                        name: `downlink/${name}`,
-                        to,
-                        connected: down.connected,
-                        clientId: `${clientId}-down`,
-                      },
-                    ]
+                more(`bridge/${name}`, connected, clientId),
+                ...(clips
+                  ? [more(`bridge/${clips.bridge.name}`, clips.bridge.connected, clips.link.clientId)]
                   : []),
+                ...(down ? [more(`downlink/${name}`, down.connected, `${clientId}-down`)] : []),
               ]
             }),
           publish: (topic, payload) =>

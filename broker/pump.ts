@@ -16,6 +16,8 @@ import type { SendWindow } from './send-window.ts'
 const MESSAGE_ID_MAX = 65_535
 /** A far end that acknowledges within this time spares the disk a message (store/store.ts). */
 const HAND_OVER_MS_MAX = 200
+/** In flight to one far end, beside two messages however large: 500 of 3 MB must not be. */
+const IN_FLIGHT_BYTES_MAX = 32 * 1024 * 1024
 
 export interface Flight {
   readonly messageId: number
@@ -28,6 +30,8 @@ export interface Flight {
 }
 
 export interface FarEnd {
+  /** False while it is still at the message before. */
+  readonly isFree?: boolean
   /** @returns false when the connection takes no more for now; `Pump.run` is to be called when it does */
   publish(message: StoredMessage, messageId: number, dup: boolean): boolean
   release(messageId: number): boolean
@@ -88,11 +92,17 @@ export class Pump {
   /** Sends what was in flight before, then what fits the window. */
   run(): void {
     for (let sequence = this.#again[0]; sequence !== undefined; sequence = this.#again[0]) {
+      if (this.#farEnd?.isFree === false) return
       this.#again.shift()
       if (!this.#sendAgain(sequence)) return
     }
     const window = Math.min(this.windowMax, this.#farEndWindow)
-    while (this.#farEnd && this.flights.size < window && this.#lineHasRoom()) {
+    while (
+      this.#farEnd &&
+      this.#farEnd.isFree !== false &&
+      this.flights.size < window &&
+      this.#lineHasRoom()
+    ) {
       const sequence = this.queue.take()
       if (sequence === undefined) return
       if (this.flights.has(sequence)) continue
@@ -108,11 +118,8 @@ export class Pump {
 
   /** Two messages always go, however large: with one, a long round trip would pass for a slow line. */
   #lineHasRoom(): boolean {
-    return (
-      this.#sendWindow === undefined ||
-      this.flights.size < 2 ||
-      this.#bytesInFlight < this.#sendWindow.bytesMax
-    )
+    const bytesMax = Math.min(IN_FLIGHT_BYTES_MAX, this.#sendWindow?.bytesMax ?? Number.POSITIVE_INFINITY)
+    return this.flights.size < 2 || this.#bytesInFlight < bytesMax
   }
 
   #sendAgain(sequence: number): boolean {

@@ -7,7 +7,7 @@ import { encodeMessage } from './message.ts'
 
 /**
  * `sightline quarantine retry`: what the far broker would not take goes to it once more, behind what waits.
- * @param bridges those that the configuration names; undefined where only the store is known
+ * @param bridges those that the configuration names, with their lanes (`cloud`, `cloud/clips`); undefined where only the store is known
  */
 export function brokerQuarantine(store: Store, bridges?: ReadonlySet<string>): Handler {
   return quarantineHandler(store, async (quarantine, number, { header, body }) => {

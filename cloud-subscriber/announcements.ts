@@ -75,6 +75,11 @@ export class Announcements {
     return this.#add([answer])
   }
 
+  /** Errors: as above */
+  kept(what: Extract<Announcement, { is: 'kept' }>): Promise<void> {
+    return this.#add([what])
+  }
+
   async #add(announcements: readonly Announcement[], key?: string): Promise<void> {
     const written: Promise<void>[] = []
     for (const { payload, count } of batches(announcements.map(announcementLine))) {

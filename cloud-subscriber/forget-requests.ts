@@ -229,11 +229,6 @@ export class ForgetRequests implements AsyncDisposable {
   }
 }
 
-/** Where nothing is announced nobody would hear the answer. What comes is from when it was. */
-export async function ignoreForgetRequests(log: Log): Promise<void> {
-  log.warn({ code: 'NOT_ALLOWED' }, 'ignored a request to forget: "announce.enabled" is false')
-}
-
 type Reading =
   | { readonly message: ForgetMessage }
   | { readonly why: string; readonly request: string | undefined }

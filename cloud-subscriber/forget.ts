@@ -15,29 +15,34 @@ import {
   selectsMessage,
 } from '../wire/forget.ts'
 import { mintedAtMs } from '../wire/id.ts'
+import { KINDS } from '../wire/kinds.ts'
 import { dayOf, parseObjectKey } from '../wire/object-key.ts'
 import type { Announcements } from './announcements.ts'
 import { decodeEntry, type InboxHeader, type QuarantineHeader } from './entry.ts'
 import { type IndexEntry, IndexWriter, readIndex, readWriters } from './gallery/index-files.ts'
-import type { RecentIds } from './recent-ids.ts'
+import { type Lanes, laneOf } from './lanes.ts'
+import type { KeepMarks } from './recordings/keep-marks.ts'
 import type { Storer } from './store.ts'
 
 /**
- * `sightline forget` at the subscriber: inbox, quarantine, bucket and gallery index. The ids stay among the recent
+ * `sightline forget` at the subscriber: inboxes, quarantine, bucket, marks of what is kept, and gallery index. The ids stay among the recent
  * ones, so that a copy that comes later is not stored again. What the bucket may have had is announced as removed, behind
  * what was announced of it before (announce.ts says how). Each step finds again what an interrupted run has left.
  */
 
 export interface ForgetOptions {
   readonly store: Store
-  readonly inbox: Queue
+  readonly lanes: Lanes
   readonly quarantine: Queue
-  readonly recent: RecentIds
   readonly bucket: Bucket
+  /** What of recordings is kept: forgotten all the same. */
+  readonly keep: Pick<KeepMarks, 'forget' | 'inTurn'>
   /** Whose index it is. */
   readonly writer: string
   /** Those of a program that runs. */
-  readonly storer?: Pick<Storer, 'settled'>
+  readonly storers?: Readonly<Record<keyof Lanes, Pick<Storer, 'settled'>>>
+  /** Hears of the clips that are removed. */
+  readonly removed?: (keys: readonly string[]) => void
   readonly index?: IndexWriter
   /** Says what is removed; absent where nobody is told. */
   readonly announcements?: Pick<Announcements, 'removed'>
@@ -49,12 +54,22 @@ const BATCH = 1000
 const HOUR_MS = 3_600_000
 
 export function subscriberForget(options: ForgetOptions): Handler {
-  const { store, recent, bucket } = options
+  const { store, lanes, bucket } = options
+  const remember = (keys: readonly string[]) => {
+    for (const lane of [lanes.crops, lanes.clips])
+      lane.recent.add(
+        keys.flatMap((key) => {
+          const object = parseObjectKey(key)
+          return object && laneOf(lanes, object.kind) === lane ? object.id : []
+        }),
+      )
+  }
   return async function* (args, signal) {
     const request = forgetRequestSchema.safeParse(args)
     if (!request.success) throw failure('USAGE', 'Missing: what to forget.', request.error)
     const { selection, dryRun } = request.data
-    yield forgotten('inbox', await fromInbox(options, selection, dryRun, signal))
+    yield forgotten('inbox', await fromInbox(options, 'crops', selection, dryRun, signal))
+    yield* some('inbox of clips', await fromInbox(options, 'clips', selection, dryRun, signal))
     yield forgotten('quarantine', await fromQuarantine(options, selection, dryRun, signal))
     // Of one crop it is soon known where it lies, and then which days of the indexes are to be read.
     const keys =
@@ -69,25 +84,33 @@ export function subscriberForget(options: ForgetOptions): Handler {
       signal.throwIfAborted()
       count += batch.length
       if (dryRun) continue
-      recent.add(batch.flatMap((key) => parseObjectKey(key)?.id ?? []))
+      remember(batch)
       await options.announcements?.removed(batch, 'forgotten')
       await store.committed()
       await bucket.remove(batch, signal)
+      options.removed?.(batch)
     }
     if (count > 0 && !dryRun) await bucket.sync()
     yield forgotten(bucket.description, count)
+    // Behind the clips: what is in the middle of being forgotten is still marked.
+    yield* some('marks of what is kept', await options.keep.forget(selection, dryRun, signal))
     yield* ofOthers(options, selection, days, signal)
   }
 }
 
 const forgotten = (place: string, count: number): Forgotten => ({ place, count })
 
+/** A place that most subscribers have nothing in. */
+const some = (place: string, count: number): Forgotten[] => (count > 0 ? [{ place, count }] : [])
+
 async function fromInbox(
-  { inbox, recent, store, storer, announcements }: ForgetOptions,
+  { lanes, store, storers, announcements }: ForgetOptions,
+  lane: keyof Lanes,
   selection: Selection,
   dryRun: boolean,
   signal: AbortSignal,
 ): Promise<number> {
+  const { inbox, recent } = lanes[lane]
   const sequences = new Set<number>()
   const keys: string[] = []
   const count = await forgetEntries(
@@ -108,7 +131,7 @@ async function fromInbox(
   await announcements?.removed(keys, 'forgotten')
   await store.committed()
   // What was on its way to the bucket is there then, or in quarantine, and found there.
-  await storer?.settled(sequences)
+  await storers?.[lane].settled(sequences)
   return count
 }
 
@@ -186,22 +209,26 @@ function daysOf(selection: Selection, keys: readonly string[]): string[] | undef
   return [mintedMs - HOUR_MS, mintedMs].map(dayOf)
 }
 
-/** The keys of the crops that are in the bucket. */
+/** The keys of the crops and clips that are in the bucket. */
 async function* keysOf(bucket: Bucket, selection: Selection, signal: AbortSignal): AsyncGenerator<string> {
   const under = async function* (prefix: string): AsyncGenerator<string> {
     for await (const { key } of bucket.list(prefix, signal)) {
-      const crop = parseObjectKey(key)
-      if (crop && selects(selection, { ...crop, days: [crop.day] })) yield key
+      const kept = parseObjectKey(key)
+      if (kept && selects(selection, { ...kept, days: [kept.day] })) yield key
     }
   }
-  if (selection.kind === 'device') yield* under(`${selection.site}/${selection.device}/`)
-  else if (selection.kind === 'camera')
-    yield* under(`${selection.site}/${selection.device}/${selection.camera}/`)
-  else if (selection.kind === 'id') {
+  if (selection.kind === 'id') {
     for await (const key of keysWithId(bucket, selection.id, signal)) if (parseObjectKey(key)) yield key
-  } else
-    for await (const camera of cameras(bucket, signal))
-      yield* under(`${camera}${selection.day.replaceAll('-', '/')}/`)
+    return
+  }
+  for (const kind of KINDS) {
+    if (selection.kind === 'device') yield* under(`${kind.root}${selection.site}/${selection.device}/`)
+    else if (selection.kind === 'camera')
+      yield* under(`${kind.root}${selection.site}/${selection.device}/${selection.camera}/`)
+    else
+      for await (const camera of cameras(bucket, signal, kind))
+        yield* under(`${camera}${selection.day.replaceAll('-', '/')}/`)
+  }
 }
 
 async function* batched(keys: AsyncIterable<string> | Iterable<string>): AsyncGenerator<string[]> {

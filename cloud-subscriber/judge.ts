@@ -1,9 +1,8 @@
-import type { Queue } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
 import { type AnyKind, CROP, type KeptMetadata, type Kind, parseKeptTopic } from '../wire/kinds.ts'
 import { encodeEntry, inboxHeader } from './entry.ts'
 import type { Receipt } from './filed-at.ts'
-import type { RecentIds } from './recent-ids.ts'
+import { type Lanes, laneOf } from './lanes.ts'
 
 /** What is kept, and what it says of itself. */
 export interface Kept {
@@ -12,30 +11,39 @@ export interface Kept {
 }
 
 /** What a message is: something for the inbox, or something that quarantine keeps, with the reason. */
-export type Verdict =
-  | Kept
-  | {
-      readonly reason: string
-      readonly detail: string
-      /** What of the payload is kept. */
-      readonly kept: Buffer
-    }
+export type Verdict = Kept | Fault
+
+export interface Fault {
+  readonly reason: string
+  readonly detail: string
+  /** What of the payload is kept. */
+  readonly kept: Buffer
+}
 
 export interface Rules {
   readonly topicPrefix: string
+  /** Of a crop, and of what is neither. */
   readonly payloadBytesMax: number
+  /** Of a clip. */
+  readonly clipBytesMax: number
 }
 
 /** The reason of what is not kept whole. */
 export const TOO_LARGE = 'too large'
 
 /** Pure. The intake judges so what comes, and `sightline quarantine retry` what has come. */
-export function judge(topic: string, payload: Buffer, { topicPrefix, payloadBytesMax }: Rules): Verdict {
+export function judge(
+  topic: string,
+  payload: Buffer,
+  { topicPrefix, payloadBytesMax, clipBytesMax }: Rules,
+): Verdict {
   const { kind = CROP, address } = parseKeptTopic(topicPrefix, topic) ?? {}
-  const bytesMax = Math.min(payloadBytesMax, kind.payloadBytesMax)
+  const configuredMax = kind.bulky ? clipBytesMax : payloadBytesMax
+  const bytesMax = Math.min(configuredMax, kind.payloadBytesMax)
   if (payload.length > bytesMax) {
     // Too large to be kept whole beside the others: its beginning is, with the reason.
-    const limit = bytesMax === payloadBytesMax ? 'the limit is "payloadMax"' : `no ${kind.name} is larger`
+    const setting = kind.bulky ? 'recordings.payloadMax' : 'payloadMax'
+    const limit = bytesMax === configuredMax ? `the limit is "${setting}"` : `no ${kind.name} is larger`
     return {
       reason: TOO_LARGE,
       detail: `${payload.length} bytes, of which the first ${bytesMax} were kept; ${limit}`,
@@ -62,12 +70,11 @@ export function judge(topic: string, payload: Buffer, { topicPrefix, payloadByte
 
 export interface Keeping {
   readonly store: Store
-  readonly inbox: Queue
-  readonly recent: RecentIds
+  readonly lanes: Lanes
 }
 
 /**
- * Into the inbox, once.
+ * Into the inbox of its lane, once.
  * @returns when it is on disk, and whether it was there, or in the bucket, before.
  *   Errors: QUEUE_FULL, thrown; `written` rejects with DISK_FULL, STORE_IO
  */
@@ -75,8 +82,9 @@ export function keep(
   { kind, metadata }: Kept,
   payload: Buffer,
   receipt: Receipt,
-  { store, inbox, recent }: Keeping,
+  { store, lanes }: Keeping,
 ): { readonly duplicate: boolean; readonly written: Promise<void> } {
+  const { inbox, recent } = laneOf(lanes, kind)
   if (inbox.has(metadata.id) || recent.has(metadata.id)) {
     return { duplicate: true, written: store.committed() } // the first one may still be on its way to disk
   }

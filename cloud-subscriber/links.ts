@@ -1,10 +1,11 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { type Bucket, isPrivate } from '../lib/buckets/bucket.ts'
 import { failure, systemCode } from '../lib/errors.ts'
 
 /**
- * Addresses that open one crop, without a login, until they expire:
+ * Addresses that open one crop or one clip, without a login, until they expire:
  * `<address>/<key>?expires=<unix seconds>&signature=<HMAC-SHA256 of both, base64url>`. Nothing is kept of them; whoever
  * deletes the file with the key (and starts the subscriber again) ends them all.
  */
@@ -74,6 +75,23 @@ export class SignedLinks {
   #signature(key: string, expires: string): Buffer {
     return createHmac('sha256', this.#secret).update(`${key}\n${expires}`).digest()
   }
+}
+
+/**
+ * The address under which an object can be opened for so long; of a crop in a public bucket the plain one, which always can.
+ * @param links of a folder's objects. Errors: those of the bucket
+ */
+export async function openingAddress(
+  bucket: Pick<Bucket, 'url' | 'signedUrl'>,
+  key: string,
+  forMs: number,
+  { publicRead, links }: { readonly publicRead: boolean; readonly links: () => SignedLinks },
+): Promise<{ readonly address: string; readonly expires: boolean }> {
+  if (publicRead && !isPrivate(key)) return { address: bucket.url(key), expires: false }
+  const address = bucket.signedUrl
+    ? await bucket.signedUrl(key, Math.floor(forMs / 1000))
+    : bucket.url(key) + links().sign(key, Date.now() + forMs)
+  return { address, expires: true }
 }
 
 function readKey(path: string): Buffer | undefined {

@@ -11,16 +11,27 @@ import { judge, type Keeping, keep, type Rules, TOO_LARGE } from './judge.ts'
 const TABLE = 'settings'
 
 /** Remembers how the intake judges, for whoever opens the store while the program is stopped. */
-export function saveRules(store: Store, { topicPrefix, payloadBytesMax }: Rules): Promise<void> {
-  return store.put(TABLE, 'rules', Buffer.from(JSON.stringify({ topicPrefix, payloadBytesMax })))
+export function saveRules(
+  store: Store,
+  { topicPrefix, payloadBytesMax, clipBytesMax }: Rules,
+): Promise<void> {
+  return store.put(
+    TABLE,
+    'rules',
+    Buffer.from(JSON.stringify({ topicPrefix, payloadBytesMax, clipBytesMax })),
+  )
+}
+
+const UNSAID: Rules = {
+  topicPrefix: TOPIC_PREFIX_DEFAULT,
+  payloadBytesMax: Number.POSITIVE_INFINITY,
+  clipBytesMax: Number.POSITIVE_INFINITY,
 }
 
 /** The rules of the last run. A store that an earlier version wrote has none: then only the default prefix is known. */
 export function savedRules(store: Store): Rules {
   const rules = store.get(TABLE, 'rules')
-  if (rules === undefined)
-    return { topicPrefix: TOPIC_PREFIX_DEFAULT, payloadBytesMax: Number.POSITIVE_INFINITY }
-  return JSON.parse(Buffer.from(rules).toString()) as Rules
+  return { ...UNSAID, ...(rules && (JSON.parse(Buffer.from(rules).toString()) as Partial<Rules>)) }
 }
 
 export function subscriberQuarantine(
@@ -39,7 +50,7 @@ export function subscriberQuarantine(
       await written
       await quarantine.forwarded(number)
       return duplicate
-        ? { outcome: 'known already', detail: 'the same crop came before' }
+        ? { outcome: 'known already', detail: `the same ${verdict.kind.name} came before` }
         : { outcome: 'to the inbox' }
     }
     const { reason, detail, kept } = verdict

@@ -10,11 +10,11 @@ import type { Store } from '../store/store.ts'
  * older one is forgotten when the younger has half of what is to be remembered.
  */
 
-const TABLE = 'recent ids'
 const ID_BYTES = 16
 
 export class RecentIds {
   readonly #store: Store
+  readonly #table: string
   readonly #generationMax: number
   #younger = new IdSet()
   #older = new IdSet()
@@ -23,11 +23,12 @@ export class RecentIds {
   #youngerFrom = 0
   #olderFrom = 0
 
-  /** @param idsMax so many are remembered at most, and half of them at least */
-  constructor(store: Store, idsMax: number) {
+  /** @param idsMax so many are remembered at most, and half of them at least @param table where in the store */
+  constructor(store: Store, idsMax: number, table = 'recent ids') {
     this.#store = store
+    this.#table = table
     this.#generationMax = Math.ceil(idsMax / 2)
-    for (const { key, value } of store.entries(TABLE)) {
+    for (const { key, value } of store.entries(table)) {
       const number = Number(key)
       if (this.#row === 0) {
         this.#olderFrom = number
@@ -53,14 +54,14 @@ export class RecentIds {
       write(row, id, n * ID_BYTES)
       this.#remember(row, n * ID_BYTES)
     })
-    void this.#store.put(TABLE, keyOf(this.#row), row)
+    void this.#store.put(this.#table, keyOf(this.#row), row)
     this.#row += 1
   }
 
   #remember(ids: Buffer, at: number): void {
     if (this.#younger.size >= this.#generationMax) {
       for (let row = this.#olderFrom; row < this.#youngerFrom; row += 1)
-        void this.#store.remove(TABLE, keyOf(row))
+        void this.#store.remove(this.#table, keyOf(row))
       this.#older = this.#younger
       this.#olderFrom = this.#youngerFrom
       this.#younger = new IdSet()

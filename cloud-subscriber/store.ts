@@ -1,11 +1,12 @@
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { Backoff } from '../lib/backoff.ts'
-import type { Bucket } from '../lib/buckets/bucket.ts'
+import { type Bucket, cacheKept } from '../lib/buckets/bucket.ts'
 import { asFailure, type ErrorCode, type SightlineError } from '../lib/errors.ts'
 import { type Log, throttled } from '../lib/log.ts'
 import type { Message, Queue } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
 import { CROP, keptTopic, kindOfKey } from '../wire/kinds.ts'
+import type { Arrivals } from './arrivals.ts'
 import { decodeEntry, encodeEntry, type InboxHeader, isListed } from './entry.ts'
 import type { IndexEntry } from './gallery/index-files.ts'
 import type { RecentIds } from './recent-ids.ts'
@@ -43,14 +44,18 @@ export interface StorerOptions {
   readonly index: Index | undefined
   /** Says what was stored; absent where nobody is told. */
   readonly announce?: Announce
-  /** Of the crops. */
-  readonly cacheControl: string
+  /** Whether everyone may read the crops in the bucket. */
+  readonly publicRead: boolean
   readonly writesMax: number
+  /** No further write begins while so much is being written, bytes; absent: only their number counts. */
+  readonly writingBytesMax?: number
+  /** Says what the bucket has to whoever reads the log. */
+  readonly arrivals?: Pick<Arrivals, 'note'>
   readonly topicPrefix: string
   readonly log: Log
   readonly events: {
-    readonly stored: (header: InboxHeader) => void
-    readonly alreadyThere: () => void
+    readonly stored: (header: InboxHeader, bytes: number) => void
+    readonly alreadyThere: (header: InboxHeader) => void
     readonly failed: (code: ErrorCode) => void
   }
 }
@@ -79,6 +84,8 @@ interface Written {
   notListed: SightlineError | undefined
   /** What is to be announced, until it is. */
   line: string | undefined
+  /** To be called when the bucket has flushed it. */
+  arrived: (() => void) | undefined
   /** Its announcement is; or none is needed. */
   isAcknowledged: boolean
 }
@@ -87,6 +94,7 @@ export class Storer implements AsyncDisposable {
   readonly #options: StorerOptions
   readonly #abort = new AbortController()
   readonly #active = new Map<number, Promise<void>>()
+  #activeBytes = 0
   /** By sequence number: how often the bucket refused it, and how many others it had taken by the first time. */
   readonly #refusals = new Map<number, { count: number; readonly takenBefore: number }>()
   #taken = 0
@@ -135,7 +143,7 @@ export class Storer implements AsyncDisposable {
   get #unheard(): string | undefined {
     if (this.#unacknowledged.size < UNACKNOWLEDGED_MAX) return undefined
     return (
-      `${this.#unacknowledged.size} crops are in the bucket, and the broker has not acknowledged their announcements. ` +
+      `${this.#unacknowledged.size} objects are in the bucket, and the broker has not acknowledged their announcements. ` +
       'What comes waits on disk until it does; see "announcements" here.'
     )
   }
@@ -154,7 +162,7 @@ export class Storer implements AsyncDisposable {
     return this.#fault && !isRefusal(this.#fault) ? 1 : this.#options.writesMax
   }
 
-  /** Crops that are not in the bucket yet. */
+  /** What is not in the bucket yet. */
   get waiting(): number {
     return Math.max(0, this.#options.inbox.size - this.#written.size - this.#unacknowledged.size)
   }
@@ -173,6 +181,7 @@ export class Storer implements AsyncDisposable {
     if (this.#paused || this.#stopping || this.#abort.signal.aborted) return
     while (
       this.#active.size < this.#width &&
+      this.#activeBytes < (this.#options.writingBytesMax ?? Number.POSITIVE_INFINITY) &&
       this.#written.size < WRITTEN_MAX &&
       this.#unacknowledged.size < UNACKNOWLEDGED_MAX
     ) {
@@ -187,18 +196,19 @@ export class Storer implements AsyncDisposable {
   }
 
   async #write(sequence: number, message: Message): Promise<void> {
-    const { bucket, index, events } = this.#options
+    const { bucket, index, events, arrivals, publicRead } = this.#options
     const { header, payload } = decodeEntry<InboxHeader>(message)
+    this.#activeBytes += payload.length
     try {
-      const outcome = await bucket.create(
-        {
-          key: header.key,
-          body: payload,
-          contentType: (kindOfKey(header.key) ?? CROP).mediaType,
-          cacheControl: this.#options.cacheControl,
-        },
-        this.#abort.signal,
-      )
+      const object = {
+        key: header.key,
+        body: payload,
+        contentType: (kindOfKey(header.key) ?? CROP).mediaType,
+        cacheControl: cacheKept(header.key, publicRead),
+      }
+      const outcome = await bucket.create(object, this.#abort.signal).finally(() => {
+        this.#activeBytes -= payload.length
+      })
       const storedAtMs = Date.now()
       const listed = isListed(header) ? index?.add({ ...header, storedAtMs }) : undefined
       const line = this.#options.announce && this.#line(header, payload, storedAtMs)
@@ -208,6 +218,7 @@ export class Storer implements AsyncDisposable {
         isListed: listed === undefined,
         notListed: undefined,
         line,
+        arrived: arrivals?.note(header, payload),
         isAcknowledged: line === undefined,
       }
       listed?.then(
@@ -225,8 +236,8 @@ export class Storer implements AsyncDisposable {
       this.#answeredAtMs = performance.now()
       this.#fault = undefined
       this.#backoff.reset()
-      if (outcome === 'stored') events.stored(header)
-      else events.alreadyThere()
+      if (outcome === 'stored') events.stored(header, payload.length)
+      else events.alreadyThere(header)
       this.#scheduleSync()
       this.#run()
     } catch (error) {
@@ -328,6 +339,10 @@ export class Storer implements AsyncDisposable {
       this.#written.clear()
       this.#startOver()
       return
+    }
+    for (const [, entry] of written) {
+      entry.arrived?.()
+      entry.arrived = undefined
     }
     if (announce) this.#announce(announce, written)
     for (const [sequence, entry] of ready) {

@@ -84,6 +84,16 @@ export const consoleSchema = z.strictObject({
       rateMax: z.number().positive().max(30).default(10),
     })
     .prefault({}),
+  recordings: z
+    .strictObject({
+      /** Players fetch from the bucket itself, where it can sign addresses; otherwise through the console. */
+      signedAddresses: z.boolean().default(false),
+      signedFor: duration().prefault('15m'),
+      exportBytesMax: size().prefault('10GB'),
+      /** Certificates of the devices that sign (PEM), by which signatures are verified. */
+      signersFolder: z.string().min(1).optional(),
+    })
+    .prefault({}),
   limits: z
     .strictObject({
       requestsPerMinuteMax: count(1200, 1_000_000),
@@ -91,6 +101,16 @@ export const consoleSchema = z.strictObject({
       exportsMax: count(4, 100),
     })
     .prefault({}),
+  /** Agents to which the page Publish may send a browser's camera (WHIP). */
+  publish: z
+    .array(
+      z.strictObject({
+        name: z.string().min(1).max(60),
+        url: address('https://agent.example.org:8889/whip', ['https', 'http']),
+      }),
+    )
+    .max(50)
+    .default([]),
   /** The address that people open, where a proxy stands before it: of links, of sign-in, of the cookie. */
   publicUrl: webAddress().optional(),
   http: httpShape(8090).refine(({ usersFile }) => usersFile === undefined, {

@@ -3,7 +3,9 @@ import type { Log } from '../lib/log.ts'
 import type { CameraState } from '../wire/camera-state.ts'
 import type { CommandName } from '../wire/commands.ts'
 import type { Forgotten, Selection } from '../wire/forget.ts'
+import type { KeepMessage } from '../wire/keep.ts'
 import type { KeeperReport } from '../wire/keepers.ts'
+import type { StreamChange } from '../wire/stream.ts'
 import type { CameraAddress } from '../wire/topics.ts'
 import type { Access } from './access/access.ts'
 import type { ConsoleConfig } from './config.ts'
@@ -20,6 +22,8 @@ export interface Context {
   readonly access: Access
   readonly fleet: Fleet
   readonly live: Live
+  /** The same without the cameras' effects. */
+  readonly original: Live
   readonly news: News
   readonly line: Line
 }
@@ -107,6 +111,20 @@ export interface Line {
    *   Errors: CAMERA_OFFLINE, NOT_CONFIRMED (it was sent, and no answer came in time), BROKER_UNREACHABLE
    */
   command(camera: CameraAddress, name: CommandName, value: string, signal: AbortSignal): Promise<CameraState>
+  /**
+   * Changes a camera that comes to a device. @returns its state after that; undefined: it has none any more.
+   *   Errors: CAMERA_OFFLINE, NOT_CONFIRMED, BROKER_UNREACHABLE
+   */
+  stream(camera: CameraAddress, change: StreamChange, signal: AbortSignal): Promise<CameraState | undefined>
+  /**
+   * Asks a subscriber to keep a stretch of a camera's recordings, or to keep it no longer.
+   * @returns whether it has said that it does; it was asked all the same. Errors: KEEP_FAILED, BROKER_UNREACHABLE
+   */
+  keep(
+    subscriber: string,
+    wanted: Omit<KeepMessage, 'v' | 'request' | 'atMs'>,
+    signal: AbortSignal,
+  ): Promise<boolean>
   /** Asks every subscriber to forget. @returns what each removed. Errors: NOT_CONFIRMED, BROKER_UNREACHABLE, FORGET_FAILED */
   forget(selection: Selection, by: string, signal: AbortSignal): Promise<readonly Forgotten[]>
 }

@@ -165,6 +165,16 @@ export class LiveFleet implements Fleet, AsyncDisposable {
   }
 
   #takeState(address: CameraAddress, payload: Buffer): void {
+    // The device has taken it away: it has no such camera any more, but for what was seen and recorded.
+    if (payload.length === 0) {
+      const camera = this.#cameras.get(pathOf(address))
+      if (!camera?.state) return
+      camera.state = undefined
+      camera.stateAtMs = undefined
+      this.#unsaved.cameras.add(pathOf(address))
+      this.#changed(camera)
+      return
+    }
     const state = cameraStateSchema.safeParse(jsonOf(payload)).data
     if (!state || pathOf(state) !== pathOf(address)) return
     if (!this.#cameras.has(pathOf(address)) && !this.#hasRoomFor(address)) return
@@ -300,8 +310,25 @@ export class LiveFleet implements Fleet, AsyncDisposable {
         }
         for (const path of due.cameras) {
           const camera = this.#cameras.get(path)
-          if (!camera?.state) continue
+          if (!camera) continue
           const { site, device, camera: name, stateAtMs = 0 } = camera
+          if (!camera.state) {
+            await transaction
+              .deleteFrom('camera_states')
+              .where(({ eb, selectFrom }) =>
+                eb(
+                  'camera_id',
+                  'in',
+                  selectFrom('cameras')
+                    .select('id')
+                    .where('site', '=', site)
+                    .where('device', '=', device)
+                    .where('camera', '=', name),
+                ),
+              )
+              .execute()
+            continue
+          }
           await transaction
             .insertInto('cameras')
             .values({ site, device, camera: name, first_seen_ms: stateAtMs, last_seen_ms: stateAtMs })

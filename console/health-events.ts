@@ -13,6 +13,7 @@ import type { Database } from './database/database.ts'
 
 type HealthKind =
   | 'camera-down'
+  | 'recording-stopped'
   | 'device-offline'
   | 'keeper-silent'
   | 'keeper-unwell'
@@ -40,6 +41,8 @@ const MOMENTS_MAX = 1_000
 /** What ended longer ago is deleted. */
 const KEPT_MS_MAX = 90 * 24 * 3_600_000
 const TIDY_INTERVAL_MS = 24 * 3_600_000
+
+const CHANGING: ReadonlySet<HealthKind> = new Set(['camera-down', 'recording-stopped'])
 
 interface Cause {
   readonly kind: HealthKind
@@ -116,6 +119,17 @@ export class HealthEvents implements AsyncDisposable {
       text: state?.why ?? 'No picture from the camera.',
       camera: { site, device, camera },
     })
+    // Why it does not record although it should: no room, no budget, a codec that cannot be kept. A camera that is down says so itself.
+    const record = state?.record
+    const isStopped =
+      record !== undefined && record.mode !== 'off' && !record.recording && record.why !== null
+    this.#is(isStopped && seen.is === 'live', {
+      kind: 'recording-stopped',
+      subject,
+      level: 'problem',
+      text: record?.why ?? 'It does not record.',
+      camera: { site, device, camera },
+    })
   }
 
   device({ site, device, isOnline }: DeviceSeen): void {
@@ -178,8 +192,8 @@ export class HealthEvents implements AsyncDisposable {
     const known = this.#lasting.get(key)
     if (!lasts) this.#end(key)
     else if (known) {
-      // How long something waits changes with each report; why a camera is down is worth a change.
-      if (cause.kind === 'camera-down') this.#lasting.set(key, { ...known, cause })
+      // How long something waits changes with each report; why a camera is down, or not recorded, is worth a change.
+      if (CHANGING.has(cause.kind)) this.#lasting.set(key, { ...known, cause })
     } else if (this.#lasting.size < LASTING_MAX)
       this.#lasting.set(key, { id: newId(), cause, sinceMs: Date.now(), written: undefined })
   }
@@ -225,7 +239,7 @@ export class HealthEvents implements AsyncDisposable {
       if (written === undefined) {
         if (now - sinceMs < patienceMs) continue
         await this.#insert(id, cause, sinceMs, null)
-      } else if (written !== text && cause.kind === 'camera-down')
+      } else if (written !== text && CHANGING.has(cause.kind))
         await database.write.updateTable('health_events').set({ text }).where('id', '=', id).execute()
       else continue
       // It may be over meanwhile: then that is to be written too.

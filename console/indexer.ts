@@ -26,6 +26,8 @@ export interface IndexerOptions {
   readonly news: NewsRing
   readonly log: Log
   readonly events: {
+    /** What is kept of a camera's recordings; in the database by now. */
+    readonly kept: (answer: Extract<Announcement, { is: 'kept' }>) => void
     readonly applied: (applied: Applied, subscriber: string) => void
     readonly forgot: (answer: Extract<Announcement, { is: 'forgot' }>) => void
     readonly invalid: (lines: number) => void
@@ -42,7 +44,7 @@ const QUARANTINE_RETRY_MS = 5_000
 interface Taken {
   readonly messages: { readonly sequence: number; readonly header: InboxHeader; readonly faults: Fault[] }[]
   readonly bySubscriber: Map<string, Announcement[]>
-  readonly answers: Extract<Announcement, { is: 'forgot' }>[]
+  readonly answers: Extract<Announcement, { is: 'forgot' | 'kept' }>[]
 }
 
 export class Indexer implements AsyncDisposable {
@@ -131,7 +133,10 @@ export class Indexer implements AsyncDisposable {
     for (const { header, faults } of taken.messages)
       if (faults.length > 0) await this.#setAside(header, faults)
     for (const { sequence } of taken.messages) void inbox.forwarded(sequence)
-    for (const answer of taken.answers) events.forgot(answer)
+    for (const answer of taken.answers) {
+      if (answer.is === 'forgot') events.forgot(answer)
+      else events.kept(answer)
+    }
   }
 
   #read(sequences: readonly number[]): Taken {
@@ -148,8 +153,8 @@ export class Indexer implements AsyncDisposable {
       const own = taken.bySubscriber.get(subscriber) ?? []
       taken.bySubscriber.set(subscriber, own)
       for (const announcement of announcements) {
-        if (announcement.is === 'forgot') taken.answers.push(announcement)
-        else own.push(announcement)
+        if (announcement.is === 'forgot' || announcement.is === 'kept') taken.answers.push(announcement)
+        if (announcement.is !== 'forgot') own.push(announcement)
       }
       count += announcements.length
       taken.messages.push({ sequence, header, faults: [...faults] })

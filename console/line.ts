@@ -1,9 +1,11 @@
 import { asFailure, failure } from '../lib/errors.ts'
 import { type CameraState, cameraStateSchema } from '../wire/camera-state.ts'
-import { type CommandName, readCommand } from '../wire/commands.ts'
+import { type Command, type CommandName, readCommand } from '../wire/commands.ts'
 import type { Forgotten, Selection } from '../wire/forget.ts'
 import { newId } from '../wire/id.ts'
+import { KEEP_VERSION, type KeepMessage, keepTopic } from '../wire/keep.ts'
 import { type Announcement, forgetTopic } from '../wire/stored.ts'
+import type { StreamChange, StreamState } from '../wire/stream.ts'
 import { type CameraAddress, commandTopic } from '../wire/topics.ts'
 import type { Fleet, Line } from './context.ts'
 
@@ -22,13 +24,17 @@ export interface LineOptions {
   readonly isConnected: () => boolean
 }
 
+type Kept = Extract<Announcement, { is: 'kept' }>
 type Forgot = Extract<Announcement, { is: 'forgot' }>
 
 export class LineOut implements Line {
   readonly #options: LineOptions
   /** Who waits for a camera's state. */
   readonly #states = new Set<(state: CameraState) => void>()
+  /** And for a state that is taken away. */
+  readonly #gone = new Set<(camera: CameraAddress) => void>()
   /** By request. */
+  readonly #keeps = new Map<string, (answer: Kept) => void>()
   readonly #forgets = new Map<string, (answer: Forgot) => void>()
   readonly #snapshots = new Set<(camera: CameraAddress) => void>()
 
@@ -53,8 +59,17 @@ export class LineOut implements Line {
     if (state) for (const onState of this.#states) onState(state)
   }
 
+  /** The device has no such camera any more. */
+  takeGone(camera: CameraAddress): void {
+    for (const onGone of this.#gone) onGone(camera)
+  }
+
   takeSnapshot(camera: CameraAddress): void {
     for (const onSnapshot of this.#snapshots) onSnapshot(camera)
+  }
+
+  takeKept(answer: Kept): void {
+    if (answer.request !== undefined) this.#keeps.get(answer.request)?.(answer)
   }
 
   takeForgot(answer: Forgot): void {
@@ -79,17 +94,9 @@ export class LineOut implements Line {
       throw failure('CAMERA_OFFLINE', `The device of ${path} is offline. Try again when it is back.`)
     const command = readCommand(name, Buffer.from(value))
     if (command.is === 'wrong') throw failure('PARAMETER_INVALID', `${name} takes ${command.takes}.`)
-    const isDone = (state: CameraState) =>
-      command.is === 'pause'
-        ? state.paused === command.paused
-        : command.is === 'threshold'
-          ? state.threshold === command.threshold
-          : command.is === 'rate'
-            ? state.rate === command.rate
-            : true
+    const isDone = (state: CameraState) => isCarriedOut(command, state)
     const done = Promise.withResolvers<CameraState>()
-    const isOurs = (it: CameraAddress) =>
-      it.site === camera.site && it.device === camera.device && it.camera === camera.camera
+    const isOurs = (it: CameraAddress) => isSame(it, camera)
     const onState = (state: CameraState) => {
       if (command.is !== 'snapshot' && isOurs(state) && isDone(state)) done.resolve(state)
     }
@@ -113,6 +120,65 @@ export class LineOut implements Line {
     } finally {
       this.#states.delete(onState)
       this.#snapshots.delete(onSnapshot)
+    }
+  }
+
+  async stream(
+    camera: CameraAddress,
+    change: StreamChange,
+    signal: AbortSignal,
+  ): Promise<CameraState | undefined> {
+    const { fleet, publish, topicPrefix } = this.#options
+    const path = `${camera.site}/${camera.device}/${camera.camera}`
+    const device = fleet.devices.find((it) => it.site === camera.site && it.device === camera.device)
+    if (!device?.isOnline)
+      throw failure('CAMERA_OFFLINE', `The device of ${path} is offline. Try again when it is back.`)
+    const done = Promise.withResolvers<CameraState | undefined>()
+    const onState = (state: CameraState) => {
+      if (!isSame(state, camera)) return
+      // Of a new key nothing is seen: the device answers each change with the state.
+      if (change.do === 'remove' ? !state.stream : isChanged(change, state.stream)) done.resolve(state)
+    }
+    const onGone = (it: CameraAddress) => {
+      if (change.do === 'remove' && isSame(it, camera)) done.resolve(undefined)
+    }
+    this.#states.add(onState)
+    this.#gone.add(onGone)
+    try {
+      await publish(commandTopic(topicPrefix, camera, 'stream'), Buffer.from(JSON.stringify(change)))
+      return await inTime(done.promise, CONFIRM_MS_MAX, signal, () =>
+        failure(
+          'NOT_CONFIRMED',
+          `The device of ${path} has not confirmed the change within ${CONFIRM_MS_MAX / 1000} s. Check that it has "listen", and look at the stream again.`,
+        ),
+      )
+    } finally {
+      this.#states.delete(onState)
+      this.#gone.delete(onGone)
+    }
+  }
+
+  async keep(
+    subscriber: string,
+    wanted: Omit<KeepMessage, 'v' | 'request' | 'atMs'>,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const { publish, topicPrefix } = this.#options
+    const request = newId()
+    const answered = Promise.withResolvers<Kept>()
+    this.#keeps.set(request, answered.resolve)
+    try {
+      const message: KeepMessage = { v: KEEP_VERSION, request, atMs: Date.now(), ...wanted }
+      await publish(keepTopic(topicPrefix, subscriber), Buffer.from(JSON.stringify(message)))
+      const late = () => failure('NOT_CONFIRMED', subscriber)
+      const { error } = await inTime(answered.promise, CONFIRM_MS_MAX, signal, late)
+      if (error) throw failure('KEEP_FAILED', error.message)
+      return true
+    } catch (error) {
+      if (asFailure(error).code !== 'NOT_CONFIRMED') throw error
+      return false
+    } finally {
+      this.#keeps.delete(request)
     }
   }
 
@@ -152,6 +218,41 @@ export class LineOut implements Line {
     const failed = answers.find(({ error }) => error)
     if (failed?.error) throw failure('FORGET_FAILED', failed.error.message)
     return answers.flatMap(({ places }) => places)
+  }
+}
+
+const isSame = (a: CameraAddress, b: CameraAddress) =>
+  a.site === b.site && a.device === b.device && a.camera === b.camera
+
+/** Whether a camera's state shows that a command was carried out. */
+function isCarriedOut(command: Command, state: CameraState): boolean {
+  switch (command.is) {
+    case 'pause':
+      return state.paused === command.paused
+    case 'threshold':
+      return state.threshold === command.threshold
+    case 'rate':
+      return state.rate === command.rate
+    case 'record':
+      return state.record?.mode === command.mode
+    case 'effect':
+      return state.effect === command.effect
+    default:
+      return true
+  }
+}
+
+function isChanged(change: StreamChange, stream: StreamState | undefined): boolean {
+  if (!stream) return false
+  switch (change.do) {
+    case 'activate':
+      return stream.active
+    case 'deactivate':
+      return !stream.active
+    case 'settings':
+      return stream.takeOver === change.takeOver
+    default:
+      return true
   }
 }
 

@@ -20,7 +20,14 @@ import { keeperName } from '../wire/keepers.ts'
 import { LIVE_BYTES_MAX, readLive } from '../wire/live.ts'
 import { isName } from '../wire/names.ts'
 import { storedTopic } from '../wire/stored.ts'
-import { commandTopic, liveTopic, snapshotTopic, stateTopic, statusTopic } from '../wire/topics.ts'
+import {
+  commandTopic,
+  liveTopic,
+  originalTopic,
+  snapshotTopic,
+  stateTopic,
+  statusTopic,
+} from '../wire/topics.ts'
 import { Access } from './access/access.ts'
 import { sharePages } from './access/share-pages.ts'
 import { signInPages } from './access/sign-in-pages.ts'
@@ -63,8 +70,17 @@ export async function runConsole(options: RunOptions): Promise<number> {
     const metrics = openMetrics(config.name)
     const received = counter(metrics, 'console_received_total', 'Messages of announcements received')
     const indexed = counter(metrics, 'console_indexed_total', 'Detections that are new in the database')
+    const indexedClips = counter(
+      metrics,
+      'console_indexed_clips_total',
+      'Chunks of recordings that are new in the database',
+    )
     const repeated = counter(metrics, 'console_repeated_total', 'Announcements of what was known already')
-    const removed = counter(metrics, 'console_removed_total', 'Detections that left the database')
+    const removed = counter(
+      metrics,
+      'console_removed_total',
+      'Detections and chunks of recordings that left the database',
+    )
     const invalid = counter(
       metrics,
       'console_invalid_total',
@@ -136,13 +152,16 @@ export async function runConsole(options: RunOptions): Promise<number> {
       },
       log,
     })
-    using live = new LivePictures({
-      viewersMax: config.live.viewersMax,
-      // Without a connection it is asked again with the next one.
-      ask: (camera, forS) =>
-        lineLink.publishLive(commandTopic(topicPrefix, camera, 'live'), Buffer.from(String(forS))),
-      capturedAtMs: (jpeg) => readLive(jpeg)?.capturedAtMs,
-    })
+    const pictures = (command: 'live' | 'original') =>
+      new LivePictures({
+        viewersMax: config.live.viewersMax,
+        // Without a connection it is asked again with the next one.
+        ask: (camera, forS) =>
+          lineLink.publishLive(commandTopic(topicPrefix, camera, command), Buffer.from(String(forS))),
+        capturedAtMs: (jpeg) => readLive(jpeg)?.capturedAtMs,
+      })
+    using live = pictures('live')
+    using original = pictures('original')
     // Those that have announced something: only the role subscriber may. Each says at its start what retention has expired.
     const subscribers = new Set(
       (await database.read.selectFrom('horizons').select('subscriber').execute()).map(
@@ -166,19 +185,27 @@ export async function runConsole(options: RunOptions): Promise<number> {
         stateTopic(topicPrefix, all),
         snapshotTopic(topicPrefix, all),
         liveTopic(topicPrefix, all),
+        originalTopic(topicPrefix, all),
       ],
       ...reconnect,
       onMessage: (topic, payload) => {
         const [site = '', device = '', camera = '', what] = topic.split('/').slice(prefixLevels)
-        if (what === 'live' || what === 'snapshot') {
+        if (what === 'live' || what === 'original' || what === 'snapshot') {
           const address = { site, device, camera }
           // Of a camera that is not known, anybody could have invented it.
-          if (!fleet.camera(address) || (what === 'live' && payload.length > LIVE_BYTES_MAX)) return
-          live.take(address, payload)
+          if (!fleet.camera(address) || (what !== 'snapshot' && payload.length > LIVE_BYTES_MAX)) return
+          const taken = what === 'original' ? original : live
+          taken.take(address, payload)
           if (what === 'snapshot') line.takeSnapshot(address)
-        } else if (fleet.take(topic, payload) && what === 'state') line.takeState(payload)
+        } else if (fleet.take(topic, payload) && what === 'state') {
+          if (payload.length > 0) line.takeState(payload)
+          else line.takeGone({ site, device, camera })
+        }
       },
-      onConnected: () => live.askAgain(),
+      onConnected: () => {
+        live.askAgain()
+        original.askAgain()
+      },
       log,
     })
     await using indexer = Indexer.open({
@@ -189,17 +216,20 @@ export async function runConsole(options: RunOptions): Promise<number> {
       news,
       log,
       events: {
-        applied: ({ added, repeated: again, removed: gone }, subscriber) => {
+        applied: ({ added, addedClips, repeated: again, removed: gone, removedClips }, subscriber) => {
           if (isName(subscriber) && subscribers.size < SUBSCRIBERS_MAX) subscribers.add(subscriber)
           indexed.inc(added.length)
+          indexedClips.inc(addedClips.length)
           repeated.inc(again)
-          removed.inc(gone.length)
+          removed.inc(gone.length + removedClips.length)
+          for (const clip of addedClips) fleet.detected(clip)
           for (const detection of added) {
             fleet.detected(detection)
             latency.observe(Math.max(0, Date.now() - detection.storedAtMs) / 1000)
           }
         },
         forgot: (answer) => line.takeForgot(answer),
+        kept: (answer) => line.takeKept(answer),
         invalid: (lines) => invalid.inc(lines),
       },
     })
@@ -273,10 +303,10 @@ export async function runConsole(options: RunOptions): Promise<number> {
     )
     gauge(metrics, 'console_streams', 'Event streams and live pictures that are open', ['kind'], (made) => {
       made.set({ kind: 'events' }, news.readers)
-      made.set({ kind: 'live' }, live.viewers)
+      made.set({ kind: 'live' }, live.viewers + original.viewers)
     })
     measureQueues(metrics, store)
-    const context = { config, log, database, bucket, access, fleet, live, news, line }
+    const context = { config, log, database, bucket, access, fleet, live, original, news, line }
     await using http = await HttpServer.open({
       ...config.http,
       ownLogin: (request) => access.mayWatch(request),
@@ -293,7 +323,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
           log,
           requestsPerMinuteMax: config.limits.requestsPerMinuteMax,
         })
-        await servePages(app)
+        await servePages(app, config.publish)
       },
     })
     log.info(

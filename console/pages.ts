@@ -22,6 +22,9 @@ const PAGES = [
   '/faces/:id',
   '/cameras',
   '/cameras/:site/:device/:camera',
+  '/recordings',
+  '/streams',
+  '/publish',
   '/charts',
   '/flow',
   '/health',
@@ -29,13 +32,21 @@ const PAGES = [
   '/api',
 ]
 
+/** Where the page Publish may send a browser's camera. */
+export interface PublishAddress {
+  readonly name: string
+  readonly url: string
+}
+
 /** Of npm's packages these files are served, and no others. By the name that a module imports. */
 const LIBRARIES = {
   preact: import.meta.resolve('preact'),
   'preact/hooks': import.meta.resolve('preact/hooks'),
   'preact/jsx-runtime': import.meta.resolve('preact/jsx-runtime'),
   '@preact/signals': import.meta.resolve('@preact/signals'),
+  'hls.js': beside('hls.js', import.meta.url, 'dist/hls.light.min.mjs'),
   uplot: beside('uplot', import.meta.url, 'dist/uPlot.esm.js'),
+  'sightline/publisher': new URL('../lib/browser/publisher.js', import.meta.url).href,
   // Which signals import: it lies where npm has put it for them.
   '@preact/signals-core': beside(
     '@preact/signals-core',
@@ -51,8 +62,8 @@ const TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
   '.html': 'text/html; charset=utf-8',
 }
-/** What the first view runs, besides the page that is opened: asked for at once instead of one import after the other. */
-const LATER = /^views\//
+/** All but these the first view runs, besides the page that is opened: asked for at once instead of one import after the other. */
+const LATER = /^views\/|^theme-early\.js$|^lib\/(?:uplot|hls\.js|sightline-publisher)\.js$/
 const STYLES_FIRST = ['base.css', 'shell.css', 'parts.css']
 
 /** Compressed once, when it is first asked for so: the console's start does not wait for what nobody may want. */
@@ -82,12 +93,15 @@ class Asset {
 }
 
 /** Errors: PAGES_NOT_BUILT */
-export async function servePages(app: FastifyInstance): Promise<void> {
+export async function servePages(
+  app: FastifyInstance,
+  publish: readonly PublishAddress[] = [],
+): Promise<void> {
   const files = await readAssets(await builtPages())
   const hash = createHash('sha256')
   for (const [name, { plain }] of files) hash.update(`${name}\0${plain.length}\0`).update(plain)
   const version = hash.digest('base64url').slice(0, 12)
-  const { html, importMap } = shell(`/assets/${version}`, files)
+  const { html, importMap } = shell(`/assets/${version}`, files, publish)
   const page = new Asset('.html', Buffer.from(html))
   const etag = `"${createHash('sha256').update(html).digest('base64url').slice(0, 22)}"`
   const policy = [
@@ -95,7 +109,10 @@ export async function servePages(app: FastifyInstance): Promise<void> {
     `script-src 'self' 'sha256-${createHash('sha256').update(importMap).digest('base64')}'`,
     "style-src 'self'",
     "img-src 'self' blob: data:",
-    "connect-src 'self'",
+    // A recording is put together in the browser (MediaSource), which a video knows as a blob.
+    "media-src 'self' blob: mediastream:",
+    // The page Publish speaks to the agents that the configuration names, and to no others.
+    ["connect-src 'self'", ...new Set(publish.map(({ url }) => new URL(url).origin))].join(' '),
     "base-uri 'none'",
     "form-action 'self'",
     "frame-ancestors 'none'",
@@ -148,21 +165,23 @@ async function readAssets(folder: string): Promise<ReadonlyMap<string, Asset>> {
 const libraryPath = (name: string) =>
   `lib/${name.replace(/^@/, '').replaceAll('/', '-')}${name.endsWith('.css') ? '' : '.js'}`
 
-function shell(base: string, files: ReadonlyMap<string, Asset>): { html: string; importMap: string } {
+function shell(
+  base: string,
+  files: ReadonlyMap<string, Asset>,
+  publish: readonly PublishAddress[],
+): { html: string; importMap: string } {
   const imports = Object.fromEntries(
     Object.keys(LIBRARIES).map((name) => [name, `${base}/${libraryPath(name)}`]),
   )
   const importMap = JSON.stringify({ imports })
-  const first = [...files.keys()].filter(
-    (name) =>
-      name.endsWith('.js') && name !== 'theme-early.js' && name !== libraryPath('uplot') && !LATER.test(name),
-  )
+  const first = [...files.keys()].filter((name) => name.endsWith('.js') && !LATER.test(name))
   const html = `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<meta name="sightline-publish" content="${escaped(JSON.stringify(publish))}">
 <title>Sightline</title>
 <link rel="icon" href="${base}/icon.svg" type="image/svg+xml">
 <script src="${base}/theme-early.js"></script>
@@ -179,6 +198,9 @@ ${first.map((name) => `<link rel="modulepreload" href="${base}/${name}">`).join(
 `
   return { html, importMap }
 }
+
+const escaped = (text: string) =>
+  text.replaceAll('&', '&amp;').replaceAll('"', '&quot;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 
 /** A file of a package, as an address. */
 function beside(name: string, of: string, path: string): string {

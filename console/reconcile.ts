@@ -1,12 +1,14 @@
 import type { ListedObject } from '../lib/buckets/bucket.ts'
 import { cameras } from '../lib/buckets/cameras.ts'
 import { failure } from '../lib/errors.ts'
+import { type AnyKind, CLIP, CROP, KINDS } from '../wire/kinds.ts'
 import { parseObjectKey } from '../wire/object-key.ts'
 import type { Announcement, Stored } from '../wire/stored.ts'
 import type { Database, IndexedObject } from './database/database.ts'
 import { EVERYTHING } from './database/scope.ts'
 import { inTurns } from './in-turns.ts'
-import { hourOfKey, type ReadBucket, storedOf } from './stored-of.ts'
+import { cameraIn } from './reindex.ts'
+import { hourOfKey, keptOf, type ReadBucket, storedOf } from './stored-of.ts'
 
 const DAY_MS = 24 * 3_600_000
 /** Days of a camera that are listed at a time. */
@@ -71,11 +73,11 @@ export async function reconcile(
     mended: 0,
   }
   const examples: { key: string; what: string }[] = []
-  let looked = 0
+  const looked = new Set<string>()
   const progress = (done: boolean): Reconciliation => ({
     ...counted,
     examples: [...examples],
-    cameras: looked,
+    cameras: looked.size,
     done,
   })
   const note = (
@@ -87,25 +89,32 @@ export async function reconcile(
     if (examples.length < EXAMPLES_MAX) examples.push({ key, what: why })
   }
 
-  const inBucket = new Set(await Array.fromAsync(cameras(bucket as Parameters<typeof cameras>[0], signal)))
+  const inBucket = new Map<AnyKind, ReadonlySet<string>>()
+  for (const kind of KINDS) {
+    const found = cameras(bucket as Parameters<typeof cameras>[0], signal, kind)
+    inBucket.set(kind, new Set(await Array.fromAsync(found)))
+  }
   const inDatabase = (await database.cameras(EVERYTHING)).map(
     ({ site, device, camera }) => `${site}/${device}/${camera}/`,
   )
-  const emptied = inBucket.size === 0
+  const emptied = [...inBucket.values()].every(({ size }) => size === 0)
 
-  const compareDay = async (camera: string, day: number) => {
+  /** @param prefix of the camera's objects of that kind */
+  const compareDay = async (kind: AnyKind, prefix: string, day: number) => {
     signal?.throwIfAborted()
     const nowMs = Date.now()
-    const horizonMs = await database.horizon(subscriber)
+    // Of clips, each one that goes is announced.
+    const horizonMs = kind === CROP ? await database.horizon(subscriber) : 0
     const lately = nowMs - lateMsMax
     // The bucket first: what is announced between the two is in the database only, and too new to be missed.
     const objects = new Map<string, ListedObject>()
-    for await (const object of bucket.list(`${camera}${dayPath(day)}/`, signal)) {
+    for await (const object of bucket.list(`${prefix}${dayPath(day)}/`, signal)) {
       const parsed = parseObjectKey(object.key)
       if (parsed) objects.set(parsed.id, object)
     }
     const rows = new Map<string, IndexedObject>()
-    for await (const row of database.objects(camera.slice(0, -1), day * DAY_MS, (day + 1) * DAY_MS))
+    const path = prefix.slice(kind.root.length, -1)
+    for await (const row of database.objects(path, day * DAY_MS, (day + 1) * DAY_MS, kind))
       rows.set(row.id, row)
     counted.objects += objects.size
     counted.rows += rows.size
@@ -148,28 +157,36 @@ export async function reconcile(
     if (gone.length > 0 && emptied)
       throw failure(
         'BUCKET_REFUSED',
-        `The ${bucket.description} is empty, but the database has detections. Nothing was changed. Check "bucket".`,
+        `The ${bucket.description} is empty, but the database has detections or recordings. Nothing was changed. Check "bucket".`,
       )
     const different = stored.filter(({ id }) => rows.has(id))
     const removals = [...gone, ...different].map(
       ({ id, key }): Announcement => ({ v: 1, is: 'removed', id, key, why: 'expired' }),
     )
-    const { removed } = await database.apply(removals, subscriber)
+    const { removed, removedClips } = await database.apply(removals, subscriber)
     // What was said to be removed, long enough ago, and is there all the same.
-    const { added } = await database.restore(stored, subscriber)
-    counted.mended += added.length + removed.length - different.length
+    const { added, addedClips } = await database.restore(stored, subscriber)
+    counted.mended +=
+      added.length + addedClips.length + removed.length + removedClips.length - different.length
   }
 
-  for (const camera of [...new Set([...inBucket, ...inDatabase])].sort()) {
-    const days = new Set(await database.days(camera.slice(0, -1)))
-    if (inBucket.has(camera)) for await (const day of daysOf(bucket, camera, signal)) days.add(day)
-    await inTurns(
-      [...days].sort((a, b) => a - b),
-      DAYS_MAX,
-      (day) => compareDay(camera, day),
-    )
-    looked += 1
-    onProgress?.(progress(false))
+  for (const kind of KINDS) {
+    const there = inBucket.get(kind) ?? new Set()
+    const known = inDatabase.map((camera) => `${kind.root}${camera}`)
+    for (const prefix of [...new Set([...there, ...known])].sort()) {
+      const camera = cameraIn(prefix, kind)
+      const days = new Set(await database.days(prefix.slice(kind.root.length, -1), kind))
+      if (there.has(prefix)) for await (const day of daysOf(bucket, prefix, signal)) days.add(day)
+      await inTurns(
+        [...days].sort((a, b) => a - b),
+        DAYS_MAX,
+        (day) => compareDay(kind, prefix, day),
+      )
+      const kept = kind === CLIP && fix ? await keptOf(bucket, camera, signal) : undefined
+      if (kept) await database.apply([kept], subscriber)
+      looked.add(prefix.slice(kind.root.length))
+      onProgress?.(progress(false))
+    }
   }
   const result = progress(true)
   await database.saveProgress(NAME, result)

@@ -1,10 +1,12 @@
 import type { ListedObject } from '../lib/buckets/bucket.ts'
 import { cameras } from '../lib/buckets/cameras.ts'
+import { CLIP, KINDS, type Kind } from '../wire/kinds.ts'
 import { parseObjectKey } from '../wire/object-key.ts'
 import type { Stored } from '../wire/stored.ts'
+import type { CameraAddress } from '../wire/topics.ts'
 import type { Database } from './database/database.ts'
 import { inTurns } from './in-turns.ts'
-import { type ReadBucket, storedOf } from './stored-of.ts'
+import { keptOf, type ReadBucket, storedOf } from './stored-of.ts'
 
 /** Objects read at a time: S3 answers each in some 20 ms. */
 const READS_MAX = 32
@@ -67,16 +69,23 @@ export async function reindex(
   }
 
   let batch: ListedObject[] = []
-  for await (const camera of cameras(bucket as Parameters<typeof cameras>[0], signal)) {
-    // Whole cameras before the one that it was at; of that one, what comes behind.
-    if (camera < from && !from.startsWith(camera)) continue
-    for await (const object of bucket.list(camera, signal)) {
-      if (from.startsWith(camera) && object.key <= from) continue
-      if (!parseObjectKey(object.key)) continue
-      batch.push(object)
-      if (batch.length < BATCH) continue
-      await put(batch)
-      batch = []
+  for (const kind of KINDS) {
+    // Kinds before the one that it was at.
+    if (kind !== CLIP && from.startsWith(CLIP.root)) continue
+    for await (const camera of cameras(bucket as Parameters<typeof cameras>[0], signal, kind)) {
+      // Whole cameras before the one that it was at; of that one, what comes behind.
+      if (from.startsWith(kind.root) && camera < from && !from.startsWith(camera)) continue
+      for await (const object of bucket.list(camera, signal)) {
+        if (from.startsWith(camera) && object.key <= from) continue
+        if (!parseObjectKey(object.key)) continue
+        batch.push(object)
+        if (batch.length < BATCH) continue
+        await put(batch)
+        batch = []
+      }
+      if (kind !== CLIP) continue
+      const kept = await keptOf(bucket, cameraIn(camera, kind), signal)
+      if (kept) await database.apply([kept], subscriber)
     }
   }
   if (batch.length > 0) await put(batch)
@@ -84,6 +93,12 @@ export async function reindex(
   await database.saveProgress(NAME, progress)
   onProgress?.(progress)
   return progress
+}
+
+/** Of a prefix of `cameras`. */
+export function cameraIn(prefix: string, { root }: Pick<Kind, 'root'>): CameraAddress {
+  const [site = '', device = '', camera = ''] = prefix.slice(root.length).split('/')
+  return { site, device, camera }
 }
 
 async function index(
@@ -107,6 +122,6 @@ async function index(
       else faults.push({ key: object.key, fault: reading.fault })
     },
   )
-  const { added } = await database.apply(stored, subscriber)
-  return { added: added.length, known: there.size, unreadable: faults.length, faults }
+  const { added, addedClips } = await database.apply(stored, subscriber)
+  return { added: added.length + addedClips.length, known: there.size, unreadable: faults.length, faults }
 }

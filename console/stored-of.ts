@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
 import type { Bucket, ListedObject } from '../lib/buckets/bucket.ts'
-import { kindOfKey } from '../wire/kinds.ts'
+import { KEEP_VERSION, keepKey, keptStretchesSchema } from '../wire/keep.ts'
+import { CLIP, kindOfKey } from '../wire/kinds.ts'
 import { parseObjectKey } from '../wire/object-key.ts'
-import { STORED_VERSION, type Stored, storedSchema } from '../wire/stored.ts'
+import { type Announcement, keptSchema, STORED_VERSION, type Stored, storedSchema } from '../wire/stored.ts'
+import type { CameraAddress } from '../wire/topics.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -45,9 +47,45 @@ export async function storedOf(
   return data ? { stored: data } : { fault: error.issues[0]?.message ?? 'invalid metadata' }
 }
 
-/** Of its key: the beginning of its hour, `<site>/<device>/<camera>/2026/11/20/13/<id>.jpg`. */
+/** What of a camera's recordings is kept, as its bucket says; undefined where it does not. Errors: those of the bucket. */
+export async function keptOf(
+  bucket: ReadBucket,
+  camera: CameraAddress,
+  signal?: AbortSignal,
+): Promise<Announcement | undefined> {
+  const key = keepKey(camera)
+  for await (const object of bucket.list(key, signal)) {
+    if (object.key !== key) continue
+    const bytes = await bucket.read(key, signal)
+    if (!bytes) return undefined
+    let json: unknown
+    try {
+      json = JSON.parse(Buffer.from(bytes).toString('utf8'))
+    } catch {
+      return undefined // its subscriber complains of it
+    }
+    const file = keptStretchesSchema.safeParse(json).data
+    if (file?.v !== KEEP_VERSION) return undefined
+    const { site, device, camera: name } = camera
+    const atMs = Math.max(0, Math.round(object.modifiedAtMs))
+    const { stretches } = file
+    return keptSchema.safeParse({
+      v: STORED_VERSION,
+      is: 'kept',
+      site,
+      device,
+      camera: name,
+      atMs,
+      stretches,
+    }).data
+  }
+  return undefined
+}
+
+/** Of its key: the beginning of its hour, `<site>/<device>/<camera>/2026/11/20/13/<id>.jpg`, behind the root of its kind. */
 export function hourOfKey(key: string): number {
-  const [, , , year, month, day, hour] = key.split('/').map(Number)
+  const path = key.startsWith(CLIP.root) ? key.slice(CLIP.root.length) : key
+  const [, , , year, month, day, hour] = path.split('/').map(Number)
   return Date.UTC(year as number, (month as number) - 1, day, hour)
 }
 

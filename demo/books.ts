@@ -65,6 +65,20 @@ export function audit(start: Readings, end: Readings, bucket: Bucket, choice: Ch
     faults.push(
       `the subscriber accounts for ${inbox + duplicates + quarantined}, fewer than the ${cloudForwarded} that the cloud forwarded`,
     )
+  const { clips } = end
+  if (clips.made > 0) {
+    const chunks = clips.made - start.clips.made
+    lines.push(`recordings     ${chunks} chunks made, ${clips.stored - start.clips.stored} new in the bucket`)
+    for (const [name, select] of [
+      ['outbox', ({ clips }: Readings) => clips.outbox],
+      ['edge, clips', ({ clips }: Readings) => clips.edge],
+      ['cloud, clips', ({ clips }: Readings) => clips.cloud],
+      ['inbox, clips', ({ clips }: Readings) => clips.inbox],
+    ] as const)
+      lines.push(keeper(name, select))
+    const onTheWay = clips.outbox.pending + clips.edge.pending + clips.cloud.pending + clips.inbox.pending
+    if (onTheWay > 0) faults.push(`${onTheWay} chunks of recordings are still on their way`)
+  }
   const still = end.edge.pending + end.cloud.pending + end.inbox.pending
   if (still > 0) faults.push(`${still} crops are still on their way`)
   else if (

@@ -16,6 +16,7 @@ import { failure } from '../lib/errors.ts'
 import { listenFailure } from '../lib/http/server.ts'
 import { openLog } from '../lib/log.ts'
 import { audit } from './books.ts'
+import { openGuest } from './guest.ts'
 import { Link } from './link.ts'
 import { Program } from './program.ts'
 import { Meter, type Readings, readCamera, since, withLastWords } from './readings.ts'
@@ -38,10 +39,14 @@ export interface DemoOptions {
   readonly data?: string
   /** Of the gallery; `GALLERY_PORT`, or any that is free, where absent. */
   readonly port?: number
+  /** Cameras of other machines may come, too. */
+  readonly lan?: boolean
 }
 
 export const GALLERY_PORT = 8080
 const CONSOLE_PORT = 8090
+const RTMP_PORT = 1935
+const WHIP_PORT = 8889
 /** So that its link fits 80 columns. */
 const TOKEN_BYTES = 16
 const HOST = '127.0.0.1'
@@ -107,6 +112,11 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
   using wishes = new Wishes()
   const { stop, hurry } = wishes
   const { edgePort, cloudPort, devicePort, edgeHttpPort, cloudHttpPort, galleryPort, consolePort } = ports
+  // A source of the user's own is looked at alone, and ends.
+  const guest =
+    options.source === undefined || options.lan
+      ? await openGuest({ data, ...ports, lan: options.lan ?? false })
+      : undefined
   const token = randomBytes(TOKEN_BYTES).toString('base64url')
 
   await using link = await Link.open(cloudPort)
@@ -126,6 +136,7 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
     SIGHTLINE_DATABASE__PATH: join(data, 'console', 'console.sqlite'),
     SIGHTLINE_BUCKET__PATH: join(data, 'bucket'),
     SIGHTLINE_HTTP__PORT: String(consolePort),
+    ...(guest && { SIGHTLINE_PUBLISH: JSON.stringify([{ name: 'This demo', url: guest.whip }]) }),
     CONSOLE_RUN_TOKEN: token,
   })
   const subscriber = start('subscriber', 'subscriber', 'subscriber.yaml', {
@@ -172,10 +183,12 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
     SIGHTLINE_BROKER__URL: `mqtt://127.0.0.1:${edgePort}`,
     SIGHTLINE_HTTP__PORT: String(devicePort),
     SIGHTLINE_REMOTE__FOLDER: join(data, 'device'),
+    SIGHTLINE_OUTBOX__FOLDER: join(data, 'outbox'),
+    ...guest?.env,
     // This demo is for watching: the drawn faces flow, and whoever sits before a camera is seen soon.
     SIGHTLINE_EMIT__MODE: mode,
     SIGHTLINE_EMIT__BEST_AFTER: '5s',
-    SIGHTLINE_CAMERAS: JSON.stringify([camera]),
+    SIGHTLINE_CAMERAS: JSON.stringify([{ ...camera, record: { mode: 'always' } }]),
     ...(options.model === undefined ? {} : { SIGHTLINE_DETECT__MODEL: options.model }),
   })
 
@@ -184,6 +197,7 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
     model: options.model ?? 'BlazeFace',
     console: `${url(consolePort)}/signin?token=${token}`,
     gallery: `${url(galleryPort)}/`,
+    guest,
     portTaken: ports.taken,
     data,
     keepsData: options.data !== undefined,
@@ -197,6 +211,10 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
     const taken = ports.taken === undefined ? '' : ` (port ${ports.taken} is in use; --port chooses another)`
     say(`Console: ${scene.console}`)
     say(`Gallery: ${scene.gallery}${taken}`)
+    if (guest) {
+      say(`OBS: Server ${guest.server}, Stream Key ${guest.key}`)
+      say(`Browser as camera: ${guest.page}`)
+    }
     say(`Data: ${data}${scene.keepsData ? '' : ' (removed at the end; --data DIR keeps it)'}`)
   }
   const startedMs = Date.now()
@@ -263,8 +281,9 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
     const ended = device.exited
     const present = await moment('Waiting for the last crops to arrive ...')
     draw(present)
-    const { edge, cloud, inbox } = present.now
-    if (ended && edge.pending + cloud.pending + inbox.pending === 0) break
+    const { edge, cloud, inbox, clips } = present.now
+    const waiting = edge.pending + cloud.pending + inbox.pending
+    if (ended && waiting + clips.edge.pending + clips.cloud.pending + clips.inbox.pending === 0) break
     if (hurry.aborted || Date.now() > until) break
     await sleep(TICK_MS / 2, undefined, { signal: hurry }).catch(() => {})
   }
@@ -341,6 +360,8 @@ interface Ports {
   readonly cloudHttpPort: number
   readonly galleryPort: number
   readonly consolePort: number
+  readonly rtmpPort: number
+  readonly whipPort: number
   /** The gallery's usual one, where something else has it. */
   readonly taken: number | undefined
 }
@@ -368,6 +389,8 @@ async function findPorts(wanted: number | undefined): Promise<Ports> {
     cloudHttpPort: await take(0),
     galleryPort,
     consolePort: await take(CONSOLE_PORT).catch(() => take(0)),
+    rtmpPort: await take(RTMP_PORT).catch(() => take(0)),
+    whipPort: await take(WHIP_PORT).catch(() => take(0)),
     taken,
   }
 }

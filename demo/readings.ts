@@ -18,12 +18,23 @@ export interface Readings {
   /** Crops in the inbox that are not in the bucket yet. */
   readonly inboxWaiting: number
   readonly stored: number
+  /** Chunks of recordings, which take lanes of their own. */
+  readonly clips: ClipReadings
   readonly alreadyThere: number
   readonly duplicates: number
   readonly quarantined: number
   readonly linkUp: boolean
   /** Crops stored within each latency, seconds, cumulative, as Prometheus histograms are. */
   readonly latency: ReadonlyMap<number, number>
+}
+
+export interface ClipReadings {
+  readonly made: number
+  readonly stored: number
+  readonly outbox: QueueReadings
+  readonly edge: QueueReadings
+  readonly cloud: QueueReadings
+  readonly inbox: QueueReadings
 }
 
 export interface QueueReadings {
@@ -108,6 +119,11 @@ export class Meter {
     const sumOf = (samples: readonly Sample[], name: string) =>
       samples.reduce((total, sample) => (sample.name === name ? total + sample.value : total), 0)
     const sum = (program: keyof MetricsAddresses, name: string) => sumOf(of(program), name)
+    const ofKind = (kind: string, name: string) =>
+      sumOf(
+        of('subscriber').filter(({ labels }) => labels.kind === kind),
+        name,
+      )
     const queue = (program: keyof MetricsAddresses, name: string): QueueReadings => {
       const value = (metric: string) =>
         of(program).reduce(
@@ -144,9 +160,17 @@ export class Meter {
       cloud: queue('cloud', 'session/sightline-subscriber'),
       inbox: queue('subscriber', 'inbox'),
       inboxWaiting: sum('subscriber', 'subscriber_waiting'),
-      stored: sum('subscriber', 'subscriber_stored_total'),
-      alreadyThere: sum('subscriber', 'subscriber_already_there_total'),
-      duplicates: sum('subscriber', 'subscriber_duplicates_total'),
+      stored: ofKind('crop', 'subscriber_stored_total'),
+      clips: {
+        made: sum('device', 'clips_made_total'),
+        stored: ofKind('clip', 'subscriber_stored_total'),
+        outbox: queue('device', 'outbox'),
+        edge: queue('edge', 'bridge/cloud/clips'),
+        cloud: queue('cloud', 'session/sightline-subscriber-clips'),
+        inbox: queue('subscriber', 'clips'),
+      },
+      alreadyThere: ofKind('crop', 'subscriber_already_there_total'),
+      duplicates: ofKind('crop', 'subscriber_duplicates_total'),
       quarantined: sum('subscriber', 'subscriber_quarantined_total'),
       linkUp: sum('edge', 'bridge_up') > 0,
       latency: new Map(
@@ -164,18 +188,28 @@ export class Meter {
 /** What has happened since `start`: a kept folder's queues go on counting where an earlier run left them. */
 export function since(start: Readings, now: Readings): Readings {
   const less = (key: 'stored' | 'alreadyThere' | 'duplicates' | 'quarantined') => now[key] - start[key]
-  const queue = (key: 'edge' | 'cloud' | 'inbox'): QueueReadings => ({
-    accepted: now[key].accepted - start[key].accepted,
-    forwarded: now[key].forwarded - start[key].forwarded,
-    pending: now[key].pending,
-    dropped: now[key].dropped - start[key].dropped,
+  const moved = (from: QueueReadings, to: QueueReadings): QueueReadings => ({
+    accepted: to.accepted - from.accepted,
+    forwarded: to.forwarded - from.forwarded,
+    pending: to.pending,
+    dropped: to.dropped - from.dropped,
   })
+  const queue = (key: 'edge' | 'cloud' | 'inbox') => moved(start[key], now[key])
+  const clips = (key: 'outbox' | 'edge' | 'cloud' | 'inbox') => moved(start.clips[key], now.clips[key])
   return {
     ...now,
     edge: queue('edge'),
     cloud: queue('cloud'),
     inbox: queue('inbox'),
     stored: less('stored'),
+    clips: {
+      made: now.clips.made - start.clips.made,
+      stored: now.clips.stored - start.clips.stored,
+      outbox: clips('outbox'),
+      edge: clips('edge'),
+      cloud: clips('cloud'),
+      inbox: clips('inbox'),
+    },
     alreadyThere: less('alreadyThere'),
     duplicates: less('duplicates'),
     quarantined: less('quarantined'),

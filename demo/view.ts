@@ -6,6 +6,8 @@ export interface Scene {
   readonly source: string | undefined
   readonly console: string
   readonly gallery: string
+  /** How a camera of the user's own gets in, where one may. */
+  readonly guest: { readonly server: string; readonly key: string; readonly page: string } | undefined
   /** The port that the gallery would have had by itself, where it could not. */
   readonly portTaken: number | undefined
   readonly data: string
@@ -48,6 +50,7 @@ const QUEUED_DIGITS = 5
 const RANKS = [
   'blank',
   'next',
+  'guest',
   'title',
   'source',
   'latency',
@@ -151,6 +154,14 @@ export function render(moment: Moment, columns: number, rows = Number.POSITIVE_I
       rate(({ stored }) => stored),
       waiting('inbox', now.inboxWaiting),
     ),
+    row(
+      'recordings',
+      true,
+      'chunks',
+      now.clips.stored,
+      rate(({ clips }) => clips.stored),
+      waiting('on the way', Math.max(0, now.clips.made - now.clips.stored)),
+    ),
     ['blank', ''],
     isDown
       ? ['fault', `  ${dim('camera error')}      ${bad(cameraDown)}`]
@@ -171,6 +182,7 @@ export function render(moment: Moment, columns: number, rows = Number.POSITIVE_I
     ['blank', ''],
     consoleLine(scene, columns),
     ['gallery', `  ${dim('Gallery')}   ${bold(scene.gallery)}${narrow ? '' : dim(portWord(scene, wide))}`],
+    ...guestLines(scene, columns),
     ['data', `  ${dim('Data')}      ${shorten(scene.data, columns - 13 - ofData.length)}${dim(ofData)}`],
     ['blank', ''],
     ...hint(moment, wide),
@@ -185,6 +197,17 @@ function consoleLine({ console }: Scene, columns: number): Line {
   if (console.length + 13 < columns) return ['console', `${name}${bold(console)}`]
   if (console.length + 1 < columns) return ['console', bold(console)]
   return ['console', `${name}${dim(`${console.length + 2} columns show its link`)}`]
+}
+
+/** What OBS asks for, and the page for a browser. */
+function guestLines({ guest }: Scene, columns: number): Line[] {
+  if (!guest) return []
+  const obs = `  ${dim('OBS')}       ${bold(guest.server)}  ${dim('key')} ${bold(guest.key)}`
+  const browser = `  ${dim('Browser')}   ${bold(guest.page)}`
+  // What is cut off opens nothing.
+  return [obs, browser]
+    .filter((line) => stripVTControlCharacters(line).length < columns)
+    .map((line) => ['guest', line])
 }
 
 function portWord({ portTaken }: Scene, wide: boolean): string {

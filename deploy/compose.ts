@@ -2,7 +2,7 @@ import type Dockerode from 'dockerode'
 import { stringify } from 'yaml'
 import type { FileUser } from '../lib/access/users.ts'
 import { keeperTopic } from '../wire/keepers.ts'
-import { keptFilters } from '../wire/kinds.ts'
+import { KINDS, keptFilters } from '../wire/kinds.ts'
 import { isName } from '../wire/names.ts'
 import { storedTopic } from '../wire/stored.ts'
 import {
@@ -298,7 +298,7 @@ function cloudBroker(deployment: string, part: Part, settings: Settings, secrets
     queues: [
       ...(Array.isArray(tree.queues)
         ? (tree.queues as Tree[])
-        : [{ clientId: clientId ?? SUBSCRIBER_CLIENT_ID, topics: keptFilters(TOPIC_PREFIX_DEFAULT) }]),
+        : subscriberQueues(String(clientId ?? SUBSCRIBER_CLIENT_ID))),
       ...consoleQueue(settings, tree.queues),
     ],
     http: { port: 9102 },
@@ -318,6 +318,18 @@ function cloudBroker(deployment: string, part: Part, settings: Settings, secrets
     ports:
       settings.kind === 'demo' ? [] : [{ inside: PORT_TLS, address: '0.0.0.0', port: settings.mqttPort }],
   })
+}
+
+/** What is bulky comes to it over a second connection. */
+const subscriberQueues = (clientId: string): Tree[] => {
+  const queue = (clientId: string, bulky: boolean) => ({
+    clientId,
+    topics: keptFilters(
+      TOPIC_PREFIX_DEFAULT,
+      KINDS.filter((kind) => kind.bulky === bulky),
+    ),
+  })
+  return [queue(clientId, false), queue(`${clientId}-clips`, true)]
 }
 
 /** Also beside queues that somebody has set: without it the console would miss what happens while it is away. */

@@ -9,11 +9,14 @@ import { Emitter } from './faces/emit.ts'
 import { MotionGate } from './faces/motion.ts'
 import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Publisher } from './link/publish.ts'
+import type { Seal } from './link/seal.ts'
 import type { Meters } from './meters.ts'
+import type { Recorder } from './record/recorder.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from './settings.ts'
 import { nameOf } from './sources/address.ts'
 import { isRetried, openSource } from './sources/open.ts'
 import type { PushedStreams, Source } from './sources/source.ts'
+import type { Effects } from './view/effects.ts'
 import type { Watcher } from './view/watcher.ts'
 
 export interface AgentParts {
@@ -24,12 +27,18 @@ export interface AgentParts {
   readonly log: Log
   /** Opens a camera's source; `openSource` where absent. */
   readonly open?: typeof openSource
+  /** Makes the message of a crop; `PLAIN_SEAL` where absent. */
+  readonly seal?: Seal
   /** What holds for each camera; what the configuration says where absent. */
   readonly remote?: SettingsSource
   /** Filled by the agent. */
   readonly states?: Map<string, string>
+  /** What the sources give is recorded, where that is set. */
+  readonly recorder?: Pick<Recorder, 'tap' | 'set' | 'moved'>
   /** Who looks at frames beside the pipeline. */
   readonly watchers?: readonly Watcher[]
+  /** Told where faces are, before those who look. */
+  readonly effects?: Pick<Effects, 'looked' | 'still'>
   /** Cameras that come to this device; they come and go while it runs. */
   readonly streams?: PushedStreams & { readonly cameras: readonly CameraConfig[] }
   /** Called for each crop that is handed to the publisher. */
@@ -49,7 +58,6 @@ export class Agent {
   readonly #mint = idMinter()
   /** Pixels of best shots, of all cameras. */
   readonly #held = { bytes: 0 }
-  readonly #configured: CameraSettings
   /** Of cameras that come to this device, by name: what ends each. */
   readonly #pushed = new Map<string, { readonly stop: AbortController; done: Promise<void> }>()
   #signal: AbortSignal | undefined
@@ -59,7 +67,6 @@ export class Agent {
   constructor(parts: AgentParts) {
     this.#parts = parts
     this.states = parts.states ?? new Map()
-    this.#configured = configuredSettings(parts.config, parts.detector.scoreMin)
   }
 
   /** Runs all cameras until their sources end. Throws the first failure of a file once all have ended. */
@@ -109,7 +116,7 @@ export class Agent {
 
   /** Opens a camera's source, and opens it again for as long as it is one that may come back. */
   async #camera(camera: CameraConfig, signal: AbortSignal): Promise<void> {
-    const { log, meters, open = openSource } = this.#parts
+    const { log, meters, recorder, open = openSource } = this.#parts
     const { name } = camera
     const backoff = new Backoff({ delayMsMin: SOURCE_RETRY_MS_MIN, delayMsMax: SOURCE_RETRY_MS_MAX })
     let wasLive: boolean | undefined
@@ -135,6 +142,7 @@ export class Agent {
         // What ends the program is said at its end; what fails again for the same reason was said.
         if (isNews && !(isLast && this.#parts.config.cameras.length === 1 && !this.#parts.streams))
           log.error({ camera: name, code: fault.code, source: nameOf(camera.source) }, fault.message)
+        recorder?.tap(name)?.closed()
         if (isLast) throw fault
         await backoff.wait(signal).catch(() => {})
       }
@@ -144,11 +152,15 @@ export class Agent {
 
   /** The pipeline. */
   async #watch(camera: CameraConfig, source: Source, signal: AbortSignal, alive: () => void): Promise<void> {
-    const { detector, meters, remote } = this.#parts
-    let settings = remote?.settings(camera.name) ?? this.#configured
+    const { config, detector, meters, remote, recorder } = this.#parts
+    let settings = remote?.settings(camera.name) ?? configuredSettings(config, detector.scoreMin, camera)
+    recorder?.set(camera.name, settings.record, settings.paused)
     let told: CameraSettings | undefined
     let heed = () => {}
     const unfollow = remote?.follow(camera.name, (changed) => {
+      recorder?.set(camera.name, changed.record, changed.paused)
+      // What is recorded and what viewers see ends no track.
+      if (!told && isSamePipeline(changed, settings)) return
       told = changed
       heed()
     })
@@ -157,12 +169,15 @@ export class Agent {
     const isPaused = async (): Promise<boolean> => {
       for (;;) {
         if (told) {
-          // Whoever was followed until now is published as things stood.
-          await emitting
-          await emitter.end(signal)
+          const { paused, scoreMin, rate } = settings
           settings = told
           told = undefined
-          emitter = this.#emitter(camera.name, source, settings)
+          if (settings.paused !== paused || settings.scoreMin !== scoreMin || settings.rate !== rate) {
+            // Whoever was followed until now is published as things stood.
+            await emitting
+            await emitter.end(signal)
+            emitter = this.#emitter(camera.name, source, settings)
+          }
         }
         if (!settings.paused) return false
         if (!source.lossless || !remote || signal.aborted) return true
@@ -193,7 +208,9 @@ export class Agent {
           meters.framesSkipped.inc({ camera: camera.name, reason: 'paused' })
           continue
         }
-        if (gate && frame.atMs !== undefined && !gate.take(frame.scaled, frame.atMs)) {
+        const isStill = gate && frame.atMs !== undefined && !gate.take(frame.scaled, frame.atMs)
+        if (gate) recorder?.moved(camera.name, frame.capturedAtMs, !isStill)
+        if (isStill) {
           await emitting
           emitting = emitter.still(frame, signal)
           emitting.catch(() => {}) // awaited in the next round
@@ -238,6 +255,7 @@ export class Agent {
     return {
       input: detector.input,
       log,
+      tap: this.#parts.recorder?.tap(camera),
       streams,
       events: {
         skipped: (reason: string, frames: number) => meters.framesSkipped.inc({ camera, reason }, frames),
@@ -254,6 +272,9 @@ export class Agent {
     this.#parts.onState(this.states)
   }
 }
+
+const isSamePipeline = (a: CameraSettings, b: CameraSettings) =>
+  a.paused === b.paused && a.scoreMin === b.scoreMin && a.rate === b.rate
 
 const stopped = (signal: AbortSignal) =>
   new Promise<void>((resolve) => {

@@ -1,13 +1,26 @@
+import { isIP } from 'node:net'
 import { z } from 'zod'
-import { address, commonShape, duration, httpShape, port, size, tlsShape } from '../lib/config.ts'
+import {
+  address,
+  commonShape,
+  duration,
+  httpShape,
+  longDuration,
+  port,
+  size,
+  tlsShape,
+} from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
+import { EFFECTS, RECORD_MODES } from '../wire/commands.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { PROVIDERS } from './detect/onnx.ts'
 import { HEADS, type HeadName, RUNTIMES } from './detect/open.ts'
 import {
   CAMERAS_MAX,
+  CHUNK_MS_LEAST,
+  CHUNK_MS_MOST,
   MASK_CORNERS_MAX,
   MASKS_MAX,
   PUBLISHERS_MAX,
@@ -112,11 +125,29 @@ const cameraObject = z.strictObject({
     )
     .max(MASKS_MAX)
     .default([]),
+  view: z.strictObject({ effect: z.enum(EFFECTS).default('none') }).prefault({}),
   motion: z
     .strictObject({
       enabled: z.boolean().default(false),
       threshold: z.number().positive().max(1).default(0.005),
       checkEvery: duration().prefault('5s'),
+    })
+    .prefault({}),
+  record: z
+    .strictObject({
+      mode: z.enum(RECORD_MODES).default('off'),
+      before: duration().prefault('5s'),
+      after: duration().prefault('5s'),
+      chunk: duration()
+        .refine((ms) => ms >= CHUNK_MS_LEAST && ms <= CHUNK_MS_MOST, {
+          error: `must be from ${CHUNK_MS_LEAST / 1000} to ${CHUNK_MS_MOST / 1000} seconds`,
+        })
+        .prefault('3s'),
+      audio: z.boolean().default(false),
+      encode: z.enum(['auto', 'always']).default('auto'),
+      bitrateMax: z.number().int().min(50_000).max(200_000_000).default(4_000_000),
+      quality: z.number().int().min(1).max(51).default(23),
+      waitingMax: size().prefault('32MB'),
     })
     .prefault({}),
 })
@@ -206,7 +237,19 @@ const listenShape = z
     whip: z
       .strictObject({
         ...listener(8889, PUBLISHERS_MAX),
-        publicAddresses: z.array(z.string().min(1).max(253)).max(8).default([]),
+        /** By which a router lets publishers in. Names are not looked up: an answer holds addresses. */
+        publicAddresses: z
+          .array(z.string().refine((it) => isIP(it) !== 0, 'must be an IP address'))
+          .max(8)
+          .default([]),
+        /** UDP, both included; every publisher takes one for each address of this machine. Absent: any. */
+        udpPorts: z
+          .strictObject({
+            from: z.number().int().min(1024).max(65_535),
+            to: z.number().int().min(1024).max(65_535),
+          })
+          .refine(({ from, to }) => to > from, { path: ['to'], error: 'must be above "from"' })
+          .optional(),
       })
       .optional(),
     http: z
@@ -215,121 +258,138 @@ const listenShape = z
   })
   .prefault({})
 
-export const deviceSchema = z
-  .strictObject({
-    site: name().default('home'),
-    device: name().default('laptop'),
-    topicPrefix: z
-      .string()
-      .regex(TOPIC_PREFIX_PATTERN, 'must be topic levels without +, # and spaces')
-      .max(200)
-      .default(TOPIC_PREFIX_DEFAULT),
-    cameras: z
-      .array(camera)
-      .max(CAMERAS_MAX)
-      .refine((list) => new Set(list.map((it) => it.name)).size === list.length, {
-        error: 'must give each camera its own name',
-      })
-      .prefault([{ name: 'testcard', source: 'testcard' }]),
-    listen: listenShape,
-    detect: z
-      .strictObject({
-        model: z.string().min(1).default('blazeface'),
-        modelFolder: z.string().min(1).default('data/models'),
-        catalog: z.string().min(1).optional(),
-        head: z.enum(['auto', ...(Object.keys(HEADS) as HeadName[])]).default('auto'),
-        scoreMin: z.union([z.number().min(0).max(1), z.literal('auto')]).default('auto'),
-        runtime: z.enum(['auto', ...RUNTIMES]).default('auto'),
-        provider: z.enum(['auto', ...PROVIDERS]).default('auto'),
-        threads: z.union([z.number().int().min(1).max(64), z.literal('auto')]).default('auto'),
-        inputSize: z
-          .strictObject({ width: z.number().int().positive(), height: z.number().int().positive() })
-          .optional(),
-        sizeMin: z.number().min(0).default(0),
-      })
-      .prefault({}),
-    crop: z
-      .strictObject({
-        margin: z.number().min(0).max(4).default(0.25),
-        quality: z.number().int().min(1).max(100).default(85),
-        sizeMax: z.number().int().min(16).max(8192).default(1024),
-      })
-      .prefault({}),
-    emit: z
-      .strictObject({
-        mode: z.enum(['every', 'best', 'interval']).default('best'),
-        bestAfter: duration().prefault('30s'),
-        interval: duration().prefault('5s'),
-        trackLostMax: duration().prefault('2s'),
-        rateMax: rate().default(30),
-      })
-      .prefault({}),
-    events: z
-      .strictObject({
-        enabled: z.boolean().default(true),
-        qos: z.union([z.literal(0), z.literal(1)]).default(0),
-      })
-      .prefault({}),
-    broker: z
-      .strictObject({
-        url: address('mqtt://127.0.0.1:1883', ['mqtt', 'mqtts', 'ws', 'wss']).default(
-          'mqtt://127.0.0.1:1883',
-        ),
-        username: z.string().optional(),
-        password: z.string().optional(),
-        passwordFile: z.string().optional(),
-        caFile: z.string().optional(),
-        certFile: z.string().optional(),
-        keyFile: z.string().optional(),
-        clientId: z.string().min(1).max(200).optional(),
-        keepalive: duration().prefault('15s'),
-        window: z.number().int().min(1).max(10_000).default(64),
-        payloadMax: size().prefault('2MB'),
-        backoff: z
-          .strictObject({ min: duration().prefault('500ms'), max: duration().prefault('15s') })
-          .prefault({}),
-      })
-      .refine((it) => it.password === undefined || it.passwordFile === undefined, {
-        path: ['passwordFile'],
-        error: 'must not be given together with password',
-      })
-      .prefault({}),
-    pending: z
-      .strictObject({
-        bytesMax: size().prefault('64MB'),
-        entriesMax: z.number().int().min(1).max(1_000_000).default(5000),
-      })
-      .prefault({}),
-    // On by default: the broker decides who may publish commands, the device's user has the right to read its own, and
-    // where it has not the agent says so and goes on with its crops. Off, a camera cannot be stopped from afar.
-    remote: z
-      .strictObject({ enabled: z.boolean().default(true), folder: z.string().min(1).default('data/device') })
-      .prefault({}),
-    homeAssistant: z
-      .strictObject({
-        enabled: z.boolean().default(false),
-        prefix: z
-          .string()
-          .regex(TOPIC_PREFIX_PATTERN, 'must be topic levels without +, # and spaces')
-          .max(200)
-          .default(DISCOVERY_PREFIX_DEFAULT),
-      })
-      .prefault({}),
-    preview: z
-      .strictObject({
-        enabled: z.boolean().default(false),
-        rateMax: z.number().positive().max(30).default(10),
-        viewersMax: z.number().int().min(1).max(64).default(8),
-      })
-      .prefault({}),
-    http: httpShape(9101),
-    ...commonShape,
-  })
-  .refine((it) => it.cameras.length > 0 || it.listen.streamsFile !== undefined, {
+const deviceObject = z.strictObject({
+  site: name().default('home'),
+  device: name().default('laptop'),
+  topicPrefix: z
+    .string()
+    .regex(TOPIC_PREFIX_PATTERN, 'must be topic levels without +, # and spaces')
+    .max(200)
+    .default(TOPIC_PREFIX_DEFAULT),
+  cameras: z
+    .array(camera)
+    .max(CAMERAS_MAX)
+    .refine((list) => new Set(list.map((it) => it.name)).size === list.length, {
+      error: 'must give each camera its own name',
+    })
+    .prefault([{ name: 'testcard', source: 'testcard' }]),
+  listen: listenShape,
+  detect: z
+    .strictObject({
+      model: z.string().min(1).default('blazeface'),
+      modelFolder: z.string().min(1).default('data/models'),
+      catalog: z.string().min(1).optional(),
+      head: z.enum(['auto', ...(Object.keys(HEADS) as HeadName[])]).default('auto'),
+      scoreMin: z.union([z.number().min(0).max(1), z.literal('auto')]).default('auto'),
+      runtime: z.enum(['auto', ...RUNTIMES]).default('auto'),
+      provider: z.enum(['auto', ...PROVIDERS]).default('auto'),
+      threads: z.union([z.number().int().min(1).max(64), z.literal('auto')]).default('auto'),
+      inputSize: z
+        .strictObject({ width: z.number().int().positive(), height: z.number().int().positive() })
+        .optional(),
+      sizeMin: z.number().min(0).default(0),
+    })
+    .prefault({}),
+  crop: z
+    .strictObject({
+      margin: z.number().min(0).max(4).default(0.25),
+      quality: z.number().int().min(1).max(100).default(85),
+      sizeMax: z.number().int().min(16).max(8192).default(1024),
+    })
+    .prefault({}),
+  emit: z
+    .strictObject({
+      mode: z.enum(['every', 'best', 'interval']).default('best'),
+      bestAfter: duration().prefault('30s'),
+      interval: duration().prefault('5s'),
+      trackLostMax: duration().prefault('2s'),
+      rateMax: rate().default(30),
+    })
+    .prefault({}),
+  events: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      qos: z.union([z.literal(0), z.literal(1)]).default(0),
+    })
+    .prefault({}),
+  broker: z
+    .strictObject({
+      url: address('mqtt://127.0.0.1:1883', ['mqtt', 'mqtts', 'ws', 'wss']).default('mqtt://127.0.0.1:1883'),
+      username: z.string().optional(),
+      password: z.string().optional(),
+      passwordFile: z.string().optional(),
+      caFile: z.string().optional(),
+      certFile: z.string().optional(),
+      keyFile: z.string().optional(),
+      clientId: z.string().min(1).max(200).optional(),
+      keepalive: duration().prefault('15s'),
+      window: z.number().int().min(1).max(10_000).default(64),
+      payloadMax: size().prefault('2MB'),
+      backoff: z
+        .strictObject({ min: duration().prefault('500ms'), max: duration().prefault('15s') })
+        .prefault({}),
+    })
+    .refine((it) => it.password === undefined || it.passwordFile === undefined, {
+      path: ['passwordFile'],
+      error: 'must not be given together with password',
+    })
+    .prefault({}),
+  pending: z
+    .strictObject({
+      bytesMax: size().prefault('64MB'),
+      entriesMax: z.number().int().min(1).max(1_000_000).default(5000),
+    })
+    .prefault({}),
+  signing: z
+    .strictObject({
+      keyFile: z.string().min(1),
+      certFile: z.string().min(1),
+      folder: z.string().min(1).default('data/device'),
+    })
+    .optional(),
+  outbox: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      folder: z.string().min(1).default('data/device/outbox'),
+      bytesMax: size().prefault('2GB'),
+      entriesMax: z.number().int().min(1).max(10_000_000).default(100_000),
+      ageMax: longDuration().prefault('7d'),
+    })
+    .prefault({}),
+  // On by default: the broker decides who may publish commands, the device's user has the right to read its own, and
+  // where it has not the agent says so and goes on with its crops. Off, a camera cannot be stopped from afar.
+  remote: z
+    .strictObject({ enabled: z.boolean().default(true), folder: z.string().min(1).default('data/device') })
+    .prefault({}),
+  homeAssistant: z
+    .strictObject({
+      enabled: z.boolean().default(false),
+      prefix: z
+        .string()
+        .regex(TOPIC_PREFIX_PATTERN, 'must be topic levels without +, # and spaces')
+        .max(200)
+        .default(DISCOVERY_PREFIX_DEFAULT),
+    })
+    .prefault({}),
+  preview: z
+    .strictObject({
+      enabled: z.boolean().default(false),
+      rateMax: z.number().positive().max(30).default(10),
+      viewersMax: z.number().int().min(1).max(64).default(8),
+    })
+    .prefault({}),
+  http: httpShape(9101),
+  ...commonShape,
+})
+
+export const deviceSchema = deviceObject.refine(
+  (it) => it.cameras.length > 0 || it.listen.streamsFile !== undefined,
+  {
     path: ['cameras'],
     error:
       'must list at least one camera, unless "listen.streamsFile" names a file of streams that come to this device',
-  })
+  },
+)
 
 export type DeviceConfig = z.output<typeof deviceSchema>
 export type CameraConfig = DeviceConfig['cameras'][number]

@@ -62,6 +62,9 @@ export const REFUSED_WITHIN_MS = 5000
 export const REFUSED_REST_MS = 600_000
 /** What draining leaves of its deadline for the farewell (status offline, DISCONNECT), ms. */
 export const FAREWELL_MS_MAX = 500
+/** What was signed last is flushed so long after it was written, ms, and written anew when its file has grown to so much. */
+export const CHAIN_SYNC_MS = 1000
+export const CHAIN_FILE_BYTES_MAX = 256_000
 /** Clocks before this year have not been set. */
 export const CLOCK_YEAR_MIN = 2024
 /** The part of the detector's score threshold down to which a face that is followed already is still seen. */
@@ -98,6 +101,9 @@ export const LIVE_WIDTHS = [960, 640, 320] as const
 export const LIVE_QUALITIES = [75, 60, 45, 30] as const
 /** Live pictures, of all cameras, that the broker has not read yet. */
 export const LIVE_IN_FLIGHT_MAX = 2
+/** Under an effect: how long a face that is gone stays hidden where it was, ms, and how many of one camera; more hide all. */
+export const HIDDEN_MS = 2000
+export const HIDDEN_MAX = 400
 /** Between two pictures that say that a camera is paused, ms. */
 export const LIVE_PAUSED_REPEAT_MS = 5000
 /** A model's file, and its description where that is one of its own (TensorFlow.js). Face detectors are a few MB. */
@@ -110,6 +116,35 @@ export const MEASURE_RUNS_MIN = 5
 export const MEASURE_RUNS_MAX = 100
 /** Verdicts remembered in a model folder; the oldest go. */
 export const VERDICTS_MAX = 64
+/** The system's clock has been set where it goes on by this much more or less than the time that has passed, ms. */
+export const CLOCK_SET_MS_MIN = 1000
+/** A recording's times follow those of arrival by at most this part of the time that has passed, */
+export const WALL_SLEW_MAX = 0.005
+/** by this part where they are ahead by more than so much, ms; where they lag by more for so long, time is missing, ms. */
+export const WALL_SLEW_FAST_MAX = 0.1
+export const WALL_LAG_MS_MAX = 2000
+export const WALL_LAG_FOR_MS_MAX = 30_000
+/** What a chunk of a recording may be told to last, ms. */
+export const CHUNK_MS_LEAST = 500
+export const CHUNK_MS_MOST = 60_000
+/** A chunk whose camera sends no key frame is cut after so long, ms; */
+export const CHUNK_MS_MAX = 10_000
+/** and it leaves so much of a message for metadata, signature and tables, bytes. */
+export const CHUNK_ROOM_BYTES = 256_000
+/** Packets at a stream's beginning that say no time, and wait for one that does. */
+export const UNTIMED_PACKETS_MAX = 32
+/** The longer side of a recording that is encoded here, pixels: larger pictures are made smaller. */
+export const ENCODED_SIDE_MAX = 3840
+/** Threads of one encoder. */
+export const ENCODER_THREADS_MAX = 2
+/** Packets of one camera that wait for the muxer, bytes; */
+export const RECORD_WAITING_BYTES_MAX = 32_000_000
+/** pictures that wait for the encoder: each is a reference to a decoded one. */
+export const PICTURES_WAITING_MAX = 4
+/** A chunk waits so long for what detection says of it, ms. */
+export const FACES_WAIT_MS = 1000
+/** What detection said, kept until the chunk is made: looks at frames. */
+export const LOOKS_MAX = 20_000
 /** Cameras of a device, and streams that may come to it, each. */
 export const CAMERAS_MAX = 64
 /** Connections of publishers, at each port; by address: those behind one router share one. */
@@ -130,6 +165,29 @@ export const PUSHED_UNTAKEN_MS_MAX = 20_000
 /** Of a stream that comes to us, so much is looked at before it is played, ms and bytes. */
 export const PUSHED_PROBE_MS_MAX = 500
 export const PUSHED_PROBE_BYTES_MAX = 2_000_000
+/** WHIP: sessions at once, all keys together; one address may have so many of them. */
+export const WHIP_SESSIONS_MAX = 64
+/** Bytes of one offer; browsers send 5 to 10 KB. Its media, and the addresses in it that are heeded. */
+export const WHIP_OFFER_BYTES_MAX = 64 * 1024
+export const WHIP_MEDIA_MAX = 4
+export const WHIP_CANDIDATES_MAX = 20
+/** From an offer to its answer, ms: ports are opened and addresses gathered. */
+export const WHIP_ANSWER_MS_MAX = 5000
+/** From the answer to the first picture, ms: firewalls, ICE and DTLS lie between. */
+export const WHIP_MEDIA_MS_MAX = 12_000
+/** A publisher of which nothing has come for so long is gone, ms: those that die say nothing. */
+export const WHIP_SILENCE_MS_MAX = 6000
+/** So long a missing packet is waited for, ms, and so many that came after it wait. */
+export const WHIP_REORDER_MS_MAX = 150
+export const WHIP_REORDER_PACKETS_MAX = 1000
+/** Bytes of one picture. */
+export const WHIP_FRAME_BYTES_MAX = 8_000_000
+/** Between two requests for a key picture, ms. */
+export const WHIP_KEY_REQUEST_MS_MIN = 500
+/** How fast a publisher may send, told it so often, ms. 187,500 x 2^5 bit/s. */
+export const WHIP_BITRATE_EVERY_MS = 500
+export const WHIP_BITRATE_MANTISSA = 187_500
+export const WHIP_BITRATE_EXPONENT = 5
 /** A connection that has shown no key by then is closed, ms; */
 export const PUBLISH_WITHIN_MS = 10_000
 /** a publisher who sends nothing for so long is gone, ms; */
@@ -148,3 +206,19 @@ export const PICTURE_MS_MAX = 15_000
 export const PICTURES_BYTES_MAX = 64_000_000
 /** and whose last picture is so long ago has stopped sending, ms: a doorbell rings now and then. */
 export const PICTURES_GONE_MS = 60_000
+/** Clips sent and not acknowledged, beside two however large: messages, bytes. */
+export const CLIPS_IN_FLIGHT_MAX = 64
+export const CLIPS_IN_FLIGHT_BYTES_MAX = 8 * 1024 * 1024
+/** Clips that wait for the outbox to be opened, or to be written, bytes; more are dropped and counted. */
+export const CLIPS_UNWRITTEN_BYTES_MAX = 64 * 1024 * 1024
+/** An outbox that cannot be opened is tried again after so long, ms. */
+export const OUTBOX_RETRY_MS = 10_000
+/** Clips that the broker will never take, set aside; the oldest are dropped. */
+export const OUTBOX_QUARANTINE = {
+  bytesMax: 200_000_000,
+  entriesMax: 1000,
+  ageMsMax: 30 * 86_400_000,
+  whenFull: 'drop-oldest',
+} as const
+/** At the end, so long is waited for a connection over which what is in the outbox can go, ms. */
+export const OUTBOX_FAREWELL_MS = 2000

@@ -1,26 +1,40 @@
 import { warnOfOpenPassword } from '../lib/access/open-password.ts'
 import { loadConfig, readNamedFile } from '../lib/config.ts'
-import { failure } from '../lib/errors.ts'
-import { HttpServer } from '../lib/http/server.ts'
+import { ControlServer } from '../lib/control.ts'
+import { asFailure, failure } from '../lib/errors.ts'
+import { type Health, HttpServer } from '../lib/http/server.ts'
 import { ready } from '../lib/launcher.ts'
 import { openLog } from '../lib/log.ts'
 import { openMetrics, total } from '../lib/metrics.ts'
 import { type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { followClientFiles } from '../lib/tls/certificates.ts'
 import { misspeltIn } from '../lib/variables.ts'
+import { measureQueues } from '../store/metrics.ts'
+import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
+import type { Store } from '../store/store.ts'
+import { FORGET_COMMAND } from '../wire/forget.ts'
 import { commandFilter, statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
 import { checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
 import { detectorOptions } from './detect/options.ts'
 import { openDetectorThread } from './detect/thread.ts'
-import { FAREWELL_MS_MAX, SCORE_LOW } from './limits.ts'
+import { CONNECT_MS_MAX, FAREWELL_MS_MAX, SCORE_LOW } from './limits.ts'
+import { ClipSender, clipsClientId } from './link/clip-sender.ts'
 import { Commanded } from './link/commanded.ts'
 import { discovery } from './link/home-assistant.ts'
-import { Publisher } from './link/publish.ts'
+import { type OpenOutbox, Outbox, outboxFolder } from './link/outbox.ts'
+import { outboxForget, outboxQuarantine } from './link/outbox-commands.ts'
+import { Publisher, type PublisherOptions } from './link/publish.ts'
+import { publisherSink } from './link/publisher-sink.ts'
 import { Remote } from './link/remote.ts'
 import { deviceReport } from './link/report.ts'
+import { PLAIN_SEAL } from './link/seal.ts'
+import { SigningSeal } from './link/sign.ts'
 import { openListeners } from './listen/listeners.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
+import { Recorder } from './record/recorder.ts'
+import { configuredEffect } from './settings.ts'
+import { Effects } from './view/effects.ts'
 import { Live } from './view/live.ts'
 import { Preview } from './view/preview.ts'
 
@@ -40,10 +54,70 @@ export async function runDevice(options: RunOptions): Promise<number> {
   const log = openLog('device', config.log.level)
   for (const sentence of misspeltIn(deviceSchema, process.env)) log.warn(sentence)
   return await runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
+    using signing = config.signing && SigningSeal.open(config.signing, config, log)
+    const seal = signing ?? PLAIN_SEAL
+    if (signing) log.info({ key: signing.key }, 'crops and clips are signed')
     const registry = openMetrics('device')
     const meters = openMeters(registry)
-    await using publisher = new Publisher(publisherOptions(config, meters, log))
+    const publishing = publisherOptions(config, meters, log)
+    await using publisher = new Publisher(publishing)
     measurePending(registry, publisher)
+    const serving = new AsyncDisposableStack() // what works on the outbox
+    let health: () => Health = () => ({ ok: true, checks: {} })
+    let clips: ClipSender | undefined
+    const serveOutbox = async ({ store, queue, quarantine }: OpenOutbox, stack: AsyncDisposableStack) => {
+      measureQueues(registry, store)
+      clips = stack.use(
+        ClipSender.open({
+          outbox: { store, queue, quarantine },
+          link: clipsLink(config, publishing, store),
+          backoff: publishing.backoff,
+          crops: publisher,
+          log,
+          acknowledged: (topic) => meters.clipsPublished.inc({ camera: topic.split('/').at(-2) ?? '' }),
+        }),
+      )
+      const control = await ControlServer.open({
+        folder: store.folder,
+        handlers: {
+          [FORGET_COMMAND]: outboxForget(store),
+          [QUARANTINE_COMMAND]: outboxQuarantine(store),
+        },
+        health: () => health(),
+        log,
+      })
+      if (stack.disposed) await control[Symbol.asyncDispose]()
+      else stack.use(control)
+    }
+    const isOverTcp = /^mqtts?:/.test(config.broker.url)
+    const folder = outboxFolder(config.outbox.folder, config)
+    await using outbox =
+      config.outbox.enabled && isOverTcp
+        ? await Outbox.open(
+            {
+              folder,
+              bytesMax: config.outbox.bytesMax,
+              entriesMax: config.outbox.entriesMax,
+              ageMsMax: config.outbox.ageMax,
+              topicPrefix: config.topicPrefix,
+              log,
+              events: {
+                refused: (camera, reason) => meters.clipsDropped.inc({ camera, reason }),
+                opened: (opened) =>
+                  void serveOutbox(opened, serving).catch((error: unknown) =>
+                    log.error({ code: asFailure(error).code }, asFailure(error).message),
+                  ),
+                changed: () => {
+                  for (const { name } of config.cameras) remote?.recordChanged(name)
+                },
+              },
+            },
+            config.cameras.some(({ record }) => record.mode !== 'off'),
+          )
+        : undefined
+    await using _serving = serving // before the outbox is closed
+    if (config.outbox.enabled && !isOverTcp)
+      log.info('Recordings wait in memory: the outbox needs a broker at mqtt:// or mqtts://.')
     await using detector = await openDetectorThread({
       ...detectorOptions(config.detect),
       scoreLow: SCORE_LOW,
@@ -59,8 +133,22 @@ export async function runDevice(options: RunOptions): Promise<number> {
     )
     await using listeners = await openListeners({ config, registry, log })
     const streams = listeners?.streams
+    const effects = new Effects(
+      (camera) =>
+        remote?.settings(camera).effect ??
+        configuredEffect([...config.cameras, ...(streams?.cameras ?? [])], camera),
+    )
+    await using recorder = await Recorder.open({
+      config: { ...config, cameras: [...config.cameras, ...(streams?.cameras ?? [])] },
+      seal,
+      sink: outbox ?? publisherSink(config.topicPrefix, publisher),
+      meters,
+      log,
+      changed: (camera) => remote?.recordChanged(camera),
+    })
     using live = new Live({
       config,
+      effects,
       publisher,
       isPaused: (camera) => remote?.settings(camera).paused ?? false,
       meters,
@@ -75,7 +163,14 @@ export async function runDevice(options: RunOptions): Promise<number> {
             commanded: new Commanded(config.remote.folder, config, log),
             publisher,
             live,
+            effects,
             streams,
+            recorder: {
+              state: (camera) => {
+                const state = recorder.state(camera)
+                return state && { ...state, why: state.why ?? outbox?.trouble ?? null }
+              },
+            },
             meters,
             log,
           })
@@ -99,6 +194,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
             state: states.get(camera) ?? 'opening',
             paused: remote?.settings(camera).paused ?? false,
           }),
+          effects,
           meters,
           log,
         })
@@ -109,6 +205,8 @@ export async function runDevice(options: RunOptions): Promise<number> {
     }
     const agent = new Agent({
       config,
+      seal,
+      effects,
       streams,
       states,
       detector,
@@ -116,7 +214,8 @@ export async function runDevice(options: RunOptions): Promise<number> {
       meters,
       log,
       remote,
-      watchers: [remote, live, preview].filter((it) => it !== undefined),
+      recorder,
+      watchers: [remote, live, preview, recorder].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
       onState: () => {
         publisher.setStatus({ model: detector.model, cameras: Object.fromEntries(states) })
@@ -126,19 +225,26 @@ export async function runDevice(options: RunOptions): Promise<number> {
     if (streams) {
       streams.onState = (camera) => remote?.streamChanged(camera)
       streams.onCameras = ({ added, removed }) => {
-        for (const { name } of added) for (const it of [live, preview, remote]) it?.add(name)
         for (const name of removed)
           void agent.remove(name).then(() => {
-            if (!streams.has(name)) for (const it of [live, preview, remote]) it?.remove(name)
+            if (streams.has(name)) return
+            for (const it of [live, preview, remote]) it?.remove(name)
+            void recorder.remove(name)
           })
-        for (const camera of added) agent.add(camera)
+        for (const camera of added)
+          void recorder.add(camera).then(() => {
+            remote?.add(camera)
+            for (const it of [live, preview]) it?.add(camera.name)
+            agent.add(camera)
+          })
         discover()
       }
     }
-    const health = () => ({
+    health = () => ({
       ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
       checks: {
         broker: publisher.trouble ?? 'connected',
+        ...(outbox && saidOfOutbox(outbox, clips)),
         ...Object.fromEntries([...states].map(([name, state]) => [`camera ${name}`, state])),
       },
     })
@@ -151,7 +257,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     })
     log.info({ url: server.url }, 'health and metrics are served')
     await using _report = config.report.enabled
-      ? deviceReport({ config, publisher, health, meters, log })
+      ? deviceReport({ config, publisher, outbox, clips: () => clips, health, meters, log })
       : undefined
     await listeners?.listen()
     ready()
@@ -162,7 +268,12 @@ export async function runDevice(options: RunOptions): Promise<number> {
     await agent.run(AbortSignal.any([signal, refused.signal])).catch((error: unknown) => {
       failed = error
     })
-    const lost = await publisher.drain(AbortSignal.any([refused.signal, late(signal, config)]))
+    await recorder[Symbol.asyncDispose]()
+    const drained = AbortSignal.any([refused.signal, late(signal, config)])
+    await outbox?.settled()
+    const [lost] = await Promise.all([publisher.drain(drained), clips?.drain(drained)])
+    if (outbox) log.info({ queues: outbox.books }, 'books of the outbox')
+    await serving[Symbol.asyncDispose]()
     log.info(await booksOf(meters), 'books')
     refused.signal.throwIfAborted()
     if (failed !== undefined) throw failed
@@ -172,6 +283,35 @@ export async function runDevice(options: RunOptions): Promise<number> {
         `${lost} crops were lost: ${config.broker.url} did not acknowledge them in time${publisher.trouble === undefined ? '. Raise drain.deadline.' : ` (${publisher.trouble}).`}`,
       )
   })
+}
+
+/** For `/healthz`. */
+function saidOfOutbox(outbox: Outbox, clips: ClipSender | undefined): Record<string, string> {
+  const { queue, quarantine } = outbox.opened ?? {}
+  if (outbox.trouble === undefined && !queue) return {}
+  const said = [
+    outbox.trouble ?? 'ok',
+    ...(queue ? [`${queue.size} waiting`] : []),
+    ...(clips?.trouble === undefined ? [] : [clips.trouble]),
+    ...(quarantine && quarantine.size > 0 ? [`${quarantine.size} in quarantine`] : []),
+  ]
+  return { outbox: said.join('; ') }
+}
+
+/** The way of clips: as the crops', under a client id of its own. */
+function clipsLink(config: DeviceConfig, publishing: PublisherOptions, store: Store) {
+  const { broker, site, device } = config
+  const { url, username, password, credentials } = publishing
+  return {
+    url,
+    clientId: clipsClientId(store, { site, device, clientId: broker.clientId }),
+    username,
+    password,
+    credentials,
+    packetBytesMax: 1024 * 1024, // of what comes
+    keepaliveS: Math.max(1, Math.round(publishing.keepaliveMs / 1000)),
+    connectMsMax: CONNECT_MS_MAX,
+  }
 }
 
 /** What became of everything that was seen; `made = published + dropped` once nothing is pending. */
@@ -195,7 +335,11 @@ function late(signal: AbortSignal, config: DeviceConfig): AbortSignal {
   return controller.signal
 }
 
-function publisherOptions(config: DeviceConfig, meters: Meters, log: ReturnType<typeof openLog>) {
+function publisherOptions(
+  config: DeviceConfig,
+  meters: Meters,
+  log: ReturnType<typeof openLog>,
+): PublisherOptions {
   const { broker, site, device, topicPrefix, pending } = config
   const passwordFile = readNamedFile(broker.passwordFile, 'broker.passwordFile')
   const password = passwordFile?.toString('utf8').replace(/\r?\n$/, '') ?? broker.password

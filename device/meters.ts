@@ -53,6 +53,24 @@ export function openMeters(registry: Registry) {
       'camera',
       'reason',
     ]),
+    clipsMade: counter(registry, 'clips_made_total', 'Chunks of recordings made', ['camera']),
+    clipBytes: counter(registry, 'clip_bytes_total', 'Bytes of those chunks', ['camera']),
+    clipGaps: counter(registry, 'clip_gaps_total', 'Gaps in recordings', ['camera', 'why']),
+    clipsPublished: counter(registry, 'clips_published_total', 'Chunks acknowledged by the broker', [
+      'camera',
+    ]),
+    clipsDropped: counter(
+      registry,
+      'clips_dropped_total',
+      'Chunks that the outbox did not take; what it took and lost, see queue_dropped_total',
+      ['camera', 'reason'],
+    ),
+    recordLost: counter(
+      registry,
+      'record_lost_total',
+      'Packets, pictures and chunks that a recording had no room for',
+      ['camera', 'what'],
+    ),
     detectSeconds: histogram(registry, 'detect_seconds', 'Time of one detection', SECONDS),
   }
 }

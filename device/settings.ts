@@ -1,4 +1,5 @@
-import type { DeviceConfig } from './config.ts'
+import type { Effect, RecordMode } from '../wire/commands.ts'
+import type { CameraConfig, DeviceConfig } from './config.ts'
 
 /** What may be changed of a camera while it runs. */
 export interface CameraSettings {
@@ -10,11 +11,34 @@ export interface CameraSettings {
   readonly scoreMin: number
   /** Crops a second. */
   readonly rate: number | 'unlimited'
+  /** What viewers see. */
+  readonly effect: Effect
+  /** What is recorded. */
+  readonly record: RecordMode
 }
 
-/** What the configuration says. @param scoreMin the detector's */
-export function configuredSettings({ emit }: Pick<DeviceConfig, 'emit'>, scoreMin: number): CameraSettings {
-  return { paused: false, threshold: 'auto', scoreMin, rate: emit.rateMax }
+/** What the configuration says of a camera. @param scoreMin the detector's */
+export function configuredSettings(
+  { emit }: Pick<DeviceConfig, 'emit'>,
+  scoreMin: number,
+  { record, view }: Pick<CameraConfig, 'record' | 'view'>,
+): CameraSettings {
+  return {
+    paused: false,
+    threshold: 'auto',
+    scoreMin,
+    rate: emit.rateMax,
+    record: record.mode,
+    effect: view.effect,
+  }
+}
+
+/** Of one of these cameras, where nothing was commanded. */
+export function configuredEffect(
+  cameras: readonly Pick<CameraConfig, 'name' | 'view'>[],
+  camera: string,
+): Effect {
+  return cameras.find(({ name }) => name === camera)?.view.effect ?? 'none'
 }
 
 export interface SettingsSource {

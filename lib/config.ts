@@ -51,6 +51,17 @@ const SIZE_BYTES = {
   GiB: 1024 ** 3,
   TiB: 1024 ** 4,
 } as const
+/** Slower, a clip takes longer than it lasts by far, and connections time out. */
+const RATE_BYTES_MIN = 1000
+const BYTES_A_SECOND = {
+  'bit/s': 1 / 8,
+  'kbit/s': 125,
+  'Mbit/s': 125_000,
+  'Gbit/s': 125_000_000,
+  'B/s': 1,
+  'KB/s': 1000,
+  'MB/s': 1e6,
+} as const
 
 function unitType(
   kind: string,
@@ -86,6 +97,20 @@ export const durationOrForever = () =>
   unitType('duration', DURATION_MS, '12h or 30d, or forever', { forever: Number.POSITIVE_INFINITY })
 /** A size with its unit (`64KB`, `200MB`, `2GB`, `1GiB`); parses to bytes. */
 export const size = () => unitType('size', SIZE_BYTES, '64KB, 200MB or 2GB')
+/** How much a second (`2Mbit/s`, `250KB/s`), or `unlimited`, or `paused`: bytes, Infinity, 0. */
+export const byteRate = () =>
+  unitType('rate', BYTES_A_SECOND, '2Mbit/s or 250KB/s, or unlimited, or paused', {
+    unlimited: Number.POSITIVE_INFINITY,
+    paused: 0,
+  }).refine((rate) => rate === 0 || rate >= RATE_BYTES_MIN, {
+    error: 'must be at least 8kbit/s, or paused',
+  })
+/** A time of day of this machine (`22:00`); parses to minutes since midnight. */
+export const timeOfDay = () =>
+  z
+    .string()
+    .regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'must be a time of day such as "22:00"')
+    .transform((text) => Number(text.slice(0, 2)) * 60 + Number(text.slice(3)))
 /**
  * An address with one of these schemes, whole: with a host, and a port that there is. An error does not repeat it, since it
  * may hold a password.

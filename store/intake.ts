@@ -25,7 +25,9 @@ export interface Requests {
 export interface IntakeOptions {
   readonly link: LinkOptions
   readonly filters: readonly string[]
-  readonly requests?: Requests
+  readonly requests?: readonly Requests[]
+  /** Nothing more is read from the broker while so much is on its way to disk, bytes; absent: it may send what it likes. */
+  readonly writingBytesMax?: number
   readonly reconnectMsMin: number
   readonly reconnectMsMax: number
   readonly store: Store
@@ -46,8 +48,9 @@ export class Intake implements AsyncDisposable {
   readonly #first = Promise.withResolvers<void>()
   #link: MqttLink | undefined
   #fault: SightlineError | undefined
-  #requestsFault: SightlineError | undefined
-  /** Some brokers end the connection over a subscription that they refuse: every other one then goes without it. */
+  /** By topic. */
+  readonly #requestsFaults = new Map<string, SightlineError>()
+  /** Some brokers end the connection over a subscription that they refuse: every other one then goes without them. */
   #requestsInVain = false
 
   private constructor(options: IntakeOptions) {
@@ -78,7 +81,8 @@ export class Intake implements AsyncDisposable {
 
   /** Why no requests come; undefined where they do, or none are wanted. */
   get requestsFault(): string | undefined {
-    return this.#requestsFault?.message
+    const [fault] = this.#requestsFaults.values()
+    return fault?.message
   }
 
   async #run(): Promise<void> {
@@ -121,36 +125,52 @@ export class Intake implements AsyncDisposable {
     this.#link = undefined
   }
 
-  /** Crops come whatever the broker says to this. */
+  /** Crops come whatever the broker says to these. */
   async #subscribeToRequests(link: MqttLink, signal: AbortSignal): Promise<void> {
-    const { requests, log } = this.#options
-    if (!requests?.wanted) return
+    const { requests = [], log } = this.#options
     if (this.#requestsInVain) {
       this.#requestsInVain = false
       return
     }
-    try {
-      await link.subscribe(requests.topic, 1, signal)
-      this.#requestsFault = undefined
-    } catch (error) {
-      signal.throwIfAborted()
-      this.#requestsFault = asFailure(error)
-      this.#requestsInVain = link.closed
-      log.warn({ code: this.#requestsFault.code, topic: requests.topic }, this.#requestsFault.message)
+    for (const { topic, wanted } of requests) {
+      if (!wanted) continue
+      try {
+        await link.subscribe(topic, 1, signal)
+        this.#requestsFaults.delete(topic)
+      } catch (error) {
+        signal.throwIfAborted()
+        const fault = asFailure(error)
+        this.#requestsFaults.set(topic, fault)
+        this.#requestsInVain = link.closed
+        log.warn({ code: fault.code, topic }, fault.message)
+        if (link.closed) return
+      }
     }
   }
 
   #receive(link: MqttLink): Promise<SightlineError | undefined> {
-    const { log, keep, requests } = this.#options
+    const { log, keep, requests = [], writingBytesMax = Number.POSITIVE_INFINITY } = this.#options
     const ended = Promise.withResolvers<SightlineError | undefined>()
     link.once('close', (fault) => ended.resolve(fault))
     const acknowledgements = new AcknowledgeInOrder((messageId) => link.puback(messageId))
     let leaving = false
+    let writingBytes = 0
+    const writes = (bytes: number, written: Promise<void>) => {
+      writingBytes += bytes
+      if (writingBytes >= writingBytesMax) link.pause()
+      const settled = () => {
+        writingBytes -= bytes
+        if (writingBytes < writingBytesMax) link.resume()
+      }
+      written.then(settled, settled)
+    }
     link.on('publish', (packet) => {
       if (link.closed || leaving) return
       let written: Promise<void>
       try {
-        written = packet.topic === requests?.topic ? requests.take(packet.payload) : keep(packet)
+        const request = requests.find(({ topic }) => topic === packet.topic)
+        written = request ? request.take(packet.payload) : keep(packet)
+        writes(packet.payload.length, written)
       } catch (error) {
         const fault = asFailure(error)
         log.warn(

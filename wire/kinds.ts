@@ -101,6 +101,10 @@ export function parseKeptTopic(
   return { kind, address: { site, device, camera } }
 }
 
-/** By its extension; undefined for what is not kept (the gallery's files). */
-export const kindOfKey = (key: string): AnyKind | undefined =>
-  KINDS.find(({ extension }) => key.endsWith(`.${extension}`))
+/** By its root and extension; undefined for what is not kept (the gallery's files). */
+export const kindOfKey = (key: string): AnyKind | undefined => {
+  const root = ROOTS.find((it) => key.startsWith(it)) ?? ''
+  return KINDS.find((kind) => kind.root === root && key.endsWith(`.${kind.extension}`))
+}
+
+const ROOTS = KINDS.map(({ root }) => root).filter((root) => root !== '')

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { EFFECTS } from './commands.ts'
 
 /**
  * A live picture: a JPEG whose first segment is a comment (COM) with JSON, so that whoever shows it knows how old it is.
@@ -16,6 +17,8 @@ export const liveSchema = z.object({
   frame: z.tuple([z.number().int().positive(), z.number().int().positive()]).optional(),
   /** How many are marked in it. */
   faces: z.number().int().nonnegative(),
+  /** What was done to it (commands.ts); absent: nothing. */
+  effect: z.enum(EFFECTS).optional(),
   /** The camera is paused: this is a picture that says so. */
   paused: z.boolean(),
 })

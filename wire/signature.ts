@@ -2,18 +2,25 @@ import { z } from 'zod'
 import { SIGNATURE_UUID, signatureIn, uuidBox } from './clip.ts'
 
 /**
- * A device's signature under a crop or a clip: Ed25519 (RFC 8032) over SHA-256 of the file without the signature, so over
- * picture and metadata alike. The metadata names the signer's key (`signer`) and the file before (`previous`, SHA-256 of that
- * whole file, signature included): what was cut out or put elsewhere breaks the chain.
+ * A device's signature under a crop or a clip: Ed25519 (RFC 8032, pure) over 53 bytes: SIGNATURE_CONTEXT, then SHA-256 of the
+ * file without the signature, so over picture and metadata alike. The metadata names the signer's key (`signer`) and the
+ * camera's file of the same kind that was signed before (`previous`, SHA-256 of that whole file, signature included): what was
+ * cut out or put elsewhere breaks the chain.
  *
  *     clip   the last box, `uuid`
  *     crop   a comment segment (COM) right behind the segment with the metadata
  *
- * Pure: where it is and what is signed. Keys are the device's (device/link/sign.ts) and the verifier's affair.
+ * There is one way to write a signature: JSON without blanks, its keys in the order of the schema. Any other is none, so
+ * that nobody without the key can change a single bit of a file.
+ * Pure: where it is and what is signed. Keys are the device's (device/link/sign.ts) and the verifier's (lib/signatures/).
  */
 export const SIGNATURE_VERSION = 1
 /** What is signed begins with it, so that no signature for another purpose passes for one. */
 export const SIGNATURE_CONTEXT = 'sightline-signature-1'
+
+/** What Ed25519 signs. @param digest SHA-256 of the file without the signature, 32 bytes */
+export const signedMessage = (digest: Uint8Array): Buffer =>
+  Buffer.concat([Buffer.from(SIGNATURE_CONTEXT, 'latin1'), digest])
 
 export const signatureSchema = z.object({
   v: z.literal(SIGNATURE_VERSION),
@@ -52,7 +59,7 @@ export function takeApart(payload: Uint8Array): Signed {
 
 /** The file with the signature in it, as a new buffer. It must have none yet. */
 export function putSignature(file: Buffer, signature: Signature): Buffer {
-  const json = Buffer.from(JSON.stringify(signature), 'latin1')
+  const json = Buffer.from(write(signature), 'latin1')
   if (!(file[0] === 0xff && file[1] === 0xd8)) return Buffer.concat([file, uuidBox(SIGNATURE_UUID, json)])
   const at = behindMetadata(file)
   if (at === undefined) throw new TypeError('putSignature: the crop has no metadata')
@@ -78,8 +85,14 @@ function commentAt(jpeg: Buffer): number | undefined {
 
 function parse(json: Buffer): Signature | undefined {
   try {
-    return signatureSchema.safeParse(JSON.parse(json.toString('latin1'))).data
+    const text = json.toString('latin1')
+    const signature = signatureSchema.safeParse(JSON.parse(text)).data
+    return signature && text === write(signature) ? signature : undefined
   } catch {
     return undefined
   }
 }
+
+/** The one way: base64, too, has several for the same bytes. */
+const write = ({ v, key, signature }: Signature) =>
+  JSON.stringify({ v, key, signature: Buffer.from(signature, 'base64').toString('base64') })

@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { type Bucket, CACHE_CROP_S, CACHE_REVALIDATE, cacheCrop } from '../../lib/buckets/bucket.ts'
+import {
+  type Bucket,
+  CACHE_CROP_S,
+  CACHE_REVALIDATE,
+  cacheKept,
+  isPrivate,
+} from '../../lib/buckets/bucket.ts'
 import { isKey } from '../../lib/buckets/key.ts'
 import { asFailure } from '../../lib/errors.ts'
 import { notFound } from '../../lib/http/server.ts'
@@ -14,8 +20,9 @@ import { readPage } from './page.ts'
  * subscriber then reads for the visitor; who may reach this listener sees the faces). The same page at the same
  * relative addresses as in a public bucket. `@fastify/static` would serve a folder only, and everything in it.
  *
- * Served are the page's files, what is kept (wire/kinds.ts) and the index, and nothing else that may lie in the bucket. A key has no
- * dot in front of any part (buckets/key.ts), so no address leads out of the bucket.
+ * Served are the page's files, crops and the index, and nothing else that may lie in the bucket. A recording is served to
+ * whoever has a signed link to it, and is not there for anyone else, whoever has signed in. A key has no dot in front of any
+ * part (buckets/key.ts), so no address leads out of the bucket.
  */
 const PAGE_POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
@@ -26,11 +33,14 @@ const PAGE_PATH = /^\/(gallery(\/([a-z]+\.(html|css|js|svg))?)?)?$/
 export interface GalleryOptions {
   /** Everyone may see crops and gallery. */
   readonly publicRead: boolean
-  /** Opens single crops; none where the store has links of its own. */
+  /** Opens single crops and recordings; none where the store has links of its own. */
   readonly links: SignedLinks | undefined
 }
 
-/** Give it to HttpServer as `allowed`: crops and gallery of a public bucket, and a crop by a link (also one that has expired: the route says so). */
+/**
+ * Give it to HttpServer as `allowed`: crops and gallery of a public bucket, and a crop or a recording by a link (also one
+ * that has expired: the route says so).
+ */
 export function allowedWithoutLogin({
   publicRead,
   links,
@@ -38,8 +48,8 @@ export function allowedWithoutLogin({
   return ({ url, query }) => {
     const path = url.replace(/\?.*/s, '')
     const key = path.slice(1)
-    if (publicRead && (PAGE_PATH.test(path) || kindOf(key))) return true
-    if (!links || !isCrop(key)) return false
+    if (publicRead && (PAGE_PATH.test(path) || (kindOf(key) && !isPrivate(key)))) return true
+    if (!links || !isKept(key)) return false
     const { is } = links.check(key, query as LinkQuery, Date.now())
     return is === 'valid' || is === 'expired'
   }
@@ -67,14 +77,15 @@ export function galleryRoutes(
       const kind = kindOf(key)
       if (!kind) return notFound(reply)
       let { cacheControl } = kind
-      if (isCrop(key)) {
+      if (isKept(key)) {
         const link = links?.check(key, request.query, Date.now()) ?? { is: 'none' }
+        if (link.is === 'none' && isPrivate(key)) return notFound(reply)
         if (link.is === 'expired') return refused(reply, 'This link has expired.')
         if (link.is === 'wrong') return refused(reply, 'This link is not valid.')
         cacheControl =
           link.is === 'valid'
             ? `private, max-age=${Math.min(link.leftS, CACHE_CROP_S)}`
-            : cacheCrop(publicRead)
+            : cacheKept(key, publicRead)
       }
       let body: Uint8Array | undefined
       try {
@@ -83,7 +94,9 @@ export function galleryRoutes(
         const { code, message } = asFailure(error)
         return reply.code(503).header('retry-after', '5').send({ code, message })
       }
-      return body ? send(request, reply, body, kind.contentType, cacheControl) : notFound(reply)
+      if (!body) return notFound(reply)
+      if (isPrivate(key)) return sendPart(request, reply, body, kind.contentType, cacheControl)
+      return send(request, reply, body, kind.contentType, cacheControl)
     })
   }
 }
@@ -91,13 +104,13 @@ export function galleryRoutes(
 function kindOf(key: string): { contentType: string; cacheControl: string } | undefined {
   if (!isKey(key)) return undefined
   const kept = kindOfKey(key)
-  if (kept) return { contentType: kept.mediaType, cacheControl: cacheCrop(false) }
+  if (kept) return { contentType: kept.mediaType, cacheControl: cacheKept(key, false) }
   if (key.startsWith(`${INDEX_PREFIX}/`) && key.endsWith('.json'))
     return { contentType: 'application/json', cacheControl: CACHE_REVALIDATE }
   return undefined
 }
 
-function isCrop(key: string): boolean {
+function isKept(key: string): boolean {
   return isKey(key) && kindOfKey(key) !== undefined
 }
 
@@ -109,6 +122,28 @@ function refused(reply: FastifyReply, sentence: string): FastifyReply {
     .send(
       `<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Sightline</title>\n<p>${sentence}</p>\n</html>\n`,
     )
+}
+
+/** A video, whole or the one part that a player asks for (RFC 9110, 14.2); Safari plays none that it cannot ask so. */
+function sendPart(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  body: Uint8Array,
+  contentType: string,
+  cacheControl: string,
+): FastifyReply {
+  reply.header('accept-ranges', 'bytes')
+  const [, first = '', last = ''] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(request.headers.range ?? '') ?? []
+  if (first === '' && last === '') return send(request, reply, body, contentType, cacheControl)
+  const bytes = body.byteLength
+  const from = first === '' ? Math.max(0, bytes - Number(last)) : Number(first)
+  const to = first === '' || last === '' ? bytes - 1 : Math.min(Number(last), bytes - 1)
+  if (from >= bytes || from > to) return reply.code(416).header('content-range', `bytes */${bytes}`).send()
+  return reply
+    .code(206)
+    .headers({ 'cache-control': cacheControl, 'content-range': `bytes ${from}-${to}/${bytes}` })
+    .type(contentType)
+    .send(body.subarray(from, to + 1))
 }
 
 function send(

@@ -1,4 +1,6 @@
 import { join } from 'node:path'
+import { failure } from '../../lib/errors.ts'
+import type { Signer } from '../../lib/signatures/signer.ts'
 import { inOneLine, table } from '../../lib/table.ts'
 import {
   type CertificateFacts,
@@ -7,8 +9,10 @@ import {
   makeAuthority,
   makeClientCertificate,
   makeServerCertificate,
+  makeSignerCertificate,
   renewCertificate,
 } from '../../lib/tls/authority.ts'
+import { isName, NAME_RULE } from '../../wire/names.ts'
 
 /** `sightline certs`: what it says, and which keys of a configuration come next. */
 
@@ -16,15 +20,16 @@ const DAY_MS = 86_400_000
 const WARN_DAYS = 30
 
 export interface Wanted {
-  readonly verb: 'ca' | 'server' | 'client' | 'renew'
+  readonly verb: 'ca' | 'server' | 'client' | 'signer' | 'renew'
   readonly folder: string
   readonly name: string
   readonly hosts: readonly string[]
   readonly days: number
+  readonly newKey: boolean
 }
 
-/** Makes what is wanted. @returns what was written, and the next step. Errors: those of certificate-authority.ts */
-export async function certsMake({ verb, folder, name, hosts, days }: Wanted): Promise<string> {
+/** Makes what is wanted. @returns what was written, and the next step. Errors: those of authority.ts */
+export async function certsMake({ verb, folder, name, hosts, days, newKey }: Wanted): Promise<string> {
   const validity = { days }
   const authority = join(folder, 'ca.pem')
   switch (verb) {
@@ -68,8 +73,28 @@ Next, in the configuration of the client (under "broker", or at the bridge in
 and in the broker's, under "users": the name ${name} and its topics.
 `
     }
+    case 'signer': {
+      const signer = signerNamed(name)
+      const { cert, key } = await makeSignerCertificate(folder, signer, { ...validity, newKey })
+      return `${cert}   for the device ${signer.site}/${signer.device}; valid until ${day(Date.now() + days * DAY_MS)}
+${key}   readable by the program's user alone
+${newKey ? '\nThe old certificate, if there was one, stays in the folder: what was signed\nbefore verifies by it. Delete it where its key was stolen.\n' : ''}
+Next, in the configuration of that device:
+  signing:
+    certFile: ${cert}
+    keyFile: ${key}
+To check what it has signed: sightline verify --certs ${folder} FILE...
+`
+    }
     case 'renew': {
       const file = await renewCertificate(folder, name, validity)
+      if (name.startsWith('signer.'))
+        return `${file}   valid until ${day(Date.now() + days * DAY_MS)}, for the same key
+The old one stays beside it: what was captured until now verifies by that.
+
+Next: copy it to the device, where it is read at the next start, and to the
+certificates of those who verify.
+`
       return `${file}   valid until ${day(Date.now() + days * DAY_MS)}, for the same key
 
 Next: copy it over the old one. A listener loads it within a minute, a client
@@ -77,6 +102,16 @@ at its next start.
 `
     }
   }
+}
+
+function signerNamed(text: string): Signer {
+  const [site, device, ...rest] = text.split('/')
+  if (!isName(site) || !isName(device) || rest.length > 0)
+    throw failure(
+      'USAGE',
+      `Invalid device "${text}". Write SITE/DEVICE as in its configuration; each has ${NAME_RULE}.`,
+    )
+  return { site, device }
 }
 
 /** @returns a table of the folder's certificates. Errors: CERTIFICATE_NOT_FOUND */

@@ -5,7 +5,8 @@ export const demo: Command = {
   summary: 'the whole line on this machine, from camera to console',
   help: `Runs the whole line on this machine and shows it live: a capture agent, an edge
 broker, a cloud broker, a subscriber and a console, five programs, each from its
-own file in conf/. Press u to unplug the cloud link, and again to reconnect it;
+own file in conf/. The test card is recorded, and cameras of your own may come: OBS
+by RTMP, a browser by a page. Press u to unplug the cloud link, and again to reconnect it;
 nothing is lost.
 
 Usage: sightline demo [options]
@@ -19,6 +20,9 @@ Options:
   --loop            restart the source when it ends
   --for DURATION    stop after this time (20s, 5m), with a line per second
                     instead of the live view
+  --lan             let cameras of other machines in, such as a phone: RTMP, and
+                    over https a page for its browser; each needs the key that
+                    is shown. Without it, only this machine's: OBS, a browser
   --data DIR        keep everything of the run in this folder (default: a
                     temporary one, removed at the end)
   --port PORT       port of the gallery (default: 8080, or any free port); the
@@ -40,6 +44,7 @@ prints the books; exit status 0 means that they balance.
           loop: { type: 'boolean' },
           for: { type: 'string' },
           data: { type: 'string' },
+          lan: { type: 'boolean' },
           port: { type: 'string' },
         },
       }),

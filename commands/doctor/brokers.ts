@@ -9,8 +9,9 @@ import { readSecret } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
 import { type LinkOptions, MqttLink, parseBrokerUrl } from '../../lib/mqtt/link.ts'
 import { keeperTopic } from '../../wire/keepers.ts'
+import { KINDS, keptTopic } from '../../wire/kinds.ts'
 import { storedTopic } from '../../wire/stored.ts'
-import { cropTopic, eventTopic } from '../../wire/topics.ts'
+import { eventTopic } from '../../wire/topics.ts'
 import { credentialsOf } from './files.ts'
 import { type Finding, failed, ok, skip, timed } from './finding.ts'
 
@@ -61,12 +62,15 @@ export function checkDeviceBroker(config: DeviceConfig, signal: AbortSignal): Pr
   })
 }
 
-/** A subscription to one topic that the crop filter covers and no device has: nothing comes, and no session stays. */
+/** Subscriptions to topics that the filters cover and no device has: nothing comes, and no session stays. */
 export function checkSubscriberBroker(config: SubscriberConfig, signal: AbortSignal): Promise<Finding[]> {
   const { broker, topicPrefix } = config
-  const topic = cropTopic(topicPrefix, { site: ownId(), device: 'doctor', camera: 'doctor' })
+  const nobody = { site: ownId(), device: 'doctor', camera: 'doctor' }
+  const kinds = config.recordings.enabled ? KINDS : KINDS.filter(({ bulky }) => !bulky)
   return tryBroker('broker', '"broker"', broker, broker.mqttVersion, signal, async (link) => {
-    const { ms } = await timed(() => link.subscribe(topic, 1))
+    const { ms } = await timed(async () => {
+      for (const kind of kinds) await link.subscribe(keptTopic(topicPrefix, kind, nobody), 1)
+    })
     return `SUBACK after ${ms} ms`
   })
 }

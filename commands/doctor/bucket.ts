@@ -3,10 +3,11 @@ import { existsSync, readdirSync, rmdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { SubscriberConfig } from '../../cloud-subscriber/config.ts'
 import type { ConsoleConfig } from '../../console/config.ts'
-import { type Bucket, CACHE_REVALIDATE, type ObjectToStore } from '../../lib/buckets/bucket.ts'
+import { type Bucket, CACHE_REVALIDATE, cacheCrop, type ObjectToStore } from '../../lib/buckets/bucket.ts'
 import { INCOMING } from '../../lib/buckets/folder.ts'
 import { openBucket } from '../../lib/buckets/open.ts'
 import type { S3Bucket } from '../../lib/buckets/s3.ts'
+import { CLIP } from '../../wire/kinds.ts'
 import { type Finding, fail, failed, ok, skip, timed, warn } from './finding.ts'
 import { checkFolder, freeSpace, makeFolder } from './folders.ts'
 
@@ -106,6 +107,7 @@ async function tryBucket(config: SubscriberConfig, signal: AbortSignal): Promise
         ? await (bucket as S3Bucket).allowPublicRead(signal)
         : undefined
       findings.push(...(await checkS3(bucket as S3Bucket, object.key, config, signal)))
+      findings.push(...(await checkRecordings(bucket, signal)))
     }
   } finally {
     const removed = await timed(() => bucket.remove([object.key]))
@@ -171,17 +173,11 @@ async function checkReaders(
 ): Promise<Finding[]> {
   const what = 'public read'
   const findings: Finding[] = []
-  const store = new URL((await bucket.signedUrl?.(key, 60)) ?? bucket.url(key))
-  store.search = ''
   let asked = false
-  for (const address of new Set([store.href, bucket.url(key)])) {
+  for (const address of await addressesOf(bucket, key)) {
     const { host } = new URL(address)
     const sentMs = Date.now()
-    const answer = await fetch(address, {
-      redirect: 'manual',
-      signal: AbortSignal.any([signal, AbortSignal.timeout(GET_MS_MAX)]),
-    }).catch(() => undefined)
-    await answer?.body?.cancel()
+    const answer = await askAsStranger(address, signal)
     if (!answer) {
       findings.push(
         publicRead
@@ -195,6 +191,57 @@ async function checkReaders(
     findings.push(judge(what, host, answer.status, publicRead))
   }
   return findings
+}
+
+/** Whatever the bucket is: something like a recording is written where recordings lie, and asked for as a stranger would. */
+async function checkRecordings(bucket: Bucket, signal: AbortSignal): Promise<Finding[]> {
+  const what = 'recordings'
+  const key = `${CLIP.root}doctor-${randomBytes(8).toString('hex')}.${CLIP.extension}`
+  await bucket.create(
+    {
+      key,
+      body: Buffer.from('sightline doctor: not a recording'),
+      contentType: CLIP.mediaType,
+      cacheControl: cacheCrop(false),
+    },
+    signal,
+  )
+  try {
+    const findings: Finding[] = []
+    for (const address of await addressesOf(bucket, key)) {
+      const { host } = new URL(address)
+      const answer = await askAsStranger(address, signal)
+      if (!answer) findings.push(skip(what, `${host} does not answer without credentials`))
+      else if (answer.status === 200)
+        findings.push(
+          fail(
+            what,
+            `anyone can read recordings from ${host}`,
+            `Remove the policy, ACL or proxy rule that opens ${CLIP.root} in the bucket, now: Sightline never makes recordings public.`,
+          ),
+        )
+      else findings.push(ok(what, `not public (${host} answers ${answer.status})`))
+    }
+    return findings
+  } finally {
+    await bucket.remove([key])
+  }
+}
+
+/** The store's own, and that which people use, without a signature. */
+async function addressesOf(bucket: Bucket, key: string): Promise<ReadonlySet<string>> {
+  const store = new URL((await bucket.signedUrl?.(key, 60)) ?? bucket.url(key))
+  store.search = ''
+  return new Set([store.href, bucket.url(key)])
+}
+
+async function askAsStranger(address: string, signal: AbortSignal): Promise<Response | undefined> {
+  const answer = await fetch(address, {
+    redirect: 'manual',
+    signal: AbortSignal.any([signal, AbortSignal.timeout(GET_MS_MAX)]),
+  }).catch(() => undefined)
+  await answer?.body?.cancel()
+  return answer
 }
 
 function judge(what: string, host: string, status: number, publicRead: boolean): Finding {

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline/promises'
 import { type BrokerConfig, brokerSchema, checkBrokerConfig } from '../../broker/config.ts'
 import { brokerForget } from '../../broker/forget.ts'
@@ -11,8 +12,12 @@ import {
   subscriberSchema,
 } from '../../cloud-subscriber/config.ts'
 import { subscriberForget } from '../../cloud-subscriber/forget.ts'
-import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
+import { openLanes } from '../../cloud-subscriber/lanes.ts'
+import { KeepMarks } from '../../cloud-subscriber/recordings/keep-marks.ts'
 import { programOf } from '../../configurations.ts'
+import { checkDeviceConfig, type DeviceConfig, deviceSchema } from '../../device/config.ts'
+import { outboxFolder } from '../../device/link/outbox.ts'
+import { outboxForget } from '../../device/link/outbox-commands.ts'
 import { openBucket } from '../../lib/buckets/open.ts'
 import { loadConfig } from '../../lib/config.ts'
 import type { Handler } from '../../lib/control.ts'
@@ -43,6 +48,8 @@ interface Keeper {
   /** Nearer to the camera comes first: what leaves it meanwhile is found at the next one. */
   readonly order: number
   readonly s3: boolean
+  /** There is none where it never had to keep anything. */
+  readonly mayLack?: true
   readonly handlerOf: (store: Store) => Handler
 }
 
@@ -53,7 +60,7 @@ interface Keeper {
 export async function forgetCrops(command: ForgetCommand): Promise<number> {
   const { selection, files, dryRun, yes, env, print = (text) => void process.stdout.write(text) } = command
   const keepers = files.map((file) => keeperOf(file, env)).sort((a, b) => a.order - b.order)
-  for (const { folder } of keepers) assertStore(folder)
+  for (const { folder, mayLack } of keepers) if (!mayLack || existsSync(folder)) assertStore(folder)
   const onTerminal = process.stdin.isTTY && process.stdout.isTTY
   if (!dryRun && !yes) {
     if (!onTerminal)
@@ -83,9 +90,13 @@ async function run(
 ): Promise<{ removed: number; left: number }> {
   let removed = 0
   let left = 0
-  for (const { title, folder, handlerOf } of keepers) {
+  for (const { title, folder, handlerOf, mayLack } of keepers) {
     print(`${title}\n`)
     let nothing = true
+    if (mayLack && !existsSync(folder)) {
+      print('  nothing\n')
+      continue
+    }
     for await (const item of actOnStore(folder, FORGET_COMMAND, { selection, dryRun }, (store) => ({
       [FORGET_COMMAND]: handlerOf(store),
     }))) {
@@ -118,11 +129,13 @@ function keeperOf(file: string, env: NodeJS.ProcessEnv): Keeper {
       checkSubscriberConfig(config)
       return subscriberKeeper(file, config)
     }
+    case 'device': {
+      const config = loadConfig(deviceSchema, { file, env })
+      checkDeviceConfig(config)
+      return deviceKeeperOf(file, config)
+    }
     default:
-      throw failure(
-        'USAGE',
-        `${file} is not a configuration of a broker or a subscriber. (A device keeps nothing on disk; its memory is lost when it stops.)`,
-      )
+      throw failure('USAGE', `${file} is not a configuration of a device, a broker or a subscriber.`)
   }
 }
 
@@ -132,6 +145,19 @@ const NO_BOUNDS: QueueBounds = {
   bytesMax: Number.POSITIVE_INFINITY,
   ageMsMax: Number.POSITIVE_INFINITY,
   whenFull: 'reject',
+}
+
+/** Its outbox; what it has in memory is not reached, and goes with it. */
+function deviceKeeperOf(file: string, { site, device, outbox }: DeviceConfig): Keeper {
+  const folder = outboxFolder(outbox.folder, { site, device })
+  return {
+    title: `device ${site}/${device} (${file}), outbox ${folder}:`,
+    folder,
+    order: -1,
+    s3: false,
+    mayLack: true,
+    handlerOf: outboxForget,
+  }
 }
 
 function brokerKeeper(file: string, { name, store, bridges, topicPrefix }: BrokerConfig): Keeper {
@@ -167,15 +193,16 @@ function subscriberKeeper(file: string, config: SubscriberConfig): Keeper {
       async function* (args, signal) {
         // As private: a public one would have its policy written again.
         await using bucket = await openBucket({ ...config, bucket: { ...config.bucket, publicRead: false } })
+        // Said when it starts again.
+        const announcements = announce.enabled ? Announcements.open(store) : undefined
         yield* subscriberForget({
           store,
-          inbox: store.queue('inbox', NO_BOUNDS),
+          lanes: openLanes(store),
           quarantine: store.queue('quarantine', NO_BOUNDS),
-          recent: new RecentIds(store, Number.POSITIVE_INFINITY),
           bucket,
+          keep: KeepMarks.open({ bucket, store, announcements }),
           writer: name,
-          // Said when it starts again.
-          announcements: announce.enabled ? Announcements.open(store) : undefined,
+          announcements,
           log: openLog(name, 'warn'),
         })(args, signal)
       },

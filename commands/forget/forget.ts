@@ -5,8 +5,8 @@ import { type Command, parse } from '../command.ts'
 
 export const forget: Command = {
   summary: 'removes the crops of a device, a camera, a day, or one',
-  help: `Removes crops from everything that programs on this machine keep: queues,
-retained messages, quarantine, inbox, bucket and gallery index. Prints what it
+  help: `Removes crops and clips from everything that programs on this machine keep:
+outbox, queues, retained messages, quarantine, inbox, bucket and gallery index. Prints what it
 removed, and where. The programs may be running or stopped. Later crops are
 stored as usual, except copies of those removed from the bucket.
 
@@ -22,7 +22,7 @@ WHAT is one of:
   --id ID                       one crop
 
 Options:
-  --config FILE   the configuration of a broker or a subscriber on this machine;
+  --config FILE   the configuration of a device, a broker or a subscriber here;
                   run this in the folder where they are started: folders in it
                   are relative to that
   --dry-run       only count
@@ -48,7 +48,7 @@ Exit status: 0 done, 1 not confirmed, 75 try again.
     )
     const { config: files = [], yes, 'dry-run': dryRun } = values
     if (files.length === 0)
-      throw failure('USAGE', 'Write --config FILE for each broker and subscriber on this machine.')
+      throw failure('USAGE', 'Write --config FILE for each device, broker and subscriber on this machine.')
     const { selectionSchema } = await import('../../wire/forget.ts')
     const given = KINDS.filter((kind) => values[kind] !== undefined)
     const [kind] = given

@@ -4,7 +4,7 @@ import {
   type SubscriberConfig,
   subscriberSchema,
 } from '../../cloud-subscriber/config.ts'
-import { LINK_MS_MAX, SignedLinks } from '../../cloud-subscriber/links.ts'
+import { LINK_MS_MAX, openingAddress, SignedLinks } from '../../cloud-subscriber/links.ts'
 import type { Bucket } from '../../lib/buckets/bucket.ts'
 import { findCrop } from '../../lib/buckets/find.ts'
 import { isKey } from '../../lib/buckets/key.ts'
@@ -15,7 +15,7 @@ import { ID_PATTERN } from '../../wire/id.ts'
 import { kindOfKey } from '../../wire/kinds.ts'
 
 /**
- * @param crop its key or id @param time such as `24h` @param file the subscriber's configuration
+ * @param crop the key or id of a crop or a clip @param time such as `24h` @param file the subscriber's configuration
  * @returns the address, and a sentence on how long it opens. Errors: USAGE, CROP_NOT_FOUND, CONFIG_INVALID, those of
  *   loadConfig and of the bucket
  */
@@ -36,17 +36,16 @@ export async function linkTo(
   // As private: a public one would have its policy written again.
   await using bucket = await openBucket({ ...config, bucket: { ...config.bucket, publicRead: false } })
   const key = await keyOf(crop, bucket)
-  if (config.bucket.publicRead)
-    return {
-      address: bucket.url(key),
-      note: 'The bucket is public ("publicRead"): this address does not expire.',
-    }
-  const expiresAtMs = Date.now() + forMs
-  const address = bucket.signedUrl
-    ? await bucket.signedUrl(key, Math.floor(forMs / 1000))
-    : bucket.url(key) + SignedLinks.open(config.inbox.folder).sign(key, expiresAtMs)
-  const until = new Date(expiresAtMs).toISOString().slice(0, 16).replace('T', ' ')
-  return { address, note: `Anyone with this address can see the crop until ${until} UTC.` }
+  const { address, expires } = await openingAddress(bucket, key, forMs, {
+    publicRead: config.bucket.publicRead,
+    links: () => SignedLinks.open(config.inbox.folder),
+  })
+  if (!expires) return { address, note: 'The bucket is public ("publicRead"): this address does not expire.' }
+  const until = new Date(Date.now() + forMs).toISOString().slice(0, 16).replace('T', ' ')
+  return {
+    address,
+    note: `Anyone with this address can see the ${kindOfKey(key)?.name ?? 'crop'} until ${until} UTC.`,
+  }
 }
 
 /** A link is good for nothing where nobody serves the folder, and made in the wrong place it would open nothing. */

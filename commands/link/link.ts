@@ -3,15 +3,17 @@ import { failure } from '../../lib/errors.ts'
 import { type Command, parse } from '../command.ts'
 
 export const link: Command = {
-  summary: 'prints an address that opens one crop for a limited time',
-  help: `Prints an address that opens one crop for anyone who has it, until it expires.
+  summary: 'prints an address that opens a crop or a clip for a limited time',
+  help: `Prints an address that opens one crop, or one chunk of a recording, for anyone
+who has it, until it expires.
 
 Usage: sightline link [--config FILE] [--for 24h] CROP
 
-CROP is the key of a crop in the bucket (site/device/camera/2026/.../ID.jpg) or
-its id. S3 checks the address itself; the crops of a folder are served by the
-subscriber. For a bucket with "publicRead: true" it prints the plain address,
-which does not expire.
+CROP is the key of a crop in the bucket (site/device/camera/2026/.../ID.jpg), of
+a chunk (recordings.private/.../ID.mp4), or the id of either. S3 checks the
+address itself; what lies in a folder is served by the subscriber. Of a crop in
+a bucket with "publicRead: true" it prints the plain address, which does not
+expire; recordings are never public.
 
 Options:
   --config FILE   settings of the subscriber, YAML

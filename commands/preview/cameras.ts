@@ -4,7 +4,9 @@ import { detectorOptions } from '../../device/detect/options.ts'
 import { openDetectorThread } from '../../device/detect/thread.ts'
 import { SCORE_LOW } from '../../device/limits.ts'
 import { openMeters } from '../../device/meters.ts'
+import { configuredEffect } from '../../device/settings.ts'
 import { checkSource } from '../../device/sources/check.ts'
+import { Effects } from '../../device/view/effects.ts'
 import { Preview } from '../../device/view/preview.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
@@ -52,11 +54,13 @@ export async function previewCameras({
       ...detectorOptions(config.detect),
       scoreLow: SCORE_LOW,
     })
+    const effects = new Effects((camera) => configuredEffect(config.cameras, camera))
     using preview = new Preview({
       ...config.preview,
       cameras: config.cameras.map(({ name }) => name),
       title: `${config.site} / ${config.device}`,
       look: (camera) => ({ state: agent.states.get(camera) ?? 'opening', paused: false }),
+      effects,
       meters,
       log,
     })
@@ -71,6 +75,7 @@ export async function previewCameras({
       },
       meters,
       log,
+      effects,
       watchers: [preview],
       onState: () => {},
     })

@@ -1,9 +1,11 @@
 import { writeFileSync } from 'node:fs'
 import { brokerQuarantine } from '../../broker/quarantine.ts'
 import type { QuarantineHeader } from '../../cloud-subscriber/entry.ts'
+import { openLanes } from '../../cloud-subscriber/lanes.ts'
 import { savedRules, subscriberQuarantine } from '../../cloud-subscriber/quarantine.ts'
-import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
 import { consoleQuarantine, isConsoleStore } from '../../console/quarantine.ts'
+import { isOutbox } from '../../device/link/outbox.ts'
+import { outboxQuarantine } from '../../device/link/outbox-commands.ts'
 import type { Handler } from '../../lib/control.ts'
 import { failure, systemCode } from '../../lib/errors.ts'
 import { inOneLine, size } from '../../lib/table.ts'
@@ -183,11 +185,11 @@ function sumOf(counts: ReadonlyMap<string, number>): string {
 
 /** Of a program that is stopped. */
 function handlerOf(store: Store): Handler {
+  if (isOutbox(store)) return outboxQuarantine(store)
   const [inbox, quarantine] = [store.queues.get('inbox'), store.queues.get('quarantine')]
   if (!inbox || !quarantine) return brokerQuarantine(store)
   if (isConsoleStore(store)) return consoleQuarantine({ store, inbox, quarantine })
-  const recent = new RecentIds(store, Number.POSITIVE_INFINITY)
-  return subscriberQuarantine({ store, inbox, quarantine, recent }, savedRules(store))
+  return subscriberQuarantine({ store, lanes: openLanes(store), quarantine }, savedRules(store))
 }
 
 const cut = (text: string, lengthMax: number) =>

@@ -5,7 +5,7 @@ import { type Command, maxOf, parse } from '../command.ts'
 export const quarantine: Command = {
   summary: 'quarantined messages: shows, retries or drops them',
   help: `Shows messages that a subscriber or a console could not read, or that a
-broker's bridge could not deliver, with the reason; retries them; or drops them.
+broker's bridge or a device could not deliver, with the reason; retries them; or drops them.
 The program may be running or stopped.
 
 Usage: sightline quarantine list FOLDER
@@ -13,7 +13,8 @@ Usage: sightline quarantine list FOLDER
        sightline quarantine retry FOLDER NUMBER... | --all
        sightline quarantine drop FOLDER NUMBER... | --all
 
-FOLDER is the one under "store" or "inbox" in the program's configuration;
+FOLDER is the one under "store" or "inbox" in the program's configuration (a
+device's: the one in its "outbox" folder that is named after the device);
 NUMBER is the first column of list. retry: a subscriber checks the message
 again with its configuration (a stopped one with that of its last run), and puts
 it into the inbox if it is valid now; so does a console with an announcement; a

@@ -4,13 +4,15 @@ import { type Command, maxOf, parse } from '../command.ts'
 
 export const queue: Command = {
   summary: 'shows what waits in the store of a program',
-  help: `Shows what the store of a broker or a subscriber holds on disk. The program may
+  help: `Shows what the store of a broker, a subscriber, a console or a device holds on
+disk. The program may
 be running or stopped. Nothing is changed.
 
 Usage: sightline queue stats FOLDER
        sightline queue ls FOLDER QUEUE
 
-FOLDER is the one under "store" or "inbox" in the program's configuration.
+FOLDER is the one under "store" or "inbox" in the program's configuration; a
+device's is the one in its "outbox" folder that is named after the device.
 stats lists the queues with their books; ls lists a queue's entries, oldest
 first. QUEUE is a name from stats, a client id, or a bridge's name.
 

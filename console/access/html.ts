@@ -53,6 +53,7 @@ button, .button { font: inherit; font-weight: 600; padding: .65rem; border: 1px 
 .faces { list-style: none; margin: 1.2rem 0; padding: 0; display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)) }
 .faces.one { grid-template-columns: minmax(0, 26rem) }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; overflow: hidden }
+video { display: block; width: 100%; max-height: 80vh; background: #000; border-radius: .5rem; margin: 1rem 0 }
 img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: #000 }
 figcaption { padding: .5rem .6rem; font-size: .85rem; overflow-wrap: anywhere }
 `
@@ -61,6 +62,7 @@ const POLICY = [
   "default-src 'none'",
   `style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`,
   "img-src 'self'",
+  "media-src 'self' blob:",
   "form-action 'self'",
   "base-uri 'none'",
   "frame-ancestors 'none'",

@@ -35,6 +35,8 @@ const ROLES_OF = {
   review: ['viewer', 'analyst', 'operator', 'admin'],
   /** Links for people without an account. */
   share: ['analyst', 'operator', 'admin'],
+  /** Cameras that come to a device, and their keys: one's own; all for who may command. */
+  streams: ['analyst', 'operator', 'admin'],
   /** Commands to cameras. */
   command: ['operator', 'admin'],
   /** Deletes a detection everywhere. */

@@ -8,6 +8,7 @@ import { type Detection, PAGE_LIMIT_MAX, readCursor } from '../database/detectio
 import type { Scope as RowScope } from '../database/scope.ts'
 import { type Html, html, sendPage } from './html.ts'
 import type { Scope } from './may.ts'
+import { shareRecordings, showRecording } from './share-recordings.ts'
 import type { OpenShare, Shares } from './shares.ts'
 
 /** `/s/SECRET`: what somebody without an account sees of a share, and nothing else. */
@@ -17,8 +18,8 @@ const FACES_MAX = 60
 
 export interface SharePagesOptions {
   readonly shares: Shares
-  readonly database: Pick<Database, 'page' | 'detection'>
-  readonly bucket: Pick<Bucket, 'read'>
+  readonly database: Database
+  readonly bucket: Bucket
   readonly log: Log
   readonly requestsPerMinuteMax: number
 }
@@ -51,6 +52,8 @@ export async function sharePages(app: FastifyInstance, options: SharePagesOption
         const { secret } = request.params
         const before = typeof request.query.before === 'string' ? request.query.before : undefined
         const open = await shares.open(secret, before === undefined)
+        if (open && 'recording' in open.share.target)
+          return showRecording(reply, secret, open, open.share.target)
         if (!open || (before !== undefined && readCursor(before) === undefined)) return nothing(reply)
         return showFaces(reply, secret, open, await facesOf(database, open, before))
       },
@@ -71,6 +74,7 @@ export async function sharePages(app: FastifyInstance, options: SharePagesOption
         return reply.header('cache-control', 'no-store').type('image/jpeg').send(bytes)
       },
     )
+    await shareRecordings(pages, options)
   })
 }
 
@@ -85,6 +89,7 @@ async function facesOf(
   before: string | undefined,
 ): Promise<Faces> {
   const { target } = share
+  if ('recording' in target) return { faces: [] }
   if ('detection' in target) {
     const face = await database.detection(target.detection, rowsOf(scope))
     return { faces: face ? [face] : [] }
@@ -105,6 +110,7 @@ async function isIn(
   face: Detection,
 ): Promise<boolean> {
   const { target } = share
+  if ('recording' in target) return false
   if ('detection' in target) return target.detection === face.id
   const { filter } = target
   const { atMs, id } = face
@@ -124,7 +130,7 @@ async function isIn(
   return false
 }
 
-const rowsOf = (scope: Scope): RowScope =>
+export const rowsOf = (scope: Scope): RowScope =>
   scope.all ? scope : { all: false, sites: [...scope.sites], cameras: [...scope.cameras] }
 
 function showFaces(
@@ -162,10 +168,10 @@ function faceItem(secret: string, { id, site, device, camera, capturedAtMs, mask
 `
 }
 
-const timeText = (ms: number) => `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')} UTC`
+export const timeText = (ms: number) => `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')} UTC`
 
 /** The same for an address that never was, and for one that ended. */
-function nothing(reply: FastifyReply): FastifyReply {
+export function nothing(reply: FastifyReply): FastifyReply {
   return sayOnly(
     reply.code(404),
     'Nothing here',

@@ -2,13 +2,13 @@ import { failure } from '../../lib/errors.ts'
 import { newId } from '../../wire/id.ts'
 import type { DetectionFilter } from '../database/detection.ts'
 import type { SharesTable } from '../database/tables.ts'
-import { may, type Person, type Scope } from './may.ts'
+import { may, type Person, type Right, type Scope } from './may.ts'
 import type { People } from './people.ts'
 import { type Narrowing, narrowed } from './scope.ts'
 import { hashOf, newSecret } from './secrets.ts'
 import type { Store } from './sessions.ts'
 
-/** Links to a face, or to a search, for people without an account. */
+/** Links to a face, to a search, or to a stretch of a recording, for people without an account. */
 
 export const SHARE_MS_MAX = 90 * 86_400_000
 const SHARES_PER_USER_MAX = 1000
@@ -17,6 +17,14 @@ export type ShareTarget =
   | { readonly detection: string }
   /** What was there when the share was made: it has an end, so that nobody is watched through it later. */
   | { readonly filter: DetectionFilter & { readonly beforeMs: number } }
+  | { readonly recording: SharedStretch }
+
+/** Of one camera, `site/device/camera`; nothing before or after it is shown. */
+export interface SharedStretch {
+  readonly camera: string
+  readonly fromMs: number
+  readonly toMs: number
+}
 
 export interface Share {
   readonly id: string
@@ -58,13 +66,17 @@ export class Shares {
     person: Person,
     wanted: {
       readonly name: string
-      readonly target: { readonly detection: string } | { readonly filter: DetectionFilter }
+      readonly target:
+        | { readonly detection: string }
+        | { readonly filter: DetectionFilter }
+        | { readonly recording: SharedStretch }
       readonly expiresInMs: number
     },
   ): Promise<{ share: Share; secret: string }> {
     const { write, now } = this.#store
     const { name, expiresInMs } = wanted
-    if (!may(person, 'share')) throw failure('NOT_ALLOWED', 'You do not have the right "share".')
+    for (const right of rightsOf(wanted.target))
+      if (!may(person, right)) throw failure('NOT_ALLOWED', `You do not have the right "${right}".`)
     if (expiresInMs > SHARE_MS_MAX)
       throw failure('PARAMETER_INVALID', `A share lasts at most ${SHARE_MS_MAX / 86_400_000} days.`)
     const own = await this.list(person.name)
@@ -72,22 +84,21 @@ export class Shares {
       throw failure('TOO_MANY', `You have ${own.length} shares, the maximum. Revoke one first.`)
     const secret = newSecret()
     const nowMs = now()
-    const target =
-      'detection' in wanted.target
-        ? wanted.target
-        : {
-            filter: {
-              ...wanted.target.filter,
-              beforeMs: Math.min(nowMs, wanted.target.filter.beforeMs ?? nowMs),
-              // What a device was keeping back is filed under when it was captured.
-              storedAtMsMax: nowMs,
-            },
-          }
+    const target: ShareTarget = !('filter' in wanted.target)
+      ? wanted.target
+      : {
+          filter: {
+            ...wanted.target.filter,
+            beforeMs: Math.min(nowMs, wanted.target.filter.beforeMs ?? nowMs),
+            // What a device was keeping back is filed under when it was captured.
+            storedAtMsMax: nowMs,
+          },
+        }
     const kept: Target = { name, target, ...narrowingOf(person.scope) }
     const row: SharesTable = {
       id: newId(),
       hash: hashOf(secret),
-      kind: 'detection' in target ? 'detection' : 'search',
+      kind: 'detection' in target ? 'detection' : 'filter' in target ? 'search' : 'recording',
       target_json: JSON.stringify(kept),
       by: person.name,
       created_at_ms: nowMs,
@@ -112,7 +123,7 @@ export class Shares {
     const nowMs = now()
     if (!row || row.revoked_at_ms !== null || nowMs >= row.expires_at_ms) return undefined
     const maker = (await this.#people.find(row.by))?.person
-    if (!maker || !may(maker, 'share')) return undefined
+    if (!maker || !rightsOf(targetOf(row).target).every((right) => may(maker, right))) return undefined
     if (isView)
       await write
         .updateTable('shares')
@@ -164,6 +175,10 @@ export class Shares {
     return rows.map(({ by }) => by)
   }
 }
+
+/** What its maker must have, when it is made and when it is opened. */
+const rightsOf = (target: object): readonly Right[] =>
+  'recording' in target ? ['share', 'recordings'] : ['share']
 
 /** So that a share that was made with a narrow token, or by somebody who later sees more, does not grow. */
 const narrowingOf = (scope: Scope): Narrowing =>

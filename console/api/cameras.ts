@@ -17,7 +17,17 @@ import type { Api } from './server.ts'
 /** Cameras, their pictures, and what they are told: `/cameras`. */
 
 /** `live` is asked for by who looks. */
-export const CAMERA_COMMANDS = ['pause', 'resume', 'threshold', 'rate', 'snapshot'] as const
+export const CAMERA_COMMANDS = [
+  'pause',
+  'resume',
+  'threshold',
+  'rate',
+  'snapshot',
+  'record',
+  'effect',
+] as const
+/** What shows or keeps the scene as it is. */
+const OF_RECORDINGS: ReadonlySet<string> = new Set(['record', 'effect'])
 
 export const cameraSchema = z
   .object({
@@ -26,7 +36,7 @@ export const cameraSchema = z
       .enum(['live', 'paused', 'opening', 'waiting', 'down', 'ended', 'offline', 'unknown'])
       .meta({ description: 'Whether it works now. unknown: only its detections are known.' }),
     state: cameraStateSchema
-      .omit({ v: true, site: true, device: true, camera: true })
+      .omit({ v: true, site: true, device: true, camera: true, stream: true })
       .nullable()
       .meta({ description: 'As the camera last reported: what is set, and what is wrong.' }),
     stateAtMs: timeMsSchema.nullable().meta({ description: 'When it last reported, ms since 1970, UTC.' }),
@@ -48,7 +58,7 @@ export const commandSchema = z
     command: z.enum(CAMERA_COMMANDS, `must be one of ${CAMERA_COMMANDS.join(', ')}`),
     value: z.string().max(COMMAND_BYTES_MAX).optional().meta({
       description:
-        'threshold: 0 to 1, or auto. rate: crops a second, or unlimited. Other commands take none.',
+        'threshold: 0 to 1, or auto. rate: crops a second, or unlimited. record: off, always or faces. effect: none, pixelate or outline. Other commands take none.',
     }),
   })
   .meta({ id: 'Command' })
@@ -123,6 +133,7 @@ export function camerasRoutes(api: Api, { access, database, fleet, line }: Conte
       const { command, value = '' } = request.body
       // What comes of it is a picture of now.
       if (command === 'snapshot') demand(caller.person, 'live', request.params)
+      if (OF_RECORDINGS.has(command)) demand(caller.person, 'recordings', request.params)
       const seen = fleet.camera(request.params)
       if (!seen) throw notFound()
       const reading = readCommand(command, Buffer.from(value))
@@ -155,8 +166,9 @@ export function cameraOf(seen: CameraSeen, newest: Row | undefined): Camera {
   }
 }
 
-function stateOf({ state, why, paused, threshold, scoreMin, rate, crops, lastCrop }: CameraState) {
-  return { state, why, paused, threshold, scoreMin, rate, crops, lastCrop }
+/** Who publishes is for `/streams` to say. */
+function stateOf({ v, site, device, camera, stream, ...state }: CameraState) {
+  return state
 }
 
 export const cameraPath = ({ site, device, camera }: CameraAddress) => `${site}/${device}/${camera}`

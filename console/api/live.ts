@@ -7,6 +7,7 @@ import { asked } from './asked.ts'
 import { cameraParamsSchema } from './cameras.ts'
 import { wholeParameter } from './query.ts'
 import type { Api } from './server.ts'
+import { Views } from './views.ts'
 
 /** What a camera sees now: one picture, or one after the other for `<img>`. */
 
@@ -28,7 +29,9 @@ const pictureQuerySchema = z.strictObject({
 
 const tags = ['cameras']
 
-export function liveRoutes(api: Api, { access, config, fleet, live }: Context): void {
+export function liveRoutes(api: Api, { access, config, fleet, live, original }: Context): void {
+  const views = Views.of(access)
+
   api.get(
     '/cameras/:site/:device/:camera/picture.jpg',
     {
@@ -55,37 +58,55 @@ export function liveRoutes(api: Api, { access, config, fleet, live }: Context): 
     },
   )
 
-  api.get(
-    '/cameras/:site/:device/:camera/live.mjpg',
+  for (const { path, right, pictures, operationId, summary } of [
     {
-      config: { right: ['see', 'live'] },
-      exposeHeadRoute: false,
-      schema: {
-        operationId: 'followCamera',
-        tags,
-        summary: 'What the camera sees, picture after picture, for <img>',
-        description: `multipart/x-mixed-replace; a part is a JPEG, with X-Captured-At-Ms and X-Received-At-Ms. At most ${config.live.rateMax} a second, fewer to a slow reader.`,
-        params: cameraParamsSchema,
-        response: { 200: content('multipart/x-mixed-replace', 'JPEGs'), ...problems(404) },
+      path: 'live.mjpg',
+      right: ['see', 'live'],
+      pictures: live,
+      operationId: 'followCamera',
+      summary: 'What the camera sees, picture after picture, for <img>; with its effect',
+    },
+    {
+      path: 'original.mjpg',
+      right: ['see', 'live', 'recordings'],
+      pictures: original,
+      operationId: 'followOriginal',
+      summary: 'The same without the effect of the camera',
+    },
+  ] as const)
+    api.get(
+      `/cameras/:site/:device/:camera/${path}`,
+      {
+        config: { right },
+        exposeHeadRoute: false,
+        schema: {
+          operationId,
+          tags,
+          summary,
+          description: `multipart/x-mixed-replace; a part is a JPEG, with X-Captured-At-Ms and X-Received-At-Ms. At most ${config.live.rateMax} a second, fewer to a slow reader.`,
+          params: cameraParamsSchema,
+          response: { 200: content('multipart/x-mixed-replace', 'JPEGs'), ...problems(404) },
+        },
       },
-    },
-    (request, reply) => {
-      const { params } = request
-      const caller = asked(access, request)
-      if (!fleet.camera(params)) throw notFound()
-      using opened = new DisposableStack()
-      const hold = opened.use(access.hold(caller, 'live', params))
-      const viewer = opened.use(new Viewer(reply.raw, 1000 / config.live.rateMax))
-      opened.use(live.watch(params, (picture) => viewer.show(picture)))
-      reply.hijack()
-      viewer.begin({ ...(reply.getHeaders() as Record<string, string>), 'cache-control': 'no-store' })
-      const all = opened.move()
-      const end = () => all.dispose()
-      reply.raw.once('close', end)
-      hold.signal.addEventListener('abort', end, { once: true })
-      if (hold.signal.aborted || reply.raw.destroyed) end()
-    },
-  )
+      async (request, reply) => {
+        const params = request.params as z.output<typeof cameraParamsSchema>
+        const caller = asked(access, request)
+        if (!fleet.camera(params)) throw notFound()
+        // Who sees through an effect is written down.
+        if (pictures === original) await views.looked(caller, params, Date.now(), 'original.view')
+        using opened = new DisposableStack()
+        const hold = opened.use(access.hold(caller, pictures === original ? 'recordings' : 'live', params))
+        const viewer = opened.use(new Viewer(reply.raw, 1000 / config.live.rateMax))
+        opened.use(pictures.watch(params, (picture) => viewer.show(picture)))
+        reply.hijack()
+        viewer.begin({ ...(reply.getHeaders() as Record<string, string>), 'cache-control': 'no-store' })
+        const all = opened.move()
+        const end = () => all.dispose()
+        reply.raw.once('close', end)
+        hold.signal.addEventListener('abort', end, { once: true })
+        if (hold.signal.aborted || reply.raw.destroyed) end()
+      },
+    )
 }
 
 function timesOf({ capturedAtMs, receivedAtMs }: Picture): Record<string, string> {

@@ -10,6 +10,8 @@ const TAGS = {
   detections: 'What the cameras saw: searched, opened, reviewed, exported, forgotten.',
   counts: 'How many: for charts, and today at a glance.',
   cameras: 'Cameras: their state, their pictures, and commands.',
+  recordings: 'Video that was kept: its timeline, played, exported, shared, kept, forgotten.',
+  streams: 'Cameras that come to a device: their keys, and who publishes.',
   line: 'Devices, programs and their books, and events of health.',
   events: 'What has just happened, as it happens.',
   access: 'Sessions, users, tokens, shares, and the audit log.',

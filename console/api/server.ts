@@ -21,12 +21,19 @@ import { eventsRoutes } from './events.ts'
 import { exportRoutes } from './export.ts'
 import { healthEventsRoutes } from './health-events.ts'
 import { keepersRoutes } from './keepers.ts'
+import { keepsRoutes } from './keeps.ts'
 import { liveRoutes } from './live.ts'
 import { meRoutes } from './me.ts'
 import { openApi } from './openapi.ts'
+import { playlistRoutes } from './playlist.ts'
 import { answerProblems } from './problem.ts'
+import { recordingExportRoutes } from './recording-export.ts'
+import { recordingsRoutes } from './recordings.ts'
 import { sessionRoutes } from './session.ts'
 import { sharesRoutes } from './shares.ts'
+import { signaturesRoutes } from './signatures.ts'
+import { streamKeysRoutes } from './stream-keys.ts'
+import { timelineRoutes } from './timeline.ts'
 import { tokensRoutes } from './tokens.ts'
 import { usersRoutes } from './users.ts'
 
@@ -59,6 +66,13 @@ const RESOURCES: readonly Resource[] = [
   countsRoutes,
   camerasRoutes,
   liveRoutes,
+  timelineRoutes,
+  recordingsRoutes,
+  playlistRoutes,
+  recordingExportRoutes,
+  keepsRoutes,
+  signaturesRoutes,
+  streamKeysRoutes,
   devicesRoutes,
   keepersRoutes,
   healthEventsRoutes,

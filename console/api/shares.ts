@@ -1,14 +1,19 @@
 import { z } from 'zod'
+import { isCameraPath } from '../../wire/users.ts'
 import { demand, notFound } from '../access/demand.ts'
 import { may } from '../access/may.ts'
-import { type Share as KeptShare, SHARE_MS_MAX } from '../access/shares.ts'
+import { type Share as KeptShare, SHARE_MS_MAX, type SharedStretch } from '../access/shares.ts'
 import type { Context } from '../context.ts'
+import { sumWithin } from '../database/clips.ts'
 import { done, problems, unchanged } from './answers.ts'
-import { asked } from './asked.ts'
+import { type Asked, asked } from './asked.ts'
 import { filterOf, filterSchema } from './detections.ts'
+import { PLAYLIST_MS_MAX } from './playlist.ts'
 import { idSchema, timeMsSchema } from './query.ts'
+import { cameraNamed } from './recordings.ts'
 import { titleSchema, whoseParameter } from './rights.ts'
 import type { Api } from './server.ts'
+import { spanOf } from './timeline.ts'
 
 /** Links for people without an account: `/shares`. What they show is in ../access/share-pages.ts. */
 
@@ -19,7 +24,13 @@ export const shareSchema = z
     id: idSchema,
     name: z.string(),
     user: z.string().meta({ description: 'Who made it. It never shows more than they may see.' }),
-    detection: idSchema.nullable().meta({ description: 'What it shows: this one; null: a search.' }),
+    detection: idSchema
+      .nullable()
+      .meta({ description: 'What it shows: this one; null: a search or a recording.' }),
+    recording: z
+      .object({ camera: z.string(), fromMs: timeMsSchema, toMs: timeMsSchema })
+      .nullable()
+      .meta({ description: 'What it shows: this stretch; null: a detection or a search.' }),
     createdAtMs: timeMsSchema,
     expiresAtMs: timeMsSchema,
     views: z.number().int().meta({ description: 'How often its page was opened.' }),
@@ -38,14 +49,24 @@ export const newShareSchema = z
     filter: filterSchema.optional().meta({
       description: 'What a search finds now; or "detection". The same parameters as of the list.',
     }),
+    recording: z
+      .strictObject({
+        camera: z.string().refine(isCameraPath, 'must be a camera, as site/device/camera'),
+        fromMs: timeMsSchema,
+        toMs: timeMsSchema,
+      })
+      .optional()
+      .meta({
+        description: 'A stretch of a recording, at most six hours. It needs the right "recordings".',
+      }),
     expiresInS: z
       .number()
       .int()
       .min(EXPIRES_S_MIN)
       .max(SHARE_MS_MAX / 1000),
   })
-  .refine(({ detection, filter }) => (detection === undefined) !== (filter === undefined), {
-    message: 'must name a detection or a filter, one of them',
+  .refine((it) => [it.detection, it.filter, it.recording].filter((one) => one !== undefined).length === 1, {
+    message: 'must name a detection, a filter or a recording, one of them',
     path: ['detection'],
   })
   .meta({ id: 'NewShare' })
@@ -90,16 +111,21 @@ export function sharesRoutes(api: Api, { access, database }: Context): void {
       schema: {
         operationId: 'makeShare',
         tags,
-        summary: 'Make a link to a detection, or to what a search finds now',
+        summary: 'Make a link to a detection, to what a search finds now, or to a stretch of a recording',
         body: newShareSchema,
         response: { 201: shareMadeSchema, ...problems(404, 413, 415) },
       },
     },
     async (request, reply) => {
       const caller = asked(access, request)
-      const { name, detection, filter = {}, expiresInS } = request.body
+      const { name, detection, filter = {}, recording, expiresInS } = request.body
       if (detection !== undefined && !(await database.detection(detection, caller.rows))) throw notFound()
-      const target = detection === undefined ? { filter: filterOf(filter, caller.person) } : { detection }
+      if (recording) await checkStretch(database, recording, caller)
+      const target = recording
+        ? { recording: { ...recording, toMs: Math.min(recording.toMs, Date.now()) } }
+        : detection === undefined
+          ? { filter: filterOf(filter, caller.person) }
+          : { detection }
       await access.record(caller, { what: 'share.create', target: name, detail: { ...target, expiresInS } })
       const { share, secret } = await access.shares.create(caller.person, {
         name,
@@ -142,10 +168,23 @@ export function sharesRoutes(api: Api, { access, database }: Context): void {
   )
 }
 
+/** Errors: NOT_ALLOWED, NOT_FOUND, PARAMETER_INVALID */
+async function checkStretch(
+  database: Context['database'],
+  { camera, fromMs, toMs }: SharedStretch,
+  { person, rows }: Asked,
+): Promise<void> {
+  demand(person, 'recordings')
+  const span = spanOf(fromMs, toMs, PLAYLIST_MS_MAX)
+  const { id } = await cameraNamed(database, camera, rows)
+  if ((await sumWithin(database.read, id, span)).clips === 0) throw notFound()
+}
+
 function shareOf({ target, viewedAtMs, ...share }: KeptShare): Share {
   return {
     ...share,
     detection: 'detection' in target ? target.detection : null,
+    recording: 'recording' in target ? target.recording : null,
     viewedAtMs: viewedAtMs ?? null,
   }
 }

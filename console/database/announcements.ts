@@ -1,6 +1,8 @@
 import { type CompiledQuery, createQueryId, type Kysely, sql, type Transaction } from 'kysely'
 import { CROP } from '../../wire/kinds.ts'
-import type { Announcement, StoredCrop } from '../../wire/stored.ts'
+import type { Announcement, StoredClip, StoredCrop } from '../../wire/stored.ts'
+import type { CameraAddress } from '../../wire/topics.ts'
+import { applyKept, insertClips, removeClips } from './clip-announcements.ts'
 import type { Detection } from './detection.ts'
 import { type DetectionRow, detectionOfStored, idBytes, idText, rowOf } from './rows.ts'
 import { HOUR_COLUMNS, type Tables } from './tables.ts'
@@ -19,6 +21,9 @@ export interface Applied {
   readonly added: readonly Detection[]
   /** Ids that were there and are gone. */
   readonly removed: readonly string[]
+  /** Chunks of recordings that were not there before, in the order of the batch; and those that are gone. */
+  readonly addedClips: readonly StoredClip[]
+  readonly removedClips: readonly string[]
   /** Nothing to do: there before, removed before, or below the horizon. */
   readonly repeated: number
 }
@@ -42,33 +47,35 @@ export async function applyAnnouncements(
   restored = false,
 ): Promise<Applied> {
   const stored = new Map<string, StoredCrop>()
+  const clips = new Map<string, StoredClip>()
+  const kept: Extract<Announcement, { is: 'kept' }>[] = []
   const gone = new Map<string, 'forgotten' | 'expired'>()
   let horizonMs = 0
   for (const it of announcements) {
-    if (it.is === 'stored' && it.kind === CROP.name) {
-      if (!stored.has(it.id)) stored.set(it.id, it)
-    } else if (it.is === 'removed') {
+    if (it.is === 'stored') {
+      if (it.kind === CROP.name) {
+        if (!stored.has(it.id)) stored.set(it.id, it)
+      } else if (!clips.has(it.id)) clips.set(it.id, it)
+    } else if (it.is === 'kept') kept.push(it)
+    else if (it.is === 'removed') {
       if (gone.get(it.id) !== 'forgotten') gone.set(it.id, it.why)
     } else if (it.is === 'expired') horizonMs = Math.max(horizonMs, it.filedBeforeMs)
   }
   await rememberRemoved(db, gone, nowMs)
   horizonMs = await raiseHorizon(db, subscriber, horizonMs)
-  const removed = await removeRows(db, [...gone.keys()].map(idBytes))
+  const goneIds = [...gone.keys()].map(idBytes)
+  const removed = await removeRows(db, goneIds)
+  const removedClips = await removeClips(db, goneIds)
 
   // In the order of their ids: two programs that write the same rows never wait for each other in a circle.
   const all = [...stored.values()].sort((a, b) => (a.id < b.id ? -1 : 1))
-  await seeCameras(db, all, cameras)
-  if (restored)
-    await forgetRemoved(
-      db,
-      all.map(({ id }) => idBytes(id)),
-    )
-  const removedBefore = await removedAmong(
-    db,
-    all.map(({ id }) => idBytes(id)),
-  )
+  const allClips = [...clips.values()].sort((a, b) => (a.id < b.id ? -1 : 1))
+  await seeCameras(db, [...all, ...allClips, ...kept.map((it) => ({ ...it, filedAtMs: it.atMs }))], cameras)
+  const ids = [...all, ...allClips].map(({ id }) => idBytes(id))
+  if (restored) await forgetRemoved(db, ids)
+  const removedBefore = await removedAmong(db, ids)
   const wanted = all.filter(({ id, filedAtMs }) => !removedBefore.has(id) && filedAtMs >= horizonMs)
-  const cameraId = ({ site, device, camera }: StoredCrop) => {
+  const cameraId = ({ site, device, camera }: CameraAddress) => {
     const path = `${site}/${device}/${camera}`
     return (cameras.known.get(path) ?? cameras.learnt.get(path)) as number
   }
@@ -76,6 +83,14 @@ export async function applyAnnouncements(
   const added = await insertRows(db, rows)
   await insertAttributes(db, added)
   await count(db, added, removed)
+  // The horizon is the crops': of clips, each one that goes is said.
+  const addedClips = await insertClips(
+    db,
+    allClips.filter(({ id }) => !removedBefore.has(id)),
+    cameraId,
+    subscriber,
+  )
+  await applyKept(db, kept, cameraId, subscriber)
 
   const addedIds = new Set(added.map(({ id }) => idText(id)))
   return {
@@ -83,7 +98,9 @@ export async function applyAnnouncements(
       .filter(({ id }) => addedIds.has(id))
       .map((it) => detectionOfStored(it, subscriber)),
     removed: removed.map(({ id }) => idText(id)),
-    repeated: announcements.filter((it) => it.is === 'stored').length - added.length,
+    addedClips: [...clips.values()].filter(({ id }) => addedClips.has(id)),
+    removedClips,
+    repeated: announcements.filter((it) => it.is === 'stored').length - added.length - addedClips.size,
   }
 }
 
@@ -146,7 +163,7 @@ async function raiseHorizon(db: Kysely<Tables>, subscriber: string, toMs: number
 /** Names of cameras to ids, and when each was seen. What was removed was seen too. */
 async function seeCameras(
   db: Kysely<Tables>,
-  all: readonly StoredCrop[],
+  all: readonly (CameraAddress & { readonly filedAtMs: number })[],
   { known, learnt }: { readonly known: KnownCameras; readonly learnt: KnownCameras },
 ): Promise<void> {
   const seen = new Map<

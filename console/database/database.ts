@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Kysely, type Transaction } from 'kysely'
 import { asFailure, type SightlineError } from '../../lib/errors.ts'
+import { type AnyKind, CLIP, CROP } from '../../wire/kinds.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import type { Announcement, Stored } from '../../wire/stored.ts'
 import { type Applied, applyAnnouncements, type KnownCameras, sweepRows } from './announcements.ts'
@@ -309,20 +310,26 @@ export class Database implements AsyncDisposable {
   which(ids: readonly string[]): Promise<ReadonlySet<string>> {
     return this.#reading(async () => {
       const there = new Set<string>()
-      for (let at = 0; at < ids.length; at += OBJECTS_A_STATEMENT) {
-        const rows = await this.write
-          .selectFrom('detections')
-          .select('id')
-          .where('id', 'in', ids.slice(at, at + OBJECTS_A_STATEMENT).map(idBytes))
-          .execute()
-        for (const { id } of rows) there.add(idText(id))
-      }
+      for (let at = 0; at < ids.length; at += OBJECTS_A_STATEMENT)
+        for (const table of ['detections', 'clips'] as const) {
+          const rows = await this.write
+            .selectFrom(table)
+            .select('id')
+            .where('id', 'in', ids.slice(at, at + OBJECTS_A_STATEMENT).map(idBytes))
+            .execute()
+          for (const { id } of rows) there.add(idText(id))
+        }
       return there
     })
   }
 
-  /** What the database says of a camera's objects, from and before a time, oldest first; `site/device/camera`. */
-  async *objects(camera: string, fromMs: number, beforeMs: number): AsyncGenerator<IndexedObject> {
+  /** What the database says of a camera's objects of a kind, from and before a time, oldest first; `site/device/camera`. */
+  async *objects(
+    camera: string,
+    fromMs: number,
+    beforeMs: number,
+    kind: AnyKind = CROP,
+  ): AsyncGenerator<IndexedObject> {
     const [cameraId] =
       (await cameraIds(this.read, { all: false, sites: [], cameras: [camera] }, { cameras: [camera] })) ?? []
     if (cameraId === undefined) return
@@ -331,7 +338,7 @@ export class Database implements AsyncDisposable {
     for (;;) {
       const rows = await this.#reading(() =>
         this.read
-          .selectFrom('detections')
+          .selectFrom(kind === CLIP ? 'clips' : 'detections')
           .select(['at_ms', 'id', 'key', 'bytes', 'stored_at_ms'])
           .where('camera_id', '=', cameraId)
           .where(({ eb, refTuple, tuple }) => eb(refTuple('at_ms', 'id'), '>', tuple(after.at_ms, after.id)))
@@ -345,7 +352,7 @@ export class Database implements AsyncDisposable {
         const it = { id: idText(id), site, device, camera: name }
         yield {
           id: it.id,
-          key: key ?? objectKey(it, at_ms),
+          key: key ?? objectKey(it, at_ms, kind),
           atMs: at_ms,
           storedAtMs: stored_at_ms,
           bytes,
@@ -357,13 +364,13 @@ export class Database implements AsyncDisposable {
     }
   }
 
-  /** Days since 1970 (UTC) of which there is something of a camera. */
-  async days(camera: string): Promise<readonly number[]> {
+  /** Days since 1970 (UTC) of which there is something of a kind of a camera. */
+  async days(camera: string, kind: AnyKind = CROP): Promise<readonly number[]> {
     return this.#reading(async () => {
       const ids = await cameraIds(this.read, EVERYTHING, { cameras: [camera] })
       if (!ids || ids.length === 0) return []
       const rows = await this.read
-        .selectFrom('days')
+        .selectFrom(kind === CLIP ? 'clip_days' : 'days')
         .select('day')
         .distinct()
         .where('camera_id', 'in', ids)

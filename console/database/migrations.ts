@@ -10,6 +10,7 @@ export type Engine = 'sqlite' | 'postgres'
  */
 const migrationsOf = (engine: Engine): Record<string, Migration> => ({
   '0001-first': { up: (db) => first(db, engine) },
+  '0002-recordings': { up: (db) => recordings(db, engine) },
 })
 
 /** Errors: DATABASE_NEWER, and those of the database. */
@@ -272,6 +273,90 @@ async function first(db: Kysely<unknown>, engine: Engine): Promise<void> {
     .addColumn('name', 'text', (it) => it.primaryKey().notNull())
     .addColumn('at_ms', 'bigint', (it) => it.notNull())
     .addColumn('progress_json', 'text', (it) => it.notNull())
+    .execute()
+}
+
+async function recordings(db: Kysely<unknown>, engine: Engine): Promise<void> {
+  const sqlite = engine === 'sqlite'
+  const bytes = sqlite ? 'blob' : 'bytea'
+  const clustered = sqlite ? sql`without rowid` : sql``
+  const flag = (column: string) => sql`${sql.ref(column)} in (0, 1)`
+
+  await db.schema
+    .createTable('clips')
+    .addColumn('camera_id', 'integer', (it) => it.notNull())
+    .addColumn('at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('id', bytes, (it) => it.notNull())
+    .addColumn('end_ms', 'bigint', (it) => it.notNull())
+    .addColumn('captured_at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('stored_at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('clock_sane', 'smallint', (it) => it.notNull().check(flag('clock_sane')))
+    .addColumn('duration_ms', 'double precision', (it) => it.notNull())
+    .addColumn('frames', 'integer', (it) => it.notNull())
+    .addColumn('frame_width', 'integer', (it) => it.notNull())
+    .addColumn('frame_height', 'integer', (it) => it.notNull())
+    .addColumn('rotation', 'smallint')
+    .addColumn('codec', 'text', (it) => it.notNull())
+    .addColumn('codecs', 'text', (it) => it.notNull())
+    .addColumn('audio_json', 'text')
+    .addColumn('init_bytes', 'integer', (it) => it.notNull())
+    .addColumn('independent', 'smallint', (it) => it.notNull().check(flag('independent')))
+    .addColumn('encoded', 'smallint', (it) => it.notNull().check(flag('encoded')))
+    .addColumn('run', bytes, (it) => it.notNull())
+    .addColumn('sequence', 'integer', (it) => it.notNull())
+    .addColumn('gap_from_ms', 'bigint')
+    .addColumn('gap_why', 'text')
+    .addColumn('because', 'text', (it) => it.notNull())
+    .addColumn('faces', 'integer')
+    .addColumn('motion', 'double precision')
+    .addColumn('signer', bytes)
+    .addColumn('previous', bytes)
+    .addColumn('bytes', 'bigint', (it) => it.notNull())
+    .addColumn('sha256', bytes, (it) => it.notNull())
+    .addColumn('key', 'text')
+    .addColumn('subscriber', 'text', (it) => it.notNull())
+    .addColumn('lost_at_ms', 'bigint')
+    .addPrimaryKeyConstraint('clips_by_time', ['camera_id', 'at_ms', 'id'])
+    .modifyEnd(clustered)
+    .execute()
+  await db.schema.createIndex('clips_by_id').on('clips').columns(['id']).unique().execute()
+  // What a timeline reads of a day, and nothing else.
+  await db.schema
+    .createIndex('clips_timeline')
+    .on('clips')
+    .columns([
+      'camera_id',
+      'at_ms',
+      'id',
+      'end_ms',
+      'run',
+      'sequence',
+      'gap_from_ms',
+      'gap_why',
+      'faces',
+      'motion',
+      'bytes',
+      'lost_at_ms',
+    ])
+    .execute()
+
+  await db.schema
+    .createTable('clip_days')
+    .addColumn('camera_id', 'integer', (it) => it.notNull())
+    .addColumn('day', 'integer', (it) => it.notNull())
+    .addColumn('clips', 'integer', (it) => it.notNull())
+    .addColumn('bytes', 'bigint', (it) => it.notNull())
+    .addColumn('duration_ms', 'bigint', (it) => it.notNull())
+    .addPrimaryKeyConstraint('clip_days_by_day', ['camera_id', 'day'])
+    .modifyEnd(clustered)
+    .execute()
+  await db.schema
+    .createTable('keeps')
+    .addColumn('camera_id', 'integer', (it) => it.notNull())
+    .addColumn('subscriber', 'text', (it) => it.notNull())
+    .addColumn('at_ms', 'bigint', (it) => it.notNull())
+    .addColumn('stretches_json', 'text', (it) => it.notNull())
+    .addPrimaryKeyConstraint('keeps_by_camera', ['camera_id', 'subscriber'])
     .execute()
 }
 

@@ -11,6 +11,9 @@ export interface Tables {
   detection_attributes: DetectionAttributesTable
   days: DaysTable
   reviews: ReviewsTable
+  clips: ClipsTable
+  clip_days: ClipDaysTable
+  keeps: KeepsTable
   removed: RemovedTable
   horizons: HorizonsTable
   keepers: KeepersTable
@@ -117,6 +120,66 @@ export interface ReviewsTable {
   reviewed_at_ms: number
 }
 
+/** Chunks of recordings that the bucket has. Clustered by (camera_id, at_ms, id) on SQLite: a camera's day lies together. */
+export interface ClipsTable {
+  camera_id: number
+  /** Of the announcement: filedAtMs; and as much later as the chunk is long. */
+  at_ms: number
+  id: Uint8Array
+  end_ms: number
+  captured_at_ms: number
+  stored_at_ms: number
+  clock_sane: Flag
+  /** By the time stamps inside. */
+  duration_ms: number
+  frames: number
+  frame_width: number
+  frame_height: number
+  rotation: number | null
+  codec: string
+  codecs: string
+  audio_json: string | null
+  init_bytes: number
+  independent: Flag
+  encoded: Flag
+  run: Uint8Array
+  sequence: number
+  /** Since when nothing was recorded before it, and why; null: it follows the chunk before. */
+  gap_from_ms: number | null
+  gap_why: string | null
+  because: string
+  faces: number | null
+  motion: number | null
+  signer: Uint8Array | null
+  previous: Uint8Array | null
+  bytes: number
+  sha256: Uint8Array
+  /** Of the object; null where objectKey() of the row gives it, which is nearly always. */
+  key: string | null
+  subscriber: string
+  /** When the bucket was seen not to have it; null: it has, as far as is known. */
+  lost_at_ms: number | null
+}
+
+/** What there is of a camera's recordings, by day (UTC). */
+export interface ClipDaysTable {
+  /** Days since 1970, UTC. */
+  day: number
+  camera_id: number
+  clips: number
+  bytes: number
+  duration_ms: number
+}
+
+/** What of a camera's recordings a subscriber keeps: the last that it said. */
+export interface KeepsTable {
+  camera_id: number
+  subscriber: string
+  at_ms: number
+  /** A list of Stretch (wire/keep.ts). */
+  stretches_json: string
+}
+
 /** Ids that are gone, for a while: a late or repeated 'stored' does not bring them back. */
 export interface RemovedTable {
   id: Uint8Array
@@ -204,9 +267,9 @@ export interface TokensTable {
 export interface SharesTable {
   id: string
   hash: Uint8Array
-  /** A face, or a search. */
-  kind: 'detection' | 'search'
-  /** The detection's id, or the filter and the sharer's scope. */
+  /** A face, a search, or a stretch of a recording. */
+  kind: 'detection' | 'search' | 'recording'
+  /** The detection's id, the filter or the stretch, and the sharer's scope. */
   target_json: string
   by: string
   created_at_ms: number

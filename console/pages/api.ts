@@ -51,9 +51,14 @@ export function queryText(query: Query): string {
 export async function request<T>(
   method: string,
   path: string,
-  { query = {}, body, signal }: { query?: Query; body?: unknown; signal?: AbortSignal } = {},
+  {
+    query = {},
+    body,
+    signal,
+    answerMsMax = ANSWER_MS_MAX,
+  }: { query?: Query; body?: unknown; signal?: AbortSignal; answerMsMax?: number } = {},
 ): Promise<T> {
-  const timeout = AbortSignal.timeout(ANSWER_MS_MAX)
+  const timeout = AbortSignal.timeout(answerMsMax)
   let response: Response
   try {
     response = await fetch(`${BASE}${path}${queryText(query)}`, {
@@ -109,6 +114,8 @@ export const cameraPath = ({ site, device, camera }: CameraAddress) =>
 /** Addresses for pictures: the cookie that signs in goes along. */
 export const pictureAddress = (camera: CameraAddress) => `${BASE}/cameras/${cameraPath(camera)}/picture.jpg`
 export const liveAddress = (camera: CameraAddress) => `${BASE}/cameras/${cameraPath(camera)}/live.mjpg`
+export const originalAddress = (camera: CameraAddress) =>
+  `${BASE}/cameras/${cameraPath(camera)}/original.mjpg`
 export const exportAddress = (format: 'csv' | 'ndjson', filter: DetectionFilterQuery) =>
   `${BASE}/detections.${format}${queryText(filter)}`
 

@@ -75,7 +75,19 @@ function readEntry(): number {
     : 0
 }
 
-const FIRST = new Set(['', 'faces', 'cameras', 'charts', 'flow', 'health', 'people', 'api'])
+const FIRST = new Set([
+  '',
+  'faces',
+  'cameras',
+  'recordings',
+  'streams',
+  'publish',
+  'charts',
+  'flow',
+  'health',
+  'people',
+  'api',
+])
 
 /** Addresses that this page draws; the API, sign-in and pictures are the server's. */
 const isPage = (path: string) => FIRST.has(path.split('/')[1] ?? '') && !path.startsWith('/api/')

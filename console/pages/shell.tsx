@@ -68,7 +68,10 @@ function Bar({ entries, here }: { readonly entries: readonly PageOf[]; readonly 
   const [isOpen, setOpen] = useState(false)
   // Whoever has moved has chosen.
   useEffect(() => setOpen(false), [place.value.path])
-  const order = ['overview', 'faces', 'cameras', 'flow', 'charts', 'health', 'people', 'api']
+  const order = [
+    ...['overview', 'faces', 'cameras', 'recordings', 'flow', 'streams', 'publish'],
+    ...['charts', 'health', 'people', 'api'],
+  ]
   const sorted = [...entries].sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name))
   const rest = sorted.slice(BAR_ENTRIES)
   return (

@@ -30,6 +30,13 @@ export function bytes(value: number): string {
   return `${scaled < 10 ? scaled.toFixed(1) : Math.round(scaled)} ${units[unit]}`
 }
 
+/** `1.4 Mbit/s` */
+export function bitrate(bitsPerSecond: number): string {
+  if (bitsPerSecond < 1_000_000) return `${Math.round(bitsPerSecond / 1000)} kbit/s`
+  const mbit = bitsPerSecond / 1_000_000
+  return `${mbit < 10 ? mbit.toFixed(1) : Math.round(mbit)} Mbit/s`
+}
+
 const STEPS: readonly (readonly [ms: number, one: string, many: string])[] = [
   [86_400_000, 'day', 'days'],
   [3_600_000, 'hour', 'hours'],
@@ -42,6 +49,18 @@ export function duration(ms: number): string {
   const [step, one, many] = STEPS.find(([step]) => ms >= step) ?? [1000, 'second', 'seconds']
   const value = Math.max(0, Math.floor(ms / step))
   return `${value} ${value === 1 ? one : many}`
+}
+
+/** `1 h 2 min 3 s`: to the second, without what is zero. */
+export function exactDuration(ms: number): string {
+  const seconds = Math.round(ms / 1000)
+  const parts = [
+    [Math.floor(seconds / 3600), 'h'],
+    [Math.floor(seconds / 60) % 60, 'min'],
+    [seconds % 60, 's'],
+  ] as const
+  const said = parts.flatMap(([value, unit]) => (value > 0 ? [`${value} ${unit}`] : []))
+  return said.length === 0 ? '0 s' : said.join(' ')
 }
 
 /** `just now`, `3 minutes ago`, `in 2 days`. */
@@ -57,6 +76,10 @@ const daily = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeri
 export const day = (atMs: number) => daily.format(atMs)
 const timely = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' })
 export const clock = (atMs: number) => timely.format(atMs)
+const secondly = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+export const clockWithSeconds = (atMs: number) => secondly.format(atMs)
+const dayAndTime = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' })
+export const dayAndClock = (atMs: number) => dayAndTime.format(atMs)
 const dated = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' })
 export const date = (atMs: number) => dated.format(atMs)
 

@@ -1,4 +1,4 @@
-import { CROP_VERSION, type CropMetadata, fileNameOf, writeCrop } from '../../wire/crop.ts'
+import { CROP_VERSION, type CropMetadata, fileNameOf } from '../../wire/crop.ts'
 import { EVENT_VERSION, type FaceEvent, type FollowedFace } from '../../wire/event.ts'
 import { cropTopic, eventTopic } from '../../wire/topics.ts'
 import type { DeviceConfig } from '../config.ts'
@@ -6,7 +6,9 @@ import type { Detection, Detector } from '../detect/detector.ts'
 import type { Frame } from '../frame.ts'
 import { BEST_SHOTS_BYTES_MAX, CLOCK_YEAR_MIN, EVENT_UPDATE_MS_MIN } from '../limits.ts'
 import type { Publisher } from '../link/publish.ts'
+import { PLAIN_SEAL, type Seal } from '../link/seal.ts'
 import type { Meters } from '../meters.ts'
+import type { Effects } from '../view/effects.ts'
 import type { SeenFace, Watcher } from '../view/watcher.ts'
 import { type Quality, qualityOf, sharpnessOf } from './best-shot.ts'
 import {
@@ -28,12 +30,16 @@ export interface EmitterParts {
   readonly publisher: Pick<Publisher, 'offer' | 'room' | 'say'>
   readonly meters: Meters
   readonly mint: () => string
+  /** `PLAIN_SEAL` where absent. */
+  readonly seal?: Seal
   /** The source waits for the pipeline: then nothing is crowded out at the publisher either. */
   readonly lossless: boolean
   /** Pixels of best shots held at the moment, bytes, all cameras together. */
   readonly held: { bytes: number }
   /** Who looks at frames beside this. */
   readonly watchers?: readonly Watcher[]
+  /** Told where faces are, before those who look. */
+  readonly effects?: Pick<Effects, 'looked' | 'still'>
   /** Called for each crop that is handed to the publisher. */
   readonly onCrop?: (crop: CropMetadata) => void
 }
@@ -136,7 +142,9 @@ export class Emitter {
     const sure = faces.filter(({ score }) => score >= detector.scoreMin)
     meters.facesDetected.inc({ camera }, sure.length)
     const following = frame.atMs === undefined ? undefined : this.#tracker.follow(faces, frame.atMs, frame)
-    await this.#show(frame, faces, following?.tracks)
+    const seen = this.#seen(faces, following?.tracks)
+    this.#parts.effects?.looked(camera, frame, seen, following ? this.#tracker.tracks : [])
+    await this.#show(frame, seen)
     if (frame.atMs === undefined || !following) {
       const making: Making[] = []
       for (const face of sure)
@@ -160,6 +168,7 @@ export class Emitter {
   /** A frame that nobody looked at because nothing in it had changed. The frame is disposed of. */
   async still(frame: Frame, signal: AbortSignal): Promise<void> {
     using _frame = frame
+    this.#parts.effects?.still(this.#parts.camera)
     await this.#show(frame, [])
     if (frame.atMs === undefined) return
     this.#tracker.still(frame.atMs)
@@ -179,21 +188,17 @@ export class Emitter {
   }
 
   /** To those who look, while the frame is there. */
-  async #show(frame: Frame, faces: readonly Face[], tracks?: readonly (Track | undefined)[]): Promise<void> {
-    const { camera, watchers = [], detector } = this.#parts
-    for (const watcher of watchers) {
-      if (!watcher.wants(camera)) continue
-      const seen = faces.map(({ box, score }, index): SeenFace => {
-        const track = tracks?.[index]
-        return {
-          box,
-          score,
-          sure: score >= detector.scoreMin,
-          track: track?.confirmed ? track.id : undefined,
-        }
-      })
-      await watcher.see(camera, frame, seen)
-    }
+  async #show(frame: Frame, faces: readonly SeenFace[]): Promise<void> {
+    const { camera, watchers = [] } = this.#parts
+    for (const watcher of watchers) if (watcher.wants(camera)) await watcher.see(camera, frame, faces)
+  }
+
+  #seen(faces: readonly Face[], tracks?: readonly (Track | undefined)[]): SeenFace[] {
+    const { scoreMin } = this.#parts.detector
+    return faces.map(({ box, score }, index) => {
+      const track = tracks?.[index]
+      return { box, score, sure: score >= scoreMin, track: track?.confirmed ? track.id : undefined }
+    })
   }
 
   #face(frame: Frame, { box, score, landmarks, masked }: Detection): Face {
@@ -314,17 +319,16 @@ export class Emitter {
     return [{ mode: 'best', shot, of: followed }]
   }
 
-  /** All are encoded at the same time, and offered in their order. */
+  /** All are encoded at the same time, and sealed and offered in their order: each names the one before. */
   async #publish(making: readonly Making[], signal: AbortSignal): Promise<void> {
-    const { camera, config, lossless, meters, publisher } = this.#parts
-    const payloads = making.map(async ({ shot }) =>
-      writeCrop(await encodeJpeg(await shot.rgb, shot.region, config.crop), shot.metadata),
-    )
-    await Promise.allSettled(payloads)
-    for (const [index, encoded] of payloads.entries()) {
+    const { camera, config, lossless, meters, publisher, seal = PLAIN_SEAL } = this.#parts
+    const jpegs = making.map(async ({ shot }) => encodeJpeg(await shot.rgb, shot.region, config.crop))
+    await Promise.allSettled(jpegs)
+    for (const [index, encoded] of jpegs.entries()) {
       const { mode, shot, of } = making[index] as Making
-      const payload = await encoded
+      const jpeg = await encoded
       if (lossless) await publisher.room(signal)
+      const payload = seal.crop(jpeg, shot.metadata)
       meters.cropsMade.inc({ camera, mode })
       this.#parts.onCrop?.(shot.metadata)
       publisher.offer({ camera, topic: this.#topic, payload })

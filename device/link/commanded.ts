@@ -4,16 +4,18 @@ import { z } from 'zod'
 import { systemCode } from '../../lib/errors.ts'
 import { keepFile } from '../../lib/keep-file.ts'
 import type { Log } from '../../lib/log.ts'
-import { COMMAND_RATE_MAX } from '../../wire/commands.ts'
+import { COMMAND_RATE_MAX, EFFECTS, RECORD_MODES } from '../../wire/commands.ts'
 import type { CameraSettings } from '../settings.ts'
 
 /** What may be commanded and holds until something else is. */
-export type Wish = Partial<Pick<CameraSettings, 'paused' | 'threshold' | 'rate'>>
+export type Wish = Partial<Pick<CameraSettings, 'paused' | 'threshold' | 'rate' | 'effect' | 'record'>>
 
 const wishSchema = z.strictObject({
   paused: z.boolean().optional(),
   threshold: z.union([z.number().min(0).max(1), z.literal('auto')]).optional(),
   rate: z.union([z.number().positive().max(COMMAND_RATE_MAX), z.literal('unlimited')]).optional(),
+  effect: z.enum(EFFECTS).optional(),
+  record: z.enum(RECORD_MODES).optional(),
 })
 const fileSchema = z.strictObject({ v: z.literal(1), cameras: z.record(z.string(), wishSchema) })
 const FILE_BYTES_MAX = 1024 * 1024

@@ -70,6 +70,8 @@ export interface Outgoing {
   readonly camera: string
   readonly topic: string
   readonly payload: Buffer
+  /** Where another limit than the publisher's holds. */
+  readonly payloadBytesMax?: number
 }
 
 export interface Saying {
@@ -140,8 +142,8 @@ export class Publisher implements AsyncDisposable {
   #pendingBytes = 0
   #acknowledged = 0
   readonly #dropped: Record<string, number> = {}
-  /** PINGREQs without an answer, and whether each follows a live picture. */
-  #pings: boolean[] = []
+  /** PINGREQs without an answer, whether each follows a live picture, and who waits for it. */
+  #pings: { readonly isOurs: boolean; readonly answered: (() => void) | undefined }[] = []
   /** When this connection got its first live picture. */
   #shownAtMs: number | undefined
   /** Connections in a row that ended soon after one. */
@@ -212,8 +214,8 @@ export class Publisher implements AsyncDisposable {
 
   /** Takes a crop over; when there is no room, the oldest that waits makes way. */
   offer(crop: Outgoing): void {
-    const { pending, payloadBytesMax } = this.#options
-    if (crop.payload.length > payloadBytesMax) {
+    const { pending } = this.#options
+    if (crop.payload.length > (crop.payloadBytesMax ?? this.#options.payloadBytesMax)) {
       this.#drop(crop, 'too large')
       return
     }
@@ -268,15 +270,20 @@ export class Publisher implements AsyncDisposable {
   }
 
   /**
-   * A live picture, at QoS 0. Nothing acknowledges that, so a PINGREQ follows, and its answer says that the broker has read
+   * A live picture, and one beside it that goes only together with it, at QoS 0. Nothing acknowledges that, so a PINGREQ follows, and its answer says that the broker has read
    * it: what lay in the line's buffers otherwise would be old, and crops behind it.
    * @returns why it does not go out; undefined where it does
    */
-  show(topic: string, payload: Buffer): Unshown | undefined {
+  show(
+    topic: string,
+    payload: Buffer,
+    beside?: { readonly topic: string; readonly payload: Buffer },
+  ): Unshown | undefined {
     const why = this.#whyNotShown()
     const client = this.#client
     if (why !== undefined || !client) return why ?? 'not connected'
     client.publish(topic, payload, { qos: 0 })
+    if (beside) client.publish(beside.topic, beside.payload, { qos: 0 })
     this.#shownAtMs ??= performance.now()
     this.#pingIsOurs = true
     client.sendPing()
@@ -285,12 +292,29 @@ export class Publisher implements AsyncDisposable {
   }
 
   #pingIsOurs = false
+  #pingAnswered: (() => void) | undefined
+
+  /** Whether crops are there that get on: what shares the line with them is to wait. */
+  get isBusy(): boolean {
+    return this.#client !== undefined && this.pending > 0
+  }
+
+  /** Resolves after a round trip to the broker; undefined where there is no connection. */
+  ping(): Promise<void> | undefined {
+    const client = this.#client
+    if (!client?.connected) return undefined
+    return new Promise((resolve) => {
+      this.#pingAnswered = resolve
+      client.sendPing()
+      this.#pingAnswered = undefined
+    })
+  }
 
   #whyNotShown(): Unshown | undefined {
     const client = this.#client
     if (!client?.connected) return 'not connected'
     if (performance.now() < this.#showsNoneUntilMs) return 'refused'
-    const unread = this.#pings.reduce((count, isOurs) => count + Number(isOurs), 0)
+    const unread = this.#pings.filter(({ isOurs }) => isOurs).length
     return unread >= LIVE_IN_FLIGHT_MAX || this.#waiting.size > 0 || client.stream.writableNeedDrain
       ? 'slow line'
       : undefined
@@ -447,10 +471,11 @@ export class Publisher implements AsyncDisposable {
           if (!this.#leaving) this.onCommand?.({ topic, payload, retained: retain })
         })
       client.on('packetsend', ({ cmd }) => {
-        if (cmd === 'pingreq' && this.#client === client) this.#pings.push(this.#pingIsOurs)
+        if (cmd === 'pingreq' && this.#client === client)
+          this.#pings.push({ isOurs: this.#pingIsOurs, answered: this.#pingAnswered })
       })
       client.on('packetreceive', ({ cmd }) => {
-        if (cmd === 'pingresp' && this.#client === client) this.#pings.shift()
+        if (cmd === 'pingresp' && this.#client === client) this.#pings.shift()?.answered?.()
       })
       const counts = { connected: false, sent: 0, acknowledged: 0 }
       let why = this.#options.url.startsWith('mqtts:')

@@ -12,7 +12,7 @@ import type { CropMetadata } from '../../wire/crop.ts'
 import { isName } from '../../wire/names.ts'
 import type { StreamChange } from '../../wire/stream.ts'
 import { parseCommandTopic, snapshotTopic, stateTopic } from '../../wire/topics.ts'
-import type { DeviceConfig } from '../config.ts'
+import type { CameraConfig, DeviceConfig } from '../config.ts'
 import { encodeJpeg } from '../faces/crop.ts'
 import type { Frame } from '../frame.ts'
 import {
@@ -24,7 +24,9 @@ import {
 } from '../limits.ts'
 import type { Streams } from '../listen/streams.ts'
 import type { Meters } from '../meters.ts'
+import type { Recorder } from '../record/recorder.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from '../settings.ts'
+import type { Effects } from '../view/effects.ts'
 import type { Live } from '../view/live.ts'
 import type { Watcher } from '../view/watcher.ts'
 import type { Commanded, Wish } from './commanded.ts'
@@ -38,6 +40,9 @@ export interface RemoteParts {
   readonly commanded: Commanded
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
   readonly live: Pick<Live, 'look'>
+  /** What of a snapshot must not be seen. */
+  readonly effects: Pick<Effects, 'apply'>
+  readonly recorder: Pick<Recorder, 'state'>
   /** What comes to this device, and may be changed from afar. */
   readonly streams?: Pick<Streams, 'cameras' | 'state' | 'change'>
   readonly meters: Pick<Meters, 'commandsTaken' | 'commandsIgnored'>
@@ -112,16 +117,17 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       const [fields, message] = this.#complaint
       parts.log.warn({ ...fields, count }, message)
     })
-    for (const { name } of [...parts.config.cameras, ...(parts.streams?.cameras ?? [])]) this.add(name)
+    for (const camera of [...parts.config.cameras, ...(parts.streams?.cameras ?? [])]) this.add(camera)
   }
 
   /** A camera that is there from now on. */
-  add(name: string): void {
+  add(configured: CameraConfig): void {
     const { config, scoreMin, commanded, log } = this.#parts
+    const { name } = configured
     if (this.#cameras.has(name)) return
     const camera: Camera = {
       name,
-      settings: configuredSettings(config, scoreMin),
+      settings: configuredSettings(config, scoreMin, configured),
       state: 'opening',
       crops: 0,
       lastCrop: null,
@@ -179,12 +185,13 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     }
     const { camera, name, command } = judged
     meters.commandsTaken.inc({ camera: camera.name, command: name })
-    if (command.is === 'live') {
+    if (command.is === 'live' || command.is === 'original') {
       // Asked for again every few seconds: said once.
-      const isNew = this.#parts.live.look(camera.name, command.forS)
+      const isNew = this.#parts.live.look(camera.name, command.forS, command.is)
       const told = { camera: camera.name, seconds: command.forS }
-      if (isNew || command.forS === 0) log.info(told, 'live pictures asked for')
-      else log.debug(told, 'live pictures still asked for')
+      const what = command.is === 'live' ? 'live pictures' : 'live pictures without the effect'
+      if (isNew || command.forS === 0) log.info(told, `${what} asked for`)
+      else log.debug(told, `${what} still asked for`)
       return
     }
     log.info({ camera: camera.name, command: name, payload: sample(message.payload) }, 'command accepted')
@@ -297,7 +304,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       })
   }
 
-  #follow(camera: Camera, command: Exclude<Command, { is: 'live' }>): void {
+  #follow(camera: Camera, command: Exclude<Command, { is: 'live' | 'original' }>): void {
     switch (command.is) {
       case 'pause':
         this.#wish(camera, { paused: command.paused })
@@ -308,6 +315,12 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
         break
       case 'rate':
         this.#wish(camera, { rate: command.rate })
+        break
+      case 'effect':
+        this.#wish(camera, { effect: command.effect })
+        break
+      case 'record':
+        this.#wish(camera, { record: command.mode })
         break
       case 'snapshot':
         camera.snapshot = 'wanted'
@@ -357,6 +370,11 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
+  /** A chunk was made, or the camera records or no longer does. */
+  recordChanged(name: string): void {
+    this.#tell(this.#camera(name))
+  }
+
   wants(name: string): boolean {
     return this.#camera(name).snapshot === 'wanted'
   }
@@ -380,7 +398,11 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     clearTimeout(camera.snapshotTimer)
     camera.snapshot = 'making'
     const { width, height } = frame
-    const pixels = frame.cut(0, 0, width, height)
+    // Before the next frame says where its own faces are.
+    const pixels = frame.cut(0, 0, width, height).then((rgb) => {
+      this.#parts.effects.apply(name, rgb, { width, height })
+      return rgb
+    })
     const made = this.#makeSnapshot(camera, pixels, { width, height })
     this.#making.add(made)
     void made.then(() => this.#making.delete(made))
@@ -452,6 +474,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
 
   #stateOf({ name, settings, state, crops, lastCrop }: Camera): CameraState {
     const { site, device } = this.#parts.config
+    const { record: mode, ...held } = settings
     const stream = this.#parts.streams?.state(name)
     const [, why] = /^down: (.*)$/s.exec(state) ?? []
     return {
@@ -461,11 +484,17 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       camera: name,
       state: why === undefined ? (state as CameraState['state']) : 'down',
       why: why?.slice(0, WHY_CHARACTERS_MAX) ?? null,
-      ...settings,
+      ...held,
       crops,
       lastCrop,
+      record: { mode, ...this.#recordOf(name) },
       ...(stream && { stream }),
     }
+  }
+
+  #recordOf(name: string): ReturnType<Recorder['state']> {
+    const state = this.#parts.recorder.state(name)
+    return { ...state, why: state.why?.slice(0, WHY_CHARACTERS_MAX) ?? null }
   }
 
   #camera(name: string): Camera {

@@ -5,18 +5,24 @@ import { total } from '../../lib/metrics.ts'
 import { deviceKeeper } from '../../wire/keepers.ts'
 import type { DeviceConfig } from '../config.ts'
 import type { Meters } from '../meters.ts'
+import type { ClipSender } from './clip-sender.ts'
+import type { Outbox } from './outbox.ts'
 import type { Publisher } from './publish.ts'
 
 /** The agent's report: the crops that wait, its link to the broker, what it saw. Kept as its states are. */
 export function deviceReport({
   config,
   publisher,
+  outbox,
+  clips,
   health,
   meters,
   log,
 }: {
   readonly config: DeviceConfig
   readonly publisher: Publisher
+  readonly outbox?: Outbox
+  readonly clips?: () => ClipSender | undefined
   readonly health: () => Health
   readonly meters: Meters
   readonly log: Log
@@ -43,11 +49,16 @@ export function deviceReport({
           bytes,
           oldestAtMs,
         },
+        ...(outbox?.books ?? []),
       ]
     },
-    links: () => [
-      { name: 'broker', to, connected: publisher.trouble === undefined, clientId: publisher.clientId },
-    ],
+    links: () => {
+      const sender = clips?.()
+      return [
+        { name: 'broker', to, connected: publisher.trouble === undefined, clientId: publisher.clientId },
+        ...(sender ? [{ name: 'clips', to, connected: sender.connected, clientId: sender.clientId }] : []),
+      ]
+    },
     counts: async () => ({
       frames: await total(meters.framesCaptured),
       faces: await total(meters.facesDetected),

@@ -30,13 +30,20 @@ export class Listeners implements AsyncDisposable {
   /** From now on publishers may come. Errors: PORT_TAKEN, PORT_DENIED, CONFIG_INVALID (a certificate). */
   async listen(): Promise<void> {
     const { config, log } = this.#options
-    const { rtmp, http } = config.listen
+    const { rtmp, whip, http } = config.listen
     const parts = { doorkeeper: this.streams, log }
     if (rtmp) {
       const { RtmpServer } = await import('./rtmp/server.ts')
       const server = await RtmpServer.open({ ...rtmp, ...parts, refused: this.#refused('rtmp') })
       this.#open.use(server)
       log.info({ url: server.url }, 'takes streams by RTMP')
+    }
+    if (whip) {
+      const { Whip } = await import('./whip.ts')
+      const metrics = this.#options.registry
+      const server = await Whip.open({ ...whip, ...parts, metrics, refused: this.#refused('whip') })
+      this.#open.use(server)
+      log.info({ url: `${server.url}/whip`, page: server.url }, 'takes streams by WHIP')
     }
     if (http) {
       const { PictureServer } = await import('./pictures.ts')

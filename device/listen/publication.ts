@@ -5,9 +5,14 @@ import type { Protocol } from '../../wire/stream.ts'
  * (`Streams.admit`), and hands over what it sends; the camera's source (sources/pushed.ts) reads it like any other.
  */
 
-/** A publisher's video, from its first byte: an FLV file as it comes, header first (Enhanced RTMP v2 for what FLV lacks). */
+/** A publisher's video, from its first byte: a file as it comes, header first. */
 export interface PushedVideo {
   readonly is: 'video'
+  /**
+   * As FFmpeg's demuxers are called. FLV (absent) with Enhanced RTMP v2 for what FLV lacks; Matroska for VP8, which FFmpeg
+   * does not read from FLV.
+   */
+  readonly format?: 'flv' | 'matroska'
   /**
    * The next bytes; undefined once the publisher is gone. One call at a time. What the source does not take in time is
    * bounded by the listener, which ends the publication.

@@ -7,6 +7,7 @@ import type { PushedVideo } from './publication.ts'
  */
 export class PushedBytes implements PushedVideo {
   readonly is = 'video'
+  readonly format: PushedVideo['format']
   readonly #waiting: Buffer[] = []
   #bytes = 0
   #isOver = false
@@ -14,6 +15,10 @@ export class PushedBytes implements PushedVideo {
   #takenAtMs = performance.now()
   /** It was full, and has room again. */
   onRoom: (() => void) | undefined
+
+  constructor(format: PushedVideo['format'] = 'flv') {
+    this.format = format
+  }
 
   /** Bytes that wait. */
   get bytes(): number {

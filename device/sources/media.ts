@@ -46,6 +46,7 @@ import {
 } from '../limits.ts'
 import type { PushedVideo } from '../listen/publication.ts'
 import type { SeenMedia } from '../listen/streams.ts'
+import type { PacketTap } from '../record/tap.ts'
 import { hasCredentials } from './address.ts'
 import { videoDevices } from './devices.ts'
 import { Feed } from './feed.ts'
@@ -71,7 +72,7 @@ export interface VideoOptions {
   readonly framerate?: number
   readonly inputFormat?: string
   readonly decoderThreads?: number
-  /** Of kind `pushed`: its bytes, an FLV file. */
+  /** Of kind `pushed`: its bytes, a file as it comes. */
   readonly input?: PushedVideo
 }
 
@@ -85,6 +86,9 @@ export class Media implements AsyncDisposable {
   readonly #format: FormatContext
   readonly #codec: CodecContext
   readonly #streamIndex: number
+  /** Undefined where sound is not read. */
+  readonly #audioIndex: number | undefined
+  readonly #tap: PacketTap | undefined
   readonly #feed: Feed | undefined
   readonly #startSeconds: number
   /** Nothing but the video makes it so long; of streams, the sound is not read. */
@@ -96,13 +100,16 @@ export class Media implements AsyncDisposable {
     options: VideoOptions,
     { format, feed }: { format: FormatContext; feed: Feed | undefined },
     codec: CodecContext,
-    stream: number,
+    { video: stream, audio }: { readonly video: number; readonly audio: number | undefined },
+    tap: PacketTap | undefined,
   ) {
     this.#feed = feed
     this.#options = options
     this.#format = format
     this.#codec = codec
     this.#streamIndex = stream
+    this.#audioIndex = audio
+    this.#tap = tap
     const video = format.streams[stream]
     const base = video?.timeBase
     this.seconds =
@@ -115,9 +122,10 @@ export class Media implements AsyncDisposable {
       options.kind === 'file' || (video?.duration ?? 0n) > 0n || format.streams.length === 1
     this.#startSeconds = format.startTime > -(2n ** 62n) ? Number(format.startTime) / 1e6 : 0
     this.isPicture = PICTURES.includes(format.iformat?.name ?? '')
+    if (video) tap?.opened(video, audio === undefined ? undefined : format.streams[audio])
   }
 
-  static async open(options: VideoOptions, signal: AbortSignal): Promise<Media> {
+  static async open(options: VideoOptions, signal: AbortSignal, tap?: PacketTap): Promise<Media> {
     const { address, name, kind, timeoutMs, input } = options
     const format = new FormatContext()
     format.allocContext()
@@ -132,8 +140,8 @@ export class Media implements AsyncDisposable {
       throw failure('SOURCE_UNAVAILABLE', `${name}: this system has no V4L2. Cameras need Linux.`)
     using _guard = interruptOn(format, signal, timeoutMs)
     try {
-      const flv = kind === 'pushed' ? InputFormat.findInputFormat('flv') : null
-      const opened = await format.openInput(address, v4l2 ?? flv, dictionary)
+      const pushed = input ? InputFormat.findInputFormat(input.format ?? 'flv') : null
+      const opened = await format.openInput(address, v4l2 ?? pushed, dictionary)
       if (opened < 0) throw openFailure(options, opened, signal)
       for (const { codecpar } of format.streams) refuseLarge(name, codecpar)
       const probed = await format.findStreamInfo()
@@ -148,12 +156,16 @@ export class Media implements AsyncDisposable {
       refuseLarge(name, stream.codecpar)
       if (!found.decoder)
         throw failure('SOURCE_UNREADABLE', `No decoder for the video format of ${name}. Use H.264.`)
-      // Sound is read along only where the file's length is known for the whole alone.
+      const sound = tap?.wantsAudio
+        ? format.findBestStream(AVMEDIA_TYPE_AUDIO, -1, found.streamIndex)
+        : undefined
+      const audio = sound !== undefined && sound >= 0 ? sound : undefined
+      // Sound is read along only where it is recorded, or the file's length is known for the whole alone.
       if (kind !== 'file' || (stream.duration > 0n && stream.nbFrames > 0n))
         for (const [index, other] of format.streams.entries())
-          if (index !== found.streamIndex) other.discard = AVDISCARD_ALL
+          if (index !== found.streamIndex && index !== audio) other.discard = AVDISCARD_ALL
       const codec = await openDecoder(found.decoder, stream, options)
-      return new Media(options, { format, feed }, codec, found.streamIndex)
+      return new Media(options, { format, feed }, codec, { video: found.streamIndex, audio }, tap)
     } catch (error) {
       await close(format, feed)
       throw error
@@ -172,6 +184,7 @@ export class Media implements AsyncDisposable {
     const { name, kind, timeoutMs } = this.#options
     const format = this.#format
     const codec = this.#codec
+    const tap = this.#tap
     const stream = format.streams[this.#streamIndex]
     if (!stream) return
     const secondsOf = (time: bigint, { num, den }: { num: number; den: number }) => (Number(time) * num) / den
@@ -199,6 +212,7 @@ export class Media implements AsyncDisposable {
       const at = frame.bestEffortTimestamp
       delivered += 1
       const time = at > -(2n ** 62n) ? secondsOf(at, timeBase) : undefined
+      if (tap?.wantsPictures) await tap.picture(frame, time, Date.now())
       await take({ av: frame, time, frameSeconds, pixelAspect })
       return true
     }
@@ -233,7 +247,9 @@ export class Media implements AsyncDisposable {
           secondsOf(packet.pts + packet.duration, base) - this.#startSeconds,
         )
       this.#lastCorrupt = (packet.flags & AV_PKT_FLAG_CORRUPT) !== 0
-      if (packet.streamIndex !== this.#streamIndex) {
+      if (packet.streamIndex === this.#streamIndex) tap?.packet(packet, 'video', Date.now())
+      else {
+        if (packet.streamIndex === this.#audioIndex) tap?.packet(packet, 'audio', Date.now())
         packet.unref()
         continue
       }
@@ -274,6 +290,8 @@ export class Media implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // A picture that is asked for again is one source all the same.
+    if (!this.isPicture) this.#tap?.closed()
     this.#codec.freeContext()
     await close(this.#format, this.#feed)
   }
@@ -396,7 +414,7 @@ function openOptions(options: VideoOptions): Record<string, string> {
     }
   if (kind === 'pushed')
     return {
-      format_whitelist: 'flv',
+      format_whitelist: 'flv,matroska',
       protocol_whitelist: 'none',
       analyzeduration: String(PUSHED_PROBE_MS_MAX * 1000),
       probesize: String(PUSHED_PROBE_BYTES_MAX),

@@ -97,7 +97,7 @@ export async function openSource(
   )
 }
 
-function viewOf({ rotate, mirror, aspect, region, masks }: CameraConfig): ViewSettings {
+export function viewOf({ rotate, mirror, aspect, region, masks }: CameraConfig): ViewSettings {
   return { rotate, mirror, aspect: aspectOf(aspect), region, masks: masks.map(cornersOf) }
 }
 

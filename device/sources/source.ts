@@ -3,6 +3,7 @@ import type { Fit } from '../detect/detector.ts'
 import type { Frame } from '../frame.ts'
 import type { Publication } from '../listen/publication.ts'
 import type { SeenMedia } from '../listen/streams.ts'
+import type { PacketTap } from '../record/tap.ts'
 
 /** Why a frame never reached the detector. */
 export type SkipReason = 'detector busy' | 'rate' | 'still scene'
@@ -21,6 +22,8 @@ export interface SourceContext {
   /** The detector's input: `Frame.scaled` is `fitInto(frame, input)`. */
   readonly input: { readonly width: number; readonly height: number; readonly fit?: Fit }
   readonly events: SourceEvents
+  /** Who records what a video's container gives. Sources that give nothing but frames leave it alone. */
+  readonly tap?: PacketTap
   readonly log: Log
   /** Where streams come from that are pushed to this device. */
   readonly streams?: PushedStreams

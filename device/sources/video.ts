@@ -100,7 +100,7 @@ export class Video implements Source {
     settings: ViewSettings = WHOLE_VIEW,
   ): Promise<Video> {
     routeFFmpegLog(context.log)
-    return new Video(options, context, await Media.open(options, signal), settings, signal)
+    return new Video(options, context, await Media.open(options, signal, context.tap), settings, signal)
   }
 
   /** What is in it, of the part that is open. */
@@ -132,6 +132,7 @@ export class Video implements Source {
     await this.#working
     await this.#media?.[Symbol.asyncDispose]()
     this.#media = undefined
+    this.#context.tap?.closed()
     this.#smallMade?.av.free()
     this.#smallMade = undefined
     this.#cutter[Symbol.dispose]()
@@ -174,7 +175,7 @@ export class Video implements Source {
 
   async #open(): Promise<Media> {
     this.#openedMs = performance.now()
-    const media = await Media.open(this.#options, this.#signal)
+    const media = await Media.open(this.#options, this.#signal, this.#context.tap)
     this.#media = media
     return media
   }

@@ -1,6 +1,7 @@
 import { type Log, throttled } from '../../lib/log.ts'
+import type { Effect } from '../../wire/commands.ts'
 import { LIVE_BYTES_MAX, LIVE_VERSION, type LiveMetadata, writeLive } from '../../wire/live.ts'
-import { liveTopic } from '../../wire/topics.ts'
+import { liveTopic, originalTopic } from '../../wire/topics.ts'
 import type { DeviceConfig } from '../config.ts'
 import { fitInside, type Size } from '../faces/crop.ts'
 import type { Frame } from '../frame.ts'
@@ -15,31 +16,47 @@ import type { Unshown } from '../link/publish.ts'
 import type { Meters } from '../meters.ts'
 import { sharp } from '../sharp.ts'
 import { drawFaces } from './draw.ts'
+import type { Effects } from './effects.ts'
 import type { SeenFace, Watcher } from './watcher.ts'
 
 /** Of the publisher: what takes a picture, or says why not. */
 export interface PictureLine {
   readonly mayShow: boolean
-  show(topic: string, payload: Buffer): Unshown | undefined
+  /** @param beside goes only together with it */
+  show(topic: string, payload: Buffer, beside?: { topic: string; payload: Buffer }): Unshown | undefined
 }
 
 export interface LiveParts {
   readonly config: Pick<DeviceConfig, 'topicPrefix' | 'site' | 'device' | 'cameras'>
   readonly publisher: PictureLine
+  /** What must not be seen on the `live` topic. */
+  readonly effects: Pick<Effects, 'of' | 'apply'>
   readonly isPaused: (camera: string) => boolean
   readonly meters: Pick<Meters, 'livePictures' | 'liveLost'>
   readonly log: Log
 }
 
+/** With the camera's effect, and without it for those who may see that. */
+export type View = 'live' | 'original'
+const VIEWS = ['live', 'original'] as const
+const TOPICS = { live: liveTopic, original: originalTopic } as const
+
 interface Camera {
   readonly name: string
-  /** Somebody looks until then; by a clock that nobody sets. */
-  untilMs: number
+  /** Somebody looks at each until then; by a clock that nobody sets. */
+  readonly untilMs: Record<View, number>
   dueMs: number
   making: boolean
-  /** Of LIVE_STEPS: the last that was small enough. */
-  step: number
+  /** Of LIVE_STEPS, for each: the last that was small enough. */
+  readonly step: Record<View, number>
   saidPausedMs: number
+}
+
+/** A frame's pixels, for one of the two. */
+interface Picture {
+  readonly view: View
+  readonly rgb: Uint8Array
+  readonly effect: Effect
 }
 
 const TICK_MS = 250
@@ -52,6 +69,9 @@ const LIVE_STEPS = LIVE_WIDTHS.flatMap((width) => LIVE_QUALITIES.map((quality) =
  * seconds, and it ends by itself.
  *
  *     frame -> if it is time, and the line has taken the one before -> faces drawn in, JPEG -> <camera>/live
+ *                                                                                              <camera>/original
+ *
+ * Where both are looked at, they are of the same frames, and go together or not at all.
  *
  * Nothing waits here: a slow line gets fewer pictures, and each is the newest. The pipeline waits only until the frame's
  * pixels are copied.
@@ -75,7 +95,11 @@ export class Live implements Watcher, Disposable {
   /** A camera that is there from now on. */
   add(name: string): void {
     const saidPausedMs = Number.NEGATIVE_INFINITY
-    this.#cameras.set(name, { name, untilMs: 0, dueMs: 0, making: false, step: 0, saidPausedMs })
+    const [untilMs, step] = [
+      { live: 0, original: 0 },
+      { live: 0, original: 0 },
+    ]
+    this.#cameras.set(name, { name, untilMs, dueMs: 0, making: false, step, saidPausedMs })
   }
 
   remove(name: string): void {
@@ -83,21 +107,23 @@ export class Live implements Watcher, Disposable {
   }
 
   /** Somebody looks for so many seconds from now; 0: nobody does any more. @returns whether nobody did before */
-  look(name: string, forS: number): boolean {
+  look(name: string, forS: number, view: View = 'live'): boolean {
     const camera = this.#cameras.get(name)
     if (!camera) return false
     const now = performance.now()
-    const isNew = now >= camera.untilMs
-    camera.untilMs = now + forS * 1000
+    const isNew = now >= camera.untilMs[view]
+    camera.untilMs[view] = now + forS * 1000
     if (isNew) camera.saidPausedMs = Number.NEGATIVE_INFINITY
     this.#tick()
     if (forS > 0) this.#ticker ??= setInterval(() => this.#tick(), TICK_MS).unref()
     return isNew
   }
 
-  /** Whether somebody looks. */
-  isWatched(name: string): boolean {
-    return performance.now() < (this.#cameras.get(name)?.untilMs ?? 0)
+  /** Whether somebody looks: at one of the two, or at either. */
+  isWatched(name: string, view?: View): boolean {
+    const camera = this.#cameras.get(name)
+    const now = performance.now()
+    return (view ? [view] : VIEWS).some((it) => now < (camera?.untilMs[it] ?? 0))
   }
 
   wants(name: string): boolean {
@@ -124,7 +150,13 @@ export class Live implements Watcher, Disposable {
     try {
       const { width, height, capturedAtMs } = frame
       const rgb = await frame.cut(0, 0, width, height)
-      void this.#make(camera, rgb, { width, height }, capturedAtMs, faces)
+      const pictures: Picture[] = []
+      if (this.isWatched(name, 'original'))
+        pictures.push({ view: 'original', rgb: rgb.slice(), effect: 'none' })
+      // Before the next frame says where its own faces are.
+      if (this.isWatched(name, 'live'))
+        pictures.push({ view: 'live', rgb, effect: this.#parts.effects.apply(name, rgb, { width, height }) })
+      void this.#make(camera, pictures, { width, height }, capturedAtMs, faces)
     } catch (error) {
       this.#failed(camera, error)
     }
@@ -133,26 +165,39 @@ export class Live implements Watcher, Disposable {
   /** Never rejects. */
   async #make(
     camera: Camera,
-    rgb: Uint8Array,
+    pictures: readonly Picture[],
     frame: Size,
     capturedAtMs: number,
     faces: readonly SeenFace[],
   ): Promise<void> {
     try {
       const sure = faces.filter((face) => face.sure).slice(0, PREVIEW_FACES_MAX)
-      drawFaces(rgb, frame, sure, widthOf(camera.step))
-      const picture = await this.#encode(camera, rgb, frame, {
+      const metadata = {
         v: LIVE_VERSION,
         capturedAtMs: Math.round(capturedAtMs),
         frame: [frame.width, frame.height],
         faces: sure.length,
         paused: false,
-      })
+      } as const satisfies LiveMetadata
+      const made = await Promise.all(
+        pictures.map(async ({ view, rgb, effect }) => {
+          drawFaces(rgb, frame, sure, widthOf(camera.step[view]))
+          const of = effect === 'none' ? metadata : { ...metadata, effect }
+          return { view, effect, payload: await this.#encode(camera, view, rgb, frame, of) }
+        }),
+      )
       camera.making = false
-      // It was made while nobody looked any more, or while the camera was being paused.
-      if (!this.isWatched(camera.name) || this.#parts.isPaused(camera.name)) return
-      if (picture) this.#send(camera, picture)
-      else this.#lose(camera, 'too large')
+      // It was made while the camera was being paused,
+      if (this.#parts.isPaused(camera.name)) return
+      // or while nobody looked any more, or while it was told to hide faces.
+      const wanted = made.filter(
+        ({ view, effect }) =>
+          this.isWatched(camera.name, view) &&
+          (view === 'original' || effect === this.#parts.effects.of(camera.name)),
+      )
+      const ready = wanted.flatMap(({ view, payload }) => (payload ? [{ view, payload }] : []))
+      if (ready.length < wanted.length) this.#lose(camera, 'too large')
+      else this.#send(camera, ready)
     } catch (error) {
       this.#failed(camera, error)
     }
@@ -161,25 +206,31 @@ export class Live implements Watcher, Disposable {
   /** The best that is small enough, beginning where the last one was. @returns undefined where none is */
   async #encode(
     camera: Camera,
+    view: View,
     rgb: Uint8Array,
     frame: Size,
     metadata: LiveMetadata,
   ): Promise<Buffer | undefined> {
-    for (let step = camera.step; step < LIVE_STEPS.length; step += 1) {
+    for (let step = camera.step[view]; step < LIVE_STEPS.length; step += 1) {
       const { width, quality } = LIVE_STEPS[step] as (typeof LIVE_STEPS)[number]
       const picture = writeLive(await encodePicture(rgb, frame, width, quality), metadata)
       if (picture.length > LIVE_BYTES_MAX) continue
       // Half the room left is enough for the next better one.
-      camera.step = picture.length < LIVE_BYTES_MAX / 2 ? Math.max(0, step - 1) : step
+      camera.step[view] = picture.length < LIVE_BYTES_MAX / 2 ? Math.max(0, step - 1) : step
       return picture
     }
     return undefined
   }
 
-  #send(camera: Camera, picture: Buffer): void {
+  #send(camera: Camera, pictures: readonly { readonly view: View; readonly payload: Buffer }[]): void {
     const { config, publisher, meters } = this.#parts
-    const unshown = publisher.show(liveTopic(config.topicPrefix, { ...config, camera: camera.name }), picture)
-    if (unshown === undefined) meters.livePictures.inc({ camera: camera.name })
+    const [first, beside] = pictures.map(({ view, payload }) => ({
+      topic: TOPICS[view](config.topicPrefix, { ...config, camera: camera.name }),
+      payload,
+    }))
+    if (!first) return
+    const unshown = publisher.show(first.topic, first.payload, beside)
+    if (unshown === undefined) meters.livePictures.inc({ camera: camera.name }, pictures.length)
     else this.#lose(camera, unshown)
   }
 
@@ -198,7 +249,7 @@ export class Live implements Watcher, Disposable {
     const now = performance.now()
     let watched = false
     for (const camera of this.#cameras.values()) {
-      if (now >= camera.untilMs) continue
+      if (!this.isWatched(camera.name)) continue
       watched = true
       const paused = this.#parts.isPaused(camera.name)
       if (!paused) camera.saidPausedMs = Number.NEGATIVE_INFINITY
@@ -217,7 +268,12 @@ export class Live implements Watcher, Disposable {
       this.#pausedPicture ??= pausedPicture()
       const jpeg = await this.#pausedPicture
       const metadata = { v: LIVE_VERSION, capturedAtMs: Date.now(), faces: 0, paused: true } as const
-      this.#send(camera, writeLive(jpeg, metadata))
+      const payload = writeLive(jpeg, metadata)
+      const views = VIEWS.filter((view) => this.isWatched(camera.name, view))
+      this.#send(
+        camera,
+        views.map((view) => ({ view, payload })),
+      )
     } catch (error) {
       this.#failed(camera, error)
     }
@@ -225,7 +281,7 @@ export class Live implements Watcher, Disposable {
 
   [Symbol.dispose](): void {
     clearInterval(this.#ticker)
-    for (const camera of this.#cameras.values()) camera.untilMs = 0
+    for (const { untilMs } of this.#cameras.values()) Object.assign(untilMs, { live: 0, original: 0 })
   }
 }
 

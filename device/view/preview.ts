@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { notFound } from '../../lib/http/server.ts'
 import { type Log, throttled } from '../../lib/log.ts'
+import type { Effect } from '../../wire/commands.ts'
 import type { Size } from '../faces/crop.ts'
 import { fitInside } from '../faces/crop.ts'
 import type { Frame } from '../frame.ts'
@@ -15,6 +16,7 @@ import {
 } from '../limits.ts'
 import type { Meters } from '../meters.ts'
 import { sharp } from '../sharp.ts'
+import type { Effects } from './effects.ts'
 import type { SeenFace, Watcher } from './watcher.ts'
 
 /** How a camera is, for people who look. */
@@ -32,6 +34,8 @@ export interface PreviewOptions {
   readonly rateMax: number
   readonly viewersMax: number
   readonly look: (camera: string) => CameraLook
+  /** What must not be seen. */
+  readonly effects: Pick<Effects, 'of' | 'apply'>
   readonly meters: Pick<Meters, 'previewPictures' | 'previewLost' | 'previewViewers'>
   readonly log: Log
   /** For tests. */
@@ -46,6 +50,8 @@ interface Camera {
   making: boolean
   /** The newest picture, as a part of the stream; kept while somebody looks. */
   last: Buffer | undefined
+  /** What was done to that. */
+  lastEffect: Effect
   faces: number
 }
 
@@ -99,7 +105,15 @@ export class Preview implements Watcher, Disposable {
 
   /** A camera that is there from now on. */
   add(name: string): void {
-    this.#cameras.set(name, { name, viewers: new Set(), dueMs: 0, making: false, last: undefined, faces: 0 })
+    this.#cameras.set(name, {
+      name,
+      viewers: new Set(),
+      dueMs: 0,
+      making: false,
+      last: undefined,
+      lastEffect: 'none',
+      faces: 0,
+    })
   }
 
   /** Its viewers are sent away. */
@@ -143,19 +157,27 @@ export class Preview implements Watcher, Disposable {
     try {
       const { width, height } = frame
       const rgb = await frame.cut(0, 0, width, height)
-      void this.#make(camera, rgb, { width, height }, faces)
+      // Before the next frame says where its own faces are.
+      const effect = this.#options.effects.apply(name, rgb, { width, height })
+      void this.#make(camera, rgb, { width, height }, faces, effect)
     } catch (error) {
       this.#failed(camera, error)
     }
   }
 
-  async #make(camera: Camera, rgb: Uint8Array, size: Size, faces: readonly SeenFace[]): Promise<void> {
+  async #make(
+    camera: Camera,
+    rgb: Uint8Array,
+    size: Size,
+    faces: readonly SeenFace[],
+    effect: Effect,
+  ): Promise<void> {
     try {
       const jpeg = await encodePicture(rgb, size)
       camera.making = false
       camera.faces = faces.filter(({ sure }) => sure).length
       this.#options.meters.previewPictures.inc({ camera: camera.name })
-      this.#show(camera, asPart(jpeg, facesHeader(faces, size)))
+      this.#show(camera, asPart(jpeg, facesHeader(faces, size)), effect)
     } catch (error) {
       this.#failed(camera, error)
     }
@@ -167,10 +189,12 @@ export class Preview implements Watcher, Disposable {
     this.#complain()
   }
 
-  #show(camera: Camera, part: Buffer): void {
-    // It was made while the camera was being paused, or while everybody left.
+  #show(camera: Camera, part: Buffer, effect: Effect): void {
+    // It was made while the camera was being paused, or told to hide faces, or while everybody left.
     if (this.#options.look(camera.name).paused || camera.viewers.size === 0) return
+    if (effect !== this.#options.effects.of(camera.name)) return
     camera.last = part
+    camera.lastEffect = effect
     const slow: Viewer[] = []
     for (const viewer of camera.viewers) if (!write(viewer, part)) slow.push(viewer)
     this.#lose(camera, slow)
@@ -185,13 +209,19 @@ export class Preview implements Watcher, Disposable {
     const now = performance.now()
     const stalledMs = this.#options.stalledMsMax ?? PREVIEW_STALLED_MS_MAX
     for (const camera of this.#cameras.values()) {
-      if (this.#options.look(camera.name).paused) camera.last = undefined
+      this.#forgetLast(camera)
       for (const viewer of camera.viewers) {
         const idleMs = now - viewer.writtenAtMs
         if (idleMs >= stalledMs) viewer.response.destroy()
         else if (camera.last && idleMs >= this.#repeatMs) write(viewer, camera.last)
       }
     }
+  }
+
+  /** What must not be seen any more is not sent again. */
+  #forgetLast(camera: Camera): void {
+    const { look, effects } = this.#options
+    if (look(camera.name).paused || camera.lastEffect !== effects.of(camera.name)) camera.last = undefined
   }
 
   /** Give it to HttpServer as `routes`. */
@@ -247,11 +277,12 @@ export class Preview implements Watcher, Disposable {
       this.#options.meters.previewViewers.set(this.viewers)
     })
     response.write(`--${BOUNDARY}\r\n`)
+    this.#forgetLast(camera)
     if (camera.last) response.write(camera.last)
   }
 
   #state() {
-    const { title, look } = this.#options
+    const { title, look, effects } = this.#options
     return {
       title,
       cameras: [...this.#cameras.values()].map(({ name, faces, viewers }) => {
@@ -262,6 +293,7 @@ export class Preview implements Watcher, Disposable {
           state: why === undefined ? state : 'down',
           why: why ?? null,
           paused,
+          effect: effects.of(name),
           faces: viewers.size > 0 ? faces : null,
         }
       }),

@@ -1,3 +1,5 @@
+import { KINDS, kindOfKey } from '../../wire/kinds.ts'
+
 /** What a program does with its bucket. */
 export type Access = 'read' | 'write'
 
@@ -71,5 +73,10 @@ export interface Bucket extends AsyncDisposable {
 export const CACHE_CROP_S = 86_400
 export const cacheCrop = (publicRead: boolean) =>
   `${publicRead ? 'public' : 'private'}, max-age=${CACHE_CROP_S}, immutable`
+/** Of what is kept under this key: whatever the bucket is, a recording is for one visitor. */
+export const cacheKept = (key: string, publicRead: boolean) => cacheCrop(publicRead && !isPrivate(key))
+/** Never public, and in no gallery: also what nobody takes for a recording, but lies among them. */
+export const isPrivate = (key: string) =>
+  KINDS.some((kind) => kind.private && key.startsWith(kind.root)) || kindOfKey(key)?.private === true
 /** The page and the index. */
 export const CACHE_REVALIDATE = 'no-cache'

@@ -8,7 +8,7 @@ import { isKey } from './key.ts'
 const HOUR_MS = 3_600_000
 
 /**
- * The keys of a crop of which only the id is known. The id carries the time it was minted at, so every camera's hour of
+ * The keys of a crop or a clip of which only the id is known. The id carries the time it was minted at, so every camera's hour of
  * it, and the one before, is looked at first; what was filed under another (the device's clock was wrong; perhaps more
  * than once) is found by looking through all that its camera has, or the whole bucket. Errors: those of the bucket.
  * @param id a UUIDv7, lower case
@@ -16,22 +16,23 @@ const HOUR_MS = 3_600_000
 export async function* keysWithId(bucket: Bucket, id: string, signal?: AbortSignal): AsyncGenerator<string> {
   const mintedMs = mintedAtMs(id)
   const found = new Set<string>()
-  for await (const prefix of cameras(bucket, signal)) {
-    const [site = '', device = '', camera = ''] = prefix.split('/')
-    const hours = [mintedMs, mintedMs - HOUR_MS]
-    for (const [atMs, kind] of hours.flatMap((ms) => KINDS.map((it) => [ms, it] as const))) {
-      const expected = objectKey({ id, site, device, camera }, atMs, kind)
-      if (!isKey(expected)) continue // a time that no calendar has
-      for await (const { key } of bucket.list(expected, signal))
-        if (key === expected) {
-          found.add(key)
-          yield key
-        }
+  const places = new Set<string>()
+  for (const kind of KINDS)
+    for await (const prefix of cameras(bucket, signal, kind)) {
+      const [site = '', device = '', camera = ''] = prefix.slice(kind.root.length).split('/')
+      for (const atMs of [mintedMs, mintedMs - HOUR_MS]) {
+        const expected = objectKey({ id, site, device, camera }, atMs, kind)
+        if (!isKey(expected)) continue // a time that no calendar has
+        for await (const { key } of bucket.list(expected, signal))
+          if (key === expected) {
+            found.add(key)
+            places.add(prefix)
+            yield key
+          }
+      }
     }
-  }
   // Where it came twice, from a camera whose clock was ahead, once it was its time by then (filed-at.ts).
-  const places = [...found].map((key) => `${key.split('/').slice(0, 3).join('/')}/`)
-  for (const place of places.length > 0 ? new Set(places) : [''])
+  for (const place of places.size > 0 ? places : [''])
     for await (const { key } of bucket.list(place, signal))
       if (parseObjectKey(key)?.id === id && !found.has(key)) yield key
 }

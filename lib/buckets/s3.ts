@@ -68,7 +68,7 @@ const CONFLICT_DELAY = { delayMsMin: 50, delayMsMax: 1_000 }
  */
 const MARK = 'sightline.txt'
 const MARK_TEXT =
-  'Sightline writes into this bucket: crops under <site>/<device>/<camera>/, the gallery under gallery/.\n'
+  'Sightline writes into this bucket: crops under <site>/<device>/<camera>/, the gallery under gallery/, recordings under recordings.private/.\n'
 /** Names our part of the bucket policy and of the CORS rules; everyone else's stays. */
 const POLICY_SID = 'SightlinePublicRead'
 const CORS_ID = 'sightline-read'
@@ -487,7 +487,7 @@ interface PolicyDocument {
 }
 
 /**
- * Anyone may read what is kept (`*.jpg`) and the gallery, not list, and not read what else is there (quarantine).
+ * Anyone may read crops (`*.jpg`) and the gallery, not list, and not read what else is there: recordings.
  * Statements and rules that are not ours stay. @returns what takes back what was not so before
  */
 async function allowPublicRead(
@@ -514,7 +514,10 @@ async function openPolicy(
     Effect: 'Allow',
     Principal: '*',
     Action: ['s3:GetObject'],
-    Resource: [...KINDS.map(({ extension }) => `${objects}*.${extension}`), `${objects}gallery/*`],
+    Resource: [
+      ...KINDS.filter((kind) => !kind.private).map(({ extension }) => `${objects}*.${extension}`),
+      `${objects}gallery/*`,
+    ],
   }
   const put = (policy: PolicyDocument, abortSignal?: AbortSignal) =>
     client.send(new PutBucketPolicyCommand({ Bucket, Policy: JSON.stringify(policy) }), { abortSignal })

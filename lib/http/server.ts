@@ -7,7 +7,7 @@ import { Admission, type AdmissionLimits, tcpOf } from '../admission.ts'
 import { HTTP_CONNECTIONS_MAX, HTTP_CONNECTIONS_PER_ADDRESS_MAX } from '../config.ts'
 import { failure, systemCode } from '../errors.ts'
 import { type Log, throttled } from '../log.ts'
-import { counter } from '../metrics.ts'
+import { type Counter, counter } from '../metrics.ts'
 import { keepRenewed, readServerFiles, type ServerFiles, TLS_HANDSHAKE_MS_MAX } from '../tls/certificates.ts'
 import { HttpUsers } from './users.ts'
 
@@ -27,6 +27,8 @@ export interface HttpListener {
    * `/metrics` and all of `/healthz`. Strangers learn from `/healthz` whether it is well.
    */
   readonly ownLogin?: (request: FastifyRequest) => Promise<boolean>
+  /** Its configuration says that passwords and keys may cross the network unencrypted. */
+  readonly plaintext?: boolean
   /** Absent: HTTP; given: HTTPS. */
   readonly tls?: Omit<ServerFiles, 'clientCaFile'>
   /**
@@ -41,6 +43,8 @@ export interface HttpOptions extends HttpListener, Partial<AdmissionLimits> {
   readonly log?: Log
   /** 0 takes any free port. */
   readonly port: number
+  /** The key of the configuration under which it stands, for errors: `http` */
+  readonly where?: string
   readonly metrics: Registry
   readonly health: () => Health
   /** What needs no login where there are users: a public page, an address that carries a good signature. */
@@ -89,26 +93,24 @@ export class HttpServer implements AsyncDisposable {
 
   static async open(options: HttpOptions): Promise<HttpServer> {
     refuseOpenHttp(options)
-    const { tls, log, usersFile, ownLogin, allowed, trustedProxies = [] } = options
+    const { tls, log, usersFile, ownLogin, allowed, trustedProxies = [], where = 'http' } = options
     const {
       connectionsMax = HTTP_CONNECTIONS_MAX,
       connectionsPerAddressMax = HTTP_CONNECTIONS_PER_ADDRESS_MAX,
     } = options
     if (usersFile !== undefined && !log) throw new TypeError('a users file needs a log')
-    const identity = tls ? readServerFiles(tls, 'http.tls') : undefined
+    const identity = tls ? readServerFiles(tls, `${where}.tls`) : undefined
     const headers = {
       ...HEADERS,
       ...(tls ? { 'strict-transport-security': `max-age=${HSTS_SECONDS}` } : {}),
     }
-    const refused = counter(options.metrics, 'http_refused_total', 'Connections and requests refused', [
-      'code',
-    ])
+    const refused = counterOfRefused(options.metrics)
     using opened = new DisposableStack()
     const admission = opened.use(
       new Admission({
         connectionsMax,
         connectionsPerAddressMax,
-        where: 'http',
+        where,
         log,
         refused: () => refused.inc({ code: 'TOO_MANY' }),
       }),
@@ -187,12 +189,12 @@ export class HttpServer implements AsyncDisposable {
       await app.listen({ host: options.host, port: options.port })
     } catch (error) {
       await app.close()
-      throw listenFailure(error, options.host, options.port, 'http')
+      throw listenFailure(error, options.host, options.port, where)
     }
     if (tls && identity && log)
       keepRenewed(app.server as unknown as TlsServer, tls, {
         ...identity,
-        where: 'http.tls',
+        where: `${where}.tls`,
         log,
         context: undefined,
       })
@@ -220,6 +222,15 @@ function listener(handler: RequestListener, context: SecureContextOptions | unde
     ? createTlsServer({ ...options, ...context, handshakeTimeout: TLS_HANDSHAKE_MS_MAX }, handler)
     : createServer(options, handler)
   return server.setTimeout(SILENCE_MS_MAX)
+}
+
+/** One for all HTTP servers of a program. */
+function counterOfRefused(registry: Registry): Counter<'code'> {
+  const made = registry.getSingleMetric('sightline_http_refused_total')
+  return (
+    (made as Counter<'code'> | undefined) ??
+    counter(registry, 'http_refused_total', 'Connections and requests refused', ['code'])
+  )
 }
 
 const LATE = new Set(['ERR_HTTP_REQUEST_TIMEOUT', 'ERR_TLS_HANDSHAKE_TIMEOUT'])
@@ -267,7 +278,8 @@ export function listenFailure(error: unknown, host: string, port: number, key: s
  * Pages and metrics are for this machine alone, as long as nobody is asked who they are, on a line that nobody else
  * reads. Errors: CONFIG_UNSAFE_LISTENER.
  */
-export function refuseOpenHttp({ host, usersFile, ownLogin, tls }: HttpListener): void {
+export function refuseOpenHttp({ host, usersFile, ownLogin, tls, plaintext }: HttpListener): void {
+  if (plaintext === true) return
   const asks = usersFile !== undefined || ownLogin !== undefined
   if (isLoopback(host) || (asks && tls !== undefined)) return
   const why = !asks

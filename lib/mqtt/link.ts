@@ -21,6 +21,7 @@ import {
   PUBACK,
   PubackWriter,
   type Publish,
+  publishHead,
   READ_BUFFER,
   readPuback,
   readPublish,
@@ -99,6 +100,10 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   /** What came with CONNACK; undefined where nothing is held back. */
   #held: (() => void)[] | undefined
   #subscribeId = 0
+  /** Of the message that goes out in slices: what is still to be written. */
+  #slices: Buffer[] | undefined
+  /** Packets that wait until all of it is written. */
+  #behind: Packet[] = []
   /** The TLS handshake is over, and nothing has come after it. */
   #handshakenOnly = false
 
@@ -191,11 +196,53 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     return this.#closed
   }
 
-  /** At QoS 1. @returns false when the socket is full: wait for `drain` before the next one */
+  /** At QoS 1; not while a message goes out in slices. @returns false when the socket is full: wait for `drain` before the next one */
   publish(message: Publish & { readonly retain?: boolean }): boolean {
-    if (this.#closed) return false
+    if (this.#closed || this.#slices) return false
     this.#lastSentMs = performance.now()
     return writePublish(this.#socket, message, this.#options.protocol)
+  }
+
+  /**
+   * Begins a message at QoS 1 that the caller sends on in slices (`writeSlice`), at its own pace. Until the last of them is
+   * written nothing else goes out on this link.
+   */
+  beginSlices(message: Publish & { readonly retain?: boolean }): void {
+    if (this.#closed || this.#slices) return
+    this.#slices = [publishHead(message, this.#options.protocol), message.payload]
+  }
+
+  /** Of the message that goes out in slices, bytes that are not written yet; 0 where there is none. */
+  get slicesBytesLeft(): number {
+    return this.#slices?.reduce((sum, { length }) => sum + length, 0) ?? 0
+  }
+
+  /** Whether everything that was written has left this process. */
+  get isDrained(): boolean {
+    return this.#socket.writableLength === 0
+  }
+
+  /** @param written called when the slice has left this process; never, where the link ends first */
+  writeSlice(bytesMax: number, written: () => void): void {
+    const slices = this.#slices
+    if (this.#closed || !slices) return
+    this.#lastSentMs = performance.now()
+    const taken: Buffer[] = []
+    for (let left = bytesMax, first = slices[0]; left > 0 && first; first = slices[0]) {
+      taken.push(first.subarray(0, left))
+      if (first.length > left) slices[0] = first.subarray(left)
+      else slices.shift()
+      left -= first.length
+    }
+    this.#socket.write(Buffer.concat(taken), (error) => {
+      if (error || this.#closed) return
+      // The far end takes what is sent: as good a sign of life as a word from it, for which a large message has no room.
+      this.#lastReceivedMs = performance.now()
+      written()
+    })
+    if (slices.length > 0) return
+    this.#slices = undefined
+    for (const packet of this.#behind.splice(0)) this.#send(packet)
   }
 
   /** At QoS 0. @returns false when the socket is full: wait for `drain` before the next one */
@@ -213,10 +260,20 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     this.#send({ cmd: 'pingreq' })
   }
 
+  /** Reads nothing more from the broker, until `resume`. What has been read already still comes. */
+  pause(): void {
+    if (!this.#closed) this.#socket.pause()
+  }
+
+  resume(): void {
+    if (!this.#closed && this.#held === undefined && this.#socket.isPaused()) this.#socket.resume()
+  }
+
   puback(messageId: number): void {
     if (this.#closed) return
     this.#lastSentMs = performance.now()
-    this.#pubacks.write(messageId)
+    if (this.#slices) this.#behind.push({ cmd: 'puback', messageId })
+    else this.#pubacks.write(messageId)
   }
 
   /**
@@ -261,6 +318,11 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   /** Says goodbye (no will is published) and closes. What was not acknowledged stays with its keeper. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return
+    // In the middle of a message there is no saying goodbye.
+    if (this.#slices) {
+      this.#end(undefined)
+      return
+    }
     this.#pubacks.flush()
     this.#send({ cmd: 'disconnect' })
     const closed = new Promise<void>((resolve) => this.once('close', () => resolve()))
@@ -369,8 +431,8 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
   #start(): void {
     const held = this.#held ?? []
     this.#held = undefined
+    this.#socket.resume() // before what comes with it may pause it
     for (const pass of held) if (!this.#closed) pass()
-    this.#socket.resume()
   }
 
   #onConnack(packet: IConnackPacket, connack: PromiseWithResolvers<IConnackPacket>): void {
@@ -426,6 +488,8 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
     const intervalMs = keepaliveS * 1000
     this.#keepalive = setInterval(() => {
       const now = performance.now()
+      // In the middle of a message whose next slice its sender holds back, the far end has nothing to answer.
+      if (this.#slices && this.isDrained) this.#lastReceivedMs = now
       if (now - this.#lastReceivedMs > intervalMs * 1.5) {
         this.#end(
           failure(
@@ -441,6 +505,10 @@ export class MqttLink extends EventEmitter<LinkEvents> implements AsyncDisposabl
 
   #send(packet: Packet): boolean {
     if (this.#closed) return false
+    if (this.#slices) {
+      this.#behind.push(packet)
+      return false
+    }
     this.#lastSentMs = performance.now()
     return mqtt.writeToStream(packet, this.#socket, { protocolVersion: this.#options.protocol })
   }

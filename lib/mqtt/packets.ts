@@ -182,12 +182,11 @@ export function readPuback(
   return { messageId: packet.readUInt16BE(bodyAt), reasonCode: packet[bodyAt + 2] ?? 0 }
 }
 
-/** @returns false where the stream has enough: wait for `drain` before the next one */
-export function writePublish(
-  stream: Writable,
+/** What stands before the payload of a PUBLISH at QoS 1. */
+export function publishHead(
   { topic, payload, messageId, dup, retain }: Publish & { readonly retain?: boolean },
   protocol: Protocol,
-): boolean {
+): Buffer {
   const topicBytes = Buffer.byteLength(topic)
   const remaining = 4 + topicBytes + (protocol === 5 ? 1 : 0) + payload.length
   const lengthBytes = remaining < 128 ? 1 : remaining < 16_384 ? 2 : remaining < 2_097_152 ? 3 : 4
@@ -200,13 +199,22 @@ export function writePublish(
   head.write(topic, at + 2)
   head.writeUInt16BE(messageId, at + 2 + topicBytes)
   if (protocol === 5) head[at + 4 + topicBytes] = 0 // no properties
+  return head
+}
+
+/** @returns false where the stream has enough: wait for `drain` before the next one */
+export function writePublish(
+  stream: Writable,
+  message: Publish & { readonly retain?: boolean },
+  protocol: Protocol,
+): boolean {
   if (stream.writableCorked === 0) {
     // What is published in this turn of the event loop goes out in one system call.
     stream.cork()
     process.nextTick(uncork, stream)
   }
-  stream.write(head)
-  stream.write(payload)
+  stream.write(publishHead(message, protocol))
+  stream.write(message.payload)
   return stream.writableLength < WRITE_AHEAD_BYTES
 }
 

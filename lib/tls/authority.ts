@@ -1,6 +1,6 @@
 import 'reflect-metadata' // @peculiar/x509 resolves its algorithms with tsyringe, which wants it first
 import { createPrivateKey, KeyObject, X509Certificate as Reader, randomBytes, webcrypto } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { domainToASCII } from 'node:url'
@@ -21,13 +21,16 @@ import {
 } from '@peculiar/x509'
 import { failure, systemCode } from '../errors.ts'
 import { keepFile } from '../keep-file.ts'
+import { namesSigner, SIGNER_PURPOSE, type Signer, signerOf } from '../signatures/signer.ts'
 
 /**
  * A certificate authority in a folder, for a home or a classroom: `ca.pem` and `ca.key`, and beside them a pair of
- * files for each server and each client. ECDSA on P-256, extensions as RFC 5280 wants them.
+ * files for each server, each client and each device that signs. ECDSA on P-256, signers' keys Ed25519, extensions as RFC 5280
+ * wants them.
  */
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
+const SIGNER_ALGORITHM = { name: 'Ed25519' } as const
 const DAY_MS = 86_400_000
 /** Devices whose clock is a little behind accept a new certificate at once. */
 const BACKDATED_MS = DAY_MS
@@ -35,6 +38,8 @@ const BACKDATED_MS = DAY_MS
 const SERIAL_BYTES = 16
 /** Of a common name (RFC 5280, appendix A.1: ub-common-name). */
 const NAME_LENGTH_MAX = 64
+/** Of the file of a signer's: two names of 63. */
+const RENEWED_LENGTH_MAX = 140
 const AUTHORITY = 'ca'
 
 export interface Validity {
@@ -45,7 +50,7 @@ export interface Validity {
 
 export interface CertificateFacts {
   readonly file: string
-  readonly kind: 'authority' | 'server' | 'client' | 'other'
+  readonly kind: 'authority' | 'server' | 'client' | 'signer' | 'other'
   /** The common name, then the names and addresses it is for. */
   readonly names: readonly string[]
   readonly validUntilMs: number
@@ -117,19 +122,78 @@ export async function makeClientCertificate(
 }
 
 /**
+ * Makes the pair of a device that signs what it sends: `signer.SITE.DEVICE.pem` and `.key`. Where there is one and a new key is
+ * wanted, the old certificate stays beside it, so that what was signed before still verifies; the old key is deleted.
+ * @returns the paths written
+ * Errors: as makeServerCertificate
+ */
+export async function makeSignerCertificate(
+  folder: string,
+  signer: Signer,
+  { newKey = false, ...validity }: Validity & { readonly newKey?: boolean },
+): Promise<{ cert: string; key: string }> {
+  const name = signerFile(signer)
+  const [cert, key] = [join(folder, `${name}.pem`), join(folder, `${name}.key`)]
+  const authority = await openAuthority(folder)
+  const isNew = !existsSync(cert) && !existsSync(key)
+  if (!isNew && !newKey) refuseExisting(folder, name)
+  const keys = (await webcrypto.subtle.generateKey(SIGNER_ALGORITHM, true, [
+    'sign',
+    'verify',
+  ])) as webcrypto.CryptoKeyPair
+  const certificate = await sign(authority, commonName(signer.device), keys.publicKey, validity, [
+    new ExtendedKeyUsageExtension([SIGNER_PURPOSE]),
+    new SubjectAlternativeNameExtension([{ type: 'url', value: namesSigner(signer) }]),
+  ])
+  if (!isNew) {
+    if (existsSync(cert)) keepOld(folder, name, { away: true })
+    rmSync(key, { force: true })
+  }
+  return write(folder, name, certificate, keys.privateKey)
+}
+
+/** Names have no dots: it tells where the one ends and the other begins. */
+export const signerFile = ({ site, device }: Signer) => `signer.${site}.${device}`
+
+/** An old certificate gets a name of its own, which no other has: by its serial number. */
+function keepOld(folder: string, name: string, { away }: { readonly away: boolean }): string {
+  const file = join(folder, `${name}.pem`)
+  const old = parse(read(file), file)
+  const kept = join(folder, `${name}.${day(old.notBefore.getTime())}.${old.serialNumber.slice(0, 8)}.pem`)
+  try {
+    if (away) renameSync(file, kept)
+    else keepFile(readFileSync(file), kept)
+  } catch (error) {
+    throw unwritable(folder, error)
+  }
+  return kept
+}
+
+/**
  * Replaces a certificate by one that is valid for longer, for the same key, names and use: whoever reads the pair at
- * any moment reads one that fits. @returns the path written
+ * any moment reads one that fits. A signer's old one stays beside it, and the new one begins no later than that ended: each
+ * file verifies by the one that was valid at its capture. @returns the path written
  * Errors: USAGE, CERTIFICATE_NOT_FOUND, CERTIFICATE_UNUSABLE, FOLDER_UNWRITABLE
  */
 export async function renewCertificate(folder: string, name: string, validity: Validity): Promise<string> {
-  checkName(name)
+  checkName(name, RENEWED_LENGTH_MAX)
   const file = join(folder, `${name}.pem`)
   const authority = await openAuthority(folder)
-  const old = parse(read(file), file)
+  const pem = read(file)
+  const old = parse(pem, file)
+  const isSigner = signerOf(new Reader(pem)) !== undefined
   const kept = [ExtendedKeyUsageExtension, SubjectAlternativeNameExtension].flatMap(
     (type) => old.getExtension<Extension>(type as never) ?? [],
   )
-  const certificate = await sign(authority, old.subjectName, old.publicKey, validity, kept)
+  const certificate = await sign(
+    authority,
+    old.subjectName,
+    old.publicKey,
+    validity,
+    kept,
+    isSigner ? old.notAfter.getTime() : undefined,
+  )
+  if (isSigner) keepOld(folder, name, { away: false })
   keepFile(certificate.toString('pem'), file)
   return file
 }
@@ -156,13 +220,23 @@ export function listCertificates(folder: string): CertificateFacts[] {
 function factsOf(file: string, certificate: Reader): CertificateFacts {
   // Node's `keyUsage` is the extended one.
   const uses: readonly string[] = certificate.keyUsage ?? []
+  const signer = signerOf(certificate)
   const kind = certificate.ca
     ? 'authority'
     : uses.includes(ExtendedKeyUsage.serverAuth)
       ? 'server'
       : uses.includes(ExtendedKeyUsage.clientAuth)
         ? 'client'
-        : 'other'
+        : signer
+          ? 'signer'
+          : 'other'
+  if (signer && kind === 'signer')
+    return {
+      file,
+      kind,
+      names: [`${signer.site}/${signer.device}`],
+      validUntilMs: certificate.validToDate.getTime(),
+    }
   const name = /^CN=(.*)$/m.exec(certificate.subject)?.[1]
   const hosts =
     certificate.subjectAltName?.split(', ').map((it) => it.replace(/^(DNS|IP Address):/, '')) ?? []
@@ -218,6 +292,8 @@ async function sign(
   publicKey: webcrypto.CryptoKey | X509Certificate['publicKey'],
   { days, nowMs = Date.now() }: Validity,
   extensions: readonly Extension[],
+  /** It begins no later than that. */
+  fromMs = Number.POSITIVE_INFINITY,
 ): Promise<X509Certificate> {
   const end = nowMs + days * DAY_MS
   if (end > certificate.notAfter.getTime())
@@ -229,7 +305,7 @@ async function sign(
     serialNumber: serial(),
     subject,
     issuer: certificate.subjectName,
-    notBefore: new Date(nowMs - BACKDATED_MS),
+    notBefore: new Date(Math.min(nowMs - BACKDATED_MS, fromMs)),
     notAfter: new Date(end),
     signingAlgorithm: ALGORITHM,
     publicKey,
@@ -265,11 +341,11 @@ function alternativeName(host: string): JsonGeneralNames[number] {
 }
 
 /** A name is a file's name here and a user's name at the broker. */
-function checkName(name: string): void {
-  if (name === AUTHORITY || name.length > NAME_LENGTH_MAX || !/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(name))
+function checkName(name: string, lengthMax = NAME_LENGTH_MAX): void {
+  if (name === AUTHORITY || name.length > lengthMax || !/^[A-Za-z0-9_][A-Za-z0-9_.-]*$/.test(name))
     throw failure(
       'USAGE',
-      `Invalid certificate name "${name}". Use letters, digits, dash, underscore and dot, ${NAME_LENGTH_MAX} at most, and not "${AUTHORITY}".`,
+      `Invalid certificate name "${name}". Use letters, digits, dash, underscore and dot, ${lengthMax} at most, and not "${AUTHORITY}".`,
     )
 }
 
@@ -278,7 +354,7 @@ function refuseExisting(folder: string, name: string): void {
     if (existsSync(file))
       throw failure(
         'FILE_EXISTS',
-        `${file} already exists and is not overwritten. ${name === AUTHORITY ? 'Everything it has signed would stop working. Use another folder.' : `To make it valid for longer: sightline certs renew ${folder} ${name}. For a new key remove ${name}.pem and ${name}.key first.`}`,
+        `${file} already exists and is not overwritten. ${name === AUTHORITY ? 'Everything it has signed would stop working. Use another folder.' : `To make it valid for longer: sightline certs renew ${folder} ${name}. For a new key ${name.startsWith('signer.') ? 'add --new-key.' : `remove ${name}.pem and ${name}.key first.`}`}`,
       )
 }
 

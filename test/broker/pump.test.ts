@@ -236,3 +236,43 @@ t.test('a message comes back from the store as it went in', async (t) => {
   ] as const)
     t.match(decodeMessage(encodeMessage(message)), message)
 })
+
+t.test('large messages are in flight by their bytes, and two of them whatever they have', async (t) => {
+  const { store, queue, pump } = await line(t, 500)
+  const sink = new Sink()
+  const payload = Buffer.alloc(3_000_000, 'x')
+  for (let n = 0; n < 20; n += 1) await store.accept(encodeMessage({ topic: 'a', payload, qos: 1 }), [queue])
+  pump.attach(sink)
+  t.equal(sink.sent.length, 12, '32 MiB')
+  pump.acknowledge(sink.sent[0]?.messageId ?? 0)
+  t.equal(sink.sent.length, 13, 'an acknowledgement makes room')
+})
+
+t.test('a far end that is at a message still gets no other, whatever else happens', async (t) => {
+  const { add, pump } = await line(t, 500)
+  const busy = { isFree: true }
+  const sent: string[] = []
+  const slow: FarEnd = {
+    get isFree() {
+      return busy.isFree
+    },
+    publish: ({ payload }) => {
+      sent.push(payload.toString())
+      busy.isFree = false
+      return false
+    },
+    release: () => true,
+  }
+  await add('a', 'b')
+  pump.attach(slow)
+  await add('c')
+  t.strictSame(sent, ['a'])
+  busy.isFree = true
+  pump.run()
+  t.strictSame(sent, ['a', 'b'])
+  pump.detach(slow)
+  busy.isFree = true
+  pump.attach(slow)
+  await add('d')
+  t.strictSame(sent, ['a', 'b', 'a'], 'what is sent again waits too')
+})

@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { GetBucketPolicyCommand } from '@aws-sdk/client-s3'
+import { DeleteBucketPolicyCommand, GetBucketPolicyCommand, PutBucketPolicyCommand } from '@aws-sdk/client-s3'
 import t from 'tap'
 import { subscriberSchema } from '../../cloud-subscriber/config.ts'
 import { checkBucket } from '../../commands/doctor/bucket.ts'
@@ -202,6 +202,9 @@ t.test(
     const failures = async () =>
       (await checkBucket(config, AbortSignal.timeout(20_000))).filter(({ level }) => level === 'FAIL')
     t.strictSame(await failures(), [], 'one that has not been opened yet is well')
+    const ofRecordings = async () =>
+      (await checkBucket(config, AbortSignal.timeout(20_000))).filter(({ what }) => what === 'recordings')
+    t.match(await ofRecordings(), [{ level: 'ok', found: /not public/ }], 'however public the bucket is')
     const client = s3Client()
     t.after(() => client.destroy())
     await t.rejects(
@@ -209,6 +212,20 @@ t.test(
       { name: 'NoSuchBucketPolicy' },
       'and is not open afterwards',
     )
+    const open = {
+      Effect: 'Allow',
+      Principal: '*',
+      Action: 's3:GetObject',
+      Resource: `arn:aws:s3:::${name}/*`,
+    }
+    const Policy = JSON.stringify({ Version: '2012-10-17', Statement: [{ Sid: 'Theirs', ...open }] })
+    await client.send(new PutBucketPolicyCommand({ Bucket: name, Policy }))
+    t.match(
+      await ofRecordings(),
+      [{ level: 'FAIL', found: /anyone can read recordings/ }],
+      'somebody opened all of it',
+    )
+    await client.send(new DeleteBucketPolicyCommand({ Bucket: name }))
     for (const [at, fault, says] of [
       [/policy/, { status: 501, code: 'NotImplemented' }, /Set "bucket\.publicRead: false"/],
       [/policy/, { status: 400, code: 'MalformedPolicy' }, /Set "bucket\.publicRead: false"/],

@@ -52,7 +52,8 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
     '--no-password',
     '--json',
   ],
-  certs: ['--name', '--host', '--days'],
+  certs: ['--name', '--host', '--days', '--new-key'],
+  verify: ['--certs', '--config', '--camera', '--from', '--to', '--all', '--json'],
   secrets: [],
   deploy: [
     '--host',
@@ -96,6 +97,7 @@ const SWITCHES = [
   '--shared',
   '--follow',
   '--purge',
+  '--new-key',
 ]
 
 function checkWidth(t: { ok(value: boolean, message: string): void }, text: string): void {

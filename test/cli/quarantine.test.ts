@@ -7,8 +7,8 @@ import t from 'tap'
 import { decodeMessage } from '../../broker/message.ts'
 import { brokerQuarantine } from '../../broker/quarantine.ts'
 import { encodeEntry } from '../../cloud-subscriber/entry.ts'
+import { openLanes } from '../../cloud-subscriber/lanes.ts'
 import { saveRules, subscriberQuarantine } from '../../cloud-subscriber/quarantine.ts'
-import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
 import { act, list, show } from '../../commands/quarantine/entries.ts'
 import { consoleQuarantine, faultsEntry, markConsoleStore } from '../../console/quarantine.ts'
 import { CONTROL_FILE, ControlServer, callProgram, type Handlers } from '../../lib/control.ts'
@@ -26,7 +26,7 @@ const quiet = () => {}
 type Tap = Parameters<typeof temporaryFolder>[0]
 
 const BOUNDS: QueueBounds = { entriesMax: 1e6, bytesMax: 1e9, ageMsMax: Infinity, whenFull: 'reject' }
-const RULES = { topicPrefix: 'sightline/v1', payloadBytesMax: 100_000 }
+const RULES = { topicPrefix: 'sightline/v1', payloadBytesMax: 100_000, clipBytesMax: 100_000 }
 const log = pino({ level: 'silent' })
 
 function collect(items: AsyncIterable<unknown> | undefined): Promise<unknown[]> {
@@ -147,8 +147,8 @@ async function acted(folder: string, request: QuarantineRequest): Promise<{ stat
 async function openSubscriberStore(folder: string) {
   const store = await Store.open({ folder })
   const [inbox, quarantine] = [store.queue('inbox', BOUNDS), store.queue('quarantine', BOUNDS)]
-  const recent = new RecentIds(store, 1000)
-  return { store, inbox, quarantine, recent }
+  const lanes = openLanes(store)
+  return { store, lanes, inbox, quarantine, recent: lanes.crops.recent }
 }
 
 for (const runs of [true, false])

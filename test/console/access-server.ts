@@ -36,6 +36,7 @@ export interface AccessServer {
   readonly url: string
   readonly access: Access
   readonly database: Database
+  readonly bucket: FolderBucket
   readonly usersFile: string
   /** What was logged as a warning. */
   readonly warnings: string[]
@@ -98,7 +99,7 @@ export async function accessServer(t: Test, settings: AccessSettings = {}): Prom
       pollIntervalMs: 50,
     }),
   )
-  const absent = {} as Pick<Context, 'fleet' | 'live' | 'news' | 'line'>
+  const absent = {} as Pick<Context, 'fleet' | 'live' | 'original' | 'news' | 'line'>
   const context: Context = { ...absent, config, log, database, bucket, access }
   const http = stack.use(
     await HttpServer.open({
@@ -125,6 +126,7 @@ export async function accessServer(t: Test, settings: AccessSettings = {}): Prom
     url: http.url,
     access,
     database,
+    bucket,
     usersFile,
     warnings,
     wait: (ms) => {

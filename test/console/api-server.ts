@@ -27,9 +27,12 @@ import { failure } from '../../lib/errors.ts'
 import { HttpServer } from '../../lib/http/server.ts'
 import { openLog } from '../../lib/log.ts'
 import type { CameraState } from '../../wire/camera-state.ts'
+import type { ClipMetadata } from '../../wire/clip.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
+import { CLIP } from '../../wire/kinds.ts'
 import { objectKey } from '../../wire/object-key.ts'
-import type { StoredCrop } from '../../wire/stored.ts'
+import type { StoredClip, StoredCrop } from '../../wire/stored.ts'
+import type { StreamChange } from '../../wire/stream.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import { makeCrop } from '../kit/crops.ts'
 import { cheapHash } from '../kit/passwords.ts'
@@ -52,6 +55,11 @@ export const NORTH: CameraAddress = { site: 'north', device: 'pi', camera: 'gate
 export const SOUTH: CameraAddress = { site: 'south', device: 'pi', camera: 'door' }
 export const YARD: CameraAddress = { site: 'south', device: 'pi', camera: 'yard' }
 
+export interface Recorded {
+  readonly metadata: ClipMetadata
+  readonly payload: Buffer
+}
+
 export interface ApiServer {
   readonly url: string
   readonly context: Context
@@ -68,6 +76,8 @@ export interface ApiServer {
   get(path: string, user?: string, init?: RequestInit): Promise<Response>
   /** As ada, and the answer's JSON. */
   json<Answer>(path: string, user?: string): Promise<Answer>
+  /** Puts chunks of recordings into bucket and database. */
+  record(...clips: readonly Recorded[]): Promise<StoredClip[]>
   /** Puts crops into bucket and database. */
   store(...crops: readonly Partial<CropMetadata>[]): Promise<StoredCrop[]>
 }
@@ -97,7 +107,8 @@ export async function apiServer(
   const live = new HeldLive()
   const news = new HeldNews()
   const line = new HeldLine()
-  const context: Context = { config, log, database, bucket, access, fleet, live, news, line }
+  const original = new HeldLive()
+  const context: Context = { config, log, database, bucket, access, fleet, live, original, news, line }
   const http = stack.use(
     await HttpServer.open({
       host: '127.0.0.1',
@@ -128,6 +139,18 @@ export async function apiServer(
     tokens,
     get,
     json: async <Answer>(path: string, user?: string) => (await get(path, user)).json() as Promise<Answer>,
+    record: async (...clips) => {
+      const stored = clips.map(({ metadata, payload }) => storedClipOf(metadata, payload))
+      for (const [n, { key }] of stored.entries())
+        await bucket.create({
+          key,
+          body: (clips[n] as Recorded).payload,
+          contentType: CLIP.mediaType,
+          cacheControl: '',
+        })
+      await database.apply(stored, 'cloud')
+      return stored
+    },
     store: async (...crops) => {
       const stored = await Promise.all(
         crops.map(async (settings) => {
@@ -168,6 +191,20 @@ export function storedOf(
     key: objectKey(metadata, metadata.capturedAtMs),
     filedAtMs: metadata.capturedAtMs,
     storedAtMs: metadata.capturedAtMs + 100,
+    bytes: payload.byteLength,
+    sha256: createHash('sha256').update(payload).digest('hex'),
+    ...metadata,
+  }
+}
+
+export function storedClipOf({ v: _version, ...metadata }: ClipMetadata, payload: Buffer): StoredClip {
+  return {
+    v: 1,
+    is: 'stored',
+    kind: 'clip',
+    key: objectKey(metadata, metadata.capturedAtMs, CLIP),
+    filedAtMs: metadata.capturedAtMs,
+    storedAtMs: metadata.endMs + 100,
     bytes: payload.byteLength,
     sha256: createHash('sha256').update(payload).digest('hex'),
     ...metadata,
@@ -266,6 +303,31 @@ class HeldLine implements Line {
   async command({ site, device, camera }: CameraAddress, name: string, value: string): Promise<CameraState> {
     this.commands.push(`${site}/${device}/${camera} ${name} ${value}`)
     return this.answer({ site, device, camera })
+  }
+
+  readonly changes: { readonly camera: CameraAddress; readonly change: StreamChange }[] = []
+  readonly kept: { readonly subscriber: string; readonly wanted: object }[] = []
+  keeps = true
+
+  async stream(camera: CameraAddress, change: StreamChange): Promise<CameraState | undefined> {
+    this.changes.push({ camera, change })
+    if (change.do === 'remove') return undefined
+    return stateOf(camera, {
+      state: 'waiting',
+      stream: {
+        owner: change.do === 'add' ? (change.owner ?? null) : null,
+        active: change.do !== 'deactivate',
+        takeOver: false,
+        lastUsedMs: null,
+        from: null,
+        live: null,
+      },
+    })
+  }
+
+  async keep(subscriber: string, wanted: object): Promise<boolean> {
+    this.kept.push({ subscriber, wanted })
+    return this.keeps
   }
 
   async forget(selection: { kind: string; id?: string }, by: string) {

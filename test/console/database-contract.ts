@@ -1,13 +1,25 @@
 import fc from 'fast-check'
 import { sql } from 'kysely'
 import type { Test } from 'tap'
+import {
+  cameraIdOf,
+  clipsOf,
+  facesWithin,
+  keptOf,
+  markLost,
+  movedWithin,
+  recordedCameras,
+  stretchesWithin,
+  sumWithin,
+} from '../../console/database/clips.ts'
 import { Database, type DatabaseOptions } from '../../console/database/database.ts'
 import type { DetectionFilter } from '../../console/database/detection.ts'
 import { EVERYTHING, inScope, type Scope } from '../../console/database/scope.ts'
 import { HOUR_COLUMNS } from '../../console/database/tables.ts'
 import { idMinter, newId } from '../../wire/id.ts'
-import type { Announcement, StoredCrop } from '../../wire/stored.ts'
-import { makeRemoved, makeStored } from '../kit/announcements.ts'
+import { CLIP } from '../../wire/kinds.ts'
+import type { Announcement, StoredClip, StoredCrop } from '../../wire/stored.ts'
+import { makeRemoved, makeStored, makeStoredClip } from '../kit/announcements.ts'
 import { seeded } from '../kit/wait.ts'
 
 /** What every engine must do. */
@@ -97,6 +109,143 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
       ),
       { numRuns: 8 },
     )
+  })
+
+  t.test('recordings: any order and repetition gives the same, and sums say what rows say', async (t) => {
+    const database = await open(t)
+    const mint = idMinter(() => NOON)
+    const run = newId()
+    const clips = Array.from({ length: 10 }, (_, n) =>
+      makeStoredClip({
+        id: mint(),
+        camera: `c${n % 2}`,
+        capturedAtMs: NOON - DAY_MS + n * DAY_MS * 0.3,
+        run,
+        sequence: n,
+        ...(n === 4 && { gap: { fromMs: null, why: 'camera down' as const }, motion: 0.25, faces: 3 }),
+        ...(n === 5 && { signer: 'ab'.repeat(32), previous: 'cd'.repeat(32), rotation: 90 as const }),
+        ...(n === 6 && { audio: { codec: 'aac' as const, sampleRate: 48_000, channels: 2 } }),
+      }),
+    )
+    const [first, second] = clips as [StoredClip, StoredClip]
+    const kept = (atMs: number, toMs: number): Announcement => ({
+      v: 1,
+      is: 'kept',
+      site: first.site,
+      device: first.device,
+      camera: 'c0',
+      atMs,
+      stretches: [{ fromMs: 0, toMs, by: 'anna', atMs }],
+    })
+    const events: Announcement[] = [
+      ...clips,
+      { v: 1, is: 'removed', id: first.id, key: first.key, why: 'expired' },
+      { v: 1, is: 'removed', id: second.id, key: second.key, why: 'forgotten' },
+      kept(NOON, 1),
+      kept(NOON + 1, 2),
+      // Of crops alone.
+      { v: 1, is: 'expired', filedBeforeMs: NOON + 30 * DAY_MS },
+    ]
+    const TABLES = ['clips', 'clip_days', 'keeps', 'removed', 'horizons'] as const
+    const play = async (order: readonly Announcement[], batch: number) => {
+      for (const table of TABLES) await sql`delete from ${sql.table(table)}`.execute(database.write)
+      for (let at = 0; at < order.length; at += batch)
+        await database.apply(order.slice(at, at + batch), 'north')
+      await database.swept()
+      const names = new Map(
+        (await database.write.selectFrom('cameras').selectAll().execute()).map((it) => [it.id, it.camera]),
+      )
+      const rows: string[] = []
+      for (const table of ['clips', 'clip_days', 'keeps'] as const)
+        for (const row of (
+          await sql<{ camera_id: number }>`select * from ${sql.table(table)}`.execute(database.write)
+        ).rows)
+          rows.push(`${table} ${JSON.stringify({ ...row, camera_id: names.get(row.camera_id) })}`)
+      return rows.sort()
+    }
+    const expected = await play(events, 100)
+    t.equal(expected.filter((row) => row.startsWith('clips ')).length, 8)
+    await fc.assert(
+      fc.asyncProperty(
+        fc.shuffledSubarray([...events, ...events], { minLength: events.length * 2 }),
+        fc.integer({ min: 1, max: 8 }),
+        async (order, batch) => {
+          t.strictSame(await play(order, batch), expected)
+        },
+      ),
+      { numRuns: 4 },
+    )
+    const ids = clips.map(({ id }) => id)
+    for (const clip of await clipsOf(database.read, ids)) {
+      const { v, is, kind, filedAtMs, rotation, audio, gap, faces, motion, signer, previous, ...stored } =
+        clips.find(({ id }) => id === clip.id) as StoredClip
+      t.match(clip, { ...stored, atMs: filedAtMs, subscriber: 'north', isLost: false })
+      const { rotation: r, audio: a, gap: g, faces: f, motion: m, signer: s, previous: p } = clip
+      t.strictSame([r, a, g, f, m, s, p], [rotation, audio, gap, faces, motion, signer, previous])
+    }
+    const sums = await recordedCameras(database.read, EVERYTHING)
+    t.equal(
+      sums.reduce((sum, it) => sum + it.clips, 0),
+      8,
+    )
+    t.strictSame(await recordedCameras(database.read, { all: false, sites: ['none'], cameras: [] }), [])
+    const camera = { site: first.site, device: first.device, camera: 'c0' }
+    const id = (await cameraIdOf(database.read, camera, EVERYTHING)) as number
+    t.match(await keptOf(database.read, id), [{ toMs: 2 }], 'the later one holds')
+    t.same((await database.which(ids)).size, 8)
+    const objects = await Array.fromAsync(
+      database.objects(`${first.site}/${first.device}/c0`, 0, NOON + 99 * DAY_MS, CLIP),
+    )
+    t.strictSame(
+      objects.map(({ key }) => key),
+      clips.filter(({ camera, id }) => camera === 'c0' && id !== first.id).map(({ key }) => key),
+    )
+  })
+
+  t.test('recordings: stretches join what follows, and tell what does not', async (t) => {
+    const database = await open(t)
+    const [run, other] = [newId(), newId()]
+    const at = (second: number, sequence: number, more: Partial<StoredClip> = {}) =>
+      makeStoredClip({ run, sequence, capturedAtMs: NOON + second * 1000, ...more })
+    const all = [
+      at(0, 0, { motion: 0.1, faces: 1 }),
+      at(3, 1, { motion: 0.9 }),
+      at(9, 3),
+      // A new run that follows at once.
+      at(12, 0, { run: other }),
+      at(16, 1, { run: other, gap: { fromMs: NOON + 15_000, why: 'paused' } }),
+    ]
+    await database.apply(all, 'north')
+    const [one] = all as [StoredClip]
+    const id = (await cameraIdOf(database.read, one, EVERYTHING)) as number
+    const span = { fromMs: NOON - 1000, beforeMs: NOON + 60_000 }
+    t.match(await stretchesWithin(database.read, id, span, 0), [
+      { fromMs: NOON, toMs: NOON + 6000, clips: 2, gapWhy: null },
+      { fromMs: NOON + 9000, toMs: NOON + 15_000, clips: 2, gapWhy: null },
+      { fromMs: NOON + 16_000, toMs: NOON + 19_000, clips: 1, gapWhy: 'paused' },
+    ])
+    t.equal((await stretchesWithin(database.read, id, span, 5000)).length, 1, 'short gaps are passed over')
+    t.strictSame(await movedWithin(database.read, id, span, 10_000), [{ slot: 0, motion: 0.9, faces: 1 }])
+    const mint = idMinter(() => NOON)
+    await database.apply(
+      [0, 1, 2, 30].map((second) =>
+        makeStored({
+          site: one.site,
+          device: one.device,
+          camera: one.camera,
+          id: mint(),
+          filedAtMs: NOON + second * 1000,
+        }),
+      ),
+      'north',
+    )
+    t.match(await facesWithin(database.read, id, span, 10_000), [
+      { atMs: NOON, count: 3 },
+      { atMs: NOON + 30_000, count: 1 },
+    ])
+    await markLost(database.write, [one.id], NOON)
+    t.match(await stretchesWithin(database.read, id, span, 0), [{ fromMs: NOON + 3000, clips: 1 }])
+    t.match(await sumWithin(database.read, id, span), { clips: 5, subscribers: ['north'] })
   })
 
   t.test('each detection is new once, however many announce it at the same time', async (t) => {

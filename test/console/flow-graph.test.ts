@@ -1,9 +1,9 @@
 import t from 'tap'
 import { keeperOf } from '../../console/api/keepers.ts'
-import { droppedOf, flowOf, lostOf, waiting } from '../../console/pages/views/flow-graph.ts'
+import { droppedOf, flowOf, lostOf, pendingWords, waiting } from '../../console/pages/views/flow-graph.ts'
 import { layOut } from '../../console/pages/views/flow-layout.ts'
 import { NORTH, stateOf } from './api-server.ts'
-import { keeper, wholeLine } from './pages-server.ts'
+import { books, keeper, wholeLine } from './pages-server.ts'
 
 const nowMs = Date.now()
 const camera = { ...NORTH, is: 'live' as const, state: stateOf(NORTH), stateAtMs: nowMs, newest: null }
@@ -45,6 +45,39 @@ t.test('what waits is found, with its books and its age; a link that is cut carr
     cut.map(({ from }) => from),
     [first?.node.id],
   )
+})
+
+t.test('clips take their lanes: drawn with the programs they belong to, counted by kind', async (t) => {
+  const line = wholeLine()
+  const { nodes, links } = flowFrom(line)
+  t.equal(nodes.filter(({ id }) => id.startsWith('unknown')).length, 0, 'no lane is taken for a program')
+  t.equal(nodes.filter(({ stage }) => stage === 'bridge').length, 2, 'nor for another bridge')
+  const bridge = nodes.find(({ stage, tone }) => stage === 'bridge' && tone === 'good')
+  t.strictSame(
+    bridge?.queues.map(({ name, kind }) => `${name} ${kind}`),
+    ['bridge/cloud crops', 'bridge/cloud/clips clips', 'quarantine/cloud crops'],
+  )
+  for (const stage of ['agent', 'bridge', 'subscriber', 'bucket'])
+    t.match(
+      nodes.find((node) => node.stage === stage && node.clipsPerS > 0),
+      { perS: 2.4, clipsPerS: 0.3 },
+      stage,
+    )
+  const into = links.find(({ to }) => to === nodes.find(({ stage }) => stage === 'subscriber')?.id)
+  t.match(into, { perS: 2.4, clipsPerS: 0.3 })
+  const waits = { accepted: 1012, pending: 12, bytes: 9_000_000, oldestAtMs: nowMs - 60_000 }
+  const edge = keeper({
+    program: 'broker',
+    name: 'edge',
+    queues: [books('bridge/cloud'), books('bridge/cloud/clips', waits)],
+    links: [
+      { name: 'bridge/cloud', to: 'cloud', connected: true },
+      { name: 'bridge/cloud/clips', to: 'cloud', connected: false },
+    ],
+  })
+  const cut = flowFrom([edge]).nodes.find(({ stage }) => stage === 'bridge')
+  t.match(cut, { tone: 'bad', why: 'It does not reach cloud for clips.' })
+  t.equal(cut && pendingWords(cut), '12 clips')
 })
 
 t.test('what was on its way when a program spoke does not wait, however long ago that was', async (t) => {

@@ -9,7 +9,10 @@ import { pagesServer, wholeLine } from './pages-server.ts'
 
 /** Everything that a first view transfers: document, modules, styles, answers, pictures. */
 const FIRST_VIEW_BYTES_MAX = 300_000
-const PAGES = ['/', '/faces', '/cameras', '/charts', '/flow', '/health', '/people', '/api'] as const
+const PAGES = [
+  ...['/', '/faces', '/cameras', '/recordings', '/streams'],
+  ...['/charts', '/flow', '/health', '/people', '/api', '/publish'],
+]
 const DESKTOP = { width: 1280, height: 800 }
 const PHONE = { width: 390, height: 844, phone: true, dark: true }
 

@@ -21,6 +21,7 @@ export function readings(settings: Partial<Readings> = {}): Readings {
     inbox: queue(),
     inboxWaiting: 0,
     stored: 0,
+    clips: { made: 0, stored: 0, outbox: queue(), edge: queue(), cloud: queue(), inbox: queue() },
     alreadyThere: 0,
     duplicates: 0,
     quarantined: 0,

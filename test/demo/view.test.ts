@@ -26,6 +26,11 @@ function moment(now: Partial<Readings> = {}, settings: Partial<Moment> = {}): Mo
       model: 'BlazeFace',
       console: 'http://127.0.0.1:8090/signin?token=nKnDM7F5dkBkRZ0ybUxVBA',
       gallery: 'http://127.0.0.1:8080/',
+      guest: {
+        server: 'rtmp://127.0.0.1:1935/live',
+        key: 'nKnDM7F5dkBkRZ0ybUxVBA',
+        page: 'http://127.0.0.1:8889/#key=nKnDM7F5dkBkRZ0ybUxVBA',
+      },
       portTaken: undefined,
       data: '/tmp/sightline-demo-abc123',
       keepsData: false,

@@ -3,6 +3,7 @@ import {
   AV_CODEC_FLAG_INTERLACED_DCT,
   AV_CODEC_FLAG_INTERLACED_ME,
   AV_CODEC_ID_AAC,
+  AV_CODEC_ID_AV1,
   AV_CODEC_ID_FFV1,
   AV_CODEC_ID_H264,
   AV_CODEC_ID_HEVC,
@@ -10,6 +11,7 @@ import {
   AV_CODEC_ID_MPEG2VIDEO,
   AV_CODEC_ID_MPEG4,
   AV_CODEC_ID_RAWVIDEO,
+  AV_CODEC_ID_VP8,
   AV_DISPOSITION_ATTACHED_PIC,
   AV_FRAME_FLAG_INTERLACED,
   AV_FRAME_FLAG_TOP_FIELD_FIRST,
@@ -74,9 +76,13 @@ export interface ClipOptions {
   readonly layout?: AVPixelFormat
   /** When each frame is, in frames; its number where absent. */
   readonly at?: (frame: number) => number
+  /** Of h264: so many frames in a row may refer to later ones. */
+  readonly reordered?: number
+  /** A key frame each so many frames; the frames of a second where absent. */
+  readonly keyEvery?: number
   /**
    * mpeg4, or what cameras send: h264 (without frames that refer to later ones), mjpeg, or raw (YUYV 4:2:2, as V4L2
-   * cameras give it), mpeg2, hevc10 (10 bits); or ffv1, which takes any layout.
+   * cameras give it), mpeg2, vp8, av1, hevc10 (10 bits); or ffv1, which takes any layout.
    */
   readonly codec?: keyof typeof CODECS
   /** Of HLS: how long a segment is, seconds. */
@@ -90,6 +96,8 @@ const CODECS = {
   h264: { encoder: AV_CODEC_ID_H264, layout: AV_PIX_FMT_YUV420P, range: AVCOL_RANGE_MPEG },
   mjpeg: { encoder: AV_CODEC_ID_MJPEG, layout: AV_PIX_FMT_YUVJ422P, range: AVCOL_RANGE_JPEG },
   mpeg2: { encoder: AV_CODEC_ID_MPEG2VIDEO, layout: AV_PIX_FMT_YUV420P, range: AVCOL_RANGE_MPEG },
+  av1: { encoder: AV_CODEC_ID_AV1, layout: AV_PIX_FMT_YUV420P, range: AVCOL_RANGE_MPEG },
+  vp8: { encoder: AV_CODEC_ID_VP8, layout: AV_PIX_FMT_YUV420P, range: AVCOL_RANGE_MPEG },
   hevc10: { encoder: AV_CODEC_ID_HEVC, layout: AV_PIX_FMT_YUV420P10LE, range: AVCOL_RANGE_MPEG },
   ffv1: { encoder: AV_CODEC_ID_FFV1, layout: AV_PIX_FMT_YUV420P, range: AVCOL_RANGE_MPEG },
   raw: { encoder: AV_CODEC_ID_RAWVIDEO, layout: AV_PIX_FMT_YUYV422, range: AVCOL_RANGE_MPEG },
@@ -113,7 +121,7 @@ export async function writeClip(options: ClipOptions): Promise<void> {
   codec.timeBase = new Rational(1, framerate)
   codec.framerate = new Rational(framerate, 1)
   codec.bitRate = 8_000_000n
-  codec.gopSize = framerate
+  codec.gopSize = options.keyEvery ?? framerate
   codec.colorSpace = space
   codec.colorTrc = options.transfer ?? AVCOL_TRC_UNSPECIFIED
   codec.colorPrimaries = options.primaries ?? AVCOL_PRI_UNSPECIFIED
@@ -123,8 +131,16 @@ export async function writeClip(options: ClipOptions): Promise<void> {
   codec.qMin = 1
   codec.qMax = 3
   if (options.codec === 'h264') {
-    codec.maxBFrames = 0
-    codec.setOption('preset', 'ultrafast')
+    codec.maxBFrames = options.reordered ?? 0
+    codec.setOption('preset', options.reordered ? 'medium' : 'ultrafast')
+    if (options.keyEvery !== undefined)
+      codec.setOption('x264-params', `scenecut=0:keyint=${options.keyEvery}`)
+  }
+  if (options.codec === 'av1') {
+    codec.setOption('preset', '13')
+    codec.bitRate = 0n
+    codec.qMin = 0
+    codec.qMax = 0
   }
   if (options.codec === 'hevc10') {
     codec.setOption('preset', 'ultrafast')

@@ -10,6 +10,7 @@ import t, { type Test } from 'tap'
 import type { Frame } from '../../device/frame.ts'
 import { PREVIEW_FACES_MAX } from '../../device/limits.ts'
 import { openMeters } from '../../device/meters.ts'
+import { Effects } from '../../device/view/effects.ts'
 import { placeLabels } from '../../device/view/page/labels.js'
 import { Preview, type PreviewOptions } from '../../device/view/preview.ts'
 import type { SeenFace } from '../../device/view/watcher.ts'
@@ -48,6 +49,7 @@ async function open(t: Test, options: Partial<PreviewOptions> = {}, http: { user
     rateMax: 1000,
     viewersMax: 8,
     look: (camera) => looks.get(camera) ?? { state: 'down: it is switched off', paused: false },
+    effects: new Effects(() => 'none'),
     meters,
     log,
     ...options,
@@ -324,8 +326,8 @@ t.test('the page, its state, and nothing else', async (t) => {
   t.strictSame(await (await fetch(`${server.url}/preview/state.json`)).json(), {
     title: 'lab / bench1',
     cameras: [
-      { name: 'card', state: 'up', why: null, paused: false, faces: null },
-      { name: 'gone', state: 'down', why: 'it is switched off', paused: false, faces: null },
+      { name: 'card', state: 'up', why: null, paused: false, effect: 'none', faces: null },
+      { name: 'gone', state: 'down', why: 'it is switched off', paused: false, effect: 'none', faces: null },
     ],
   })
   for (const path of ['other.mjpeg', 'card', '.mjpeg', 'constructor.mjpeg', '%2e%2e/main.ts', 'card.mjpeg/x'])

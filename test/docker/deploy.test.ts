@@ -539,6 +539,7 @@ t.test(
       t.match(partOf(composed, brokerName).config, {
         queues: [
           { clientId: 'sightline-subscriber' },
+          { clientId: 'sightline-subscriber-clips' },
           { clientId: 'sightline-console', topics: ['sightline/v1/stored/+'] },
         ],
       })
@@ -814,6 +815,7 @@ t.test("an edge's bridge carries what a console needs up, and its own site's com
   const [cloud] = compose('y', settings('cloud'), await completeSecrets('cloud', ['a'], undefined), facts)
   t.match(cloud?.config.queues, [
     { clientId: 'sightline-subscriber', topics: ['sightline/v1/+/+/+/crop'] },
+    { clientId: 'sightline-subscriber-clips', topics: ['sightline/v1/+/+/+/clip'] },
     { clientId: 'sightline-console', topics: ['sightline/v1/stored/+'] },
   ])
   checkTree('broker', cloud?.config)

@@ -1,10 +1,10 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** The keys of the crops in a folder bucket, sorted; the gallery's files and what is being written left out. */
-export function storedKeys(folder: string): string[] {
+/** The keys of the crops (or of `mp4` clips) in a folder bucket, sorted; what is being written left out. */
+export function storedKeys(folder: string, extension: 'jpg' | 'mp4' = 'jpg'): string[] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.jpg'))
+    .filter((entry) => entry.isFile() && entry.name.endsWith(`.${extension}`))
     .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
     .filter((key) => !key.startsWith('.'))
     .sort()

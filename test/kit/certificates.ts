@@ -7,7 +7,12 @@ import {
   SubjectAlternativeNameExtension,
   X509CertificateGenerator,
 } from '@peculiar/x509'
-import { makeAuthority, makeClientCertificate, makeServerCertificate } from '../../lib/tls/authority.ts'
+import {
+  makeAuthority,
+  makeClientCertificate,
+  makeServerCertificate,
+  makeSignerCertificate,
+} from '../../lib/tls/authority.ts'
 import { type Test, temporaryFolder } from './programs.ts'
 
 /** Certificates as `sightline certs` makes them. */
@@ -26,6 +31,8 @@ export interface Authority {
     settings?: { hosts?: readonly string[]; endedDaysAgo?: number; days?: number },
   ): Promise<Pair>
   client(name: string, settings?: { endedDaysAgo?: number; days?: number }): Promise<Pair>
+  /** @param device `site/device` */
+  signer(device: string, settings?: { endedDaysAgo?: number; days?: number; newKey?: boolean }): Promise<Pair>
 }
 
 const DAY_MS = 86_400_000
@@ -47,6 +54,12 @@ export async function openAuthority(t: Test): Promise<Authority> {
       pair(await makeServerCertificate(folder, name, hosts, validity(endedDaysAgo, days))),
     client: async (name, { endedDaysAgo, days } = {}) =>
       pair(await makeClientCertificate(folder, name, validity(endedDaysAgo, days))),
+    signer: async (of, { endedDaysAgo, days, newKey } = {}) => {
+      const [site = '', device = ''] = of.split('/')
+      return pair(
+        await makeSignerCertificate(folder, { site, device }, { ...validity(endedDaysAgo, days), newKey }),
+      )
+    },
   }
 }
 

@@ -22,8 +22,15 @@ const QUIET = [
   '--no-sandbox',
 ]
 
-export async function openChromium(): Promise<Browser> {
-  return chromium.launch({ executablePath: chromiumPath, headless: true, args: QUIET })
+/** A camera and a microphone that the browser makes up, which pages may use unasked; and WebRTC within this machine. */
+export const FAKE_CAMERA = [
+  '--use-fake-device-for-media-stream',
+  '--use-fake-ui-for-media-stream',
+  '--allow-loopback-in-peer-connection',
+]
+
+export async function openChromium(more: readonly string[] = []): Promise<Browser> {
+  return chromium.launch({ executablePath: chromiumPath, headless: true, args: [...QUIET, ...more] })
 }
 
 export interface PageOptions {

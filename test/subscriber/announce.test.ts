@@ -169,7 +169,11 @@ t.test('without a keeper of announcements nothing waits', async (t) => {
 
 t.test('by default nothing is said, and no request is taken', async (t) => {
   const broker = await FakeBroker.start(t)
-  const subscriber = await Program.start(t, 'subscriber', subscriberConfig(t, broker.url))
+  const subscriber = await Program.start(
+    t,
+    'subscriber',
+    subscriberConfig(t, broker.url, { recordings: { enabled: false } }),
+  )
   await until('it has subscribed', () => broker.client !== undefined)
   const made = makeCrop()
   // As a session would bring it that was made while announcements were on.

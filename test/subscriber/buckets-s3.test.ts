@@ -8,9 +8,16 @@ import {
   PutBucketLifecycleConfigurationCommand,
   PutBucketPolicyCommand,
 } from '@aws-sdk/client-s3'
+import pino from 'pino'
 import t, { type Test } from 'tap'
+import { Retention } from '../../cloud-subscriber/retention.ts'
 import { S3Bucket, type S3Options } from '../../lib/buckets/s3.ts'
+import { newId } from '../../wire/id.ts'
+import { keepKey } from '../../wire/keep.ts'
+import { CLIP } from '../../wire/kinds.ts'
+import { objectKey } from '../../wire/object-key.ts'
 import { emptyS3Bucket, makeS3Bucket, s3Client, s3Endpoint, skipWithoutS3 } from '../kit/s3.ts'
+import { until } from '../kit/wait.ts'
 import { bucketContract } from './bucket-contract.ts'
 
 const endpoint = s3Endpoint ?? ''
@@ -141,6 +148,27 @@ t.test('a real S3 store', { skip: skipWithoutS3 }, (t) => {
       t.equal((await fetch(opened.url('s/2.jpg'), { method: 'PUT', body: 'x' })).status, 403, 'writing')
     },
   )
+
+  t.test('recordings are never public: only a signed address opens one', async (t) => {
+    const bucket = await ownBucket(t)
+    await using opened = await S3Bucket.open({ bucket, endpoint, publicRead: true })
+    const at = { site: 'oslo', device: 'door', camera: 'cam' }
+    const key = objectKey({ ...at, id: newId() }, Date.now(), CLIP)
+    await opened.create({ ...crop(key, 'a chunk'), contentType: CLIP.mediaType })
+    await opened.replace(crop(keepKey(at), '{}'))
+    await opened.create(crop('oslo/door/cam/a.jpg'))
+    t.equal((await fetch(opened.url('oslo/door/cam/a.jpg'))).status, 200, 'the bucket is public')
+    t.equal((await fetch(opened.url(key))).status, 403)
+    t.equal((await fetch(opened.url(keepKey(at)))).status, 403)
+    t.equal(await (await fetch(await opened.signedUrl(key, 60))).text(), 'a chunk')
+    await using retention = Retention.open({
+      ...{ bucket: opened, ageMsMax: 30 * 24 * 3_600_000, index: undefined, log: pino({ level: 'silent' }) },
+      events: { expired: () => {} },
+    })
+    await until('there are rules', async () => (await opened.expiryRules())?.length === 1)
+    t.match(await opened.expiryRules(), [{ prefix: 'oslo/' }], 'no rule of whole days for recordings')
+    t.equal(retention.fault, undefined)
+  })
 
   t.test('publicRead twice is once, and leaves the statements and rules of others', async (t) => {
     const bucket = await ownBucket(t)

@@ -143,7 +143,11 @@ for (const [whose, claim] of [
 ] as const)
   void t.test(`a crop from a device ${whose} is filed by the time of receipt, once`, async (t) => {
     const broker = await FakeBroker.start(t)
-    const subscriber = await Program.start(t, 'subscriber', subscriberConfig(t, broker.url))
+    const subscriber = await Program.start(
+      t,
+      'subscriber',
+      subscriberConfig(t, broker.url, { recordings: { enabled: false } }),
+    )
     await until('it has subscribed', () => broker.client !== undefined)
     const before = Date.now()
     const made = makeCrop(claim)
@@ -206,6 +210,7 @@ t.test(
     t.after(() => store[Symbol.asyncDispose]())
     const bounds = { bytesMax: 1e9, ageMsMax: Infinity } as const
     const inbox = store.queue('inbox', { ...bounds, entriesMax: 30, whenFull: 'reject' })
+    const lane = { inbox, recent: new RecentIds(store, 1000) }
     const warnings: string[] = []
     const log = pino({ level: 'warn' }, { write: (line: string) => void warnings.push(line) })
     const intake = Intake.open({
@@ -226,10 +231,10 @@ t.test(
       keep: takeCustody({
         topicPrefix: TOPIC_PREFIX_DEFAULT,
         payloadBytesMax: 1e6,
+        clipBytesMax: 1e6,
         store,
-        inbox,
+        lanes: { crops: lane, clips: lane },
         quarantine: store.queue('quarantine', { ...bounds, entriesMax: 10, whenFull: 'drop-oldest' }),
-        recent: new RecentIds(store, 1000),
         log,
         events: { received: () => {}, duplicate: () => {}, quarantined: () => {} },
       }),

@@ -4,9 +4,11 @@ import t from 'tap'
 import { decodeEntry, encodeEntry, inboxHeader, type QuarantineHeader } from '../../cloud-subscriber/entry.ts'
 import { subscriberForget } from '../../cloud-subscriber/forget.ts'
 import { RecentIds } from '../../cloud-subscriber/recent-ids.ts'
+import { KeepMarks } from '../../cloud-subscriber/recordings/keep-marks.ts'
 import { type Announce, type Index, Storer } from '../../cloud-subscriber/store.ts'
 import type { Bucket, ListedObject, ObjectToStore } from '../../lib/buckets/bucket.ts'
 import { failure } from '../../lib/errors.ts'
+import type { Queue } from '../../store/queue.ts'
 import { Store } from '../../store/store.ts'
 import { makeCrop, received } from '../kit/crops.ts'
 import { missing, type Test, temporaryFolder } from '../kit/programs.ts'
@@ -78,6 +80,12 @@ class FlakyBucket implements Bucket {
   async [Symbol.asyncDispose](): Promise<void> {}
 }
 
+/** The same for both, of which one has nothing. */
+const onlyLane = ({ inbox, recent, storer }: { inbox: Queue; recent: RecentIds; storer: Storer }) => ({
+  lanes: { crops: { inbox, recent }, clips: { inbox, recent } },
+  storers: { crops: storer, clips: storer },
+})
+
 async function line(
   t: Test,
   folder = temporaryFolder(t),
@@ -98,7 +106,7 @@ async function line(
     quarantine,
     recent,
     bucket,
-    cacheControl: 'private',
+    publicRead: false,
     index,
     announce,
     writesMax,
@@ -255,7 +263,12 @@ t.test('what is forgotten on its way to the bucket does not stay there', async (
   const refused = made[3]?.key
   bucket.onCreate = (key) => (key === refused ? failure('BUCKET_REFUSED', 'No.') : undefined)
   const log = pino({ level: 'silent' })
-  const forget = subscriberForget({ store, inbox, quarantine, recent, bucket, writer: 'x', storer, log })
+  const keep = KeepMarks.open({ bucket, store })
+  const forget = subscriberForget({
+    ...{ store, quarantine, bucket, keep, log },
+    ...onlyLane({ inbox, recent, storer }),
+    writer: 'x',
+  })
   const selection = { kind: 'device', site: 'home', device: 'pi' }
   const forgotten = Array.fromAsync(forget({ selection, dryRun: false }, new AbortController().signal))
   setTimeout(gate.resolve, 50)
@@ -409,7 +422,9 @@ t.test(
     }
     const log = pino({ level: 'silent' })
     const forget = subscriberForget({
-      ...{ store, inbox, quarantine, recent, storer, announcements, bucket, log },
+      ...{ store, quarantine, announcements, bucket, log },
+      ...onlyLane({ inbox, recent, storer }),
+      keep: KeepMarks.open({ bucket, store }),
       writer: 'it',
     })
     const selection = { kind: 'device', site: 'home', device: 'pi' }

@@ -46,7 +46,7 @@ t.test('topics are built and understood', async (t) => {
   t.equal(cropTopic('sightline/v1', address), 'sightline/v1/home/pi-1/door_2/crop')
   t.equal(statusTopic('sightline/v1', address), 'sightline/v1/home/pi-1/status')
   t.equal(cropFilter('sightline/v1'), 'sightline/v1/+/+/+/crop')
-  t.strictSame(keptFilters('sightline/v1'), ['sightline/v1/+/+/+/crop'])
+  t.strictSame(keptFilters('sightline/v1'), ['sightline/v1/+/+/+/crop', 'sightline/v1/+/+/+/clip'])
   t.strictSame(parseKeptTopic('sightline/v1', 'sightline/v1/home/pi-1/door_2/crop')?.address, address)
   t.strictSame(parseKeptTopic('a', 'a/home/pi-1/door_2/crop')?.address, address)
 })

@@ -24,7 +24,7 @@ const TONES: Readonly<Record<Camera['is'], 'good' | 'late' | 'bad' | 'quiet'>> =
   unknown: 'quiet',
 }
 
-export function CameraIs({ camera }: { readonly camera: Camera }) {
+export function CameraIs({ camera }: { readonly camera: Pick<Camera, 'is'> }) {
   return (
     <span class="tone" data-tone={TONES[camera.is]}>
       <span class="dot" />

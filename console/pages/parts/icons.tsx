@@ -41,6 +41,24 @@ export const icons = {
       <path d="m15 11 6-3v8l-6-3" />
     </Icon>
   ),
+  recordings: () => (
+    <Icon>
+      <rect x="3" y="4.500" width="18" height="11" rx="2" />
+      <path d="M10.500 7.700v4.600l4-2.300zM3 19.500h18M9 17.800v3.400" />
+    </Icon>
+  ),
+  streams: () => (
+    <Icon>
+      <circle cx="12" cy="12" r="2" />
+      <path d="M8.200 15.800a5.400 5.400 0 0 1 0-7.600M15.800 8.200a5.400 5.400 0 0 1 0 7.600M5.300 18.700a9.500 9.500 0 0 1 0-13.400M18.700 5.300a9.500 9.500 0 0 1 0 13.400" />
+    </Icon>
+  ),
+  publish: () => (
+    <Icon>
+      <rect x="7" y="2.5" width="10" height="19" rx="2" />
+      <path d="M12 16V8M9 11l3-3 3 3M11 19h2" />
+    </Icon>
+  ),
   charts: () => (
     <Icon>
       <path d="M4 20h16M7 16v-4M12 16V6M17 16v-7" />
@@ -78,6 +96,50 @@ export const icons = {
   check: () => (
     <Icon>
       <path d="m5 12.5 4.5 4.500L19 7.5" />
+    </Icon>
+  ),
+  play: () => (
+    <Icon>
+      <path d="M8 5.500v13l10.500-6.500z" fill="currentColor" />
+    </Icon>
+  ),
+  pause: () => (
+    <Icon>
+      <path d="M8.500 6v12M15.500 6v12" stroke-width="3" />
+    </Icon>
+  ),
+  faceBefore: () => (
+    <Icon>
+      <circle cx="15" cy="9.500" r="3" />
+      <path d="M9.500 18.500c.8-2.700 2.800-4 5.500-4s4.700 1.300 5.500 4M7.500 7l-4 4 4 4" />
+    </Icon>
+  ),
+  faceAfter: () => (
+    <Icon>
+      <circle cx="9" cy="9.500" r="3" />
+      <path d="M3.500 18.500c.8-2.700 2.800-4 5.500-4s4.700 1.300 5.500 4M16.500 7l4 4-4 4" />
+    </Icon>
+  ),
+  sound: () => (
+    <Icon>
+      <path d="M4 9.500v5h3.500l4.500 4v-13l-4.500 4zM15.500 9a4 4 0 0 1 0 6M18 6.500a8 8 0 0 1 0 11" />
+    </Icon>
+  ),
+  mute: () => (
+    <Icon>
+      <path d="M4 9.500v5h3.500l4.500 4v-13l-4.500 4zM16 9.500l5 5M21 9.500l-5 5" />
+    </Icon>
+  ),
+  closer: () => (
+    <Icon>
+      <circle cx="11" cy="11" r="6" />
+      <path d="m15.500 15.500 4.500 4.500M11 8.500v5M8.500 11h5" />
+    </Icon>
+  ),
+  wider: () => (
+    <Icon>
+      <circle cx="11" cy="11" r="6" />
+      <path d="m15.500 15.500 4.500 4.500M8.500 11h5" />
     </Icon>
   ),
   left: () => (

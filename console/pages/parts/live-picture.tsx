@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { Camera } from '../../api/cameras.ts'
-import { liveAddress, Problem } from '../api.ts'
+import { liveAddress, originalAddress, Problem } from '../api.ts'
 import { newestParts } from '../multipart.ts'
 import { PictureAge } from './picture-age.tsx'
 
@@ -13,13 +13,16 @@ const AGAIN_MS = 2000
  */
 export function LivePicture({
   camera,
+  isOriginal = false,
 }: {
+  /** Without the camera's effect. */
+  readonly isOriginal?: boolean
   readonly camera: Pick<Camera, 'site' | 'device' | 'camera' | 'state'>
 }) {
   const canvas = useRef<HTMLCanvasElement>(null)
   const [atMs, setAtMs] = useState<number | undefined>(undefined)
   const [said, setSaid] = useState('Asking the camera …')
-  const address = liveAddress(camera)
+  const address = isOriginal ? originalAddress(camera) : liveAddress(camera)
   useEffect(() => {
     const gone = new AbortController()
     void (async () => {
@@ -50,7 +53,7 @@ export function LivePicture({
         ref={canvas}
         class="screen-picture"
         role="img"
-        aria-label={`Live picture of ${camera.camera}`}
+        aria-label={`Live picture of ${camera.camera}${isOriginal ? ', without effect' : ''}`}
       />
       {atMs === undefined && <p class="screen-said">{isPaused ? 'The camera is paused.' : said}</p>}
       {atMs !== undefined && said !== '' && <p class="screen-note">{said}</p>}

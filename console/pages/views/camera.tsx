@@ -5,6 +5,7 @@ import { useEvery, useLoaded } from '../loaded.ts'
 import { useNews } from '../news.ts'
 import { CameraIs, whatIsWrong } from '../parts/camera-state.tsx'
 import { FaceTile } from '../parts/face-tile.tsx'
+import { icons } from '../parts/icons.tsx'
 import { LastPicture } from '../parts/last-picture.tsx'
 import { LivePicture } from '../parts/live-picture.tsx'
 import { Empty, Shown, Waiting } from '../parts/states.tsx'
@@ -12,6 +13,7 @@ import { When } from '../parts/when.tsx'
 import { may } from '../session.ts'
 import { style } from '../styles.ts'
 import { cameraKey, number, share } from '../words.ts'
+import { EffectSwitch, RecordingIs, RecordSwitch } from './camera-record.tsx'
 
 await style('cameras.css')
 
@@ -77,6 +79,34 @@ export default function CameraPage({ params }: { readonly params: Readonly<Recor
   )
 }
 
+/** With an effect, whoever may see the scene itself can have it beside what viewers see. */
+function LiveSides({ camera }: { readonly camera: Camera }) {
+  const [isBoth, setBoth] = useState(false)
+  const effect = camera.state?.effect ?? 'none'
+  if (effect === 'none' || !may('recordings')) return <LivePicture camera={camera} />
+  return (
+    <>
+      <div class={`camera-sides${isBoth ? ' camera-sides-both' : ''}`}>
+        <figure>
+          <LivePicture camera={camera} />
+          {isBoth && <figcaption class="muted">What viewers see</figcaption>}
+        </figure>
+        {isBoth && (
+          <figure>
+            <LivePicture camera={camera} isOriginal />
+            <figcaption class="muted">The scene</figcaption>
+          </figure>
+        )}
+      </div>
+      <p class="buttons camera-sides-switch">
+        <button type="button" class="button" aria-pressed={isBoth} onClick={() => setBoth(!isBoth)}>
+          {isBoth ? 'Hide the scene' : 'Show the scene beside it'}
+        </button>
+      </p>
+    </>
+  )
+}
+
 function One({ camera, told }: { readonly camera: Camera; readonly told: (camera: Camera) => void }) {
   const { state } = camera
   const wrong = whatIsWrong(camera)
@@ -84,19 +114,29 @@ function One({ camera, told }: { readonly camera: Camera; readonly told: (camera
     <div class="camera">
       <div class="camera-picture">
         {may('live') && camera.is === 'live' ? (
-          <LivePicture camera={camera} />
+          <LiveSides camera={camera} />
         ) : (
           <LastPicture camera={camera} />
         )}
       </div>
       <div class="camera-facts">
         <p class="camera-is">
-          <CameraIs camera={camera} />
+          <span class="camera-is-words">
+            <CameraIs camera={camera} />
+            <RecordingIs camera={camera} />
+          </span>
           <span class="muted">
             {camera.site} · {camera.device}
           </span>
         </p>
         {wrong && <p class="note">{wrong}</p>}
+        {may('recordings') && (
+          <p>
+            <a class="button" href={`/recordings${api.queryText({ camera: cameraKey(camera) })}`}>
+              {icons.recordings()} Recordings
+            </a>
+          </p>
+        )}
         <dl class="facts">
           <dt>Last report</dt>
           <dd>{camera.stateAtMs === null ? 'None yet' : <When atMs={camera.stateAtMs} />}</dd>
@@ -244,6 +284,8 @@ function Commands({ camera, told }: { readonly camera: Camera; readonly told: (c
           Unlimited
         </button>
       </form>
+      {may('recordings') && <RecordSwitch camera={camera} isWaiting={isWaiting} tell={tell} />}
+      {may('recordings') && <EffectSwitch camera={camera} isWaiting={isWaiting} tell={tell} />}
       <p class="answer" role="status" data-is={answer?.is}>
         {answer === undefined
           ? 'The camera confirms each command.'

@@ -13,6 +13,7 @@ import { When } from '../parts/when.tsx'
 import { may } from '../session.ts'
 import { style } from '../styles.ts'
 import { cameraKey, count } from '../words.ts'
+import { RecordingIs } from './camera-record.tsx'
 
 await style('cameras.css')
 
@@ -112,7 +113,10 @@ function Tile({
         <h3>
           <a href={`/cameras/${api.cameraPath(camera)}`}>{camera.camera}</a>
         </h3>
-        <CameraIs camera={camera} />
+        <span class="tile-is">
+          <RecordingIs camera={camera} />
+          <CameraIs camera={camera} />
+        </span>
         <p class="muted tile-place">{camera.device}</p>
         <p class="muted tile-newest">
           {camera.newest ? (

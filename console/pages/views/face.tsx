@@ -9,10 +9,11 @@ import { KeysHelp } from '../parts/keys-help.tsx'
 import { say } from '../parts/said.tsx'
 import { Empty, Failed, Shown, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/when.tsx'
+import * as recordings from '../recordings.ts'
 import { go } from '../router.ts'
 import { may } from '../session.ts'
 import { style } from '../styles.ts'
-import { bytes, exact, number, share } from '../words.ts'
+import { bytes, cameraKey, exact, number, share } from '../words.ts'
 import { ShareDialog } from './share-dialog.tsx'
 
 await style('faces.css')
@@ -127,6 +128,7 @@ function Face({ face, again }: { readonly face: DetectionDetail; readonly again:
                 )}
               </button>
             )}
+            {may('recordings') && <WatchTheMoment face={face} />}
             <a class="button" href={`${face.picture}?download=true`} download="">
               Download
             </a>
@@ -170,6 +172,21 @@ function Face({ face, again }: { readonly face: DetectionDetail; readonly again:
       {isDeleting && <Delete face={face} onClose={() => setDeleting(false)} again={again} />}
       {isHelped && <KeysHelp keys={KEYS} onClose={() => setHelped(false)} />}
     </article>
+  )
+}
+
+/** Where the camera's recording has that moment. */
+function WatchTheMoment({ face }: { readonly face: DetectionDetail }) {
+  const camera = cameraKey(face)
+  const moment = useLoaded(`recording of ${face.id}`, (signal) =>
+    recordings.timeline([camera], { fromMs: face.atMs, toMs: face.atMs + 1 }, signal),
+  )
+  const isRecorded = moment.value?.cameras.some(({ stretches }) => stretches.length > 0) ?? false
+  if (!isRecorded) return null
+  return (
+    <a class="button" href={`/recordings${api.queryText({ camera, at: String(face.atMs) })}`}>
+      {icons.play()} Watch the moment
+    </a>
   )
 }
 

@@ -2,7 +2,7 @@ import * as api from '../api.ts'
 import { Dialog } from '../parts/dialog.tsx'
 import { When } from '../parts/when.tsx'
 import { bytes, date, duration, number, rate } from '../words.ts'
-import { type Books, droppedOf, type FlowNode, waitsSince } from './flow-graph.ts'
+import { type Books, droppedOf, type FlowNode, type FlowQueue, waitsSince } from './flow-graph.ts'
 
 /** A part of the line, opened: its books, its health, its connections. */
 export function FlowDetail({
@@ -116,18 +116,14 @@ export function FlowDetail({
   )
 }
 
-function QueueBooks({
-  queue,
-  now,
-}: {
-  readonly queue: Books & { readonly name: string; readonly perS: number }
-  readonly now: number
-}) {
+function QueueBooks({ queue, now }: { readonly queue: FlowQueue; readonly now: number }) {
   const since = waitsSince(queue, now)
   const dropped = droppedOf(queue)
   return (
     <div class="books">
-      <h4 class="breaks">{queue.name}</h4>
+      <h4 class="breaks">
+        {queue.name} {queue.kind === 'clips' && <span class="badge">clips</span>}
+      </h4>
       <BooksBar books={queue} />
       <dl class="facts">
         <dt>Accepted</dt>

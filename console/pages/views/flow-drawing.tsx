@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useRef } from 'preact/hooks'
-import { count, duration, number, rate } from '../words.ts'
+import { count, duration, rate } from '../words.ts'
 import { isStill, type Lane, moveDots } from './flow-dots.ts'
-import { type Flow, type FlowLink, type FlowNode, waitsSince } from './flow-graph.ts'
+import { type Flow, type FlowLink, type FlowNode, pendingOf, pendingWords, waitsSince } from './flow-graph.ts'
 import { type Box, layOut } from './flow-layout.ts'
 
 /** The line, drawn. Each node opens its books. What the drawing says, the list says in words. */
@@ -26,7 +26,11 @@ export function FlowDrawing({
   useEffect(() => {
     lanes.current = flow.links.flatMap((link) => {
       const path = paths.current.get(keyOf(link))
-      return path && link.isConnected && link.perS > 0 ? [{ path, perS: link.perS }] : []
+      if (!path || !link.isConnected) return []
+      return [
+        { path, perS: link.perS, kind: 'crops' as const },
+        { path, perS: link.clipsPerS, kind: 'clips' as const },
+      ].filter(({ perS }) => perS > 0)
     })
   })
   useEffect(() => (layer.current ? moveDots(layer.current, () => lanes.current) : undefined), [])
@@ -88,6 +92,14 @@ export function FlowDrawing({
             one crop
           </span>
         )}
+        {!isStill.value && flow.links.some(({ clipsPerS }) => clipsPerS > 0) && (
+          <span>
+            <svg viewBox="0 0 14 8" width="14" height="8" aria-hidden="true">
+              <rect class="flow-clip-sample" x="1" y="1" width="12" height="6" rx="1.5" />
+            </svg>{' '}
+            one clip
+          </span>
+        )}
         <span>
           <i class="flow-sample" data-is="open" /> connected
         </span>
@@ -123,7 +135,8 @@ function Link({
   const x2 = to.x
   const y2 = to.y + to.height / 2
   const bend = Math.max(18, (x2 - x1) / 2)
-  const hasRate = link.isConnected && link.perS > 0
+  const [crops, clips] = [link.perS, link.clipsPerS].map((perS) => (perS > 0 ? `${rate(perS)}/s` : ''))
+  const rateX = isSplit ? x2 - 3 : x1 + 3
   return (
     <g
       class="flow-link"
@@ -135,14 +148,14 @@ function Link({
         d={`M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`}
         style={{ strokeWidth: `${1.5 + Math.min(3.5, Math.log10(1 + link.perS) * 2)}px` }}
       />
-      {hasRate && (
-        <text
-          class="flow-rate"
-          x={isSplit ? x2 - 3 : x1 + 3}
-          y={(isSplit ? y2 : y1) - 7}
-          text-anchor={isSplit ? 'end' : 'start'}
-        >
-          {rate(link.perS)}/s
+      {link.isConnected && (
+        <text class="flow-rate" x={rateX} y={(isSplit ? y2 : y1) - 7} text-anchor={isSplit ? 'end' : 'start'}>
+          {crops}
+          {clips !== '' && (
+            <tspan class="flow-clips" x={rateX} dy={crops === '' ? undefined : -12}>
+              {clips}
+            </tspan>
+          )}
         </text>
       )}
     </g>
@@ -165,7 +178,7 @@ function Node({
   const isSmall = node.stage === 'camera'
   const third =
     since !== undefined
-      ? `${number(node.books.pending)} · ${shortly(now - since)}`
+      ? `${pendingWords(node)} · ${shortly(now - since)}`
       : node.why !== undefined
         ? node.why
         : node.stage === 'bucket'
@@ -215,8 +228,9 @@ export function wordsOf(node: FlowNode, now: number): string {
     node.why,
     since === undefined
       ? undefined
-      : `${count(node.books.pending, 'message')} waiting, the oldest for ${duration(now - since)}`,
+      : `${pendingOf(node, 'clips') > 0 ? pendingWords(node) : count(node.books.pending, 'message')} waiting, the oldest for ${duration(now - since)}`,
     node.perS > 0 ? `${rate(node.perS)} a second` : undefined,
+    node.clipsPerS > 0 ? `${rate(node.clipsPerS)} clips a second` : undefined,
   ]
   return parts.flatMap((part) => (part ? [part.replace(/\.$/, '')] : [])).join('. ')
 }

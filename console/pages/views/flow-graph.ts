@@ -1,5 +1,6 @@
 import type { Camera } from '../../api/cameras.ts'
 import type { Keeper } from '../../api/keepers.ts'
+import { count, number } from '../words.ts'
 
 /**
  * The line as a graph, from what its programs report: who hands on to whom, how fast, and where something waits. Pure.
@@ -31,6 +32,15 @@ export interface Books {
   readonly oldestAtMs: number | null
 }
 
+/** Crops and clips take a lane each: nothing waits behind a clip but clips. */
+export type QueueKind = 'crops' | 'clips'
+
+export interface FlowQueue extends Books {
+  readonly name: string
+  readonly kind: QueueKind
+  readonly perS: number
+}
+
 export interface FlowNode {
   readonly id: string
   readonly stage: Stage
@@ -42,9 +52,11 @@ export interface FlowNode {
   readonly tone: Tone
   /** What is wrong, in a sentence. */
   readonly why: string | undefined
-  readonly queues: readonly (Books & { readonly name: string; readonly perS: number })[]
+  readonly queues: readonly FlowQueue[]
   readonly books: Books
+  /** Crops a second; of the database: announcements. */
   readonly perS: number
+  readonly clipsPerS: number
   /** Who says so; a camera's agent, a bridge's broker. */
   readonly keeper: Keeper | undefined
   readonly camera: Camera | undefined
@@ -54,6 +66,7 @@ export interface FlowLink {
   readonly from: string
   readonly to: string
   readonly perS: number
+  readonly clipsPerS: number
   readonly isConnected: boolean
   /** Announcements instead of crops. */
   readonly isAnnouncements: boolean
@@ -81,10 +94,12 @@ export interface FlowInput {
   readonly cameras: readonly Camera[]
   /** Crops a second, by camera (`site/device/camera`), as its own counts say. */
   readonly cropsPerS: ReadonlyMap<string, number>
+  /** The same of chunks of recordings. */
+  readonly clipsPerS?: ReadonlyMap<string, number>
   readonly nowMs: number
 }
 
-export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow {
+export function flowOf({ keepers, cameras, cropsPerS, clipsPerS, nowMs }: FlowInput): Flow {
   const nodes: FlowNode[] = []
   const links: FlowLink[] = []
   const brokers = keepers.filter(({ program }) => program === 'broker')
@@ -93,7 +108,8 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
 
   for (const camera of cameras) {
     const id = `camera ${camera.site}/${camera.device}/${camera.camera}`
-    const perS = cropsPerS.get(`${camera.site}/${camera.device}/${camera.camera}`) ?? 0
+    const path = `${camera.site}/${camera.device}/${camera.camera}`
+    const rates = { perS: cropsPerS.get(path) ?? 0, clipsPerS: clipsPerS?.get(path) ?? 0 }
     nodes.push({
       id,
       stage: 'camera',
@@ -104,14 +120,14 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
       why: camera.state?.why ?? undefined,
       queues: [],
       books: NO_BOOKS,
-      perS,
+      ...rates,
       keeper: undefined,
       camera,
     })
     links.push({
       from: id,
       to: agentId(`${camera.site}/${camera.device}`),
-      perS,
+      ...rates,
       isConnected: camera.is === 'live' || camera.is === 'paused' || camera.is === 'opening',
       isAnnouncements: false,
     })
@@ -131,7 +147,7 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
       links.push({
         from: agentId(keeper.name),
         to: target ? brokerId(target) : placeholder(nodes, link.to),
-        perS: node.perS,
+        ...ratesOf(node),
         isConnected: link.connected && isThere(keeper),
         isAnnouncements: false,
       })
@@ -140,7 +156,7 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
 
   for (const keeper of brokers) {
     if (!has(keeper)) continue
-    const bridges = keeper.links.filter(({ name }) => name.startsWith('bridge/'))
+    const bridges = keeper.links.filter(({ name }) => name.startsWith('bridge/') && !isClips(name))
     const node = keeperNode(keeper, bridges.length > 0 ? 'edge' : 'broker', nowMs)
     const rest = node.queues.filter(({ name }) => !bridges.some((bridge) => isOfBridge(name, bridge.name)))
     const own = sum(rest)
@@ -148,7 +164,14 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
     for (const link of bridges) {
       const queues = node.queues.filter(({ name }) => isOfBridge(name, link.name))
       const id = `bridge ${keeper.keeper} ${link.name}`
-      const perS = total(queues, ({ perS }) => perS)
+      const rates = { perS: perSOf(queues, 'crops'), clipsPerS: perSOf(queues, 'clips') }
+      // A lane of its own may be a connection of its own.
+      const lane = keeper.links.find(({ name }) => name === `${link.name}/clips`)
+      const cut = !link.connected
+        ? `It does not reach ${link.to}.`
+        : lane && !lane.connected
+          ? `It does not reach ${lane.to} for clips.`
+          : undefined
       const books = sum(queues)
       const waits = waitsSince(books, nowMs)
       nodes.push({
@@ -157,18 +180,24 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
         title: link.name.replace(/^bridge\//, ''),
         sub: 'bridge',
         site: undefined,
-        tone: !isThere(keeper) ? node.tone : !link.connected ? 'bad' : waits === undefined ? 'good' : 'late',
-        why: !isThere(keeper) ? node.why : link.connected ? undefined : `It does not reach ${link.to}.`,
+        tone: !isThere(keeper)
+          ? node.tone
+          : cut !== undefined
+            ? 'bad'
+            : waits === undefined
+              ? 'good'
+              : 'late',
+        why: !isThere(keeper) ? node.why : cut,
         queues,
         books,
-        perS,
+        ...rates,
         keeper,
         camera: undefined,
       })
       links.push({
         from: brokerId(keeper),
         to: id,
-        perS,
+        ...rates,
         isConnected: isThere(keeper),
         isAnnouncements: false,
       })
@@ -176,7 +205,7 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
       links.push({
         from: id,
         to: target ? brokerId(target) : placeholder(nodes, link.to),
-        perS,
+        ...rates,
         isConnected: link.connected && isThere(keeper),
         isAnnouncements: false,
       })
@@ -194,6 +223,7 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
         from: target ? brokerId(target) : placeholder(nodes, link.to),
         to: node.id,
         perS: (target && sessionPerS(target, link.clientId)) ?? node.perS,
+        clipsPerS: (target && sessionPerS(target, clipsOf(link.clientId))) ?? node.clipsPerS,
         isConnected: link.connected && isThere(keeper),
         isAnnouncements: false,
       })
@@ -204,13 +234,13 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
       sub: keeper.name,
       tone: !isThere(keeper) ? 'quiet' : node.tone,
       why: node.tone === 'good' ? undefined : said,
-      perS: node.perS,
+      ...ratesOf(node),
       keeper,
     })
     links.push({
       from: node.id,
       to: bucket,
-      perS: node.perS,
+      ...ratesOf(node),
       isConnected: isThere(keeper),
       isAnnouncements: false,
     })
@@ -220,6 +250,7 @@ export function flowOf({ keepers, cameras, cropsPerS, nowMs }: FlowInput): Flow 
         to: keeperId(one),
         perS:
           total(Object.values(one.forwardedPerS), (perS) => perS) / Math.max(1, countOf(shown, 'subscriber')),
+        clipsPerS: 0,
         isConnected: isThere(one) && isThere(keeper),
         isAnnouncements: true,
       })
@@ -260,6 +291,7 @@ export const lostOf = ({ dropped }: Books) =>
 function keeperNode(keeper: Keeper, stage: Stage, nowMs: number): FlowNode {
   const queues = keeper.queues.map((books) => ({
     ...books,
+    kind: kindOf(books.name, keeper),
     oldestAtMs: oldestOf(books, keeper),
     perS: keeper.forwardedPerS[books.name] ?? 0,
   }))
@@ -275,7 +307,8 @@ function keeperNode(keeper: Keeper, stage: Stage, nowMs: number): FlowNode {
     why,
     queues,
     books,
-    perS: isThere(keeper) ? total(queues, ({ perS }) => perS) : 0,
+    perS: isThere(keeper) ? perSOf(queues, 'crops') : 0,
+    clipsPerS: isThere(keeper) ? perSOf(queues, 'clips') : 0,
     keeper,
     camera: undefined,
   }
@@ -337,7 +370,7 @@ function brokerOf(
   const others = brokers.filter((broker) => broker !== from)
   const { clientId } = link
   if (clientId !== undefined) {
-    const sessions = [`session/${clientId}`, `session/${clientId}-down`]
+    const sessions = [`session/${clientId}`, `session/${clientId}-down`, `session/${clipsOf(clientId)}`]
     const found = others.filter(({ queues }) => queues.some(({ name }) => sessions.includes(name)))
     const there = found.find(isThere) ?? found[0]
     if (there) return there
@@ -367,6 +400,7 @@ const bare = (id: string, stage: Stage, title: string, sub: string): FlowNode =>
   queues: [],
   books: NO_BOOKS,
   perS: 0,
+  clipsPerS: 0,
   keeper: undefined,
   camera: undefined,
   ...(stage === 'agent' && siteAndDevice(title)),
@@ -382,7 +416,40 @@ function siteAndDevice(name: string): { readonly site: string | undefined; reado
 }
 
 const isOfBridge = (queue: string, link: string) =>
-  queue === link || queue === link.replace(/^bridge\//, 'quarantine/')
+  queue === link || queue === `${link}/clips` || queue === link.replace(/^bridge\//, 'quarantine/')
+
+/** `bridge/cloud/clips`, `session/sightline-subscriber-clips`, `clips`. */
+const isClips = (name: string) => /(?:^|[/-])clips$/.test(name)
+
+/** An agent has its crops in memory, and on disk, in its outbox, what it recorded. */
+const kindOf = (queue: string, { program }: Keeper): QueueKind =>
+  isClips(queue) || (program === 'device' && queue === 'outbox') ? 'clips' : 'crops'
+
+/** The client that takes the other lane of the same two. */
+const clipsOf = <Id extends string | undefined>(clientId: Id) =>
+  clientId === undefined || isClips(clientId) ? clientId : `${clientId}-clips`
+
+const ratesOf = ({ perS, clipsPerS }: FlowNode) => ({ perS, clipsPerS })
+
+const perSOf = (queues: readonly FlowQueue[], kind: QueueKind) =>
+  total(
+    queues.filter((queue) => queue.kind === kind),
+    ({ perS }) => perS,
+  )
+
+/** `1204`, or where clips are among them `3 crops, 12 clips`. */
+export function pendingWords(node: Pick<FlowNode, 'queues' | 'books'>): string {
+  const [crops, clips] = [pendingOf(node, 'crops'), pendingOf(node, 'clips')]
+  if (clips === 0) return number(node.books.pending)
+  return [crops > 0 ? count(crops, 'crop') : '', count(clips, 'clip')].filter((it) => it !== '').join(', ')
+}
+
+/** What waits, by kind. */
+export const pendingOf = ({ queues }: Pick<FlowNode, 'queues'>, kind: QueueKind) =>
+  total(
+    queues.filter((queue) => queue.kind === kind),
+    ({ pending }) => pending,
+  )
 
 const sessionPerS = (broker: Keeper, clientId: string | undefined) =>
   clientId === undefined ? undefined : broker.forwardedPerS[`session/${clientId}`]
@@ -418,7 +485,12 @@ function merged(links: readonly FlowLink[]): readonly FlowLink[] {
     byEnds.set(
       key,
       old
-        ? { ...old, perS: Math.max(old.perS, link.perS), isConnected: old.isConnected || link.isConnected }
+        ? {
+            ...old,
+            perS: Math.max(old.perS, link.perS),
+            clipsPerS: Math.max(old.clipsPerS, link.clipsPerS),
+            isConnected: old.isConnected || link.isConnected,
+          }
         : link,
     )
   }

@@ -1,5 +1,5 @@
-import { duration, number, rate } from '../words.ts'
-import { type Flow, type FlowNode, STAGES, type Stage, waitsSince } from './flow-graph.ts'
+import { duration, rate } from '../words.ts'
+import { type Flow, type FlowNode, pendingWords, STAGES, type Stage, waitsSince } from './flow-graph.ts'
 
 /** The line in words, from the cameras to the bucket: for a phone, for a screen reader, and on request. */
 
@@ -47,7 +47,12 @@ export function FlowList({
                     </span>
                     <span class="flow-row-books">
                       <Pending node={node} now={now} />
-                      <span class="muted">{rate(node.perS)}/s</span>
+                      <span class="muted">
+                        {rate(node.perS)}/s
+                        {node.clipsPerS > 0 && (
+                          <span class="flow-clips"> · {rate(node.clipsPerS)} clips/s</span>
+                        )}
+                      </span>
                     </span>
                   </button>
                 </li>
@@ -65,7 +70,7 @@ function Pending({ node, now }: { readonly node: FlowNode; readonly now: number 
   if (since === undefined) return null
   return (
     <span class="flow-row-late">
-      {number(node.books.pending)} wait, {duration(now - since)}
+      {pendingWords(node)} wait, {duration(now - since)}
     </span>
   )
 }

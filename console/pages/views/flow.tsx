@@ -13,7 +13,7 @@ import { cameraKey, count, duration, number, rate } from '../words.ts'
 import { CropRates } from './crop-rates.ts'
 import { FlowDetail } from './flow-detail.tsx'
 import { FlowDrawing } from './flow-drawing.tsx'
-import { type Flow, type FlowNode, flowOf, lostOf, type STAGES, waiting } from './flow-graph.ts'
+import { type Flow, type FlowNode, flowOf, lostOf, pendingWords, type STAGES, waiting } from './flow-graph.ts'
 import { FlowList } from './flow-list.tsx'
 
 await style('flow.css')
@@ -27,7 +27,8 @@ export default function FlowPage() {
   const cameras = useLoaded('flow cameras', api.cameras)
   const [keepersSaid, setKeepersSaid] = useState<ReadonlyMap<string, Keeper>>(new Map())
   const [camerasSaid, setCamerasSaid] = useState<ReadonlyMap<string, EventData<'camera'>>>(new Map())
-  const rates = useRef(new CropRates())
+  const rates = useRef(new CropRates(({ crops }) => crops))
+  const clipRates = useRef(new CropRates(({ record }) => record?.clips ?? 0))
   useNews('keeper', (keeper) => setKeepersSaid((old) => new Map(old).set(keeper.keeper, keeper)))
   useNews('camera', (camera) => setCamerasSaid((old) => new Map(old).set(cameraKey(camera), camera)))
   const again = () => {
@@ -50,13 +51,19 @@ export default function FlowPage() {
       ...keepersSaid,
     ]).values(),
   ]
-  for (const camera of allCameras) rates.current.see(camera)
+  for (const camera of allCameras) {
+    rates.current.see(camera)
+    clipRates.current.see(camera)
+  }
   const flow = useMemo(
     () =>
       flowOf({
         keepers: allKeepers,
         cameras: allCameras,
         cropsPerS: new Map(allCameras.map((camera) => [cameraKey(camera), rates.current.perS(camera, now)])),
+        clipsPerS: new Map(
+          allCameras.map((camera) => [cameraKey(camera), clipRates.current.perS(camera, now)]),
+        ),
         nowMs: now,
       }),
     // The lists are made anew each time.
@@ -112,7 +119,9 @@ export default function FlowPage() {
 function Summary({ flow, now }: { readonly flow: Flow; readonly now: number }) {
   const bad = flow.nodes.filter(({ tone }) => tone === 'bad')
   const waits = waiting(flow, now)
-  const into = flow.nodes.filter(({ stage }) => stage === 'bucket').reduce((sum, { perS }) => sum + perS, 0)
+  const buckets = flow.nodes.filter(({ stage }) => stage === 'bucket')
+  const into = buckets.reduce((sum, { perS }) => sum + perS, 0)
+  const clips = buckets.reduce((sum, { clipsPerS }) => sum + clipsPerS, 0)
   const pending = waits.reduce((sum, { node }) => sum + node.books.pending, 0)
   const [first] = waits
   return (
@@ -125,7 +134,8 @@ function Summary({ flow, now }: { readonly flow: Flow; readonly now: number }) {
             ? `${count(pending, 'message')} ${pending === 1 ? 'waits' : 'wait'}.`
             : 'Everything flows, nothing waits.'}
       </span>{' '}
-      {rate(into)} {into === 1 ? 'crop' : 'crops'} a second into the bucket.
+      {rate(into)} {into === 1 ? 'crop' : 'crops'}
+      {clips > 0 && ` and ${rate(clips)} ${clips === 1 ? 'clip' : 'clips'}`} a second into the bucket.
     </p>
   )
 }
@@ -155,7 +165,7 @@ function Waits({
                 <button type="button" class="need" onClick={() => open(node)}>
                   <span class="tone" data-tone="late">
                     <span class="dot" />
-                    {number(node.books.pending)}
+                    {pendingWords(node)}
                   </span>
                   <span class="need-what">
                     <strong>{node.title}</strong> <span class="muted">{node.sub}</span>

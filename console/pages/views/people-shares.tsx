@@ -1,6 +1,7 @@
 import { useState } from 'preact/hooks'
 import type { Share } from '../../api/shares.ts'
 import * as access from '../access.ts'
+import { queryText } from '../api.ts'
 import { useLoaded } from '../loaded.ts'
 import { nowMs } from '../now.ts'
 import { Confirm } from '../parts/confirm.tsx'
@@ -34,7 +35,13 @@ export function Shares() {
                 <li key={share.id} class="card">
                   <div class="card-text">
                     <strong class="breaks">{share.name}</strong>{' '}
-                    <span class="badge">{share.detection === null ? 'a search' : 'a face'}</span>
+                    <span class="badge">
+                      {share.recording !== null
+                        ? 'a recording'
+                        : share.detection === null
+                          ? 'a search'
+                          : 'a face'}
+                    </span>
                     {whose === 'all' && <span class="badge">{share.user}</span>}
                     {share.expiresAtMs < nowMs.value && <span class="badge badge-bad">expired</span>}
                     <p class="muted">
@@ -46,6 +53,13 @@ export function Shares() {
                         </>
                       )}
                     </p>
+                    {share.recording !== null && (
+                      <a
+                        href={`/recordings${queryText({ camera: share.recording.camera, at: String(share.recording.fromMs) })}`}
+                      >
+                        Open the recording
+                      </a>
+                    )}
                     {share.detection !== null && <a href={`/faces/${share.detection}`}>Open the face</a>}
                   </div>
                   <div class="buttons">

@@ -22,6 +22,7 @@ const RIGHT_WORDS: Readonly<Record<Right, string>> = {
   export: 'Export',
   review: 'Mark as reviewed',
   share: 'Make links',
+  streams: 'Cameras that come to a device, and their keys',
   command: 'Command cameras',
   forget: 'Delete faces',
   flow: 'Programs and their books',

@@ -8,12 +8,15 @@ import { date } from '../words.ts'
 const DAY_S = 86_400
 const DAYS = [1, 7, 30] as const
 
-/** A link for somebody without an account: to one face, or to a search. Its address is shown once, here. */
+/** A link for somebody without an account: to one face, to a search, or to a stretch of a recording. Its address is shown once, here. */
 export function ShareDialog({
   of,
   onClose,
 }: {
-  readonly of: { readonly detection: string } | { readonly filter: NonNullable<NewShare['filter']> }
+  readonly of:
+    | { readonly detection: string }
+    | { readonly filter: NonNullable<NewShare['filter']> }
+    | { readonly recording: NonNullable<NewShare['recording']> }
   readonly onClose: () => void
 }) {
   const [name, setName] = useState('')
@@ -21,7 +24,12 @@ export function ShareDialog({
   const [address, setAddress] = useState<string | undefined>(undefined)
   const [error, setError] = useState<unknown>(undefined)
   const [isCopied, setCopied] = useState(false)
-  const isOne = 'detection' in of
+  const what =
+    'recording' in of
+      ? ({ title: 'Share this stretch', seen: 'this stretch of the recording' } as const)
+      : 'detection' in of
+        ? ({ title: 'Share this face', seen: 'this face' } as const)
+        : ({ title: 'Share this search', seen: 'the faces that this search finds now' } as const)
   async function make(): Promise<void> {
     setError(undefined)
     try {
@@ -32,7 +40,7 @@ export function ShareDialog({
     }
   }
   return (
-    <Dialog title={isOne ? 'Share this face' : 'Share this search'} onClose={onClose}>
+    <Dialog title={what.title} onClose={onClose}>
       {address === undefined ? (
         <form
           class="form"
@@ -42,8 +50,8 @@ export function ShareDialog({
           }}
         >
           <p class="muted">
-            Anyone who has the link sees {isOne ? 'this face' : 'the faces that this search finds now'}{' '}
-            without an account, and nothing else. You can revoke it at any time.
+            Anyone who has the link sees {what.seen} without an account, and nothing else. You can revoke it
+            at any time.
           </p>
           <label class="field">
             <span>Title (the recipient sees it)</span>

@@ -12,6 +12,8 @@ const AGAIN_MS = 2000
 /** An agent that has not answered for so long does not answer. */
 const ANSWER_MS_MAX = 5000
 const STREAM = 'preview/'
+/** What the camera's effect does to the picture. */
+const HIDDEN = { pixelate: 'faces hidden', outline: 'outlines only' }
 /** Of a face's id, its end: the beginning is the time. */
 const TRACK_DIGITS = 4
 
@@ -85,7 +87,8 @@ function render() {
 
 function words(camera, is) {
   if (camera === undefined) return 'The agent does not answer'
-  return `${camera.name}: ${is === 'up' ? 'live' : is}`
+  const hidden = HIDDEN[camera.effect]
+  return `${camera.name}: ${is === 'up' ? 'live' : is}${hidden ? `, ${hidden}` : ''}`
 }
 
 /** What stands in the picture's place; nothing while there is one. */

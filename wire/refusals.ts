@@ -1,15 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { z } from 'zod'
-import type { SightlineError } from '../lib/errors.ts'
-import { isBrokerId } from './via.ts'
 
 /**
- * What a broker tells another one's bridge of messages that it will never take. MQTT 3.1.1 knows no refusal of a
+ * What a broker tells another one's bridge (or an agent's clip sender) of messages that it will never take. MQTT 3.1.1 knows no refusal of a
  * message: the connection would end, the bridge would send the same message again, and everything behind it would wait
  * for ever. So a bridge asks, with a subscription to a topic that nobody else can know, and is told there:
  *
  *     bridge ── SUBSCRIBE $sightline/refused/<uuid> ──▶ broker
- *            ◀─ {"v":1,"packetBytesMax":16000000,"brokerId":"…"} what it takes at all, and who it is (via.ts)
+ *            ◀─ {"v":1,"packetBytesMax":16000000,"brokerId":"…"} what it takes at all, and who it is (broker/via.ts)
  *            ── PUBLISH, message id 7 ────────────────▶
  *            ◀─ {"v":1,"messageId":7,"code":"NOT_ALLOWED",...}  in place of PUBACK; the connection stays
  *
@@ -27,7 +25,10 @@ const noticeSchema = z.union([
   z.object({
     v: z.literal(1),
     packetBytesMax: z.number().int().positive(),
-    brokerId: z.string().refine(isBrokerId).optional(), // one from before there were ids
+    brokerId: z
+      .string()
+      .regex(/^[A-Za-z0-9_-]{8}$/) // broker/via.ts
+      .optional(), // one from before there were ids
   }),
   z.object({
     v: z.literal(1),
@@ -43,7 +44,7 @@ export const newRefusalsTopic = () => PREFIX + randomUUID()
 
 export const isRefusalsTopic = (topic: string) => TOPIC.test(topic)
 
-export const isFinal = ({ code }: SightlineError) => FINAL.has(code)
+export const isFinal = ({ code }: { readonly code: string }) => FINAL.has(code)
 
 export function encodeNotice(notice: Notice): Buffer {
   return Buffer.from(

@@ -1,0 +1,98 @@
+import { isIPv4, isIPv6 } from 'node:net'
+import { WHIP_CANDIDATES_MAX, WHIP_MEDIA_MAX } from '../limits.ts'
+
+/** What publishers offer (SDP, RFC 8866), and what is answered. Pure. */
+
+export interface Offer {
+  /** Without what is not gone into: simulcast, candidates that no packet can be sent to. */
+  readonly sdp: string
+  readonly video: 'h264' | 'vp8'
+  /** Channels of Opus; undefined: no sound. */
+  readonly audio: 1 | 2 | undefined
+}
+
+/** @returns `wrong`: in a sentence for the publisher, which repeats nothing of what it sent */
+export function readOffer(text: string): Offer | { readonly wrong: string } {
+  const lines = text.split(/\r?\n/).filter((line) => line !== '')
+  if (lines[0] !== 'v=0') return { wrong: 'This is no SDP offer: it does not begin with "v=0".' }
+  const starts = lines.flatMap((line, index) => (line.startsWith('m=') ? [index] : []))
+  if (starts.length === 0) return { wrong: 'The offer has no media. Send one video, and at most one audio.' }
+  if (starts.length > WHIP_MEDIA_MAX)
+    return { wrong: `The offer has ${starts.length} media. Send one video, and at most one audio.` }
+  const media = starts.map((start, index) => lines.slice(start, starts[index + 1]))
+  const of = (kind: string) => media.filter(([head]) => head?.startsWith(`m=${kind} `))
+  const [videos, audios] = [of('video'), of('audio')]
+  const [video] = videos
+  if (!video || videos.length > 1 || audios.length > 1 || media.length > videos.length + audios.length)
+    return { wrong: 'The offer must have one video, at most one audio, and nothing else.' }
+  const missing = media.some((section) => !isWhole(lines.slice(0, starts[0]), section))
+  if (missing)
+    return {
+      wrong: 'The offer lacks what every WebRTC publisher sends: ice-ufrag, ice-pwd, fingerprint, mid.',
+    }
+  const codec = codecOf(video)
+  if (!codec) return { wrong: 'The offer has neither H.264 nor VP8. Choose one of them in the publisher.' }
+  const opus = audios[0]?.find((line) => /^a=rtpmap:\d{1,3} opus\/48000(\/2)?$/i.test(line))
+  if (audios.length > 0 && opus === undefined)
+    return { wrong: 'The offer has sound, but not as Opus. Choose Opus, or publish without sound.' }
+  if ([...videos, ...audios].some((section) => section.some((line) => /^a=(recvonly|inactive)$/.test(line))))
+    return { wrong: 'The offer asks for media instead of sending it: that would be WHEP.' }
+  let candidates = 0
+  const kept = lines.filter((line) => {
+    if (/^a=(simulcast|rid|ssrc-group:SIM)\b/.test(line)) return false
+    if (!line.startsWith('a=candidate:')) return true
+    candidates += 1
+    return candidates <= WHIP_CANDIDATES_MAX && isReachable(line)
+  })
+  return { sdp: `${kept.join('\r\n')}\r\n`, video: codec, audio: opus === undefined ? undefined : 2 }
+}
+
+function isWhole(session: readonly string[], media: readonly string[]): boolean {
+  const has = (pattern: RegExp) => [...media, ...session].some((line) => pattern.test(line))
+  return (
+    media.some((line) => /^a=mid:[\w.-]{1,32}$/.test(line)) &&
+    has(/^a=ice-ufrag:\S{4,256}$/) &&
+    has(/^a=ice-pwd:\S{22,256}$/) &&
+    has(/^a=fingerprint:sha-\d{3} [0-9A-F:]{59,191}$/i)
+  )
+}
+
+/** Which one the publisher likes best. */
+function codecOf(video: readonly string[]): Offer['video'] | undefined {
+  const [, , , ...payloads] = video[0]?.split(' ') ?? []
+  for (const payload of payloads) {
+    const map = video
+      .find((line) => line.startsWith(`a=rtpmap:${payload} `))
+      ?.split(' ')[1]
+      ?.toLowerCase()
+    if (map === 'h264/90000') return 'h264'
+    if (map === 'vp8/90000') return 'vp8'
+  }
+  return undefined
+}
+
+/** An address with UDP. Names (mDNS) are not looked up: whoever has one is found by the packets that it sends. */
+function isReachable(line: string): boolean {
+  const [, , protocol, , address] = line.split(' ')
+  return protocol?.toLowerCase() === 'udp' && address !== undefined && (isIPv4(address) || isIPv6(address))
+}
+
+/** The answer with the addresses by which a firewall lets others in, each with the ports that this machine listens on. */
+export function withPublicAddresses(sdp: string, addresses: readonly string[]): string {
+  return sdp
+    .split('\r\n')
+    .flatMap((line) => {
+      const parts = line.split(' ')
+      if (!line.startsWith('a=candidate:') || parts[6] !== 'typ' || parts[7] !== 'host') return [line]
+      const isSix = isIPv6(parts[4] ?? '')
+      const more = addresses
+        .filter((address) => isIPv6(address) === isSix)
+        .map((address, index) => {
+          const [first = '', ...rest] = parts
+          // Of another foundation, and before the local ones.
+          return [`${first}p${index}`, ...rest.with(3, address)].join(' ')
+        })
+      return [...more, line]
+    })
+    .join('\r\n')
+}
