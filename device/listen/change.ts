@@ -85,13 +85,17 @@ function alter(
     )
   switch (change.do) {
     case 'rotate':
-      return stream.set('keyHash', change.keyHash)
+      stream.set('keyHash', change.keyHash)
+      break
     case 'activate':
-      return stream.set('active', true)
+      stream.set('active', true)
+      break
     case 'deactivate':
-      return stream.set('active', false)
+      stream.set('active', false)
+      break
     case 'settings':
-      return stream.set('takeOver', change.takeOver)
+      stream.set('takeOver', change.takeOver)
+      break
     case 'remove':
       streams.delete(place)
   }

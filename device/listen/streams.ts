@@ -86,7 +86,10 @@ export class Streams implements Doorkeeper, AsyncDisposable {
     this.#seen = seen
     this.#log = log
     this.#take(file.streams)
-    file.onChange = (streams) => this.onCameras?.(this.#take(streams))
+    file.onChange = (streams) => {
+      const change = this.#take(streams)
+      this.onCameras?.(change)
+    }
     this.#timer = setInterval(() => this.#sample(), STREAMS_SAMPLE_MS).unref()
   }
 

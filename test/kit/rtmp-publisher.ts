@@ -48,7 +48,7 @@ export class RtmpPublisher implements AsyncDisposable {
 
 async function publish(clip: string, url: string, offsetMs: number): Promise<void> {
   Log.setLevel(AV_LOG_ERROR)
-  Log.setCallback((_level, text) => process.send?.({ is: 'said', text: text.trim() }), {
+  Log.setCallback((_level, text) => tell({ is: 'said', text: text.trim() }), {
     maxLevel: AV_LOG_ERROR,
   })
   const input = new FormatContext()
@@ -67,7 +67,7 @@ async function publish(clip: string, url: string, offsetMs: number): Promise<voi
   check(await io.open2(url, AVIO_FLAG_WRITE))
   output.pb = io
   check(await output.writeHeader())
-  process.send?.({ is: 'open' })
+  tell({ is: 'open' })
   const startMs = performance.now()
   using packet = new Packet()
   packet.alloc()
@@ -91,6 +91,11 @@ async function publish(clip: string, url: string, offsetMs: number): Promise<voi
   }
 }
 
+/** Whoever has started it may be gone. */
+function tell(message: { readonly is: string; readonly text?: string }): void {
+  if (process.connected) process.send?.(message)
+}
+
 function check(status: number): void {
   FFmpegError.throwIfError(status)
 }
@@ -98,7 +103,8 @@ function check(status: number): void {
 if (import.meta.main) {
   const [, , clip = '', url = '', offsetMs = '0'] = process.argv
   await publish(clip, url, Number(offsetMs)).catch((error: unknown) =>
-    process.send?.({ is: 'said', text: String(error) }),
+    tell({ is: 'said', text: String(error) }),
   )
+  await sleep(200) // FFmpeg's words come by another thread
   process.exit()
 }

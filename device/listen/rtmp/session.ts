@@ -188,23 +188,27 @@ export class RtmpSession {
     const id = typeof transaction === 'number' ? transaction : 0
     switch (name) {
       case 'connect':
-        return this.#connect(id, object)
+        this.#connect(id, object)
+        break
       case 'createStream':
-        return this.#answer('_result', id, null, STREAM)
+        this.#answer('_result', id, null, STREAM)
+        break
       case 'releaseStream':
-        return this.#answer('_result', id, null, undefined)
+        this.#answer('_result', id, null, undefined)
+        break
       case 'FCPublish':
         this.#answer('_result', id, null, undefined)
-        return this.#answer('onFCPublish', 0, null, { code: 'NetStream.Publish.Start', level: 'status' })
+        this.#answer('onFCPublish', 0, null, { code: 'NetStream.Publish.Start', level: 'status' })
+        break
       case 'publish':
-        return this.#publish(more[0])
+        this.#publish(more[0])
+        break
       case 'play':
         this.#status('error', 'NetStream.Play.Failed', 'This server takes streams and gives none.')
-        return this.#refuse('play')
-      case 'FCUnpublish':
-      case 'deleteStream':
-      case 'closeStream':
-        return this.#leave()
+        this.#refuse('play')
+        break
+      default: // FCUnpublish, deleteStream, closeStream
+        this.#leave()
     }
   }
 
@@ -220,7 +224,8 @@ export class RtmpSession {
         code: 'NetConnection.Connect.Rejected',
         description: `There is no application of that name. Publish to rtmp://HOST/${APP} with a stream key.`,
       })
-      return this.#refuse('unknown application')
+      this.#refuse('unknown application')
+      return
     }
     this.#isConnected = true
     this.#control(WINDOW_SIZE, uint32(WINDOW_BYTES))
@@ -246,12 +251,16 @@ export class RtmpSession {
   }
 
   #publish(name: AmfValue): void {
-    if (this.#isPublishing) return this.#refuse('published twice')
+    if (this.#isPublishing) {
+      this.#refuse('published twice')
+      return
+    }
     const [path, query] = split(textOf(name))
     const key = keyIn(query) ?? (path === '' ? this.#connectKey : path) ?? ''
     if (!this.#isConnected) {
       this.#status('error', 'NetStream.Publish.BadName', 'Connect first.')
-      return this.#refuse('not connected')
+      this.#refuse('not connected')
+      return
     }
     let found = this.#events.admit(key)
     // Whoever gave a key in the address may call the stream as they like.
@@ -259,7 +268,8 @@ export class RtmpSession {
       found = this.#events.admit(this.#connectKey)
     if ('refusal' in found) {
       this.#status('error', 'NetStream.Publish.BadName', REFUSALS[found.refusal.is])
-      return this.#refuse(found.refusal.is)
+      this.#refuse(found.refusal.is)
+      return
     }
     this.#isPublishing = true
     this.#reader.messageBytesMax = MESSAGE_BYTES_MAX

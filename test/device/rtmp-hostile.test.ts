@@ -1,0 +1,152 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import t from 'tap'
+import type { Doorkeeper } from '../../device/listen/publication.ts'
+import { type AmfValue, readAmf, writeAmf } from '../../device/listen/rtmp/amf.ts'
+import { COMMAND_AMF0, chunksOf, VIDEO } from '../../device/listen/rtmp/chunks.ts'
+import { RtmpMedia } from '../../device/listen/rtmp/media.ts'
+import { RtmpServer } from '../../device/listen/rtmp/server.ts'
+import { RtmpFault, RtmpSession, STRANGER_BYTES_MAX } from '../../device/listen/rtmp/session.ts'
+import { openLog } from '../../lib/log.ts'
+import { seeded, until } from '../kit/wait.ts'
+
+/** What nobody should send: every input is drawn from a seed, so that a failure can be had again. */
+
+const SEED = 20_261_128
+const INPUTS = 100_000
+const HELD_BYTES_MAX = 300_000
+const log = openLog('test', 'silent')
+const command = (...values: readonly AmfValue[]) =>
+  chunksOf({ type: COMMAND_AMF0, messageStream: 0, payload: writeAmf(...values) }, 3, 128)
+const GREETING = Buffer.concat([Buffer.from([3]), Buffer.alloc(2 * 1536)])
+const CONNECT = command('connect', 1, { app: 'live', tcUrl: 'rtmp://h/live', fourCcList: ['av01', 'hvc1'] })
+const PUBLISH = command('publish', 5, null, 'key', 'live')
+const KEY_FRAME = chunksOf(
+  { type: VIDEO, messageStream: 1, payload: Buffer.from([0x17, 1, 0, 0, 0, 0, 0, 0, 1, 9]) },
+  4,
+  128,
+)
+
+const doorkeeper: Doorkeeper = {
+  admit: (key) =>
+    key === 'key'
+      ? { camera: 'door', publish: (publication) => publication.end('none of this') }
+      : { refusal: { is: 'unknown key' } },
+}
+
+function session() {
+  const media = new RtmpMedia({
+    begin: () => ({ write() {}, close() {} }),
+    unsupported() {},
+  })
+  return new RtmpSession({
+    send() {},
+    end() {},
+    admit: (key) => doorkeeper.admit(key, 'rtmp', ''),
+    published() {},
+    unpublished() {},
+    video: (payload, timestampMs) => media.video(payload, timestampMs, 0),
+    audio: (payload, timestampMs) => media.audio(payload, timestampMs, 0),
+    refused() {},
+  })
+}
+
+t.test('100,000 hostile inputs: refused or passed over, and memory stays bounded', async (t) => {
+  const random = seeded(SEED)
+  const below = (limit: number) => Math.floor(random() * limit)
+  const beginnings = [
+    Buffer.alloc(0),
+    GREETING,
+    Buffer.concat([GREETING, CONNECT]),
+    Buffer.concat([GREETING, CONNECT, PUBLISH]),
+  ]
+  const samples = [CONNECT, PUBLISH, KEY_FRAME, command('createStream', 4, null), GREETING.subarray(0, 200)]
+  let faults = 0
+  let heldMax = 0
+  for (let input = 0; input < INPUTS; input += 1) {
+    const it = session()
+    try {
+      it.push(beginnings[below(beginnings.length)] as Buffer)
+      for (let part = 0; part < 3; part += 1) {
+        const bytes =
+          random() < 0.3
+            ? Buffer.from(Array.from({ length: below(60) }, () => below(256)))
+            : Buffer.from(samples[below(samples.length)] as Buffer)
+        for (let flips = below(4); flips > 0 && bytes.length > 0; flips -= 1)
+          bytes[below(bytes.length)] = random() < 0.3 ? 0xff : below(256)
+        const cut = random() < 0.3 ? bytes.subarray(0, below(bytes.length)) : bytes
+        const middle = below(cut.length + 1)
+        it.push(cut.subarray(0, middle))
+        it.push(cut.subarray(middle))
+        heldMax = Math.max(heldMax, it.held)
+      }
+    } catch (error) {
+      if (!(error instanceof RtmpFault)) throw error
+      faults += 1
+    }
+  }
+  t.ok(faults > INPUTS / 20, `${faults} faults`)
+  t.ok(faults < INPUTS, `${faults} faults`)
+  t.ok(heldMax < HELD_BYTES_MAX, `${heldMax} bytes held`)
+})
+
+t.test('AMF that is deep, long or cut off is a fault, and costs little', async (t) => {
+  const deep = Buffer.concat([...Array(1000).fill(Buffer.from([3, 0, 1, 97])), Buffer.from([5])])
+  t.throws(() => readAmf(deep), /too deep/)
+  t.throws(() => readAmf(Buffer.from([0x0a, 0xff, 0xff, 0xff, 0xff])), /too many values/)
+  t.throws(() => readAmf(Buffer.alloc(5000, 5)), /too many values/)
+  t.throws(() => readAmf(Buffer.from([2, 0xff, 0xff, 65])), /cut off/)
+  const said = ['a', 1.5, true, null, { b: { c: 'ü' } }, [1, 'x']] as const
+  t.strictSame(readAmf(writeAmf(...said)), said)
+})
+
+t.test('who has no key gets no memory: messages that are announced and never come', async (t) => {
+  const it = session()
+  it.push(Buffer.concat([GREETING, CONNECT]))
+  t.throws(() => it.push(Buffer.from([4, 0, 0, 0, 0xff, 0xff, 0xff, 9, 1, 0, 0, 0])), /16777215 bytes/)
+  const other = session()
+  other.push(Buffer.concat([GREETING, CONNECT]))
+  t.throws(() => {
+    for (let at = 0; at < STRANGER_BYTES_MAX; at += 1000)
+      other.push(Buffer.concat(Array(10).fill(command('_checkbw', at, null, 'x'.repeat(60)))))
+  }, /without a stream key/)
+})
+
+t.test('a thousand connections without a key do no harm, and one with a key gets in', async (t) => {
+  const refused = new Map<string, number>()
+  let published = 0
+  await using server = await RtmpServer.open({
+    host: '127.0.0.1',
+    port: 0,
+    connectionsMax: 100,
+    connectionsPerAddressMax: 1100,
+    doorkeeper: {
+      admit: (key) => {
+        if (key === 'key') published += 1
+        return doorkeeper.admit(key, 'rtmp', '')
+      },
+    },
+    log,
+    refused: (why) => refused.set(why, (refused.get(why) ?? 0) + 1),
+  })
+  const port = Number(new URL(server.url.replace(/^rtmp/, 'http')).port)
+  const random = seeded(SEED)
+  const sockets: Socket[] = []
+  for (let number = 0; number < 1000; number += 1) {
+    const socket = connect(port, '127.0.0.1').on('error', () => {})
+    socket.on('data', () => {})
+    sockets.push(socket)
+    const bytes = Buffer.concat([GREETING, CONNECT]).subarray(0, Math.floor(random() * 4000))
+    if (random() < 0.8) socket.write(bytes)
+    if (random() < 0.2)
+      socket.write(Buffer.from(Array.from({ length: 50 }, () => Math.floor(random() * 256))))
+  }
+  await until('most were sent away', () => sockets.filter((it) => it.closed).length >= 900, 15_000)
+  const publisher = connect({ port, host: '127.0.0.1', localAddress: '127.0.0.2' })
+  publisher.on('error', () => {}).on('data', () => {})
+  await once(publisher, 'connect')
+  publisher.write(Buffer.concat([GREETING, CONNECT, PUBLISH]))
+  await until('it is let in', () => published === 1)
+  for (const socket of [...sockets, publisher]) socket.destroy()
+  t.ok((refused.get('too many connections') ?? 0) >= 800)
+})
