@@ -16,18 +16,21 @@ const FORMATS = {
 } as const
 
 for (const format of ['flv', 'matroska'] as const)
-  t.test(`a picture of what is pushed is read as soon as it has come, its sound with it: ${format}`, async (t) => {
-    const bytes = new PushedBytes(format)
-    using feed = new Feed(bytes)
-    let isReady = false
-    const ready = feed.ready().then(() => {
-      isReady = true
-    })
-    bytes.push(FORMATS[format].sound)
-    await new Promise((resolve) => setImmediate(resolve))
-    t.equal(isReady, false, 'nothing is there to be seen')
-    bytes.push(FORMATS[format].picture)
-    await ready
-    t.equal(bytes.bytes, 0, 'all of it is taken')
-    bytes.close()
-  })
+  t.test(
+    `a picture of what is pushed is read as soon as it has come, its sound with it: ${format}`,
+    async (t) => {
+      const bytes = new PushedBytes(format)
+      using feed = new Feed(bytes)
+      let isReady = false
+      const ready = feed.ready().then(() => {
+        isReady = true
+      })
+      bytes.push(FORMATS[format].sound)
+      await new Promise((resolve) => setImmediate(resolve))
+      t.equal(isReady, false, 'nothing is there to be seen')
+      bytes.push(FORMATS[format].picture)
+      await ready
+      t.equal(bytes.bytes, 0, 'all of it is taken')
+      bytes.close()
+    },
+  )
