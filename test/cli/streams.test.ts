@@ -22,7 +22,16 @@ function streams(...args: readonly string[]) {
 t.test('added, listed, rotated, deactivated, activated, removed; the key alone on stdout', async (t) => {
   const file = join(temporaryFolder(t), 'streams.yaml')
   const only = () => readStreams(file)[0]
-  const added = streams('add', file, 'door', '--owner', 'anna', '--take-over', '--server', 'rtmps://home/live')
+  const added = streams(
+    'add',
+    file,
+    'door',
+    '--owner',
+    'anna',
+    '--take-over',
+    '--server',
+    'rtmps://home/live',
+  )
   t.match(added, { status: 0, stderr: /^Stream door added\. .*streams\.yaml\)$/m })
   t.match(added.stderr, /Server +rtmps:\/\/home\/live$/m)
   t.match(added.stderr, /-f flv rtmps:\/\/home\/live\/KEY$/m)
@@ -99,53 +108,56 @@ t.test('what is wrong says so, with its exit status, and changes nothing', async
   t.strictSame(readdirSync(folder), ['streams.yaml'])
 })
 
-t.test('the list says who publishes, and who did last; not as live what nobody has looked at since', async (t) => {
-  const file = join(temporaryFolder(t), 'streams.yaml')
-  for (const name of ['door', 'yard', 'new'])
-    await changeStream({ file }, name, { do: 'add', keyHash: hashOfKey(newStreamKey()) })
-  const nowMs = Date.now()
-  const live: SeenStream['live'] = {
-    by: 'rtmp',
-    sinceMs: nowMs - 3 * 60_000,
-    bitsPerSecond: 2_400_400,
-    codec: 'h264',
-    audio: 'aac',
-    frame: [1280, 720],
-  }
-  const write = (atMs: number) =>
-    writeFileSync(
-      seenFileOf(file),
-      JSON.stringify({
-        v: 1,
-        atMs,
-        streams: {
-          door: { lastUsedMs: nowMs - 3 * 60_000, from: '192.0.2.7', live },
-          yard: { lastUsedMs: nowMs - 2 * 86_400_000, from: '\u001b[31mevil\nrow', live: null },
-        },
-      }),
+t.test(
+  'the list says who publishes, and who did last; not as live what nobody has looked at since',
+  async (t) => {
+    const file = join(temporaryFolder(t), 'streams.yaml')
+    for (const name of ['door', 'yard', 'new'])
+      await changeStream({ file }, name, { do: 'add', keyHash: hashOfKey(newStreamKey()) })
+    const nowMs = Date.now()
+    const live: SeenStream['live'] = {
+      by: 'rtmp',
+      sinceMs: nowMs - 3 * 60_000,
+      bitsPerSecond: 2_400_400,
+      codec: 'h264',
+      audio: 'aac',
+      frame: [1280, 720],
+    }
+    const write = (atMs: number) =>
+      writeFileSync(
+        seenFileOf(file),
+        JSON.stringify({
+          v: 1,
+          atMs,
+          streams: {
+            door: { lastUsedMs: nowMs - 3 * 60_000, from: '192.0.2.7', live },
+            yard: { lastUsedMs: nowMs - 2 * 86_400_000, from: '\u001b[31mevil\nrow', live: null },
+          },
+        }),
+      )
+    write(nowMs - 2000)
+    const table = listStreams(file, false, nowMs)
+    t.match(table, /^name +owner +key +last used +from +live since +bitrate +codec +size$/m)
+    t.match(
+      table,
+      /^door +- +active +3 min ago +192\.0\.2\.7 +3 min \(rtmp\) +2400 kbit\/s +h264 \+ aac +1280 x 720$/m,
     )
-  write(nowMs - 2000)
-  const table = listStreams(file, false, nowMs)
-  t.match(table, /^name +owner +key +last used +from +live since +bitrate +codec +size$/m)
-  t.match(
-    table,
-    /^door +- +active +3 min ago +192\.0\.2\.7 +3 min \(rtmp\) +2400 kbit\/s +h264 \+ aac +1280 x 720$/m,
-  )
-  t.match(table, /^yard +- +active +2 d(ays)? ago .*evil.* - +- +- +-$/m)
-  t.match(table, /^new +- +active +never +- +- +- +- +-$/m)
-  t.notMatch(table, '\u001b')
-  t.equal(table.trimEnd().split('\n').length, 4, 'a line each')
-  const lines = listStreams(file, true, nowMs)
-  t.notMatch(lines, /keyHash|[0-9a-f]{64}/)
-  const [door, , fresh] = lines
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line))
-  t.match(door, { name: 'door', owner: undefined, active: true, from: '192.0.2.7', live })
-  t.match(fresh, { name: 'new', lastUsedMs: null, from: null, live: null })
+    t.match(table, /^yard +- +active +2 d(ays)? ago .*evil.* - +- +- +-$/m)
+    t.match(table, /^new +- +active +never +- +- +- +- +-$/m)
+    t.notMatch(table, '\u001b')
+    t.equal(table.trimEnd().split('\n').length, 4, 'a line each')
+    const lines = listStreams(file, true, nowMs)
+    t.notMatch(lines, /keyHash|[0-9a-f]{64}/)
+    const [door, , fresh] = lines
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    t.match(door, { name: 'door', owner: undefined, active: true, from: '192.0.2.7', live })
+    t.match(fresh, { name: 'new', lastUsedMs: null, from: null, live: null })
 
-  write(nowMs - 60_000)
-  t.match(listStreams(file, false, nowMs), /^door +- +active +3 min ago +192\.0\.2\.7 +- +- +- +-$/m)
-  writeFileSync(seenFileOf(file), 'nothing of ours')
-  t.match(listStreams(file, false, nowMs), /^door +- +active +never /m)
-})
+    write(nowMs - 60_000)
+    t.match(listStreams(file, false, nowMs), /^door +- +active +3 min ago +192\.0\.2\.7 +- +- +- +-$/m)
+    writeFileSync(seenFileOf(file), 'nothing of ours')
+    t.match(listStreams(file, false, nowMs), /^door +- +active +never /m)
+  },
+)
