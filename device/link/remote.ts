@@ -6,6 +6,7 @@ import {
   type Command,
   type CommandName,
   isCommandName,
+  type RecordMode,
   readCommand,
 } from '../../wire/commands.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
@@ -380,7 +381,8 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
 
   /** A chunk was made, or the camera records or no longer does. */
   recordChanged(name: string): void {
-    this.#tell(this.#camera(name))
+    const camera = this.#cameras.get(name)
+    if (camera) this.#tell(camera)
   }
 
   wants(name: string): boolean {
@@ -422,12 +424,20 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     pixels: Promise<Uint8Array>,
     size: { width: number; height: number },
   ): Promise<void> {
-    const { config, publisher, log } = this.#parts
+    const { config, publisher, log, effects } = this.#parts
+    const effect = effects.of(camera.name)
     try {
       const rgb = await pixels
       for (const sizeMax of SNAPSHOT_SIDES) {
         const payload = await encodeJpeg(rgb, size, { quality: config.crop.quality, sizeMax })
         if (payload.length > config.broker.payloadMax) continue
+        // It shows what nobody is to see any more.
+        if (camera.settings.paused || effects.of(camera.name) !== effect)
+          return this.#ignore(
+            'not sent',
+            { camera: camera.name },
+            'Snapshot dropped: the camera was paused or its effect changed meanwhile. Ask for it again.',
+          )
         publisher.send({
           topic: snapshotTopic(config.topicPrefix, { ...config, camera: camera.name }),
           payload,
@@ -495,14 +505,14 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       ...held,
       crops,
       lastCrop,
-      record: { mode, ...this.#recordOf(name) },
+      ...this.#recordOf(name, mode),
       ...(stream && { stream }),
     }
   }
 
-  #recordOf(name: string): ReturnType<Recorder['state']> {
+  #recordOf(name: string, mode: RecordMode): Pick<CameraState, 'record'> {
     const state = this.#parts.recorder.state(name)
-    return { ...state, why: state.why?.slice(0, WHY_CHARACTERS_MAX) ?? null }
+    return state ? { record: { mode, ...state, why: state.why?.slice(0, WHY_CHARACTERS_MAX) ?? null } } : {}
   }
 
   #camera(name: string): Camera {
