@@ -42,7 +42,7 @@ export interface RemoteParts {
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
   readonly live: Pick<Live, 'look'>
   /** What of a snapshot must not be seen. */
-  readonly effects: Pick<Effects, 'apply'>
+  readonly effects: Pick<Effects, 'apply' | 'of'>
   readonly recorder: Pick<Recorder, 'state'>
   /** What comes to this device, and may be changed from afar. */
   readonly streams?: Pick<Streams, 'cameras' | 'gone' | 'state' | 'change'>
