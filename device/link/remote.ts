@@ -145,14 +145,16 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
-  /** One that is there no more: its last state says that it has ended. */
+  /** One that is there no more: the broker keeps no state of it, and whoever lists cameras hears that. */
   remove(name: string): void {
     const camera = this.#cameras.get(name)
     if (!camera) return
     this.#noSnapshot(camera)
-    camera.state = 'ended'
-    this.#say(camera)
+    clearTimeout(camera.timer)
     this.#cameras.delete(name)
+    const { config, publisher, commanded } = this.#parts
+    commanded.keep()
+    publisher.keep(stateTopic(config.topicPrefix, { ...config, camera: name }), '')
   }
 
   /** Something of its stream has changed. */
