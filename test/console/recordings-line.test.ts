@@ -102,7 +102,7 @@ t.test('recordings and streams, from the console to whom it asks and back', asyn
   for (const { name } of people) {
     const answer = await fetch(`${api}/session`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', origin: console.http },
       body: JSON.stringify({ name, password: PASSWORD }),
     })
     cookies.set(name, answer.headers.getSetCookie()[0]?.split(';')[0] ?? '')
