@@ -379,7 +379,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
-  /** A chunk was made, or the camera records or no longer does. */
+  /** A chunk was made, or the camera records or no longer does. One that was just removed hands over its last chunk. */
   recordChanged(name: string): void {
     const camera = this.#cameras.get(name)
     if (camera) this.#tell(camera)
