@@ -170,6 +170,9 @@ export const WHIP_SESSIONS_MAX = 64
 /** Bytes of one offer; browsers send 5 to 10 KB. Its media, and the addresses in it that are heeded. */
 export const WHIP_OFFER_BYTES_MAX = 64 * 1024
 export const WHIP_MEDIA_MAX = 4
+/** Lines of one offer, and payload types of one of its media: browsers send hundreds of lines, and some 50 types. */
+export const WHIP_LINES_MAX = 2000
+export const WHIP_PAYLOAD_TYPES_MAX = 128
 export const WHIP_CANDIDATES_MAX = 20
 /** From an offer to its answer, ms: ports are opened and addresses gathered. */
 export const WHIP_ANSWER_MS_MAX = 5000

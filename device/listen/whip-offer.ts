@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6 } from 'node:net'
-import { WHIP_CANDIDATES_MAX, WHIP_MEDIA_MAX } from '../limits.ts'
+import { WHIP_CANDIDATES_MAX, WHIP_LINES_MAX, WHIP_MEDIA_MAX, WHIP_PAYLOAD_TYPES_MAX } from '../limits.ts'
 
 /** What publishers offer (SDP, RFC 8866), and what is answered. Pure. */
 
@@ -15,6 +15,9 @@ export interface Offer {
 export function readOffer(text: string): Offer | { readonly wrong: string } {
   const lines = text.split(/\r?\n/).filter((line) => line !== '')
   if (lines[0] !== 'v=0') return { wrong: 'This is no SDP offer: it does not begin with "v=0".' }
+  // The library compares many of them with many others.
+  if (lines.length > WHIP_LINES_MAX)
+    return { wrong: `The offer has ${lines.length} lines. It may have ${WHIP_LINES_MAX}.` }
   const starts = lines.flatMap((line, index) => (line.startsWith('m=') ? [index] : []))
   if (starts.length === 0) return { wrong: 'The offer has no media. Send one video, and at most one audio.' }
   if (starts.length > WHIP_MEDIA_MAX)
@@ -25,6 +28,8 @@ export function readOffer(text: string): Offer | { readonly wrong: string } {
   const [video] = videos
   if (!video || videos.length > 1 || audios.length > 1 || media.length > videos.length + audios.length)
     return { wrong: 'The offer must have one video, at most one audio, and nothing else.' }
+  if (media.some(hasTooManyTypes))
+    return { wrong: `The offer has more than ${WHIP_PAYLOAD_TYPES_MAX} payload types for one media.` }
   const missing = media.some((section) => !isWhole(lines.slice(0, starts[0]), section))
   if (missing)
     return {
@@ -57,16 +62,23 @@ function isWhole(session: readonly string[], media: readonly string[]): boolean 
   )
 }
 
+function hasTooManyTypes([head = '', ...lines]: readonly string[]): boolean {
+  const maps = lines.filter((line) => line.startsWith('a=rtpmap:'))
+  return Math.max(head.split(' ').length - 3, maps.length) > WHIP_PAYLOAD_TYPES_MAX
+}
+
 /** Which one the publisher likes best. */
-function codecOf(video: readonly string[]): Offer['video'] | undefined {
-  const [, , , ...payloads] = video[0]?.split(' ') ?? []
-  for (const payload of payloads) {
-    const map = video
-      .find((line) => line.startsWith(`a=rtpmap:${payload} `))
-      ?.split(' ')[1]
-      ?.toLowerCase()
-    if (map === 'h264/90000') return 'h264'
-    if (map === 'vp8/90000') return 'vp8'
+function codecOf([head = '', ...lines]: readonly string[]): Offer['video'] | undefined {
+  const names = new Map<string, string>()
+  for (const line of lines) {
+    const [, type, name] = /^a=rtpmap:(\S+) (\S+)/.exec(line) ?? []
+    if (type !== undefined && name !== undefined && !names.has(type)) names.set(type, name.toLowerCase())
+  }
+  const [, , , ...types] = head.split(' ')
+  for (const type of types) {
+    const name = names.get(type)
+    if (name === 'h264/90000') return 'h264'
+    if (name === 'vp8/90000') return 'vp8'
   }
   return undefined
 }

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { MediaStreamTrack, RTCPeerConnection } from 'werift'
-import { PUSHED_BYTES_MAX } from '../../device/limits.ts'
+import { PUSHED_BYTES_MAX, WHIP_OFFER_BYTES_MAX } from '../../device/limits.ts'
 import { WhipMedia } from '../../device/listen/whip-media.ts'
 import { readOffer, withPublicAddresses } from '../../device/listen/whip-offer.ts'
 import { seeded, until } from '../kit/wait.ts'
@@ -167,6 +167,28 @@ t.test('addresses in an offer are heeded up to a limit, and names are not looked
   if ('sdp' in read) {
     t.notMatch(read.sdp, '.local')
     t.ok((read.sdp.match(/a=candidate:/g) ?? []).length <= 20)
+  }
+})
+
+t.test('an offer of thousands of payload types is refused in a moment', async (t) => {
+  const good = await offerOf(t)
+  const types = Array.from({ length: 5000 }, (_, number) => String(number + 200))
+  const wide = good.replace(/^(m=video \d+ \S+) .*/m, `$1 ${types.join(' ')}`)
+  const of = (map: (type: string) => string, count: number) =>
+    `${wide}${types.slice(0, count).map(map).join('')}`
+  const cases = [
+    [of((type) => `a=rtpmap:${type} x\r\n`, 1500), /128 payload types/],
+    [of(() => 'a=b\r\n', 5000), /lines/],
+    // Each line for all types: what that makes grows with both.
+    [of((type) => `a=rtpmap:${type} x\r\na=rtcp-fb:* b\r\n`, 900).replace(wide, good), /128 payload types/],
+  ] as const
+  for (const [offer, said] of cases) {
+    t.ok(offer.length < WHIP_OFFER_BYTES_MAX, `${offer.length} bytes`)
+    const startMs = performance.now()
+    const read = readOffer(offer)
+    const tookMs = performance.now() - startMs
+    t.match('wrong' in read && read.wrong, said)
+    t.ok(tookMs < 250, `${tookMs} ms`)
   }
 })
 
