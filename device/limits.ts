@@ -160,6 +160,8 @@ export const STREAMS_SEEN_MS = 5000
 export const PUBLISHER_SILENT_MS = 3000
 /** Of a publisher's video, so much waits for the decoder, bytes; then its connection is read no further. */
 export const PUSHED_BYTES_MAX = 4_000_000
+/** And so many parts, pictures and sounds: of small ones each costs more than its bytes. */
+export const PUSHED_PARTS_MAX = 4000
 /** Nobody has taken anything of it for so long, ms: it ends. */
 export const PUSHED_UNTAKEN_MS_MAX = 20_000
 /** Of a stream that comes to us, so much is looked at before it is played, ms and bytes. */
@@ -183,8 +185,10 @@ export const WHIP_SILENCE_MS_MAX = 6000
 /** So long a missing packet is waited for, ms, and so many that came after it wait. */
 export const WHIP_REORDER_MS_MAX = 150
 export const WHIP_REORDER_PACKETS_MAX = 1000
-/** Bytes of one picture. */
+/** Of one picture: bytes, packets, and parts (NAL units), of which one packet may have several. */
 export const WHIP_FRAME_BYTES_MAX = 8_000_000
+export const WHIP_FRAME_PACKETS_MAX = 8000
+export const WHIP_FRAME_UNITS_MAX = 8000
 /** Between two requests for a key picture, ms. */
 export const WHIP_KEY_REQUEST_MS_MIN = 500
 /** How fast a publisher may send, told it so often, ms. 187,500 x 2^5 bit/s. */

@@ -1,6 +1,12 @@
 import t, { type Test } from 'tap'
 import { MediaStreamTrack, RTCPeerConnection } from 'werift'
-import { PUSHED_BYTES_MAX, WHIP_OFFER_BYTES_MAX } from '../../device/limits.ts'
+import {
+  PUSHED_BYTES_MAX,
+  PUSHED_PARTS_MAX,
+  WHIP_FRAME_PACKETS_MAX,
+  WHIP_OFFER_BYTES_MAX,
+} from '../../device/limits.ts'
+import { PushedBytes } from '../../device/listen/pushed-bytes.ts'
 import { WhipMedia } from '../../device/listen/whip-media.ts'
 import { readOffer, withPublicAddresses } from '../../device/listen/whip-offer.ts'
 import { seeded, until } from '../kit/wait.ts'
@@ -209,6 +215,47 @@ const STARTS = {
     [0x10, 0x11],
   ],
 } as const
+
+t.test(
+  'a picture of more packets, or more parts, than a large one has is dropped, and the next goes on',
+  (t) => {
+    const slice = Buffer.from([0x41, 0x9a])
+    const sets = [Buffer.from([0x67, 0x42, 0xe0, 0x1f, 0x8c]), Buffer.from([0x68, 0xce])]
+    const key = [...sets, Buffer.from([0x65, 0x88])]
+    const parts = Buffer.concat([
+      Buffer.from([0x78]),
+      ...Array(300).fill(Buffer.concat([Buffer.from([0, 2]), slice])),
+    ])
+    for (const large of [Array(WHIP_FRAME_PACKETS_MAX + 1).fill(slice), Array(100).fill(parts)]) {
+      const dropped: string[] = []
+      const media = new WhipMedia(
+        { video: 'h264', audio: undefined },
+        { needsKey: () => {}, dropped: (why) => void dropped.push(why) },
+      )
+      let sequenceNumber = 0
+      for (const [timestamp, payloads] of [key, [slice], large, key].entries())
+        for (const [index, payload] of payloads.entries()) {
+          const header = {
+            sequenceNumber,
+            timestamp: timestamp * 3000,
+            marker: index === payloads.length - 1,
+          }
+          media.packet('video', { header, payload }, timestamp * 33)
+          sequenceNumber += 1
+        }
+      t.strictSame(dropped, ['damaged'])
+      t.equal(media.pictures, 3)
+    }
+    t.end()
+  },
+)
+
+t.test('what waits for the decoder is bounded in number too', (t) => {
+  const pushed = new PushedBytes()
+  for (let part = 0; part < PUSHED_PARTS_MAX; part += 1) pushed.push(Buffer.alloc(1))
+  t.equal(pushed.isFull, true)
+  t.end()
+})
 
 t.test('whatever a publisher with a key sends as media, memory stays bounded and nothing is thrown', (t) => {
   const random = seeded(11)
