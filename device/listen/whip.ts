@@ -73,6 +73,7 @@ export class Whip implements AsyncDisposable {
   readonly #complain: () => void
   #refusal = ''
   #opening = 0
+  #isOver = false
   #server: HttpServer | undefined
 
   private constructor(options: WhipOptions) {
@@ -220,6 +221,10 @@ export class Whip implements AsyncDisposable {
     } finally {
       this.#opening -= 1
     }
+    if (this.#isOver) {
+      session.end('the agent stops')
+      return this.#refuse(reply, 503, 'STOPPING', 'The agent is stopping. Publish again later.')
+    }
     this.#sessions.set(id, session)
     this.#meters.published.inc({ camera })
     log.info(
@@ -248,6 +253,7 @@ export class Whip implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isOver = true
     for (const session of [...this.#sessions.values()]) session.end('the agent stops')
     await this.#server?.[Symbol.asyncDispose]()
   }

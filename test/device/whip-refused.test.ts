@@ -145,6 +145,42 @@ t.test('who is answered and sends nothing is let go, and makes room', async (t) 
   t.equal((await ask(device.endpoint, { key: device.keys.b, body })).status, 201)
 })
 
+t.test(
+  'a session that fails while its offer is answered, or whose agent stops, leaves nothing behind',
+  async (t) => {
+    const device = await openWhipDevice(t, [{ name: 'phone' }])
+    const body = await offerOf(t)
+    const { createAnswer } = RTCPeerConnection.prototype
+    let meanwhile: (peer: RTCPeerConnection) => void = (peer) => peer.connectionStateChange.execute('failed')
+    const peers: RTCPeerConnection[] = []
+    RTCPeerConnection.prototype.createAnswer = function () {
+      peers.push(this)
+      meanwhile(this)
+      return createAnswer.call(this)
+    }
+    t.teardown(() => {
+      RTCPeerConnection.prototype.createAnswer = createAnswer
+    })
+    t.match(await ask(device.endpoint, { key: device.keys.phone, body }), {
+      status: 422,
+      code: 'OFFER_UNSUITABLE',
+    })
+    t.equal(await sessions(device), 0)
+    t.equal(device.streams.state('phone')?.live, null)
+    let stopped: Promise<void> | undefined
+    meanwhile = () => {
+      stopped = device.whip[Symbol.asyncDispose]()
+    }
+    await ask(device.endpoint, { key: device.keys.phone, body }).catch(() => {})
+    await stopped
+    await until(
+      'it is closed',
+      () => peers.length === 2 && peers.every((it) => it.connectionState === 'closed'),
+    )
+    t.equal(await sessions(device), 0)
+  },
+)
+
 t.test('behind a router, an answer names its address and ports of the range', async (t) => {
   const device = await openWhipDevice(t, [{ name: 'phone' }], {
     publicAddresses: ['203.0.113.7'],
