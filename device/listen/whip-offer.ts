@@ -1,4 +1,4 @@
-import { isIPv4, isIPv6 } from 'node:net'
+import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net'
 import { WHIP_CANDIDATES_MAX, WHIP_LINES_MAX, WHIP_MEDIA_MAX, WHIP_PAYLOAD_TYPES_MAX } from '../limits.ts'
 
 /** What publishers offer (SDP, RFC 8866), and what is answered. Pure. */
@@ -11,8 +11,16 @@ export interface Offer {
   readonly audio: 1 | 2 | undefined
 }
 
+export interface OfferRules {
+  /** Publishers may be on this very machine. */
+  readonly loopback: boolean
+}
+
 /** @returns `wrong`: in a sentence for the publisher, which repeats nothing of what it sent */
-export function readOffer(text: string): Offer | { readonly wrong: string } {
+export function readOffer(
+  text: string,
+  { loopback }: OfferRules = { loopback: false },
+): Offer | { readonly wrong: string } {
   const lines = text.split(/\r?\n/).filter((line) => line !== '')
   if (lines[0] !== 'v=0') return { wrong: 'This is no SDP offer: it does not begin with "v=0".' }
   // The library compares many of them with many others.
@@ -47,7 +55,7 @@ export function readOffer(text: string): Offer | { readonly wrong: string } {
     if (/^a=(simulcast|rid|ssrc-group:SIM)\b/.test(line)) return false
     if (!line.startsWith('a=candidate:')) return true
     candidates += 1
-    return candidates <= WHIP_CANDIDATES_MAX && isReachable(line)
+    return candidates <= WHIP_CANDIDATES_MAX && isReachable(line, loopback)
   })
   return { sdp: `${kept.join('\r\n')}\r\n`, video: codec, audio: opus === undefined ? undefined : 2 }
 }
@@ -83,10 +91,26 @@ function codecOf([head = '', ...lines]: readonly string[]): Offer['video'] | und
   return undefined
 }
 
+/**
+ * Addresses that no publisher has, to none of which the agent is to send at a stranger's word. Those of the network behind it
+ * it cannot tell from a publisher's.
+ */
+const NOBODYS = new BlockList()
+NOBODYS.addSubnet('0.0.0.0', 8, 'ipv4')
+NOBODYS.addSubnet('224.0.0.0', 3, 'ipv4') // multicast, reserved, broadcast
+NOBODYS.addAddress('::', 'ipv6')
+NOBODYS.addSubnet('ff00::', 8, 'ipv6') // multicast
+const LOOPBACK = new BlockList()
+LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
+LOOPBACK.addAddress('::1', 'ipv6')
+
 /** An address with UDP. Names (mDNS) are not looked up: whoever has one is found by the packets that it sends. */
-function isReachable(line: string): boolean {
-  const [, , protocol, , address] = line.split(' ')
-  return protocol?.toLowerCase() === 'udp' && address !== undefined && (isIPv4(address) || isIPv6(address))
+function isReachable(line: string, loopback: boolean): boolean {
+  const [, , protocol, , address = '', port = ''] = line.split(' ')
+  const family = isIPv4(address) ? 'ipv4' : 'ipv6'
+  if (protocol?.toLowerCase() !== 'udp' || isIP(address) === 0) return false
+  if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535) return false
+  return !NOBODYS.check(address, family) && (loopback || !LOOPBACK.check(address, family))
 }
 
 /** The answer with the addresses by which a firewall lets others in, each with the ports that this machine listens on. */

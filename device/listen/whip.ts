@@ -166,6 +166,7 @@ export class Whip implements AsyncDisposable {
 
   async #publish(request: FastifyRequest<{ Body: unknown }>, reply: FastifyReply): Promise<FastifyReply> {
     const { doorkeeper, log, sessionsMax = WHIP_SESSIONS_MAX } = this.#options
+    const loopback = isLoopback(this.#options.host)
     const key = /^Bearer +(\S{1,200})$/i.exec(request.headers.authorization ?? '')?.[1]
     reply.header('cache-control', 'no-store')
     if (key === undefined)
@@ -183,7 +184,7 @@ export class Whip implements AsyncDisposable {
     }
     const offer =
       typeof request.body === 'string'
-        ? readOffer(request.body)
+        ? readOffer(request.body, { loopback })
         : { wrong: 'An offer is missing in the request.' }
     if ('wrong' in offer) return this.#refuse(reply, 422, 'OFFER_UNSUITABLE', offer.wrong)
     if (this.#sessions.size + this.#opening >= sessionsMax)
@@ -200,7 +201,7 @@ export class Whip implements AsyncDisposable {
     try {
       session = await WhipSession.open({
         ...this.#options,
-        loopback: isLoopback(this.#options.host),
+        loopback,
         camera,
         from: request.ip,
         offer,

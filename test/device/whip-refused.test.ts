@@ -234,6 +234,24 @@ t.test('an offer of thousands of payload types is refused in a moment', async (t
   }
 })
 
+t.test('to addresses that no publisher has, nothing is sent', async (t) => {
+  const good = (await offerOf(t)).replaceAll(/a=candidate:.*\r\n/g, '')
+  const read = (address: string, port: number | string, loopback = false) => {
+    const offer = readOffer(`${good}a=candidate:1 1 udp 1 ${address} ${port} typ host\r\n`, { loopback })
+    t.ok('sdp' in offer)
+    return 'sdp' in offer && offer.sdp.includes('a=candidate:')
+  }
+  const nobodys = ['0.0.0.0', '224.0.0.251', '255.255.255.255', '240.0.0.1', '::', 'ff02::1']
+  const own = ['127.0.0.1', '127.9.9.9', '::1', '::ffff:127.0.0.1', '0:0:0:0:0:0:0:1']
+  for (const address of [...nobodys, '::ffff:224.0.0.1', '::ffff:0.0.0.0', ...own])
+    t.equal(read(address, 5000), false, address)
+  for (const address of nobodys) t.equal(read(address, 5000, true), false, address)
+  for (const address of own) t.equal(read(address, 5000, true), true, address)
+  for (const port of [0, 65_536, -1, 'x', '1e3', '0x10']) t.equal(read('192.168.1.9', port), false, `${port}`)
+  for (const address of ['192.168.1.9', '10.0.0.1', '203.0.113.7', 'fd00::2', 'fe80::1', '2001:db8::1'])
+    t.equal(read(address, 65_535), true, address)
+})
+
 /** What good packets begin with, so that noise gets further in. */
 const STARTS = {
   h264: [
