@@ -201,6 +201,10 @@ export const PUBLISH_WITHIN_MS = 10_000
 export const PUBLISHER_GONE_MS = 10_000
 /** and what is said to one at its end waits so long to be read, ms. */
 export const FAREWELL_TO_PUBLISHER_MS = 1000
+/** What was said to a publisher and not read, bytes: answers are short, and one who reads none goes. */
+export const UNREAD_BY_PUBLISHER_BYTES_MAX = 65_536
+/** Messages of RTMP in one. */
+export const RTMP_AGGREGATE_MESSAGES_MAX = 2000
 /** The silence of publishers is looked at so often, ms. */
 export const PUBLISHERS_LOOK_MS = 500
 /** Of one reading of a publisher's connection, bytes. */
