@@ -12,7 +12,9 @@ import { makeAuthority, makeServerCertificate } from '../lib/tls/authority.ts'
 const STREAM = 'guest'
 /** Whoever comes again takes over; and what comes is kept. */
 const SETTINGS = { takeOver: true, record: { mode: 'always', audio: true } }
+/** A certificate may not outlive its authority. */
 const CERTIFICATE_DAYS = 30
+const AUTHORITY_DAYS = CERTIFICATE_DAYS + 1
 
 export interface GuestOptions {
   /** The folder of this run. */
@@ -75,7 +77,7 @@ const hasStream = (file: string) => readStreams(file).some(({ name }) => name ==
 /** An authority of this run, and a certificate of it for this machine's address. */
 async function certificate(data: string, host: string): Promise<{ cert: string; key: string }> {
   const folder = join(data, `certificates-${Date.now()}`)
-  await makeAuthority(folder, 'Sightline demo', { days: CERTIFICATE_DAYS })
+  await makeAuthority(folder, 'Sightline demo', { days: AUTHORITY_DAYS })
   return makeServerCertificate(folder, 'demo', [host], { days: CERTIFICATE_DAYS })
 }
 
