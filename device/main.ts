@@ -327,6 +327,7 @@ async function booksOf(meters: Meters) {
     made: await total(meters.cropsMade),
     published: await total(meters.cropsPublished),
     dropped: await total(meters.cropsDropped),
+    clips: await total(meters.clipsMade),
   }
 }
 
