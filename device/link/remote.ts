@@ -5,11 +5,13 @@ import {
   COMMAND_NAMES,
   type Command,
   type CommandName,
+  type Effect,
   isCommandName,
   type RecordMode,
   readCommand,
 } from '../../wire/commands.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
+import { LIVE_VERSION, type LiveMetadata, writeLive } from '../../wire/live.ts'
 import { isName } from '../../wire/names.ts'
 import type { StreamChange } from '../../wire/stream.ts'
 import { parseCommandTopic, snapshotTopic, stateTopic } from '../../wire/topics.ts'
@@ -407,13 +409,13 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     const camera = this.#camera(name)
     clearTimeout(camera.snapshotTimer)
     camera.snapshot = 'making'
-    const { width, height } = frame
+    const { width, height, capturedAtMs } = frame
     // Before the next frame says where its own faces are.
-    const pixels = frame.cut(0, 0, width, height).then((rgb) => {
-      this.#parts.effects.apply(name, rgb, { width, height })
-      return rgb
-    })
-    const made = this.#makeSnapshot(camera, pixels, { width, height })
+    const pixels = frame.cut(0, 0, width, height).then((rgb) => ({
+      effect: this.#parts.effects.apply(name, rgb, { width, height }),
+      rgb,
+    }))
+    const made = this.#makeSnapshot(camera, pixels, { width, height }, capturedAtMs)
     this.#making.add(made)
     void made.then(() => this.#making.delete(made))
     await pixels.catch(() => {}) // said by who makes the snapshot
@@ -421,15 +423,25 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
 
   async #makeSnapshot(
     camera: Camera,
-    pixels: Promise<Uint8Array>,
+    pixels: Promise<{ readonly rgb: Uint8Array; readonly effect: Effect }>,
     size: { width: number; height: number },
+    capturedAtMs: number,
   ): Promise<void> {
     const { config, publisher, log, effects } = this.#parts
     const effect = effects.of(camera.name)
     try {
-      const rgb = await pixels
+      const { rgb, effect } = await pixels
+      const metadata: LiveMetadata = {
+        v: LIVE_VERSION,
+        capturedAtMs: Math.round(capturedAtMs),
+        frame: [size.width, size.height],
+        faces: 0,
+        paused: false,
+        ...(effect !== 'none' && { effect }),
+      }
       for (const sizeMax of SNAPSHOT_SIDES) {
-        const payload = await encodeJpeg(rgb, size, { quality: config.crop.quality, sizeMax })
+        const jpeg = await encodeJpeg(rgb, size, { quality: config.crop.quality, sizeMax })
+        const payload = writeLive(jpeg, metadata)
         if (payload.length > config.broker.payloadMax) continue
         // It shows what nobody is to see any more.
         if (camera.settings.paused || effects.of(camera.name) !== effect)
