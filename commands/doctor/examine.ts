@@ -164,8 +164,9 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
     }
     case 'subscriber': {
       const { config } = configuration
-      const { inbox, quarantine } = config
-      const bytesMax = inbox.bytesMax + quarantine.bytesMax
+      const { inbox, quarantine, recordings } = config
+      const clips = recordings.enabled ? recordings.inbox.bytesMax : 0
+      const bytesMax = inbox.bytesMax + clips + quarantine.bytesMax
       const check = async () =>
         (await import('./stores.ts')).checkStore({ folder: inbox.folder, key: 'inbox.folder', bytesMax })
       return [
@@ -200,6 +201,22 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
       const { config } = configuration
       return [
         ...common,
+        {
+          what: 'streams',
+          msMax: FILES_MS_MAX,
+          run: async () => (await import('./device.ts')).checkStreams(config),
+        },
+        {
+          what: 'signing',
+          msMax: FILES_MS_MAX,
+          run: async () => (await import('./device.ts')).checkSigning(config),
+        },
+        {
+          what: 'outbox',
+          msMax: STORE_MS_MAX,
+          isHeavy: true,
+          run: async () => (await import('./device.ts')).checkOutbox(config),
+        },
         { what: 'broker', msMax: BROKER_MS_MAX, run: (signal) => checkDeviceBroker(config, signal) },
         {
           what: 'model',

@@ -4,18 +4,20 @@ import type { ConsoleConfig } from '../../console/config.ts'
 import { readUsers } from '../../lib/access/users.ts'
 import { readNamedFile, readSecret } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
+import { readSigners } from '../../lib/signatures/folder.ts'
 import { readServerFiles } from '../../lib/tls/certificates.ts'
 import { isPersonRole } from '../../wire/users.ts'
 import type { Configuration } from './configuration.ts'
 import { type Finding, fail, failed, ok, warn } from './finding.ts'
+import { listenersOf } from './ports.ts'
 
 /** Files that a configuration names: certificates, keys, passwords, users. */
 
 const DAY_MS = 86_400_000
 const EXPIRES_SOON_DAYS = 30
 /** Permissions of others, and of group and others. */
-const OTHERS = 0o007
-const GROUP_AND_OTHERS = 0o077
+export const OTHERS = 0o007
+export const GROUP_AND_OTHERS = 0o077
 
 interface Pair {
   /** The key that names the files. */
@@ -43,7 +45,11 @@ export function checkFiles(configuration: Configuration, nowMs = Date.now()): Fi
     const taken = new Set(configuration.config.users.map(({ name }) => name))
     findings.push(...checkUsers(configuration.config.usersFile, taken))
   }
-  if (configuration.program === 'console') findings.push(...checkPeople(configuration.config.access))
+  if (configuration.program === 'console') {
+    const { access, recordings } = configuration.config
+    findings.push(...checkPeople(access))
+    if (recordings.signersFolder !== undefined) findings.push(checkSigners(recordings.signersFolder))
+  }
   return findings
 }
 
@@ -65,6 +71,9 @@ function pairsOf({ program, config }: Configuration): Pair[] {
           ...config.bridges.map((bridge, at) => client(`bridges.${at}`, bridge)),
         ]
       : [client('broker', config.broker)]
+  if (program === 'device')
+    for (const { key, listener } of listenersOf(config.listen))
+      if (listener.tls) pairs.push({ where: `${key}.tls`, ...listener.tls, authorities: [] })
   if (config.http.tls) pairs.push({ where: 'http.tls', ...config.http.tls, authorities: [] })
   return pairs
 }
@@ -84,6 +93,15 @@ function secretsOf({ program, config }: Configuration): Secret[] {
     secrets.push({ owner: '"access.openId"', password: clientSecret, passwordFile: clientSecretFile })
   }
   return secrets
+}
+
+/** Whose signatures the console can check. */
+function checkSigners(folder: string): Finding {
+  const what = `signers ${folder}`
+  return checked(what, () => {
+    const { size } = readSigners(folder)
+    return ok(what, `${size} ${size === 1 ? 'certificate' : 'certificates'}`)
+  })
 }
 
 /** Who may sign in to the console. */
@@ -141,7 +159,7 @@ function checkPair({ where, certFile, keyFile, authorities }: Pair, nowMs: numbe
   return findings
 }
 
-function checked(what: string, check: () => Finding): Finding {
+export function checked(what: string, check: () => Finding): Finding {
   try {
     return check()
   } catch (error) {
@@ -162,7 +180,12 @@ function parse(file: string, key: string): X509Certificate {
   }
 }
 
-function validity(what: string, { validFromDate, validToDate }: X509Certificate, of: string, nowMs: number) {
+export function validity(
+  what: string,
+  { validFromDate, validToDate }: X509Certificate,
+  of: string,
+  nowMs: number,
+) {
   const until = validToDate.toISOString().slice(0, 10)
   const days = Math.floor((validToDate.getTime() - nowMs) / DAY_MS)
   if (validToDate.getTime() <= nowMs)
@@ -187,7 +210,7 @@ function validity(what: string, { validFromDate, validToDate }: X509Certificate,
 }
 
 /** A warn where a file with a secret in it may be read by whom it does not concern. */
-function secrecy(file: string, forbidden: number): Finding[] {
+export function secrecy(file: string, forbidden: number): Finding[] {
   const mode = (statSync(file, { throwIfNoEntry: false })?.mode ?? 0) & 0o777
   if ((mode & forbidden) === 0) return []
   const who = forbidden === OTHERS ? 'every user of this machine' : 'other users of this machine'

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { basename } from 'node:path'
+import type { DeviceConfig } from '../../device/config.ts'
 import { systemCode } from '../../lib/errors.ts'
 import { listenFailure } from '../../lib/http/server.ts'
 import { inOneLine } from '../../lib/table.ts'
@@ -32,8 +33,22 @@ export function listeningOf({ program, config }: Configuration): Listening[] {
     ...(program === 'broker'
       ? config.listeners.map((it, at) => ({ host: it.host, port: it.port, key: `listeners.${at}` }))
       : []),
+    ...(program === 'device'
+      ? listenersOf(config.listen).map(({ key, listener }) => ({
+          host: listener.host,
+          port: listener.port,
+          key,
+        }))
+      : []),
     { host, port, key: 'http' },
   ]
+}
+
+/** For cameras that come to a device: those that are named. */
+export function listenersOf({ rtmp, whip, http }: DeviceConfig['listen']) {
+  return Object.entries({ rtmp, whip, http }).flatMap(([name, listener]) =>
+    listener ? [{ key: `listen.${name}`, listener }] : [],
+  )
 }
 
 /** Whether two ask for the same port at an address that they share. */
