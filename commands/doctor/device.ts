@@ -5,7 +5,7 @@ import { readSigningPair } from '../../device/link/sign.ts'
 import { readStreams } from '../../device/listen/streams-file.ts'
 import { checked, GROUP_AND_OTHERS, OTHERS, secrecy, validity } from './files.ts'
 import { type Finding, ok, skip, warn } from './finding.ts'
-import { checkFolder } from './folders.ts'
+import { checkFolder, freeSpace } from './folders.ts'
 import { checkStore } from './stores.ts'
 
 /** What belongs to a device alone: the streams that come to it, its key for signatures, its outbox. */
@@ -56,5 +56,9 @@ export async function checkOutbox(config: DeviceConfig): Promise<Finding[]> {
   if (!outbox.enabled) return []
   if (!existsSync(folder) && ![...cameras, ...streamsOf(listen)].some(({ record }) => record.mode !== 'off'))
     return [skip(what, 'no camera records: it is made when one does')]
-  return checkStore({ folder, key: 'outbox.folder', bytesMax: outbox.bytesMax })
+  if (existsSync(folder)) return checkStore({ folder, key: 'outbox.folder', bytesMax: outbox.bytesMax })
+  // Its own folder is made below the one that is set.
+  const findings = await checkFolder(what, outbox.folder, 'outbox.folder')
+  if (findings.some(({ level }) => level === 'FAIL')) return findings
+  return [...findings, freeSpace(what, outbox.folder, outbox.bytesMax)]
 }
