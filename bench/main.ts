@@ -94,7 +94,7 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
   },
   recording: async () => {
     const { benchRecording, printRecording } = await import('./recording.ts')
-    const result = await benchRecording(Number(values.cameras))
+    const result = await benchRecording(Number(values.cameras), Number(values.video))
     if (result) printRecording(result)
     else process.stdout.write('\nRecording: left out, for want of test clips (SIGHTLINE_TEST_DATA)\n')
   },
@@ -108,6 +108,7 @@ const { positionals, values } = parseArgs({
     openings: { type: 'string', default: '1000' },
     copies: { type: 'string', default: '4' },
     cameras: { type: 'string', default: '16' },
+    video: { type: 'string', default: '10' },
     rows: { type: 'string', default: '10000000' },
     keep: { type: 'string' },
     database: { type: 'string' },

@@ -260,6 +260,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       ? deviceReport({ config, publisher, outbox, clips: () => clips, health, meters, log })
       : undefined
     await listeners?.listen()
+    log.info({ http: server.url, cameras: config.cameras.map(({ name }) => name) }, 'device ready')
     ready()
 
     const refused = new AbortController()

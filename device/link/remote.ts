@@ -44,7 +44,7 @@ export interface RemoteParts {
   readonly effects: Pick<Effects, 'apply'>
   readonly recorder: Pick<Recorder, 'state'>
   /** What comes to this device, and may be changed from afar. */
-  readonly streams?: Pick<Streams, 'cameras' | 'state' | 'change'>
+  readonly streams?: Pick<Streams, 'cameras' | 'gone' | 'state' | 'change'>
   readonly meters: Pick<Meters, 'commandsTaken' | 'commandsIgnored'>
   readonly log: Log
 }
@@ -118,6 +118,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       parts.log.warn({ ...fields, count }, message)
     })
     for (const camera of [...parts.config.cameras, ...(parts.streams?.cameras ?? [])]) this.add(camera)
+    for (const name of parts.streams?.gone ?? []) this.#clear(name)
   }
 
   /** A camera that is there from now on. */
@@ -145,7 +146,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
-  /** One that is there no more: its last state says that it has ended. */
+  /** One that is there no more: its last state says that it has ended, and then the broker keeps none. */
   remove(name: string): void {
     const camera = this.#cameras.get(name)
     if (!camera) return
@@ -153,6 +154,13 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     camera.state = 'ended'
     this.#say(camera)
     this.#cameras.delete(name)
+    this.#clear(name)
+  }
+
+  /** Whoever comes later is not told of a camera that is no more. */
+  #clear(name: string): void {
+    const { config, publisher } = this.#parts
+    publisher.keep(stateTopic(config.topicPrefix, { ...config, camera: name }), '')
   }
 
   /** Something of its stream has changed. */

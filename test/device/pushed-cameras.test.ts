@@ -20,10 +20,14 @@ t.test('cameras come and go while the agent runs: from afar, by RTMP, by picture
   const key = newStreamKey()
   await changeStream({ file }, 'bell', { do: 'add', keyHash: hashOfKey(key) })
   const states = new Map<string, CameraState>()
+  const cleared = new Map<string, boolean>()
   const aedes = await Aedes.createBroker()
   aedes.on('publish', (packet) => {
     const camera = /^sightline\/v1\/lab\/one\/([^/]+)\/state$/.exec(packet.topic)?.[1]
-    if (camera) states.set(camera, cameraStateSchema.parse(JSON.parse(packet.payload.toString())))
+    if (!camera) return
+    if (packet.payload.length > 0)
+      states.set(camera, cameraStateSchema.parse(JSON.parse(packet.payload.toString())))
+    else cleared.set(camera, packet.retain)
   })
   const server = createServer((socket) => {
     socket.on('error', () => {})
@@ -35,25 +39,22 @@ t.test('cameras come and go while the agent runs: from afar, by RTMP, by picture
     server.close()
   })
   const ports = { rtmp: await freePort(), http: await freePort() }
-  const device = await Program.waiting(
-    t,
-    'device',
-    {
-      site: 'lab',
-      device: 'one',
-      cameras: [],
-      listen: {
-        streamsFile: file,
-        grace: '1s',
-        rtmp: { port: ports.rtmp },
-        http: { port: ports.http, pictureMax: '100KB' },
-      },
-      remote: { folder },
-      http: { port: 0 },
-      broker: { url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}` },
+  const config = {
+    site: 'lab',
+    device: 'one',
+    cameras: [],
+    listen: {
+      streamsFile: file,
+      grace: '1s',
+      rtmp: { port: ports.rtmp },
+      http: { port: ports.http, pictureMax: '100KB' },
     },
-    ({ msg }) => msg === 'takes pictures by HTTP',
-  )
+    remote: { folder },
+    http: { port: 0 },
+    broker: { url: `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}` },
+  }
+  const start = () => Program.waiting(t, 'device', config, ({ msg }) => msg === 'takes pictures by HTTP')
+  const device = await start()
   await until('the camera waits', () => states.get('bell')?.state === 'waiting')
 
   const picture = await sharp({ create: { width: 320, height: 240, channels: 3, background: '#888' } })
@@ -101,10 +102,17 @@ t.test('cameras come and go while the agent runs: from afar, by RTMP, by picture
   await command('door', { do: 'remove' })
   await until('the camera is no more', () => states.get('door')?.state === 'ended')
   t.equal(states.get('door')?.stream, undefined)
+  await until('the broker keeps nothing of it', () => cleared.get('door') === true)
   t.notMatch(readFileSync(file, 'utf8'), 'door')
   const said = JSON.stringify(device.log)
   t.notMatch(said, doorKey)
   t.notMatch(said, key)
   t.notMatch(said, hashOfKey(doorKey))
+  t.notOk(cleared.has('bell'))
   await device.stop()
+
+  await changeStream({ file }, 'bell', { do: 'remove' })
+  const again = await start()
+  await until('one removed meanwhile is cleared too', () => cleared.get('bell') === true)
+  await again.stop()
 })

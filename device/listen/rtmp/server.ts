@@ -29,6 +29,8 @@ export interface RtmpServerOptions {
   readonly tls?: Omit<ServerFiles, 'clientCaFile'>
   readonly connectionsMax: number
   readonly connectionsPerAddressMax: number
+  /** A publisher who sends nothing for so long is gone, ms. */
+  readonly goneMs?: number
   readonly doorkeeper: Doorkeeper
   readonly log: Log
   /** A connection or a publisher was not let in: why, in a few words. */
@@ -71,6 +73,7 @@ export class RtmpServer implements AsyncDisposable {
     )
     const parts: ConnectionParts = {
       by: identity ? 'rtmps' : 'rtmp',
+      goneMs: options.goneMs ?? PUBLISHER_GONE_MS,
       doorkeeper: options.doorkeeper,
       letIn: (socket) => places.letIn(tcpOf(socket)),
       wait: (socket) => places.wait(tcpOf(socket)),
@@ -118,6 +121,7 @@ export class RtmpServer implements AsyncDisposable {
 
 interface ConnectionParts {
   readonly by: 'rtmp' | 'rtmps'
+  readonly goneMs: number
   readonly doorkeeper: Doorkeeper
   letIn(socket: Socket): void
   wait(socket: Socket): void
@@ -247,8 +251,8 @@ class Connection {
       return
     }
     if (this.#pushed?.isUntaken) this.end('The device does not keep up with this stream.')
-    else if (!this.#socket.isPaused() && now - this.#heardAtMs > PUBLISHER_GONE_MS) {
-      this.#parts.refused(this.#from, `nothing came for ${PUBLISHER_GONE_MS / 1000} s`, 'gone')
+    else if (!this.#socket.isPaused() && now - this.#heardAtMs > this.#parts.goneMs) {
+      this.#parts.refused(this.#from, `nothing came for ${this.#parts.goneMs / 1000} s`, 'gone')
       this.#socket.destroy()
     }
   }
