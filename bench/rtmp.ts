@@ -67,7 +67,9 @@ export async function benchRtmp(): Promise<RtmpResult> {
   await until('the preview', () => agent.log.some(({ msg }) => msg === SERVED))
   const http = agent.log.find(({ msg }) => msg === SERVED)?.url
   const isUp = async () => {
-    const health = (await (await fetch(`${http}/healthz`)).json()) as { readonly checks: Record<string, string> }
+    const health = (await (await fetch(`${http}/healthz`)).json()) as {
+      readonly checks: Record<string, string>
+    }
     return health.checks['camera camera0'] === 'up'
   }
   const cpu: Record<number, number> = {}

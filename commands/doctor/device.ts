@@ -1,7 +1,8 @@
-import { existsSync } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { DeviceConfig } from '../../device/config.ts'
 import { outboxFolder } from '../../device/link/outbox.ts'
-import { readSigningPair } from '../../device/link/sign.ts'
+import { readSigner } from '../../device/link/sign.ts'
 import { readStreams } from '../../device/listen/streams-file.ts'
 import { checked, GROUP_AND_OTHERS, OTHERS, secrecy, validity } from './files.ts'
 import { type Finding, ok, skip, warn } from './finding.ts'
@@ -25,16 +26,38 @@ export function checkStreams({ listen, cameras }: DeviceConfig): Finding[] {
         'nothing listens for them',
         'Name at least one of "listen.rtmp", "listen.whip" and "listen.http".',
       )
+    if (active === 0)
+      return warn(
+        what,
+        'has no active stream',
+        `Nobody can publish. Activate one: sightline streams activate ${file} CAMERA`,
+      )
     return ok(what, `${streams.length} ${streams.length === 1 ? 'stream' : 'streams'}, ${active} active`)
   })
-  return [list, ...secrecy(file, GROUP_AND_OTHERS)]
+  return [list, ...secrecy(file, GROUP_AND_OTHERS), ...(list.level === 'FAIL' ? [] : folderOf(file, listen))]
+}
+
+/** Changes from afar, and what was seen of streams, are written beside the file. */
+function folderOf(file: string, { remote }: DeviceConfig['listen']): Finding[] {
+  try {
+    accessSync(dirname(file), constants.W_OK)
+    return []
+  } catch {
+    return [
+      warn(
+        `streams ${file}`,
+        `its folder is not writable by this user: who published last is not kept${remote ? ', and commands cannot change streams ("listen.remote")' : ''}`,
+        "Give this user the right to write there, or run this as the program's user.",
+      ),
+    ]
+  }
 }
 
 export async function checkSigning({ signing, site, device }: DeviceConfig): Promise<Finding[]> {
   if (!signing) return []
   const what = `signing ${signing.certFile}`
   const pair = checked(what, () => {
-    const { certificate } = readSigningPair(signing, { site, device })
+    const { certificate } = readSigner(signing, { site, device })
     return validity(what, certificate, 'signing', Date.now())
   })
   const folder = await checkFolder(`folder ${signing.folder}`, signing.folder, 'signing.folder')
