@@ -80,6 +80,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchSigning, printSigning } = await import('./signing.ts')
     printSigning(await benchSigning())
   },
+  rtmp: async () => {
+    const { benchRtmp, printRtmp } = await import('./rtmp.ts')
+    printRtmp(await benchRtmp())
+  },
   whip: async () => {
     const { benchWhip, printWhip } = await import('./whip.ts')
     printWhip(await benchWhip())

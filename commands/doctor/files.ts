@@ -1,10 +1,6 @@
 import { X509Certificate } from 'node:crypto'
-import { accessSync, constants, readFileSync, statSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { readFileSync, statSync } from 'node:fs'
 import type { ConsoleConfig } from '../../console/config.ts'
-import type { DeviceConfig } from '../../device/config.ts'
-import { readSigner } from '../../device/link/sign.ts'
-import { readStreams } from '../../device/listen/streams-file.ts'
 import { readUsers } from '../../lib/access/users.ts'
 import { readNamedFile, readSecret } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
@@ -18,8 +14,8 @@ import { type Finding, fail, failed, ok, warn } from './finding.ts'
 const DAY_MS = 86_400_000
 const EXPIRES_SOON_DAYS = 30
 /** Permissions of others, and of group and others. */
-const OTHERS = 0o007
-const GROUP_AND_OTHERS = 0o077
+export const OTHERS = 0o007
+export const GROUP_AND_OTHERS = 0o077
 
 interface Pair {
   /** The key that names the files. */
@@ -47,7 +43,6 @@ export function checkFiles(configuration: Configuration, nowMs = Date.now()): Fi
     const taken = new Set(configuration.config.users.map(({ name }) => name))
     findings.push(...checkUsers(configuration.config.usersFile, taken))
   }
-  if (configuration.program === 'device') findings.push(...checkDeviceFiles(configuration.config, nowMs))
   if (configuration.program === 'console') findings.push(...checkPeople(configuration.config.access))
   return findings
 }
@@ -93,67 +88,6 @@ function secretsOf({ program, config }: Configuration): Secret[] {
     secrets.push({ owner: '"access.openId"', password: clientSecret, passwordFile: clientSecretFile })
   }
   return secrets
-}
-
-/** What signs, and who may publish. */
-function checkDeviceFiles(
-  { signing, listen, cameras, site, device }: DeviceConfig,
-  nowMs: number,
-): Finding[] {
-  const findings: Finding[] = []
-  if (signing) {
-    const { certFile, keyFile } = signing
-    const what = `certificate ${certFile}`
-    findings.push(
-      checked(what, () =>
-        validity(what, readSigner({ certFile, keyFile }, { site, device }).certificate, 'signing', nowMs),
-      ),
-      ...secrecy(keyFile, OTHERS),
-    )
-  }
-  if (listen.streamsFile !== undefined)
-    findings.push(
-      ...checkStreams(listen.streamsFile, new Set(cameras.map(({ name }) => name)), listen.remote),
-    )
-  return findings
-}
-
-function checkStreams(file: string, taken: ReadonlySet<string>, isRemote: boolean): Finding[] {
-  const what = `streams ${file}`
-  const list = checked(what, () => {
-    const streams = readStreams(file, taken)
-    const active = streams.filter(({ active }) => active).length
-    if (active > 0)
-      return ok(
-        what,
-        `${streams.length} ${streams.length === 1 ? 'stream' : 'streams'}, ${active} of them active`,
-      )
-    return warn(
-      what,
-      streams.length === 0 ? 'has no streams' : 'has no active stream',
-      streams.length === 0
-        ? `Nobody can publish. Add one: sightline streams add ${file} CAMERA`
-        : `Nobody can publish. Activate one: sightline streams activate ${file} CAMERA`,
-    )
-  })
-  if (list.level === 'FAIL' || mayWrite(dirname(file))) return [list]
-  return [
-    list,
-    warn(
-      what,
-      `its folder is not writable by this user: who published last is not kept${isRemote ? ', and commands cannot change streams ("listen.remote")' : ''}`,
-      "Give this user the right to write there, or run this as the program's user.",
-    ),
-  ]
-}
-
-function mayWrite(folder: string): boolean {
-  try {
-    accessSync(folder, constants.W_OK)
-    return true
-  } catch {
-    return false
-  }
 }
 
 /** Who may sign in to the console. */
@@ -211,7 +145,7 @@ function checkPair({ where, certFile, keyFile, authorities }: Pair, nowMs: numbe
   return findings
 }
 
-function checked(what: string, check: () => Finding): Finding {
+export function checked(what: string, check: () => Finding): Finding {
   try {
     return check()
   } catch (error) {
@@ -232,7 +166,12 @@ function parse(file: string, key: string): X509Certificate {
   }
 }
 
-function validity(what: string, { validFromDate, validToDate }: X509Certificate, of: string, nowMs: number) {
+export function validity(
+  what: string,
+  { validFromDate, validToDate }: X509Certificate,
+  of: string,
+  nowMs: number,
+) {
   const until = validToDate.toISOString().slice(0, 10)
   const days = Math.floor((validToDate.getTime() - nowMs) / DAY_MS)
   if (validToDate.getTime() <= nowMs)
@@ -257,7 +196,7 @@ function validity(what: string, { validFromDate, validToDate }: X509Certificate,
 }
 
 /** A warn where a file with a secret in it may be read by whom it does not concern. */
-function secrecy(file: string, forbidden: number): Finding[] {
+export function secrecy(file: string, forbidden: number): Finding[] {
   const mode = (statSync(file, { throwIfNoEntry: false })?.mode ?? 0) & 0o777
   if ((mode & forbidden) === 0) return []
   const who = forbidden === OTHERS ? 'every user of this machine' : 'other users of this machine'

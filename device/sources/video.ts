@@ -63,6 +63,9 @@ export class Video implements Source {
   /** Scaled pictures' memory that no frame has at the moment; never more than there were frames at once. */
   readonly #slots: Uint8Array[] = []
   #media: Media | undefined
+  /** Frames that were given out and not disposed of. They may be cut after this has ended, where another follows it. */
+  #held = 0
+  #isOver = false
   #openedMs = performance.now()
   /** When the first frame of all was due, or would have been, ms; moved on where playing came late. */
   #startMs: number | undefined
@@ -135,8 +138,13 @@ export class Video implements Source {
     this.#context.tap?.closed()
     this.#smallMade?.av.free()
     this.#smallMade = undefined
-    this.#cutter[Symbol.dispose]()
     this.#scaler.freeContext()
+    this.#isOver = true
+    this.#letGo()
+  }
+
+  #letGo(): void {
+    if (this.#isOver && this.#held === 0) this.#cutter[Symbol.dispose]()
   }
 
   async #decode(ready: Handover<Picture>): Promise<void> {
@@ -227,6 +235,11 @@ export class Video implements Source {
     let av: AvFrame | undefined = decoded
     const cutter = this.#cutter
     const slots = this.#slots
+    const done = () => {
+      this.#held -= 1
+      this.#letGo()
+    }
+    this.#held += 1
     return {
       sequence,
       capturedAtMs,
@@ -248,6 +261,7 @@ export class Video implements Source {
         av.free()
         av = undefined
         slots.push(data)
+        done()
       },
     }
   }

@@ -5,9 +5,9 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Configuration } from '../../commands/doctor/configuration.ts'
+import { checkOutbox, checkSigning, checkStreams } from '../../commands/doctor/device.ts'
 import { checkFiles } from '../../commands/doctor/files.ts'
 import type { Finding } from '../../commands/doctor/finding.ts'
-import { checkOutbox } from '../../commands/doctor/outbox.ts'
 import { checkPorts, listeningOf, whoRuns } from '../../commands/doctor/ports.ts'
 import { deviceSchema } from '../../device/config.ts'
 import { outboxFolder } from '../../device/link/outbox.ts'
@@ -38,8 +38,11 @@ t.test('the streams file: how many, whether any may publish, and what is wrong w
   const folder = temporaryFolder(t)
   const file = await streamsFile(folder, 'yard', 'gate')
   const found = (settings: object = {}) =>
-    about(checkFiles(configurationOf({ listen: { streamsFile: file }, ...settings })), `streams ${file}`)
-  t.match(found(), [{ level: 'ok', found: '2 streams, 2 of them active' }])
+    about(
+      checkStreams(configurationOf({ listen: { streamsFile: file, rtmp: {} }, ...settings }).config),
+      `streams ${file}`,
+    )
+  t.match(found(), [{ level: 'ok', found: '2 streams, 2 active' }])
   for (const name of ['yard', 'gate']) await changeStream({ file }, name, { do: 'deactivate' })
   t.match(found(), [{ level: 'warn', found: 'has no active stream', todo: /streams activate/ }])
   t.match(found({ cameras: [{ name: 'yard', source: 'testcard' }] }), [
@@ -50,7 +53,7 @@ t.test('the streams file: how many, whether any may publish, and what is wrong w
   writeFileSync(file, 'streams:\n  - name: yard\n    keyHash: a-key\n')
   t.match(found(), [{ level: 'FAIL', found: /streams\.yaml:3: .*keyHash.*SHA-256/s, todo: /\w{3}/ }])
   const none = join(folder, 'none.yaml')
-  t.match(about(checkFiles(configurationOf({ listen: { streamsFile: none } })), `streams ${none}`), [
+  t.match(about(checkStreams(configurationOf({ listen: { streamsFile: none } }).config), `streams ${none}`), [
     { level: 'FAIL', found: /none\.yaml not found/, todo: /Create it with: sightline streams add/ },
   ])
 })
@@ -71,19 +74,26 @@ t.test('certificates of listeners and of signing: whether they fit, and for how 
   const signer = await authority.signer('home/door', { days: 100 })
   const other = await authority.signer('home/yard')
   const soon = await authority.signer('lab/door', { days: 10 })
-  const signed = (pair: { certFile: string; keyFile: string }, whose: object = {}) =>
-    found({ ...camera, ...whose, signing: pair }, pair.certFile)
-  t.match(signed(signer), [{ level: 'ok', found: /valid until .*\(signing\)/ }])
-  t.match(signed(soon, { site: 'lab' }), [{ level: 'warn', found: /in \d+ days \(signing\)/ }])
-  t.match(signed(other), [{ level: 'FAIL', found: /is for home\/yard, and this device is home\/door/ }])
-  t.match(signed({ certFile: signer.certFile, keyFile: other.keyFile }), [
+  const folder = temporaryFolder(t)
+  const signed = async (pair: { certFile: string; keyFile: string }, whose: object = {}) => {
+    const { config } = configurationOf({ ...camera, ...whose, signing: { ...pair, folder } })
+    return about(await checkSigning(config), `signing ${pair.certFile}`)
+  }
+  t.match(await signed(signer), [{ level: 'ok', found: /valid until .*\(signing\)/ }])
+  t.match(await signed(soon, { site: 'lab' }), [{ level: 'warn', found: /in \d+ days \(signing\)/ }])
+  t.match(await signed(other), [{ level: 'FAIL', found: /is for home\/yard, and this device is home\/door/ }])
+  t.match(await signed({ certFile: signer.certFile, keyFile: other.keyFile }), [
     { level: 'FAIL', found: /does not belong to the certificate/, todo: /made together/ },
   ])
-  t.match(signed(tls), [{ level: 'FAIL', found: /contains no Ed25519 key/, todo: /\w{3}/ }])
+  t.match(await signed(tls), [{ level: 'FAIL', found: /contains no Ed25519 key/, todo: /\w{3}/ }])
   chmodSync(signer.keyFile, 0o644)
-  t.match(about(checkFiles(configurationOf({ ...camera, signing: signer })), `secret ${signer.keyFile}`), [
-    { level: 'warn', todo: /chmod 600/ },
-  ])
+  t.match(
+    about(
+      await checkSigning(configurationOf({ ...camera, signing: { ...signer, folder } }).config),
+      `secret ${signer.keyFile}`,
+    ),
+    [{ level: 'warn', todo: /chmod 600/ }],
+  )
 })
 
 t.test('ports of listeners: free, taken by another, by another of this file, UDP too', async (t) => {
@@ -130,10 +140,10 @@ t.test('the outbox: a folder that can be written, and room in it, where somethin
         outbox: { folder: join(folder, 'outbox'), bytesMax: '1MB', ...outbox },
       }).config,
     )
-  t.match(await of({}), [{ level: 'skip', found: 'no camera records' }])
-  t.match(await of({ mode: 'always' }, { enabled: false }), [{ level: 'skip', found: /in memory/ }])
+  t.match(await of({}), [{ level: 'skip', found: /no camera records/ }])
+  t.strictSame(await of({ mode: 'always' }, { enabled: false }), [])
   const [writable, room] = await of({ mode: 'always' })
-  const what = `outbox ${join(folder, 'outbox')}`
+  const what = `store ${outboxFolder(join(folder, 'outbox'), { site: 'home', device: 'door' })}`
   t.match(writable, { level: 'ok', what, found: /can be created; a write/ })
   t.match(room, { what, found: /free of/ })
   writeFileSync(join(folder, 'file'), '')
@@ -167,6 +177,6 @@ t.test('of a device that runs, its ports are its own', async (t) => {
       { level: 'ok', found: /in use by this program, which is running: process \d+/ },
     ])
   const { stdout } = await sightline(t, ['doctor', '--config', configFile(t, settings, 'door.yaml')])
-  t.match(stdout, /^ok {4}streams .*streams\.yaml: 1 stream, 1 of them active$/m)
-  t.match(stdout, /^skip {2}outbox: no camera records$/m)
+  t.match(stdout, /^ok {4}streams .*streams\.yaml: 1 stream, 1 active$/m)
+  t.match(stdout, /^skip {2}store .*: no camera records/m)
 })

@@ -93,18 +93,24 @@ t.test(
     await changeStream({ file: it.streamsFile }, 'door', { do: 'remove' })
     await publisher.exited
     await until('its state is cleared', () => it.eye.of('state', 'door').at(-1)?.payload.length === 0)
+    await until(
+      'the last chunk, until it was removed',
+      () => (it.clips('door').at(-1)?.metadata.endMs ?? 0) > removedAtMs - 1000,
+      PATIENCE_MS,
+    )
     await it.device.stop()
     const clips = it.clips('door')
-    t.ok((clips.at(-1)?.metadata.endMs ?? 0) > removedAtMs - 1000, 'until it was removed')
     const runs = new Map<string, Set<string>>()
     for (const { metadata, payload } of clips) {
-      t.match(metadata, { encoded: false, codec: 'h264', audio: { codec: 'aac' } })
+      t.match(metadata, { encoded: false, codec: 'h264' })
       const sizes = runs.get(metadata.run) ?? new Set<string>()
       runs.set(metadata.run, sizes.add(metadata.frame.join('x')))
       const found = await decode(payload)
       t.equal(found.pictures.length, metadata.frames)
       t.strictSame([...found.size], [...metadata.frame])
       t.equal(found.errors, 0)
+      if (metadata.frames < 10) continue // a picture or two at the end, before any sound
+      t.match(metadata.audio, { codec: 'aac' })
       t.ok(found.samples > 5000, `${found.samples} samples of sound`)
     }
     for (const sizes of runs.values()) t.equal(sizes.size, 1, 'one run, one size')
@@ -162,15 +168,17 @@ t.test(
         t.equal(picture.format, AV_PIX_FMT_YUV420P)
         const [luma] = picture.data ?? []
         const stride = picture.linesize[0] ?? 0
-        // As it came: upside down, so what is hidden is on the right.
+        // Players turn what says so: then what is hidden is on the right.
         for (let y = 4; y < HEIGHT; y += 16)
           for (let x = 4; x < WIDTH; x += 16) {
             const value = luma?.[y * stride + x] ?? 255
-            if (x > WIDTH / 2 + 16) worst = Math.max(worst, value)
-            else if (x < WIDTH / 2 - 16) open = Math.max(open, value)
+            const isHidden = metadata.rotation === 180 ? x > WIDTH / 2 + 16 : x < WIDTH / 2 - 16
+            const isOpen = metadata.rotation === 180 ? x < WIDTH / 2 - 16 : x > WIDTH / 2 + 16
+            if (isHidden) worst = Math.max(worst, value)
+            else if (isOpen) open = Math.max(open, value)
           }
       })
-      t.ok(worst < 40, `${worst} where the mask is`)
+      t.ok(worst < 40, `${worst} where the mask is, turned by ${metadata.rotation}`)
       t.ok(open > 60, `${open} elsewhere`)
     }
   },
