@@ -12,6 +12,7 @@ import { misspeltIn } from '../lib/variables.ts'
 import { measureQueues } from '../store/metrics.ts'
 import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import type { Store } from '../store/store.ts'
+import type { ClipMetadata } from '../wire/clip.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { commandFilter, statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
@@ -90,6 +91,9 @@ export async function runDevice(options: RunOptions): Promise<number> {
       if (stack.disposed) await control[Symbol.asyncDispose]()
       else stack.use(control)
     }
+    // Whom it concerns is opened after the outbox.
+    let outboxChanged = () => {}
+    let chunkLost: (clip: ClipMetadata) => void = () => {}
     const isOverTcp = /^mqtts?:/.test(config.broker.url)
     const folder = outboxFolder(config.outbox.folder, config)
     await using outbox =
@@ -103,14 +107,15 @@ export async function runDevice(options: RunOptions): Promise<number> {
               topicPrefix: config.topicPrefix,
               log,
               events: {
-                refused: (camera, reason) => meters.clipsDropped.inc({ camera, reason }),
+                refused: (clip, reason) => {
+                  meters.clipsDropped.inc({ camera: clip.camera, reason })
+                  chunkLost(clip)
+                },
                 opened: (opened) =>
                   void serveOutbox(opened, serving).catch((error: unknown) =>
                     log.error({ code: asFailure(error).code }, asFailure(error).message),
                   ),
-                changed: () => {
-                  for (const { name } of config.cameras) remote?.recordChanged(name)
-                },
+                changed: () => outboxChanged(),
               },
             },
             config.cameras.some(({ record }) => record.mode !== 'off'),
@@ -147,6 +152,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       log,
       changed: (camera) => remote?.recordChanged(camera),
     })
+    chunkLost = (clip) => recorder.lost(clip)
     using live = new Live({
       config,
       effects,
@@ -177,6 +183,9 @@ export async function runDevice(options: RunOptions): Promise<number> {
           })
         : undefined
     publisher.onCommand = (message) => remote?.take(message)
+    outboxChanged = () => {
+      for (const { name } of [...config.cameras, ...(streams?.cameras ?? [])]) remote?.recordChanged(name)
+    }
     const discover = () => {
       if (!config.homeAssistant.enabled) return
       const cameras = [...config.cameras, ...(streams?.cameras ?? [])]

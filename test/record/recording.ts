@@ -22,8 +22,8 @@ export type CameraInput = z.input<typeof deviceSchema>['cameras'] extends (infer
   ? Partial<Camera>
   : never
 
-/** A recorder for one camera, and what comes out of it. */
-export async function openRecorder(settings: CameraInput) {
+/** A recorder for one camera, and what comes out of it. @param isKept whether there is room for a clip; absent: always */
+export async function openRecorder(settings: CameraInput, isKept?: (clip: RecordedClip) => boolean) {
   const config = deviceSchema.parse({ cameras: [{ name: 'door', source: 'testcard', ...settings }] })
   const [camera] = config.cameras as [CameraConfig]
   const clips: RecordedClip[] = []
@@ -32,7 +32,12 @@ export async function openRecorder(settings: CameraInput) {
   const log = openLog('device', 'silent')
   const recorder = await Recorder.open({
     ...{ config, meters, log, seal: PLAIN_SEAL },
-    sink: { offer: (clip) => clips.push(clip) },
+    sink: {
+      offer: (clip) => {
+        if (isKept?.(clip) === false) recorder.lost(clip.metadata)
+        else clips.push(clip)
+      },
+    },
   })
   return { config, camera, clips, meters, recorder, log }
 }
