@@ -137,6 +137,7 @@ function counting(recorder: Recorder, count: () => void) {
       const own = recorder.tap(camera)
       const tap: PacketTap = taps.get(camera) ?? {
         wantsAudio: false,
+        wantsKeyFrame: false,
         get wantsPictures() {
           return own?.wantsPictures ?? false
         },
