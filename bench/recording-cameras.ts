@@ -137,7 +137,6 @@ function counting(recorder: Recorder, count: () => void) {
       const own = recorder.tap(camera)
       const tap: PacketTap = taps.get(camera) ?? {
         wantsAudio: false,
-        wantsKeyFrame: false,
         get wantsPictures() {
           return own?.wantsPictures ?? false
         },

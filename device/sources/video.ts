@@ -63,9 +63,9 @@ export class Video implements Source {
   /** Scaled pictures' memory that no frame has at the moment; never more than there were frames at once. */
   readonly #slots: Uint8Array[] = []
   #media: Media | undefined
-  /** Frames that were given out and not disposed of. They may be cut after this has ended, where another follows it. */
+  /** Frames that somebody has, who may cut out of them. */
   #held = 0
-  #isOver = false
+  #isClosed = false
   #openedMs = performance.now()
   /** When the first frame of all was due, or would have been, ms; moved on where playing came late. */
   #startMs: number | undefined
@@ -139,12 +139,13 @@ export class Video implements Source {
     this.#smallMade?.av.free()
     this.#smallMade = undefined
     this.#scaler.freeContext()
-    this.#isOver = true
-    this.#letGo()
+    this.#isClosed = true
+    this.#freeCutter()
   }
 
-  #letGo(): void {
-    if (this.#isOver && this.#held === 0) this.#cutter[Symbol.dispose]()
+  /** Frames of a publisher outlive it: its last ones are cut when it has gone. */
+  #freeCutter(): void {
+    if (this.#isClosed && this.#held === 0) this.#cutter[Symbol.dispose]()
   }
 
   async #decode(ready: Handover<Picture>): Promise<void> {
@@ -235,11 +236,11 @@ export class Video implements Source {
     let av: AvFrame | undefined = decoded
     const cutter = this.#cutter
     const slots = this.#slots
-    const done = () => {
-      this.#held -= 1
-      this.#letGo()
-    }
     this.#held += 1
+    const letGo = () => {
+      this.#held -= 1
+      this.#freeCutter()
+    }
     return {
       sequence,
       capturedAtMs,
@@ -261,7 +262,7 @@ export class Video implements Source {
         av.free()
         av = undefined
         slots.push(data)
-        done()
+        letGo()
       },
     }
   }
