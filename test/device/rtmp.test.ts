@@ -24,6 +24,7 @@ t.before(async () => {
   const make = (name: string, options: Omit<CameraClipOptions, 'file'>) =>
     writeCameraClip({ file: clip(name), ...options })
   await make('h264', { codec: 'h264', frames: 50, sound: true })
+  await make('larger', { codec: 'h264', frames: 50, sound: true, width: 480, height: 270 })
   await make('hevc', { codec: 'hevc', frames: 50 })
   await make('av1', { codec: 'av1', frames: 50 })
 })
@@ -31,7 +32,12 @@ t.before(async () => {
 /** A server with one stream, and a camera that counts its frames. */
 async function open(
   t: Test,
-  { takeOver = false, graceMs = 1500, tls }: { takeOver?: boolean; graceMs?: number; tls?: Tls } = {},
+  {
+    takeOver = false,
+    graceMs = 1500,
+    goneMs,
+    tls,
+  }: { takeOver?: boolean; graceMs?: number; goneMs?: number; tls?: Tls } = {},
 ) {
   const file = join(t.testdir(), 'streams.yaml')
   const key = newStreamKey()
@@ -44,6 +50,7 @@ async function open(
     tls,
     connectionsMax: 50,
     connectionsPerAddressMax: 50,
+    goneMs,
     doorkeeper: streams,
     log,
     refused: (why) => refused.push(why),
@@ -87,8 +94,8 @@ async function open(
     await streams[Symbol.asyncDispose]()
     await reading
   })
-  const publish = (name: string, path = key, options = {}) => {
-    const publisher = new RtmpPublisher(clip(name), `${server.url}/${path}`, options)
+  const publish = (names: string | string[], path = key, options = {}) => {
+    const publisher = new RtmpPublisher([names].flat().map(clip), `${server.url}/${path}`, options)
     t.teardown(() => publisher[Symbol.asyncDispose]())
     return publisher
   }
@@ -234,6 +241,33 @@ t.test('one who is silent makes way for the next with its key', async (t) => {
   t.equal(seen.openings, 1)
 })
 
+t.test('one whose connection stays and brings nothing is gone after a while', async (t) => {
+  const { publish, frames, seen, streams, refused } = await open(t, { graceMs: 500, goneMs: 1500 })
+  const publisher = publish('h264')
+  await publisher.opened
+  await frames(5)
+  publisher.stop() // as when its power fails: no word, no end of its connection
+  const startMs = performance.now()
+  await until('it is gone', () => streams.state('door')?.live === null, 6000)
+  t.ok(performance.now() - startMs > 1000, 'not at once')
+  t.strictSame(refused, ['gone'])
+  await until('the camera waits', () => seen.waiting === 2)
+})
+
+t.test('a size that changes on one connection: frames of both, and nothing damaged', async (t) => {
+  const { publish, seen, streams } = await open(t)
+  const publisher = publish(['h264', 'larger'])
+  t.equal(await publisher.opened, true, publisher.said.join())
+  await until('the larger frames', () => seen.sizes.size === 2, 15_000)
+  t.match(streams.state('door')?.live?.frame, [480, 270])
+  const larger = seen.frames
+  await until('and so on', () => seen.frames > larger + 60, 15_000)
+  t.strictSame([...seen.sizes].sort(), ['320x180', '480x270'])
+  t.equal(seen.openings, 1)
+  t.strictSame(seen.damaged, [])
+  t.strictSame(seen.sequences, [...seen.sequences.keys()])
+})
+
 t.test('times that begin at a large number, beyond 24 bits and the end of 32', async (t) => {
   const { publish, frames, seen } = await open(t)
   for (const offsetMs of [0xffffff - 500, 2 ** 31 - 500]) {
@@ -245,12 +279,12 @@ t.test('times that begin at a large number, beyond 24 bits and the end of 32', a
   t.strictSame(seen.damaged, [])
 })
 
-t.test('a codec and a size that change: the camera goes on', async (t) => {
+t.test('a codec that changes: the camera goes on', async (t) => {
   const { publish, frames, seen, streams } = await open(t, { takeOver: true })
   await publish('h264').opened
   await frames(10)
   await publish('hevc').opened
+  await until('it is the other codec', () => streams.state('door')?.live?.codec === 'hevc', 15_000)
   await frames(10)
-  t.equal(streams.state('door')?.live?.codec, 'hevc')
   t.equal(seen.openings, 1)
 })
