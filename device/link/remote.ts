@@ -428,7 +428,6 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     capturedAtMs: number,
   ): Promise<void> {
     const { config, publisher, log, effects } = this.#parts
-    const effect = effects.of(camera.name)
     try {
       const { rgb, effect } = await pixels
       const metadata: LiveMetadata = {
