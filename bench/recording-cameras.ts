@@ -53,7 +53,7 @@ export const DETECTED_PER_SECOND = 5
 /** After every camera has given a second of video. */
 const WARM_UP_MS = 1000
 const WARM_UP_MS_MAX = 15_000
-const MEASURED_MS = 7000
+const MEASURED_MS = 6000
 
 if (process.argv[1] === import.meta.filename) {
   const [url = '', count = '', work = '', model = ''] = process.argv.slice(2)

@@ -32,7 +32,7 @@ const WARM = 0.4
 export const KEPT_UP_MIN = 0.95
 export const TIMES_REAL_TIME_MIN = 20
 /** Anonymous memory, of what went through: nothing stays behind. */
-export const GROWTH_RATIO_MAX = 0.01
+export const GROWTH_RATIO_MAX = 0.02
 
 /** @param most cameras @param minutes of video by copy. Undefined where the test data is absent. */
 export async function benchRecording(

@@ -186,8 +186,8 @@ export async function decode(
   return { pictures, size: [width, height], sound, tag: codecTagString, errors, orientation, samples }
 }
 
-/** The same packets in another container, which the name's ending chooses. */
-export async function remux(from: string, to: string): Promise<void> {
+/** The same packets in another container, which the name's ending chooses. @param laterS its clock is so far ahead, s */
+export async function remux(from: string, to: string, laterS = 0): Promise<void> {
   const input = new FormatContext()
   input.allocContext()
   check(await input.openInput(from))
@@ -206,7 +206,12 @@ export async function remux(from: string, to: string): Promise<void> {
   packet.alloc()
   while ((await input.readFrame(packet)) >= 0) {
     const [of, made] = [input.streams[packet.streamIndex], output.streams[packet.streamIndex]]
-    if (of && made) packet.rescaleTs(of.timeBase, made.timeBase)
+    if (of && made) {
+      packet.rescaleTs(of.timeBase, made.timeBase)
+      const later = BigInt(Math.round((laterS * made.timeBase.den) / made.timeBase.num))
+      packet.pts += later
+      packet.dts += later
+    }
     check(await output.interleavedWriteFrame(packet))
   }
   check(await output.writeTrailer())
