@@ -46,6 +46,7 @@ import { Nightly } from './nightly.ts'
 import { servePages } from './pages.ts'
 import { consoleQuarantine, markConsoleStore } from './quarantine.ts'
 import { reconcile } from './reconcile.ts'
+import { signedOriginOf } from './recordings/signed-origin.ts'
 import { reindex } from './reindex.ts'
 
 /** From the bucket to the database, and so to the pages that are open. */
@@ -327,7 +328,11 @@ export async function runConsole(options: RunOptions): Promise<number> {
           log,
           requestsPerMinuteMax: config.limits.requestsPerMinuteMax,
         })
-        await servePages(app, config.publish)
+        await servePages(
+          app,
+          config.publish,
+          config.recordings.signedAddresses ? await signedOriginOf(bucket) : undefined,
+        )
       },
     })
     log.info(

@@ -92,10 +92,14 @@ class Asset {
   }
 }
 
-/** Errors: PAGES_NOT_BUILT */
+/**
+ * @param bucket where players fetch recordings from by signed addresses, an origin; absent: through the console
+ * Errors: PAGES_NOT_BUILT
+ */
 export async function servePages(
   app: FastifyInstance,
   publish: readonly PublishAddress[] = [],
+  bucket?: string,
 ): Promise<void> {
   const files = await readAssets(await builtPages())
   const hash = createHash('sha256')
@@ -111,8 +115,11 @@ export async function servePages(
     "img-src 'self' blob: data:",
     // A recording is put together in the browser (MediaSource), which a video knows as a blob.
     "media-src 'self' blob: mediastream:",
-    // The page Publish speaks to the agents that the configuration names, and to no others.
-    ["connect-src 'self'", ...new Set(publish.map(({ url }) => new URL(url).origin))].join(' '),
+    // The page Publish speaks to the agents that the configuration names, players to the bucket that signs, and to no others.
+    [
+      "connect-src 'self'",
+      ...new Set([...publish.map(({ url }) => new URL(url).origin), ...(bucket ? [bucket] : [])]),
+    ].join(' '),
     "base-uri 'none'",
     "form-action 'self'",
     "frame-ancestors 'none'",
