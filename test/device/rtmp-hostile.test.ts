@@ -189,7 +189,7 @@ async function withStream(t: Test) {
 
 t.test('of publishers with one key that bring no picture, one stays connected: the newest', async (t) => {
   const { come } = await publishing(t, await withStream(t))
-  const publishers = []
+  const publishers: Awaited<ReturnType<typeof come>>[] = []
   for (let number = 0; number < 10; number += 1) publishers.push(await come())
   await until(
     'nine are gone',
@@ -263,6 +263,25 @@ t.test('who stops publishing and begun messages beside it keeps none of their me
   const ended = withBegun()
   ended.end('over')
   t.equal(ended.held, 0)
+})
+
+t.test('a header for the decoder that is far too large is passed over', async (t) => {
+  let files = 0
+  const media = new RtmpMedia({
+    begin: () => {
+      files += 1
+      return { write() {}, close() {} }
+    },
+    unsupported() {},
+  })
+  const frame = Buffer.from([0x17, 1, 0, 0, 0, 0, 0, 0, 1, 9])
+  const header = (length: number) => Buffer.concat([Buffer.from([0x17, 0, 0, 0, 0]), Buffer.alloc(length)])
+  media.video(header(100_000), 0, 0)
+  media.video(frame, 0, 0)
+  t.equal(files, 0)
+  media.video(header(1000), 0, 0)
+  media.video(frame, 0, 0)
+  t.equal(files, 1)
 })
 
 t.test('an aggregate of very many small messages is a fault', async (t) => {
