@@ -197,6 +197,8 @@ export const WHIP_BITRATE_MANTISSA = 187_500
 export const WHIP_BITRATE_EXPONENT = 5
 /** A connection that has shown no key by then is closed, ms; */
 export const PUBLISH_WITHIN_MS = 10_000
+/** one that has shown a key and no picture by then, too, ms: a relay may begin between two key frames, far apart; */
+export const PICTURE_WITHIN_MS = 20_000
 /** a publisher who sends nothing for so long is gone, ms; */
 export const PUBLISHER_GONE_MS = 10_000
 /** and what is said to one at its end waits so long to be read, ms. */

@@ -55,6 +55,12 @@ export type Refusal =
 export interface Admission {
   readonly camera: string
   /**
+   * For a listener whose publishers stay connected between their key and their first picture: from now on this one waits. One
+   * at a time does for each stream: of another, or of one whose key no longer holds, `end` is called.
+   * @returns to be called when it waits no more
+   */
+  wait(end: (why: string) => void): () => void
+  /**
    * The one whom this one replaces is ended. Again, where the same publisher goes on with something that one file cannot
    * hold (another codec): it replaces its own. Errors: none; a publication that may not be any more is ended at once.
    */

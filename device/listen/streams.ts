@@ -33,9 +33,15 @@ interface Entry {
   stream: Stream
   camera: CameraConfig
   live: Live | undefined
+  /** Let in, and has brought no picture yet. */
+  waiting: Waiting | undefined
   /** Handed over by `next`, or not yet. */
   isTaken: boolean
   wanted: ((publication: Publication) => void) | undefined
+}
+
+interface Waiting {
+  readonly end: (why: string) => void
 }
 
 interface Live {
@@ -141,11 +147,29 @@ export class Streams implements Doorkeeper, AsyncDisposable {
       this.#log.warn({ camera, by, from }, 'refused a second publisher with the same key')
       return { refusal: { is: 'busy' } }
     }
+    const { stream: admitted } = entry
     const admission: Admission = {
       camera,
-      publish: (publication) => this.#publish(entry.stream, admission, publication),
+      wait: (end) => this.#wait(admitted, end),
+      publish: (publication) => this.#publish(admitted, admission, publication),
     }
     return admission
+  }
+
+  /** The newest waits: whoever has lost its line comes again, and need not wait for itself. */
+  #wait({ name, keyHash }: Stream, end: (why: string) => void): () => void {
+    const entry = this.#entries.get(name)
+    if (!entry?.stream.active || entry.stream.keyHash !== keyHash) {
+      end('The stream key is no longer valid.')
+      return () => {}
+    }
+    const waiting: Waiting = { end }
+    const before = entry.waiting
+    entry.waiting = waiting
+    before?.end('Another publisher with the same stream key has come.')
+    return () => {
+      if (entry.waiting === waiting) entry.waiting = undefined
+    }
   }
 
   #isBusy({ stream, live }: Entry): boolean {
@@ -268,7 +292,7 @@ export class Streams implements Doorkeeper, AsyncDisposable {
       const isSame = had && JSON.stringify(had.camera) === JSON.stringify(camera)
       const entry: Entry = isSame
         ? had
-        : { stream, camera, live: undefined, isTaken: false, wanted: undefined }
+        : { stream, camera, live: undefined, waiting: undefined, isTaken: false, wanted: undefined }
       if (had && !isSame) {
         removed.push(name)
         this.#end(had, 'The settings of this camera have changed. Connect again.')
@@ -294,7 +318,9 @@ export class Streams implements Doorkeeper, AsyncDisposable {
   }
 
   #end(entry: Entry, why: string): void {
-    const { live } = entry
+    const { live, waiting } = entry
+    entry.waiting = undefined
+    waiting?.end(why)
     if (!live) return
     const { camera, by, from } = live.publication
     entry.live = undefined

@@ -68,11 +68,11 @@ t.test(
     t.equal((await again.send('POST', '/api/v1/users', { name: 'bob', role: 'viewer' })).status, 201)
     t.strictSame(await canChange(again), [true, true])
     // Somebody else is at it, or was and did not end well.
-    writeFileSync(`${usersFile}.new`, '')
+    writeFileSync(`${usersFile}.lock`, '')
     const busy = await again.send('DELETE', '/api/v1/users/bob')
     t.equal(busy.status, 409)
     t.notMatch(await busy.text(), base, 'no path of the machine')
-    rmSync(`${usersFile}.new`)
+    rmSync(`${usersFile}.lock`)
     writeFileSync(usersFile, 'users: [')
     const broken = await again.send('DELETE', '/api/v1/users/bob')
     t.match(await broken.json(), {

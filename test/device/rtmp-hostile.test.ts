@@ -1,13 +1,17 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { changeStream } from '../../device/listen/change.ts'
 import type { Doorkeeper } from '../../device/listen/publication.ts'
 import { type AmfValue, readAmf, writeAmf } from '../../device/listen/rtmp/amf.ts'
-import { AGGREGATE, COMMAND_AMF0, chunksOf, VIDEO } from '../../device/listen/rtmp/chunks.ts'
+import { AGGREGATE, COMMAND_AMF0, chunksOf, SET_CHUNK_SIZE, VIDEO } from '../../device/listen/rtmp/chunks.ts'
 import { RtmpMedia } from '../../device/listen/rtmp/media.ts'
 import { RtmpServer } from '../../device/listen/rtmp/server.ts'
 import { RtmpFault, RtmpSession, STRANGER_BYTES_MAX } from '../../device/listen/rtmp/session.ts'
+import { Streams } from '../../device/listen/streams.ts'
+import { hashOfKey } from '../../device/listen/streams-file.ts'
 import { openLog } from '../../lib/log.ts'
 import { seeded, until } from '../kit/wait.ts'
 
@@ -34,7 +38,7 @@ const KEY_FRAME = chunksOf(
 const doorkeeper: Doorkeeper = {
   admit: (key) =>
     key === 'key'
-      ? { camera: 'door', publish: (publication) => publication.end('none of this') }
+      ? { camera: 'door', wait: () => () => {}, publish: (publication) => publication.end('none of this') }
       : { refusal: { is: 'unknown key' } },
 }
 
@@ -126,13 +130,14 @@ t.test('who has no key gets no memory: messages that are announced and never com
 })
 
 /** A server with that key, and a connection to it that has shown it. */
-async function publishing(t: Test, door: Doorkeeper) {
+async function publishing(t: Test, door: Doorkeeper, pictureMs?: number) {
   const refused: string[] = []
   const server = await RtmpServer.open({
     host: '127.0.0.1',
     port: 0,
     connectionsMax: 100,
     connectionsPerAddressMax: 100,
+    pictureMs,
     doorkeeper: door,
     log,
     refused: (why) => refused.push(why),
@@ -171,6 +176,112 @@ t.test('a publisher who asks and asks and reads nothing is sent away', PATIENT, 
   }
   t.equal(isGone, true)
   t.strictSame(refused, ['protocol'])
+})
+
+/** Streams with one key, before whom nothing but connections stand. */
+async function withStream(t: Test) {
+  const file = join(t.testdir(), 'streams.yaml')
+  await changeStream({ file }, 'door', { do: 'add', keyHash: hashOfKey('key') })
+  const streams = await Streams.open({ file, taken: new Set(), graceMs: 1000, log, lookMs: 50 })
+  t.teardown(() => streams[Symbol.asyncDispose]())
+  return streams
+}
+
+t.test('of publishers with one key that bring no picture, one stays connected: the newest', async (t) => {
+  const { come } = await publishing(t, await withStream(t))
+  const publishers: Awaited<ReturnType<typeof come>>[] = []
+  for (let number = 0; number < 10; number += 1) publishers.push(await come())
+  await until(
+    'nine are gone',
+    () => publishers.filter(({ socket }) => socket.closed).length === 9,
+    PATIENCE_MS,
+  )
+  t.equal(publishers.at(-1)?.socket.closed, false)
+  t.match(publishers[0]?.said(), /Another publisher/)
+})
+
+for (const [what, how, said] of [
+  ['replaced', { do: 'rotate', keyHash: hashOfKey('other') }, /replaced/],
+  ['deactivated', { do: 'deactivate' }, /deactivated/],
+  ['removed', { do: 'remove' }, /removed/],
+] as const)
+  t.test(`a key that is ${what} ends a publisher who has brought no picture yet`, async (t) => {
+    const streams = await withStream(t)
+    const { come } = await publishing(t, streams)
+    const it = await come()
+    const admission = streams.admit('key', 'whip', '')
+    await streams.change('door', how)
+    await until('it is sent away', () => it.socket.closed, PATIENCE_MS)
+    t.match(it.said(), said)
+    // And whoever was let in just before does not get any further.
+    let ended: string | undefined
+    if ('publish' in admission)
+      admission.publish({
+        camera: 'door',
+        by: 'whip',
+        from: '',
+        sinceMs: 0,
+        bytes: 0,
+        media: { is: 'video', read: async () => undefined },
+        ended: new Promise(() => {}),
+        end: (why) => {
+          ended = why
+        },
+      })
+    t.match(ended, /no longer valid/)
+  })
+
+t.test('who has a key and brings no picture in time is sent away; who brings one stays', async (t) => {
+  const { come, refused } = await publishing(t, await withStream(t), 700)
+  const it = await come()
+  await until('it is sent away', () => it.socket.closed, PATIENCE_MS)
+  t.match(it.said(), /No picture came/)
+  t.strictSame(refused, ['no picture'])
+  const other = await come()
+  const header = Buffer.from([0x17, 0, 0, 0, 0, 1, 0x42, 0, 0x1f, 0xff, 0xe1, 0, 0, 0])
+  other.socket.write(chunksOf({ type: VIDEO, messageStream: 1, payload: header }, 4, 128))
+  other.socket.write(KEY_FRAME)
+  await sleep(2000)
+  t.equal(other.socket.closed, false)
+  t.strictSame(refused, ['no picture'])
+})
+
+t.test('who stops publishing and begun messages beside it keeps none of their memory', async (t) => {
+  const begun = Buffer.concat([
+    chunksOf({ type: SET_CHUNK_SIZE, messageStream: 0, payload: Buffer.from([0, 0x0f, 0xff, 0xff]) }, 2, 128),
+    Buffer.from([6, 0, 0, 0, 0x1f, 0xff, 0xff, VIDEO, 1, 0, 0, 0]), // 2 MB, of which half comes
+    Buffer.alloc(0x0f_ffff),
+  ])
+  const withBegun = () => {
+    const it = session()
+    it.push(Buffer.concat([GREETING, CONNECT, PUBLISH]))
+    it.push(begun)
+    t.ok(it.held > 1_000_000, `${it.held}`)
+    return it
+  }
+  t.throws(() => withBegun().push(command('deleteStream', 6, null, 1)), /too many messages/)
+  const ended = withBegun()
+  ended.end('over')
+  t.equal(ended.held, 0)
+})
+
+t.test('a header for the decoder that is far too large is passed over', async (t) => {
+  let files = 0
+  const media = new RtmpMedia({
+    begin: () => {
+      files += 1
+      return { write() {}, close() {} }
+    },
+    unsupported() {},
+  })
+  const frame = Buffer.from([0x17, 1, 0, 0, 0, 0, 0, 0, 1, 9])
+  const header = (length: number) => Buffer.concat([Buffer.from([0x17, 0, 0, 0, 0]), Buffer.alloc(length)])
+  media.video(header(100_000), 0, 0)
+  media.video(frame, 0, 0)
+  t.equal(files, 0)
+  media.video(header(1000), 0, 0)
+  media.video(frame, 0, 0)
+  t.equal(files, 1)
 })
 
 t.test('an aggregate of very many small messages is a fault', async (t) => {

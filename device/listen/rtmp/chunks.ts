@@ -79,6 +79,13 @@ export class ChunkReader {
     return this.#rest.length + this.#held
   }
 
+  /** Gives up what is not whole: nothing more is pushed. */
+  clear(): void {
+    this.#rest = NOTHING
+    this.#current = undefined
+    for (const stream of this.#streams.values()) this.#empty(stream)
+  }
+
   /** Throws ChunkFault; and what `take` throws. */
   push(data: Buffer): void {
     const bytes = this.#rest.length > 0 ? Buffer.concat([this.#rest, data]) : data

@@ -8,6 +8,8 @@ import { FLV_AUDIO, FLV_VIDEO, flvHeader, flvTag } from '../flv.ts'
 /** A time that goes on by more than this beyond the time that has passed, or back by more than that, has been set, ms. */
 const AHEAD_MS_MAX = 10_000
 const BACK_MS_MAX = 1000
+/** Of what a decoder must know first: it is kept for as long as the publisher is there. Good ones have some hundred. */
+const HEADER_BYTES_MAX = 65_536
 /** Before FLV's times end. */
 const FILE_MS_MAX = 0x7fff_0000
 
@@ -72,6 +74,7 @@ export class RtmpMedia {
     }
     const { kind, tag } = read
     if (kind === 'header') {
+      if (tag.length > HEADER_BYTES_MAX) return
       const header = headerOf(tag)
       if (header.text !== this.#video?.text) this.#isStale = true
       this.#video = header
@@ -90,6 +93,7 @@ export class RtmpMedia {
     const read = readAudio(payload)
     if (!read) return
     if (read.isHeader) {
+      if (payload.length > HEADER_BYTES_MAX) return
       const header = headerOf(payload)
       if (header.text !== this.#audio?.text && this.#file) this.#isStale = true
       this.#audio = header

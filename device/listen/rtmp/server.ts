@@ -12,6 +12,7 @@ import {
 } from '../../../lib/tls/certificates.ts'
 import {
   FAREWELL_TO_PUBLISHER_MS,
+  PICTURE_WITHIN_MS,
   PUBLISH_WITHIN_MS,
   PUBLISHER_GONE_MS,
   PUBLISHERS_LOOK_MS,
@@ -32,6 +33,8 @@ export interface RtmpServerOptions {
   readonly connectionsPerAddressMax: number
   /** A publisher who sends nothing for so long is gone, ms. */
   readonly goneMs?: number
+  /** From its key to its first picture, ms. */
+  readonly pictureMs?: number
   readonly doorkeeper: Doorkeeper
   readonly log: Log
   /** A connection or a publisher was not let in: why, in a few words. */
@@ -75,6 +78,7 @@ export class RtmpServer implements AsyncDisposable {
     const parts: ConnectionParts = {
       by: identity ? 'rtmps' : 'rtmp',
       goneMs: options.goneMs ?? PUBLISHER_GONE_MS,
+      pictureMs: options.pictureMs ?? PICTURE_WITHIN_MS,
       doorkeeper: options.doorkeeper,
       letIn: (socket) => places.letIn(tcpOf(socket)),
       wait: (socket) => places.wait(tcpOf(socket)),
@@ -123,6 +127,7 @@ export class RtmpServer implements AsyncDisposable {
 interface ConnectionParts {
   readonly by: 'rtmp' | 'rtmps'
   readonly goneMs: number
+  readonly pictureMs: number
   readonly doorkeeper: Doorkeeper
   letIn(socket: Socket): void
   wait(socket: Socket): void
@@ -144,6 +149,9 @@ class Connection {
   #admission: Admission | undefined
   #media: RtmpMedia | undefined
   #sinceMs = 0
+  #admittedMs = 0
+  /** While it has brought no picture. */
+  #waitsNoMore: (() => void) | undefined
   #pushed: PushedBytes | undefined
   #leave: (() => void) | undefined
 
@@ -192,16 +200,20 @@ class Connection {
   #published(admission: Admission): void {
     this.#admission = admission
     this.#sinceMs = Date.now()
+    this.#admittedMs = performance.now()
     this.#parts.letIn(this.#socket)
     this.#media = new RtmpMedia({
       begin: () => this.#begin(admission),
       unsupported: (codec) =>
         this.end(`${codec} is not supported. Publish H.264, or H.265 or AV1 by Enhanced RTMP.`),
     })
+    this.#waitsNoMore = admission.wait((why) => this.end(why))
   }
 
   /** A file of its own for each codec and size: the camera reads one after the other. */
   #begin({ camera, publish }: Admission): FileSink {
+    this.#waitsNoMore?.()
+    this.#waitsNoMore = undefined
     const pushed = new PushedBytes()
     const connection = this
     const ended = Promise.withResolvers<void>()
@@ -240,6 +252,8 @@ class Connection {
   }
 
   #unpublished(): void {
+    this.#waitsNoMore?.()
+    this.#waitsNoMore = undefined
     this.#media?.close()
     this.#leave?.()
     this.#media = undefined
@@ -260,7 +274,14 @@ class Connection {
       if (now - this.#strangerMs > PUBLISH_WITHIN_MS) this.#socket.destroy()
       return
     }
-    if (this.#pushed?.isUntaken) this.end('The device does not keep up with this stream.')
+    if (!this.#pushed && now - this.#admittedMs > this.#parts.pictureMs) {
+      this.#parts.refused(
+        this.#from,
+        `no picture came within ${this.#parts.pictureMs / 1000} s`,
+        'no picture',
+      )
+      this.end('No picture came. Publish H.264, or H.265 or AV1 by Enhanced RTMP, and key frames often.')
+    } else if (this.#pushed?.isUntaken) this.end('The device does not keep up with this stream.')
     else if (!this.#socket.isPaused() && now - this.#heardAtMs > this.#parts.goneMs) {
       this.#parts.refused(this.#from, `nothing came for ${this.#parts.goneMs / 1000} s`, 'gone')
       this.#socket.destroy()

@@ -123,6 +123,7 @@ export class RtmpSession {
 
   #close(): void {
     this.#isOver = true
+    this.#reader.clear()
     this.#leave()
     this.#events.end()
   }
@@ -213,6 +214,8 @@ export class RtmpSession {
         break
       default: // FCUnpublish, deleteStream, closeStream
         this.#leave()
+        // It keeps its connection, but no more memory than any stranger.
+        if (this.held > 2 * STRANGER_MESSAGE_BYTES_MAX) throw new RtmpFault('too many messages begun')
     }
   }
 
