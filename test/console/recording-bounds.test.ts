@@ -62,3 +62,34 @@ t.test('a stretch of which only a part could be read is refused, not called righ
   })
   t.match([shared.status, await shared.json()], [400, refused])
 })
+
+t.test('a plan of an export takes a place among the exports, and gives it back', async (t) => {
+  const server = await apiServer(t, { limits: { exportsMax: 1 } })
+  await server.record(...(await makeRealClips({ ...NORTH, startMs: T0, chunks: 2, chunkMs: 1000 })))
+  const gate = Promise.withResolvers<void>()
+  const { bucket } = server
+  const read = bucket.read.bind(bucket)
+  let reads = 0
+  bucket.read = async (key, signal) => {
+    reads += 1
+    await gate.promise
+    return read(key, signal)
+  }
+  const stretch = `camera=${GATE}&from=${T0}&to=${T0 + 2000}`
+  const first = server.get(`/recordings/export?${stretch}`)
+  await until('it reads', () => reads > 0)
+  // Where it has no bound it waits as the first one does.
+  const second = (path: string) =>
+    Promise.race([server.get(path).then(({ status }) => status), sleep(2000).then(() => 'it reads as well')])
+  t.equal(await second(`/recordings/export?${stretch}`), 429)
+  t.equal(await second(`/recordings/export.mp4?${stretch}`), 429)
+  gate.resolve()
+  t.equal((await first).status, 200)
+  for (let n = 0; n < 2; n += 1) {
+    const file = await server.get(`/recordings/export.mp4?${stretch}`)
+    t.equal(file.status, 200, 'the place is free again')
+    await file.arrayBuffer()
+    await sleep(50)
+  }
+  t.equal((await server.get(`/recordings/export?${stretch}`)).status, 200)
+})
