@@ -27,6 +27,7 @@ const PLAYLIST_TYPE = 'application/vnd.apple.mpegurl'
 
 interface Opened {
   readonly id: string
+  readonly createdAtMs: number
   readonly scope: Scope
   readonly recording: SharedStretch
 }
@@ -65,8 +66,8 @@ export async function shareRecordings(pages: FastifyInstance, options: SharePage
   const opened = async (secret: string): Promise<Opened | undefined> => {
     const open = await shares.open(secret, false)
     if (!open || !('recording' in open.share.target)) return undefined
-    const { id, target } = open.share
-    return { id, scope: rowsOf(open.scope), recording: target.recording }
+    const { id, createdAtMs, target } = open.share
+    return { id, createdAtMs, scope: rowsOf(open.scope), recording: target.recording }
   }
 
   /** Its chunks, from the first on that plays by itself. */
@@ -165,10 +166,11 @@ export async function shareRecordings(pages: FastifyInstance, options: SharePage
     }
 }
 
+/** Of the stretch, and in the bucket when it was shared: what a device was keeping back does not come to it later. */
 const isOf = (
-  { site, device, camera, atMs, endMs }: Clip,
-  { recording: { camera: path, fromMs, toMs } }: Opened,
-) => `${site}/${device}/${camera}` === path && atMs < toMs && endMs > fromMs
+  { site, device, camera, atMs, endMs, storedAtMs }: Clip,
+  { createdAtMs, recording: { camera: path, fromMs, toMs } }: Opened,
+) => `${site}/${device}/${camera}` === path && atMs < toMs && endMs > fromMs && storedAtMs <= createdAtMs
 
 function addressOf({ camera: path }: SharedStretch) {
   const [site = '', device = '', camera = ''] = path.split('/')

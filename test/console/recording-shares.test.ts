@@ -142,3 +142,18 @@ t.test('no file of a link is larger than an export may be', async (t) => {
   )
   t.equal((await (await share(T0, T0 + 900)).open('/video.mp4')).status, 409)
 })
+
+t.test('what reaches the bucket after a stretch was shared does not come to the share', async (t) => {
+  const { server, stored, share } = await shared(t, 3)
+  await server.database.apply(stored.slice(0, 2), 'cloud')
+  const { open } = await share(T0, T0 + 3000)
+  const late = { ...stored[2], storedAtMs: Date.now() + 60_000 } as (typeof stored)[number]
+  await server.database.apply([late], 'cloud')
+  const playlist = await (await open('/playlist.m3u8')).text()
+  t.strictSame(
+    [...playlist.matchAll(/chunk\/(.*)\.mp4$/gm)].map(([, id]) => id),
+    [stored[0]?.id, stored[1]?.id],
+  )
+  t.equal((await open(`/chunk/${stored[1]?.id}.mp4`)).status, 200)
+  t.equal((await open(`/chunk/${late.id}.mp4`)).status, 404)
+})
