@@ -200,6 +200,12 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
       const { config } = configuration
       return [
         ...common,
+        {
+          what: 'outbox',
+          msMax: STORE_MS_MAX,
+          isHeavy: true,
+          run: async () => (await import('./outbox.ts')).checkOutbox(config),
+        },
         { what: 'broker', msMax: BROKER_MS_MAX, run: (signal) => checkDeviceBroker(config, signal) },
         {
           what: 'model',

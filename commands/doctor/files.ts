@@ -1,6 +1,10 @@
 import { X509Certificate } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, readFileSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { ConsoleConfig } from '../../console/config.ts'
+import type { DeviceConfig } from '../../device/config.ts'
+import { readSigner } from '../../device/link/sign.ts'
+import { readStreams } from '../../device/listen/streams-file.ts'
 import { readUsers } from '../../lib/access/users.ts'
 import { readNamedFile, readSecret } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
@@ -43,6 +47,7 @@ export function checkFiles(configuration: Configuration, nowMs = Date.now()): Fi
     const taken = new Set(configuration.config.users.map(({ name }) => name))
     findings.push(...checkUsers(configuration.config.usersFile, taken))
   }
+  if (configuration.program === 'device') findings.push(...checkDeviceFiles(configuration.config, nowMs))
   if (configuration.program === 'console') findings.push(...checkPeople(configuration.config.access))
   return findings
 }
@@ -65,6 +70,10 @@ function pairsOf({ program, config }: Configuration): Pair[] {
           ...config.bridges.map((bridge, at) => client(`bridges.${at}`, bridge)),
         ]
       : [client('broker', config.broker)]
+  if (program === 'device')
+    for (const [name, it] of Object.entries(config.listen))
+      if (typeof it === 'object' && it.tls)
+        pairs.push({ where: `listen.${name}.tls`, ...it.tls, authorities: [] })
   if (config.http.tls) pairs.push({ where: 'http.tls', ...config.http.tls, authorities: [] })
   return pairs
 }
@@ -84,6 +93,67 @@ function secretsOf({ program, config }: Configuration): Secret[] {
     secrets.push({ owner: '"access.openId"', password: clientSecret, passwordFile: clientSecretFile })
   }
   return secrets
+}
+
+/** What signs, and who may publish. */
+function checkDeviceFiles(
+  { signing, listen, cameras, site, device }: DeviceConfig,
+  nowMs: number,
+): Finding[] {
+  const findings: Finding[] = []
+  if (signing) {
+    const { certFile, keyFile } = signing
+    const what = `certificate ${certFile}`
+    findings.push(
+      checked(what, () =>
+        validity(what, readSigner({ certFile, keyFile }, { site, device }).certificate, 'signing', nowMs),
+      ),
+      ...secrecy(keyFile, OTHERS),
+    )
+  }
+  if (listen.streamsFile !== undefined)
+    findings.push(
+      ...checkStreams(listen.streamsFile, new Set(cameras.map(({ name }) => name)), listen.remote),
+    )
+  return findings
+}
+
+function checkStreams(file: string, taken: ReadonlySet<string>, isRemote: boolean): Finding[] {
+  const what = `streams ${file}`
+  const list = checked(what, () => {
+    const streams = readStreams(file, taken)
+    const active = streams.filter(({ active }) => active).length
+    if (active > 0)
+      return ok(
+        what,
+        `${streams.length} ${streams.length === 1 ? 'stream' : 'streams'}, ${active} of them active`,
+      )
+    return warn(
+      what,
+      streams.length === 0 ? 'has no streams' : 'has no active stream',
+      streams.length === 0
+        ? `Nobody can publish. Add one: sightline streams add ${file} CAMERA`
+        : `Nobody can publish. Activate one: sightline streams activate ${file} CAMERA`,
+    )
+  })
+  if (list.level === 'FAIL' || mayWrite(dirname(file))) return [list]
+  return [
+    list,
+    warn(
+      what,
+      `its folder is not writable by this user: who published last is not kept${isRemote ? ', and commands cannot change streams ("listen.remote")' : ''}`,
+      "Give this user the right to write there, or run this as the program's user.",
+    ),
+  ]
+}
+
+function mayWrite(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** Who may sign in to the console. */

@@ -7,6 +7,7 @@ import {
   type CommandName,
   type Effect,
   isCommandName,
+  type RecordMode,
   readCommand,
 } from '../../wire/commands.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
@@ -43,7 +44,7 @@ export interface RemoteParts {
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
   readonly live: Pick<Live, 'look'>
   /** What of a snapshot must not be seen. */
-  readonly effects: Pick<Effects, 'apply'>
+  readonly effects: Pick<Effects, 'apply' | 'of'>
   readonly recorder: Pick<Recorder, 'state'>
   /** What comes to this device, and may be changed from afar. */
   readonly streams?: Pick<Streams, 'cameras' | 'gone' | 'state' | 'change'>
@@ -380,9 +381,10 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
-  /** A chunk was made, or the camera records or no longer does. */
+  /** A chunk was made, or the camera records or no longer does. One that was just removed hands over its last chunk. */
   recordChanged(name: string): void {
-    this.#tell(this.#camera(name))
+    const camera = this.#cameras.get(name)
+    if (camera) this.#tell(camera)
   }
 
   wants(name: string): boolean {
@@ -425,7 +427,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     size: { width: number; height: number },
     capturedAtMs: number,
   ): Promise<void> {
-    const { config, publisher, log } = this.#parts
+    const { config, publisher, log, effects } = this.#parts
     try {
       const { rgb, effect } = await pixels
       const metadata: LiveMetadata = {
@@ -440,6 +442,13 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
         const jpeg = await encodeJpeg(rgb, size, { quality: config.crop.quality, sizeMax })
         const payload = writeLive(jpeg, metadata)
         if (payload.length > config.broker.payloadMax) continue
+        // It shows what nobody is to see any more.
+        if (camera.settings.paused || effects.of(camera.name) !== effect)
+          return this.#ignore(
+            'not sent',
+            { camera: camera.name },
+            'Snapshot dropped: the camera was paused or its effect changed meanwhile. Ask for it again.',
+          )
         publisher.send({
           topic: snapshotTopic(config.topicPrefix, { ...config, camera: camera.name }),
           payload,
@@ -507,14 +516,14 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       ...held,
       crops,
       lastCrop,
-      record: { mode, ...this.#recordOf(name) },
+      ...this.#recordOf(name, mode),
       ...(stream && { stream }),
     }
   }
 
-  #recordOf(name: string): ReturnType<Recorder['state']> {
+  #recordOf(name: string, mode: RecordMode): Pick<CameraState, 'record'> {
     const state = this.#parts.recorder.state(name)
-    return { ...state, why: state.why?.slice(0, WHY_CHARACTERS_MAX) ?? null }
+    return state ? { record: { mode, ...state, why: state.why?.slice(0, WHY_CHARACTERS_MAX) ?? null } } : {}
   }
 
   #camera(name: string): Camera {
