@@ -327,6 +327,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
           bucket,
           log,
           requestsPerMinuteMax: config.limits.requestsPerMinuteMax,
+          exportBytesMax: config.recordings.exportBytesMax,
         })
         await servePages(
           app,

@@ -22,6 +22,8 @@ export interface SharePagesOptions {
   readonly bucket: Bucket
   readonly log: Log
   readonly requestsPerMinuteMax: number
+  /** Of a recording as one file. */
+  readonly exportBytesMax: number
 }
 
 export async function sharePages(app: FastifyInstance, options: SharePagesOptions): Promise<void> {
@@ -176,6 +178,14 @@ export function nothing(reply: FastifyReply): FastifyReply {
     reply.code(404),
     'Nothing here',
     'This link is no longer valid. Ask the sender for a new one.',
+  )
+}
+
+export function tooLong(reply: FastifyReply): FastifyReply {
+  return sayOnly(
+    reply.code(409),
+    'This is too long for one file',
+    'A browser that plays HLS plays it. Or ask the sender for a link to a shorter stretch.',
   )
 }
 

@@ -1,13 +1,16 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { Bucket } from '../../lib/buckets/bucket.ts'
+import { failure } from '../../lib/errors.ts'
 import { ID_PATTERN } from '../../wire/id.ts'
 import { sendClip } from '../api/clip-file.ts'
 import type { Clip } from '../database/clip.ts'
 import { cameraIdOf, clipsOf, clipsWithin } from '../database/clips.ts'
+import type { Scope } from '../database/scope.ts'
 import { begunFileOf, planOf } from '../recordings/export.ts'
 import { playlistOf } from '../recordings/playlist.ts'
 import { html, sendPage } from './html.ts'
-import { nothing, rowsOf, type SharePagesOptions, timeText } from './share-pages.ts'
+import { nothing, rowsOf, type SharePagesOptions, timeText, tooLong } from './share-pages.ts'
 import type { OpenShare, SharedStretch, ShareTarget } from './shares.ts'
 
 /**
@@ -16,9 +19,18 @@ import type { OpenShare, SharedStretch, ShareTarget } from './shares.ts'
  */
 
 const CHUNKS_MAX = 10_000
-/** MP4s that are put together at a time, for everybody. */
+/** MP4s that are put together at a time, for everybody, and for one link: one that reads slowly must not take all places. */
 const FILES_MAX = 8
+const FILES_OF_SHARE_MAX = 2
+const RETRY_AFTER_S = 10
 const PLAYLIST_TYPE = 'application/vnd.apple.mpegurl'
+
+interface Opened {
+  readonly id: string
+  readonly createdAtMs: number
+  readonly scope: Scope
+  readonly recording: SharedStretch
+}
 
 type Recording = Extract<ShareTarget, { recording: SharedStretch }>
 
@@ -46,32 +58,34 @@ export function showRecording(
 
 /** What its page asks for. */
 export async function shareRecordings(pages: FastifyInstance, options: SharePagesOptions): Promise<void> {
-  const { shares, database, bucket, log } = options
-  let running = 0
+  const { shares, database, bucket, log, exportBytesMax } = options
+  /** Files that are put together now, by the id of the share. */
+  const running = new Map<string, number>()
 
   /** @returns undefined where it is no share of a recording, or is one no longer */
-  const opened = async (secret: string) => {
+  const opened = async (secret: string): Promise<Opened | undefined> => {
     const open = await shares.open(secret, false)
     if (!open || !('recording' in open.share.target)) return undefined
-    return { scope: rowsOf(open.scope), recording: open.share.target.recording }
+    const { id, createdAtMs, target } = open.share
+    return { id, createdAtMs, scope: rowsOf(open.scope), recording: target.recording }
   }
 
   /** Its chunks, from the first on that plays by itself. */
-  const chunks = async (secret: string): Promise<readonly Clip[]> => {
-    const open = await opened(secret)
+  const chunksOf = async (open: Opened | undefined): Promise<readonly Clip[]> => {
     if (!open) return []
     const { fromMs, toMs } = open.recording
     const camera = addressOf(open.recording)
     const id = await cameraIdOf(database.read, camera, open.scope)
     if (id === undefined) return []
-    const clips = await clipsWithin(database.read, id, camera, { fromMs, beforeMs: toMs }, CHUNKS_MAX)
+    const within = await clipsWithin(database.read, id, camera, { fromMs, beforeMs: toMs }, CHUNKS_MAX)
+    const clips = within.filter((clip) => isOf(clip, open))
     const first = clips.findIndex(({ independent }) => independent)
     return first < 0 ? [] : clips.slice(first)
   }
 
   pages.get<{ Params: { secret: string } }>('/s/:secret/playlist.m3u8', async (request, reply) => {
     const { secret } = request.params
-    const clips = await chunks(secret)
+    const clips = await chunksOf(await opened(secret))
     const [first] = clips
     if (!first) return nothing(reply)
     return reply
@@ -94,7 +108,7 @@ export async function shareRecordings(pages: FastifyInstance, options: SharePage
       const id = name.replace(/\.mp4$/, '')
       const open = ID_PATTERN.test(id) ? await opened(secret) : undefined
       const [clip] = open ? await clipsOf(database.read, [id]) : []
-      if (!open || !clip || !isOf(clip, open.recording)) return nothing(reply)
+      if (!open || !clip || !isOf(clip, open)) return nothing(reply)
       if ((await cameraIdOf(database.read, clip, open.scope)) === undefined) return nothing(reply)
       // Not kept: it may be taken back.
       return sendClip({ bucket, database, log }, request, reply, clip, 'no-store')
@@ -102,14 +116,22 @@ export async function shareRecordings(pages: FastifyInstance, options: SharePage
   )
 
   pages.get<{ Params: { secret: string } }>('/s/:secret/video.mp4', async (request, reply) => {
-    const clips = await chunks(request.params.secret)
-    if (clips.length === 0) return nothing(reply)
-    if (running >= FILES_MAX) return reply.code(503).header('retry-after', 10).send()
-    running += 1
+    const { secret } = request.params
+    const open = await opened(secret)
+    const clips = await chunksOf(open)
+    if (!open || clips.length === 0) return nothing(reply)
+    const ofAll = [...running.values()].reduce((sum, count) => sum + count, 0)
+    const ofShare = running.get(open.id) ?? 0
+    if (ofAll >= FILES_MAX || ofShare >= FILES_OF_SHARE_MAX)
+      return reply.code(503).header('retry-after', RETRY_AFTER_S).send()
+    running.set(open.id, ofShare + 1)
     let isOver = false
     const free = () => {
-      if (!isOver) running -= 1
+      if (isOver) return
       isOver = true
+      const left = (running.get(open.id) ?? 0) - 1
+      if (left > 0) running.set(open.id, left)
+      else running.delete(open.id)
     }
     try {
       const { parts } = await planOf(bucket, clips, request.signal)
@@ -118,7 +140,11 @@ export async function shareRecordings(pages: FastifyInstance, options: SharePage
         free()
         return nothing(reply)
       }
-      const stream = Readable.from(await begunFileOf(bucket, part, request.signal), {
+      if (part.bytes > exportBytesMax) {
+        free()
+        return tooLong(reply)
+      }
+      const stream = Readable.from(await begunFileOf({ read: readOpen(secret) }, part, request.signal), {
         objectMode: false,
         highWaterMark: 1,
       })
@@ -130,10 +156,21 @@ export async function shareRecordings(pages: FastifyInstance, options: SharePage
       throw error
     }
   })
+
+  /** Reads a chunk while the share is one: it may be taken back while it is played. */
+  const readOpen =
+    (secret: string): Bucket['read'] =>
+    async (key, signal) => {
+      if (!(await opened(secret))) throw failure('NOT_FOUND', 'The link was taken back.')
+      return bucket.read(key, signal)
+    }
 }
 
-const isOf = ({ site, device, camera, atMs, endMs }: Clip, stretch: SharedStretch) =>
-  `${site}/${device}/${camera}` === stretch.camera && atMs < stretch.toMs && endMs > stretch.fromMs
+/** Of the stretch, and in the bucket when it was shared: what a device was keeping back does not come to it later. */
+const isOf = (
+  { site, device, camera, atMs, endMs, storedAtMs }: Clip,
+  { createdAtMs, recording: { camera: path, fromMs, toMs } }: Opened,
+) => `${site}/${device}/${camera}` === path && atMs < toMs && endMs > fromMs && storedAtMs <= createdAtMs
 
 function addressOf({ camera: path }: SharedStretch) {
   const [site = '', device = '', camera = ''] = path.split('/')

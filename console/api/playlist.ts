@@ -1,5 +1,4 @@
 import { z } from 'zod'
-import { failure } from '../../lib/errors.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import { notFound } from '../access/demand.ts'
 import type { Context } from '../context.ts'
@@ -10,7 +9,7 @@ import { playlistOf } from '../recordings/playlist.ts'
 import { unfoldedOf } from '../recordings/unfolding.ts'
 import { content, problems, unchanged } from './answers.ts'
 import { asked } from './asked.ts'
-import { cameraNamed, clipAddress, stretchShape } from './recordings.ts'
+import { allWithin, cameraNamed, clipAddress, stretchShape } from './recordings.ts'
 import type { Api } from './server.ts'
 import { spanOf } from './span.ts'
 import { Views } from './views.ts'
@@ -20,7 +19,7 @@ import { Views } from './views.ts'
 /** What a player is given where it does not say how much it wants; and at most. */
 const SPAN_MS = 3_600_000
 export const PLAYLIST_MS_MAX = 6 * 3_600_000
-const CHUNKS_MAX = 10_000
+export const PLAYLIST_CHUNKS_MAX = 10_000
 /** How far back a chunk is looked for that plays without the one before. */
 const BEGINNING_MS_MAX = 120_000
 /** An end so near, or later, is still to come: the chunk of it is on its way. */
@@ -98,12 +97,7 @@ export async function playable(
   span: Span,
 ): Promise<readonly Clip[]> {
   const { read } = database
-  const clips = await clipsWithin(read, cameraId, camera, span, CHUNKS_MAX + 1)
-  if (clips.length > CHUNKS_MAX)
-    throw failure(
-      'PARAMETER_INVALID',
-      `"to" must be nearer to "from": there are more than ${CHUNKS_MAX} chunks.`,
-    )
+  const clips = await allWithin(database, cameraId, camera, span, PLAYLIST_CHUNKS_MAX)
   const [first] = clips
   if (!first || first.independent) return clips
   const earlier = await clipsWithin(
@@ -111,7 +105,7 @@ export async function playable(
     cameraId,
     camera,
     { fromMs: first.atMs - BEGINNING_MS_MAX, beforeMs: first.atMs },
-    CHUNKS_MAX,
+    PLAYLIST_CHUNKS_MAX,
   )
   const begins = earlier.findLastIndex(({ independent }) => independent)
   const lead = begins < 0 ? [] : earlier.slice(begins)

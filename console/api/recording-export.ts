@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream'
+import type { FastifyReply } from 'fastify'
 import { z } from 'zod'
 import { failure } from '../../lib/errors.ts'
 import { notFound } from '../access/demand.ts'
@@ -53,6 +54,24 @@ const tags = ['recordings']
 export function recordingExportRoutes(api: Api, { access, bucket, config, database, log }: Context): void {
   let running = 0
 
+  /** A place among those that may read whole chunks at a time, for a file or for its plan. Errors: TOO_MANY */
+  const begin = (reply: FastifyReply): Disposable => {
+    const { exportsMax } = config.limits
+    if (running >= exportsMax) {
+      reply.header('retry-after', RETRY_AFTER_S)
+      throw failure('TOO_MANY', `${exportsMax} exports are running. Try again in a moment.`)
+    }
+    running += 1
+    let isOver = false
+    return {
+      [Symbol.dispose]: () => {
+        if (isOver) return
+        isOver = true
+        running -= 1
+      },
+    }
+  }
+
   /** Errors: NOT_FOUND, PARAMETER_INVALID, RECORDING_TOO_LONG */
   const plan = async (
     caller: Asked,
@@ -91,8 +110,9 @@ export function recordingExportRoutes(api: Api, { access, bucket, config, databa
         response: { 200: exportPlanSchema, ...problems(404, 409) },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { camera } = request.query
+      using _place = begin(reply)
       const made = await plan(asked(access, request), request.query, request.signal)
       return {
         parts: made.parts.slice(0, TOLD_MAX).map(({ clips, fromMs, toMs, bytes }) => {
@@ -124,63 +144,48 @@ export function recordingExportRoutes(api: Api, { access, bucket, config, databa
     },
     async (request, reply) => {
       const caller = asked(access, request)
-      const { exportsMax } = config.limits
-      if (running >= exportsMax) {
-        reply.header('retry-after', RETRY_AFTER_S)
-        throw failure('TOO_MANY', `${exportsMax} exports are running. Try again in a moment.`)
-      }
-      running += 1
       const { camera, from, to } = request.query
-      const hold = access.hold(caller, 'export', cameraOfPath(camera))
-      let isOver = false
-      const free = () => {
-        if (isOver) return
-        isOver = true
-        running -= 1
-        hold[Symbol.dispose]()
+      using opened = new DisposableStack()
+      opened.use(begin(reply))
+      const hold = opened.use(access.hold(caller, 'export', cameraOfPath(camera)))
+      const signal = AbortSignal.any([hold.signal, request.signal])
+      const made = await plan(caller, request.query, signal)
+      const [part, next] = made.parts
+      if (!part) throw notFound()
+      if (next) {
+        const [a, b] = [part.clips[0], next.clips[0]]
+        throw failure(
+          'RECORDING_CHANGES',
+          `The video changes at ${iso(next.fromMs)}, from ${a?.frame.join('x')} (${a?.codecs}) to ${b?.frame.join('x')} (${b?.codecs}), so it cannot be one file without encoding it anew. /recordings/export names its ${made.parts.length} parts.`,
+        )
       }
-      try {
-        const signal = AbortSignal.any([hold.signal, request.signal])
-        const made = await plan(caller, request.query, signal)
-        const [part, next] = made.parts
-        if (!part) throw notFound()
-        if (next) {
-          const [a, b] = [part.clips[0], next.clips[0]]
-          throw failure(
-            'RECORDING_CHANGES',
-            `The video changes at ${iso(next.fromMs)}, from ${a?.frame.join('x')} (${a?.codecs}) to ${b?.frame.join('x')} (${b?.codecs}), so it cannot be one file without encoding it anew. /recordings/export names its ${made.parts.length} parts.`,
-          )
-        }
-        if (part.bytes > config.recordings.exportBytesMax)
-          throw failure(
-            'RECORDING_TOO_LONG',
-            `The stretch has ${part.bytes} bytes, and an export at most ${config.recordings.exportBytesMax}. Choose a shorter one.`,
-          )
-        await access.record(caller, {
-          what: 'recording.export',
-          target: camera,
-          detail: { from: iso(from), to: iso(to), bytes: part.bytes },
+      if (part.bytes > config.recordings.exportBytesMax)
+        throw failure(
+          'RECORDING_TOO_LONG',
+          `The stretch has ${part.bytes} bytes, and an export at most ${config.recordings.exportBytesMax}. Choose a shorter one.`,
+        )
+      await access.record(caller, {
+        what: 'recording.export',
+        target: camera,
+        detail: { from: iso(from), to: iso(to), bytes: part.bytes },
+      })
+      const stream = Readable.from(await begunFileOf(bucket, part, signal), {
+        objectMode: false,
+        highWaterMark: 1,
+      })
+      const all = opened.move()
+      stream.once('close', () => all.dispose())
+      reply.raw.once('close', () => stream.destroy())
+      return reply
+        .type('video/mp4')
+        .headers({
+          'content-disposition': `attachment; filename="${fileName(camera, part.fromMs)}"`,
+          'cache-control': 'no-store',
+          'x-from-ms': String(part.fromMs),
+          'x-to-ms': String(part.toMs),
+          'x-gaps': String(made.gaps.length),
         })
-        const stream = Readable.from(await begunFileOf(bucket, part, signal), {
-          objectMode: false,
-          highWaterMark: 1,
-        })
-        stream.once('close', free)
-        reply.raw.once('close', () => stream.destroy())
-        return reply
-          .type('video/mp4')
-          .headers({
-            'content-disposition': `attachment; filename="${fileName(camera, part.fromMs)}"`,
-            'cache-control': 'no-store',
-            'x-from-ms': String(part.fromMs),
-            'x-to-ms': String(part.toMs),
-            'x-gaps': String(made.gaps.length),
-          })
-          .send(stream)
-      } catch (error) {
-        free()
-        throw error
-      }
+        .send(stream)
     },
   )
 }

@@ -6,7 +6,7 @@ import { isCameraPath } from '../../wire/users.ts'
 import { notFound } from '../access/demand.ts'
 import type { Context } from '../context.ts'
 import type { Clip } from '../database/clip.ts'
-import { cameraIdOf, clipDays, clipsOf, recordedCameras } from '../database/clips.ts'
+import { cameraIdOf, clipDays, clipsOf, clipsWithin, recordedCameras, type Span } from '../database/clips.ts'
 import type { Database } from '../database/database.ts'
 import { inScope, type Scope } from '../database/scope.ts'
 import { API_PREFIX } from './addresses.ts'
@@ -298,4 +298,21 @@ export async function cameraNamed(
   const id = await cameraIdOf(database.read, camera, scope)
   if (id === undefined) throw notFound()
   return { camera, id }
+}
+
+/** All of a span's chunks, or none: a part must not be taken for the whole. Errors: PARAMETER_INVALID */
+export async function allWithin(
+  database: Pick<Database, 'read'>,
+  cameraId: number,
+  camera: CameraAddress,
+  span: Span,
+  chunksMax: number,
+): Promise<readonly Clip[]> {
+  const clips = await clipsWithin(database.read, cameraId, camera, span, chunksMax + 1)
+  if (clips.length > chunksMax)
+    throw failure(
+      'PARAMETER_INVALID',
+      `"to" must be nearer to "from": there are more than ${chunksMax} chunks.`,
+    )
+  return clips
 }

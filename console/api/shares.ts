@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { failure } from '../../lib/errors.ts'
 import { isCameraPath } from '../../wire/users.ts'
 import { demand, notFound } from '../access/demand.ts'
 import { may } from '../access/may.ts'
@@ -8,7 +9,7 @@ import { sumWithin } from '../database/clips.ts'
 import { done, problems, unchanged } from './answers.ts'
 import { type Asked, asked } from './asked.ts'
 import { filterOf, filterSchema } from './detections.ts'
-import { PLAYLIST_MS_MAX } from './playlist.ts'
+import { PLAYLIST_CHUNKS_MAX, PLAYLIST_MS_MAX } from './playlist.ts'
 import { idSchema, timeMsSchema } from './query.ts'
 import { cameraNamed } from './recordings.ts'
 import { titleSchema, whoseParameter } from './rights.ts'
@@ -177,7 +178,14 @@ async function checkStretch(
   demand(person, 'recordings')
   const span = spanOf(fromMs, toMs, PLAYLIST_MS_MAX)
   const { id } = await cameraNamed(database, camera, rows)
-  if ((await sumWithin(database.read, id, span)).clips === 0) throw notFound()
+  const { clips } = await sumWithin(database.read, id, span)
+  if (clips === 0) throw notFound()
+  // More than a share shows: it would seem to end there.
+  if (clips > PLAYLIST_CHUNKS_MAX)
+    throw failure(
+      'PARAMETER_INVALID',
+      `"toMs" must be nearer to "fromMs": there are more than ${PLAYLIST_CHUNKS_MAX} chunks.`,
+    )
 }
 
 function shareOf({ target, viewedAtMs, ...share }: KeptShare): Share {

@@ -8,11 +8,11 @@ import { isCameraPath } from '../../wire/users.ts'
 import { notFound } from '../access/demand.ts'
 import type { Context } from '../context.ts'
 import type { Clip } from '../database/clip.ts'
-import { clipsWithin, markLost } from '../database/clips.ts'
+import { markLost } from '../database/clips.ts'
 import { problems, unchanged } from './answers.ts'
 import { asked } from './asked.ts'
 import { idSchema, timeMsSchema } from './query.ts'
-import { cameraNamed, stretchQuerySchema } from './recordings.ts'
+import { allWithin, cameraNamed, stretchQuerySchema } from './recordings.ts'
 import type { Api } from './server.ts'
 import { spanOf } from './span.ts'
 import { Views } from './views.ts'
@@ -23,9 +23,11 @@ import { Views } from './views.ts'
  */
 
 const CHAIN_MS_MAX = 24 * 3_600_000
-const CHAIN_CHUNKS_MAX = 100_000
+/** A day of chunks of 3 s. */
+const CHAIN_CHUNKS_MAX = 30_000
 const VERIFY_MS_MAX = 3_600_000
-const VERIFY_CHUNKS_MAX = 4000
+/** An hour of the shortest chunks. */
+const VERIFY_CHUNKS_MAX = 7500
 const VERIFYING_MAX = 2
 /** The connection is silent meanwhile. */
 const VERIFY_SILENT_MS_MAX = 5 * 60_000
@@ -122,7 +124,7 @@ export function signaturesRoutes(api: Api, { access, bucket, config, database, l
       const { camera: path, from, to } = request.query
       const span = spanOf(from, to, CHAIN_MS_MAX)
       const { camera, id } = await cameraNamed(database, path, asked(access, request).rows)
-      const clips = await clipsWithin(database.read, id, camera, span, CHAIN_CHUNKS_MAX)
+      const clips = await allWithin(database, id, camera, span, CHAIN_CHUNKS_MAX)
       return chainOf(clips, trusted(signersNow))
     },
   )
@@ -160,7 +162,7 @@ export function signaturesRoutes(api: Api, { access, bucket, config, database, l
       }
       running += 1
       try {
-        const clips = await clipsWithin(database.read, id, camera, span, VERIFY_CHUNKS_MAX)
+        const clips = await allWithin(database, id, camera, span, VERIFY_CHUNKS_MAX)
         if (clips.length === 0) throw notFound()
         await views.looked(caller, camera, fromMs)
         reply.raw.socket?.setTimeout(VERIFY_SILENT_MS_MAX)

@@ -118,6 +118,7 @@ export async function accessServer(t: Test, settings: AccessSettings = {}): Prom
           bucket,
           log,
           requestsPerMinuteMax: 10_000,
+          exportBytesMax: config.recordings.exportBytesMax,
         })
       },
     }),

@@ -1,14 +1,18 @@
+import { writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Browser, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { SigningSeal } from '../../device/link/sign.ts'
+import { usersText } from '../../lib/access/users-file.ts'
 import { openLog } from '../../lib/log.ts'
 import { makeAuthority, makeSignerCertificate } from '../../lib/tls/authority.ts'
 import { CLIP } from '../../wire/kinds.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import { openChromium, openPage, skipWithoutChromium } from '../kit/chromium.ts'
+import { cheapHash } from '../kit/passwords.ts'
 import { temporaryFolder } from '../kit/programs.ts'
-import { cameraSeen, NORTH, SOUTH, stateOf } from './api-server.ts'
+import { until } from '../kit/wait.ts'
+import { cameraSeen, NORTH, PASSWORD, SOUTH, stateOf } from './api-server.ts'
 import { type PagesServer, pagesServer } from './pages-server.ts'
 
 /** Recordings in a real browser: chunks of a real encoder, played through the console's own API. */
@@ -340,4 +344,22 @@ t.test('a stream is added: its key is shown once, and taken away again', { skip 
   t.equal(await page.locator('dialog').count(), 0)
   t.notMatch(await page.content(), key, 'it is nowhere on the page')
   t.strictSame(complaints, [])
+})
+
+t.test('whose right is taken back while the page is open sees no more, and is told', { skip }, async (t) => {
+  const server = await pagesServer(t)
+  const startMs = noon()
+  const laterMs = startMs + 40 * 60_000
+  await server.recorded({ ...NORTH, startMs, chunks: 3 })
+  await server.recorded({ ...NORTH, startMs: laterMs, chunks: 3 })
+  const { page } = await opened(t, server, addressOf(GATE, startMs + 500))
+  await isShown(page)
+  const { usersFile = '' } = server.api.context.config.access
+  writeFileSync(usersFile, usersText([{ name: 'ada', role: 'viewer', password: cheapHash(PASSWORD) }]))
+  await until('it is taken back', async () => (await server.api.get('/recordings')).status === 403)
+  // Farther than the playlist reaches that is open.
+  await page.fill('.recording-goto input', timeText(laterMs + 1000))
+  await page.press('.recording-goto input', 'Enter')
+  await page.waitForSelector('.recording-failed :text("You may not see this recording.")')
+  t.equal(await page.locator('video').isVisible(), false, 'no picture stays')
 })

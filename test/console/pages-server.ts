@@ -61,6 +61,7 @@ export async function pagesServer(
       await sharePages(app, {
         ...{ shares: api.access.shares, database: api.database, bucket: api.bucket },
         ...{ log: context.log, requestsPerMinuteMax: 1000 },
+        exportBytesMax: api.context.config.recordings.exportBytesMax,
       })
       await servePages(app, publish)
     },
