@@ -223,7 +223,7 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
   let cameraDown: string | undefined
   let latest = first
   const moment = async (note?: string): Promise<Moment> => {
-    latest = withLastWords(await meter.read(), device.books)
+    latest = withLastWords(await meter.read(), device.books, device.outbox)
     const now = since(first, latest)
     // Not at the end, when every camera is closed.
     if (note === undefined && !device.exited)

@@ -164,9 +164,8 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
     }
     case 'subscriber': {
       const { config } = configuration
-      const { inbox, quarantine, recordings } = config
-      const clips = recordings.enabled ? recordings.inbox.bytesMax : 0
-      const bytesMax = inbox.bytesMax + clips + quarantine.bytesMax
+      const { inbox, quarantine } = config
+      const bytesMax = inbox.bytesMax + quarantine.bytesMax
       const check = async () =>
         (await import('./stores.ts')).checkStore({ folder: inbox.folder, key: 'inbox.folder', bytesMax })
       return [
@@ -202,20 +201,10 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
       return [
         ...common,
         {
-          what: 'streams',
-          msMax: FILES_MS_MAX,
-          run: async () => (await import('./device.ts')).checkStreams(config),
-        },
-        {
-          what: 'signing',
-          msMax: FILES_MS_MAX,
-          run: async () => (await import('./device.ts')).checkSigning(config),
-        },
-        {
           what: 'outbox',
           msMax: STORE_MS_MAX,
           isHeavy: true,
-          run: async () => (await import('./device.ts')).checkOutbox(config),
+          run: async () => (await import('./outbox.ts')).checkOutbox(config),
         },
         { what: 'broker', msMax: BROKER_MS_MAX, run: (signal) => checkDeviceBroker(config, signal) },
         {

@@ -1,23 +1,25 @@
 import { X509Certificate } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, readFileSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { ConsoleConfig } from '../../console/config.ts'
+import type { DeviceConfig } from '../../device/config.ts'
+import { readSigner } from '../../device/link/sign.ts'
+import { readStreams } from '../../device/listen/streams-file.ts'
 import { readUsers } from '../../lib/access/users.ts'
 import { readNamedFile, readSecret } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
-import { readSigners } from '../../lib/signatures/folder.ts'
 import { readServerFiles } from '../../lib/tls/certificates.ts'
 import { isPersonRole } from '../../wire/users.ts'
 import type { Configuration } from './configuration.ts'
 import { type Finding, fail, failed, ok, warn } from './finding.ts'
-import { listenersOf } from './ports.ts'
 
 /** Files that a configuration names: certificates, keys, passwords, users. */
 
 const DAY_MS = 86_400_000
 const EXPIRES_SOON_DAYS = 30
 /** Permissions of others, and of group and others. */
-export const OTHERS = 0o007
-export const GROUP_AND_OTHERS = 0o077
+const OTHERS = 0o007
+const GROUP_AND_OTHERS = 0o077
 
 interface Pair {
   /** The key that names the files. */
@@ -45,11 +47,8 @@ export function checkFiles(configuration: Configuration, nowMs = Date.now()): Fi
     const taken = new Set(configuration.config.users.map(({ name }) => name))
     findings.push(...checkUsers(configuration.config.usersFile, taken))
   }
-  if (configuration.program === 'console') {
-    const { access, recordings } = configuration.config
-    findings.push(...checkPeople(access))
-    if (recordings.signersFolder !== undefined) findings.push(checkSigners(recordings.signersFolder))
-  }
+  if (configuration.program === 'device') findings.push(...checkDeviceFiles(configuration.config, nowMs))
+  if (configuration.program === 'console') findings.push(...checkPeople(configuration.config.access))
   return findings
 }
 
@@ -72,8 +71,9 @@ function pairsOf({ program, config }: Configuration): Pair[] {
         ]
       : [client('broker', config.broker)]
   if (program === 'device')
-    for (const { key, listener } of listenersOf(config.listen))
-      if (listener.tls) pairs.push({ where: `${key}.tls`, ...listener.tls, authorities: [] })
+    for (const [name, it] of Object.entries(config.listen))
+      if (typeof it === 'object' && it.tls)
+        pairs.push({ where: `listen.${name}.tls`, ...it.tls, authorities: [] })
   if (config.http.tls) pairs.push({ where: 'http.tls', ...config.http.tls, authorities: [] })
   return pairs
 }
@@ -95,13 +95,65 @@ function secretsOf({ program, config }: Configuration): Secret[] {
   return secrets
 }
 
-/** Whose signatures the console can check. */
-function checkSigners(folder: string): Finding {
-  const what = `signers ${folder}`
-  return checked(what, () => {
-    const { size } = readSigners(folder)
-    return ok(what, `${size} ${size === 1 ? 'certificate' : 'certificates'}`)
+/** What signs, and who may publish. */
+function checkDeviceFiles(
+  { signing, listen, cameras, site, device }: DeviceConfig,
+  nowMs: number,
+): Finding[] {
+  const findings: Finding[] = []
+  if (signing) {
+    const { certFile, keyFile } = signing
+    const what = `certificate ${certFile}`
+    findings.push(
+      checked(what, () =>
+        validity(what, readSigner({ certFile, keyFile }, { site, device }).certificate, 'signing', nowMs),
+      ),
+      ...secrecy(keyFile, OTHERS),
+    )
+  }
+  if (listen.streamsFile !== undefined)
+    findings.push(
+      ...checkStreams(listen.streamsFile, new Set(cameras.map(({ name }) => name)), listen.remote),
+    )
+  return findings
+}
+
+function checkStreams(file: string, taken: ReadonlySet<string>, isRemote: boolean): Finding[] {
+  const what = `streams ${file}`
+  const list = checked(what, () => {
+    const streams = readStreams(file, taken)
+    const active = streams.filter(({ active }) => active).length
+    if (active > 0)
+      return ok(
+        what,
+        `${streams.length} ${streams.length === 1 ? 'stream' : 'streams'}, ${active} of them active`,
+      )
+    return warn(
+      what,
+      streams.length === 0 ? 'has no streams' : 'has no active stream',
+      streams.length === 0
+        ? `Nobody can publish. Add one: sightline streams add ${file} CAMERA`
+        : `Nobody can publish. Activate one: sightline streams activate ${file} CAMERA`,
+    )
   })
+  if (list.level === 'FAIL' || mayWrite(dirname(file))) return [list]
+  return [
+    list,
+    warn(
+      what,
+      `its folder is not writable by this user: who published last is not kept${isRemote ? ', and commands cannot change streams ("listen.remote")' : ''}`,
+      "Give this user the right to write there, or run this as the program's user.",
+    ),
+  ]
+}
+
+function mayWrite(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** Who may sign in to the console. */
@@ -159,7 +211,7 @@ function checkPair({ where, certFile, keyFile, authorities }: Pair, nowMs: numbe
   return findings
 }
 
-export function checked(what: string, check: () => Finding): Finding {
+function checked(what: string, check: () => Finding): Finding {
   try {
     return check()
   } catch (error) {
@@ -180,12 +232,7 @@ function parse(file: string, key: string): X509Certificate {
   }
 }
 
-export function validity(
-  what: string,
-  { validFromDate, validToDate }: X509Certificate,
-  of: string,
-  nowMs: number,
-) {
+function validity(what: string, { validFromDate, validToDate }: X509Certificate, of: string, nowMs: number) {
   const until = validToDate.toISOString().slice(0, 10)
   const days = Math.floor((validToDate.getTime() - nowMs) / DAY_MS)
   if (validToDate.getTime() <= nowMs)
@@ -210,7 +257,7 @@ export function validity(
 }
 
 /** A warn where a file with a secret in it may be read by whom it does not concern. */
-export function secrecy(file: string, forbidden: number): Finding[] {
+function secrecy(file: string, forbidden: number): Finding[] {
   const mode = (statSync(file, { throwIfNoEntry: false })?.mode ?? 0) & 0o777
   if ((mode & forbidden) === 0) return []
   const who = forbidden === OTHERS ? 'every user of this machine' : 'other users of this machine'

@@ -89,7 +89,7 @@ export class SigningSeal implements Seal, Disposable {
     log: Log,
     nowMs = Date.now(),
   ): SigningSeal {
-    const { certificate, privateKey } = readSigningPair({ keyFile, certFile }, whose)
+    const { certificate, privateKey } = readSigner({ keyFile, certFile }, whose)
     const untilMs = certificate.validToDate.getTime()
     if (untilMs - nowMs < EXPIRES_SOON_MS)
       log.warn(
@@ -219,11 +219,11 @@ function lineOf(text: string): Line | undefined {
   }
 }
 
-/** Errors: CONFIG_INVALID where they are not a pair, or another device's. */
-export function readSigningPair(
-  { keyFile, certFile }: Pick<SigningConfig, 'keyFile' | 'certFile'>,
-  whose: Whose,
-) {
+/**
+ * A device's key and certificate for signing, which belong together and to this device. How long it is valid is not looked at.
+ * Errors: CONFIG_INVALID, CONFIG_NOT_FOUND.
+ */
+export function readSigner({ keyFile, certFile }: Pick<SigningConfig, 'keyFile' | 'certFile'>, whose: Whose) {
   const certificate = readCertificate(certFile)
   const privateKey = readKey(keyFile)
   const signer = signerOf(certificate)
