@@ -19,8 +19,8 @@ const COMMON = ['programs', 'healthcheck', 'doctor', 'config']
 
 const CAMERA = [
   'device/main',
-  'commands/doctor/device',
   'commands/doctor/model',
+  'commands/doctor/outbox',
   'commands/doctor/sources',
   'node-av',
   'onnxruntime-node',

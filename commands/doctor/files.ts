@@ -8,6 +8,7 @@ import { readStreams } from '../../device/listen/streams-file.ts'
 import { readUsers } from '../../lib/access/users.ts'
 import { readNamedFile, readSecret } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
+import { readSigners } from '../../lib/signatures/folder.ts'
 import { readServerFiles } from '../../lib/tls/certificates.ts'
 import { isPersonRole } from '../../wire/users.ts'
 import type { Configuration } from './configuration.ts'
@@ -48,7 +49,11 @@ export function checkFiles(configuration: Configuration, nowMs = Date.now()): Fi
     findings.push(...checkUsers(configuration.config.usersFile, taken))
   }
   if (configuration.program === 'device') findings.push(...checkDeviceFiles(configuration.config, nowMs))
-  if (configuration.program === 'console') findings.push(...checkPeople(configuration.config.access))
+  if (configuration.program === 'console') {
+    const { access, recordings } = configuration.config
+    findings.push(...checkPeople(access))
+    if (recordings.signersFolder !== undefined) findings.push(checkSigners(recordings.signersFolder))
+  }
   return findings
 }
 
@@ -154,6 +159,15 @@ function mayWrite(folder: string): boolean {
   } catch {
     return false
   }
+}
+
+/** Whose signatures the console can check. */
+function checkSigners(folder: string): Finding {
+  const what = `signers ${folder}`
+  return checked(what, () => {
+    const { size } = readSigners(folder)
+    return ok(what, `${size} ${size === 1 ? 'certificate' : 'certificates'}`)
+  })
 }
 
 /** Who may sign in to the console. */
