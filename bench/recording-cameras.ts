@@ -140,6 +140,9 @@ function counting(recorder: Recorder, count: () => void) {
         get wantsPictures() {
           return own?.wantsPictures ?? false
         },
+        get wantsKeyFrame() {
+          return own?.wantsKeyFrame ?? false
+        },
         opened: (video, audio) => own?.opened(video, audio),
         packet: (packet, of, receivedAtMs) => {
           count()
