@@ -427,7 +427,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     size: { width: number; height: number },
     capturedAtMs: number,
   ): Promise<void> {
-    const { config, publisher, log } = this.#parts
+    const { config, publisher, log, effects } = this.#parts
     try {
       const { rgb, effect } = await pixels
       const metadata: LiveMetadata = {
