@@ -164,8 +164,9 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
     }
     case 'subscriber': {
       const { config } = configuration
-      const { inbox, quarantine } = config
-      const bytesMax = inbox.bytesMax + quarantine.bytesMax
+      const { inbox, quarantine, recordings } = config
+      const clips = recordings.enabled ? recordings.inbox.bytesMax : 0
+      const bytesMax = inbox.bytesMax + clips + quarantine.bytesMax
       const check = async () =>
         (await import('./stores.ts')).checkStore({ folder: inbox.folder, key: 'inbox.folder', bytesMax })
       return [
