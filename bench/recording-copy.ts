@@ -78,7 +78,8 @@ async function copy(file: string, videoMinutes: number, to: string): Promise<Cop
   tap.opened(stream, undefined)
   const ticksASecond = stream.timeBase.den / stream.timeBase.num
   const framesInAll = videoMinutes * 60 * 25
-  const [memoryBytes, heapBytes]: number[][] = [[], []]
+  const memoryBytes: number[] = []
+  const heapBytes: number[] = []
   using packet = new Packet()
   packet.alloc()
   let [offset, last] = [0n, 0n]

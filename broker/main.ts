@@ -22,7 +22,7 @@ import type { Store } from '../store/store.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { keeperName, keeperTopic } from '../wire/keepers.ts'
 import { KINDS, keptFilters } from '../wire/kinds.ts'
-import { filtersOverlap, liveTopic, stateTopic, statusTopic } from '../wire/topics.ts'
+import { filtersOverlap, liveTopic, originalTopic, stateTopic, statusTopic } from '../wire/topics.ts'
 import { Bridge } from './bridge.ts'
 import { ClientIds } from './client-ids.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
@@ -92,7 +92,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       'outcome',
     ])
     const anyCamera = { site: '+', device: '+', camera: '+' }
-    const isPicture = anyOf([liveTopic(config.topicPrefix, anyCamera)])
+    const isPicture = anyOf([liveTopic, originalTopic].map((topic) => topic(config.topicPrefix, anyCamera)))
     const isLatest = anyOf([
       stateTopic(config.topicPrefix, anyCamera),
       statusTopic(config.topicPrefix, anyCamera),

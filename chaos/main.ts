@@ -6,12 +6,13 @@ import { HOSTILE_TRIALS } from './hostile.ts'
 import { INSIDER } from './insider.ts'
 import { OUTSIDER } from './outsider.ts'
 import { OVERLOAD_TRIALS } from './overload.ts'
+import { RECORDING_TRIALS } from './recordings.ts'
 import { LINE_TRIALS } from './scenarios.ts'
 import { STORAGE_TRIALS } from './storage.ts'
 import type { Trial, Verdict } from './trial.ts'
 
 /**
- * `npm run chaos`: kills, cuts and stalls while crops flow through the whole line, and then the proof: every crop that
+ * `npm run chaos`: kills, cuts and stalls while crops and recordings flow through the whole line, and then the proof: all that
  * was acknowledged is in the bucket, whole and once, and the books of every keeper balance. Loopback only, bounded,
  * seeded. Ends with one line, and 0 only where nothing was found.
  */
@@ -21,6 +22,7 @@ const TRIALS: readonly Trial[] = [
   ...STORAGE_TRIALS,
   ...DAMAGE_TRIALS,
   ...CONSOLE_TRIALS,
+  ...RECORDING_TRIALS,
   ...HOSTILE_TRIALS,
   INSIDER,
   OUTSIDER,
@@ -60,12 +62,14 @@ async function main(): Promise<number> {
   const chosen = TRIALS.filter(({ name }) => positionals.length === 0 || positionals.includes(name))
   process.stdout.write(`chaos, seed ${seed}, ${chosen.length} trials${values.short ? ', short' : ''}\n`)
   let crops = 0
+  let clips = 0
   const failed: string[] = []
   const leftOut: string[] = []
   const attempt = async (trial: Trial) => {
     const start = performance.now()
     const verdict = await run(trial, values.short, seed + TRIALS.indexOf(trial))
     crops += verdict.crops ?? 0
+    clips += verdict.clips ?? 0
     const word = verdict.leftOut !== undefined ? 'left' : verdict.faults.length === 0 ? 'ok  ' : 'FAIL'
     const seconds = ((performance.now() - start) / 1000).toFixed(0)
     process.stdout.write(
@@ -92,7 +96,7 @@ async function main(): Promise<number> {
   const without = leftOut.length === 0 ? '' : `; left out here: ${leftOut.join(', ')}`
   process.stdout.write(
     failed.length === 0
-      ? `as promised: ${chosen.length - leftOut.length} trials, ${crops} acknowledged crops are in the bucket, whole and once, and all books balance${without}\n`
+      ? `as promised: ${chosen.length - leftOut.length} trials, ${crops} acknowledged crops and ${clips} chunks of recordings are in the bucket, whole and once, and all books balance${without}\n`
       : `NOT AS PROMISED in ${failed.join(', ')}; again with: npm run chaos -- --seed ${seed} ${values.short ? '--short ' : ''}${failed.join(' ')}\n`,
   )
   return failed.length === 0 ? 0 : 1

@@ -22,6 +22,8 @@ export interface Verdict {
   readonly said: string
   /** Crops that were acknowledged and found in the bucket again, whole and once. */
   readonly crops?: number
+  /** Chunks of recordings, likewise. */
+  readonly clips?: number
   /** Why it could not be tried here (a server that is not set, a right that is missing). */
   readonly leftOut?: string
 }

@@ -12,10 +12,11 @@ import { misspeltIn } from '../lib/variables.ts'
 import { measureQueues } from '../store/metrics.ts'
 import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import type { Store } from '../store/store.ts'
+import type { ClipMetadata } from '../wire/clip.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { commandFilter, statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
-import { checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
+import { type CameraConfig, checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
 import { detectorOptions } from './detect/options.ts'
 import { openDetectorThread } from './detect/thread.ts'
 import { CONNECT_MS_MAX, FAREWELL_MS_MAX, SCORE_LOW } from './limits.ts'
@@ -32,6 +33,7 @@ import { PLAIN_SEAL } from './link/seal.ts'
 import { SigningSeal } from './link/sign.ts'
 import { openListeners } from './listen/listeners.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
+import { PushedCameras } from './pushed-cameras.ts'
 import { Recorder } from './record/recorder.ts'
 import { configuredEffect } from './settings.ts'
 import { Effects } from './view/effects.ts'
@@ -89,6 +91,9 @@ export async function runDevice(options: RunOptions): Promise<number> {
       if (stack.disposed) await control[Symbol.asyncDispose]()
       else stack.use(control)
     }
+    // Whom it concerns is opened after the outbox.
+    let outboxChanged = () => {}
+    let chunkLost: (clip: ClipMetadata) => void = () => {}
     const isOverTcp = /^mqtts?:/.test(config.broker.url)
     const folder = outboxFolder(config.outbox.folder, config)
     await using outbox =
@@ -102,14 +107,15 @@ export async function runDevice(options: RunOptions): Promise<number> {
               topicPrefix: config.topicPrefix,
               log,
               events: {
-                refused: (camera, reason) => meters.clipsDropped.inc({ camera, reason }),
+                refused: (clip, reason) => {
+                  meters.clipsDropped.inc({ camera: clip.camera, reason })
+                  chunkLost(clip)
+                },
                 opened: (opened) =>
                   void serveOutbox(opened, serving).catch((error: unknown) =>
                     log.error({ code: asFailure(error).code }, asFailure(error).message),
                   ),
-                changed: () => {
-                  for (const { name } of config.cameras) remote?.recordChanged(name)
-                },
+                changed: () => outboxChanged(),
               },
             },
             config.cameras.some(({ record }) => record.mode !== 'off'),
@@ -146,6 +152,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       log,
       changed: (camera) => remote?.recordChanged(camera),
     })
+    chunkLost = (clip) => recorder.lost(clip)
     using live = new Live({
       config,
       effects,
@@ -176,6 +183,9 @@ export async function runDevice(options: RunOptions): Promise<number> {
           })
         : undefined
     publisher.onCommand = (message) => remote?.take(message)
+    outboxChanged = () => {
+      for (const { name } of [...config.cameras, ...(streams?.cameras ?? [])]) remote?.recordChanged(name)
+    }
     const discover = () => {
       if (!config.homeAssistant.enabled) return
       const cameras = [...config.cameras, ...(streams?.cameras ?? [])]
@@ -224,19 +234,22 @@ export async function runDevice(options: RunOptions): Promise<number> {
     })
     if (streams) {
       streams.onState = (camera) => remote?.streamChanged(camera)
+      const looks = [live, preview].map((it) => ({
+        add: ({ name }: CameraConfig) => it?.add(name),
+        remove: (name: string) => it?.remove(name),
+      }))
+      const pushed = new PushedCameras(
+        {
+          agent,
+          recorder,
+          others: [...(remote ? [remote] : []), ...looks],
+          camera: (name) => streams.cameras.find((it) => it.name === name),
+          log,
+        },
+        streams.cameras,
+      )
       streams.onCameras = ({ added, removed }) => {
-        for (const name of removed)
-          void agent.remove(name).then(() => {
-            if (streams.has(name)) return
-            for (const it of [live, preview, remote]) it?.remove(name)
-            void recorder.remove(name)
-          })
-        for (const camera of added)
-          void recorder.add(camera).then(() => {
-            remote?.add(camera)
-            for (const it of [live, preview]) it?.add(camera.name)
-            agent.add(camera)
-          })
+        for (const name of new Set([...removed, ...added.map((it) => it.name)])) void pushed.changed(name)
         discover()
       }
     }
@@ -323,6 +336,7 @@ async function booksOf(meters: Meters) {
     made: await total(meters.cropsMade),
     published: await total(meters.cropsPublished),
     dropped: await total(meters.cropsDropped),
+    clips: await total(meters.clipsMade),
   }
 }
 

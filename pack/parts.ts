@@ -19,6 +19,7 @@ const COMMON = ['programs', 'healthcheck', 'doctor', 'config']
 
 const CAMERA = [
   'device/main',
+  'commands/doctor/device',
   'commands/doctor/model',
   'commands/doctor/sources',
   'node-av',
@@ -55,8 +56,9 @@ export const PROGRAMS = {
   },
   device: {
     entries: ['cli.ts', 'bin/sightline.js'],
-    commands: COMMON,
-    without: [...SUBSCRIBER, ...BUCKET, ...CONSOLE, 'broker/main', 'commands/doctor/stores', 'lmdb'],
+    // It has a store too: the outbox.
+    commands: [...COMMON, 'queue', 'quarantine', 'forget', 'streams'],
+    without: [...SUBSCRIBER, ...BUCKET, ...CONSOLE, 'broker/main'],
     schemaOnly: ['broker/', 'cloud-subscriber/', 'console/'],
     settings: [['conf/device.yaml', 'device.yaml']],
   },

@@ -28,7 +28,7 @@ export interface OutboxOptions {
   readonly log: Log
   readonly events: {
     /** A clip that it could not take. */
-    refused(camera: string, reason: RefusalReason): void
+    refused(clip: ClipMetadata, reason: RefusalReason): void
     /** Once, before anything is sent. */
     opened(outbox: OpenOutbox): void
     /** `trouble` is another one. */
@@ -131,9 +131,9 @@ export class Outbox implements ClipSink, AsyncDisposable {
     }
   }
 
-  #refuse({ camera }: ClipMetadata, reason: RefusalReason): void {
+  #refuse(clip: ClipMetadata, reason: RefusalReason): void {
     this.#refused[reason] = (this.#refused[reason] ?? 0) + 1
-    this.#options.events.refused(camera, reason)
+    this.#options.events.refused(clip, reason)
   }
 
   #write({ store, queue }: OpenOutbox, { metadata, payload }: Offered): void {

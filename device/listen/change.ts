@@ -10,7 +10,7 @@ import { readStreams } from './streams-file.ts'
 
 const KEY_BYTES = 16
 const NEW_TEXT = `# Streams that may come to this device, kept with "sightline streams". Beside what that writes, a stream may have what a
-# camera of the configuration has: rotate, mirror, aspect, region, masks, motion, rateMax.
+# camera of the configuration has: rotate, mirror, aspect, region, masks, motion, view, record, rateMax.
 streams: []
 `
 

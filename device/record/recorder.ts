@@ -43,6 +43,10 @@ interface Recorded {
   wish: { readonly mode: RecordMode; readonly paused: boolean }
   clips: number
   bytes: number
+  /** The chunk that was handed over last. */
+  lastId: string | undefined
+  /** It was lost: the gap that the next one states. */
+  lost: { readonly fromMs: number | null; readonly why: 'lost' } | undefined
 }
 
 /** The recordings of all cameras: chunks are sealed here, and handed to who keeps them. */
@@ -66,7 +70,7 @@ export class Recorder implements Watcher, AsyncDisposable {
   async add(config: CameraConfig): Promise<void> {
     if (this.#cameras.has(config.name)) return
     const recorded: Recorded = {
-      ...{ config, recorder: undefined, clips: 0, bytes: 0 },
+      ...{ config, recorder: undefined, clips: 0, bytes: 0, lastId: undefined, lost: undefined },
       wish: { mode: config.record.mode, paused: false },
     }
     this.#cameras.set(config.name, recorded)
@@ -97,8 +101,24 @@ export class Recorder implements Watcher, AsyncDisposable {
     }
   }
 
-  state(camera: string): RecordState {
-    const { recorder, clips, bytes } = this.#of(camera)
+  /**
+   * A chunk that was handed over could not be kept: the next one states the gap. Where that has gone already, its number tells.
+   */
+  lost({
+    id,
+    camera,
+    capturedAtMs,
+    gap,
+  }: Pick<ClipMetadata, 'id' | 'camera' | 'capturedAtMs' | 'gap'>): void {
+    const recorded = this.#cameras.get(camera)
+    if (recorded?.lastId === id) recorded.lost = { fromMs: gap ? gap.fromMs : capturedAtMs, why: 'lost' }
+  }
+
+  /** Undefined for a camera that is not there. */
+  state(camera: string): RecordState | undefined {
+    const recorded = this.#cameras.get(camera)
+    if (!recorded) return undefined
+    const { recorder, clips, bytes } = recorded
     return {
       recording: recorder?.isActive === true && recorder.why === undefined,
       why: recorder?.why ?? null,
@@ -164,9 +184,13 @@ export class Recorder implements Watcher, AsyncDisposable {
     }
   }
 
-  #keep(camera: string, { chunk, gap, because, faces, motion }: KeptChunk): void {
+  #keep(camera: string, { chunk, gap: own, because, faces, motion }: KeptChunk): void {
     const { config, seal, sink, meters, log } = this.#parts
-    const { gap: _own, ...facts } = chunk.facts
+    const recorded = this.#of(camera)
+    const gap = recorded.lost ?? own
+    recorded.lost = undefined
+    recorded.lastId = chunk.facts.id
+    const { gap: _known, ...facts } = chunk.facts
     const metadata: ClipMetadata = {
       v: CLIP_VERSION,
       ...{ site: config.site, device: config.device, camera },
@@ -181,9 +205,9 @@ export class Recorder implements Watcher, AsyncDisposable {
     if (payload.length > CLIP.payloadBytesMax) {
       meters.recordLost.inc({ camera, what: 'chunk' })
       log.error({ camera, bytes: payload.length }, 'A chunk of a recording is too large to be sent.')
+      this.lost(metadata)
       return
     }
-    const recorded = this.#of(camera)
     recorded.clips += 1
     recorded.bytes += payload.length
     meters.clipsMade.inc({ camera })

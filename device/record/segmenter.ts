@@ -190,6 +190,13 @@ export class Segmenter implements AsyncDisposable {
     return this.#needsKey
   }
 
+  /** The open chunk ends at the next key frame. */
+  get isDue(): boolean {
+    const [open, held, video] = [this.#open, this.#held, this.#video]
+    if (!open || !held || !video) return false
+    return msOf(held.dts + this.#frame - open.startDts, video) >= this.#options.chunkMs
+  }
+
   /** Ends the last chunk. Errors: RECORD_FAILED. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {

@@ -37,8 +37,7 @@ export class Feed implements Disposable {
       this.#isOver = true
       return
     }
-    const isPicture =
-      this.#input.format === 'matroska' ? isMatroskaPicture(next) : next[0] === FLV_VIDEO
+    const isPicture = this.#input.format === 'matroska' ? isMatroskaPicture(next) : next[0] === FLV_VIDEO
     this.#waiting.push({ isPicture, rest: next })
     this.#bytes += next.length
     if (isPicture) this.#pictures += 1

@@ -54,7 +54,7 @@ t.test(
   'of a bucket the same, to the chunk: at the edges, over the hour, and where a clock was wrong',
   async (t) => {
     const path = t.testdir()
-  await using bucket = await FolderBucket.open({ path })
+    await using bucket = await FolderBucket.open({ path })
     const put = async (name: string, clip: ReturnType<typeof clipAt>, filedAtMs: number) => {
       const key = objectKey(clip.metadata, filedAtMs, CLIP)
       await bucket.create({ key, body: clip.payload, contentType: '', cacheControl: '' })

@@ -142,7 +142,9 @@ t.test('a change keeps comments, order and what else is there', async (t) => {
     login: 'password',
     rights: {
       publish: [
-        ...['crop', 'clip', 'event', 'state', 'snapshot', 'live', 'original'].map((kind) => `our/faces/home/door/+/${kind}`),
+        ...['crop', 'clip', 'event', 'state', 'snapshot', 'live', 'original'].map(
+          (kind) => `our/faces/home/door/+/${kind}`,
+        ),
         'our/faces/home/door/status',
         'our/faces/keepers/device-4-home-door',
         'homeassistant/device/sightline_4_home_door/config',

@@ -36,9 +36,15 @@ t.test('who listens needs a streams file, and without one there must be a camera
     message: /"listen\.rtmp" needs "listen\.streamsFile".*sightline streams add streams\.yaml CAMERA/,
   })
   const said = (config: object) => deviceSchema.safeParse(config).error?.issues.map(({ message }) => message)
-  t.match(said({ cameras: [], listen: {} })?.[0], /must list at least one camera, unless "listen\.streamsFile"/)
+  t.match(
+    said({ cameras: [], listen: {} })?.[0],
+    /must list at least one camera, unless "listen\.streamsFile"/,
+  )
   t.equal(said({ cameras: [], listen: { streamsFile } }), undefined)
-  t.match(said({ cameras: [{ name: 'door', source: 'push:door' }] })?.[0], /must not be a stream that comes to/)
+  t.match(
+    said({ cameras: [{ name: 'door', source: 'push:door' }] })?.[0],
+    /must not be a stream that comes to/,
+  )
   t.match(said({ cameras: [], listen: { streamsFile, whip: { publicAddresses: ['door.example'] } } }), [
     'must be an IP address',
   ])

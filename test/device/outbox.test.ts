@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import t from 'tap'
 import { ClipSender, clipsClientId } from '../../device/link/clip-sender.ts'
 import { type OpenOutbox, Outbox, type OutboxOptions } from '../../device/link/outbox.ts'
@@ -259,3 +260,21 @@ t.test('the agent killed with -9: what it has recorded arrives when there is a b
     'each once, in order, whole',
   )
 })
+
+t.test(
+  'an outbox that cannot be opened: the agent starts all the same, and says what it loses',
+  async (t) => {
+    const file = `${temporaryFolder(t)}/file`
+    writeFileSync(file, '')
+    const device = await Program.start(t, 'device', {
+      cameras: [{ name: 'card', source: 'testcard', record: { mode: 'always' } }],
+      broker: { url: (await broker(t)).url },
+      outbox: { folder: `${file}/outbox` },
+      remote: { folder: temporaryFolder(t) },
+      report: { enabled: false },
+      http: { port: 0 },
+    })
+    await until('the camera is up', async () => (await device.health()).checks['camera card'] === 'up')
+    t.match((await device.health()).checks.outbox, /Cannot create the folder/)
+  },
+)

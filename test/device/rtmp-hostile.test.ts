@@ -1,9 +1,10 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import t from 'tap'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
 import type { Doorkeeper } from '../../device/listen/publication.ts'
 import { type AmfValue, readAmf, writeAmf } from '../../device/listen/rtmp/amf.ts'
-import { COMMAND_AMF0, chunksOf, VIDEO } from '../../device/listen/rtmp/chunks.ts'
+import { AGGREGATE, COMMAND_AMF0, chunksOf, VIDEO } from '../../device/listen/rtmp/chunks.ts'
 import { RtmpMedia } from '../../device/listen/rtmp/media.ts'
 import { RtmpServer } from '../../device/listen/rtmp/server.ts'
 import { RtmpFault, RtmpSession, STRANGER_BYTES_MAX } from '../../device/listen/rtmp/session.ts'
@@ -122,6 +123,64 @@ t.test('who has no key gets no memory: messages that are announced and never com
     for (let at = 0; at < STRANGER_BYTES_MAX; at += 1000)
       other.push(Buffer.concat(Array(10).fill(command('_checkbw', at, null, 'x'.repeat(60)))))
   }, /without a stream key/)
+})
+
+/** A server with that key, and a connection to it that has shown it. */
+async function publishing(t: Test, door: Doorkeeper) {
+  const refused: string[] = []
+  const server = await RtmpServer.open({
+    host: '127.0.0.1',
+    port: 0,
+    connectionsMax: 100,
+    connectionsPerAddressMax: 100,
+    doorkeeper: door,
+    log,
+    refused: (why) => refused.push(why),
+  })
+  t.teardown(() => server[Symbol.asyncDispose]())
+  const port = Number(new URL(server.url.replace(/^rtmp/, 'http')).port)
+  const come = async (key = 'key') => {
+    const socket = connect(port, '127.0.0.1').on('error', () => {})
+    t.teardown(() => socket.destroy())
+    await once(socket, 'connect')
+    let said = ''
+    socket.on('data', (data) => {
+      said += data.toString('latin1')
+    })
+    socket.write(Buffer.concat([GREETING, CONNECT, command('publish', 5, null, key, 'live')]))
+    await until('it is answered', () => /Publish\.(Start|BadName)/.test(said), PATIENCE_MS)
+    return { socket, said: () => said }
+  }
+  return { refused, come }
+}
+
+t.test('a publisher who asks and asks and reads nothing is sent away', PATIENT, async (t) => {
+  const { refused, come } = await publishing(t, doorkeeper)
+  const { socket } = await come()
+  socket.pause()
+  const asks = Buffer.concat(Array(2000).fill(command('FCPublish', 4, null, 'x')))
+  let isGone = false
+  socket.once('close', () => {
+    isGone = true
+  })
+  const endMs = Date.now() + PATIENCE_MS
+  // Both sides' kernels hold some megabytes before anything stays with us.
+  while (!isGone && Date.now() < endMs) {
+    socket.write(asks)
+    await sleep(5)
+  }
+  t.equal(isGone, true)
+  t.strictSame(refused, ['protocol'])
+})
+
+t.test('an aggregate of very many small messages is a fault', async (t) => {
+  const it = session()
+  it.push(Buffer.concat([GREETING, CONNECT, PUBLISH]))
+  const empty = Buffer.alloc(15)
+  empty[0] = VIDEO
+  const payload = Buffer.concat(Array(20_000).fill(empty))
+  const aggregate = chunksOf({ type: AGGREGATE, messageStream: 1, payload }, 4, 128)
+  t.throws(() => it.push(aggregate), /too many messages/)
 })
 
 t.test('a thousand connections without a key do no harm, and one with a key gets in', PATIENT, async (t) => {

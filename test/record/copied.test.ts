@@ -168,7 +168,7 @@ t.test('how the camera is mounted is for players to heed', async (t) => {
 
 t.test('sound whose packets each have a header of their own, as MPEG-TS has it', { skip }, async (t) => {
   const file = join(folder, 'sound.ts')
-  await remux(hamilton as string, file)
+  await remux(hamilton as string, file, 5)
   const { clips } = await copyOf(file, { audio: true })
   t.match(clips[0]?.metadata, {
     audio: { codec: 'aac', sampleRate: 44_100 },
@@ -183,3 +183,24 @@ t.test('sound whose packets each have a header of their own, as MPEG-TS has it',
   t.ok(Math.max(...off) < 0.002, `in step: off by ${Math.max(...off)} s`)
   t.ok(is.samples > 8.5 * 44_100, `it decodes: ${is.samples} samples`)
 })
+
+t.test(
+  'sound is in step beside pictures that are encoded too, wherever the stream’s clock begins',
+  { skip },
+  async (t) => {
+    const file = join(folder, 'late.ts')
+    await remux(hamilton as string, file, 5)
+    const was = await decode(file)
+    t.ok((was.pictures[0]?.at ?? 0) > 4, 'its clock does not begin at 0')
+    const { clips } = await copyOf(file, { audio: true, encode: 'always' })
+    t.ok(clips.every(({ metadata }) => metadata.encoded && metadata.audio?.codec === 'aac'))
+    const is = await decode(joined(clips))
+    t.equal(is.pictures.length, was.pictures.length)
+    const moved = (is.pictures[0]?.at ?? 0) - (was.pictures[0]?.at ?? 0)
+    const expected = was.sound.map((at) => at + moved)
+    const off = is.sound.map((at) => Math.min(...expected.map((it) => Math.abs(it - at))))
+    t.ok(is.sound.length > 0.9 * was.sound.length, `${is.sound.length} of ${was.sound.length} packets`)
+    t.ok(Math.max(...off) < 0.003, `off by ${Math.max(...off)} s`)
+    t.ok(is.samples > 8 * 44_100, `it decodes: ${is.samples} samples`)
+  },
+)

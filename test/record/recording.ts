@@ -22,8 +22,8 @@ export type CameraInput = z.input<typeof deviceSchema>['cameras'] extends (infer
   ? Partial<Camera>
   : never
 
-/** A recorder for one camera, and what comes out of it. */
-export async function openRecorder(settings: CameraInput) {
+/** A recorder for one camera, and what comes out of it. @param isKept whether there is room for a clip; absent: always */
+export async function openRecorder(settings: CameraInput, isKept?: (clip: RecordedClip) => boolean) {
   const config = deviceSchema.parse({ cameras: [{ name: 'door', source: 'testcard', ...settings }] })
   const [camera] = config.cameras as [CameraConfig]
   const clips: RecordedClip[] = []
@@ -32,7 +32,12 @@ export async function openRecorder(settings: CameraInput) {
   const log = openLog('device', 'silent')
   const recorder = await Recorder.open({
     ...{ config, meters, log, seal: PLAIN_SEAL },
-    sink: { offer: (clip) => clips.push(clip) },
+    sink: {
+      offer: (clip) => {
+        if (isKept?.(clip) === false) recorder.lost(clip.metadata)
+        else clips.push(clip)
+      },
+    },
   })
   return { config, camera, clips, meters, recorder, log }
 }
@@ -181,8 +186,8 @@ export async function decode(
   return { pictures, size: [width, height], sound, tag: codecTagString, errors, orientation, samples }
 }
 
-/** The same packets in another container, which the name's ending chooses. */
-export async function remux(from: string, to: string): Promise<void> {
+/** The same packets in another container, which the name's ending chooses. @param laterS its clock is so far ahead, s */
+export async function remux(from: string, to: string, laterS = 0): Promise<void> {
   const input = new FormatContext()
   input.allocContext()
   check(await input.openInput(from))
@@ -201,7 +206,12 @@ export async function remux(from: string, to: string): Promise<void> {
   packet.alloc()
   while ((await input.readFrame(packet)) >= 0) {
     const [of, made] = [input.streams[packet.streamIndex], output.streams[packet.streamIndex]]
-    if (of && made) packet.rescaleTs(of.timeBase, made.timeBase)
+    if (of && made) {
+      packet.rescaleTs(of.timeBase, made.timeBase)
+      const later = BigInt(Math.round((laterS * made.timeBase.den) / made.timeBase.num))
+      packet.pts += later
+      packet.dts += later
+    }
     check(await output.interleavedWriteFrame(packet))
   }
   check(await output.writeTrailer())

@@ -15,6 +15,7 @@ import {
   PUBLISH_WITHIN_MS,
   PUBLISHER_GONE_MS,
   PUBLISHERS_LOOK_MS,
+  UNREAD_BY_PUBLISHER_BYTES_MAX,
 } from '../../limits.ts'
 import type { Admission, Doorkeeper, Publication } from '../publication.ts'
 import { PushedBytes } from '../pushed-bytes.ts'
@@ -151,7 +152,7 @@ class Connection {
     this.#parts = parts
     this.#from = (socket.remoteAddress ?? '').replace(/^::ffff:/, '')
     this.#session = new RtmpSession({
-      send: (bytes) => socket.write(bytes),
+      send: (bytes) => this.#send(bytes),
       end: () => this.#farewell(),
       admit: (key) => parts.doorkeeper.admit(key, parts.by, this.#from),
       published: (admission) => this.#published(admission),
@@ -167,7 +168,16 @@ class Connection {
     socket.once('close', () => this.#unpublished())
   }
 
+  #send(bytes: Buffer): void {
+    if (this.#socket.destroyed) return
+    this.#socket.write(bytes)
+    if (this.#socket.writableLength <= UNREAD_BY_PUBLISHER_BYTES_MAX) return
+    this.#parts.refused(this.#from, 'it does not read what it is told', 'protocol')
+    this.#socket.destroy()
+  }
+
   #push(data: Buffer): void {
+    if (this.#socket.destroyed) return
     this.#heardAtMs = performance.now()
     this.#bytes += data.length
     try {

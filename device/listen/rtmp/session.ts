@@ -1,3 +1,4 @@
+import { RTMP_AGGREGATE_MESSAGES_MAX } from '../../limits.ts'
 import type { Admission, Refusal } from '../publication.ts'
 import { AmfFault, type AmfValue, firstText, readAmf, writeAmf } from './amf.ts'
 import {
@@ -167,7 +168,10 @@ export class RtmpSession {
   /** Several messages in one, as tags of FLV are. Their times count from the first. */
   #aggregate(payload: Buffer, timestampMs: number): void {
     let first: number | undefined
+    let messages = 0
     for (let at = 0; at + 11 <= payload.length; ) {
+      messages += 1
+      if (messages > RTMP_AGGREGATE_MESSAGES_MAX) throw new RtmpFault('an aggregate of too many messages')
       const size = payload.readUIntBE(at + 1, 3)
       const time = payload.readUIntBE(at + 4, 3) + (payload[at + 7] as number) * 2 ** 24
       first ??= time
