@@ -169,7 +169,7 @@ async function publish(url: string): Promise<void> {
       check(await output.writeFrame(packet))
       packet.unref()
     }
-    io.flush()
+    await io.flush()
   }
 }
 

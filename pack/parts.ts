@@ -19,7 +19,6 @@ const COMMON = ['programs', 'healthcheck', 'doctor', 'config']
 
 const CAMERA = [
   'device/main',
-  'commands/doctor/device',
   'commands/doctor/model',
   'commands/doctor/sources',
   'node-av',
@@ -51,13 +50,12 @@ export const PROGRAMS = {
     commands: [...COMMON, 'console', 'queue', 'quarantine', 'users'],
     without: [...CAMERA, 'broker/main', ...SUBSCRIBER],
     schemaOnly: ['device/', 'models/', 'broker/', 'cloud-subscriber/'],
-    served: ['preact', '@preact/signals', 'uplot'],
+    served: ['preact', '@preact/signals', 'uplot', 'hls.js'],
     settings: [['conf/console.yaml', 'console.yaml']],
   },
   device: {
     entries: ['cli.ts', 'bin/sightline.js'],
-    // It has a store too: the outbox.
-    commands: [...COMMON, 'queue', 'quarantine', 'forget', 'streams'],
+    commands: [...COMMON, 'streams', 'queue', 'quarantine', 'forget'],
     without: [...SUBSCRIBER, ...BUCKET, ...CONSOLE, 'broker/main'],
     schemaOnly: ['broker/', 'cloud-subscriber/', 'console/'],
     settings: [['conf/device.yaml', 'device.yaml']],

@@ -39,6 +39,7 @@ t.test('an image holds what its program imports, and nothing of the other progra
     const own = mains.filter((file) => !readFileSync(join(app, file), 'utf8').includes('NOT_INCLUDED'))
     t.strictSame(own, [`${name === 'subscriber' ? 'cloud-subscriber' : name}/main.js`], `${name}: programs`)
     for (const file of globSync('**/*.js', { cwd: app })) {
+      if (file.startsWith('device/listen/page/')) continue // for browsers: its paths are addresses
       for (const { kind, to } of edgesOf(readFileSync(join(app, file), 'utf8'), '.js'))
         if (to.startsWith('.') && kind !== 'file')
           // A page finds what it shares with other pages at its own address.
@@ -51,6 +52,14 @@ t.test('an image holds what its program imports, and nothing of the other progra
     }
     t.strictSame(globSync('**/*.ts', { cwd: app }), [], `${name}: no TypeScript`)
   }
+  for (const file of [
+    'device/listen/page/index.html',
+    'device/listen/page/publish.js',
+    'lib/browser/publisher.js',
+  ])
+    t.ok(existsSync(join(out, 'device', 'app', file)), `device: ${file}`)
+  const { dependencies } = JSON.parse(readFileSync(join(out, 'device', 'npm', 'package.json'), 'utf8'))
+  for (const name of ['werift', 'lmdb']) t.ok(name in dependencies, `device: ${name}`)
 })
 
 t.test('the part of the lock is whole: npm finds everything in it that a package needs', async (t) => {
@@ -82,7 +91,7 @@ t.test(
     const { dependencies } = JSON.parse(readFileSync(join(out, 'console', 'npm', 'package.json'), 'utf8'))
     const named = readFileSync(join(ROOT, 'console/pages.ts'), 'utf8')
       .match(/const LIBRARIES = \{[\s\S]*?\n\}/)?.[0]
-      .matchAll(/import\.meta\.resolve\('((?:@[^/']+\/)?[^/']+)|beside\('(uplot)'/g)
+      .matchAll(/import\.meta\.resolve\('((?:@[^/']+\/)?[^/']+)|beside\('((?:@[^/']+\/)?[^/']+)'/g)
     const libraries = new Set([...(named ?? [])].map(([, resolved, beside]) => resolved ?? beside ?? ''))
     t.ok(libraries.size >= 3, [...libraries].join())
     for (const library of libraries) t.ok(library in dependencies, library)
