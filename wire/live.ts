@@ -3,7 +3,7 @@ import { EFFECTS } from './commands.ts'
 
 /**
  * A live picture: a JPEG whose first segment is a comment (COM) with JSON, so that whoever shows it knows how old it is.
- * The faces are drawn into it. Pure.
+ * The faces are drawn into it, but for snapshots, which are larger. Pure.
  */
 export const LIVE_VERSION = 1
 /** Of a picture, its comment included. */

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import sharp from 'sharp'
 import t from 'tap'
+import { readLive } from '../../wire/live.ts'
 import { brokerConfig, Program, temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 import { BASE, command, type Message, metric, startDevice, watch } from './commanded.ts'
@@ -55,6 +56,8 @@ t.test('commands are followed, and the retained state says what holds', async (t
   const [snapshot] = eye.of('snapshot') as [Message]
   t.match(await sharp(snapshot.payload).metadata(), { format: 'jpeg', width: 1280, height: 720 })
   t.ok(snapshot.payload.length < 2e6)
+  const said = readLive(snapshot.payload, 2e6)
+  t.match(said, { frame: [1280, 720], paused: false, effect: undefined }, 'it says what was done to it')
 
   const late = await watch(t, broker.url)
   await late.client.subscribeAsync('sightline/v1/#', { qos: 1 })
