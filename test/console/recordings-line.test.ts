@@ -179,9 +179,7 @@ t.test('recordings and streams, from the console to whom it asks and back', asyn
     await until('the console knows', async () => !(await chunks()).some(({ id }) => id === fourth.id))
     const { gaps } = await timeline(second.atMs, fifth.endMs)
     t.match(gaps, [{ why: 'missing' }])
-    const audit = await get<{ items: { what: string; target: string }[] }>(
-      '/audit?what=recording.forget',
-    )
+    const audit = await get<{ items: { what: string; target: string }[] }>('/audit?what=recording.forget')
     t.match(audit.items, [{ target: CARD_PATH }, { target: first.id }])
   })
 
