@@ -2,7 +2,8 @@ import { parseArgs } from 'node:util'
 
 /**
  * `npm run bench`: everything that has a bar, side by side with what people would use instead, as ratios of one run.
- * `npm run bench -- transport backlog` runs some of them; `leak` takes `--minutes 15` and `--openings 1000`, `clip-lane` `--seconds 60`, `salvage`
+ * `npm run bench -- transport backlog` runs some of them; `leak` takes `--minutes 15` and `--openings 1000`, `clip-lane` `--seconds 60`,
+ * `recording` `--video 30` (minutes) and `--cameras 16`, `salvage`
  * `--copies 4` (of each of three stores, for each kind of damage), `console-database` `--rows 10000000` (and PostgreSQL too
  * where SIGHTLINE_TEST_POSTGRES is the address of an empty database; `--keep FOLDER` leaves the file for `console-pages
  * --database FILE`). `console-live`, `console-pages` and `whip` need Chromium (SIGHTLINE_TEST_CHROMIUM). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
@@ -79,6 +80,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchSigning, printSigning } = await import('./signing.ts')
     printSigning(await benchSigning())
   },
+  rtmp: async () => {
+    const { benchRtmp, printRtmp } = await import('./rtmp.ts')
+    printRtmp(await benchRtmp())
+  },
   whip: async () => {
     const { benchWhip, printWhip } = await import('./whip.ts')
     printWhip(await benchWhip())
@@ -94,7 +99,7 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
   },
   recording: async () => {
     const { benchRecording, printRecording } = await import('./recording.ts')
-    const result = await benchRecording(Number(values.cameras))
+    const result = await benchRecording(Number(values.cameras), Number(values.video))
     if (result) printRecording(result)
     else process.stdout.write('\nRecording: left out, for want of test clips (SIGHTLINE_TEST_DATA)\n')
   },
@@ -108,6 +113,7 @@ const { positionals, values } = parseArgs({
     openings: { type: 'string', default: '1000' },
     copies: { type: 'string', default: '4' },
     cameras: { type: 'string', default: '16' },
+    video: { type: 'string', default: '30' },
     rows: { type: 'string', default: '10000000' },
     keep: { type: 'string' },
     database: { type: 'string' },

@@ -108,7 +108,7 @@ class Running implements AsyncDisposable {
 }
 
 /** User and system time, all threads (proc(5), fields 14 and 15, in ticks of 10 ms). */
-function cpuSeconds(pid: number): number {
+export function cpuSeconds(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
   return (Number(fields[11]) + Number(fields[12])) / 100
 }

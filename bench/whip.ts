@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Page } from 'playwright-core'
-import sharp from 'sharp'
 import { hashOfKey } from '../device/listen/streams-file.ts'
 import { FAKE_CAMERA, openChromium } from '../test/kit/chromium.ts'
 import { brokerConfig, Program, type Test, temporaryFolder } from '../test/kit/programs.ts'
-import { quantile } from './stacks.ts'
+import { until } from '../test/kit/wait.ts'
+import { BITS, HEIGHT, SQUARE, WIDTH, watchClock } from './clock-picture.ts'
+import { cpuSeconds, quantile } from './stacks.ts'
 
 /**
  * WHIP: a browser draws the time into its picture and publishes it; how old is it when a viewer of the agent's preview has
@@ -15,12 +16,14 @@ import { quantile } from './stacks.ts'
  */
 const SECONDS = 10
 const WARM_UP_MS = 5000
+const SERVED = 'health and metrics are served'
 const STREAMS = [1, 4] as const
-/** The time stands in so many squares, black or white, so many pixels wide. */
-const BITS = 24
-const SQUARE = 26
-const [WIDTH, HEIGHT] = [640, 480]
-const CLOCK_TICKS_PER_SECOND = 100
+/** Pages behind others draw on. */
+const ALL_AWAKE = [
+  '--disable-background-timer-throttling',
+  '--disable-backgrounding-occluded-windows',
+  '--disable-renderer-backgrounding',
+]
 
 export interface WhipResult {
   readonly codec: string
@@ -55,10 +58,12 @@ async function benchCodec(codec: string): Promise<WhipResult> {
     preview: { enabled: true, rateMax: 30 },
     http: { port: 0 },
   }
-  const agent = await Program.start(own, 'device', config)
+  const agent = await Program.waiting(own, 'device', config, ({ msg }) => msg === 'takes streams by WHIP')
   const page = agent.log.find(({ msg }) => msg === 'takes streams by WHIP')?.page
+  await until('the preview', () => agent.log.some(({ msg }) => msg === SERVED))
+  const http = agent.log.find(({ msg }) => msg === SERVED)?.url
   if (typeof page !== 'string') throw new Error('the agent does not say where it listens')
-  const browser = await openChromium(FAKE_CAMERA)
+  const browser = await openChromium([...FAKE_CAMERA, ...ALL_AWAKE])
   stack.defer(() => browser.close())
   const cpu: Record<number, number> = {}
   const ages: number[] = []
@@ -69,7 +74,7 @@ async function benchCodec(codec: string): Promise<WhipResult> {
     await sleep(WARM_UP_MS)
     const stop = new AbortController()
     const watching =
-      count === STREAMS[0] ? watch(`${agent.http}/preview/browser0.mjpeg`, ages, stop.signal) : undefined
+      count === STREAMS[0] ? watchClock(`${http}/preview/browser0.mjpeg`, ages, stop.signal) : undefined
     const before = cpuSeconds(agent.pid)
     await sleep(SECONDS * 1000)
     cpu[count] = (cpuSeconds(agent.pid) - before) / SECONDS
@@ -112,51 +117,6 @@ async function publishClock(page: Page, at: string, key: string, codec: string):
     })
     await live
   })()`)
-}
-
-/** Reads the preview's stream, and the time out of each picture. */
-async function watch(url: string, ages: number[], signal: AbortSignal): Promise<void> {
-  try {
-    const response = await fetch(url, { signal })
-    let rest = Buffer.alloc(0)
-    for await (const chunk of response.body ?? []) {
-      rest = Buffer.concat([rest, chunk])
-      for (;;) {
-        const start = rest.indexOf('\r\n\r\n')
-        const bytes = Number(
-          /content-length: (\d+)/.exec(rest.toString('latin1', 0, Math.max(0, start)))?.[1] ?? Number.NaN,
-        )
-        if (start < 0 || Number.isNaN(bytes) || rest.length < start + 4 + bytes) break
-        const atMs = Date.now()
-        const age = await ageOf(rest.subarray(start + 4, start + 4 + bytes), atMs)
-        rest = rest.subarray(start + 4 + bytes)
-        if (age !== undefined) ages.push(age)
-      }
-    }
-  } catch (error) {
-    if (!signal.aborted) throw error
-  }
-}
-
-/** Undefined where a square is neither black nor white, in a picture that was just between two. */
-async function ageOf(jpeg: Buffer, atMs: number): Promise<number | undefined> {
-  const { data, info } = await sharp(jpeg).greyscale().raw().toBuffer({ resolveWithObject: true })
-  const scale = info.width / WIDTH
-  let time = 0
-  for (let bit = 0; bit < BITS; bit += 1) {
-    const level =
-      data[Math.round(SQUARE * scale) * info.width + Math.round((bit + 0.5) * SQUARE * scale)] ?? 128
-    if (level > 90 && level < 165) return undefined
-    if (level > 128) time += 2 ** bit
-  }
-  const age = (atMs - time) % 2 ** BITS
-  return age > 60_000 ? undefined : age
-}
-
-/** Of a process and its threads, since it began, s. */
-function cpuSeconds(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
-  return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_SECOND
 }
 
 export function printWhip(results: readonly WhipResult[]): void {

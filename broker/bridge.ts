@@ -88,6 +88,7 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
   readonly #abort = new AbortController()
   readonly #running: Promise<void>
   #lastFault: SightlineError | undefined
+  #isIdle = false
   #link: MqttLink | undefined
   /** By a clock that nobody sets. */
   #lastProgressMs = performance.now()
@@ -132,17 +133,30 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
       to.onIdle = () => sliced.run()
     }
     const { signal } = this.#abort
-    this.#running = keepLink(
-      {
-        ...options,
-        bridge: options.name,
-        onFault: (fault) => {
-          this.#lastFault = fault
+    const run = () =>
+      keepLink(
+        {
+          ...options,
+          bridge: options.name,
+          onFault: (fault) => {
+            this.#lastFault = fault
+          },
         },
-      },
-      signal,
-      (link) => this.#serve(link, signal),
-    )
+        signal,
+        (link) => this.#serve(link, signal),
+      )
+    this.#isIdle = this.#sliced !== undefined && options.queue.size === 0
+    this.#running = this.#isIdle ? this.#firstEntry(signal).then(run) : run()
+  }
+
+  /** Of the lane of what is bulky: most edges never have any, and the other broker need not hold a connection for it. */
+  async #firstEntry(signal: AbortSignal): Promise<void> {
+    const { queue } = this.#options
+    await new Promise<void>((resolve) => {
+      queue.onEntries = resolve
+      signal.addEventListener('abort', () => resolve(), { once: true })
+    })
+    this.#isIdle = false
   }
 
   /** Starts at once; the other broker need not be there. */
@@ -164,6 +178,11 @@ export class Bridge implements Uplink, FarEnd, AsyncDisposable {
 
   get connected(): boolean {
     return this.#link !== undefined
+  }
+
+  /** There was nothing to carry yet, and so there is no connection. */
+  get isIdle(): boolean {
+    return this.#isIdle
   }
 
   /** Whether something waits for the line or is on its way, and gets on. */

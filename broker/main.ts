@@ -22,7 +22,7 @@ import type { Store } from '../store/store.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { keeperName, keeperTopic } from '../wire/keepers.ts'
 import { KINDS, keptFilters } from '../wire/kinds.ts'
-import { filtersOverlap, liveTopic, stateTopic, statusTopic } from '../wire/topics.ts'
+import { filtersOverlap, liveTopic, originalTopic, stateTopic, statusTopic } from '../wire/topics.ts'
 import { Bridge } from './bridge.ts'
 import { ClientIds } from './client-ids.ts'
 import { brokerSchema, checkBrokerConfig } from './config.ts'
@@ -92,7 +92,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
       'outcome',
     ])
     const anyCamera = { site: '+', device: '+', camera: '+' }
-    const isPicture = anyOf([liveTopic(config.topicPrefix, anyCamera)])
+    const isPicture = anyOf([liveTopic, originalTopic].map((topic) => topic(config.topicPrefix, anyCamera)))
     const isLatest = anyOf([
       stateTopic(config.topicPrefix, anyCamera),
       statusTopic(config.topicPrefix, anyCamera),
@@ -251,9 +251,11 @@ export async function runBroker(options: RunOptions): Promise<number> {
           uplinks.map((bridge) => [
             `bridge ${bridge.name}`,
             [
-              bridge.connected
-                ? `connected, ${bridge.queue.size} waiting`
-                : `disconnected (${bridge.fault}), ${bridge.queue.size} waiting`,
+              bridge.isIdle
+                ? 'connects when there is something to carry'
+                : bridge.connected
+                  ? `connected, ${bridge.queue.size} waiting`
+                  : `disconnected (${bridge.fault}), ${bridge.queue.size} waiting`,
               ...(bridge.connected && bridge.fault !== undefined ? [bridge.fault] : []),
               ...(bridge.bytesPerSecond === 0 ? ['paused by "clips.rateMax" or its schedule'] : []),
               ...saidOf(downlinks.get(bridge.name)),
@@ -274,7 +276,8 @@ export async function runBroker(options: RunOptions): Promise<number> {
     })
     gauge(metrics, 'broker_connections', 'Clients connected', [], (made) => made.set(server.connections))
     gauge(metrics, 'bridge_up', 'Whether a bridge is connected', ['bridge'], (made) => {
-      for (const bridge of uplinks) made.set({ bridge: bridge.name }, bridge.connected ? 1 : 0)
+      for (const bridge of uplinks)
+        if (!bridge.isIdle) made.set({ bridge: bridge.name }, bridge.connected ? 1 : 0)
     })
     gauge(metrics, 'downlink_up', 'Whether the downlink of a bridge is connected', ['bridge'], (made) => {
       for (const [bridge, { connected }] of downlinks) made.set({ bridge }, connected ? 1 : 0)
@@ -308,7 +311,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
               })
               return [
                 more(`bridge/${name}`, connected, clientId),
-                ...(clips
+                ...(clips && !clips.bridge.isIdle
                   ? [more(`bridge/${clips.bridge.name}`, clips.bridge.connected, clips.link.clientId)]
                   : []),
                 ...(down ? [more(`downlink/${name}`, down.connected, `${clientId}-down`)] : []),

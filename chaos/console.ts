@@ -57,6 +57,7 @@ async function run(
       cloud: {
         queues: [
           { clientId: 'sightline-subscriber', topics: [`${TOPIC_PREFIX_DEFAULT}/+/+/+/crop`] },
+          { clientId: 'sightline-subscriber-clips', topics: [`${TOPIC_PREFIX_DEFAULT}/+/+/+/clip`] },
           { clientId: CLIENT_ID, topics: [`${TOPIC_PREFIX_DEFAULT}/stored/+`] },
         ],
       },

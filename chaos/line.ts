@@ -18,6 +18,7 @@ import { checksum, Publisher, type PublisherOptions } from './publisher.ts'
 /** The whole line as real processes, with a link that can be made bad, and the proof that it has lost nothing. */
 
 const FILTER = cropFilter(TOPIC_PREFIX_DEFAULT)
+const CLIP_FILTER = `${TOPIC_PREFIX_DEFAULT}/+/+/+/clip`
 const QUARANTINE = 'the quarantine'
 const SETTLE_MS_MAX = 5 * 60_000
 const LOOK_INTERVAL_MS = 500
@@ -83,7 +84,10 @@ export class Line implements AsyncDisposable {
         name: 'cloud',
         store: folder('cloud'),
         mustBeKept: [FILTER],
-        queues: [{ clientId: 'sightline-subscriber', topics: [FILTER] }],
+        queues: [
+          { clientId: 'sightline-subscriber', topics: [FILTER] },
+          { clientId: 'sightline-subscriber-clips', topics: [CLIP_FILTER] },
+        ],
         ...cloudSettings,
       }),
     )
@@ -97,7 +101,11 @@ export class Line implements AsyncDisposable {
           store: folder('edge'),
           mustBeKept: [FILTER],
           bridges: [
-            bridgeConfig(link.url, { topics: [{ filter: FILTER }], acknowledgeTimeout: '4s', ...bridge }),
+            bridgeConfig(link.url, {
+              topics: [{ filter: FILTER }, { filter: CLIP_FILTER }],
+              acknowledgeTimeout: '4s',
+              ...bridge,
+            }),
           ],
           ...edgeSettings,
         }),

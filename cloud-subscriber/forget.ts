@@ -7,12 +7,14 @@ import type { Log } from '../lib/log.ts'
 import { forgetEntries } from '../store/forget.ts'
 import type { Queue } from '../store/queue.ts'
 import type { Store } from '../store/store.ts'
+import { readClip } from '../wire/clip.ts'
 import {
   type Forgotten,
   forgetRequestSchema,
   type Selection,
   selects,
   selectsMessage,
+  spanOf,
 } from '../wire/forget.ts'
 import { mintedAtMs } from '../wire/id.ts'
 import { KINDS } from '../wire/kinds.ts'
@@ -21,6 +23,7 @@ import type { Announcements } from './announcements.ts'
 import { decodeEntry, type InboxHeader, type QuarantineHeader } from './entry.ts'
 import { type IndexEntry, IndexWriter, readIndex, readWriters } from './gallery/index-files.ts'
 import { type Lanes, laneOf } from './lanes.ts'
+import { chunksTouching } from './recordings/chunks-touching.ts'
 import type { KeepMarks } from './recordings/keep-marks.ts'
 import type { Storer } from './store.ts'
 
@@ -116,9 +119,10 @@ async function fromInbox(
   const count = await forgetEntries(
     inbox,
     (message, sequence) => {
-      const { header } = decodeEntry<InboxHeader>(message)
+      const { header, payload } = decodeEntry<InboxHeader>(message)
       const days = [dayOf(header.filedAtMs), dayOf(header.capturedAtMs)]
-      if (!selects(selection, { ...header, days })) return false
+      const span = selection.kind === 'stretch' ? filedSpanOf(payload, header.filedAtMs) : undefined
+      if (!selects(selection, { ...header, days, span })) return false
       sequences.add(sequence)
       keys.push(header.key)
       if (!dryRun) recent.add([header.id])
@@ -200,9 +204,18 @@ async function countListed(
 const matching = (selection: Selection) => (entry: IndexEntry) =>
   selects(selection, { ...entry, days: [dayOf(entry.filedAtMs)] })
 
+/** A chunk's, on the timeline: where its device's clock was wrong, from when it came. */
+function filedSpanOf(payload: Buffer, filedAtMs: number) {
+  const reading = readClip(payload)
+  if ('fault' in reading) return undefined
+  const span = spanOf(reading.clip)
+  return span && { fromMs: filedAtMs, toMs: filedAtMs + span.toMs - span.fromMs }
+}
+
 /** The days whose index is to be read; undefined: all. */
 function daysOf(selection: Selection, keys: readonly string[]): string[] | undefined {
   if (selection.kind === 'day') return [selection.day]
+  if (selection.kind === 'stretch') return [] // it lists no recordings
   if (selection.kind !== 'id') return undefined
   if (keys.length > 0) return keys.flatMap((key) => parseObjectKey(key)?.day ?? [])
   const mintedMs = mintedAtMs(selection.id)
@@ -216,6 +229,10 @@ async function* keysOf(bucket: Bucket, selection: Selection, signal: AbortSignal
       const kept = parseObjectKey(key)
       if (kept && selects(selection, { ...kept, days: [kept.day] })) yield key
     }
+  }
+  if (selection.kind === 'stretch') {
+    for await (const chunk of chunksTouching(bucket, selection, signal)) yield chunk
+    return
   }
   if (selection.kind === 'id') {
     for await (const key of keysWithId(bucket, selection.id, signal)) if (parseObjectKey(key)) yield key

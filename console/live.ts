@@ -1,5 +1,7 @@
 import { failure } from '../lib/errors.ts'
-import { LIVE_SECONDS_MAX } from '../wire/commands.ts'
+import type { CameraState } from '../wire/camera-state.ts'
+import { type Effect, LIVE_SECONDS_MAX } from '../wire/commands.ts'
+import type { LiveMetadata } from '../wire/live.ts'
 import type { CameraAddress } from '../wire/topics.ts'
 import type { Live, Picture } from './context.ts'
 
@@ -13,7 +15,8 @@ const ASK_S = Math.min(15, LIVE_SECONDS_MAX)
 const ASK_INTERVAL_MS = 5_000
 /** A newer one than this is shown to a new viewer at once. */
 const FRESH_MS = 3_000
-const PICTURE_BYTES_MAX = 2 * 1024 * 1024
+/** A snapshot is larger than a live picture. */
+export const PICTURE_BYTES_MAX = 2 * 1024 * 1024
 /** Of last pictures that are kept, of all cameras. */
 const KEPT_BYTES_MAX = 32 * 1024 * 1024
 /** An older one is of no use to anybody, and people are in it. */
@@ -25,8 +28,17 @@ export interface LiveOptions {
   readonly viewersMax: number
   /** At most once a while; it may fail, and is asked again. */
   readonly ask: (camera: CameraAddress, forS: number) => void
-  /** When a picture was taken, as it says itself. */
-  readonly capturedAtMs: (jpeg: Buffer) => number | undefined
+  /** What a picture says of itself. */
+  readonly metadataOf: (jpeg: Buffer) => LiveMetadata | undefined
+  /** How the camera is now. */
+  readonly stateOf: (camera: CameraAddress) => CameraState | undefined
+  /** These are pictures without the cameras' effects. */
+  readonly isOriginal: boolean
+}
+
+interface Kept extends Picture {
+  readonly effect: Effect
+  readonly paused: boolean
 }
 
 interface Channel {
@@ -39,7 +51,7 @@ export class LivePictures implements Live, Disposable {
   readonly #options: LiveOptions
   readonly #channels = new Map<string, Channel>()
   /** The newest of each camera; the one that came longest ago first. */
-  readonly #last = new Map<string, Picture>()
+  readonly #last = new Map<string, Kept>()
   #lastBytes = 0
   #viewers = 0
   readonly #forgetting: NodeJS.Timeout
@@ -66,7 +78,7 @@ export class LivePictures implements Live, Disposable {
     const viewer = (picture: Picture) => onPicture(picture)
     channel.viewers.add(viewer)
     const last = this.#last.get(path)
-    if (last && Date.now() - last.receivedAtMs < FRESH_MS) viewer(last)
+    if (last && Date.now() - last.receivedAtMs < FRESH_MS && this.#isOfNow(camera, last)) viewer(last)
     let isOver = false
     return {
       [Symbol.dispose]: () => {
@@ -103,7 +115,9 @@ export class LivePictures implements Live, Disposable {
     if (bytes.length === 0 || bytes.length > PICTURE_BYTES_MAX) return
     if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return
     const path = pathOf(camera)
-    const picture = { bytes, capturedAtMs: this.#options.capturedAtMs(bytes), receivedAtMs: Date.now() }
+    // One that says nothing has no effect, as far as is known.
+    const { capturedAtMs, effect = 'none', paused = false } = this.#options.metadataOf(bytes) ?? {}
+    const picture = { bytes, capturedAtMs, receivedAtMs: Date.now(), effect, paused }
     this.#drop(path)
     this.#last.set(path, picture)
     this.#lastBytes += bytes.length
@@ -112,6 +126,19 @@ export class LivePictures implements Live, Disposable {
       this.#drop(oldest)
     }
     for (const viewer of this.#channels.get(path)?.viewers ?? []) viewer(picture)
+  }
+
+  /** Its effect was changed, or it was paused or resumed: what was seen before must not be seen any more. */
+  forget(camera: CameraAddress): void {
+    this.#drop(pathOf(camera))
+  }
+
+  /** Whether a picture is as the camera's viewers see it now: one may have been on its way when that was changed. */
+  #isOfNow(camera: CameraAddress, { effect, paused }: Kept): boolean {
+    const state = this.#options.stateOf(camera)
+    if (!state) return true
+    if (paused !== state.paused) return false
+    return paused || this.#options.isOriginal || effect === (state.effect ?? 'none')
   }
 
   #drop(path: string): void {
@@ -125,13 +152,18 @@ export class LivePictures implements Live, Disposable {
   }
 
   async picture(camera: CameraAddress, ageMsMax: number, signal: AbortSignal): Promise<Picture | undefined> {
-    const isFresh = (picture: Picture | undefined): picture is Picture =>
-      picture !== undefined && Date.now() - picture.receivedAtMs <= ageMsMax
-    const last = this.#last.get(pathOf(camera))
-    if (isFresh(last)) return last
+    const newest = (): Picture | undefined => {
+      const last = this.#last.get(pathOf(camera))
+      return last && Date.now() - last.receivedAtMs <= ageMsMax && this.#isOfNow(camera, last)
+        ? last
+        : undefined
+    }
+    const last = newest()
+    if (last) return last
     const came = Promise.withResolvers<Picture | undefined>()
-    using _watching = this.watch(camera, (picture) => {
-      if (isFresh(picture)) came.resolve(picture)
+    using _watching = this.watch(camera, () => {
+      const picture = newest()
+      if (picture) came.resolve(picture)
     })
     const giveUp = () => came.resolve(undefined)
     const timer = setTimeout(giveUp, PICTURE_WAIT_MS)
@@ -149,5 +181,9 @@ export class LivePictures implements Live, Disposable {
     for (const [path, channel] of this.#channels) this.#close(path, channel)
   }
 }
+
+/** Whether what viewers may see of a camera is not what it was. Pure. */
+export const isSeenOtherwise = (state: CameraState | undefined, before: CameraState | undefined): boolean =>
+  state?.paused !== before?.paused || (state?.effect ?? 'none') !== (before?.effect ?? 'none')
 
 const pathOf = ({ site, device, camera }: CameraAddress) => `${site}/${device}/${camera}`

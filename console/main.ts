@@ -40,7 +40,7 @@ import { HealthEvents } from './health-events.ts'
 import { Indexer, keepAnnouncement } from './indexer.ts'
 import { LineOut } from './line.ts'
 import { LineLink } from './link.ts'
-import { LivePictures } from './live.ts'
+import { isSeenOtherwise, LivePictures, PICTURE_BYTES_MAX } from './live.ts'
 import { NewsRing } from './news.ts'
 import { Nightly } from './nightly.ts'
 import { servePages } from './pages.ts'
@@ -143,7 +143,9 @@ export async function runConsole(options: RunOptions): Promise<number> {
           news.add({ is: 'keeper', keeper })
           health.keeper(keeper, before)
         },
-        camera: (camera) => {
+        camera: (camera, before) => {
+          if (isSeenOtherwise(camera.state, before?.state))
+            for (const pictures of [live, original]) pictures.forget(camera)
           news.add({ is: 'camera', camera })
           health.camera(camera)
         },
@@ -158,7 +160,9 @@ export async function runConsole(options: RunOptions): Promise<number> {
         // Without a connection it is asked again with the next one.
         ask: (camera, forS) =>
           lineLink.publishLive(commandTopic(topicPrefix, camera, command), Buffer.from(String(forS))),
-        capturedAtMs: (jpeg) => readLive(jpeg)?.capturedAtMs,
+        metadataOf: (jpeg) => readLive(jpeg, PICTURE_BYTES_MAX),
+        stateOf: (camera) => fleet.camera(camera)?.state,
+        isOriginal: command === 'original',
       })
     using live = pictures('live')
     using original = pictures('original')

@@ -1,5 +1,7 @@
+import { existsSync, writeFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
+import { stringify } from 'yaml'
 import { changeStream, newStreamKey } from '../device/listen/change.ts'
 import { hashOfKey, readStreams } from '../device/listen/streams-file.ts'
 import { failure } from '../lib/errors.ts'
@@ -8,7 +10,11 @@ import { makeAuthority, makeServerCertificate } from '../lib/tls/authority.ts'
 /** A camera that whoever runs the demo brings along: OBS, a phone, a browser. One stream, with a key of this run. */
 
 const STREAM = 'guest'
+/** Whoever comes again takes over; and what comes is kept. */
+const SETTINGS = { takeOver: true, record: { mode: 'always', audio: true } }
+/** A certificate may not outlive its authority. */
 const CERTIFICATE_DAYS = 30
+const AUTHORITY_DAYS = CERTIFICATE_DAYS + 1
 
 export interface GuestOptions {
   /** The folder of this run. */
@@ -36,12 +42,13 @@ export async function openGuest({ data, rtmpPort, whipPort, lan }: GuestOptions)
   const file = join(data, 'streams.yaml')
   const key = newStreamKey()
   const keyHash = hashOfKey(key)
-  const isThere = await hasStream(file)
-  await changeStream(
-    { file },
-    STREAM,
-    isThere ? { do: 'rotate', keyHash } : { do: 'add', keyHash, takeOver: true },
-  )
+  if (existsSync(file))
+    await changeStream(
+      { file },
+      STREAM,
+      hasStream(file) ? { do: 'rotate', keyHash } : { do: 'add', keyHash, takeOver: true },
+    )
+  else writeFileSync(file, stringify({ streams: [{ name: STREAM, keyHash, ...SETTINGS }] }), { mode: 0o600 })
   const host = lan ? ownAddress() : '127.0.0.1'
   // A browser gives its camera to pages over TLS only, but for those of its own machine.
   const tls = lan ? await certificate(data, host) : undefined
@@ -64,18 +71,13 @@ export async function openGuest({ data, rtmpPort, whipPort, lan }: GuestOptions)
   }
 }
 
-async function hasStream(file: string): Promise<boolean> {
-  try {
-    return readStreams(file).some(({ name }) => name === STREAM)
-  } catch {
-    return false // there is none yet; one that cannot be read is said when the stream is added
-  }
-}
+/** Errors: those of the streams file. */
+const hasStream = (file: string) => readStreams(file).some(({ name }) => name === STREAM)
 
 /** An authority of this run, and a certificate of it for this machine's address. */
 async function certificate(data: string, host: string): Promise<{ cert: string; key: string }> {
   const folder = join(data, `certificates-${Date.now()}`)
-  await makeAuthority(folder, 'Sightline demo', { days: CERTIFICATE_DAYS })
+  await makeAuthority(folder, 'Sightline demo', { days: AUTHORITY_DAYS })
   return makeServerCertificate(folder, 'demo', [host], { days: CERTIFICATE_DAYS })
 }
 

@@ -50,6 +50,7 @@ const WHIP_PORT = 8889
 /** So that its link fits 80 columns. */
 const TOKEN_BYTES = 16
 const HOST = '127.0.0.1'
+const EVERYWHERE = '0.0.0.0'
 const TICK_MS = 500
 const READY_MS_MAX = 60_000
 const DRAIN_MS_MAX = 120_000
@@ -66,7 +67,7 @@ const CONF = fileURLToPath(new URL('../conf/', import.meta.url))
 /** @returns 0 where the books balance */
 export async function runDemo(options: DemoOptions): Promise<number> {
   const forMs = options.for === undefined ? undefined : parseFor(options.for)
-  const ports = await findPorts(options.port)
+  const ports = await findPorts(options.port, options.lan ? EVERYWHERE : HOST)
   const camera = await checkedCamera(options)
   const data = makeFolder(options.data)
   try {
@@ -223,7 +224,7 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
   let cameraDown: string | undefined
   let latest = first
   const moment = async (note?: string): Promise<Moment> => {
-    latest = withLastWords(await meter.read(), device.books)
+    latest = withLastWords(await meter.read(), device.books, device.outbox)
     const now = since(first, latest)
     // Not at the end, when every camera is closed.
     if (note === undefined && !device.exited)
@@ -366,11 +367,11 @@ interface Ports {
   readonly taken: number | undefined
 }
 
-/** @param wanted for the gallery. Errors: PORT_TAKEN, PORT_DENIED, for a port that was asked for. */
-async function findPorts(wanted: number | undefined): Promise<Ports> {
+/** @param wanted for the gallery. @param guestHost where a guest's ports listen. Errors: PORT_TAKEN, PORT_DENIED, for a port that was asked for. */
+async function findPorts(wanted: number | undefined, guestHost: string): Promise<Ports> {
   using open = new DisposableStack()
-  const take = async (port: number) => {
-    const server = await listen(port)
+  const take = async (port: number, host = HOST) => {
+    const server = await listen(port, host)
     open.defer(() => server.close())
     const address = server.address()
     return typeof address === 'object' && address ? address.port : 0
@@ -389,17 +390,17 @@ async function findPorts(wanted: number | undefined): Promise<Ports> {
     cloudHttpPort: await take(0),
     galleryPort,
     consolePort: await take(CONSOLE_PORT).catch(() => take(0)),
-    rtmpPort: await take(RTMP_PORT).catch(() => take(0)),
-    whipPort: await take(WHIP_PORT).catch(() => take(0)),
+    rtmpPort: await take(RTMP_PORT, guestHost).catch(() => take(0, guestHost)),
+    whipPort: await take(WHIP_PORT, guestHost).catch(() => take(0, guestHost)),
     taken,
   }
 }
 
-function listen(port: number) {
+function listen(port: number, host: string) {
   return new Promise<ReturnType<typeof createServer>>((done, failed) => {
     const server = createServer()
     server.once('error', failed)
-    server.listen(port, HOST, () => done(server))
+    server.listen(port, host, () => done(server))
   })
 }
 

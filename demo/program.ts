@@ -31,8 +31,9 @@ export class Program implements AsyncDisposable {
   readonly #lines: string[] = []
   #stopping: Promise<void> | undefined
   exitCode: number | undefined
-  /** What its log line "books" says, which it writes when it ends. */
+  /** What its log lines "books" and "books of the outbox" say, which it writes when it ends. */
   books: Readonly<Record<string, unknown>> | undefined
+  outbox: Readonly<Record<string, unknown>> | undefined
 
   private constructor(name: string, child: ChildProcess, logFile: string) {
     this.name = name
@@ -45,6 +46,7 @@ export class Program implements AsyncDisposable {
       if (this.#lines.length > LOG_LINES_KEPT) this.#lines.shift()
       const said = parseLine(line)
       if (said?.msg === 'books') this.books = said
+      if (said?.msg === 'books of the outbox') this.outbox = said
     })
     child.on('message', () => {}) // that it lives: nobody counts it here, and unheard it would be kept
     // Whatever ends the demo, even a fault of its own, takes its programs along.

@@ -1,3 +1,4 @@
+import { z } from 'zod'
 /** What the four programs say of themselves at /metrics, gathered and put side by side. */
 
 export interface Readings {
@@ -36,6 +37,19 @@ export interface ClipReadings {
   readonly cloud: QueueReadings
   readonly inbox: QueueReadings
 }
+
+/** The agent's last words of what it recorded. */
+const outboxBooks = z.object({
+  queues: z.array(
+    z.object({
+      name: z.string(),
+      accepted: z.number(),
+      forwarded: z.number(),
+      pending: z.number(),
+      dropped: z.record(z.string(), z.number()),
+    }),
+  ),
+})
 
 export interface QueueReadings {
   readonly accepted: number
@@ -223,11 +237,20 @@ export function since(start: Readings, now: Readings): Readings {
 export function withLastWords(
   readings: Readings,
   books: Readonly<Record<string, unknown>> | undefined,
+  outbox: Readonly<Record<string, unknown>> | undefined,
 ): Readings {
   if (!books) return readings
   const count = (key: string) => (typeof books[key] === 'number' ? books[key] : 0)
+  const clips = outboxBooks.safeParse(outbox).data?.queues.find(({ name }) => name === 'outbox')
   return {
     ...readings,
+    clips: {
+      ...readings.clips,
+      made: count('clips'),
+      ...(clips && {
+        outbox: { ...clips, dropped: Object.values(clips.dropped).reduce((sum, it) => sum + it, 0) },
+      }),
+    },
     captured: count('captured'),
     detected: count('detected'),
     made: count('made'),

@@ -258,7 +258,7 @@ const listenShape = z
   })
   .prefault({})
 
-export const deviceSchema = z.strictObject({
+const deviceObject = z.strictObject({
   site: name().default('home'),
   device: name().default('laptop'),
   topicPrefix: z
@@ -382,6 +382,15 @@ export const deviceSchema = z.strictObject({
   ...commonShape,
 })
 
+export const deviceSchema = deviceObject.refine(
+  (it) => it.cameras.length > 0 || it.listen.streamsFile !== undefined,
+  {
+    path: ['cameras'],
+    error:
+      'must list at least one camera, unless "listen.streamsFile" names a file of streams that come to this device',
+  },
+)
+
 export type DeviceConfig = z.output<typeof deviceSchema>
 export type CameraConfig = DeviceConfig['cameras'][number]
 
@@ -389,11 +398,6 @@ export type CameraConfig = DeviceConfig['cameras'][number]
 export function checkDeviceConfig(config: DeviceConfig): void {
   refuseOpenHttp(config.http)
   const { streamsFile, rtmp, whip, http } = config.listen
-  if (config.cameras.length === 0 && streamsFile === undefined)
-    throw failure(
-      'CONFIG_INVALID',
-      '"cameras" must list at least one camera, or "listen.streamsFile" name a file of streams that come to this device.',
-    )
   for (const [name, listener] of Object.entries({ rtmp, whip, http })) {
     if (!listener) continue
     const { host, port, tls, plaintext } = listener

@@ -160,6 +160,8 @@ export const STREAMS_SEEN_MS = 5000
 export const PUBLISHER_SILENT_MS = 3000
 /** Of a publisher's video, so much waits for the decoder, bytes; then its connection is read no further. */
 export const PUSHED_BYTES_MAX = 4_000_000
+/** And so many parts, pictures and sounds: of small ones each costs more than its bytes. */
+export const PUSHED_PARTS_MAX = 4000
 /** Nobody has taken anything of it for so long, ms: it ends. */
 export const PUSHED_UNTAKEN_MS_MAX = 20_000
 /** Of a stream that comes to us, so much is looked at before it is played, ms and bytes. */
@@ -170,6 +172,9 @@ export const WHIP_SESSIONS_MAX = 64
 /** Bytes of one offer; browsers send 5 to 10 KB. Its media, and the addresses in it that are heeded. */
 export const WHIP_OFFER_BYTES_MAX = 64 * 1024
 export const WHIP_MEDIA_MAX = 4
+/** Lines of one offer, and payload types of one of its media: browsers send hundreds of lines, and some 50 types. */
+export const WHIP_LINES_MAX = 2000
+export const WHIP_PAYLOAD_TYPES_MAX = 128
 export const WHIP_CANDIDATES_MAX = 20
 /** From an offer to its answer, ms: ports are opened and addresses gathered. */
 export const WHIP_ANSWER_MS_MAX = 5000
@@ -180,8 +185,10 @@ export const WHIP_SILENCE_MS_MAX = 6000
 /** So long a missing packet is waited for, ms, and so many that came after it wait. */
 export const WHIP_REORDER_MS_MAX = 150
 export const WHIP_REORDER_PACKETS_MAX = 1000
-/** Bytes of one picture. */
+/** Of one picture: bytes, packets, and parts (NAL units), of which one packet may have several. */
 export const WHIP_FRAME_BYTES_MAX = 8_000_000
+export const WHIP_FRAME_PACKETS_MAX = 8000
+export const WHIP_FRAME_UNITS_MAX = 8000
 /** Between two requests for a key picture, ms. */
 export const WHIP_KEY_REQUEST_MS_MIN = 500
 /** How fast a publisher may send, told it so often, ms. 187,500 x 2^5 bit/s. */
@@ -194,6 +201,10 @@ export const PUBLISH_WITHIN_MS = 10_000
 export const PUBLISHER_GONE_MS = 10_000
 /** and what is said to one at its end waits so long to be read, ms. */
 export const FAREWELL_TO_PUBLISHER_MS = 1000
+/** What was said to a publisher and not read, bytes: answers are short, and one who reads none goes. */
+export const UNREAD_BY_PUBLISHER_BYTES_MAX = 65_536
+/** Messages of RTMP in one. */
+export const RTMP_AGGREGATE_MESSAGES_MAX = 2000
 /** The silence of publishers is looked at so often, ms. */
 export const PUBLISHERS_LOOK_MS = 500
 /** Of one reading of a publisher's connection, bytes. */

@@ -16,7 +16,7 @@ import type { ClipMetadata } from '../wire/clip.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { commandFilter, statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
-import { checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
+import { type CameraConfig, checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
 import { detectorOptions } from './detect/options.ts'
 import { openDetectorThread } from './detect/thread.ts'
 import { CONNECT_MS_MAX, FAREWELL_MS_MAX, SCORE_LOW } from './limits.ts'
@@ -33,6 +33,7 @@ import { PLAIN_SEAL } from './link/seal.ts'
 import { SigningSeal } from './link/sign.ts'
 import { openListeners } from './listen/listeners.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
+import { PushedCameras } from './pushed-cameras.ts'
 import { Recorder } from './record/recorder.ts'
 import { configuredEffect } from './settings.ts'
 import { Effects } from './view/effects.ts'
@@ -233,19 +234,22 @@ export async function runDevice(options: RunOptions): Promise<number> {
     })
     if (streams) {
       streams.onState = (camera) => remote?.streamChanged(camera)
+      const looks = [live, preview].map((it) => ({
+        add: ({ name }: CameraConfig) => it?.add(name),
+        remove: (name: string) => it?.remove(name),
+      }))
+      const pushed = new PushedCameras(
+        {
+          agent,
+          recorder,
+          others: [...(remote ? [remote] : []), ...looks],
+          camera: (name) => streams.cameras.find((it) => it.name === name),
+          log,
+        },
+        streams.cameras,
+      )
       streams.onCameras = ({ added, removed }) => {
-        for (const name of removed)
-          void agent.remove(name).then(() => {
-            if (streams.has(name)) return
-            for (const it of [live, preview, remote]) it?.remove(name)
-            void recorder.remove(name)
-          })
-        for (const camera of added)
-          void recorder.add(camera).then(() => {
-            remote?.add(camera)
-            for (const it of [live, preview]) it?.add(camera.name)
-            agent.add(camera)
-          })
+        for (const name of new Set([...removed, ...added.map((it) => it.name)])) void pushed.changed(name)
         discover()
       }
     }
@@ -332,6 +336,7 @@ async function booksOf(meters: Meters) {
     made: await total(meters.cropsMade),
     published: await total(meters.cropsPublished),
     dropped: await total(meters.cropsDropped),
+    clips: await total(meters.clipsMade),
   }
 }
 

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { ID_PATTERN } from './id.ts'
-import { CROP, KINDS } from './kinds.ts'
+import { CLIP, CROP, type KeptMetadata, KINDS } from './kinds.ts'
 import { NAME_PATTERN } from './names.ts'
 import { dayOf } from './object-key.ts'
 
@@ -9,6 +9,7 @@ import { dayOf } from './object-key.ts'
 export const FORGET_COMMAND = 'forget'
 
 const name = z.string().regex(NAME_PATTERN)
+const timeMs = z.number().int().nonnegative().max(253_402_300_799_999)
 
 export const selectionSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('device'), site: name, device: name }),
@@ -16,6 +17,17 @@ export const selectionSchema = z.discriminatedUnion('kind', [
   /** A day in UTC. */
   z.strictObject({ kind: z.literal('day'), day: z.iso.date() }),
   z.strictObject({ kind: z.literal('id'), id: z.string().toLowerCase().regex(ID_PATTERN) }),
+  /** Chunks of a camera's recordings that have any part in it; what it saw of faces stays. */
+  z
+    .strictObject({
+      kind: z.literal('stretch'),
+      site: name,
+      device: name,
+      camera: name,
+      fromMs: timeMs,
+      toMs: timeMs,
+    })
+    .refine(({ fromMs, toMs }) => fromMs < toMs, { path: ['toMs'], error: 'must be after fromMs' }),
 ])
 export type Selection = z.infer<typeof selectionSchema>
 
@@ -51,6 +63,13 @@ interface CropFacts {
   readonly camera: string
   /** UTC days that it goes by: of its capture, of its key. */
   readonly days: readonly string[]
+  /** Of a chunk of a recording: when it begins and ends. */
+  readonly span?: Span | undefined
+}
+
+interface Span {
+  readonly fromMs: number
+  readonly toMs: number
 }
 
 export function selects(selection: Selection, crop: CropFacts): boolean {
@@ -58,15 +77,26 @@ export function selects(selection: Selection, crop: CropFacts): boolean {
     case 'device':
       return crop.site === selection.site && crop.device === selection.device
     case 'camera':
-      return (
-        crop.site === selection.site && crop.device === selection.device && crop.camera === selection.camera
-      )
+      return isOfCamera(selection, crop)
     case 'day':
       return crop.days.includes(selection.day)
     case 'id':
       return crop.id === selection.id
+    case 'stretch':
+      return crop.span !== undefined && isOfCamera(selection, crop) && overlap(selection, crop.span)
   }
 }
+
+const isOfCamera = (
+  selection: Extract<Selection, { kind: 'camera' | 'stretch' }>,
+  { site, device, camera }: Pick<CropFacts, 'site' | 'device' | 'camera'>,
+) => site === selection.site && device === selection.device && camera === selection.camera
+
+const overlap = (a: Span, b: Span) => a.fromMs < b.toMs && a.toMs > b.fromMs
+
+/** What a chunk's metadata says; undefined for what is none. */
+export const spanOf = (metadata: KeptMetadata & { readonly endMs?: unknown }): Span | undefined =>
+  typeof metadata.endMs === 'number' ? { fromMs: metadata.capturedAtMs, toMs: metadata.endMs } : undefined
 
 /** Metadata stands at the beginning of a crop, within one segment of JPEG. */
 const METADATA_BYTES_MAX = 65_536 + 4
@@ -74,7 +104,7 @@ const METADATA_BYTES_MAX = 65_536 + 4
 /**
  * Whether a message belongs to what is selected: by its metadata, or by its topic, under any prefix (a bridge may have
  * changed it). A device's status is its too. Where the metadata cannot be read, the time of receipt stands in for the
- * day, and an id is looked for in the text.
+ * day, and for that of a chunk, and an id is looked for in the text.
  */
 export function selectsMessage(
   selection: Selection,
@@ -86,6 +116,7 @@ export function selectsMessage(
   const isOf = (site?: string, device?: string) =>
     'device' in selection && selection.site === site && selection.device === device
   if (
+    selection.kind !== 'stretch' &&
     CAMERA_KINDS.has(kind) &&
     isOf(site, device) &&
     (selection.kind === 'device' || camera === cameraOf(selection))
@@ -96,7 +127,19 @@ export function selectsMessage(
   const { read } = KINDS.find(({ name }) => name === kind) ?? CROP
   const reading = read(payload)
   if ('metadata' in reading)
-    return selects(selection, { ...reading.metadata, days: [dayOf(reading.metadata.capturedAtMs)] })
+    return selects(selection, {
+      ...reading.metadata,
+      days: [dayOf(reading.metadata.capturedAtMs)],
+      span: spanOf(reading.metadata),
+    })
+  if (selection.kind === 'stretch')
+    return (
+      kind === CLIP.name &&
+      isOf(site, device) &&
+      camera === selection.camera &&
+      receivedAtMs !== undefined &&
+      overlap(selection, { fromMs: receivedAtMs, toMs: receivedAtMs + 1 })
+    )
   if (selection.kind === 'day') return receivedAtMs !== undefined && dayOf(receivedAtMs) === selection.day
   return (
     selection.kind === 'id' &&

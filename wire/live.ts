@@ -41,10 +41,10 @@ export function writeLive(jpeg: Uint8Array, metadata: LiveMetadata): Buffer {
   return Buffer.concat([START, COMMENT_MARKER, length, comment, jpeg.subarray(2)])
 }
 
-/** Never throws, whatever the bytes. @returns undefined where it is none of ours, or too large */
-export function readLive(payload: Uint8Array): LiveMetadata | undefined {
+/** Never throws, whatever the bytes. @returns undefined where it is none of ours, or too large: a snapshot may be larger */
+export function readLive(payload: Uint8Array, bytesMax = LIVE_BYTES_MAX): LiveMetadata | undefined {
   const jpeg = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength)
-  if (jpeg.length > LIVE_BYTES_MAX || jpeg.length < 6) return undefined
+  if (jpeg.length > bytesMax || jpeg.length < 6) return undefined
   if (!jpeg.subarray(0, 2).equals(START) || !jpeg.subarray(2, 4).equals(COMMENT_MARKER)) return undefined
   const end = 4 + jpeg.readUInt16BE(4)
   const comment = jpeg.subarray(6, end)

@@ -18,9 +18,9 @@ export interface Chunk {
 
 export const HOUR_MS = 3_600_000
 /** An id is minted when its chunk is begun: later than its first frame was captured, where that waited for a face to be seen. */
-const MINTED_LATE_MS_MAX = 60_000
+export const MINTED_LATE_MS_MAX = 60_000
 /** No chunk is longer; a key does not say how long it is. */
-const CHUNK_MS_MAX = 120_000
+export const CHUNK_MS_MAX = 120_000
 
 /** Undefined for what is no chunk. */
 export function chunkOf({ key, bytes }: Pick<ListedObject, 'key' | 'bytes'>): Chunk | undefined {

@@ -131,7 +131,7 @@ export class KeepMarks {
     })
   }
 
-  /** Of a device or camera all marks go; of a day what lies in it. @returns how many. Errors: those of the bucket */
+  /** Of a device or camera all marks go; of a day or a stretch what lies in it. @returns how many. Errors: those of the bucket */
   async forget(selection: Selection, dryRun: boolean, signal: AbortSignal): Promise<number> {
     let count = 0
     for await (const camera of this.#camerasOf(selection, signal))
@@ -150,12 +150,11 @@ export class KeepMarks {
     try {
       before = await this.read(camera, signal)
     } catch (error) {
-      if (asFailure(error).code !== 'KEEP_INVALID' || selection.kind === 'day') throw error
+      if (asFailure(error).code !== 'KEEP_INVALID' || spanOf(selection)) throw error
     }
     // One that cannot be read is a file all the same.
     if (before?.length === 0) return 0
-    const fromMs = selection.kind === 'day' ? Date.parse(selection.day) : 0
-    const toMs = selection.kind === 'day' ? fromMs + DAY_MS : Number.POSITIVE_INFINITY
+    const { fromMs, toMs } = spanOf(selection) ?? { fromMs: 0, toMs: Number.POSITIVE_INFINITY }
     const touched = before?.filter((it) => it.fromMs < toMs && it.toMs > fromMs).length ?? 1
     if (dryRun || touched === 0) return touched
     const after = before ? without(before, fromMs, toMs) : []
@@ -173,6 +172,7 @@ export class KeepMarks {
     switch (selection.kind) {
       case 'id':
         return
+      case 'stretch':
       case 'camera': {
         const { site, device, camera } = selection
         yield { site, device, camera }
@@ -231,6 +231,14 @@ export class KeepMarks {
 export function cameraOfPrefix(prefix: string): CameraAddress {
   const [site = '', device = '', camera = ''] = prefix.slice(CLIP.root.length).split('/')
   return { site, device, camera }
+}
+
+/** What a selection has of a camera's time; undefined: all of it. */
+function spanOf(selection: Selection): Pick<Stretch, 'fromMs' | 'toMs'> | undefined {
+  if (selection.kind === 'stretch') return selection
+  if (selection.kind !== 'day') return undefined
+  const fromMs = Date.parse(selection.day)
+  return { fromMs, toMs: fromMs + DAY_MS }
 }
 
 /** What lies within another stretch adds nothing. */

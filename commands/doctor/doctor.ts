@@ -6,7 +6,7 @@ export const doctor: Command = {
   summary: 'checks this machine and what configurations name',
   help: `Checks the usual causes when something does not work, and says what to do:
 configuration, ports, folders, clock, certificates, brokers, bucket, model,
-cameras.
+cameras, streams, signing.
 
 Usage: sightline doctor [--config FILE ...] [--json]
 

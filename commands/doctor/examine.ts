@@ -200,6 +200,22 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
       const { config } = configuration
       return [
         ...common,
+        {
+          what: 'outbox',
+          msMax: STORE_MS_MAX,
+          isHeavy: true,
+          run: async () => (await import('./device.ts')).checkOutbox(config),
+        },
+        {
+          what: 'streams',
+          msMax: FILES_MS_MAX,
+          run: async () => (await import('./device.ts')).checkStreams(config),
+        },
+        {
+          what: 'signing',
+          msMax: FILES_MS_MAX,
+          run: async () => (await import('./device.ts')).checkSigning(config),
+        },
         { what: 'broker', msMax: BROKER_MS_MAX, run: (signal) => checkDeviceBroker(config, signal) },
         {
           what: 'model',

@@ -14,8 +14,8 @@ import { type Finding, fail, failed, ok, warn } from './finding.ts'
 const DAY_MS = 86_400_000
 const EXPIRES_SOON_DAYS = 30
 /** Permissions of others, and of group and others. */
-const OTHERS = 0o007
-const GROUP_AND_OTHERS = 0o077
+export const OTHERS = 0o007
+export const GROUP_AND_OTHERS = 0o077
 
 interface Pair {
   /** The key that names the files. */
@@ -65,6 +65,10 @@ function pairsOf({ program, config }: Configuration): Pair[] {
           ...config.bridges.map((bridge, at) => client(`bridges.${at}`, bridge)),
         ]
       : [client('broker', config.broker)]
+  if (program === 'device')
+    for (const [name, it] of Object.entries(config.listen))
+      if (typeof it === 'object' && it.tls)
+        pairs.push({ where: `listen.${name}.tls`, ...it.tls, authorities: [] })
   if (config.http.tls) pairs.push({ where: 'http.tls', ...config.http.tls, authorities: [] })
   return pairs
 }
@@ -141,7 +145,7 @@ function checkPair({ where, certFile, keyFile, authorities }: Pair, nowMs: numbe
   return findings
 }
 
-function checked(what: string, check: () => Finding): Finding {
+export function checked(what: string, check: () => Finding): Finding {
   try {
     return check()
   } catch (error) {
@@ -162,7 +166,12 @@ function parse(file: string, key: string): X509Certificate {
   }
 }
 
-function validity(what: string, { validFromDate, validToDate }: X509Certificate, of: string, nowMs: number) {
+export function validity(
+  what: string,
+  { validFromDate, validToDate }: X509Certificate,
+  of: string,
+  nowMs: number,
+) {
   const until = validToDate.toISOString().slice(0, 10)
   const days = Math.floor((validToDate.getTime() - nowMs) / DAY_MS)
   if (validToDate.getTime() <= nowMs)
@@ -187,7 +196,7 @@ function validity(what: string, { validFromDate, validToDate }: X509Certificate,
 }
 
 /** A warn where a file with a secret in it may be read by whom it does not concern. */
-function secrecy(file: string, forbidden: number): Finding[] {
+export function secrecy(file: string, forbidden: number): Finding[] {
   const mode = (statSync(file, { throwIfNoEntry: false })?.mode ?? 0) & 0o777
   if ((mode & forbidden) === 0) return []
   const who = forbidden === OTHERS ? 'every user of this machine' : 'other users of this machine'

@@ -1,6 +1,8 @@
+import { createSocket } from 'node:dgram'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { basename } from 'node:path'
+import type { DeviceConfig } from '../../device/config.ts'
 import { systemCode } from '../../lib/errors.ts'
 import { listenFailure } from '../../lib/http/server.ts'
 import { inOneLine } from '../../lib/table.ts'
@@ -32,8 +34,44 @@ export function listeningOf({ program, config }: Configuration): Listening[] {
     ...(program === 'broker'
       ? config.listeners.map((it, at) => ({ host: it.host, port: it.port, key: `listeners.${at}` }))
       : []),
+    ...(program === 'device' ? publisherListeners(config.listen) : []),
     { host, port, key: 'http' },
   ]
+}
+
+const publisherListeners = ({ rtmp, whip, http }: DeviceConfig['listen']): Listening[] =>
+  Object.entries({ rtmp, whip, http }).flatMap(([name, it]) =>
+    it ? [{ host: it.host, port: it.port, key: `listen.${name}` }] : [],
+  )
+
+/** UDP ports for the media of WHIP. @param isOurs the agent runs, and may have some of them */
+async function checkUdpPorts(
+  { host, udpPorts }: NonNullable<DeviceConfig['listen']['whip']>,
+  isOurs: boolean,
+): Promise<Finding[]> {
+  if (!udpPorts) return []
+  const { from, to } = udpPorts
+  const what = `UDP ports ${from} to ${to}`
+  const any = host.includes(':') ? '::' : '0.0.0.0'
+  let free = 0
+  for (let port = from; port <= to; port += 1) if (await isUdpFree(any, port)) free += 1
+  const all = to - from + 1
+  const found = free === all ? `${all}, all free` : `${free} of ${all} free`
+  const each = `each publisher by WHIP takes one for each address of this machine`
+  if (free === all || (isOurs && free > 0)) return [ok(what, `${found}; ${each}`)]
+  const todo = 'Give "listen.whip.udpPorts" a range that no other program uses, or a larger one.'
+  if (free > 0) return [warn(what, `${found}; ${each}`, todo)]
+  return [
+    isOurs ? warn(what, 'none free: no further publisher gets in', todo) : fail(what, 'none free', todo),
+  ]
+}
+
+function isUdpFree(address: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createSocket(address === '::' ? 'udp6' : 'udp4')
+    socket.once('error', () => socket.close(() => resolve(false)))
+    socket.bind({ address, port, exclusive: true }, () => socket.close(() => resolve(true)))
+  })
 }
 
 /** Whether two ask for the same port at an address that they share. */
@@ -50,7 +88,7 @@ export async function checkPorts(
 ): Promise<Finding[]> {
   const findings: Finding[] = []
   const wanted = listeningOf(configuration)
-  const isOurs = running && (running.name === undefined || running.name === nameOf(configuration))
+  const isOurs = isProgramOf(configuration, running)
   for (const [at, listening] of wanted.entries()) {
     const { host, port, key } = listening
     const what = `port ${host}:${port}`
@@ -61,11 +99,17 @@ export async function checkPorts(
       findings.push(fail(what, `${rival} uses it too`, `Choose another port under "${key}" in one of them.`))
       continue
     }
-    findings.push(await checkPort(listening, what, running, isOurs === true))
+    findings.push(await checkPort(listening, what, running, isOurs))
   }
-  if (isOurs) findings.push(...health(configuration, running))
+  if (configuration.program === 'device' && configuration.config.listen.whip)
+    findings.push(...(await checkUdpPorts(configuration.config.listen.whip, isOurs)))
+  if (running && isOurs) findings.push(...health(configuration, running))
   return findings
 }
+
+/** Whether who runs is the program of this configuration, as far as it tells. */
+const isProgramOf = (configuration: Configuration, running: Running | undefined): boolean =>
+  running !== undefined && (running.name === undefined || running.name === nameOf(configuration))
 
 async function checkPort(
   { host, port, key }: Listening,

@@ -4,7 +4,7 @@ import type { Selection } from '../../wire/forget.ts'
 import { type Command, parse } from '../command.ts'
 
 export const forget: Command = {
-  summary: 'removes the crops of a device, a camera, a day, or one',
+  summary: 'removes the crops of a device, a camera, a day, or one; recordings of a stretch',
   help: `Removes crops and clips from everything that programs on this machine keep:
 outbox, queues, retained messages, quarantine, inbox, bucket and gallery index. Prints what it
 removed, and where. The programs may be running or stopped. Later crops are
@@ -20,6 +20,9 @@ WHAT is one of:
   --camera SITE/DEVICE/CAMERA   all crops of a camera
   --day DAY                     all crops of a day, in UTC: 2026-11-20
   --id ID                       one crop
+  --camera SITE/DEVICE/CAMERA --from TIME --to TIME
+                                its recordings of that stretch, and nothing else:
+                                2026-11-28T10:15 (in UTC), 2026-11-28T11:15+01:00
 
 Options:
   --config FILE   the configuration of a device, a broker or a subscriber here;
@@ -40,6 +43,8 @@ Exit status: 0 done, 1 not confirmed, 75 try again.
           camera: { type: 'string' },
           day: { type: 'string' },
           id: { type: 'string' },
+          from: { type: 'string' },
+          to: { type: 'string' },
           config: { type: 'string', multiple: true },
           'dry-run': { type: 'boolean', default: false },
           yes: { type: 'boolean', default: false },
@@ -55,7 +60,12 @@ Exit status: 0 done, 1 not confirmed, 75 try again.
     if (kind === undefined || given.length > 1)
       throw failure('USAGE', `Give one of these: ${Object.values(WRITTEN).join(', ')}.`)
     const text = values[kind] as string
-    const selection = selectionSchema.safeParse(selectionOf(kind, text))
+    const isStretch = values.from !== undefined || values.to !== undefined
+    if (isStretch && kind !== 'camera') throw failure('USAGE', '--from and --to are for --camera.')
+    const camera = selectionOf(kind, text)
+    const selection = selectionSchema.safeParse(
+      isStretch && camera ? { ...camera, kind: 'stretch', ...stretchOf(values.from, values.to) } : camera,
+    )
     if (!selection.success)
       throw failure(
         'USAGE',
@@ -82,7 +92,25 @@ const SAID: Readonly<Record<Kind, string>> = {
   id: 'crop id',
 }
 
-function selectionOf(kind: Kind, text: string): unknown {
+/** Errors: USAGE */
+function stretchOf(from: string | undefined, to: string | undefined) {
+  const [fromMs, toMs] = [from, to].map((text) => {
+    const [, day, time = 'T00:00', zone = 'Z'] = TIME.exec(text ?? '') ?? []
+    const ms = Date.parse(`${day}${time}${zone}`)
+    if (Number.isNaN(ms))
+      throw failure(
+        'USAGE',
+        `--from and --to both need a time such as 2026-11-28T10:15, not ${JSON.stringify(text ?? '')}.`,
+      )
+    return ms
+  }) as [number, number]
+  if (fromMs >= toMs) throw failure('USAGE', '--to must be later than --from.')
+  return { fromMs, toMs }
+}
+
+const TIME = /^(\d{4}-\d\d-\d\d)(?:(T\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?)(Z|[+-]\d\d:\d\d)?)?$/
+
+function selectionOf(kind: Kind, text: string): object | undefined {
   if (kind === 'day' || kind === 'id') return { kind, [kind]: text }
   const names = kind === 'device' ? ['site', 'device'] : ['site', 'device', 'camera']
   const parts = text.split('/')

@@ -8,7 +8,8 @@ import { asked } from './asked.ts'
 import { timeMsSchema } from './query.ts'
 import { cameraNamed, stretchShape } from './recordings.ts'
 import type { Api } from './server.ts'
-import { keptStretchSchema, spanOf } from './timeline.ts'
+import { spanOf } from './span.ts'
+import { keptStretchSchema } from './timeline.ts'
 
 /** Stretches that retention leaves alone: `/recordings/kept`. */
 

@@ -7,11 +7,12 @@ import type { Clip } from '../database/clip.ts'
 import { clipsWithin, type Span } from '../database/clips.ts'
 import type { Database } from '../database/database.ts'
 import { playlistOf } from '../recordings/playlist.ts'
+import { unfoldedOf } from '../recordings/unfolding.ts'
 import { content, problems, unchanged } from './answers.ts'
 import { asked } from './asked.ts'
 import { cameraNamed, clipAddress, stretchShape } from './recordings.ts'
 import type { Api } from './server.ts'
-import { spanOf } from './timeline.ts'
+import { spanOf } from './span.ts'
 import { Views } from './views.ts'
 
 /** A stretch of a recording for players: `/playlist.m3u8` (HLS). */
@@ -24,6 +25,8 @@ const CHUNKS_MAX = 10_000
 const BEGINNING_MS_MAX = 120_000
 /** An end so near, or later, is still to come: the chunk of it is on its way. */
 const LATE_MS = 60_000
+/** For so long after that players may still follow it: none of what they have seen changes its place. */
+const FOLLOWED_MS = 5 * 60_000
 
 export const playlistQuerySchema = z.strictObject({
   camera: stretchShape.camera,
@@ -47,7 +50,7 @@ export function playlistRoutes(api: Api, { access, bucket, config, database }: C
         tags: ['recordings'],
         summary: 'A stretch of a recording, for players (HLS)',
         description:
-          'Of an hour where "to" is left out, and at most of six. Where the end is still to come, what comes is added at the end. EXT-X-PROGRAM-DATE-TIME says when each chunk was captured.',
+          'Of an hour where "to" is left out, and at most of six. Where the end is still to come, what comes is added at the end, and what comes too late for its place is left out. EXT-X-PROGRAM-DATE-TIME says when each chunk was captured.',
         querystring: playlistQuerySchema,
         response: {
           200: content(PLAYLIST_TYPE, 'M3U8', 'text'),
@@ -61,8 +64,10 @@ export function playlistRoutes(api: Api, { access, bucket, config, database }: C
       const { camera: path, from, to = from + SPAN_MS } = request.query
       const span = spanOf(from, to, PLAYLIST_MS_MAX)
       const { camera, id } = await cameraNamed(database, path, caller.rows)
-      const clips = await playable(database, id, camera, span)
-      const isOpen = to > Date.now() - LATE_MS
+      const all = await playable(database, id, camera, span)
+      const nowMs = Date.now()
+      const isOpen = to > nowMs - LATE_MS
+      const clips = to > nowMs - LATE_MS - FOLLOWED_MS ? begun(unfoldedOf(all, nowMs)) : all
       if (clips.length === 0) throw notFound()
       await views.looked(caller, camera, from)
       // Whoever has such an address may open it until it ends.
@@ -111,6 +116,11 @@ export async function playable(
   const begins = earlier.findLastIndex(({ independent }) => independent)
   const lead = begins < 0 ? [] : earlier.slice(begins)
   if (lead.length > 0 && lead.every(({ run }) => run === first.run)) return [...lead, ...clips]
+  return begun(clips)
+}
+
+/** From the first on that plays without the one before. */
+function begun(clips: readonly Clip[]): readonly Clip[] {
   const plays = clips.findIndex(({ independent }) => independent)
   return plays < 0 ? [] : clips.slice(plays)
 }

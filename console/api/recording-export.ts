@@ -12,7 +12,7 @@ import { playable } from './playlist.ts'
 import { timeMsSchema } from './query.ts'
 import { cameraNamed, cameraOfPath, stretchQuerySchema } from './recordings.ts'
 import type { Api } from './server.ts'
-import { spanOf } from './timeline.ts'
+import { spanOf } from './span.ts'
 
 /** A stretch of a recording as one file, as the camera sent it: `/recordings/export.mp4`; and what would be in it. */
 

@@ -16,12 +16,14 @@ import { sendClip } from './clip-file.ts'
 import { forgottenSchema } from './detections.ts'
 import { cameraAddressShape, idSchema, timeMsSchema, timeParameter } from './query.ts'
 import type { Api } from './server.ts'
+import { spanOf } from './span.ts'
 import { Views } from './views.ts'
 
 /** Chunks of recordings: `/recordings`. */
 
 const DAY_MS = 86_400_000
 const DAYS_MAX = 400
+const FORGET_SPAN_MS_MAX = 31 * DAY_MS
 
 export const clipSchema = z
   .object({
@@ -180,6 +182,33 @@ export function recordingsRoutes(api: Api, context: Context): void {
       const { id } = await cameraNamed(database, camera, asked(access, request).rows)
       const days = await clipDays(database.read, id, fromDay, beforeDay)
       return { items: days.map(({ day, ...rest }) => ({ fromMs: day * DAY_MS, ...rest })) }
+    },
+  )
+
+  api.delete(
+    '/recordings',
+    {
+      config: { right: ['recordings', 'forget'] },
+      schema: {
+        operationId: 'forgetRecordings',
+        tags,
+        summary: 'Forget a stretch: each chunk that has any part in it, kept ones too',
+        description:
+          'Faces that were seen meanwhile stay. What devices and brokers still have of it is not reached, and comes: for that, sightline forget there first.',
+        querystring: stretchQuerySchema,
+        response: { 200: forgottenSchema, ...problems(404, 502, 504) },
+      },
+    },
+    async (request) => {
+      const caller = asked(access, request)
+      const { camera: path, from, to } = request.query
+      const { fromMs, beforeMs: toMs } = spanOf(from, to, FORGET_SPAN_MS_MAX)
+      const { camera } = await cameraNamed(database, path, caller.rows)
+      const detail = { from: new Date(fromMs).toISOString(), to: new Date(toMs).toISOString() }
+      await access.record(caller, { what: 'recording.forget', target: path, detail })
+      const wanted = { kind: 'stretch', ...camera, fromMs, toMs } as const
+      const places = await line.forget(wanted, caller.person.name, request.signal)
+      return { places: places.map(({ place, count, left = false }) => ({ place, count, left })) }
     },
   )
 

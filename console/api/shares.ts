@@ -13,7 +13,7 @@ import { idSchema, timeMsSchema } from './query.ts'
 import { cameraNamed } from './recordings.ts'
 import { titleSchema, whoseParameter } from './rights.ts'
 import type { Api } from './server.ts'
-import { spanOf } from './timeline.ts'
+import { spanOf } from './span.ts'
 
 /** Links for people without an account: `/shares`. What they show is in ../access/share-pages.ts. */
 

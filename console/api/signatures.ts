@@ -14,7 +14,7 @@ import { asked } from './asked.ts'
 import { idSchema, timeMsSchema } from './query.ts'
 import { cameraNamed, stretchQuerySchema } from './recordings.ts'
 import type { Api } from './server.ts'
-import { spanOf } from './timeline.ts'
+import { spanOf } from './span.ts'
 import { Views } from './views.ts'
 
 /**

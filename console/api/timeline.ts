@@ -25,6 +25,7 @@ import { asked } from './asked.ts'
 import { cameraAddressShape, idSchema, severalOf, timeMsSchema, timeParameter } from './query.ts'
 import { cameraOfPath, clipSchema, clipShown } from './recordings.ts'
 import type { Api } from './server.ts'
+import { spanOf } from './span.ts'
 
 /** What is recorded of cameras, and what was seen, over a span: `/timeline`. */
 
@@ -154,20 +155,6 @@ export function timelineRoutes(api: Api, { access, database }: Context): void {
     return compress(payload, { level: 4 })
   })
 }
-
-/** Errors: PARAMETER_INVALID */
-export function spanOf(fromMs: number, toMs: number, msMax: number): Span {
-  if (toMs <= fromMs) throw failure('PARAMETER_INVALID', '"to" must be later than "from".')
-  if (toMs - fromMs > msMax)
-    throw failure(
-      'PARAMETER_INVALID',
-      `"to" must be at most ${spoken(msMax)} later than "from": ask for the rest with the next request.`,
-    )
-  return { fromMs, beforeMs: toMs }
-}
-
-const spoken = (ms: number) =>
-  ms >= 2 * 86_400_000 ? `${Math.round(ms / 86_400_000)} days` : `${Math.round(ms / 3_600_000)} hours`
 
 /** Errors: NOT_FOUND */
 async function cameraTimeline(

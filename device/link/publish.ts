@@ -320,7 +320,10 @@ export class Publisher implements AsyncDisposable {
       : undefined
   }
 
-  /** From now on the broker has this payload, retained: published where it is new, and at each connection. */
+  /**
+   * From now on the broker has this payload, retained: published where it is new, and at each connection. An empty one takes
+   * away what it has, once.
+   */
   keep(topic: string, payload: string): void {
     const kept = this.#kept.get(topic)
     if (kept?.payload === payload) return
@@ -348,6 +351,7 @@ export class Publisher implements AsyncDisposable {
       if (this.#client !== client || !now) return
       now.inFlight = false
       now.endedOver = 0
+      if (now.isSent && now.payload === '') this.#kept.delete(topic)
       this.#sendKept()
     })
   }

@@ -5,10 +5,13 @@ import {
   COMMAND_NAMES,
   type Command,
   type CommandName,
+  type Effect,
   isCommandName,
+  type RecordMode,
   readCommand,
 } from '../../wire/commands.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
+import { LIVE_VERSION, type LiveMetadata, writeLive } from '../../wire/live.ts'
 import { isName } from '../../wire/names.ts'
 import type { StreamChange } from '../../wire/stream.ts'
 import { parseCommandTopic, snapshotTopic, stateTopic } from '../../wire/topics.ts'
@@ -41,10 +44,10 @@ export interface RemoteParts {
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
   readonly live: Pick<Live, 'look'>
   /** What of a snapshot must not be seen. */
-  readonly effects: Pick<Effects, 'apply'>
+  readonly effects: Pick<Effects, 'apply' | 'of'>
   readonly recorder: Pick<Recorder, 'state'>
   /** What comes to this device, and may be changed from afar. */
-  readonly streams?: Pick<Streams, 'cameras' | 'state' | 'change'>
+  readonly streams?: Pick<Streams, 'cameras' | 'gone' | 'state' | 'change'>
   readonly meters: Pick<Meters, 'commandsTaken' | 'commandsIgnored'>
   readonly log: Log
 }
@@ -118,6 +121,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       parts.log.warn({ ...fields, count }, message)
     })
     for (const camera of [...parts.config.cameras, ...(parts.streams?.cameras ?? [])]) this.add(camera)
+    for (const name of parts.streams?.gone ?? []) this.#clear(name)
   }
 
   /** A camera that is there from now on. */
@@ -145,7 +149,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
-  /** One that is there no more: its last state says that it has ended. */
+  /** One that is there no more: its last state says that it has ended, and then the broker keeps none. */
   remove(name: string): void {
     const camera = this.#cameras.get(name)
     if (!camera) return
@@ -153,6 +157,13 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     camera.state = 'ended'
     this.#say(camera)
     this.#cameras.delete(name)
+    this.#clear(name)
+  }
+
+  /** Whoever comes later is not told of a camera that is no more. */
+  #clear(name: string): void {
+    const { config, publisher } = this.#parts
+    publisher.keep(stateTopic(config.topicPrefix, { ...config, camera: name }), '')
   }
 
   /** Something of its stream has changed. */
@@ -370,9 +381,10 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
-  /** A chunk was made, or the camera records or no longer does. */
+  /** A chunk was made, or the camera records or no longer does. One that was just removed hands over its last chunk. */
   recordChanged(name: string): void {
-    this.#tell(this.#camera(name))
+    const camera = this.#cameras.get(name)
+    if (camera) this.#tell(camera)
   }
 
   wants(name: string): boolean {
@@ -397,13 +409,13 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     const camera = this.#camera(name)
     clearTimeout(camera.snapshotTimer)
     camera.snapshot = 'making'
-    const { width, height } = frame
+    const { width, height, capturedAtMs } = frame
     // Before the next frame says where its own faces are.
-    const pixels = frame.cut(0, 0, width, height).then((rgb) => {
-      this.#parts.effects.apply(name, rgb, { width, height })
-      return rgb
-    })
-    const made = this.#makeSnapshot(camera, pixels, { width, height })
+    const pixels = frame.cut(0, 0, width, height).then((rgb) => ({
+      effect: this.#parts.effects.apply(name, rgb, { width, height }),
+      rgb,
+    }))
+    const made = this.#makeSnapshot(camera, pixels, { width, height }, capturedAtMs)
     this.#making.add(made)
     void made.then(() => this.#making.delete(made))
     await pixels.catch(() => {}) // said by who makes the snapshot
@@ -411,15 +423,32 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
 
   async #makeSnapshot(
     camera: Camera,
-    pixels: Promise<Uint8Array>,
+    pixels: Promise<{ readonly rgb: Uint8Array; readonly effect: Effect }>,
     size: { width: number; height: number },
+    capturedAtMs: number,
   ): Promise<void> {
-    const { config, publisher, log } = this.#parts
+    const { config, publisher, log, effects } = this.#parts
     try {
-      const rgb = await pixels
+      const { rgb, effect } = await pixels
+      const metadata: LiveMetadata = {
+        v: LIVE_VERSION,
+        capturedAtMs: Math.round(capturedAtMs),
+        frame: [size.width, size.height],
+        faces: 0,
+        paused: false,
+        ...(effect !== 'none' && { effect }),
+      }
       for (const sizeMax of SNAPSHOT_SIDES) {
-        const payload = await encodeJpeg(rgb, size, { quality: config.crop.quality, sizeMax })
+        const jpeg = await encodeJpeg(rgb, size, { quality: config.crop.quality, sizeMax })
+        const payload = writeLive(jpeg, metadata)
         if (payload.length > config.broker.payloadMax) continue
+        // It shows what nobody is to see any more.
+        if (camera.settings.paused || effects.of(camera.name) !== effect)
+          return this.#ignore(
+            'not sent',
+            { camera: camera.name },
+            'Snapshot dropped: the camera was paused or its effect changed meanwhile. Ask for it again.',
+          )
         publisher.send({
           topic: snapshotTopic(config.topicPrefix, { ...config, camera: camera.name }),
           payload,
@@ -487,14 +516,14 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       ...held,
       crops,
       lastCrop,
-      record: { mode, ...this.#recordOf(name) },
+      ...this.#recordOf(name, mode),
       ...(stream && { stream }),
     }
   }
 
-  #recordOf(name: string): ReturnType<Recorder['state']> {
+  #recordOf(name: string, mode: RecordMode): Pick<CameraState, 'record'> {
     const state = this.#parts.recorder.state(name)
-    return { ...state, why: state.why?.slice(0, WHY_CHARACTERS_MAX) ?? null }
+    return state ? { record: { mode, ...state, why: state.why?.slice(0, WHY_CHARACTERS_MAX) ?? null } } : {}
   }
 
   #camera(name: string): Camera {

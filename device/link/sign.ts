@@ -89,24 +89,7 @@ export class SigningSeal implements Seal, Disposable {
     log: Log,
     nowMs = Date.now(),
   ): SigningSeal {
-    const certificate = readCertificate(certFile)
-    const privateKey = readKey(keyFile)
-    const signer = signerOf(certificate)
-    if (!signer)
-      throw failure(
-        'CONFIG_INVALID',
-        `${certFile}, named by signing.certFile, is no signer's certificate. Make one: sightline certs signer DIR ${whose.site}/${whose.device}.`,
-      )
-    if (signer.site !== whose.site || signer.device !== whose.device)
-      throw failure(
-        'CONFIG_INVALID',
-        `${certFile}, named by signing.certFile, is for ${signer.site}/${signer.device}, and this device is ${whose.site}/${whose.device}. Use its own: sightline certs signer DIR ${whose.site}/${whose.device}.`,
-      )
-    if (!certificate.checkPrivateKey(privateKey))
-      throw failure(
-        'CONFIG_INVALID',
-        `${keyFile}, named by signing.keyFile, does not belong to the certificate ${certFile}. Use the two files that "sightline certs signer" made together.`,
-      )
+    const { certificate, privateKey } = readSigner({ keyFile, certFile }, whose)
     const untilMs = certificate.validToDate.getTime()
     if (untilMs - nowMs < EXPIRES_SOON_MS)
       log.warn(
@@ -234,6 +217,32 @@ function lineOf(text: string): Line | undefined {
   } catch {
     return undefined
   }
+}
+
+/**
+ * A device's key and certificate for signing, which belong together and to this device. How long it is valid is not looked at.
+ * Errors: CONFIG_INVALID, CONFIG_NOT_FOUND.
+ */
+export function readSigner({ keyFile, certFile }: Pick<SigningConfig, 'keyFile' | 'certFile'>, whose: Whose) {
+  const certificate = readCertificate(certFile)
+  const privateKey = readKey(keyFile)
+  const signer = signerOf(certificate)
+  if (!signer)
+    throw failure(
+      'CONFIG_INVALID',
+      `${certFile}, named by signing.certFile, is no signer's certificate. Make one: sightline certs signer DIR ${whose.site}/${whose.device}.`,
+    )
+  if (signer.site !== whose.site || signer.device !== whose.device)
+    throw failure(
+      'CONFIG_INVALID',
+      `${certFile}, named by signing.certFile, is for ${signer.site}/${signer.device}, and this device is ${whose.site}/${whose.device}. Use its own: sightline certs signer DIR ${whose.site}/${whose.device}.`,
+    )
+  if (!certificate.checkPrivateKey(privateKey))
+    throw failure(
+      'CONFIG_INVALID',
+      `${keyFile}, named by signing.keyFile, does not belong to the certificate ${certFile}. Use the two files that "sightline certs signer" made together.`,
+    )
+  return { certificate, privateKey }
 }
 
 function readCertificate(certFile: string): X509Certificate {

@@ -10,7 +10,7 @@ import { readStreams } from './streams-file.ts'
 
 const KEY_BYTES = 16
 const NEW_TEXT = `# Streams that may come to this device, kept with "sightline streams". Beside what that writes, a stream may have what a
-# camera of the configuration has: rotate, mirror, aspect, region, masks, motion, rateMax.
+# camera of the configuration has: rotate, mirror, aspect, region, masks, motion, view, record, rateMax.
 streams: []
 `
 
@@ -85,13 +85,17 @@ function alter(
     )
   switch (change.do) {
     case 'rotate':
-      return stream.set('keyHash', change.keyHash)
+      stream.set('keyHash', change.keyHash)
+      break
     case 'activate':
-      return stream.set('active', true)
+      stream.set('active', true)
+      break
     case 'deactivate':
-      return stream.set('active', false)
+      stream.set('active', false)
+      break
     case 'settings':
-      return stream.set('takeOver', change.takeOver)
+      stream.set('takeOver', change.takeOver)
+      break
     case 'remove':
       streams.delete(place)
   }

@@ -1,4 +1,4 @@
-import { PUSHED_BYTES_MAX, PUSHED_UNTAKEN_MS_MAX } from '../limits.ts'
+import { PUSHED_BYTES_MAX, PUSHED_PARTS_MAX, PUSHED_UNTAKEN_MS_MAX } from '../limits.ts'
 import type { PushedVideo } from './publication.ts'
 
 /**
@@ -26,7 +26,7 @@ export class PushedBytes implements PushedVideo {
   }
 
   get isFull(): boolean {
-    return this.#bytes >= PUSHED_BYTES_MAX
+    return this.#bytes >= PUSHED_BYTES_MAX || this.#waiting.length >= PUSHED_PARTS_MAX
   }
 
   /** Nobody takes what waits. */

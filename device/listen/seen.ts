@@ -51,6 +51,16 @@ export class Seen {
     return new Seen(seenFileOf(streamsFile), new Map(streams), log)
   }
 
+  /** Of which anything is known. */
+  get cameras(): readonly string[] {
+    return [...this.#streams.keys()]
+  }
+
+  /** There is such a stream, whether or not it was ever used. */
+  know(camera: string): void {
+    if (!this.#streams.has(camera)) this.#set(camera, { lastUsedMs: null, from: null, live: null })
+  }
+
   of(camera: string): Omit<SeenStream, 'live'> {
     const { lastUsedMs = null, from = null } = this.#streams.get(camera) ?? {}
     return { lastUsedMs, from }

@@ -1,4 +1,5 @@
 import type { Log } from '../../lib/log.ts'
+import { isName } from '../../wire/names.ts'
 import type { Protocol, StreamChange, StreamState } from '../../wire/stream.ts'
 import { type CameraConfig, pushedCamera } from '../config.ts'
 import { PUBLISHER_SILENT_MS, STREAMS_SAMPLE_MS } from '../limits.ts'
@@ -77,6 +78,8 @@ export class Streams implements Doorkeeper, AsyncDisposable {
   onState: ((camera: string) => void) | undefined
 
   readonly graceMs: number
+  /** Cameras that an earlier run had, and that were removed while no agent ran. */
+  readonly gone: readonly string[]
 
   private constructor(file: StreamsFile, seen: Seen, options: StreamsOptions) {
     const { log, graceMs } = options
@@ -86,7 +89,13 @@ export class Streams implements Doorkeeper, AsyncDisposable {
     this.#seen = seen
     this.#log = log
     this.#take(file.streams)
-    file.onChange = (streams) => this.onCameras?.(this.#take(streams))
+    const gone = seen.cameras.filter((name) => !this.#entries.has(name))
+    for (const name of gone) seen.forget(name)
+    this.gone = gone.filter((name) => isName(name) && !options.taken.has(name))
+    file.onChange = (streams) => {
+      const change = this.#take(streams)
+      this.onCameras?.(change)
+    }
     this.#timer = setInterval(() => this.#sample(), STREAMS_SAMPLE_MS).unref()
   }
 
@@ -271,6 +280,7 @@ export class Streams implements Doorkeeper, AsyncDisposable {
       const isNews = had && JSON.stringify(had.stream) !== JSON.stringify(stream)
       entry.stream = stream
       this.#entries.set(name, entry)
+      this.#seen.know(name)
       if (isNews) this.onState?.(name)
     }
     for (const [name, entry] of before) {

@@ -1,3 +1,5 @@
+import { WHIP_FRAME_UNITS_MAX } from '../limits.ts'
+
 /** H.264 out of RTP (RFC 6184, packetization modes 0 and 1), as FLV wants it: each NAL unit after its length. Pure. */
 
 const TYPE_SLICE = 1
@@ -96,6 +98,7 @@ function unitsOf(payloads: readonly Buffer[]): Buffer[] | undefined {
   const units: Buffer[] = []
   let fragments: Buffer[] | undefined
   for (const payload of payloads) {
+    if (units.length > WHIP_FRAME_UNITS_MAX) return undefined
     const first = payload[0]
     if (first === undefined) continue
     const type = first & 0x1f

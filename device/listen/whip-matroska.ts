@@ -5,6 +5,9 @@ import { opusHead } from './whip-flv.ts'
  * frame is a cluster of its own, so that a reader has it whole once its last byte is there. Pure.
  */
 
+const CLUSTER = 0x1f43b675
+/** Where a cluster of ours says whose block it holds: after its id and size, its time, and the block's id and size. */
+const TRACK_AT = 4 + 8 + (1 + 8 + 8) + (1 + 8)
 const VIDEO = 1
 const AUDIO = 2
 const TYPE_VIDEO = 1
@@ -70,7 +73,12 @@ export function matroskaFrame(
   { isKey, atMs }: { readonly isKey: boolean; readonly atMs: number },
 ): Buffer {
   const block = Buffer.from([0x80 | (of === 'video' ? VIDEO : AUDIO), 0, 0, isKey ? KEY_FLAG : 0])
-  return element(0x1f43b675, [unsigned(0xe7, atMs), element(0xa3, [block, frame])])
+  return element(CLUSTER, [unsigned(0xe7, atMs), element(0xa3, [block, frame])])
+}
+
+/** Of what `matroskaFrame` makes. */
+export function isMatroskaPicture(bytes: Buffer): boolean {
+  return bytes.length > TRACK_AT && bytes.readUInt32BE(0) === CLUSTER && bytes[TRACK_AT] === (0x80 | VIDEO)
 }
 
 function element(of: number, parts: readonly Buffer[]): Buffer {

@@ -1,4 +1,9 @@
-import { WHIP_FRAME_BYTES_MAX, WHIP_REORDER_MS_MAX, WHIP_REORDER_PACKETS_MAX } from '../limits.ts'
+import {
+  WHIP_FRAME_BYTES_MAX,
+  WHIP_FRAME_PACKETS_MAX,
+  WHIP_REORDER_MS_MAX,
+  WHIP_REORDER_PACKETS_MAX,
+} from '../limits.ts'
 import { flvHeader } from './flv.ts'
 import { PushedBytes } from './pushed-bytes.ts'
 import { TrackClock } from './whip-clock.ts'
@@ -95,7 +100,7 @@ export class WhipMedia {
     if (packet.payload.length === 0) return
     this.#picture.push(packet.payload)
     this.#pictureBytes += packet.payload.length
-    if (this.#pictureBytes > WHIP_FRAME_BYTES_MAX) {
+    if (this.#pictureBytes > WHIP_FRAME_BYTES_MAX || this.#picture.length > WHIP_FRAME_PACKETS_MAX) {
       this.#clear()
       this.#isBroken = true
     }

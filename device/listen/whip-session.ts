@@ -138,6 +138,8 @@ export class WhipSession implements Publication {
     const answer = peer.localDescription?.sdp
     if (answer === undefined || !answer.includes('a=candidate:'))
       throw new Error('no UDP port could be opened')
+    // Its connection may have failed meanwhile; then nobody would end it any more.
+    if (this.#isOver) throw new Error('it has ended before it was answered')
     this.answer = withPublicAddresses(answer, this.#options.publicAddresses)
     for (const { receiver, kind } of peer.getTransceivers()) if (kind === 'video') this.#receiver = receiver
     this.#ticker = setInterval(() => this.#tick(), TICK_MS).unref()

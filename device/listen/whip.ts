@@ -73,6 +73,7 @@ export class Whip implements AsyncDisposable {
   readonly #complain: () => void
   #refusal = ''
   #opening = 0
+  #isOver = false
   #server: HttpServer | undefined
 
   private constructor(options: WhipOptions) {
@@ -165,6 +166,7 @@ export class Whip implements AsyncDisposable {
 
   async #publish(request: FastifyRequest<{ Body: unknown }>, reply: FastifyReply): Promise<FastifyReply> {
     const { doorkeeper, log, sessionsMax = WHIP_SESSIONS_MAX } = this.#options
+    const loopback = isLoopback(this.#options.host)
     const key = /^Bearer +(\S{1,200})$/i.exec(request.headers.authorization ?? '')?.[1]
     reply.header('cache-control', 'no-store')
     if (key === undefined)
@@ -182,7 +184,7 @@ export class Whip implements AsyncDisposable {
     }
     const offer =
       typeof request.body === 'string'
-        ? readOffer(request.body)
+        ? readOffer(request.body, { loopback })
         : { wrong: 'An offer is missing in the request.' }
     if ('wrong' in offer) return this.#refuse(reply, 422, 'OFFER_UNSUITABLE', offer.wrong)
     if (this.#sessions.size + this.#opening >= sessionsMax)
@@ -199,7 +201,7 @@ export class Whip implements AsyncDisposable {
     try {
       session = await WhipSession.open({
         ...this.#options,
-        loopback: isLoopback(this.#options.host),
+        loopback,
         camera,
         from: request.ip,
         offer,
@@ -219,6 +221,10 @@ export class Whip implements AsyncDisposable {
       )
     } finally {
       this.#opening -= 1
+    }
+    if (this.#isOver) {
+      session.end('the agent stops')
+      return this.#refuse(reply, 503, 'STOPPING', 'The agent is stopping. Publish again later.')
     }
     this.#sessions.set(id, session)
     this.#meters.published.inc({ camera })
@@ -248,6 +254,7 @@ export class Whip implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isOver = true
     for (const session of [...this.#sessions.values()]) session.end('the agent stops')
     await this.#server?.[Symbol.asyncDispose]()
   }

@@ -183,6 +183,9 @@ export class CameraRecorder implements AsyncDisposable {
       get wantsPictures() {
         return recorder.isActive && recorder.#way === 'pictures'
       },
+      get wantsKeyFrame() {
+        return recorder.isActive && recorder.#way === 'copy' && recorder.#segmenter.isDue
+      },
       opened: (video: TappedStream, audio: TappedStream | undefined) => recorder.#opened(video, audio),
       packet: (packet: Packet, of: 'video' | 'audio', receivedAtMs: number) =>
         recorder.#packet(packet, of, receivedAtMs),

@@ -114,8 +114,11 @@ export class Recorder implements Watcher, AsyncDisposable {
     if (recorded?.lastId === id) recorded.lost = { fromMs: gap ? gap.fromMs : capturedAtMs, why: 'lost' }
   }
 
-  state(camera: string): RecordState {
-    const { recorder, clips, bytes } = this.#of(camera)
+  /** Undefined for a camera that is not there. */
+  state(camera: string): RecordState | undefined {
+    const recorded = this.#cameras.get(camera)
+    if (!recorded) return undefined
+    const { recorder, clips, bytes } = recorded
     return {
       recording: recorder?.isActive === true && recorder.why === undefined,
       why: recorder?.why ?? null,

@@ -190,6 +190,13 @@ export class Segmenter implements AsyncDisposable {
     return this.#needsKey
   }
 
+  /** The open chunk ends at the next key frame. */
+  get isDue(): boolean {
+    const [open, held, video] = [this.#open, this.#held, this.#video]
+    if (!open || !held || !video) return false
+    return msOf(held.dts + this.#frame - open.startDts, video) >= this.#options.chunkMs
+  }
+
   /** Ends the last chunk. Errors: RECORD_FAILED. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
@@ -318,6 +325,7 @@ export class Segmenter implements AsyncDisposable {
     if (dts < 0n || Math.abs(apart) > CLOCK_AHEAD_S_MAX) return
     if (run.audioDts !== undefined && dts <= run.audioDts) return
     if (open.bytes + packet.size > this.#options.bytesMax) return
+    audio.unwrap(packet)
     run.audioDts = dts
     packet.pts = dts
     packet.dts = dts

@@ -13,6 +13,8 @@ export interface PacketTap {
   readonly wantsAudio: boolean
   /** Pictures are wanted once they are decoded, since packets cannot be copied. Asked for each of them. */
   readonly wantsPictures: boolean
+  /** A key frame would end a chunk that is due: of those who send one only when asked. Asked for each frame. */
+  readonly wantsKeyFrame: boolean
   /** @param video and audio as they are in the container; they are gone once `closed` was called: copy what is needed */
   opened(video: TappedStream, audio: TappedStream | undefined): void
   /** The packet is the source's: clone it (a reference, no copy of its data) to keep it. @param receivedAtMs since 1970 */

@@ -5,7 +5,7 @@ import {
   AV_CODEC_ID_HEVC,
   AV_CODEC_ID_OPUS,
 } from 'node-av/constants'
-import { CodecParameters, Rational } from 'node-av/lib'
+import { CodecParameters, type Packet, Rational } from 'node-av/lib'
 import type { ClipMetadata } from '../../wire/clip.ts'
 import type { TappedStream } from './tap.ts'
 
@@ -28,6 +28,8 @@ const AUDIO_CODECS: ReadonlyMap<number, NonNullable<ClipMetadata['audio']>['code
 export class Track implements Disposable {
   readonly codecpar: CodecParameters
   readonly timeBase: Rational
+  /** Each packet has a header of its own (ADTS). */
+  #isWrapped: boolean
   /** How long a frame lasts, as the container says, seconds. */
   readonly frameSeconds: number
 
@@ -39,6 +41,8 @@ export class Track implements Disposable {
     this.codecpar = new CodecParameters()
     this.codecpar.alloc()
     codecpar.copy(this.codecpar)
+    this.#isWrapped = codecpar.codecId === AV_CODEC_ID_AAC && codecpar.extradataSize === 0
+    if (this.#isWrapped) this.codecpar.extradata = audioConfigOf(codecpar)
     this.timeBase = timeBase
     const { num, den } = avgFrameRate
     this.frameSeconds = num > 0 && den > 0 ? den / num : 1 / 25
@@ -48,7 +52,9 @@ export class Track implements Disposable {
   clone(): Track {
     const { codecpar, timeBase, frameSeconds } = this
     const avgFrameRate = new Rational(Math.round(1e6 / frameSeconds), 1e6)
-    return new Track({ codecpar, timeBase, avgFrameRate })
+    const copy = new Track({ codecpar, timeBase, avgFrameRate })
+    copy.#isWrapped = this.#isWrapped
+    return copy
   }
 
   /** What can be copied into a chunk; undefined for what cannot. */
@@ -77,6 +83,14 @@ export class Track implements Disposable {
     )
   }
 
+  /** Takes off of a packet of sound what MP4 says once. */
+  unwrap(packet: Packet): void {
+    const data = this.#isWrapped ? packet.data : null
+    if (!data || data.length < 9 || data[0] !== 0xff || ((data[1] as number) & 0xf6) !== 0xf0) return
+    // A checksum of two bytes follows where the last bit is 0.
+    packet.data = Buffer.from(data.subarray((data[1] as number) & 1 ? 7 : 9))
+  }
+
   /** The stream has other parameters from here on. @param extradata as the codec has it */
   take(extradata: Buffer): void {
     this.codecpar.extradata = extradata
@@ -89,4 +103,16 @@ export class Track implements Disposable {
   [Symbol.dispose](): void {
     this.codecpar.free()
   }
+}
+
+/** ISO/IEC 14496-3, 1.6.3.4 */
+const SAMPLE_RATES = [
+  96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8000, 7350,
+]
+
+/** What MP4 says of AAC once, and MPEG-TS in the header of each packet (ADTS): AudioSpecificConfig. */
+function audioConfigOf({ profile, sampleRate, channels }: CodecParameters): Buffer {
+  const type = profile >= 0 && profile < 4 ? profile + 1 : 2
+  const rate = Math.max(0, SAMPLE_RATES.indexOf(sampleRate))
+  return Buffer.from([(type << 3) | (rate >> 1), ((rate & 1) << 7) | ((channels === 8 ? 7 : channels) << 3)])
 }

@@ -1,6 +1,7 @@
 import { IOContext } from 'node-av/lib'
 import { FLV_VIDEO } from '../listen/flv.ts'
 import type { PushedVideo } from '../listen/publication.ts'
+import { isMatroskaPicture } from '../listen/whip-matroska.ts'
 
 /** FFmpeg's buffer of a stream that comes to us. */
 const IO_BYTES = 32_768
@@ -8,13 +9,13 @@ const IO_BYTES = 32_768
 const WAITING_BYTES_MAX = 200_000
 
 /**
- * What is pushed, as FFmpeg reads it: tag by tag. FFmpeg that waits for bytes holds one of a few threads, so it is asked for
+ * What is pushed, as FFmpeg reads it: tag by tag (FLV), or cluster by cluster (Matroska). FFmpeg that waits for bytes holds one of a few threads, so it is asked for
  * a picture only when there is one.
  */
 export class Feed implements Disposable {
   readonly io = new IOContext()
   readonly #input: PushedVideo
-  /** Tags; of the first, what has not been read. */
+  /** Tags or clusters; of the first, what has not been read. */
   readonly #waiting: { readonly isPicture: boolean; rest: Buffer }[] = []
   #bytes = 0
   #pictures = 0
@@ -36,7 +37,7 @@ export class Feed implements Disposable {
       this.#isOver = true
       return
     }
-    const isPicture = next[0] === FLV_VIDEO
+    const isPicture = this.#input.format === 'matroska' ? isMatroskaPicture(next) : next[0] === FLV_VIDEO
     this.#waiting.push({ isPicture, rest: next })
     this.#bytes += next.length
     if (isPicture) this.#pictures += 1

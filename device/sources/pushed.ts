@@ -126,7 +126,10 @@ export class Pushed implements Source {
     )
     this.#streams.opened(publication, video.seen)
     try {
-      for await (const frame of video) yield this.#numbered(frame)
+      for await (const frame of video) {
+        if (this.#context.tap?.wantsKeyFrame) publication.requestKeyFrame?.()
+        yield this.#numbered(frame)
+      }
     } finally {
       publication.end(DONE) // or FFmpeg would wait for its next bytes
     }

@@ -63,6 +63,9 @@ export class Video implements Source {
   /** Scaled pictures' memory that no frame has at the moment; never more than there were frames at once. */
   readonly #slots: Uint8Array[] = []
   #media: Media | undefined
+  /** Frames that somebody has, who may cut out of them. */
+  #held = 0
+  #isClosed = false
   #openedMs = performance.now()
   /** When the first frame of all was due, or would have been, ms; moved on where playing came late. */
   #startMs: number | undefined
@@ -135,8 +138,14 @@ export class Video implements Source {
     this.#context.tap?.closed()
     this.#smallMade?.av.free()
     this.#smallMade = undefined
-    this.#cutter[Symbol.dispose]()
     this.#scaler.freeContext()
+    this.#isClosed = true
+    this.#freeCutter()
+  }
+
+  /** Frames of a publisher outlive it: its last ones are cut when it has gone. */
+  #freeCutter(): void {
+    if (this.#isClosed && this.#held === 0) this.#cutter[Symbol.dispose]()
   }
 
   async #decode(ready: Handover<Picture>): Promise<void> {
@@ -227,6 +236,11 @@ export class Video implements Source {
     let av: AvFrame | undefined = decoded
     const cutter = this.#cutter
     const slots = this.#slots
+    this.#held += 1
+    const letGo = () => {
+      this.#held -= 1
+      this.#freeCutter()
+    }
     return {
       sequence,
       capturedAtMs,
@@ -248,6 +262,7 @@ export class Video implements Source {
         av.free()
         av = undefined
         slots.push(data)
+        letGo()
       },
     }
   }

@@ -15,6 +15,8 @@ const SQUARES = 4
 const SQUARE_MIN = 6
 /** Outlines are looked for in a picture of so many cells across: as coarse as a face at ten metres. */
 const CELLS = 160
+/** Pixels across and down a cell that are looked at, at least. */
+const CELL_SAMPLES = 4
 /** Grey levels between neighbouring cells that make an outline. */
 const EDGE_MIN = 28
 const GROUND = 16
@@ -84,35 +86,44 @@ function outline(rgb: Uint8Array, frame: Size, areas: readonly Area[]): void {
   const side = Math.max(2, Math.ceil(Math.max(frame.width, frame.height) / CELLS))
   const [wide, high] = [Math.ceil(frame.width / side), Math.ceil(frame.height / side)]
   const grey = blurred(greyCells(rgb, frame, side, wide, high), wide, high)
-  rgb.fill(GROUND)
-  for (let y = 1; y < high - 1; y += 1)
-    for (let x = 1; x < wide - 1; x += 1) {
-      const at = y * wide + x
-      const across = Math.abs((grey[at + 1] as number) - (grey[at - 1] as number))
-      const down = Math.abs((grey[at + wide] as number) - (grey[at - wide] as number))
-      if (Math.max(across, down) >= EDGE_MIN) {
-        const [left, top] = [x * side, y * side]
-        const width = Math.min(side, frame.width - left)
-        paint(rgb, frame, { left, top, width, height: Math.min(side, frame.height - top) }, LINE, LINE, LINE)
-      }
+  // All rows of a row of cells are the same: one is made, and copied.
+  const row = new Uint8Array(frame.width * 3)
+  for (let y = 0; y < high; y += 1) {
+    row.fill(GROUND)
+    if (y > 0 && y < high - 1)
+      for (let x = 1; x < wide - 1; x += 1)
+        if (isEdge(grey, wide, y * wide + x)) row.fill(LINE, x * side * 3, (x + 1) * side * 3)
+    const bottom = Math.min(frame.height, (y + 1) * side)
+    for (let to = y * side; to < bottom; to += 1) rgb.set(row, to * row.length)
+  }
+  for (const { left, top, width, height } of areas)
+    for (let y = top; y < top + height; y += 1) {
+      const from = (y * frame.width + left) * 3
+      rgb.fill(PATCH, from, from + width * 3)
     }
-  for (const area of areas) paint(rgb, frame, area, PATCH, PATCH, PATCH)
 }
 
-/** Green stands for grey: it is most of it. */
+function isEdge(grey: Float32Array, wide: number, at: number): boolean {
+  const across = Math.abs((grey[at + 1] as number) - (grey[at - 1] as number))
+  const down = Math.abs((grey[at + wide] as number) - (grey[at - wide] as number))
+  return Math.max(across, down) >= EDGE_MIN
+}
+
+/** Green stands for grey: it is most of it. Of a large cell a few pixels stand for all: as much work whatever the frame's size. */
 function greyCells(rgb: Uint8Array, frame: Size, side: number, wide: number, high: number): Float32Array {
   const cells = new Float32Array(wide * high)
+  const step = Math.max(1, Math.floor(side / CELL_SAMPLES))
   for (let cy = 0; cy < high; cy += 1) {
     const bottom = Math.min(frame.height, (cy + 1) * side)
     for (let cx = 0; cx < wide; cx += 1) {
       const right = Math.min(frame.width, (cx + 1) * side)
       let [sum, count] = [0, 0]
-      // Every other row is enough for a mean.
-      for (let y = cy * side; y < bottom; y += 2) {
-        const from = (y * frame.width + cx * side) * 3 + 1
+      for (let y = cy * side; y < bottom; y += step) {
         const end = (y * frame.width + right) * 3
-        for (let at = from; at < end; at += 3) sum += rgb[at] as number
-        count += right - cx * side
+        for (let at = (y * frame.width + cx * side) * 3 + 1; at < end; at += 3 * step) {
+          sum += rgb[at] as number
+          count += 1
+        }
       }
       cells[cy * wide + cx] = sum / count
     }

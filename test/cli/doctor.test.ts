@@ -189,6 +189,77 @@ t.test('each fault is named, with what to do', async (t) => {
     if (level === 'FAIL' || level === 'warn') t.match(todo, /\w{3}/, `${what} says what to do`)
 })
 
+t.test('of a device: ports for publishers, streams, the key for signatures, the outbox', async (t) => {
+  const { broker, folder, secret } = await setUp(t)
+  const stranger = createServer().listen(0, '127.0.0.1')
+  t.after(() => stranger.close())
+  await new Promise((resolve) => stranger.once('listening', resolve))
+  const { port } = stranger.address() as { port: number }
+  const authority = await openAuthority(t)
+  const expired = await authority.server('device', { endedDaysAgo: 3 })
+  const streams = secret('streams.yaml', `streams:\n  - name: stage\n    keyHash: ${'ab'.repeat(32)}`)
+  const camera = { name: 'yard', source: 'testcard', record: { mode: 'always' } }
+  const device = async (name: string, settings: object) =>
+    configFile(
+      t,
+      {
+        device: 'door',
+        broker: { url: broker.url, username: 'door', passwordFile: secret('door', 'open sesame') },
+        detect: { modelFolder: join(folder, 'models') },
+        cameras: [camera],
+        http: { port: 0 },
+        outbox: { folder: join(folder, 'outbox'), bytesMax: '1MB' },
+        ...settings,
+      },
+      name,
+    )
+  const signing = { ...(await authority.signer('home/door', { days: 100 })), folder: join(folder, 'signed') }
+  const others = { ...(await authority.signer('home/gate')), folder: join(folder, 'signed') }
+  const outbox = join(folder, 'outbox', 'device-4-home-door')
+  const files = {
+    well: await device('well.yaml', {
+      listen: { streamsFile: streams, rtmp: { port: await freePort() } },
+      signing,
+    }),
+    wrong: await device('wrong.yaml', {
+      listen: { streamsFile: join(folder, 'none.yaml'), rtmp: { port, tls: expired }, http: { port } },
+      outbox: { folder: streams },
+      signing: others,
+    }),
+    still: await device('still.yaml', {
+      cameras: [{ ...camera, record: { mode: 'off' } }],
+      outbox: { folder: join(folder, 'unused') },
+    }),
+  }
+  const outcome = await sightline(t, [
+    'doctor',
+    '--json',
+    ...Object.values(files).flatMap((name) => ['--config', name]),
+  ])
+  const lines = linesOf(outcome)
+  const says = (subject: string, level: Finding['level'], what: string, found: RegExp) =>
+    t.ok(
+      lines.some(
+        (it) =>
+          it.subject?.startsWith(subject) && it.what === what && it.level === level && found.test(it.found),
+      ),
+      `${level} ${what}: ${found}`,
+    )
+  says(files.well, 'ok', `streams ${streams}`, /^1 stream, 1 active$/)
+  says(files.well, 'ok', `signing ${signing.certFile}`, /^valid until/)
+  says(files.well, 'ok', `folder ${signing.folder}`, /can be created/)
+  says(files.well, 'ok', `store ${outbox}`, /can be created/)
+  says(files.wrong, 'FAIL', `port 127.0.0.1:${port}`, new RegExp(`in use by process ${process.pid} `))
+  says(files.wrong, 'FAIL', `port 127.0.0.1:${port}`, /listen\.rtmp uses it too/)
+  says(files.wrong, 'FAIL', `certificate ${expired.certFile}`, /expired on .* \(listen\.rtmp\.tls\)/)
+  says(files.wrong, 'FAIL', `streams ${join(folder, 'none.yaml')}`, /not found/)
+  says(files.wrong, 'FAIL', `signing ${others.certFile}`, /is for home\/gate, and this device is home\/door/)
+  says(files.wrong, 'FAIL', `store ${join(streams, 'device-4-home-door')}`, /a file.*not a folder/)
+  const unused = join(folder, 'unused', 'device-4-home-door')
+  says(files.still, 'skip', `store ${unused}`, /no camera records/)
+  t.notOk(existsSync(join(folder, 'outbox')), 'nothing stays behind')
+})
+
 t.test(
   'a bucket that the subscriber cannot open fails here too, with the same sentence',
   { skip: skipWithoutS3 },

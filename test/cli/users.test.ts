@@ -62,7 +62,7 @@ t.test('from the command line: added, listed, changed, removed', async (t) => {
   t.equal(await right('from a pipe'), 'right')
   t.match(
     users(['list', file]).stdout,
-    /^door {2}device {2}password {2}publish sightline\/v1\/home\/door\/\+\/crop \S+\/event \S+\/state \S+\/snapshot \S+\/live sightline\/v1\/home\/door\/status sightline\/v1\/keepers\/device-4-home-door homeassistant\/device\/sightline_4_home_door\/config, subscribe sightline\/v1\/home\/door\/\+\/set\/\+$/m,
+    /^door {2}device {2}password {2}publish sightline\/v1\/home\/door\/\+\/crop \S+\/clip \S+\/event \S+\/state \S+\/snapshot \S+\/live \S+\/original sightline\/v1\/home\/door\/status sightline\/v1\/keepers\/device-4-home-door homeassistant\/device\/sightline_4_home_door\/config, subscribe sightline\/v1\/home\/door\/\+\/set\/\+$/m,
   )
   t.match(users(['remove', file, 'door']), { status: 0 })
 })
@@ -142,7 +142,9 @@ t.test('a change keeps comments, order and what else is there', async (t) => {
     login: 'password',
     rights: {
       publish: [
-        ...['crop', 'event', 'state', 'snapshot', 'live'].map((kind) => `our/faces/home/door/+/${kind}`),
+        ...['crop', 'clip', 'event', 'state', 'snapshot', 'live', 'original'].map(
+          (kind) => `our/faces/home/door/+/${kind}`,
+        ),
         'our/faces/home/door/status',
         'our/faces/keepers/device-4-home-door',
         'homeassistant/device/sightline_4_home_door/config',

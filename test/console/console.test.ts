@@ -5,6 +5,7 @@ import { MqttLink } from '../../lib/mqtt/link.ts'
 import { forgetMessageSchema } from '../../wire/forget.ts'
 import { newId } from '../../wire/id.ts'
 import { KEEPER_VERSION, type KeeperReport } from '../../wire/keepers.ts'
+import { type LiveMetadata, writeLive } from '../../wire/live.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import { type Announcement, announcementLine, type StoredCrop } from '../../wire/stored.ts'
 import {
@@ -311,6 +312,53 @@ t.test(
     await until('the agent is told that nobody looks', () => heard.at(-1)?.text === '0')
   },
 )
+
+t.test('no picture from before an effect or a pause is shown once the camera is told to hide', async (t) => {
+  const line = await open(t)
+  await line.publish('home/pi/status', JSON.stringify({ v: 1, state: 'online' }), true)
+  const told = async (changed: object) => {
+    await line.publish('home/pi/door/state', state(changed), true)
+    await until('the console knows', async () => {
+      const { items } = await line.get<{ items: { state: object }[] }>('cameras')
+      return Object.entries(changed).every(
+        ([name, value]) => Reflect.get(items[0]?.state ?? {}, name) === value,
+      )
+    })
+  }
+  const picture = (capturedAtMs: number, more: Partial<LiveMetadata> = {}) =>
+    writeLive(Buffer.from([0xff, 0xd8, 0xff, 0xd9]), { v: 1, capturedAtMs, faces: 0, paused: false, ...more })
+  const look = async () => {
+    const answer = await fetch(`${line.console.http}/api/v1/cameras/home/pi/door/picture.jpg?maxAge=3600`, {
+      headers: HEADERS,
+    })
+    return answer.ok ? Number(answer.headers.get('x-captured-at-ms')) : answer.status
+  }
+  const heard = await line.heard('home/pi/door/set/live')
+  /** What somebody is shown who looks now, while these come. */
+  const shown = async (topic: string, ...pictures: readonly Buffer[]) => {
+    const asked = () => heard.filter(({ text }) => text !== '0').length
+    const before = asked()
+    const seen = look()
+    await until('the agent is asked', () => asked() > before)
+    for (const payload of pictures) await line.publish(`home/pi/door/${topic}`, payload)
+    return seen
+  }
+
+  await told({ paused: false })
+  t.equal(await shown('live', picture(1)), 1)
+  t.equal(await look(), 1, 'it is kept for a while')
+  await told({ effect: 'pixelate' })
+  t.equal(
+    await shown('live', picture(2), picture(3, { effect: 'outline' }), picture(4, { effect: 'pixelate' })),
+    4,
+    'neither the one before nor those that were on their way',
+  )
+  t.equal(await look(), 4)
+  await told({ effect: 'outline' })
+  t.equal(await shown('snapshot', picture(5), picture(6, { effect: 'outline' })), 6, 'snapshots too')
+  await told({ effect: 'outline', paused: true })
+  t.equal(await shown('live', picture(7, { effect: 'outline' }), picture(8, { paused: true })), 8)
+})
 
 t.test(
   'a face is deleted by who has it: its subscriber is asked, and its answer is the answer',

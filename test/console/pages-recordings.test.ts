@@ -254,7 +254,7 @@ t.test('signed by whom, the chain whole or broken, and verified by reading it', 
   await page.waitForSelector('.signatures :text("The chain is whole")')
   await page.waitForSelector('.signatures :text("Signed by north/pi")')
   await page.getByRole('button', { name: 'Read and verify' }).click()
-  await page.waitForSelector('.signatures-right:text("each is as its device signed it")')
+  await page.waitForSelector('.signatures-right >> text=each is as its device signed it')
   const [, , third] = clips
   if (!third) throw new Error('too few chunks')
   const key = objectKey(third, third.capturedAtMs, CLIP)

@@ -76,10 +76,16 @@ t.test(
 
 t.test("the agent's last words count for more than its last reading", async (t) => {
   const last = readings({ captured: 90, detected: 60, made: 55, published: 50, waiting: 5, stored: 7 })
-  t.equal(withLastWords(last, undefined), last)
+  t.equal(withLastWords(last, undefined, undefined), last)
+  const queue = { name: 'outbox', accepted: 9, forwarded: 8, pending: 0, dropped: { 'no room': 1 } }
   t.match(
-    withLastWords(last, { captured: 100, detected: 70, made: 60, published: 59, dropped: 1, msg: 'books' }),
+    withLastWords(
+      last,
+      { captured: 100, detected: 70, made: 60, published: 59, dropped: 1, clips: 9, msg: 'books' },
+      { queues: [queue], msg: 'books of the outbox' },
+    ),
     {
+      clips: { made: 9, outbox: { accepted: 9, forwarded: 8, pending: 0, dropped: 1 } },
       captured: 100,
       detected: 70,
       made: 60,

@@ -28,7 +28,9 @@ async function open(t: Test, folder: string, settings: Partial<OutboxOptions> = 
       topicPrefix: 'sightline/v1',
       log,
       events: {
-        refused: (_camera, reason) => void refused.push(reason),
+        refused: (_camera, reason) => {
+          refused.push(reason)
+        },
         opened: (it) => {
           opened = it
         },

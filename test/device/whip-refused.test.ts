@@ -1,6 +1,12 @@
 import t, { type Test } from 'tap'
 import { MediaStreamTrack, RTCPeerConnection } from 'werift'
-import { PUSHED_BYTES_MAX } from '../../device/limits.ts'
+import {
+  PUSHED_BYTES_MAX,
+  PUSHED_PARTS_MAX,
+  WHIP_FRAME_PACKETS_MAX,
+  WHIP_OFFER_BYTES_MAX,
+} from '../../device/limits.ts'
+import { PushedBytes } from '../../device/listen/pushed-bytes.ts'
 import { WhipMedia } from '../../device/listen/whip-media.ts'
 import { readOffer, withPublicAddresses } from '../../device/listen/whip-offer.ts'
 import { seeded, until } from '../kit/wait.ts'
@@ -139,6 +145,42 @@ t.test('who is answered and sends nothing is let go, and makes room', async (t) 
   t.equal((await ask(device.endpoint, { key: device.keys.b, body })).status, 201)
 })
 
+t.test(
+  'a session that fails while its offer is answered, or whose agent stops, leaves nothing behind',
+  async (t) => {
+    const device = await openWhipDevice(t, [{ name: 'phone' }])
+    const body = await offerOf(t)
+    const { createAnswer } = RTCPeerConnection.prototype
+    let meanwhile: (peer: RTCPeerConnection) => void = (peer) => peer.connectionStateChange.execute('failed')
+    const peers: RTCPeerConnection[] = []
+    RTCPeerConnection.prototype.createAnswer = function () {
+      peers.push(this)
+      meanwhile(this)
+      return createAnswer.call(this)
+    }
+    t.teardown(() => {
+      RTCPeerConnection.prototype.createAnswer = createAnswer
+    })
+    t.match(await ask(device.endpoint, { key: device.keys.phone, body }), {
+      status: 422,
+      code: 'OFFER_UNSUITABLE',
+    })
+    t.equal(await sessions(device), 0)
+    t.equal(device.streams.state('phone')?.live, null)
+    let stopped: Promise<void> | undefined
+    meanwhile = () => {
+      stopped = device.whip[Symbol.asyncDispose]()
+    }
+    await ask(device.endpoint, { key: device.keys.phone, body }).catch(() => {})
+    await stopped
+    await until(
+      'it is closed',
+      () => peers.length === 2 && peers.every((it) => it.connectionState === 'closed'),
+    )
+    t.equal(await sessions(device), 0)
+  },
+)
+
 t.test('behind a router, an answer names its address and ports of the range', async (t) => {
   const device = await openWhipDevice(t, [{ name: 'phone' }], {
     publicAddresses: ['203.0.113.7'],
@@ -170,6 +212,46 @@ t.test('addresses in an offer are heeded up to a limit, and names are not looked
   }
 })
 
+t.test('an offer of thousands of payload types is refused in a moment', async (t) => {
+  const good = await offerOf(t)
+  const types = Array.from({ length: 5000 }, (_, number) => String(number + 200))
+  const wide = good.replace(/^(m=video \d+ \S+) .*/m, `$1 ${types.join(' ')}`)
+  const of = (map: (type: string) => string, count: number) =>
+    `${wide}${types.slice(0, count).map(map).join('')}`
+  const cases = [
+    [of((type) => `a=rtpmap:${type} x\r\n`, 1500), /128 payload types/],
+    [of(() => 'a=b\r\n', 5000), /lines/],
+    // Each line for all types: what that makes grows with both.
+    [of((type) => `a=rtpmap:${type} x\r\na=rtcp-fb:* b\r\n`, 900).replace(wide, good), /128 payload types/],
+  ] as const
+  for (const [offer, said] of cases) {
+    t.ok(offer.length < WHIP_OFFER_BYTES_MAX, `${offer.length} bytes`)
+    const startMs = performance.now()
+    const read = readOffer(offer)
+    const tookMs = performance.now() - startMs
+    t.match('wrong' in read && read.wrong, said)
+    t.ok(tookMs < 250, `${tookMs} ms`)
+  }
+})
+
+t.test('to addresses that no publisher has, nothing is sent', async (t) => {
+  const good = (await offerOf(t)).replaceAll(/a=candidate:.*\r\n/g, '')
+  const read = (address: string, port: number | string, loopback = false) => {
+    const offer = readOffer(`${good}a=candidate:1 1 udp 1 ${address} ${port} typ host\r\n`, { loopback })
+    t.ok('sdp' in offer)
+    return 'sdp' in offer && offer.sdp.includes('a=candidate:')
+  }
+  const nobodys = ['0.0.0.0', '224.0.0.251', '255.255.255.255', '240.0.0.1', '::', 'ff02::1']
+  const own = ['127.0.0.1', '127.9.9.9', '::1', '::ffff:127.0.0.1', '0:0:0:0:0:0:0:1']
+  for (const address of [...nobodys, '::ffff:224.0.0.1', '::ffff:0.0.0.0', ...own])
+    t.equal(read(address, 5000), false, address)
+  for (const address of nobodys) t.equal(read(address, 5000, true), false, address)
+  for (const address of own) t.equal(read(address, 5000, true), true, address)
+  for (const port of [0, 65_536, -1, 'x', '1e3', '0x10']) t.equal(read('192.168.1.9', port), false, `${port}`)
+  for (const address of ['192.168.1.9', '10.0.0.1', '203.0.113.7', 'fd00::2', 'fe80::1', '2001:db8::1'])
+    t.equal(read(address, 65_535), true, address)
+})
+
 /** What good packets begin with, so that noise gets further in. */
 const STARTS = {
   h264: [
@@ -187,6 +269,47 @@ const STARTS = {
     [0x10, 0x11],
   ],
 } as const
+
+t.test(
+  'a picture of more packets, or more parts, than a large one has is dropped, and the next goes on',
+  (t) => {
+    const slice = Buffer.from([0x41, 0x9a])
+    const sets = [Buffer.from([0x67, 0x42, 0xe0, 0x1f, 0x8c]), Buffer.from([0x68, 0xce])]
+    const key = [...sets, Buffer.from([0x65, 0x88])]
+    const parts = Buffer.concat([
+      Buffer.from([0x78]),
+      ...Array(300).fill(Buffer.concat([Buffer.from([0, 2]), slice])),
+    ])
+    for (const large of [Array(WHIP_FRAME_PACKETS_MAX + 1).fill(slice), Array(100).fill(parts)]) {
+      const dropped: string[] = []
+      const media = new WhipMedia(
+        { video: 'h264', audio: undefined },
+        { needsKey: () => {}, dropped: (why) => void dropped.push(why) },
+      )
+      let sequenceNumber = 0
+      for (const [timestamp, payloads] of [key, [slice], large, key].entries())
+        for (const [index, payload] of payloads.entries()) {
+          const header = {
+            sequenceNumber,
+            timestamp: timestamp * 3000,
+            marker: index === payloads.length - 1,
+          }
+          media.packet('video', { header, payload }, timestamp * 33)
+          sequenceNumber += 1
+        }
+      t.strictSame(dropped, ['damaged'])
+      t.equal(media.pictures, 3)
+    }
+    t.end()
+  },
+)
+
+t.test('what waits for the decoder is bounded in number too', (t) => {
+  const pushed = new PushedBytes()
+  for (let part = 0; part < PUSHED_PARTS_MAX; part += 1) pushed.push(Buffer.alloc(1))
+  t.equal(pushed.isFull, true)
+  t.end()
+})
 
 t.test('whatever a publisher with a key sends as media, memory stays bounded and nothing is thrown', (t) => {
   const random = seeded(11)

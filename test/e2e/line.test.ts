@@ -88,6 +88,13 @@ async function checkWhatIsWatched(t: Tap, programs: readonly Program[]): Promise
     await device.metrics(),
     ...(await Promise.all(programs.map(async ({ http }) => (await fetch(new URL('/metrics', http))).text()))),
   ]
+  // Of what listens for publishers, which no device on this line does, as it names them.
+  const listen = join(DOCS, '..', 'device', 'listen')
+  for (const file of ['listeners.ts', 'whip.ts'])
+    for (const [, name] of readFileSync(join(listen, file), 'utf8').matchAll(
+      /(?:counter|gauge)\(\s*[\w.]+,\s*'(\w+)'/g,
+    ))
+      texts.push(`# TYPE sightline_${name} x`)
   // Of the console, which is not on this line, as its program names them.
   const console = readFileSync(join(DOCS, '..', 'console', 'main.ts'), 'utf8')
   for (const [, name] of console.matchAll(/(?:counter|gauge|histogram)\(\s*metrics,\s*'(\w+)'/g))

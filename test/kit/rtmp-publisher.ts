@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { AV_LOG_ERROR, AVIO_FLAG_WRITE } from 'node-av/constants'
+import { AV_LOG_ERROR, AV_PKT_DATA_NEW_EXTRADATA, AVIO_FLAG_WRITE } from 'node-av/constants'
 import { FFmpegError, FormatContext, IOContext, Log, Packet, Rational } from 'node-av/lib'
 
 /**
- * FFmpeg publishes a clip by RTMP, at its own pace and over and over, in a process of its own so that it can be killed.
+ * FFmpeg publishes clips by RTMP, at its own pace and over and over, in a process of its own so that it can be killed.
  * It says what the server says.
  */
 export class RtmpPublisher implements AsyncDisposable {
@@ -16,8 +16,13 @@ export class RtmpPublisher implements AsyncDisposable {
   readonly exited: Promise<void>
   readonly #child: ChildProcess
 
-  constructor(clip: string, url: string, { offsetMs = 0 }: { readonly offsetMs?: number } = {}) {
-    this.#child = spawn(process.execPath, [import.meta.filename, clip, url, String(offsetMs)], {
+  /** @param clips one, or several of the same codec one after the other, on the same connection */
+  constructor(
+    clips: string | readonly string[],
+    url: string,
+    { offsetMs = 0 }: { readonly offsetMs?: number } = {},
+  ) {
+    this.#child = spawn(process.execPath, [import.meta.filename, url, String(offsetMs), ...[clips].flat()], {
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })
     this.exited = once(this.#child, 'exit').then(() => {})
@@ -46,36 +51,48 @@ export class RtmpPublisher implements AsyncDisposable {
   }
 }
 
-async function publish(clip: string, url: string, offsetMs: number): Promise<void> {
+async function publish(clips: readonly string[], url: string, offsetMs: number): Promise<void> {
   Log.setLevel(AV_LOG_ERROR)
-  Log.setCallback((_level, text) => process.send?.({ is: 'said', text: text.trim() }), {
+  Log.setCallback((_level, text) => tell({ is: 'said', text: text.trim() }), {
     maxLevel: AV_LOG_ERROR,
   })
-  const input = new FormatContext()
-  check(await input.openInput(clip))
-  check(await input.findStreamInfo())
+  const inputs: FormatContext[] = []
+  for (const clip of clips) {
+    const input = new FormatContext()
+    check(await input.openInput(clip))
+    check(await input.findStreamInfo())
+    inputs.push(input)
+  }
   const output = new FormatContext()
   check(output.allocOutputContext2(null, 'flv', url))
-  const bases = input.streams.map((from) => {
+  for (const from of inputs[0]?.streams ?? []) {
     const to = output.newStream()
     check(from.codecpar.copy(to.codecpar))
     to.codecpar.codecTag = 0
     to.timeBase = new Rational(1, 1000)
-    return from.timeBase
-  })
+  }
   const io = new IOContext()
   check(await io.open2(url, AVIO_FLAG_WRITE))
   output.pb = io
   check(await output.writeHeader())
-  process.send?.({ is: 'open' })
+  tell({ is: 'open' })
   const startMs = performance.now()
   using packet = new Packet()
   packet.alloc()
-  for (let passMs = 0; ; ) {
+  let passMs = 0
+  for (let pass = 0; ; pass += 1) {
+    const input = inputs[pass % inputs.length] as FormatContext
+    const bases = input.streams.map(({ timeBase }) => timeBase)
+    /** Streams whose decoder is told of the other clip. */
+    const told = new Set(inputs.length > 1 ? [] : bases.keys())
     let last = 0
     while ((await input.readFrame(packet)) >= 0) {
       const base = bases[packet.streamIndex]
       if (!base) continue
+      const { extradata } = input.streams[packet.streamIndex]?.codecpar ?? {}
+      if (!told.has(packet.streamIndex) && extradata)
+        check(packet.addSideData(AV_PKT_DATA_NEW_EXTRADATA, extradata))
+      told.add(packet.streamIndex)
       packet.rescaleTs(base, new Rational(1, 1000))
       const at = Number(packet.dts) + passMs
       last = Math.max(last, Number(packet.dts))
@@ -91,14 +108,20 @@ async function publish(clip: string, url: string, offsetMs: number): Promise<voi
   }
 }
 
+/** Whoever has started it may be gone. */
+function tell(message: { readonly is: string; readonly text?: string }): void {
+  if (process.connected) process.send?.(message)
+}
+
 function check(status: number): void {
   FFmpegError.throwIfError(status)
 }
 
 if (import.meta.main) {
-  const [, , clip = '', url = '', offsetMs = '0'] = process.argv
-  await publish(clip, url, Number(offsetMs)).catch((error: unknown) =>
-    process.send?.({ is: 'said', text: String(error) }),
+  const [, , url = '', offsetMs = '0', ...clips] = process.argv
+  await publish(clips, url, Number(offsetMs)).catch((error: unknown) =>
+    tell({ is: 'said', text: String(error) }),
   )
+  await sleep(200) // FFmpeg's words come by another thread
   process.exit()
 }

@@ -4,7 +4,7 @@ import { readClip } from '../../wire/clip.ts'
 import { writeClip } from '../device/clip.ts'
 import { sharedData } from '../kit/data.ts'
 
-import { type CameraInput, decode, joined, type RecordedClip, record } from './recording.ts'
+import { type CameraInput, decode, joined, type RecordedClip, record, remux } from './recording.ts'
 
 /** Recordings by copy: what the camera sent, cut, and nothing else. */
 
@@ -165,3 +165,42 @@ t.test('how the camera is mounted is for players to heed', async (t) => {
   t.strictSame(orientation, { quarters: 2, mirrored: false }, 'the file says so too')
   t.strictSame((await decode(upright?.payload ?? '')).orientation, { quarters: 0, mirrored: false })
 })
+
+t.test('sound whose packets each have a header of their own, as MPEG-TS has it', { skip }, async (t) => {
+  const file = join(folder, 'sound.ts')
+  await remux(hamilton as string, file, 5)
+  const { clips } = await copyOf(file, { audio: true })
+  t.match(clips[0]?.metadata, {
+    audio: { codec: 'aac', sampleRate: 44_100 },
+    codecs: 'avc1.42c01e,mp4a.40.2',
+  })
+  const [was, is] = [await decode(file), await decode(joined(clips))]
+  t.equal(is.pictures.length, was.pictures.length)
+  const moved = (is.pictures[0]?.at ?? 0) - (was.pictures[0]?.at ?? 0)
+  const expected = was.sound.map((at) => at + moved)
+  const off = is.sound.map((at) => Math.min(...expected.map((it) => Math.abs(it - at))))
+  t.ok(is.sound.length > 380, `${is.sound.length} packets`)
+  t.ok(Math.max(...off) < 0.002, `in step: off by ${Math.max(...off)} s`)
+  t.ok(is.samples > 8.5 * 44_100, `it decodes: ${is.samples} samples`)
+})
+
+t.test(
+  'sound is in step beside pictures that are encoded too, wherever the stream’s clock begins',
+  { skip },
+  async (t) => {
+    const file = join(folder, 'late.ts')
+    await remux(hamilton as string, file, 5)
+    const was = await decode(file)
+    t.ok((was.pictures[0]?.at ?? 0) > 4, 'its clock does not begin at 0')
+    const { clips } = await copyOf(file, { audio: true, encode: 'always' })
+    t.ok(clips.every(({ metadata }) => metadata.encoded && metadata.audio?.codec === 'aac'))
+    const is = await decode(joined(clips))
+    t.equal(is.pictures.length, was.pictures.length)
+    const moved = (is.pictures[0]?.at ?? 0) - (was.pictures[0]?.at ?? 0)
+    const expected = was.sound.map((at) => at + moved)
+    const off = is.sound.map((at) => Math.min(...expected.map((it) => Math.abs(it - at))))
+    t.ok(is.sound.length > 0.9 * was.sound.length, `${is.sound.length} of ${was.sound.length} packets`)
+    t.ok(Math.max(...off) < 0.003, `off by ${Math.max(...off)} s`)
+    t.ok(is.samples > 8 * 44_100, `it decodes: ${is.samples} samples`)
+  },
+)

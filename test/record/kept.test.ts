@@ -242,12 +242,12 @@ t.test('always: what detection and the motion gate saw is in the metadata', asyn
 
 t.test('pausing ends a recording with what there is; going on says since when', async (t) => {
   const { recorder, clips } = await openRecorder({ source: quick, record: { mode: 'always', chunk: '10s' } })
-  t.equal(recorder.state('door').recording, true)
+  t.equal(recorder.state('door')?.recording, true)
   await play(recorder, {
     frames: 100,
     at: (index) => {
       if (index === 30) recorder.set('door', 'always', true)
-      if (index === 31) t.equal(recorder.state('door').recording, false)
+      if (index === 31) t.equal(recorder.state('door')?.recording, false)
       if (index === 60) recorder.set('door', 'always', false)
     },
   })
@@ -256,8 +256,8 @@ t.test('pausing ends a recording with what there is; going on says since when', 
   t.equal(clips[0]?.metadata.frames, 30, 'the last partial chunk is flushed')
   t.strictSame(clips[1]?.metadata.gap, { fromMs: clips[0]?.metadata.endMs, why: 'paused' })
   t.equal(clips[1]?.metadata.independent, true)
-  t.equal(recorder.state('door').clips, 2)
-  t.equal(recorder.state('door').bytes, joined(clips).length + (clips[1]?.metadata.initBytes ?? 0))
+  t.equal(recorder.state('door')?.clips, 2)
+  t.equal(recorder.state('door')?.bytes, joined(clips).length + (clips[1]?.metadata.initBytes ?? 0))
 })
 
 t.test('chunks that could not be kept: the next one says since when, and that they are lost', async (t) => {

@@ -83,6 +83,8 @@ export interface Decoded {
   readonly size: readonly [number, number]
   /** Packets of sound: times, s. */
   readonly sound: readonly number[]
+  /** That the sound decodes to. */
+  readonly samples: number
   readonly tag: string | null
   readonly errors: number
   /** How players are to turn it. */
@@ -127,7 +129,15 @@ export async function decode(
   const { num, den } = stream.timeBase
   const pictures: { hash: string; at: number; lasts: number }[] = []
   const sound: number[] = []
-  let errors = 0
+  let [errors, samples] = [0, 0]
+  const found = format.findBestStream(AVMEDIA_TYPE_AUDIO, -1, -1, true)
+  const voice = found.decoder && format.streams[found.streamIndex] ? new CodecContext() : undefined
+  if (voice && found.decoder) {
+    voice.allocContext3(found.decoder)
+    const of = format.streams[found.streamIndex]
+    if (of) voice.parametersToContext(of.codecpar)
+    check(await voice.open2(found.decoder, null))
+  }
   using picture = new Frame()
   picture.alloc()
   using packet = new Packet()
@@ -155,8 +165,11 @@ export async function decode(
     if (packet.streamIndex === streamIndex) {
       if ((await codec.sendPacket(packet)) < 0) errors += 1
       await drain()
-    } else if (of?.codecpar.codecType === AVMEDIA_TYPE_AUDIO)
+    } else if (of?.codecpar.codecType === AVMEDIA_TYPE_AUDIO) {
       sound.push((Number(packet.pts) * of.timeBase.num) / of.timeBase.den)
+      if (voice && (await voice.sendPacket(packet)) < 0) errors += 1
+      while (voice && (await voice.receiveFrame(picture)) >= 0) samples += picture.nbSamples
+    }
     packet.unref()
   }
   await codec.sendPacket(null)
@@ -164,12 +177,47 @@ export async function decode(
   const { width, height, codecTagString } = stream.codecpar
   const orientation = orientationOf(stream.codecpar.getCodedSideData(AV_PKT_DATA_DISPLAYMATRIX))
   codec.freeContext()
+  voice?.freeContext()
   if (bytes) {
     format.pb = null
     await format.closeInput()
     io.freeContext()
   } else await format.closeInput()
-  return { pictures, size: [width, height], sound, tag: codecTagString, errors, orientation }
+  return { pictures, size: [width, height], sound, tag: codecTagString, errors, orientation, samples }
+}
+
+/** The same packets in another container, which the name's ending chooses. @param laterS its clock is so far ahead, s */
+export async function remux(from: string, to: string, laterS = 0): Promise<void> {
+  const input = new FormatContext()
+  input.allocContext()
+  check(await input.openInput(from))
+  check(await input.findStreamInfo())
+  const output = new FormatContext()
+  check(output.allocOutputContext2(null, null, to))
+  for (const { codecpar, timeBase } of input.streams) {
+    const made = output.newStream(null)
+    check(codecpar.copy(made.codecpar))
+    made.codecpar.codecTag = 0
+    made.timeBase = timeBase
+  }
+  check(await output.openOutput())
+  check(await output.writeHeader())
+  using packet = new Packet()
+  packet.alloc()
+  while ((await input.readFrame(packet)) >= 0) {
+    const [of, made] = [input.streams[packet.streamIndex], output.streams[packet.streamIndex]]
+    if (of && made) {
+      packet.rescaleTs(of.timeBase, made.timeBase)
+      const later = BigInt(Math.round((laterS * made.timeBase.den) / made.timeBase.num))
+      packet.pts += later
+      packet.dts += later
+    }
+    check(await output.interleavedWriteFrame(packet))
+  }
+  check(await output.writeTrailer())
+  await output.closeOutput()
+  output.freeContext()
+  await input.closeInput()
 }
 
 function check(status: number): void {

@@ -416,7 +416,7 @@ function siteAndDevice(name: string): { readonly site: string | undefined; reado
 }
 
 const isOfBridge = (queue: string, link: string) =>
-  queue === link || queue === `${link}/clips` || queue === link.replace(/^bridge\//, 'quarantine/')
+  [link, link.replace(/^bridge\//, 'quarantine/')].some((name) => queue === name || queue === `${name}/clips`)
 
 /** `bridge/cloud/clips`, `session/sightline-subscriber-clips`, `clips`. */
 const isClips = (name: string) => /(?:^|[/-])clips$/.test(name)

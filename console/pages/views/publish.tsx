@@ -187,12 +187,23 @@ export default function PublishPage() {
             />
             <span>With sound</span>
           </label>
+          {/* Two elements: one that became the other during its click would submit the form, and start again. */}
           {isOver ? (
-            <button type="submit" class="button button-strong" disabled={cannot || isOpening || to === OTHER}>
+            <button
+              key="start"
+              type="submit"
+              class="button button-strong"
+              disabled={cannot || isOpening || to === OTHER}
+            >
               Start
             </button>
           ) : (
-            <button type="button" class="button" onClick={() => void running.current?.publisher.stop()}>
+            <button
+              key="stop"
+              type="button"
+              class="button"
+              onClick={() => void running.current?.publisher.stop()}
+            >
               Stop
             </button>
           )}

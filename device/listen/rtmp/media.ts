@@ -66,7 +66,10 @@ export class RtmpMedia {
   video(payload: Buffer, timestampMs: number, nowMs: number): void {
     const read = readVideo(payload)
     if (!read) return
-    if ('unsupported' in read) return this.#events.unsupported(read.unsupported)
+    if ('unsupported' in read) {
+      this.#events.unsupported(read.unsupported)
+      return
+    }
     const { kind, tag } = read
     if (kind === 'header') {
       const header = headerOf(tag)

@@ -15,6 +15,7 @@ import {
   PUBLISH_WITHIN_MS,
   PUBLISHER_GONE_MS,
   PUBLISHERS_LOOK_MS,
+  UNREAD_BY_PUBLISHER_BYTES_MAX,
 } from '../../limits.ts'
 import type { Admission, Doorkeeper, Publication } from '../publication.ts'
 import { PushedBytes } from '../pushed-bytes.ts'
@@ -29,6 +30,8 @@ export interface RtmpServerOptions {
   readonly tls?: Omit<ServerFiles, 'clientCaFile'>
   readonly connectionsMax: number
   readonly connectionsPerAddressMax: number
+  /** A publisher who sends nothing for so long is gone, ms. */
+  readonly goneMs?: number
   readonly doorkeeper: Doorkeeper
   readonly log: Log
   /** A connection or a publisher was not let in: why, in a few words. */
@@ -71,6 +74,7 @@ export class RtmpServer implements AsyncDisposable {
     )
     const parts: ConnectionParts = {
       by: identity ? 'rtmps' : 'rtmp',
+      goneMs: options.goneMs ?? PUBLISHER_GONE_MS,
       doorkeeper: options.doorkeeper,
       letIn: (socket) => places.letIn(tcpOf(socket)),
       wait: (socket) => places.wait(tcpOf(socket)),
@@ -118,6 +122,7 @@ export class RtmpServer implements AsyncDisposable {
 
 interface ConnectionParts {
   readonly by: 'rtmp' | 'rtmps'
+  readonly goneMs: number
   readonly doorkeeper: Doorkeeper
   letIn(socket: Socket): void
   wait(socket: Socket): void
@@ -147,7 +152,7 @@ class Connection {
     this.#parts = parts
     this.#from = (socket.remoteAddress ?? '').replace(/^::ffff:/, '')
     this.#session = new RtmpSession({
-      send: (bytes) => socket.write(bytes),
+      send: (bytes) => this.#send(bytes),
       end: () => this.#farewell(),
       admit: (key) => parts.doorkeeper.admit(key, parts.by, this.#from),
       published: (admission) => this.#published(admission),
@@ -163,7 +168,16 @@ class Connection {
     socket.once('close', () => this.#unpublished())
   }
 
+  #send(bytes: Buffer): void {
+    if (this.#socket.destroyed) return
+    this.#socket.write(bytes)
+    if (this.#socket.writableLength <= UNREAD_BY_PUBLISHER_BYTES_MAX) return
+    this.#parts.refused(this.#from, 'it does not read what it is told', 'protocol')
+    this.#socket.destroy()
+  }
+
   #push(data: Buffer): void {
+    if (this.#socket.destroyed) return
     this.#heardAtMs = performance.now()
     this.#bytes += data.length
     try {
@@ -247,8 +261,8 @@ class Connection {
       return
     }
     if (this.#pushed?.isUntaken) this.end('The device does not keep up with this stream.')
-    else if (!this.#socket.isPaused() && now - this.#heardAtMs > PUBLISHER_GONE_MS) {
-      this.#parts.refused(this.#from, `nothing came for ${PUBLISHER_GONE_MS / 1000} s`, 'gone')
+    else if (!this.#socket.isPaused() && now - this.#heardAtMs > this.#parts.goneMs) {
+      this.#parts.refused(this.#from, `nothing came for ${this.#parts.goneMs / 1000} s`, 'gone')
       this.#socket.destroy()
     }
   }

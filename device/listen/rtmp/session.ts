@@ -1,3 +1,4 @@
+import { RTMP_AGGREGATE_MESSAGES_MAX } from '../../limits.ts'
 import type { Admission, Refusal } from '../publication.ts'
 import { AmfFault, type AmfValue, firstText, readAmf, writeAmf } from './amf.ts'
 import {
@@ -167,7 +168,10 @@ export class RtmpSession {
   /** Several messages in one, as tags of FLV are. Their times count from the first. */
   #aggregate(payload: Buffer, timestampMs: number): void {
     let first: number | undefined
+    let messages = 0
     for (let at = 0; at + 11 <= payload.length; ) {
+      messages += 1
+      if (messages > RTMP_AGGREGATE_MESSAGES_MAX) throw new RtmpFault('an aggregate of too many messages')
       const size = payload.readUIntBE(at + 1, 3)
       const time = payload.readUIntBE(at + 4, 3) + (payload[at + 7] as number) * 2 ** 24
       first ??= time
@@ -188,23 +192,27 @@ export class RtmpSession {
     const id = typeof transaction === 'number' ? transaction : 0
     switch (name) {
       case 'connect':
-        return this.#connect(id, object)
+        this.#connect(id, object)
+        break
       case 'createStream':
-        return this.#answer('_result', id, null, STREAM)
+        this.#answer('_result', id, null, STREAM)
+        break
       case 'releaseStream':
-        return this.#answer('_result', id, null, undefined)
+        this.#answer('_result', id, null, undefined)
+        break
       case 'FCPublish':
         this.#answer('_result', id, null, undefined)
-        return this.#answer('onFCPublish', 0, null, { code: 'NetStream.Publish.Start', level: 'status' })
+        this.#answer('onFCPublish', 0, null, { code: 'NetStream.Publish.Start', level: 'status' })
+        break
       case 'publish':
-        return this.#publish(more[0])
+        this.#publish(more[0])
+        break
       case 'play':
         this.#status('error', 'NetStream.Play.Failed', 'This server takes streams and gives none.')
-        return this.#refuse('play')
-      case 'FCUnpublish':
-      case 'deleteStream':
-      case 'closeStream':
-        return this.#leave()
+        this.#refuse('play')
+        break
+      default: // FCUnpublish, deleteStream, closeStream
+        this.#leave()
     }
   }
 
@@ -220,7 +228,8 @@ export class RtmpSession {
         code: 'NetConnection.Connect.Rejected',
         description: `There is no application of that name. Publish to rtmp://HOST/${APP} with a stream key.`,
       })
-      return this.#refuse('unknown application')
+      this.#refuse('unknown application')
+      return
     }
     this.#isConnected = true
     this.#control(WINDOW_SIZE, uint32(WINDOW_BYTES))
@@ -246,12 +255,16 @@ export class RtmpSession {
   }
 
   #publish(name: AmfValue): void {
-    if (this.#isPublishing) return this.#refuse('published twice')
+    if (this.#isPublishing) {
+      this.#refuse('published twice')
+      return
+    }
     const [path, query] = split(textOf(name))
     const key = keyIn(query) ?? (path === '' ? this.#connectKey : path) ?? ''
     if (!this.#isConnected) {
       this.#status('error', 'NetStream.Publish.BadName', 'Connect first.')
-      return this.#refuse('not connected')
+      this.#refuse('not connected')
+      return
     }
     let found = this.#events.admit(key)
     // Whoever gave a key in the address may call the stream as they like.
@@ -259,7 +272,8 @@ export class RtmpSession {
       found = this.#events.admit(this.#connectKey)
     if ('refusal' in found) {
       this.#status('error', 'NetStream.Publish.BadName', REFUSALS[found.refusal.is])
-      return this.#refuse(found.refusal.is)
+      this.#refuse(found.refusal.is)
+      return
     }
     this.#isPublishing = true
     this.#reader.messageBytesMax = MESSAGE_BYTES_MAX
