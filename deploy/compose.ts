@@ -9,6 +9,7 @@ import {
   commandFilter,
   eventTopic,
   liveTopic,
+  originalTopic,
   snapshotTopic,
   stateTopic,
   statusTopic,
@@ -249,6 +250,7 @@ function edgeTopics(site: string): Tree[] {
     keeperTopic(TOPIC_PREFIX_DEFAULT, '+'),
     snapshotTopic(TOPIC_PREFIX_DEFAULT, any),
     liveTopic(TOPIC_PREFIX_DEFAULT, any),
+    originalTopic(TOPIC_PREFIX_DEFAULT, any),
   ]
     .map((filter): Tree => ({ filter }))
     .concat({ filter: commandFilter(TOPIC_PREFIX_DEFAULT, { site, device: '+' }), direction: 'down' })

@@ -19,6 +19,7 @@ const COMMON = ['programs', 'healthcheck', 'doctor', 'config']
 
 const CAMERA = [
   'device/main',
+  'commands/doctor/device',
   'commands/doctor/model',
   'commands/doctor/sources',
   'node-av',
@@ -50,12 +51,13 @@ export const PROGRAMS = {
     commands: [...COMMON, 'console', 'queue', 'quarantine', 'users'],
     without: [...CAMERA, 'broker/main', ...SUBSCRIBER],
     schemaOnly: ['device/', 'models/', 'broker/', 'cloud-subscriber/'],
-    served: ['preact', '@preact/signals', 'uplot', 'hls.js'],
+    served: ['preact', '@preact/signals', 'uplot'],
     settings: [['conf/console.yaml', 'console.yaml']],
   },
   device: {
     entries: ['cli.ts', 'bin/sightline.js'],
-    commands: [...COMMON, 'streams', 'queue', 'quarantine', 'forget'],
+    // It has a store too: the outbox.
+    commands: [...COMMON, 'queue', 'quarantine', 'forget', 'streams'],
     without: [...SUBSCRIBER, ...BUCKET, ...CONSOLE, 'broker/main'],
     schemaOnly: ['broker/', 'cloud-subscriber/', 'console/'],
     settings: [['conf/device.yaml', 'device.yaml']],
