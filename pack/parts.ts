@@ -51,7 +51,7 @@ export const PROGRAMS = {
     commands: [...COMMON, 'console', 'queue', 'quarantine', 'users'],
     without: [...CAMERA, 'broker/main', ...SUBSCRIBER],
     schemaOnly: ['device/', 'models/', 'broker/', 'cloud-subscriber/'],
-    served: ['preact', '@preact/signals', 'uplot'],
+    served: ['preact', '@preact/signals', 'uplot', 'hls.js'],
     settings: [['conf/console.yaml', 'console.yaml']],
   },
   device: {
