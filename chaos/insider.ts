@@ -247,7 +247,10 @@ async function insider({ short, random }: TrialOptions): Promise<Verdict> {
   once('the device', victim.connections)
   once('who was there', home.connections - (home.closed ? 1 : 0))
   once('the bridge', edge.log.filter(({ msg }) => msg === 'bridge connected').length)
-  once('the subscriber', subscriber.log.filter(({ msg }) => msg === 'subscribed').length)
+  once(
+    'the subscriber',
+    subscriber.log.filter(({ msg, lane }) => msg === 'subscribed' && lane === undefined).length,
+  )
   const setAside = (await edge.books('quarantine/cloud')).accepted
   return {
     faults,
