@@ -5,9 +5,9 @@ export const demo: Command = {
   summary: 'the whole line on this machine, from camera to console',
   help: `Runs the whole line on this machine and shows it live: a capture agent, an edge
 broker, a cloud broker, a subscriber and a console, five programs, each from its
-own file in conf/. The test card is recorded, and cameras of your own may come: OBS
-by RTMP, a browser by a page. Press u to unplug the cloud link, and again to reconnect it;
-nothing is lost.
+own file in conf/. The test card is recorded, and cameras of your own may come:
+OBS by RTMP, a browser by a page. Press u to unplug the cloud link, and again to
+reconnect it; nothing is lost.
 
 Usage: sightline demo [options]
 

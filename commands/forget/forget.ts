@@ -4,11 +4,11 @@ import type { Selection } from '../../wire/forget.ts'
 import { type Command, parse } from '../command.ts'
 
 export const forget: Command = {
-  summary: 'removes the crops of a device, a camera, a day, or one; recordings of a stretch',
+  summary: 'removes what there is of a device, camera, day or stretch',
   help: `Removes crops and clips from everything that programs on this machine keep:
-outbox, queues, retained messages, quarantine, inbox, bucket and gallery index. Prints what it
-removed, and where. The programs may be running or stopped. Later crops are
-stored as usual, except copies of those removed from the bucket.
+outbox, queues, retained messages, quarantine, inbox, bucket and gallery index.
+Prints what it removed, and where. The programs may be running or stopped. Later
+crops are stored as usual, except copies of those removed from the bucket.
 
 The console's database is told by the subscriber (its "announce"), also later:
 it needs no run of its own.
@@ -16,13 +16,14 @@ it needs no run of its own.
 Usage: sightline forget WHAT --config FILE [--config FILE ...]
 
 WHAT is one of:
-  --device SITE/DEVICE          all crops of a device
-  --camera SITE/DEVICE/CAMERA   all crops of a camera
-  --day DAY                     all crops of a day, in UTC: 2026-11-20
-  --id ID                       one crop
+  --device SITE/DEVICE          all of a device
+  --camera SITE/DEVICE/CAMERA   all of a camera
+  --day DAY                     all of a day, in UTC: 2026-11-20
+  --id ID                       one crop or one chunk of a recording
   --camera SITE/DEVICE/CAMERA --from TIME --to TIME
-                                its recordings of that stretch, and nothing else:
-                                2026-11-28T10:15 (in UTC), 2026-11-28T11:15+01:00
+                                its recordings of that stretch, nothing else;
+                                2026-11-28T10:15 is UTC, 2026-11-28T11:15+01:00
+                                the same
 
 Options:
   --config FILE   the configuration of a device, a broker or a subscriber here;

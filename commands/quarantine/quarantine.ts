@@ -5,8 +5,8 @@ import { type Command, maxOf, parse } from '../command.ts'
 export const quarantine: Command = {
   summary: 'quarantined messages: shows, retries or drops them',
   help: `Shows messages that a subscriber or a console could not read, or that a
-broker's bridge or a device could not deliver, with the reason; retries them; or drops them.
-The program may be running or stopped.
+broker's bridge or a device could not deliver, with the reason; retries them; or
+drops them. The program may be running or stopped.
 
 Usage: sightline quarantine list FOLDER
        sightline quarantine show FOLDER NUMBER [--out FILE]

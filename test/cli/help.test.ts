@@ -14,7 +14,7 @@ const CONF = join(ROOT, 'conf')
 const COLUMNS_MAX = 80
 
 const OPTIONS: Readonly<Record<string, readonly string[]>> = {
-  demo: ['--source', '--model', '--pace', '--loop', '--for', '--data', '--port'],
+  demo: ['--source', '--model', '--pace', '--loop', '--for', '--lan', '--data', '--port'],
   device: ['--config'],
   preview: ['--config', '--source', '--rate', '--port'],
   broker: ['--config'],
@@ -36,7 +36,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   healthcheck: ['--config'],
   queue: ['--max', '--json'],
   quarantine: ['--max', '--json', '--out', '--all'],
-  forget: ['--device', '--camera', '--day', '--id', '--config', '--dry-run', '--yes'],
+  forget: ['--device', '--camera', '--day', '--id', '--from', '--to', '--config', '--dry-run', '--yes'],
   link: ['--config', '--for'],
   users: [
     '--role',
