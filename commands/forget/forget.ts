@@ -17,15 +17,14 @@ Usage: sightline forget WHAT --config FILE [--config FILE ...]
 
 WHAT is one of:
   --device SITE/DEVICE          all of a device
-  --camera SITE/DEVICE/CAMERA   all of a camera
+  --camera SITE/DEVICE/CAMERA   all of a camera; with --from and --to, only its
+                                recordings of that stretch
   --day DAY                     all of a day, in UTC: 2026-11-20
   --id ID                       one crop or one chunk of a recording
-  --camera SITE/DEVICE/CAMERA --from TIME --to TIME
-                                its recordings of that stretch, nothing else;
-                                2026-11-28T10:15 is UTC, 2026-11-28T11:15+01:00
-                                the same
 
 Options:
+  --from TIME     of a stretch: 2026-11-28T10:15 (UTC), 2026-11-28T11:15+01:00
+  --to TIME       its end
   --config FILE   the configuration of a device, a broker or a subscriber here;
                   run this in the folder where they are started: folders in it
                   are relative to that

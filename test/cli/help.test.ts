@@ -89,6 +89,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
 /** They take no value. */
 const SWITCHES = [
   '--loop',
+  '--lan',
   '--json',
   '--all',
   '--dry-run',
