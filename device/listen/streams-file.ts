@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { stat } from 'node:fs/promises'
 import { z } from 'zod'
 import { loadConfig } from '../../lib/config.ts'
 import { asFailure, failure, SightlineError, systemCode } from '../../lib/errors.ts'
+import { signatureOf } from '../../lib/file-signature.ts'
 import type { Log } from '../../lib/log.ts'
 import { NAME_PATTERN, NAME_RULE } from '../../wire/names.ts'
 import { STREAM_KEY_HASH_PATTERN } from '../../wire/stream.ts'
@@ -137,15 +137,5 @@ export class StreamsFile implements Disposable {
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer)
-  }
-}
-
-/** A rename brings another inode, an edit other times; a file that may be read now has another ctime. */
-async function signatureOf(file: string): Promise<string> {
-  try {
-    const { ino, size, mtimeNs, ctimeNs } = await stat(file, { bigint: true })
-    return [ino, size, mtimeNs, ctimeNs].join()
-  } catch {
-    return 'away' // reading it says why
   }
 }

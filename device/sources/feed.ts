@@ -9,8 +9,8 @@ const IO_BYTES = 32_768
 const WAITING_BYTES_MAX = 200_000
 
 /**
- * What is pushed, as FFmpeg reads it: tag by tag (FLV), or cluster by cluster (Matroska). FFmpeg that waits for bytes holds one of a few threads, so it is asked for
- * a picture only when there is one.
+ * What is pushed, as FFmpeg reads it: tag by tag (FLV), or cluster by cluster (Matroska). FFmpeg that waits for bytes holds one
+ * of a few threads, so it is asked for a picture only when there is one.
  */
 export class Feed implements Disposable {
   readonly io = new IOContext()

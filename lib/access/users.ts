@@ -1,5 +1,4 @@
 import { randomBytes } from 'node:crypto'
-import { stat } from 'node:fs/promises'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import {
@@ -12,6 +11,7 @@ import {
 } from '../../wire/users.ts'
 import { loadConfig } from '../config.ts'
 import { asFailure, failure, SightlineError, systemCode } from '../errors.ts'
+import { signatureOf } from '../file-signature.ts'
 import type { Log } from '../log.ts'
 import { isPasswordHash } from './passwords.ts'
 
@@ -208,15 +208,5 @@ export class UsersFile implements Disposable {
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer)
-  }
-}
-
-/** A rename brings another inode, an edit other times; a file that may be read now has another ctime. */
-async function signatureOf(file: string): Promise<string> {
-  try {
-    const { ino, size, mtimeNs, ctimeNs } = await stat(file, { bigint: true })
-    return [ino, size, mtimeNs, ctimeNs].join()
-  } catch {
-    return 'away' // reading it says why
   }
 }

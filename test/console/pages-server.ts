@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import type { Page } from 'playwright-core'
 import { Registry } from 'prom-client'
 import sharp from 'sharp'
@@ -15,13 +14,20 @@ import { boxesOf, type ClipMetadata, type GapReason, readClip } from '../../wire
 import { type CropMetadata, writeCrop } from '../../wire/crop.ts'
 import { newId } from '../../wire/id.ts'
 import type { KeeperReport, QueueBooks } from '../../wire/keepers.ts'
-import { CLIP } from '../../wire/kinds.ts'
 import { objectKey } from '../../wire/object-key.ts'
-import type { StoredClip } from '../../wire/stored.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import { cropMetadata } from '../kit/crops.ts'
 import { makeRealClips } from '../kit/real-clips.ts'
-import { type ApiServer, apiServer, NORTH, PASSWORD, SOUTH, storedOf, YARD } from './api-server.ts'
+import {
+  type ApiServer,
+  apiServer,
+  NORTH,
+  PASSWORD,
+  SOUTH,
+  storedClipOf,
+  storedOf,
+  YARD,
+} from './api-server.ts'
 
 /** The pages over the real API, database and access; what comes over MQTT is said by the test. */
 export interface Recorded extends CameraAddress {
@@ -171,21 +177,6 @@ function sealed({ metadata, payload }: { metadata: ClipMetadata; payload: Buffer
   const reading = readClip(signed)
   if (!('clip' in reading)) throw new Error(reading.detail)
   return { metadata: reading.clip, payload: signed }
-}
-
-/** What a subscriber says of a clip. */
-export function storedClipOf({ v: _version, ...metadata }: ClipMetadata, payload: Buffer): StoredClip {
-  return {
-    v: 1,
-    is: 'stored',
-    kind: 'clip',
-    key: objectKey(metadata, metadata.capturedAtMs, CLIP),
-    filedAtMs: metadata.capturedAtMs,
-    storedAtMs: metadata.endMs + 100,
-    bytes: payload.byteLength,
-    sha256: createHash('sha256').update(payload).digest('hex'),
-    ...metadata,
-  }
 }
 
 export const books = (name: string, settings: Partial<QueueBooks> = {}): QueueBooks => ({
