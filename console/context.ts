@@ -1,3 +1,4 @@
+import type { Transaction } from 'kysely'
 import type { Bucket } from '../lib/buckets/bucket.ts'
 import type { Log } from '../lib/log.ts'
 import type { CameraState } from '../wire/camera-state.ts'
@@ -11,6 +12,9 @@ import type { Access } from './access/access.ts'
 import type { ConsoleConfig } from './config.ts'
 import type { Database } from './database/database.ts'
 import type { Detection } from './database/detection.ts'
+import type { Tables } from './database/tables.ts'
+import type { NewNotice } from './rules/fact.ts'
+import type { Scenario } from './scenarios/document.ts'
 
 /** The parts that routes ask; each is opened once, in main.ts. */
 export interface Context {
@@ -127,4 +131,32 @@ export interface Line {
   ): Promise<boolean>
   /** Asks every subscriber to forget. @returns what each removed. Errors: NOT_CONFIRMED, BROKER_UNREACHABLE, FORGET_FAILED */
   forget(selection: Selection, by: string, signal: AbortSignal): Promise<readonly Forgotten[]>
+}
+
+/** A scenario that is published, as rules and devices have it. */
+export interface PublishedScenario {
+  readonly id: string
+  readonly revision: number
+  readonly scenario: Scenario
+  /** Whether its schedule holds. @param atMs milliseconds since 1970 */
+  isActive(atMs: number): boolean
+  /** Whether it is one of its cameras; labels included. */
+  covers(camera: CameraAddress): boolean
+}
+
+export interface PublishedScenarios {
+  readonly published: readonly PublishedScenario[]
+  /** Called after each change of them. @returns to be called by who wants to hear no more */
+  follow(changed: () => void): () => void
+}
+
+/** Where notices are written down, in the transaction of what caused them; from its commit on they are delivered. */
+export interface NoticeBook {
+  /**
+   * A key that is known updates its notice (a higher revision) where that says something new. Idempotent: the same again
+   * changes nothing.
+   */
+  write(transaction: Transaction<Tables>, notices: readonly NewNotice[]): Promise<void>
+  /** There may be something to deliver. */
+  wake(): void
 }

@@ -3,6 +3,7 @@ import { EFFECTS, RECORD_MODES } from './commands.ts'
 import { ID_PATTERN } from './id.ts'
 import { NAME_PATTERN } from './names.ts'
 import { streamStateSchema } from './stream.ts'
+import { ZONES_MAX } from './zones.ts'
 
 /** How a camera is and what holds for it, as JSON, retained: the answer to every command. */
 export const CAMERA_STATE_VERSION = 1
@@ -46,6 +47,23 @@ export const cameraStateSchema = z.object({
       /** Chunks made since the agent started, and their bytes. */
       clips: z.number().int().nonnegative(),
       bytes: z.number().int().nonnegative(),
+    })
+    .optional(),
+  /** Faces that are in the picture now: all, and by zone (those that the camera has). */
+  present: z
+    .object({
+      faces: z.number().int().nonnegative(),
+      zones: z
+        .record(name, z.number().int().nonnegative())
+        .refine((it) => Object.keys(it).length <= ZONES_MAX),
+    })
+    .optional(),
+  /** What is wrong with the view although pictures come, and since when. */
+  view: z
+    .object({
+      /** `covered`: nothing is to be seen. `turned`: it looks at another scene. `frozen`: the same picture over and over. */
+      is: z.enum(['clear', 'covered', 'turned', 'frozen']),
+      sinceMs: z.number().int().nonnegative(),
     })
     .optional(),
   /** Of a camera that comes to the device. */

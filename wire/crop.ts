@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { DIGEST_PATTERN } from './clip.ts'
 import { ID_PATTERN } from './id.ts'
 import { NAME_PATTERN } from './names.ts'
+import { zoneNamesSchema } from './zones.ts'
 
 /**
  * The crop is the message: a plain JPEG whose EXIF UserComment holds the metadata as JSON with a version.
@@ -58,6 +59,13 @@ export const cropMetadataSchema = z.object({
   track: z.string().regex(ID_PATTERN).optional(),
   /** How good a picture it is, 0 to 1, where it was chosen as the best: all together, and what that is made of. */
   quality: z.object({ total: share, size: share, sharpness: share, frontality: share }).optional(),
+  /**
+   * Of a camera that sends a face's first good picture at once: `first`, and `best` for what follows of the same track, which
+   * takes the place of the first.
+   */
+  shot: z.enum(['first', 'best']).optional(),
+  /** The zones that the face is in (zones.ts). */
+  zones: zoneNamesSchema.optional(),
   /** Whether the face wears a mask, where the model can tell. */
   masked: z.boolean().optional(),
   /** The model's name. */

@@ -1,10 +1,11 @@
 import { z } from 'zod'
 import { ID_PATTERN } from './id.ts'
 import { NAME_PATTERN } from './names.ts'
+import { zoneNamesSchema } from './zones.ts'
 
 /**
  * What happens to a face that is followed, as JSON beside the crops: it is `new`, it is in an `update`, it has come to
- * its `end`. `before` is what the last event of this face said (in `new`: how it was first seen), `after` how it is now.
+ * its `end`; it has come into a zone (`enter`), has left it (`leave`), or has been in it for its time (`stay`). `before` is what the last event of this face said (in `new`: how it was first seen), `after` how it is now.
  * Events are live: nobody keeps them for a reader that is away. Crops are what is kept.
  */
 export const EVENT_VERSION = 1
@@ -41,11 +42,16 @@ export const followedFaceSchema = z.object({
   crop: id.nullable(),
   /** How many crops of it were published. */
   crops: z.number().int().nonnegative(),
+  /** The zones that it is in. Absent where the camera has none. */
+  zones: zoneNamesSchema.optional(),
 })
 
 export const eventSchema = z.object({
   v: z.literal(EVENT_VERSION),
-  type: z.enum(['new', 'update', 'end']),
+  type: z.enum(['new', 'update', 'end', 'enter', 'leave', 'stay']),
+  /** Of `enter`, `leave` and `stay`: the zone, and how long it has been in it, ms. */
+  zone: name.optional(),
+  inZoneMs: z.number().int().nonnegative().optional(),
   before: followedFaceSchema,
   after: followedFaceSchema,
 })

@@ -10,12 +10,15 @@
  *     <camera>/original     the same without the effect, while somebody looks who may
  *     <camera>/set/<what>   commands to the device (commands.ts)
  *     status                JSON, retained; the last will says offline
+ *     desired               JSON, retained: what the device shall be (desired.ts)
+ *     reported              JSON, retained: its answer, and what holds
  *
  * Beside the sites, with two levels below the prefix (a camera's have four):
  *
  *     stored/<subscriber>   what the bucket has (stored.ts)
  *     forget/<subscriber>   what it is asked to forget
  *     keep/<subscriber>     what of the recordings it is asked to keep (keep.ts)
+ *     notices/<scenario>    what somebody wanted to hear of (notice.ts)
  *     keepers/<keeper>      a program's health and books, retained (keepers.ts)
  */
 export const TOPIC_PREFIX_DEFAULT = 'sightline/v1'

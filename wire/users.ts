@@ -1,9 +1,11 @@
 import { z } from 'zod'
 import { COMMAND_NAMES } from './commands.ts'
+import { desiredTopic, reportedTopic } from './desired.ts'
 import { keepTopic } from './keep.ts'
 import { deviceKeeper, keeperTopic } from './keepers.ts'
 import { type AnyKind, KINDS, keptTopic } from './kinds.ts'
 import { isName, NAME_RULE } from './names.ts'
+import { noticeTopic } from './notice.ts'
 import { forgetTopic, storedTopic } from './stored.ts'
 import {
   type CameraAddress,
@@ -189,10 +191,11 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
             topic(topicPrefix, camera),
           ),
           statusTopic(topicPrefix, address),
+          reportedTopic(topicPrefix, address),
           keeperTopic(topicPrefix, deviceKeeper(address)),
           discoveryTopic(DISCOVERY_PREFIX_DEFAULT, address),
         ],
-        subscribe: [commandFilter(topicPrefix, address)],
+        subscribe: [commandFilter(topicPrefix, address), desiredTopic(topicPrefix, address)],
       }
     }
     // Up go crops and what is told of them, down come commands. Reports too: a filter cannot say whose of a site.
@@ -200,8 +203,14 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
       const site = user.site ?? '+'
       return {
         ...none,
-        publish: [...everything(site), state(every(site)), ...pictures(every(site)), keepers],
-        subscribe: [commands(site)],
+        publish: [
+          ...everything(site),
+          state(every(site)),
+          ...pictures(every(site)),
+          reportedTopic(topicPrefix, every(site)),
+          keepers,
+        ],
+        subscribe: [commands(site), desiredTopic(topicPrefix, every(site))],
         handsOn: true,
       }
     }
@@ -216,10 +225,18 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
     case 'console':
       return {
         ...none,
-        publish: [commands('+'), forgetTopic(topicPrefix, '+'), keepTopic(topicPrefix, '+'), keepers],
+        publish: [
+          commands('+'),
+          forgetTopic(topicPrefix, '+'),
+          keepTopic(topicPrefix, '+'),
+          desiredTopic(topicPrefix, every('+')),
+          noticeTopic(topicPrefix, '+'),
+          keepers,
+        ],
         subscribe: [
           storedTopic(topicPrefix, '+'),
           keepers,
+          reportedTopic(topicPrefix, every('+')),
           ...told(every('+')),
           state(every('+')),
           ...pictures(every('+')),
@@ -259,6 +276,7 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
           ]),
           // Of the whole device: it names its other cameras.
           ...sites.map((site) => statusTopic(topicPrefix, site)),
+          ...(isConfined(user) ? [] : [noticeTopic(topicPrefix, '+')]),
           ...discovery.map((prefix) => `${prefix}/#`),
         ],
         pages: !isConfined(user),

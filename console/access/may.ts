@@ -37,6 +37,10 @@ const ROLES_OF = {
   share: ['analyst', 'operator', 'admin'],
   /** Cameras that come to a device, and their keys: one's own; all for who may command. */
   streams: ['analyst', 'operator', 'admin'],
+  /** What was noticed of what he sees. */
+  notices: ['viewer', 'analyst', 'operator', 'admin'],
+  /** Scenarios with their rules, channels, and what devices shall be. */
+  scenarios: ['operator', 'admin'],
   /** Commands to cameras. */
   command: ['operator', 'admin'],
   /** Deletes a detection everywhere. */

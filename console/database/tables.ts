@@ -26,6 +26,17 @@ export interface Tables {
   audit: AuditTable
   openid_users: OpenIdUsersTable
   progress: ProgressTable
+  documents: DocumentsTable
+  document_revisions: DocumentRevisionsTable
+  desired: DesiredTable
+  reported: ReportedTable
+  rule_states: RuleStatesTable
+  suspensions: SuspensionsTable
+  decisions: DecisionsTable
+  notices: NoticesTable
+  deliveries: DeliveriesTable
+  attempts: AttemptsTable
+  push_subscriptions: PushSubscriptionsTable
 }
 
 export type Flag = 0 | 1
@@ -59,6 +70,10 @@ export interface DetectionsTable {
   frame_width: number
   frame_height: number
   track: Uint8Array | null
+  /** `first`: a better one of the same track may follow, which hides it (superseded). Null: the camera sends one alone. */
+  shot: 'first' | 'best' | null
+  superseded: Flag
+  zones_json: string | null
   masked: Flag | null
   model: string
   file: string | null
@@ -314,4 +329,158 @@ export interface ProgressTable {
   name: string
   at_ms: number
   progress_json: string
+}
+
+/** What operators write (scenarios/document.ts, notices/channel.ts), as it is now. */
+export interface DocumentsTable {
+  kind: 'scenario' | 'device' | 'channel'
+  /** Of a device `site/device`. */
+  id: string
+  name: string
+  /** Of a scenario: draft, published, paused. Of others `published`. */
+  state: string
+  /** From 1. */
+  revision: number
+  document_json: string
+  created_at_ms: number
+  created_by: string
+  changed_at_ms: number
+  changed_by: string
+}
+
+/** What they were, for good: also of documents that are deleted. */
+export interface DocumentRevisionsTable {
+  kind: 'scenario' | 'device' | 'channel'
+  id: string
+  revision: number
+  at_ms: number
+  by: string
+  /** `create`, `change`, `publish`, `pause`, `delete`, `roll back to 3`. */
+  what: string
+  state: string
+  /** Of channels without secrets. */
+  document_json: string
+}
+
+/** The last that each device was told (wire/desired.ts). */
+export interface DesiredTable {
+  site: string
+  device: string
+  version: number
+  digest: string
+  content_json: string
+  at_ms: number
+  by: string
+  /** Ids of the scenarios in it. */
+  scenarios_json: string
+}
+
+/** The last that each device answered. */
+export interface ReportedTable {
+  site: string
+  device: string
+  received_at_ms: number
+  reported_json: string
+}
+
+/** What a rule remembers across a restart. */
+export interface RuleStatesTable {
+  scenario: string
+  rule: string
+  /** What it is one of: a track, a camera, or the scenario. */
+  key: string
+  /** When its last notice was made; null: none yet. */
+  noticed_at_ms: number | null
+  /** Since when it holds; null: it does not. */
+  since_ms: number | null
+  notice: string | null
+}
+
+/** No notices for a while. */
+export interface SuspensionsTable {
+  scenario: string
+  /** Empty: of all rules, and of all cameras (`site/device/camera`). */
+  rule: string
+  camera: string
+  until_ms: number
+  by: string
+}
+
+export interface DecisionsTable {
+  /** UUIDv7 as text. */
+  id: string
+  at_ms: number
+  scenario: string
+  rule: string
+  /** `site/device/camera`. */
+  camera: string | null
+  track: string | null
+  what: string
+  until_ms: number | null
+  text: string
+}
+
+export interface NoticesTable {
+  /** UUID as text. */
+  id: string
+  /** By which it is found again (rules/fact.ts). */
+  key: string
+  at_ms: number
+  changed_at_ms: number
+  revision: number
+  scenario: string
+  rule: string
+  level: string
+  /** For the scope of who looks. */
+  site: string | null
+  /** `site/device/camera`. */
+  camera: string | null
+  /** wire/notice.ts, without picture and addresses. */
+  notice_json: string
+}
+
+/** The outbox: a revision of a notice on its way over a channel. */
+export interface DeliveriesTable {
+  /** UUIDv7 as text: in order of time. */
+  id: string
+  notice: string
+  revision: number
+  channel: string
+  /** The browser, where the channel is push. */
+  target: string
+  /** What goes one after the other: the notice, or the camera where the channel is ordered. */
+  line: string
+  state: 'waiting' | 'sent' | 'given up' | 'not sent'
+  attempts: number
+  /** When it is due; when it is given up. */
+  due_at_ms: number
+  give_up_at_ms: number
+  made_at_ms: number
+  done_at_ms: number | null
+  /** Why it was given up or not sent. */
+  why: string | null
+}
+
+export interface AttemptsTable {
+  delivery: string
+  /** From 1. */
+  number: number
+  at_ms: number
+  duration_ms: number
+  /** Of HTTP or SMTP. */
+  status: number | null
+  code: string | null
+  /** The beginning of what was answered. */
+  answer: string | null
+}
+
+export interface PushSubscriptionsTable {
+  id: string
+  user: string
+  endpoint: string
+  keys_json: string
+  /** For people: which browser. */
+  name: string
+  created_at_ms: number
+  last_sent_ms: number | null
 }

@@ -26,6 +26,8 @@ const RIGHT_WORDS: Readonly<Record<Right, string>> = {
   command: 'Command cameras',
   forget: 'Delete faces',
   flow: 'Programs and their books',
+  notices: 'Notices of what it sees',
+  scenarios: 'Scenarios, channels and what devices shall be',
   people: 'Users, tokens, shares, audit',
 }
 const DAYS = [7, 30, 90, 365] as const
