@@ -579,10 +579,11 @@ export class RuleEngine {
       memory.windows.set(key, window)
     }
     const who = track ?? id
-    // Moved to the end: oldest first. Not taken back with a draft: the same face comes again then.
+    // Moved to the end: oldest first.
     const before = window.get(who)
     if (before === undefined) memory.counted += 1
     else window.delete(who)
+    this.#undo?.push(() => uncount(memory, key, who, before))
     window.set(who, Math.max(atMs, before ?? 0))
     if (window.size <= COUNTED_MAX && memory.counted <= COUNTED_OF_RULE_MAX) return
     for (const oldest of window.keys()) {
@@ -1054,6 +1055,18 @@ function forgetUncovered({ published, rule, memory }: Compiled): void {
   }
   for (const map of [memory.lasting, memory.windows, memory.members])
     for (const key of map.keys()) if (isUncovered(key)) map.delete(key)
+}
+
+function uncount(memory: Memory, key: string, who: string, before: number | undefined): void {
+  const window = memory.windows.get(key)
+  if (!window?.has(who)) return
+  if (before === undefined) {
+    window.delete(who)
+    memory.counted -= 1
+  } else {
+    window.set(who, before)
+    memory.windows.set(key, new Map([...window].sort(([, a], [, b]) => a - b)))
+  }
 }
 
 /** Of what lasts and is not for the whole scenario: each camera, device or program. */
