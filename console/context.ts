@@ -13,6 +13,7 @@ import type { ConsoleConfig } from './config.ts'
 import type { Database } from './database/database.ts'
 import type { Detection } from './database/detection.ts'
 import type { Tables } from './database/tables.ts'
+import type { Notices } from './notices/notices.ts'
 import type { NewNotice } from './rules/fact.ts'
 import type { Scenario } from './scenarios/document.ts'
 
@@ -30,6 +31,7 @@ export interface Context {
   readonly original: Live
   readonly news: News
   readonly line: Line
+  readonly notices: Notices
 }
 
 /** What runs, as it last said of itself. In memory, and in the database for the next start. */
@@ -92,6 +94,8 @@ export type NewsItem =
   | { readonly is: 'keeper'; readonly keeper: KeeperSeen }
   /** An event of health was opened, changed or closed: ask for it by its id. */
   | { readonly is: 'health'; readonly id: string; readonly camera: CameraAddress | undefined }
+  /** A notice was written, or one of its deliveries changed: ask for it by its id. */
+  | { readonly is: 'notice'; readonly id: string; readonly camera: CameraAddress | undefined }
 
 export interface News {
   /** The newest item's id; ids of one run of the program are comparable. */

@@ -20,6 +20,7 @@ import type {
   Picture,
 } from '../../console/context.ts'
 import { Database } from '../../console/database/database.ts'
+import { openNotices } from '../../console/notices/open.ts'
 import type { FileUser } from '../../lib/access/users.ts'
 import { usersText } from '../../lib/access/users-file.ts'
 import { FolderBucket } from '../../lib/buckets/folder.ts'
@@ -95,6 +96,7 @@ export async function apiServer(
   const config: ConsoleConfig = consoleSchema.parse({
     bucket: { type: 'folder', path: join(folder, 'bucket') },
     access: { usersFile },
+    inbox: { folder: join(folder, 'inbox') },
     ...settings,
   })
   const log = openLog('test', 'silent')
@@ -108,7 +110,31 @@ export async function apiServer(
   const news = new HeldNews()
   const line = new HeldLine()
   const original = new HeldLive()
-  const context: Context = { config, log, database, bucket, access, fleet, live, original, news, line }
+  const { notices } = stack.use(
+    await openNotices({
+      config,
+      database,
+      bucket,
+      access,
+      publish: async () => {},
+      onNews: (item) => news.add(item),
+      log,
+      retry: { delayMsMin: 20, delayMsMax: 80 },
+    }),
+  )
+  const context: Context = {
+    config,
+    log,
+    database,
+    bucket,
+    access,
+    fleet,
+    live,
+    original,
+    news,
+    line,
+    notices,
+  }
   const http = stack.use(
     await HttpServer.open({
       host: '127.0.0.1',
