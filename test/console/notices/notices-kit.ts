@@ -150,7 +150,11 @@ export interface Settings {
 
 /** Notices with all their ways, on a database that is there already. Loopback is allowed. */
 export async function open(t: Test, database: Database, settings: Settings = {}) {
-  const { folder = join(t.testdirName, 'files'), people = {}, retry = { delayMsMin: 20, delayMsMax: 80 } } = settings
+  const {
+    folder = join(t.testdirName, 'files'),
+    people = {},
+    retry = { delayMsMin: 20, delayMsMax: 80 },
+  } = settings
   const config: ConsoleConfig = consoleSchema.parse({
     bucket: { type: 'folder', path: join(folder, 'bucket') },
     inbox: { folder: join(folder, 'inbox') },
