@@ -24,7 +24,7 @@ import { cameraIds, listCameras } from './places.ts'
 import { placeOf, postgresDialect } from './postgres.ts'
 import { idBytes, idText } from './rows.ts'
 import { EVERYTHING, inScope, type Scope } from './scope.ts'
-import { detectionsOf, newestOf, searchPage } from './search.ts'
+import { detectionsOf, newestOf, searchPage, supersededDays } from './search.ts'
 import { type Damage, damageMark, openSqlite } from './sqlite/open.ts'
 import type { Tables } from './tables.ts'
 
@@ -375,7 +375,10 @@ export class Database implements AsyncDisposable {
         .distinct()
         .where('camera_id', 'in', ids)
         .execute()
-      return rows.map(({ day }) => day)
+      const days = new Set(rows.map(({ day }) => day))
+      // What is hidden is not counted, and is there all the same.
+      if (kind !== CLIP) for (const day of await supersededDays(this.read, ids)) days.add(day)
+      return [...days]
     })
   }
 
@@ -415,7 +418,7 @@ export class Database implements AsyncDisposable {
     return this.#transaction(async (db) => {
       let rows = db
         .selectFrom('detections')
-        .select(['at_ms', 'id', 'camera_id', 'masked', 'score', 'size'])
+        .select(['at_ms', 'id', 'camera_id', 'masked', 'score', 'size', 'superseded'])
         .where('id', 'in', ids.map(idBytes))
       if (cameras) rows = rows.where('camera_id', 'in', cameras)
       const found = await rows.execute()

@@ -103,6 +103,7 @@ export interface DetectionAttributesTable {
   masked: Flag | null
   score: number
   size: number
+  superseded: Generated<Flag>
 }
 
 type HourColumn =
@@ -133,6 +134,7 @@ export interface ReviewsTable {
   masked: Flag | null
   score: number
   size: number
+  superseded: Generated<Flag>
   reviewed_at_ms: number
 }
 

@@ -11,7 +11,15 @@ import { findOut } from './session.ts'
 export type Standing = 'connecting' | 'following' | 'lost'
 export const standing = signal<Standing>('connecting')
 
-const NAMES = ['detection', 'removed', 'camera', 'keeper', 'health', 'reset'] as const satisfies EventName[]
+const NAMES = [
+  'detection',
+  'removed',
+  'camera',
+  'keeper',
+  'device',
+  'health',
+  'reset',
+] as const satisfies EventName[]
 /** A browser gives up after some answers (such as 503): then we try anew. */
 const AGAIN_MS = 5000
 
@@ -20,6 +28,7 @@ const listeners: { [Name in EventName]: Set<(data: EventData<Name>) => void> } =
   removed: new Set(),
   camera: new Set(),
   keeper: new Set(),
+  device: new Set(),
   health: new Set(),
   reset: new Set(),
 }
