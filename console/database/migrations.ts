@@ -469,6 +469,7 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('what', 'text', (it) => it.notNull())
     .addColumn('until_ms', 'bigint')
     .addColumn('text', 'text', (it) => it.notNull())
+    .addColumn('times', 'integer', (it) => it.notNull())
     .execute()
   await db.schema.createIndex('decisions_by_time').on('decisions').columns(['at_ms']).execute()
   await table('notices')
