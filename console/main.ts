@@ -47,6 +47,8 @@ import { LineLink } from './link.ts'
 import { isSeenOtherwise, LivePictures, PICTURE_BYTES_MAX } from './live.ts'
 import { NewsRing } from './news.ts'
 import { Nightly } from './nightly.ts'
+import { linkPages } from './notices/links.ts'
+import { openNotices } from './notices/open.ts'
 import { servePages } from './pages.ts'
 import { consoleQuarantine, markConsoleStore } from './quarantine.ts'
 import { reconcile } from './reconcile.ts'
@@ -296,6 +298,17 @@ export async function runConsole(options: RunOptions): Promise<number> {
       log.info({ looked, added }, 'the database was filled from the bucket')
     })
     await using access = await Access.open({ config, database, log, runToken })
+    await using opened = await openNotices({
+      config,
+      database,
+      bucket,
+      access,
+      publish: (topic, payload, options) => lineLink.publish(topic, payload, options),
+      onNews: (item) => news.add(item),
+      log,
+      metrics,
+    })
+    const { notices } = opened
     const state = () => ({
       ok: intake.connected && lineLink.connected && indexer.fault === undefined && store.fault === undefined,
       checks: {
@@ -306,6 +319,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
         store: storeHealth(store),
         quarantine: `${quarantine.size} messages`,
         reconciliation: nightly.fault ?? 'ok',
+        notices: notices.fault ?? `${notices.books.pending} waiting`,
       },
     })
     const { host, port } = parseBrokerUrl(broker.url)
@@ -317,7 +331,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
           name: config.name,
           everyMs: config.report.every,
           health: state,
-          queues: () => queueBooks(store),
+          queues: () => [...queueBooks(store), notices.books],
           links: () => [
             {
               name: 'broker',
@@ -374,6 +388,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
       documents,
       scenarios,
       desired,
+      notices,
     }
     await using http = await HttpServer.open({
       ...config.http,
@@ -392,6 +407,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
           requestsPerMinuteMax: config.limits.requestsPerMinuteMax,
           exportBytesMax: config.recordings.exportBytesMax,
         })
+        await linkPages(app, opened.links, config.limits)
         await servePages(
           app,
           config.publish,

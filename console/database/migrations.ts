@@ -487,6 +487,7 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('notice_json', 'text', (it) => it.notNull())
     .execute()
   await sql`create index notices_by_object on notices (object) where object is not null`.execute(db)
+  await db.schema.createIndex('notices_by_change').on('notices').columns(['changed_at_ms', 'id']).execute()
   await db.schema.createIndex('notices_by_time').on('notices').columns(['at_ms', 'id']).execute()
   await table('deliveries')
     .addColumn('id', 'text', (it) => it.primaryKey())

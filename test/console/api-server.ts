@@ -23,6 +23,7 @@ import { Database } from '../../console/database/database.ts'
 import { DesiredBook } from '../../console/desired/desired.ts'
 import { Documents } from '../../console/scenarios/documents.ts'
 import { LiveScenarios } from '../../console/scenarios/scenarios.ts'
+import { openNotices } from '../../console/notices/open.ts'
 import type { FileUser } from '../../lib/access/users.ts'
 import { usersText } from '../../lib/access/users-file.ts'
 import { FolderBucket } from '../../lib/buckets/folder.ts'
@@ -107,6 +108,7 @@ export async function apiServer(
   const config: ConsoleConfig = consoleSchema.parse({
     bucket: { type: 'folder', path: join(folder, 'bucket') },
     access: { usersFile },
+    inbox: { folder: join(folder, 'inbox') },
     ...settings,
   })
   const log = openLog('test', 'silent')
@@ -142,6 +144,18 @@ export async function apiServer(
     }),
   )
   desired.connected()
+  const { notices } = stack.use(
+    await openNotices({
+      config,
+      database,
+      bucket,
+      access,
+      publish: async () => {},
+      onNews: (item) => news.add(item),
+      log,
+      retry: { delayMsMin: 20, delayMsMax: 80 },
+    }),
+  )
   const context: Context = {
     config,
     log,
@@ -156,6 +170,7 @@ export async function apiServer(
     documents,
     scenarios,
     desired,
+    notices,
   }
   const http = stack.use(
     await HttpServer.open({
