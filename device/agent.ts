@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { Backoff } from '../lib/backoff.ts'
 import { asFailure, type SightlineError } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
@@ -5,7 +6,7 @@ import type { CropMetadata } from '../wire/crop.ts'
 import { idMinter } from '../wire/id.ts'
 import type { CameraConfig, DeviceConfig } from './config.ts'
 import type { Detector } from './detect/detector.ts'
-import { Emitter } from './faces/emit.ts'
+import { Emitter, type Present } from './faces/emit.ts'
 import { MotionGate } from './faces/motion.ts'
 import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Publisher } from './link/publish.ts'
@@ -43,6 +44,8 @@ export interface AgentParts {
   readonly streams?: PushedStreams & { readonly cameras: readonly CameraConfig[] }
   /** Called for each crop that is handed to the publisher. */
   readonly onCrop?: (crop: CropMetadata) => void
+  /** Called when the faces that a camera sees have changed; undefined: nobody looks any more. */
+  readonly onPresent?: (camera: string, present: Present | undefined) => void
   /** Called when a camera goes up or down. */
   readonly onState: (states: ReadonlyMap<string, string>) => void
 }
@@ -169,10 +172,10 @@ export class Agent {
     const isPaused = async (): Promise<boolean> => {
       for (;;) {
         if (told) {
-          const { paused, scoreMin, rate } = settings
+          const before = settings
           settings = told
           told = undefined
-          if (settings.paused !== paused || settings.scoreMin !== scoreMin || settings.rate !== rate) {
+          if (!isSamePipeline(settings, before)) {
             // Whoever was followed until now is published as things stood.
             await emitting
             await emitter.end(signal)
@@ -237,11 +240,13 @@ export class Agent {
     }
   }
 
-  #emitter(camera: string, source: Source, { scoreMin, rate }: CameraSettings): Emitter {
+  #emitter(camera: string, source: Source, settings: CameraSettings): Emitter {
     const { config, detector } = this.#parts
+    const { scoreMin, rate, first, zones } = settings
     return new Emitter({
       ...this.#parts,
-      config: { ...config, emit: { ...config.emit, rateMax: rate } },
+      config: { ...config, emit: { ...config.emit, rateMax: rate, first } },
+      zones,
       detector: { model: detector.model, scoreMin },
       camera,
       lossless: source.lossless,
@@ -274,7 +279,11 @@ export class Agent {
 }
 
 const isSamePipeline = (a: CameraSettings, b: CameraSettings) =>
-  a.paused === b.paused && a.scoreMin === b.scoreMin && a.rate === b.rate
+  a.paused === b.paused &&
+  a.scoreMin === b.scoreMin &&
+  a.rate === b.rate &&
+  a.first === b.first &&
+  isDeepStrictEqual(a.zones, b.zones)
 
 const stopped = (signal: AbortSignal) =>
   new Promise<void>((resolve) => {

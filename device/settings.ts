@@ -1,4 +1,5 @@
 import type { Effect, RecordMode } from '../wire/commands.ts'
+import type { Zone } from '../wire/zones.ts'
 import type { CameraConfig, DeviceConfig } from './config.ts'
 
 /** What may be changed of a camera while it runs. */
@@ -15,13 +16,17 @@ export interface CameraSettings {
   readonly effect: Effect
   /** What is recorded. */
   readonly record: RecordMode
+  /** Parts of the picture that faces come into, leave and stay in. */
+  readonly zones: readonly Zone[]
+  /** A face's first good picture goes out at once (`emit.first`). */
+  readonly first: boolean
 }
 
 /** What the configuration says of a camera. @param scoreMin the detector's */
 export function configuredSettings(
   { emit }: Pick<DeviceConfig, 'emit'>,
   scoreMin: number,
-  { record, view }: Pick<CameraConfig, 'record' | 'view'>,
+  { record, view, zones }: Pick<CameraConfig, 'record' | 'view' | 'zones'>,
 ): CameraSettings {
   return {
     paused: false,
@@ -30,6 +35,8 @@ export function configuredSettings(
     rate: emit.rateMax,
     record: record.mode,
     effect: view.effect,
+    zones,
+    first: emit.first,
   }
 }
 
