@@ -92,6 +92,10 @@ export type NewsItem =
   | { readonly is: 'keeper'; readonly keeper: KeeperSeen }
   /** An event of health was opened, changed or closed: ask for it by its id. */
   | { readonly is: 'health'; readonly id: string; readonly camera: CameraAddress | undefined }
+  /** A notice was written, changed or delivered: ask for it by its id. */
+  | { readonly is: 'notice'; readonly id: string; readonly camera: CameraAddress | undefined }
+  /** A device has come, gone or answered, or shall be otherwise: ask for it. */
+  | { readonly is: 'device'; readonly site: string; readonly device: string }
 
 export interface News {
   /** The newest item's id; ids of one run of the program are comparable. */

@@ -1,13 +1,13 @@
 import type { ServerResponse } from 'node:http'
 import { z } from 'zod'
-import { isInScope, may, type Person } from '../access/may.ts'
+import { isInScope, may, type Person, type Scope } from '../access/may.ts'
 import type { Context, NewsItem } from '../context.ts'
 import { content, problems } from './answers.ts'
 import { asked } from './asked.ts'
 import { cameraOf, cameraSchema } from './cameras.ts'
 import { detectionOf, detectionSchema } from './detections.ts'
 import { keeperOf, keeperSchema } from './keepers.ts'
-import { cameraAddressSchema, cameraAddressShape, idSchema, severalOf } from './query.ts'
+import { cameraAddressSchema, cameraAddressShape, idSchema, nameSchema, severalOf } from './query.ts'
 import type { Api } from './server.ts'
 import { Streams } from './streams.ts'
 
@@ -22,13 +22,17 @@ export const eventSchemas = {
   keeper: keeperSchema,
   /** Ask for it by its id. */
   health: z.object({ id: idSchema, camera: cameraAddressSchema.nullable() }),
+  /** Ask for it by its id. */
+  notice: z.object({ id: idSchema, camera: cameraAddressSchema.nullable() }),
+  /** It came, went, answered, or shall be otherwise. */
+  device: z.object({ site: nameSchema, device: nameSchema }),
   /** Something was missed: look anew. */
   reset: z.object({}),
 }
 export type EventName = keyof typeof eventSchemas
 export type EventData<Name extends EventName> = z.infer<(typeof eventSchemas)[Name]>
 
-const KINDS = ['detection', 'removed', 'camera', 'keeper', 'health'] as const
+const KINDS = ['detection', 'removed', 'camera', 'keeper', 'health', 'notice', 'device'] as const
 
 /** The server closes what is silent for 30 s. */
 const HEARTBEAT_MS = 15_000
@@ -74,7 +78,7 @@ export function eventsRoutes(api: Api, { access, config, news }: Context): void 
         operationId: 'followEvents',
         tags: ['events'],
         summary: 'What has just happened, as it happens (Server-Sent Events)',
-        description: `Events named ${KINDS.join(', ')}, whose data are JSON: a Detection; the id and the camera of what was removed; a Camera without "newest"; a Keeper; the id of an event of health, and its camera (null where it has none). The last two need the right "flow". A client that reconnects with Last-Event-ID gets what it missed, or an event named reset where that is too long ago: then load again.`,
+        description: `Events named ${KINDS.join(', ')}, whose data are JSON: a Detection; the id and the camera of what was removed; a Camera without "newest"; a Keeper; the id of an event of health, and its camera (null where it has none); the same of a notice; the site and the name of a device. Keepers and events of health need the right "flow", notices the right "notices". A client that reconnects with Last-Event-ID gets what it missed, or an event named reset where that is too long ago: then load again.`,
         querystring: eventsQuerySchema,
         response: { 200: content('text/event-stream', 'Events', 'event-stream'), ...problems() },
       },
@@ -135,6 +139,7 @@ function wish(person: Person, only: readonly NewsItem['is'][] | undefined): (ite
     names.delete('keeper')
     names.delete('health')
   }
+  if (!may(person, 'notices')) names.delete('notice')
   return (item) => {
     if (!names.has(item.is)) return false
     switch (item.is) {
@@ -143,11 +148,21 @@ function wish(person: Person, only: readonly NewsItem['is'][] | undefined): (ite
       case 'removed':
       case 'camera':
         return isInScope(person.scope, item.camera)
+      case 'notice':
+        return item.camera ? isInScope(person.scope, item.camera) : person.scope.all
+      case 'device':
+        return seesOf(person.scope, item)
       default:
         return true
     }
   }
 }
+
+/** A device is seen by who sees its site, or one of its cameras. */
+const seesOf = (scope: Scope, { site, device }: { readonly site: string; readonly device: string }) =>
+  scope.all ||
+  scope.sites.has(site) ||
+  [...scope.cameras].some((camera) => camera.startsWith(`${site}/${device}/`))
 
 function dataOf(item: NewsItem): unknown {
   switch (item.is) {
@@ -163,7 +178,10 @@ function dataOf(item: NewsItem): unknown {
     }
     case 'keeper':
       return keeperOf(item.keeper)
+    case 'device':
+      return { site: item.site, device: item.device }
     case 'health':
+    case 'notice':
       return { id: item.id, camera: item.camera ?? null }
   }
 }
