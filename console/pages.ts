@@ -24,6 +24,8 @@ const PAGES = [
   '/cameras/:site/:device/:camera',
   '/recordings',
   '/streams',
+  '/scenarios',
+  '/scenarios/:id',
   '/publish',
   '/charts',
   '/notices',
@@ -70,7 +72,8 @@ const TYPES: Readonly<Record<string, string>> = {
   '.webmanifest': 'application/manifest+json',
 }
 /** All but these the first view runs, besides the page that is opened: asked for at once instead of one import after the other. */
-const LATER = /^views\/|^(?:theme-early|service-worker)\.js$|^lib\/(?:uplot|hls\.js|sightline-publisher)\.js$/
+const LATER =
+  /^views\/|^parts\/(?:zone|scene)-|^(?:theme-early|service-worker)\.js$|^lib\/(?:uplot|hls\.js|sightline-publisher)\.js$/
 const STYLES_FIRST = ['base.css', 'shell.css', 'parts.css']
 
 /** Compressed once, when it is first asked for so: the console's start does not wait for what nobody may want. */
