@@ -1,9 +1,19 @@
+import type { Page } from 'playwright-core'
 import { z } from 'zod'
 import type { Resource } from '../../console/api/server.ts'
-import type { Decision, NoticeDetail, Suspension } from '../../console/pages/notices.ts'
+import type {
+  Device,
+  DeviceDesired,
+  DeviceDocument,
+  DeviceRevision,
+} from '../../console/pages/device-types.ts'
+import type { Decision, NoticeDetail, Suspension } from '../../console/pages/notice-types.ts'
+import { deviceDocumentSchema } from '../../console/scenarios/document.ts'
 import { failure } from '../../lib/errors.ts'
+import { type Reported, reportedSchema } from '../../wire/desired.ts'
 import { newId } from '../../wire/id.ts'
 import { noticeSchema } from '../../wire/notice.ts'
+import type { ApiServer } from './api-server.ts'
 
 /** What pages ask for, held by the test: it checks what is sent by the schemas that are the contract. */
 
@@ -147,3 +157,143 @@ export class HeldNotices {
     }))
   }
 }
+
+/** Devices: what they shall be is taken and kept; what they answer is said by the test. */
+export class HeldDevices {
+  readonly desired = new Map<string, DeviceDesired>()
+  readonly saved: { readonly device: string; readonly document: DeviceDocument }[] = []
+  readonly triedAgain: string[] = []
+  revisions: DeviceRevision[] = []
+
+  /** The API has no such list yet: the browser is given it. */
+  async list(page: Page, { fleet }: ApiServer): Promise<void> {
+    await page.route('**/api/v1/devices', (route) =>
+      route.fulfill({
+        json: {
+          items: fleet.devices.map(({ site, device, isOnline, changedAtMs }): Device => {
+            const it = this.desired.get(`${site}/${device}`)
+            return {
+              ...{ site, device, online: isOnline, changedAtMs },
+              cameras: fleet.cameras
+                .filter((camera) => camera.site === site && camera.device === device)
+                .map(({ camera }) => camera),
+              ...(it && {
+                desired: {
+                  state: it.state,
+                  version: it.desired?.version ?? null,
+                  atMs: it.desired?.atMs ?? null,
+                  reportedAtMs: it.reportedAtMs,
+                  program: it.reported?.program ?? null,
+                  refused: it.reported?.refused ?? null,
+                },
+              }),
+            }
+          }),
+        },
+      }),
+    )
+  }
+
+  readonly resource: Resource = (api) => {
+    const params = { params: z.object({ site: z.string(), device: z.string() }) }
+    const right = { config: { right: 'scenarios' as const } }
+    const keyOf = ({ site, device }: { site: string; device: string }) => `${site}/${device}`
+    const found = (params: { site: string; device: string }) => {
+      const it = this.desired.get(keyOf(params))
+      if (!it) throw missing()
+      return it
+    }
+    api.get('/devices/:site/:device/desired', { ...right, schema: params }, async ({ params }) =>
+      found(params),
+    )
+    api.put(
+      '/devices/:site/:device/desired',
+      {
+        ...right,
+        schema: { ...params, body: z.strictObject({ revision: z.number(), document: deviceDocumentSchema }) },
+      },
+      async ({ params, body }) => {
+        const it = found(params)
+        if (body.revision !== it.revision)
+          throw failure('PARAMETER_INVALID', 'Somebody else has changed it meanwhile.')
+        this.saved.push({ device: keyOf(params), document: body.document })
+        const next: DeviceDesired = {
+          ...it,
+          state: 'pending',
+          revision: it.revision + 1,
+          document: body.document,
+          desired: {
+            version: Date.now(),
+            atMs: Date.now(),
+            by: 'ada',
+            content: body.document.content,
+            scenarios: it.desired?.scenarios ?? [],
+          },
+        }
+        this.desired.set(keyOf(params), next)
+        return next
+      },
+    )
+    api.post('/devices/:site/:device/desired/again', { ...right, schema: params }, async (request, reply) => {
+      this.triedAgain.push(keyOf(request.params))
+      return reply.code(204).send()
+    })
+    api.get('/devices/:site/:device/desired/revisions', { ...right, schema: params }, async () => ({
+      items: this.revisions,
+    }))
+    api.post(
+      '/devices/:site/:device/desired/rollback',
+      { ...right, schema: { ...params, body: z.strictObject({ revision: z.number() }) } },
+      async ({ params, body }) => {
+        this.desired.set(keyOf(params), { ...found(params), revision: body.revision + 100 })
+        return {}
+      },
+    )
+  }
+}
+
+export function reported(settings: Partial<Reported> = {}): Reported {
+  return reportedSchema.parse({
+    v: 1,
+    site: 'north',
+    device: 'pi',
+    atMs: Date.now() - 60_000,
+    program: '0.2.0',
+    understands: 1,
+    applied: null,
+    state: 'none',
+    refused: null,
+    allows: { cameras: true, streams: false, networks: ['192.168.1.0/24'], signed: false },
+    models: ['blazeface', 'yunet', 'scrfd-500m'],
+    effective: {
+      detect: { model: 'yunet', scoreMin: 'auto', sizeMin: 0 },
+      cameras: {
+        gate: {
+          from: 'file',
+          source: 'rtsp://192.168.1.20/stream1',
+          scoreMin: 0.6,
+          sizeMin: 40,
+          emit: { mode: 'best', first: false, bestAfter: '30s' },
+          record: { mode: 'faces', before: '5s', after: '5s' },
+          zones: [],
+          masks: [],
+          paused: false,
+        },
+      },
+    },
+    ...settings,
+  })
+}
+
+export const deviceDesired = (settings: Partial<DeviceDesired> = {}): DeviceDesired => ({
+  state: 'none',
+  revision: 0,
+  changedAtMs: null,
+  changedBy: null,
+  document: { labels: [], cameraLabels: {}, content: {} },
+  desired: null,
+  reported: reported(),
+  reportedAtMs: Date.now() - 60_000,
+  differences: [],
+  ...settings,
+})

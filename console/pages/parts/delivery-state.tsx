@@ -1,4 +1,4 @@
-import type { Delivery, DeliveryState } from '../notices.ts'
+import type { Delivery, DeliveryState } from '../notice-types.ts'
 import { nowMs } from '../now.ts'
 import { ago, count, number } from '../words.ts'
 import { When } from './when.tsx'

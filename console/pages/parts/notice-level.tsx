@@ -1,4 +1,4 @@
-import type { Notice } from '../notices.ts'
+import type { Notice } from '../notice-types.ts'
 
 const WORDS = { problem: 'Problem', warning: 'Warning', info: 'Note' } as const
 const TONES = { problem: 'bad', warning: 'late', info: 'quiet' } as const

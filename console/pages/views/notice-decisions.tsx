@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'preact/hooks'
 import { useEvery } from '../loaded.ts'
-import type { Decision } from '../notices.ts'
+import type { Decision, DecisionsQuery } from '../notice-types.ts'
 import * as api from '../notices.ts'
 import { nowMs } from '../now.ts'
 import { Empty, Failed, Waiting } from '../parts/states.tsx'
@@ -39,7 +39,7 @@ export function NoticeDecisions() {
   return <Decisions key={JSON.stringify(filter)} filter={filter} />
 }
 
-function Decisions({ filter }: { readonly filter: api.DecisionsQuery }) {
+function Decisions({ filter }: { readonly filter: DecisionsQuery }) {
   const [items, setItems] = useState<readonly Decision[] | undefined>(undefined)
   const [next, setNext] = useState<string | null>(null)
   const [error, setError] = useState<unknown>(undefined)

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { useEvery } from '../loaded.ts'
 import { useNews } from '../news.ts'
-import type { Notice } from '../notices.ts'
+import type { Notice, NoticesQuery } from '../notice-types.ts'
 import * as api from '../notices.ts'
 import { DeliveriesAre } from '../parts/delivery-state.tsx'
 import { NoticeLevel } from '../parts/notice-level.tsx'
@@ -41,7 +41,7 @@ export function NoticeList() {
   return <List key={JSON.stringify(filter)} filter={filter} />
 }
 
-function List({ filter }: { readonly filter: api.NoticesQuery }) {
+function List({ filter }: { readonly filter: NoticesQuery }) {
   const [items, setItems] = useState<readonly Notice[] | undefined>(undefined)
   const [next, setNext] = useState<string | null>(null)
   const [error, setError] = useState<unknown>(undefined)

@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks'
 import { useEvery, useLoaded } from '../loaded.ts'
-import type { Suspension } from '../notices.ts'
+import type { Suspension } from '../notice-types.ts'
 import * as api from '../notices.ts'
 import { nowMs } from '../now.ts'
 import { say } from '../parts/said.tsx'

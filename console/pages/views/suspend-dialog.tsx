@@ -1,5 +1,5 @@
 import { useState } from 'preact/hooks'
-import type { Notice } from '../notices.ts'
+import type { Notice } from '../notice-types.ts'
 import * as api from '../notices.ts'
 import { Dialog } from '../parts/dialog.tsx'
 import { say } from '../parts/said.tsx'
