@@ -76,6 +76,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
       )
     else printConsolePages(await benchConsolePages(values.database))
   },
+  desired: async () => {
+    const { benchDesired, printDesired } = await import('./desired.ts')
+    printDesired(await benchDesired())
+  },
   signing: async () => {
     const { benchSigning, printSigning } = await import('./signing.ts')
     printSigning(await benchSigning())

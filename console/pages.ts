@@ -24,6 +24,8 @@ const PAGES = [
   '/cameras/:site/:device/:camera',
   '/recordings',
   '/streams',
+  '/scenarios',
+  '/scenarios/:id',
   '/publish',
   '/charts',
   '/flow',
@@ -63,7 +65,8 @@ const TYPES: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
 }
 /** All but these the first view runs, besides the page that is opened: asked for at once instead of one import after the other. */
-const LATER = /^views\/|^theme-early\.js$|^lib\/(?:uplot|hls\.js|sightline-publisher)\.js$/
+const LATER =
+  /^views\/|^parts\/(?:zone|scene)-|^theme-early\.js$|^lib\/(?:uplot|hls\.js|sightline-publisher)\.js$/
 const STYLES_FIRST = ['base.css', 'shell.css', 'parts.css']
 
 /** Compressed once, when it is first asked for so: the console's start does not wait for what nobody may want. */

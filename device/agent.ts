@@ -6,7 +6,7 @@ import type { CropMetadata } from '../wire/crop.ts'
 import { idMinter } from '../wire/id.ts'
 import type { CameraConfig, DeviceConfig } from './config.ts'
 import type { Detector } from './detect/detector.ts'
-import { Emitter } from './faces/emit.ts'
+import { Emitter, type Present } from './faces/emit.ts'
 import { MotionGate } from './faces/motion.ts'
 import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Publisher } from './link/publish.ts'
@@ -50,6 +50,8 @@ export interface AgentParts {
   readonly settled?: () => Promise<void>
   /** Called for each crop that is handed to the publisher. */
   readonly onCrop?: (crop: CropMetadata) => void
+  /** Called when the faces that a camera sees have changed; undefined: nobody looks any more. */
+  readonly onPresent?: (camera: string, present: Present | undefined) => void
   /** Called when a camera goes up or down. */
   readonly onState: (states: ReadonlyMap<string, string>) => void
 }
@@ -304,15 +306,16 @@ export class Agent {
 
   #emitter(source: Source, { camera, detector, settings }: Pipeline): Emitter {
     const { config } = this.#parts
-    const { rate, scoreMin } = settings
+    const { scoreMin, rate, first, zones } = settings
     return new Emitter({
       ...this.#parts,
       config: {
         ...config,
         detect: { ...config.detect, sizeMin: camera.sizeMin ?? config.detect.sizeMin },
         crop: { ...config.crop, ...camera.crop },
-        emit: { ...config.emit, ...camera.emit, rateMax: rate },
+        emit: { ...config.emit, ...camera.emit, rateMax: rate, first },
       },
+      zones,
       detector: { model: detector.model, scoreMin },
       camera: camera.name,
       lossless: source.lossless,
@@ -348,9 +351,12 @@ export class Agent {
 const isSamePipeline = (a: Pipeline, b: Pipeline) =>
   a.detector === b.detector && isDeepStrictEqual(marksOf(a), marksOf(b))
 
-const marksOf = ({ camera: { emit, crop, sizeMin }, settings: { paused, scoreMin, rate } }: Pipeline) => ({
+const marksOf = ({
+  camera: { emit, crop, sizeMin },
+  settings: { paused, scoreMin, rate, zones, first },
+}: Pipeline) => ({
   ...{ emit, crop, sizeMin },
-  ...{ paused, scoreMin, rate },
+  ...{ paused, scoreMin, rate, zones, first },
 })
 
 const gateOf = ({ motion }: CameraConfig) => (motion.enabled ? new MotionGate(motion) : undefined)

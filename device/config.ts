@@ -15,6 +15,7 @@ import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
 import { EFFECTS, RECORD_MODES } from '../wire/commands.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
+import { zonesSchema } from '../wire/zones.ts'
 import { isNetwork } from './desired/networks.ts'
 import { PROVIDERS } from './detect/onnx.ts'
 import { HEADS, type HeadName, RUNTIMES } from './detect/open.ts'
@@ -127,7 +128,10 @@ export const cameraObject = z.strictObject({
     )
     .max(MASKS_MAX)
     .default([]),
-  view: z.strictObject({ effect: z.enum(EFFECTS).default('none') }).prefault({}),
+  zones: zonesSchema.default([]),
+  view: z
+    .strictObject({ effect: z.enum(EFFECTS).default('none'), watch: z.boolean().default(true) })
+    .prefault({}),
   paused: z.boolean().default(false),
   /** What holds for this camera alone; absent: as `detect`, `emit` and `crop` say. */
   scoreMin: z.union([z.number().min(0).max(1), z.literal('auto')]).optional(),
@@ -135,6 +139,7 @@ export const cameraObject = z.strictObject({
   emit: z
     .strictObject({
       mode: z.enum(['every', 'best', 'interval']).optional(),
+      first: z.boolean().optional(),
       bestAfter: duration().optional(),
       interval: duration().optional(),
       rateMax: rate().optional(),
@@ -340,6 +345,7 @@ const deviceObject = z.strictObject({
   emit: z
     .strictObject({
       mode: z.enum(['every', 'best', 'interval']).default('best'),
+      first: z.boolean().default(false),
       bestAfter: duration().prefault('30s'),
       interval: duration().prefault('5s'),
       trackLostMax: duration().prefault('2s'),

@@ -75,6 +75,12 @@ export const TRACKS_MAX = 100
 export const TRACK_GAP_MS_MAX = 10_000
 /** Pixels of best shots that wait for their tracks to end, bytes, all cameras together. */
 export const BEST_SHOTS_BYTES_MAX = 64_000_000
+/** A face has come into a zone, or left it, when it has been so for so long, ms. */
+export const ZONE_SETTLE_MS = 300
+/** A face that is hidden for no longer is still counted as present, ms. */
+export const PRESENT_HIDDEN_MS_MAX = 1000
+/** With `emit.first`: so long after a face is sure its first picture may wait to be a better one, ms. */
+export const FIRST_WAIT_MS_MAX = 400
 /** Between two updates of one track's event, ms. */
 export const EVENT_UPDATE_MS_MIN = 1000
 /** Events written and not yet out of this process; more are dropped, so that crops never wait behind them. */

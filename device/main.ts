@@ -241,6 +241,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       recorder,
       watchers: [remote, live, preview, recorder].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
+      onPresent: (camera, present) => remote?.presentChanged(camera, present),
       onState: () => {
         sayStatus()
         remote?.states(states)

@@ -454,8 +454,10 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('level', 'text', (it) => it.notNull())
     .addColumn('site', 'text')
     .addColumn('camera', 'text')
+    .addColumn('object', 'text')
     .addColumn('notice_json', 'text', (it) => it.notNull())
     .execute()
+  await sql`create index notices_by_object on notices (object) where object is not null`.execute(db)
   await db.schema.createIndex('notices_by_time').on('notices').columns(['at_ms', 'id']).execute()
   await table('deliveries')
     .addColumn('id', 'text', (it) => it.primaryKey())
@@ -473,9 +475,20 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('why', 'text')
     .addUniqueConstraint('deliveries_once', ['notice', 'revision', 'channel', 'target'])
     .execute()
-  await sql`create index deliveries_waiting on deliveries (channel, due_at_ms) where state = 'waiting'`.execute(
+  await sql`create index deliveries_waiting on deliveries (channel, due_at_ms, id) where state = 'waiting'`.execute(
     db,
   )
+  await sql`create index deliveries_in_line on deliveries (channel, target, line, id) where state = 'waiting'`.execute(
+    db,
+  )
+  await sql`create index deliveries_to_give_up on deliveries (give_up_at_ms) where state = 'waiting'`.execute(
+    db,
+  )
+  await db.schema
+    .createIndex('deliveries_by_channel')
+    .on('deliveries')
+    .columns(['channel', 'made_at_ms', 'state', 'notice'])
+    .execute()
   await table('attempts')
     .addColumn('delivery', 'text', (it) => it.notNull())
     .addColumn('number', 'integer', (it) => it.notNull())
@@ -495,6 +508,10 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('created_at_ms', 'bigint', (it) => it.notNull())
     .addColumn('last_sent_ms', 'bigint')
     .execute()
+  let books = table('notice_books').addColumn('channel', 'text', (it) => it.primaryKey())
+  for (const column of ['made', 'sent', 'given_up', 'not_sent'])
+    books = books.addColumn(column, 'bigint', (it) => it.notNull())
+  await books.execute()
 }
 
 /** The audit log only grows: the database itself refuses anything else. */

@@ -37,6 +37,7 @@ export interface Tables {
   deliveries: DeliveriesTable
   attempts: AttemptsTable
   push_subscriptions: PushSubscriptionsTable
+  notice_books: NoticeBooksTable
 }
 
 export type Flag = 0 | 1
@@ -435,6 +436,8 @@ export interface NoticesTable {
   site: string | null
   /** `site/device/camera`. */
   camera: string | null
+  /** What it shows or tells of: the object's id, so that it is found when that is forgotten. */
+  object: string | null
   /** wire/notice.ts, without picture and addresses. */
   notice_json: string
 }
@@ -483,4 +486,13 @@ export interface PushSubscriptionsTable {
   name: string
   created_at_ms: number
   last_sent_ms: number | null
+}
+
+/** By channel, since ever: made = sent + given up + not sent + waiting. A delivery that is sent again counts again. */
+export interface NoticeBooksTable {
+  channel: string
+  made: number
+  sent: number
+  given_up: number
+  not_sent: number
 }

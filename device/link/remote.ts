@@ -66,6 +66,7 @@ interface Camera {
   state: string
   crops: number
   lastCrop: CameraState['lastCrop']
+  present: CameraState['present']
   snapshot: 'none' | 'wanted' | 'making'
   snapshotAtMs: number
   snapshotTimer: NodeJS.Timeout | undefined
@@ -144,6 +145,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       state: 'opening',
       crops: 0,
       lastCrop: null,
+      present: undefined,
       snapshot: 'none',
       snapshotAtMs: -Infinity,
       snapshotTimer: undefined,
@@ -426,6 +428,14 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
+  /** Other faces are here than before; undefined: nobody looks any more. */
+  presentChanged(name: string, present: CameraState['present']): void {
+    const camera = this.#cameras.get(name)
+    if (!camera) return
+    camera.present = present
+    this.#tell(camera)
+  }
+
   /** A chunk was made, or the camera records or no longer does. One that was just removed hands over its last chunk. */
   recordChanged(name: string): void {
     const camera = this.#cameras.get(name)
@@ -546,9 +556,9 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     )
   }
 
-  #stateOf({ name, settings, state, crops, lastCrop }: Camera): CameraState {
+  #stateOf({ name, settings, state, crops, lastCrop, present }: Camera): CameraState {
     const { site, device } = this.#parts.config
-    const { record: mode, ...held } = settings
+    const { record: mode, paused, threshold, scoreMin, rate, effect } = settings
     const stream = this.#parts.streams?.state(name)
     const [, why] = /^down: (.*)$/s.exec(state) ?? []
     return {
@@ -558,9 +568,14 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       camera: name,
       state: why === undefined ? (state as CameraState['state']) : 'down',
       why: why?.slice(0, WHY_CHARACTERS_MAX) ?? null,
-      ...held,
+      paused,
+      threshold,
+      scoreMin,
+      rate,
+      effect,
       crops,
       lastCrop,
+      ...(present && { present }),
       ...this.#recordOf(name, mode),
       ...(stream && { stream }),
     }
