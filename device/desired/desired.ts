@@ -130,6 +130,7 @@ export class DesiredConfiguration implements AsyncDisposable {
     const isSame = (other: Pick<Desired, 'version'> | undefined) => other?.version === desired.version
     if (isSame(this.#next) || isSame(this.#trying?.desired)) return
     if (isSame(holding.applied?.desired)) {
+      if (this.#told.version !== desired.version) this.#told = { ...this.#told, opened: undefined }
       this.#tell({ state: 'applied', version: desired.version, refused: null })
       return
     }
@@ -174,20 +175,21 @@ export class DesiredConfiguration implements AsyncDisposable {
       signal.throwIfAborted()
       const atMs = Date.now()
       const owned = Object.keys(content.streams ?? {})
-      const before = { applied: holding.applied, owned: holding.owned }
-      stored.keep(desired, atMs, [...holding.owned, ...owned])
+      const { owned: ownedBefore } = holding
+      const keptBefore = stored.content
+      // Before anything is turned: after a kill in the middle, it is turned again, and whole.
+      stored.keep(desired, atMs, [...ownedBefore, ...owned])
       try {
         await this.#turn(plan)
       } catch (error) {
-        if (before.applied) stored.keep(before.applied.desired, before.applied.atMs, before.owned)
-        else stored.forget()
+        stored.putBack(keptBefore)
         throw error
       }
       holding.applied = { desired, content, atMs }
       holding.floor = desired
       holding.refused = undefined
       holding.owned = new Set(owned)
-      if (before.owned.size > 0) stored.keep(desired, atMs, owned)
+      if (ownedBefore.size > 0) stored.keep(desired, atMs, owned)
     } catch (error) {
       await detector?.[Symbol.asyncDispose]()
       throw error
