@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { asFailure } from '../../lib/errors.ts'
+import { asFailure, failureOf } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
 import { type Desired, type DesiredContent, reportedTopic } from '../../wire/desired.ts'
 import type { Agent } from '../agent.ts'
@@ -110,8 +110,10 @@ export class DesiredConfiguration implements AsyncDisposable {
   /** What the broker brought. Never throws. */
   take(payload: Buffer): void {
     const { holding, local, signers, log } = this.#parts
-    if (payload.length === 0)
-      return log.info('No configuration is kept for this device any more; what holds stays.')
+    if (payload.length === 0) {
+      log.info('No configuration is kept for this device any more; what holds stays.')
+      return
+    }
     let desired: Desired | undefined
     try {
       desired = readDesired(payload, { ...local, signers, atMs: Date.now() })
@@ -230,11 +232,7 @@ export class DesiredConfiguration implements AsyncDisposable {
     signal.throwIfAborted()
     this.#told = { ...this.#told, ...(cameras.length > 0 && { opened }) }
     for (const [name, { error }] of Object.entries(opened))
-      if (error)
-        throw Refused.at(
-          ['cameras', name, 'source'],
-          asFailure(new Refused(error.code as never, error.message)),
-        )
+      if (error) throw Refused.at(['cameras', name, 'source'], failureOf(error.code, error.message))
   }
 
   /** All at once; where that fails, back to how it was. */
