@@ -15,7 +15,7 @@ import type { Detectors } from './detectors.ts'
 import type { Holding } from './holding.ts'
 import type { Networks } from './networks.ts'
 import { type Effective, isToBeTried, overlay } from './overlay.ts'
-import { readContent, readDesired } from './read.ts'
+import { checkDesired, readContent, readDesired } from './read.ts'
 import { Refused } from './refused.ts'
 import { type Told, writeReported } from './report.ts'
 import type { DesiredSigners } from './signers.ts'
@@ -116,7 +116,8 @@ export class DesiredConfiguration implements AsyncDisposable {
     }
     let desired: Desired | undefined
     try {
-      desired = readDesired(payload, { ...local, signers, atMs: Date.now() })
+      desired = readDesired(payload, local)
+      checkDesired(desired, { signers, atMs: Date.now() })
       const { version, digest } = desired
       for (const other of [this.#next, this.#trying?.desired, holding.floor]) {
         if (!other) continue
