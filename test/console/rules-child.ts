@@ -41,7 +41,12 @@ Indexer.open({
   news: new NewsRing(),
   rules,
   log,
-  events: { applied: () => {}, forgot: () => {}, kept: () => {}, invalid: () => {} },
+  events: {
+    applied: () => process.stdout.write('applied\n'),
+    forgot: () => {},
+    kept: () => {},
+    invalid: () => {},
+  },
 })
 process.stdout.write('ready\n')
 const timer = setInterval(() => {
