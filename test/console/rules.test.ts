@@ -365,7 +365,7 @@ t.test('killed again and again: each face has its one notice, and none is forgot
     // In the middle of its work: some time after it has written something.
     const some = kills < KILLS ? Math.floor(random() * 2) : Number.POSITIVE_INFINITY
     await until(
-      'it has written something',
+      'it has written something, or is done',
       () =>
         said.includes('empty') || child.exitCode !== null || (said.includes('ready') && applied() >= some),
       60_000,
