@@ -8,6 +8,7 @@ import type { CameraConfig, DeviceConfig } from './config.ts'
 import type { Detector } from './detect/detector.ts'
 import { Emitter, type Present } from './faces/emit.ts'
 import { MotionGate } from './faces/motion.ts'
+import { SceneWatch, type View } from './faces/scene.ts'
 import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Publisher } from './link/publish.ts'
 import type { Seal } from './link/seal.ts'
@@ -46,6 +47,8 @@ export interface AgentParts {
   readonly onCrop?: (crop: CropMetadata) => void
   /** Called when the faces that a camera sees have changed; undefined: nobody looks any more. */
   readonly onPresent?: (camera: string, present: Present | undefined) => void
+  /** Called when a live camera sees its scene no longer, or again; undefined: nobody looks any more. */
+  readonly onView?: (camera: string, view: View | undefined) => void
   /** Called when a camera goes up or down. */
   readonly onState: (states: ReadonlyMap<string, string>) => void
 }
@@ -123,13 +126,15 @@ export class Agent {
     const { name } = camera
     const backoff = new Backoff({ delayMsMin: SOURCE_RETRY_MS_MIN, delayMsMax: SOURCE_RETRY_MS_MAX })
     let wasLive: boolean | undefined
+    // Whoever turns a camera may pull its plug before.
+    const scene = new SceneWatch({ hasMasks: camera.masks.length > 0 })
     while (!signal.aborted) {
       try {
         await using source = await open(camera, this.#context(name), signal)
         wasLive = source.live
         log.info({ camera: name, source: source.name, live: source.live }, 'camera opened')
         if (source.isPatient) this.#state(name, 'up')
-        await this.#watch(camera, source, signal, () => {
+        await this.#watch(camera, source, scene, signal, () => {
           backoff.reset()
           this.#state(name, 'up')
         })
@@ -154,7 +159,13 @@ export class Agent {
   }
 
   /** The pipeline. */
-  async #watch(camera: CameraConfig, source: Source, signal: AbortSignal, alive: () => void): Promise<void> {
+  async #watch(
+    camera: CameraConfig,
+    source: Source,
+    scene: SceneWatch,
+    signal: AbortSignal,
+    alive: () => void,
+  ): Promise<void> {
     const { config, detector, meters, remote, recorder } = this.#parts
     let settings = remote?.settings(camera.name) ?? configuredSettings(config, detector.scoreMin, camera)
     recorder?.set(camera.name, settings.record, settings.paused)
@@ -163,7 +174,10 @@ export class Agent {
     const unfollow = remote?.follow(camera.name, (changed) => {
       recorder?.set(camera.name, changed.record, changed.paused)
       // What is recorded and what viewers see ends no track.
-      if (!told && isSamePipeline(changed, settings)) return
+      if (!told && isSamePipeline(changed, settings)) {
+        settings = changed
+        return
+      }
       told = changed
       heed()
     })
@@ -191,6 +205,12 @@ export class Agent {
         })
       }
     }
+    let view: View | undefined
+    const sayView = (now: View | undefined) => {
+      if (now === view) return
+      view = now
+      this.#parts.onView?.(camera.name, now)
+    }
     const gate = camera.motion.enabled ? new MotionGate(camera.motion) : undefined
     const frames = source[Symbol.asyncIterator]()
     let upcoming = frames.next()
@@ -211,6 +231,10 @@ export class Agent {
           meters.framesSkipped.inc({ camera: camera.name, reason: 'paused' })
           continue
         }
+        if (source.live && settings.watchView && frame.atMs !== undefined) {
+          scene.take(frame.scaled, frame.atMs, frame.capturedAtMs)
+          sayView(scene.view)
+        } else sayView(undefined)
         const isStill = gate && frame.atMs !== undefined && !gate.take(frame.scaled, frame.atMs)
         if (gate) recorder?.moved(camera.name, frame.capturedAtMs, !isStill)
         if (isStill) {
@@ -233,6 +257,7 @@ export class Agent {
       }
     } finally {
       unfollow?.()
+      sayView(undefined)
       await frames.return?.()
       await upcoming.then(({ value }) => value?.[Symbol.dispose]()).catch(() => {})
       // However it ended: whoever was seen is published.

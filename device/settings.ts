@@ -20,6 +20,8 @@ export interface CameraSettings {
   readonly zones: readonly Zone[]
   /** A face's first good picture goes out at once (`emit.first`). */
   readonly first: boolean
+  /** Whether the camera is covered, turned away or frozen is looked for. */
+  readonly watchView: boolean
 }
 
 /** What the configuration says of a camera. @param scoreMin the detector's */
@@ -37,6 +39,7 @@ export function configuredSettings(
     effect: view.effect,
     zones,
     first: emit.first,
+    watchView: view.watch,
   }
 }
 

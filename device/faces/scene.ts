@@ -13,7 +13,9 @@ import {
 } from '../limits.ts'
 import type { Size } from './crop.ts'
 
-export type ViewIs = NonNullable<CameraState['view']>['is']
+/** How a camera's view is, and since when, ms since 1970. */
+export type View = Readonly<NonNullable<CameraState['view']>>
+type ViewIs = View['is']
 
 /** The grey picture that is looked at, cells; and the blocks of it that are compared. */
 const WIDTH = 64
@@ -41,10 +43,10 @@ const DARK_LEVEL = 24
 /** Blocks with edges, in the learnt scene and now, without which the two are not compared. */
 const COMPARED_BLOCKS_MIN = 8
 /** From that correlation of its edges on, a block shows what was learnt. */
-const SAME_MIN = 0.45
+const SAME_MIN = 0.6
 /** It is another scene when fewer blocks than this part show what was learnt; what is learnt from is more like it. */
 const TURNED_BELOW = 0.28
-const LEARN_FROM = 0.35
+const LEARN_FROM = 0.5
 /** A camera that trembles, or is a little off: cells. */
 const SHIFT_MAX = 1
 /** The learnt scene follows slow changes, ms. */
@@ -97,7 +99,7 @@ export class SceneWatch {
   #sameSince: Suspicion | undefined
   #suspicion: Suspicion | undefined
   #doubts = 0
-  #said: { readonly is: ViewIs; readonly sinceMs: number } | undefined
+  #said: View | undefined
   /** Of the look before, for those who tune it. */
   look: SceneLook | undefined
 
@@ -106,8 +108,8 @@ export class SceneWatch {
     this.#hasMasks = hasMasks
   }
 
-  /** How the view is, and since when (ms since 1970); undefined before it has looked for a second or two. */
-  get view() {
+  /** Undefined before it has looked for a second or two; another object once it has changed. */
+  get view(): View | undefined {
     return this.#said
   }
 

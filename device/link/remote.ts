@@ -61,6 +61,7 @@ interface Camera {
   crops: number
   lastCrop: CameraState['lastCrop']
   present: CameraState['present']
+  view: CameraState['view']
   snapshot: 'none' | 'wanted' | 'making'
   snapshotAtMs: number
   snapshotTimer: NodeJS.Timeout | undefined
@@ -137,6 +138,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       crops: 0,
       lastCrop: null,
       present: undefined,
+      view: undefined,
       snapshot: 'none',
       snapshotAtMs: -Infinity,
       snapshotTimer: undefined,
@@ -391,6 +393,14 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
+  /** Its scene is seen no longer, or again; undefined: nobody looks any more. */
+  viewChanged(name: string, view: CameraState['view']): void {
+    const camera = this.#cameras.get(name)
+    if (!camera) return
+    camera.view = view
+    this.#tell(camera)
+  }
+
   /** A chunk was made, or the camera records or no longer does. One that was just removed hands over its last chunk. */
   recordChanged(name: string): void {
     const camera = this.#cameras.get(name)
@@ -511,7 +521,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     )
   }
 
-  #stateOf({ name, settings, state, crops, lastCrop, present }: Camera): CameraState {
+  #stateOf({ name, settings, state, crops, lastCrop, present, view }: Camera): CameraState {
     const { site, device } = this.#parts.config
     const { record: mode, paused, threshold, scoreMin, rate, effect } = settings
     const stream = this.#parts.streams?.state(name)
@@ -531,6 +541,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       crops,
       lastCrop,
       ...(present && { present }),
+      ...(view && { view }),
       ...this.#recordOf(name, mode),
       ...(stream && { stream }),
     }
