@@ -1,5 +1,5 @@
 import t from 'tap'
-import { brokerConfig, consoleConfig, consoleEnvironment, Program } from '../kit/programs.ts'
+import { brokerConfig, consoleConfig, consoleEnvironment, Program, RUN_TOKEN } from '../kit/programs.ts'
 import { RawClient } from '../kit/raw-client.ts'
 import { until } from '../kit/wait.ts'
 
@@ -36,8 +36,18 @@ t.test('a broker that knows less of a console: what it refuses is said, and the 
     username: 'all',
     password: Buffer.from('secret'),
   })
-  device.publish(`${prefix}/home/pi/status`, JSON.stringify({ v: 1, state: 'online', cameras: [] }), {
-    retain: true,
-  })
+  const camera = { site: 'home', device: 'pi', camera: 'door' }
+  const state = {
+    ...{ v: 1, ...camera, state: 'up', why: null, paused: false },
+    ...{ threshold: 'auto', scoreMin: 0.5, rate: 'unlimited', crops: 0, lastCrop: null },
+  }
+  device.publish(`${prefix}/home/pi/door/state`, JSON.stringify(state), { retain: true })
+  const cameras = async () => {
+    const headers = { authorization: `Bearer ${RUN_TOKEN}` }
+    const answer = await fetch(`${console.http}/api/v1/cameras`, { headers })
+    return ((await answer.json()) as { items: object[] }).items
+  }
+  await until('the camera is there', async () => (await cameras()).length === 1)
+  t.match(await cameras(), [camera])
   t.ok((await console.health()).ok)
 })
