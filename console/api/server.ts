@@ -15,6 +15,7 @@ import { auditRoutes } from './audit.ts'
 import { camerasRoutes } from './cameras.ts'
 import { countsRoutes } from './counts.ts'
 import { detectionsRoutes } from './detections.ts'
+import { deviceSettingsRoutes } from './device-settings.ts'
 import { devicesRoutes } from './devices.ts'
 import { isKnown } from './entity-tags.ts'
 import { eventsRoutes } from './events.ts'
@@ -29,6 +30,7 @@ import { playlistRoutes } from './playlist.ts'
 import { answerProblems } from './problem.ts'
 import { recordingExportRoutes } from './recording-export.ts'
 import { recordingsRoutes } from './recordings.ts'
+import { scenariosRoutes } from './scenarios.ts'
 import { sessionRoutes } from './session.ts'
 import { sharesRoutes } from './shares.ts'
 import { signaturesRoutes } from './signatures.ts'
@@ -74,6 +76,8 @@ const RESOURCES: readonly Resource[] = [
   signaturesRoutes,
   streamKeysRoutes,
   devicesRoutes,
+  deviceSettingsRoutes,
+  scenariosRoutes,
   keepersRoutes,
   healthEventsRoutes,
   eventsRoutes,
