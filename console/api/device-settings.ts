@@ -28,7 +28,8 @@ import type { Api } from './server.ts'
 
 /** What a device shall be, and what it says that it is: `/devices/:site/:device/desired`. For who sees its whole site. */
 
-const documentSchema = deviceDocumentSchema.meta({ id: 'DeviceDocument' })
+/** As it is sent. */
+const newDocumentSchema = deviceDocumentSchema.meta({ id: 'NewDeviceDocument' })
 const stateSchema = z.enum(DESIRED_STATES)
 
 const desiredSchema = z
@@ -42,8 +43,8 @@ const desiredSchema = z
     revision: revisionSchema.meta({ description: 'Of the document; 0: nobody has written one yet.' }),
     changedAtMs: timeMsSchema.nullable(),
     changedBy: z.string().nullable(),
-    document: documentSchema.meta({
-      id: 'DeviceDocumentNow',
+    document: deviceDocumentSchema.meta({
+      id: 'DeviceDocument',
       description: 'What the device is beside scenarios. Secrets are masked; sent back so, they stay.',
     }),
     desired: z
@@ -179,7 +180,7 @@ export function deviceSettingsRoutes(api: Api, context: Context): void {
             revision: revisionSchema.meta({
               description: 'Which one it is a change of; 0: it is the first.',
             }),
-            document: documentSchema,
+            document: newDocumentSchema,
           })
           .meta({ id: 'DeviceChange' }),
         response: { 200: desiredSchema, ...problems(404, 409, 413, 415) },

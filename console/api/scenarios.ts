@@ -39,6 +39,8 @@ export const problemsSchema = z
   .meta({ id: 'DocumentProblems' })
 
 const documentSchema = scenarioSchema.meta({ id: 'ScenarioDocument' })
+/** As it is sent: what is left out is as it is by itself. */
+const newDocumentSchema = scenarioSchema.meta({ id: 'NewScenarioDocument' })
 
 export const scenarioAnswerSchema = z
   .object({
@@ -171,7 +173,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
         operationId: 'makeScenario',
         tags,
         summary: 'Make a scenario: a draft, which does nothing yet',
-        body: z.strictObject({ document: documentSchema }).meta({ id: 'NewScenario' }),
+        body: z.strictObject({ document: newDocumentSchema }).meta({ id: 'NewScenario' }),
         response: { 201: savedSchema, ...problems(...BODY) },
       },
     },
@@ -253,7 +255,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
           'Its rules are run over what is stored, with its zones as they are drawn now. What is not stored cannot be tried: those rules say so.',
         body: z
           .strictObject({
-            document: documentSchema,
+            document: newDocumentSchema,
             hours: z.number().min(1).max(TRY_HOURS_MAX).default(24),
           })
           .meta({ id: 'ScenarioToTry' }),
@@ -303,7 +305,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
         summary: 'Change a scenario: at once where it is published',
         params,
         body: z
-          .strictObject({ revision: revisionSchema, document: documentSchema })
+          .strictObject({ revision: revisionSchema, document: newDocumentSchema })
           .meta({ id: 'ScenarioChange' }),
         response: { 200: savedSchema, ...problems(...BODY) },
       },
