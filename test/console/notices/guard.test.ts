@@ -54,7 +54,13 @@ t.test('private addresses are none, however they are written; public ones are', 
   }
   for (const host of ['1.1.1.1', '[2606:4700::1111]', '[64:ff9b::1.1.1.1]', '[::ffff:1.1.1.1]'])
     t.ok(guard.check(`https://${host}/`), host)
-  for (const url of ['file:///etc/passwd', 'ftp://1.1.1.1/', 'gopher://1.1.1.1/', 'http://1.1.1.1:22/', 'nothing'])
+  for (const url of [
+    'file:///etc/passwd',
+    'ftp://1.1.1.1/',
+    'gopher://1.1.1.1/',
+    'http://1.1.1.1:22/',
+    'nothing',
+  ])
     t.throws(() => guard.check(url), { code: 'ADDRESS_NOT_ALLOWED' }, url)
 })
 
@@ -68,12 +74,18 @@ t.test('what the operator allows is called: a host, an address, a network', asyn
     ['127.0.0.0/8', 'other.one'],
     ['::ffff:127.0.0.1', '127.0.0.1'],
   ] as const)
-    t.match(await post(guarded(t, { allow: [allow], resolve }), `http://${host}:${receiver.port}/`), { is: 'sent' }, allow)
+    t.match(
+      await post(guarded(t, { allow: [allow], resolve }), `http://${host}:${receiver.port}/`),
+      { is: 'sent' },
+      allow,
+    )
   t.match(await post(guarded(t, { allow: ['127.0.0.2'], resolve }), `http://other.one:${receiver.port}/`), {
     code: 'ADDRESS_NOT_ALLOWED',
   })
-  for (const entry of ['nas.local', '10.0.0.0/8', 'fd00::/8', '::1', 'localhost']) t.ok(isAllowable(entry), entry)
-  for (const entry of ['http://x', '10.0.0.0/99', '*', '*.lan', '300.1.1.1', 'a b', '']) t.notOk(isAllowable(entry), entry)
+  for (const entry of ['nas.local', '10.0.0.0/8', 'fd00::/8', '::1', 'localhost'])
+    t.ok(isAllowable(entry), entry)
+  for (const entry of ['http://x', '10.0.0.0/99', '*', '*.lan', '300.1.1.1', 'a b', ''])
+    t.notOk(isAllowable(entry), entry)
 })
 
 t.test('a name that answers otherwise the second time gains nothing', async (t) => {
@@ -98,43 +110,47 @@ t.test('a redirect to the inside is not followed, nor any other', async (t) => {
   t.equal(inside.heard.length, 0)
 })
 
-t.test('an answer of a gigabyte, one without an end, and none at all are cut', { timeout: 30_000 }, async (t) => {
-  const receiver = await openReceiver(t)
-  const guard = guarded(t, { allow: ['127.0.0.1'] })
-  let written = 0
-  receiver.answer = (_heard, response) => {
-    response.writeHead(200)
-    const chunk = Buffer.alloc(1024 * 1024, 65)
-    const more = () => {
-      while (written < 1024 && !response.destroyed) {
-        written += 1
-        if (!response.write(chunk)) return void response.once('drain', more)
+t.test(
+  'an answer of a gigabyte, one without an end, and none at all are cut',
+  { timeout: 30_000 },
+  async (t) => {
+    const receiver = await openReceiver(t)
+    const guard = guarded(t, { allow: ['127.0.0.1'] })
+    let written = 0
+    receiver.answer = (_heard, response) => {
+      response.writeHead(200)
+      const chunk = Buffer.alloc(1024 * 1024, 65)
+      const more = () => {
+        while (written < 1024 && !response.destroyed) {
+          written += 1
+          if (!response.write(chunk)) return void response.once('drain', more)
+        }
       }
+      more()
     }
-    more()
-  }
-  const gigabyte = await post(guard, receiver.url)
-  t.match(gigabyte, { is: 'sent', status: 200, answer: 'A'.repeat(2048) })
-  t.ok(written < 64, `it wrote ${written} MB`)
-  receiver.answer = (_heard, response) => void response.writeHead(500).write('still')
-  const from = performance.now()
-  const [endless, silent] = await Promise.all([
-    post(guard, receiver.url),
-    new Promise<Awaited<ReturnType<typeof send>>>((resolve) => {
-      const sockets = new Set<Socket>()
-      const mute = createServer((socket) => void sockets.add(socket))
-      mute.listen(0, '127.0.0.1', async () => {
-        const { port } = mute.address() as { port: number }
-        resolve(await post(guard, `http://127.0.0.1:${port}/`))
-        for (const socket of sockets) socket.destroy()
-        mute.close()
-      })
-    }),
-  ])
-  t.match(endless, { is: 'failed', status: 500, answer: 'still' })
-  t.match(silent, { is: 'failed', final: false, code: 'TIMEOUT' })
-  t.ok(performance.now() - from < 12_000)
-})
+    const gigabyte = await post(guard, receiver.url)
+    t.match(gigabyte, { is: 'sent', status: 200, answer: 'A'.repeat(2048) })
+    t.ok(written < 64, `it wrote ${written} MB`)
+    receiver.answer = (_heard, response) => void response.writeHead(500).write('still')
+    const from = performance.now()
+    const [endless, silent] = await Promise.all([
+      post(guard, receiver.url),
+      new Promise<Awaited<ReturnType<typeof send>>>((resolve) => {
+        const sockets = new Set<Socket>()
+        const mute = createServer((socket) => void sockets.add(socket))
+        mute.listen(0, '127.0.0.1', async () => {
+          const { port } = mute.address() as { port: number }
+          resolve(await post(guard, `http://127.0.0.1:${port}/`))
+          for (const socket of sockets) socket.destroy()
+          mute.close()
+        })
+      }),
+    ])
+    t.match(endless, { is: 'failed', status: 500, answer: 'still' })
+    t.match(silent, { is: 'failed', final: false, code: 'TIMEOUT' })
+    t.ok(performance.now() - from < 12_000)
+  },
+)
 
 t.test('which answers are final', async (t) => {
   const receiver = await openReceiver(t)
