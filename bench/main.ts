@@ -80,6 +80,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchDesired, printDesired } = await import('./desired.ts')
     printDesired(await benchDesired())
   },
+  notice: async () => {
+    const { benchNotice, printNotice } = await import('./notice.ts')
+    printNotice(await benchNotice())
+  },
   signing: async () => {
     const { benchSigning, printSigning } = await import('./signing.ts')
     printSigning(await benchSigning())

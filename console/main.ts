@@ -16,6 +16,7 @@ import { Intake } from '../store/intake.ts'
 import { booksOf, measureQueues, queueBooks } from '../store/metrics.ts'
 import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import { openStore, storeHealth } from '../store/report.ts'
+import { reportedTopic } from '../wire/desired.ts'
 import { keeperName } from '../wire/keepers.ts'
 import { LIVE_BYTES_MAX, readLive } from '../wire/live.ts'
 import { isName } from '../wire/names.ts'
@@ -35,6 +36,9 @@ import { consoleApi } from './api/server.ts'
 import { checkConsoleConfig, consoleSchema } from './config.ts'
 import type { Database } from './database/database.ts'
 import { openDatabase } from './database/open.ts'
+import { DesiredBook } from './desired/desired.ts'
+import { DESIRED_STATES } from './desired/judge.ts'
+import { DesiredSigner } from './desired/signing.ts'
 import { LiveFleet } from './fleet.ts'
 import { HealthEvents } from './health-events.ts'
 import { Indexer, keepAnnouncement } from './indexer.ts'
@@ -50,6 +54,8 @@ import { consoleQuarantine, markConsoleStore } from './quarantine.ts'
 import { reconcile } from './reconcile.ts'
 import { signedOriginOf } from './recordings/signed-origin.ts'
 import { reindex } from './reindex.ts'
+import { Documents } from './scenarios/documents.ts'
+import { LiveScenarios } from './scenarios/scenarios.ts'
 
 /** From the bucket to the database, and so to the pages that are open. */
 const LATENCY_SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3600]
@@ -138,6 +144,14 @@ export async function runConsole(options: RunOptions): Promise<number> {
       onChange: (id, camera) => news.add({ is: 'health', id, camera }),
       log,
     })
+    const documents = new Documents(database)
+    await using scenarios = await LiveScenarios.open({ documents, log })
+    const droppedAnswers = counter(
+      metrics,
+      'console_reported_dropped_total',
+      'Answers of devices that were not taken',
+      ['why'],
+    )
     await using fleet = await LiveFleet.open({
       topicPrefix,
       database,
@@ -151,8 +165,13 @@ export async function runConsole(options: RunOptions): Promise<number> {
             for (const pictures of [live, original]) pictures.forget(camera)
           news.add({ is: 'camera', camera })
           health.camera(camera)
+          desired?.camera(camera, before)
         },
-        device: (device) => health.device(device),
+        device: (device) => {
+          news.add({ is: 'device', site: device.site, device: device.device })
+          health.device(device)
+          if (device.isOnline) desired?.returned(device)
+        },
         keeperGone: (keeper) => health.gone(keeper),
       },
       log,
@@ -182,6 +201,23 @@ export async function runConsole(options: RunOptions): Promise<number> {
       publish: (topic, payload) => lineLink.publish(topic, payload),
       isConnected: () => lineLink.connected,
     })
+    await using desired = config.desired.enabled
+      ? await DesiredBook.open({
+          topicPrefix,
+          database,
+          documents,
+          scenarios,
+          fleet,
+          publish: (topic, payload) => lineLink.publish(topic, payload, { retain: true }),
+          signer: config.desired.signing && DesiredSigner.open(config.desired.signing),
+          events: {
+            changed: ({ site, device }) => news.add({ is: 'device', site, device }),
+            refused: (device, why) => health.desired(device, why),
+            dropped: (why) => droppedAnswers.inc({ why }),
+          },
+          log,
+        })
+      : undefined
     const all = { site: '+', device: '+', camera: '+' }
     const prefixLevels = topicPrefix.split('/').length
     await using lineLink = LineLink.open({
@@ -193,11 +229,13 @@ export async function runConsole(options: RunOptions): Promise<number> {
         snapshotTopic(topicPrefix, all),
         liveTopic(topicPrefix, all),
         originalTopic(topicPrefix, all),
+        ...(desired ? [reportedTopic(topicPrefix, all)] : []),
       ],
       ...reconnect,
       onMessage: (topic, payload) => {
         const [site = '', device = '', camera = '', what] = topic.split('/').slice(prefixLevels)
-        if (what === 'live' || what === 'original' || what === 'snapshot') {
+        if (what === undefined && camera === 'reported') desired?.take({ site, device }, payload)
+        else if (what === 'live' || what === 'original' || what === 'snapshot') {
           const address = { site, device, camera }
           // Of a camera that is not known, anybody could have invented it.
           if (!fleet.camera(address) || (what !== 'snapshot' && payload.length > LIVE_BYTES_MAX)) return
@@ -212,6 +250,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
       onConnected: () => {
         live.askAgain()
         original.askAgain()
+        desired?.connected()
       },
       log,
     })
@@ -324,6 +363,16 @@ export async function runConsole(options: RunOptions): Promise<number> {
       made.set({ kind: 'events' }, news.readers)
       made.set({ kind: 'live' }, live.viewers + original.viewers)
     })
+    gauge(
+      metrics,
+      'console_desired',
+      'Devices by what they say of what they were told',
+      ['state'],
+      (made) => {
+        const counts = desired?.counts()
+        for (const state of DESIRED_STATES) made.set({ state }, counts?.get(state) ?? 0)
+      },
+    )
     measureQueues(metrics, store)
     const context = {
       config,
@@ -336,6 +385,9 @@ export async function runConsole(options: RunOptions): Promise<number> {
       original,
       news,
       line,
+      documents,
+      scenarios,
+      desired,
       notices,
     }
     await using http = await HttpServer.open({

@@ -20,6 +20,9 @@ import type {
   Picture,
 } from '../../console/context.ts'
 import { Database } from '../../console/database/database.ts'
+import { DesiredBook } from '../../console/desired/desired.ts'
+import { Documents } from '../../console/scenarios/documents.ts'
+import { LiveScenarios } from '../../console/scenarios/scenarios.ts'
 import { openNotices } from '../../console/notices/open.ts'
 import type { FileUser } from '../../lib/access/users.ts'
 import { usersText } from '../../lib/access/users-file.ts'
@@ -30,6 +33,7 @@ import { openLog } from '../../lib/log.ts'
 import type { CameraState } from '../../wire/camera-state.ts'
 import type { ClipMetadata } from '../../wire/clip.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
+import type { Desired } from '../../wire/desired.ts'
 import { CLIP } from '../../wire/kinds.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import type { StoredClip, StoredCrop } from '../../wire/stored.ts'
@@ -61,6 +65,11 @@ export interface Recorded {
   readonly payload: Buffer
 }
 
+export interface Published {
+  readonly topic: string
+  readonly desired: Desired
+}
+
 export interface ApiServer {
   readonly url: string
   readonly context: Context
@@ -71,6 +80,9 @@ export interface ApiServer {
   readonly live: HeldLive
   readonly news: HeldNews
   readonly line: HeldLine
+  readonly desired: DesiredBook
+  /** What devices were told, in order. */
+  readonly published: readonly Published[]
   /** A token of the user's, with all that he may. */
   readonly tokens: Readonly<Record<string, string>>
   /** As that user. */
@@ -110,6 +122,28 @@ export async function apiServer(
   const news = new HeldNews()
   const line = new HeldLine()
   const original = new HeldLive()
+  const documents = new Documents(database)
+  const scenarios = stack.use(await LiveScenarios.open({ documents, log }))
+  const published: Published[] = []
+  const desired = stack.use(
+    await DesiredBook.open({
+      topicPrefix: 'sightline',
+      database,
+      documents,
+      scenarios,
+      fleet,
+      publish: async (topic, payload) =>
+        void published.push({ topic, desired: JSON.parse(payload.toString()) }),
+      signer: undefined,
+      events: {
+        changed: ({ site, device }) => news.add({ is: 'device', site, device }),
+        refused: () => {},
+        dropped: () => {},
+      },
+      log,
+    }),
+  )
+  desired.connected()
   const { notices } = stack.use(
     await openNotices({
       config,
@@ -133,6 +167,9 @@ export async function apiServer(
     original,
     news,
     line,
+    documents,
+    scenarios,
+    desired,
     notices,
   }
   const http = stack.use(
@@ -162,6 +199,8 @@ export async function apiServer(
     live,
     news,
     line,
+    desired,
+    published,
     tokens,
     get,
     json: async <Answer>(path: string, user?: string) => (await get(path, user)).json() as Promise<Answer>,
