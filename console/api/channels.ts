@@ -37,11 +37,9 @@ export const channelDocumentSchema = z
     revision: z.number().int().meta({ description: 'For a change: of which one it is a change.' }),
     changedAtMs: timeMsSchema,
     changedBy: z.string(),
-    document: z
-      .record(z.string(), z.unknown())
-      .meta({
-        description: `As it was written; each secret is ${SECRET}, which sent back leaves it as it is.`,
-      }),
+    document: z.record(z.string(), z.unknown()).meta({
+      description: `As it was written; each secret is ${SECRET}, which sent back leaves it as it is.`,
+    }),
     books: booksSchema,
     secret: z.string().optional().meta({
       description: 'What signs, where it was made just now. It is told only here.',

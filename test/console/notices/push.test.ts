@@ -99,10 +99,10 @@ t.test(
     })
     const whys = (await deliveriesOf(database, it.notice.id)).map(({ why }) => why)
     t.same(whys.map(String).sort(), [
-    'gone may not see notices of this camera.',
-    'null',
-    'sven may not see notices of this camera.',
-  ])
+      'gone may not see notices of this camera.',
+      'null',
+      'sven may not see notices of this camera.',
+    ])
     t.equal(statSync(join(folder, 'inbox', 'notices.keys.json')).mode & 0o777, 0o600)
   },
 )
