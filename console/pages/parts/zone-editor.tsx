@@ -227,10 +227,11 @@ export function ZoneEditor<Zone extends DrawnZone>({
               onPointerMove={onPointerMove}
               onPointerUp={release}
               onPointerCancel={release}
-              onClick={(event) => {
-                if (drawn) addCorner(placeOf(event))
-                else if (event.target === event.currentTarget) setPicked(undefined)
+              // Not when it is clicked: a click that ends a drag is the picture's too.
+              onPointerDown={(event) => {
+                if (!drawn && event.target === event.currentTarget) setPicked(undefined)
               }}
+              onClick={(event) => drawn && addCorner(placeOf(event))}
               onDblClick={() => drawn && finish(drawn)}
             >
               {zones.map((zone, index) => {
