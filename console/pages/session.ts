@@ -13,6 +13,9 @@ export async function findOut(): Promise<void> {
 
 export const may = (right: Right) => me.value?.rights.includes(right) ?? false
 
+/** Whether he sees every site: what belongs to none is for those alone. */
+export const isUnconfined = () => me.value?.sites === null && me.value.cameras === null
+
 export async function signOut(): Promise<void> {
   await request('DELETE', '/session')
   location.assign('/signin')

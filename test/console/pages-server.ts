@@ -54,7 +54,7 @@ export async function pagesServer(
   settings: Record<string, unknown> = {},
   more: Parameters<typeof consoleApi>[2] = [],
 ): Promise<PagesServer> {
-  const api = await apiServer(t, settings)
+  const api = await apiServer(t, settings, more)
   const { context } = api
   const http = await HttpServer.open({
     host: '127.0.0.1',
