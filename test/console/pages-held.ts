@@ -1,6 +1,9 @@
 import type { Page } from 'playwright-core'
+import webPush from 'web-push'
 import { z } from 'zod'
 import type { Resource } from '../../console/api/server.ts'
+import { channelSchema } from '../../console/notices/channel.ts'
+import type { ChannelGiven, ChannelKept, Tested } from '../../console/pages/channel-types.ts'
 import type {
   Device,
   DeviceDesired,
@@ -20,6 +23,14 @@ import type { ApiServer } from './api-server.ts'
 const anything = z.looseObject({})
 const query = { querystring: z.record(z.string(), z.string()) }
 const missing = () => failure('NOT_FOUND', 'There is none, or you may not see it.')
+
+/** As the API answers with one. */
+interface Browser {
+  readonly id: string
+  readonly name: string
+  readonly createdAtMs: number
+  readonly lastSentMs: number | null
+}
 
 export type Delivery = NoticeDetail['deliveries'][number]
 
@@ -295,5 +306,96 @@ export const deviceDesired = (settings: Partial<DeviceDesired> = {}): DeviceDesi
   reported: reported(),
   reportedAtMs: Date.now() - 60_000,
   differences: [],
+  ...settings,
+})
+
+/** Channels and browsers: what is sent to them is kept, and answered as the test says. */
+export class HeldChannels {
+  channels: ChannelKept[] = []
+  readonly saved: unknown[] = []
+  browsers: Browser[] = []
+  readonly subscribed: { readonly endpoint: string }[] = []
+  tested: Tested = { is: 'sent', status: 200, code: null, why: null, answer: '{"id":"xyz"}', durationMs: 87 }
+  /** Of VAPID, as web-push makes them. */
+  readonly key = webPush.generateVAPIDKeys().publicKey
+
+  readonly resource: Resource = (api) => {
+    const right = { config: { right: 'scenarios' as const } }
+    const params = { params: z.object({ id: z.string() }) }
+    const found = (id: string) => {
+      const it = this.channels.find((channel) => channel.id === id)
+      if (!it) throw missing()
+      return it
+    }
+    api.get('/channels', right, async () => ({ items: this.channels }))
+    api.post(
+      '/channels',
+      { ...right, schema: { body: z.strictObject({ document: channelSchema }) } },
+      async ({ body: { document } }) => {
+        this.saved.push(document)
+        const made = channel(document)
+        this.channels.push(made)
+        const isSigned = document.type === 'webhook' && document.template === 'sightline'
+        return { ...made, ...(isSigned && { secret: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw' }) }
+      },
+    )
+    api.put(
+      '/channels/:id',
+      {
+        ...right,
+        schema: { ...params, body: z.strictObject({ revision: z.number(), document: channelSchema }) },
+      },
+      async ({ params, body }) => {
+        this.saved.push(body.document)
+        const changed = { ...found(params.id), document: body.document, name: body.document.name }
+        this.channels = this.channels.map((it) => (it.id === params.id ? changed : it))
+        return changed
+      },
+    )
+    api.delete('/channels/:id', { ...right, schema: params }, async ({ params }, reply) => {
+      this.channels = this.channels.filter(({ id }) => id !== params.id)
+      return reply.code(204).send()
+    })
+    api.post('/channels/:id/test', { ...right, schema: params }, async () => this.tested)
+    api.post('/channels/preview', { ...right, schema: { body: channelSchema } }, async ({ body }) => ({
+      method: 'POST',
+      url: body.type === 'webhook' ? body.url : 'mailto:',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ title: 'Somebody is at the gate <b>' }),
+    }))
+    const own = { config: { right: 'notices' as const } }
+    api.get('/push', own, async () => ({ items: this.browsers }))
+    api.get('/push/key', own, async () => ({ key: this.key }))
+    api.post('/push', { ...own, schema: { body: anything } }, async ({ body }) => {
+      const { endpoint, name, keys } = z
+        .strictObject({
+          endpoint: z.url(),
+          name: z.string(),
+          keys: z.strictObject({ p256dh: z.string(), auth: z.string() }),
+        })
+        .parse(body)
+      if (Buffer.from(keys.p256dh, 'base64url').length !== 65) throw failure('PARAMETER_INVALID', 'A key.')
+      this.subscribed.push({ endpoint })
+      const made = { id: newId(), name, createdAtMs: Date.now(), lastSentMs: null }
+      this.browsers.push(made)
+      return made
+    })
+    api.delete('/push/:id', { ...own, schema: params }, async ({ params }, reply) => {
+      this.browsers = this.browsers.filter(({ id }) => id !== params.id)
+      return reply.code(204).send()
+    })
+  }
+}
+
+export const channel = (document: ChannelGiven, settings: Partial<ChannelKept> = {}): ChannelKept => ({
+  id: document.name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-'),
+  name: document.name,
+  revision: 1,
+  changedAtMs: Date.now(),
+  changedBy: 'ada',
+  document: channelSchema.parse(document),
+  hour: { sent: 12, waiting: 0, givenUp: 0, notSent: 0 },
+  failingSinceMs: null,
+  lastError: null,
   ...settings,
 })
