@@ -76,6 +76,14 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
       )
     else printConsolePages(await benchConsolePages(values.database))
   },
+  desired: async () => {
+    const { benchDesired, printDesired } = await import('./desired.ts')
+    printDesired(await benchDesired())
+  },
+  notice: async () => {
+    const { benchNotice, printNotice } = await import('./notice.ts')
+    printNotice(await benchNotice())
+  },
   signing: async () => {
     const { benchSigning, printSigning } = await import('./signing.ts')
     printSigning(await benchSigning())

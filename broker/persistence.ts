@@ -162,6 +162,12 @@ export class Persistence {
     )
   }
 
+  /** On disk under this topic; writes under way are not seen. */
+  retainedPayload(topic: string): Buffer | undefined {
+    const body = this.#store.get(TABLE_RETAINED, topic)
+    return body && unpackMessage(body).payload
+  }
+
   /** For `viaOf`, where aedes has the packet next. */
   remember(payload: Buffer | string, via: Via | undefined): void {
     if (typeof payload !== 'string' && via !== undefined && via.length > 0) this.#viaOf.set(payload, via)

@@ -108,6 +108,8 @@ export class BrokerServer implements AsyncDisposable {
   readonly #refusalsTopics = new WeakMap<Client, string>()
   /** Bridges of brokers of another kind, which say so in CONNECT. */
   readonly #foreignBridges = new WeakSet<Client>()
+  /** Payloads of what was published to be retained, while aedes has them in hand: it takes that off all copies. */
+  readonly #retained = new WeakSet<object>()
   /** What each client is subscribed to, or was allowed to just now: all of a packet's are judged before one is stored. */
   readonly #filters = new WeakMap<Client, Set<string>>()
   #willSweep: NodeJS.Timeout | undefined
@@ -234,7 +236,10 @@ export class BrokerServer implements AsyncDisposable {
       this.#listeners?.letIn(client.conn as Socket)
       this.#connections.get(client.conn as Socket)?.ready(client)
       if (client.clean) return
-      Delivery.start(client, sessions.ensure(client.id), sessions, options.brokerId)
+      Delivery.start(client, sessions.ensure(client.id), sessions, {
+        brokerId: options.brokerId,
+        retainsAsPublished: this.#foreignBridges.has(client),
+      })
     })
     this.#aedes.on('clientError', (client, error) =>
       log.debug({ clientId: client.id, error: error.message }, 'connection ended with an error'),
@@ -568,6 +573,7 @@ export class BrokerServer implements AsyncDisposable {
       if (this.#hasBeenHere(via)) Object.assign(packet, { topic: VOID_TOPIC, retain: false })
       else {
         this.#options.persistence.remember(packet.payload, via)
+        this.#rememberRetained(packet as MqttPacket)
         written = custody.accept(packet as MqttPacket, this.#originOf(client, via))
       }
     } catch (error) {
@@ -580,6 +586,10 @@ export class BrokerServer implements AsyncDisposable {
       const messageId = packet.qos === 1 ? (packet.messageId as number) : 0
       connection.inTurn(written, messageId, packet.payload.length, () => done(null), refuse)
     } else written.then(() => done(null), refuse)
+  }
+
+  #rememberRetained({ payload, retain }: MqttPacket): void {
+    if (retain && typeof payload !== 'string') this.#retained.add(payload)
   }
 
   #assertMayPublish(client: Client | null, topic: string): void {
@@ -656,6 +666,9 @@ export class BrokerServer implements AsyncDisposable {
 
   /** What aedes itself may send to a client: QoS 0, retained messages, and live messages of clean sessions. */
   #forward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
+    // Bridges of another kind expect it, so that they can retain it where they are.
+    if (this.#foreignBridges.has(client) && this.#retained.has(packet.payload as Buffer))
+      packet = { ...packet, retain: true }
     const brokerId = client.clean ? undefined : this.#options.sessions.get(client.id)?.brokerId
     if (brokerId === undefined) return this.#forwardAs(client, packet)
     const via = this.#options.persistence.viaOf(packet.payload)
@@ -716,6 +729,7 @@ export class BrokerServer implements AsyncDisposable {
     custody.checkTopic(packet.topic)
     if (this.#hasBeenHere(origin.via)) return
     persistence.remember(packet.payload, origin.via)
+    this.#rememberRetained(packet)
     await custody.accept(packet, origin)
     await new Promise<void>((resolve, reject) =>
       this.#aedes.publish(packet as never, (error) => (error ? reject(error) : resolve())),

@@ -16,6 +16,7 @@ import { Intake } from '../store/intake.ts'
 import { booksOf, measureQueues, queueBooks } from '../store/metrics.ts'
 import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import { openStore, storeHealth } from '../store/report.ts'
+import { reportedTopic } from '../wire/desired.ts'
 import { keeperName } from '../wire/keepers.ts'
 import { LIVE_BYTES_MAX, readLive } from '../wire/live.ts'
 import { isName } from '../wire/names.ts'
@@ -35,6 +36,9 @@ import { consoleApi } from './api/server.ts'
 import { checkConsoleConfig, consoleSchema } from './config.ts'
 import type { Database } from './database/database.ts'
 import { openDatabase } from './database/open.ts'
+import { DesiredBook } from './desired/desired.ts'
+import { DESIRED_STATES } from './desired/judge.ts'
+import { DesiredSigner } from './desired/signing.ts'
 import { LiveFleet } from './fleet.ts'
 import { HealthEvents } from './health-events.ts'
 import { Indexer, keepAnnouncement } from './indexer.ts'
@@ -43,11 +47,15 @@ import { LineLink } from './link.ts'
 import { isSeenOtherwise, LivePictures, PICTURE_BYTES_MAX } from './live.ts'
 import { NewsRing } from './news.ts'
 import { Nightly } from './nightly.ts'
+import { linkPages } from './notices/links.ts'
+import { openNotices } from './notices/open.ts'
 import { servePages } from './pages.ts'
 import { consoleQuarantine, markConsoleStore } from './quarantine.ts'
 import { reconcile } from './reconcile.ts'
 import { signedOriginOf } from './recordings/signed-origin.ts'
 import { reindex } from './reindex.ts'
+import { Documents } from './scenarios/documents.ts'
+import { LiveScenarios } from './scenarios/scenarios.ts'
 
 /** From the bucket to the database, and so to the pages that are open. */
 const LATENCY_SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3600]
@@ -136,6 +144,14 @@ export async function runConsole(options: RunOptions): Promise<number> {
       onChange: (id, camera) => news.add({ is: 'health', id, camera }),
       log,
     })
+    const documents = new Documents(database)
+    await using scenarios = await LiveScenarios.open({ documents, log })
+    const droppedAnswers = counter(
+      metrics,
+      'console_reported_dropped_total',
+      'Answers of devices that were not taken',
+      ['why'],
+    )
     await using fleet = await LiveFleet.open({
       topicPrefix,
       database,
@@ -149,8 +165,13 @@ export async function runConsole(options: RunOptions): Promise<number> {
             for (const pictures of [live, original]) pictures.forget(camera)
           news.add({ is: 'camera', camera })
           health.camera(camera)
+          desired?.camera(camera, before)
         },
-        device: (device) => health.device(device),
+        device: (device) => {
+          news.add({ is: 'device', site: device.site, device: device.device })
+          health.device(device)
+          if (device.isOnline) desired?.returned(device)
+        },
         keeperGone: (keeper) => health.gone(keeper),
       },
       log,
@@ -180,6 +201,23 @@ export async function runConsole(options: RunOptions): Promise<number> {
       publish: (topic, payload) => lineLink.publish(topic, payload),
       isConnected: () => lineLink.connected,
     })
+    await using desired = config.desired.enabled
+      ? await DesiredBook.open({
+          topicPrefix,
+          database,
+          documents,
+          scenarios,
+          fleet,
+          publish: (topic, payload) => lineLink.publish(topic, payload, { retain: true }),
+          signer: config.desired.signing && DesiredSigner.open(config.desired.signing),
+          events: {
+            changed: ({ site, device }) => news.add({ is: 'device', site, device }),
+            refused: (device, why) => health.desired(device, why),
+            dropped: (why) => droppedAnswers.inc({ why }),
+          },
+          log,
+        })
+      : undefined
     const all = { site: '+', device: '+', camera: '+' }
     const prefixLevels = topicPrefix.split('/').length
     await using lineLink = LineLink.open({
@@ -191,11 +229,13 @@ export async function runConsole(options: RunOptions): Promise<number> {
         snapshotTopic(topicPrefix, all),
         liveTopic(topicPrefix, all),
         originalTopic(topicPrefix, all),
+        ...(desired ? [reportedTopic(topicPrefix, all)] : []),
       ],
       ...reconnect,
       onMessage: (topic, payload) => {
         const [site = '', device = '', camera = '', what] = topic.split('/').slice(prefixLevels)
-        if (what === 'live' || what === 'original' || what === 'snapshot') {
+        if (what === undefined && camera === 'reported') desired?.take({ site, device }, payload)
+        else if (what === 'live' || what === 'original' || what === 'snapshot') {
           const address = { site, device, camera }
           // Of a camera that is not known, anybody could have invented it.
           if (!fleet.camera(address) || (what !== 'snapshot' && payload.length > LIVE_BYTES_MAX)) return
@@ -210,6 +250,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
       onConnected: () => {
         live.askAgain()
         original.askAgain()
+        desired?.connected()
       },
       log,
     })
@@ -257,6 +298,17 @@ export async function runConsole(options: RunOptions): Promise<number> {
       log.info({ looked, added }, 'the database was filled from the bucket')
     })
     await using access = await Access.open({ config, database, log, runToken })
+    await using opened = await openNotices({
+      config,
+      database,
+      bucket,
+      access,
+      publish: (topic, payload, options) => lineLink.publish(topic, payload, options),
+      onNews: (item) => news.add(item),
+      log,
+      metrics,
+    })
+    const { notices } = opened
     const state = () => ({
       ok: intake.connected && lineLink.connected && indexer.fault === undefined && store.fault === undefined,
       checks: {
@@ -267,6 +319,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
         store: storeHealth(store),
         quarantine: `${quarantine.size} messages`,
         reconciliation: nightly.fault ?? 'ok',
+        notices: notices.fault ?? `${notices.books.pending} waiting`,
       },
     })
     const { host, port } = parseBrokerUrl(broker.url)
@@ -278,7 +331,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
           name: config.name,
           everyMs: config.report.every,
           health: state,
-          queues: () => queueBooks(store),
+          queues: () => [...queueBooks(store), notices.books],
           links: () => [
             {
               name: 'broker',
@@ -310,8 +363,33 @@ export async function runConsole(options: RunOptions): Promise<number> {
       made.set({ kind: 'events' }, news.readers)
       made.set({ kind: 'live' }, live.viewers + original.viewers)
     })
+    gauge(
+      metrics,
+      'console_desired',
+      'Devices by what they say of what they were told',
+      ['state'],
+      (made) => {
+        const counts = desired?.counts()
+        for (const state of DESIRED_STATES) made.set({ state }, counts?.get(state) ?? 0)
+      },
+    )
     measureQueues(metrics, store)
-    const context = { config, log, database, bucket, access, fleet, live, original, news, line }
+    const context = {
+      config,
+      log,
+      database,
+      bucket,
+      access,
+      fleet,
+      live,
+      original,
+      news,
+      line,
+      documents,
+      scenarios,
+      desired,
+      notices,
+    }
     await using http = await HttpServer.open({
       ...config.http,
       ownLogin: (request) => access.mayWatch(request),
@@ -329,6 +407,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
           requestsPerMinuteMax: config.limits.requestsPerMinuteMax,
           exportBytesMax: config.recordings.exportBytesMax,
         })
+        await linkPages(app, opened.links, config.limits)
         await servePages(
           app,
           config.publish,

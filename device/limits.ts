@@ -75,6 +75,12 @@ export const TRACKS_MAX = 100
 export const TRACK_GAP_MS_MAX = 10_000
 /** Pixels of best shots that wait for their tracks to end, bytes, all cameras together. */
 export const BEST_SHOTS_BYTES_MAX = 64_000_000
+/** A face has come into a zone, or left it, when it has been so for so long, ms. */
+export const ZONE_SETTLE_MS = 300
+/** A face that is hidden for no longer is still counted as present, ms. */
+export const PRESENT_HIDDEN_MS_MAX = 1000
+/** With `emit.first`: so long after a face is sure its first picture may wait to be a better one, ms. */
+export const FIRST_WAIT_MS_MAX = 400
 /** Between two updates of one track's event, ms. */
 export const EVENT_UPDATE_MS_MIN = 1000
 /** Events written and not yet out of this process; more are dropped, so that crops never wait behind them. */
@@ -235,3 +241,13 @@ export const OUTBOX_QUARANTINE = {
 } as const
 /** At the end, so long is waited for a connection over which what is in the outbox can go, ms. */
 export const OUTBOX_FAREWELL_MS = 2000
+/** What a device is told to be: a name is looked up within so long, ms; */
+export const RESOLVE_MS_MAX = 5000
+/** a camera that is tried gives its first picture within so long beyond its own timeout, ms; so many are tried at a time; */
+export const TRY_MS_BEYOND = 5000
+export const TRIED_AT_ONCE_MAX = 4
+/** and its picture is at most so wide, pixels, in the qualities that are tried, the best first. */
+export const TRIED_PICTURE_WIDTHS = [480, 320, 160] as const
+export const TRIED_PICTURE_QUALITIES = [75, 50, 30] as const
+/** A model that has to be downloaded first is there within so long, ms. */
+export const MODEL_FETCH_MS_MAX = 120_000

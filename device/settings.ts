@@ -21,15 +21,16 @@ export interface CameraSettings {
 export function configuredSettings(
   { emit }: Pick<DeviceConfig, 'emit'>,
   scoreMin: number,
-  { record, view }: Pick<CameraConfig, 'record' | 'view'>,
+  camera: Pick<CameraConfig, 'record' | 'view' | 'paused' | 'scoreMin' | 'emit'>,
 ): CameraSettings {
+  const threshold = camera.scoreMin ?? 'auto'
   return {
-    paused: false,
-    threshold: 'auto',
-    scoreMin,
-    rate: emit.rateMax,
-    record: record.mode,
-    effect: view.effect,
+    paused: camera.paused,
+    threshold,
+    scoreMin: threshold === 'auto' ? scoreMin : threshold,
+    rate: camera.emit?.rateMax ?? emit.rateMax,
+    record: camera.record.mode,
+    effect: camera.view.effect,
   }
 }
 

@@ -30,6 +30,13 @@ export const MENU: readonly PageOf[] = [
     isFor: () => may('see') && may('streams'),
   },
   { name: 'publish', title: 'Publish', href: '/publish', icon: 'publish', isFor: () => may('streams') },
+  {
+    name: 'scenarios',
+    title: 'Scenarios',
+    href: '/scenarios',
+    icon: 'scenarios',
+    isFor: () => may('see') && may('scenarios'),
+  },
   { name: 'charts', title: 'Charts', href: '/charts', icon: 'charts', isFor: () => may('see') },
   { name: 'notices', title: 'Notices', href: '/notices', icon: 'notices', isFor: () => may('notices') },
   {
@@ -75,6 +82,12 @@ const ROUTES: readonly Route[] = [
   { pattern: /^\/recordings$/, of: 'recordings', load: () => import('./views/recordings.tsx') },
   { pattern: /^\/streams$/, of: 'streams', load: () => import('./views/streams.tsx') },
   { pattern: /^\/publish$/, of: 'publish', load: () => import('./views/publish.tsx') },
+  { pattern: /^\/scenarios$/, of: 'scenarios', load: () => import('./views/scenarios.tsx') },
+  {
+    pattern: /^\/scenarios\/(?<id>[^/]+)$/,
+    of: 'scenarios',
+    load: () => import('./views/scenario.tsx'),
+  },
   { pattern: /^\/charts$/, of: 'charts', load: () => import('./views/charts.tsx') },
   { pattern: /^\/notices$/, of: 'notices', load: () => import('./views/notices.tsx') },
   { pattern: /^\/notices\/(?<id>[^/]+)$/, of: 'notices', load: () => import('./views/notice.tsx') },

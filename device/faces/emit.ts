@@ -1,10 +1,18 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { CameraState } from '../../wire/camera-state.ts'
 import { CROP_VERSION, type CropMetadata, fileNameOf } from '../../wire/crop.ts'
 import { EVENT_VERSION, type FaceEvent, type FollowedFace } from '../../wire/event.ts'
 import { cropTopic, eventTopic } from '../../wire/topics.ts'
+import type { Zone } from '../../wire/zones.ts'
 import type { DeviceConfig } from '../config.ts'
 import type { Detection, Detector } from '../detect/detector.ts'
 import type { Frame } from '../frame.ts'
-import { BEST_SHOTS_BYTES_MAX, CLOCK_YEAR_MIN, EVENT_UPDATE_MS_MIN } from '../limits.ts'
+import {
+  BEST_SHOTS_BYTES_MAX,
+  CLOCK_YEAR_MIN,
+  EVENT_UPDATE_MS_MIN,
+  PRESENT_HIDDEN_MS_MAX,
+} from '../limits.ts'
 import type { Publisher } from '../link/publish.ts'
 import { PLAIN_SEAL, type Seal } from '../link/seal.ts'
 import type { Meters } from '../meters.ts'
@@ -21,7 +29,9 @@ import {
   type Region,
   toFrame,
 } from './crop.ts'
+import { FirstShot } from './first-shot.ts'
 import { type Track, Tracker } from './track.ts'
+import { ElapsedTime, type ZoneNews, ZoneVisits, zonesOf } from './zones.ts'
 
 export interface EmitterParts {
   readonly config: DeviceConfig
@@ -30,6 +40,8 @@ export interface EmitterParts {
   readonly publisher: Pick<Publisher, 'offer' | 'room' | 'say'>
   readonly meters: Meters
   readonly mint: () => string
+  /** Those of the camera; none where absent. */
+  readonly zones?: readonly Zone[]
   /** `PLAIN_SEAL` where absent. */
   readonly seal?: Seal
   /** The source waits for the pipeline: then nothing is crowded out at the publisher either. */
@@ -42,7 +54,12 @@ export interface EmitterParts {
   readonly effects?: Pick<Effects, 'looked' | 'still'>
   /** Called for each crop that is handed to the publisher. */
   readonly onCrop?: (crop: CropMetadata) => void
+  /** Called when the faces that are here have changed; undefined: nobody looks any more. */
+  readonly onPresent?: (camera: string, present: Present | undefined) => void
 }
+
+/** Faces that are in the picture now: all, and by zone. */
+export type Present = NonNullable<CameraState['present']>
 
 /** Why a sure face became no crop. `faces_detected = crops_made + faces_passed_over{reason}` once nothing is held. */
 type Reason =
@@ -63,7 +80,7 @@ type Reason =
   /** No room for more best shots that wait. */
   | 'memory'
 
-type Mode = DeviceConfig['emit']['mode'] | 'photo'
+type Mode = DeviceConfig['emit']['mode'] | 'photo' | 'first'
 
 /** A face in full-frame pixels. */
 interface Face {
@@ -93,7 +110,8 @@ interface Followed {
   seenMs: number
   frame: readonly [number, number]
   best: BestShot | undefined
-  /** By the frames' clock; undefined before the first crop. */
+  readonly first: FirstShot
+  /** When its last crop beside the first went out. By the frames' clock; undefined before that. */
   emittedAtMs: number | undefined
   crop: string | null
   crops: number
@@ -101,6 +119,7 @@ interface Followed {
   said: FollowedFace | undefined
   announced: boolean
   saidAtMs: number
+  readonly visits: ZoneVisits
 }
 
 interface Making {
@@ -113,7 +132,11 @@ interface Making {
  * From faces to crops and events, for one camera from the opening of its source to its end: follows faces, decides
  * which of them become crops (`emit.mode`), cuts, encodes and publishes those.
  *
- * `best` holds, of each track, the pixels of the best shot so far, and encodes them once it is chosen.
+ * `best` holds, of each track, the pixels of the best shot so far, and encodes them once it is chosen. With `first` a
+ * track's first good picture goes out within half a second, and after that only a better one.
+ *
+ * A track's crop names the zones of its own frame, and those in which the face has been since the crop before (a `first`
+ * aside, whose place another takes): the best picture may be one from beside the door that it came through.
  */
 export class Emitter {
   readonly #parts: EmitterParts
@@ -122,7 +145,14 @@ export class Emitter {
   readonly #topic: string
   readonly #eventTopic: string
   readonly #followed = new Map<Track, Followed>()
+  readonly #zones: readonly Zone[]
+  readonly #elapsed = new ElapsedTime()
   #atMs = 0
+  #intervalMs = 0
+  #present: Present | undefined
+  /** First shots that are due although no frame comes. */
+  #timer: NodeJS.Timeout | undefined
+  #late: Promise<void> = Promise.resolve()
 
   constructor(parts: EmitterParts) {
     this.#parts = parts
@@ -132,11 +162,16 @@ export class Emitter {
     this.#limit = new RateLimit(rateMax === 'unlimited' ? Infinity : rateMax)
     this.#topic = cropTopic(config.topicPrefix, { ...config, camera })
     this.#eventTopic = eventTopic(config.topicPrefix, { ...config, camera })
+    this.#zones = parts.zones ?? []
   }
 
   /** A frame's faces, best first; doubtful ones may be among them. The frame is disposed of. */
   async see(frame: Frame, detections: readonly Detection[], signal: AbortSignal): Promise<void> {
     using _frame = frame
+    await this.#alone(() => this.#see(frame, detections, signal), signal)
+  }
+
+  async #see(frame: Frame, detections: readonly Detection[], signal: AbortSignal): Promise<void> {
     const { camera, meters, detector } = this.#parts
     const faces = detections.map((detection) => this.#face(frame, detection))
     const sure = faces.filter(({ score }) => score >= detector.scoreMin)
@@ -154,37 +189,62 @@ export class Emitter {
     const { tracks, ended } = following
     const previousMs = this.#atMs
     this.#atMs = frame.atMs
+    this.#intervalMs = Math.max(0, frame.atMs - previousMs)
+    this.#elapsed.advance(frame.atMs)
     const making = ended.flatMap((track) => this.#ended(track, previousMs))
     for (const [index, face] of faces.entries()) {
       const track = tracks[index]
       const followed = track && this.#note(track, frame)
       if (face.score >= detector.scoreMin) making.push(...(await this.#consider(frame, face, followed)))
     }
-    making.push(...this.#due())
+    making.push(...this.#firsts(), ...this.#due())
     await this.#publish(making, signal)
     this.#tell(ended)
+    this.#count()
   }
 
   /** A frame that nobody looked at because nothing in it had changed. The frame is disposed of. */
   async still(frame: Frame, signal: AbortSignal): Promise<void> {
     using _frame = frame
+    await this.#alone(() => this.#still(frame, signal), signal)
+  }
+
+  async #still(frame: Frame, signal: AbortSignal): Promise<void> {
     this.#parts.effects?.still(this.#parts.camera)
     await this.#show(frame, [])
     if (frame.atMs === undefined) return
     this.#tracker.still(frame.atMs)
     this.#atMs = Math.max(this.#atMs, frame.atMs)
-    await this.#publish(this.#due(), signal)
+    this.#elapsed.advance(frame.atMs)
+    for (const { track, frame: size, visits } of this.#followed.values())
+      if (track.misses === 0) visits.look(track.box, size, this.#elapsed.ms)
+    await this.#publish([...this.#firsts(), ...this.#due()], signal)
     this.#tell([])
+    this.#count()
   }
 
   /** No more frames: all tracks end, and their best shots go out. */
   async end(signal: AbortSignal): Promise<void> {
+    await this.#alone(() => this.#end(signal), signal)
+  }
+
+  async #end(signal: AbortSignal): Promise<void> {
     const ended = this.#tracker.end()
     await this.#publish(
       ended.flatMap((track) => this.#ended(track, this.#atMs)),
       signal,
     )
     this.#tell(ended)
+    this.#present = undefined
+    this.#parts.onPresent?.(this.#parts.camera, undefined)
+  }
+
+  /** After a first shot that the timer has sent, and before the next one. What failed there fails here. */
+  async #alone(work: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    clearTimeout(this.#timer)
+    await this.#late
+    await work()
+    this.#arm(signal)
   }
 
   /** To those who look, while the frame is there. */
@@ -228,17 +288,22 @@ export class Emitter {
         seenMs: frame.capturedAtMs,
         frame: [frame.width, frame.height],
         best: undefined,
+        first: new FirstShot(),
         emittedAtMs: undefined,
         crop: null,
         crops: 0,
         said: undefined,
         announced: false,
         saidAtMs: this.#atMs,
+        visits: new ZoneVisits(this.#zones),
       }
       this.#followed.set(track, followed)
       followed.said = this.#state(followed, false)
     }
     followed.seenMs = frame.capturedAtMs
+    followed.frame = [frame.width, frame.height]
+    followed.visits.look(track.box, followed.frame, this.#elapsed.ms)
+    if (track.confirmed) followed.first.sure(this.#atMs, performance.now())
     return followed
   }
 
@@ -265,8 +330,9 @@ export class Emitter {
 
   async #keepBest(frame: Frame, face: Face, followed: Followed): Promise<void> {
     const region = face.region as Region
-    const better = (quality: Quality) =>
-      followed.best === undefined || quality.total > followed.best.quality.total
+    // After its first crop beside the first shot it is compared with that no longer.
+    const sentTotal = followed.emittedAtMs === undefined ? followed.first.total : -1
+    const better = ({ total }: Quality) => total > (followed.best?.quality.total ?? sentTotal)
     // Sharpness needs the pixels, which are not cut where even the sharpest would not do.
     if (!better(qualityOf(face, frame))) return void this.#passOver('not best')
     const rgb = await frame.cut(region.left, region.top, region.width, region.height)
@@ -278,7 +344,7 @@ export class Emitter {
     }
     const { held } = this.#parts
     // The second half is for faces of which nothing has gone out yet.
-    const bytesMax = followed.emittedAtMs === undefined ? BEST_SHOTS_BYTES_MAX : BEST_SHOTS_BYTES_MAX / 2
+    const bytesMax = isUnseen(followed) ? BEST_SHOTS_BYTES_MAX : BEST_SHOTS_BYTES_MAX / 2
     if (held.bytes + rgb.length > bytesMax) return void this.#passOver('memory')
     held.bytes += rgb.length
     followed.best = { metadata: this.#metadata(frame, face, region, followed, quality), region, rgb, quality }
@@ -291,16 +357,57 @@ export class Emitter {
     return best
   }
 
+  /** First shots that are good enough, or have waited for long enough. */
+  #firsts(): Making[] {
+    const { config, lossless } = this.#parts
+    if (!isFirstWanted(config)) return []
+    const nowMs = lossless ? undefined : performance.now()
+    const making: Making[] = []
+    for (const followed of this.#followed.values()) {
+      const { best, first, emittedAtMs } = followed
+      if (!best || emittedAtMs !== undefined) continue
+      if (!first.isDue(best.quality, this.#atMs, this.#intervalMs, nowMs)) continue
+      // It waits for the next frame, or goes out as the best at its end.
+      if (!this.#limit.take(this.#atMs)) continue
+      first.sent(best.quality)
+      making.push({ mode: 'first', shot: this.#letGo(followed) as BestShot, of: followed })
+    }
+    return making
+  }
+
+  /** Where frames may stop coming, a first shot waits no longer for that. */
+  #arm(signal: AbortSignal): void {
+    const { config, lossless } = this.#parts
+    if (lossless || !isFirstWanted(config)) return
+    const nowMs = performance.now()
+    const lateMs = [...this.#followed.values()]
+      .filter((it) => it.best && isUnseen(it))
+      .map(({ first }) => (first.lateAtNowMs ?? 0) - nowMs)
+      .filter((ms) => ms > 0)
+    if (lateMs.length === 0) return
+    this.#timer = setTimeout(
+      () => {
+        // A timer may be early by a little.
+        this.#late = this.#publish(this.#firsts(), signal).then(() => this.#arm(signal))
+        this.#late.catch(() => {}) // whoever brings the next frame is told
+      },
+      Math.ceil(Math.min(...lateMs)),
+    ).unref()
+  }
+
   /** Best shots of faces that have been here for long; of all faces, once each, where memory runs short. */
   #due(): Making[] {
     const { bestAfter } = this.#parts.config.emit
     const short = this.#parts.held.bytes > BEST_SHOTS_BYTES_MAX / 2
     const making: Making[] = []
     for (const followed of this.#followed.values()) {
-      const { track, emittedAtMs } = followed
-      if (!track.confirmed || !followed.best) continue
+      const { track, emittedAtMs, first } = followed
       const forMs = this.#atMs - (emittedAtMs ?? track.startAtMs)
-      if (forMs < bestAfter && !(short && emittedAtMs === undefined)) continue
+      // None was better than the first: from now on it is compared with that no longer.
+      if (!followed.best && first.isSent && emittedAtMs === undefined && forMs >= bestAfter)
+        followed.emittedAtMs = this.#atMs
+      if (!track.confirmed || !followed.best) continue
+      if (forMs < bestAfter && !(short && isUnseen(followed))) continue
       making.push({ mode: 'best', shot: this.#letGo(followed) as BestShot, of: followed })
       followed.emittedAtMs = this.#atMs
     }
@@ -328,14 +435,37 @@ export class Emitter {
       const { mode, shot, of } = making[index] as Making
       const jpeg = await encoded
       if (lossless) await publisher.room(signal)
-      const payload = seal.crop(jpeg, shot.metadata)
+      const metadata = {
+        ...shot.metadata,
+        ...(isFirstWanted(config) && (mode === 'first' || mode === 'best') && { shot: mode }),
+        ...(of && shot.metadata.zones && { zones: of.visits.visitedAnd(shot.metadata.zones) }),
+      }
+      const payload = seal.crop(jpeg, metadata)
       meters.cropsMade.inc({ camera, mode })
-      this.#parts.onCrop?.(shot.metadata)
+      this.#parts.onCrop?.(metadata)
       publisher.offer({ camera, topic: this.#topic, payload })
       if (!of) continue
-      of.crop = shot.metadata.id
+      of.crop = metadata.id
       of.crops += 1
+      if (mode !== 'first') of.visits.forgetVisited()
     }
+  }
+
+  /** Says how many faces are here, where that has changed. */
+  #count(): void {
+    const { camera, onPresent } = this.#parts
+    const zones = Object.fromEntries(this.#zones.map(({ name }) => [name, 0]))
+    let faces = 0
+    for (const { track, visits } of this.#followed.values()) {
+      if (!track.confirmed) continue
+      if (track.misses > 0 && this.#atMs - track.seenAtMs > PRESENT_HIDDEN_MS_MAX) continue
+      faces += 1
+      for (const name of visits.inside) zones[name] = (zones[name] ?? 0) + 1
+    }
+    const present = { faces, zones }
+    if (isDeepStrictEqual(present, this.#present)) return
+    this.#present = present
+    onPresent?.(camera, present)
   }
 
   /** Events of all tracks, those that have ended last; forgets the latter. */
@@ -351,22 +481,36 @@ export class Emitter {
       if (!followed || !track.confirmed) continue
       meters.tracksEnded.inc({ camera })
       if (!followed.announced) this.#say('new', followed, this.#state(followed, false))
+      followed.visits.end()
+      this.#tellZones(followed)
       this.#say('end', followed, this.#state(followed, true))
     }
   }
 
   #tellOf(followed: Followed): void {
-    const { said, announced, saidAtMs } = followed
-    if (announced && this.#atMs - saidAtMs < EVENT_UPDATE_MS_MIN) return
+    if (!followed.announced) this.#say('new', followed, this.#state(followed, false))
+    this.#tellZones(followed)
+    const { said, saidAtMs } = followed
+    if (this.#atMs - saidAtMs < EVENT_UPDATE_MS_MIN) return
     const after = this.#state(followed, false)
-    if (!announced) this.#say('new', followed, after)
-    else if (!said || tells(said, after)) this.#say('update', followed, after)
+    if (!said || tells(said, after)) this.#say('update', followed, after)
   }
 
-  #say(type: FaceEvent['type'], followed: Followed, after: FollowedFace): void {
+  #tellZones(followed: Followed): void {
+    for (const news of followed.visits.takeNews())
+      this.#say(news.type, followed, this.#state(followed, false), news)
+  }
+
+  #say(type: FaceEvent['type'], followed: Followed, after: FollowedFace, news?: ZoneNews): void {
     const { camera, config, meters, publisher } = this.#parts
     if (type === 'new') meters.tracksStarted.inc({ camera })
-    const event: FaceEvent = { v: EVENT_VERSION, type, before: followed.said ?? after, after }
+    const event: FaceEvent = {
+      v: EVENT_VERSION,
+      type,
+      ...(news && { zone: news.zone, inZoneMs: news.inZoneMs }),
+      before: followed.said ?? after,
+      after,
+    }
     followed.said = after
     followed.announced = true
     followed.saidAtMs = this.#atMs
@@ -379,7 +523,7 @@ export class Emitter {
       })
   }
 
-  #state({ track, startMs, seenMs, frame, crop, crops }: Followed, over: boolean): FollowedFace {
+  #state({ track, startMs, seenMs, frame, crop, crops, visits }: Followed, over: boolean): FollowedFace {
     const { config, camera } = this.#parts
     const [width, height] = frame
     const region = cropRegion(track.box, config.crop.margin, { width, height })
@@ -400,6 +544,7 @@ export class Emitter {
       stationary: track.stationary,
       crop,
       crops,
+      ...(this.#zones.length > 0 && { zones: visits.inside }),
     }
   }
 
@@ -430,6 +575,7 @@ export class Emitter {
       landmarks: face.landmarks.map(([x, y]) => [tenth(x), tenth(y)]),
       ...(face.masked !== undefined && { masked: face.masked }),
       ...(followed && { track: followed.track.id }),
+      ...(this.#zones.length > 0 && { zones: zonesOf(this.#zones, face.box, [frame.width, frame.height]) }),
       ...(quality && {
         quality: {
           total: thousandth(quality.total),
@@ -449,6 +595,11 @@ export class Emitter {
     return []
   }
 }
+
+/** Modes other than `best` send a face at once as it is. */
+const isFirstWanted = ({ emit }: Pick<DeviceConfig, 'emit'>) => emit.first && emit.mode === 'best'
+/** Nothing of it has gone out yet. */
+const isUnseen = ({ emittedAtMs, first }: Followed) => emittedAtMs === undefined && !first.isSent
 
 /** Whether there is something to say that was not said yet. */
 function tells(said: FollowedFace, now: FollowedFace): boolean {

@@ -168,5 +168,24 @@ export const icons = {
       <path d="m9.5 5 7 7-7 7" />
     </Icon>
   ),
+  scenarios: () => (
+    <Icon>
+      <path d="M12 3v3M12 18v3M3 12h3M18 12h3" />
+      <circle cx="12" cy="12" r="6" />
+      <path d="M12 9v3l2 1.500" />
+    </Icon>
+  ),
+  zone: () => (
+    <Icon>
+      <path d="M5 7l8-3 6 6-3 9-10-2z" />
+      <circle cx="12" cy="11.500" r="1.600" />
+    </Icon>
+  ),
+  mask: () => (
+    <Icon>
+      <circle cx="12" cy="11" r="7" />
+      <path d="M5.500 11.500c4 1.500 9 1.500 13 0M9 9h.010M15 9h.010M9.500 14.500h5" />
+    </Icon>
+  ),
 }
 export type IconName = keyof typeof icons
