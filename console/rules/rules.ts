@@ -119,9 +119,7 @@ export class Rules implements AsyncDisposable {
     await this.#loadSuspensions()
     await this.#recall()
     this.#look()
-    this.#timers.push(
-      setInterval(() => void this.#tidy().catch(() => {}), TIDY_INTERVAL_MS).unref(),
-    )
+    this.#timers.push(setInterval(() => void this.#tidy().catch(() => {}), TIDY_INTERVAL_MS).unref())
   }
 
   /**

@@ -1,9 +1,9 @@
 import type { Page } from 'playwright-core'
-import webPush from 'web-push'
 import { z } from 'zod'
+import { cameraPath } from '../../console/api/cameras.ts'
 import type { Resource } from '../../console/api/server.ts'
-import { channelSchema } from '../../console/notices/channel.ts'
-import type { ChannelGiven, ChannelKept, Tested } from '../../console/pages/channel-types.ts'
+import type { Database } from '../../console/database/database.ts'
+import type { Channel } from '../../console/notices/channel.ts'
 import type {
   Device,
   DeviceDesired,
@@ -17,20 +17,13 @@ import { type Reported, reportedSchema } from '../../wire/desired.ts'
 import { newId } from '../../wire/id.ts'
 import { noticeSchema } from '../../wire/notice.ts'
 import type { ApiServer } from './api-server.ts'
+import { keepChannel } from './notices/notices-kit.ts'
 
 /** What pages ask for, held by the test: it checks what is sent by the schemas that are the contract. */
 
 const anything = z.looseObject({})
 const query = { querystring: z.record(z.string(), z.string()) }
 const missing = () => failure('NOT_FOUND', 'There is none, or you may not see it.')
-
-/** As the API answers with one. */
-interface Browser {
-  readonly id: string
-  readonly name: string
-  readonly createdAtMs: number
-  readonly lastSentMs: number | null
-}
 
 export type Delivery = NoticeDetail['deliveries'][number]
 
@@ -51,7 +44,7 @@ export const delivery = (settings: Partial<Delivery> = {}): Delivery => ({
 })
 
 export function notice(settings: Partial<NoticeDetail> = {}): NoticeDetail {
-  const made = {
+  return {
     id: newId(),
     revision: 0,
     is: 'new',
@@ -68,59 +61,61 @@ export function notice(settings: Partial<NoticeDetail> = {}): NoticeDetail {
     picture: null,
     deliveries: [delivery()],
     ...settings,
-  } satisfies NoticeDetail
-  const { changedAtMs, picture: _picture, deliveries: _deliveries, ...said } = made
-  noticeSchema.parse({ v: 1, madeAtMs: changedAtMs, ...said })
-  return made
+  }
 }
 
-export class HeldNotices {
-  notices: NoticeDetail[] = []
+/** Into the database, with its deliveries and their attempts, as if they had been made. */
+export async function keepNotices(database: Database, ...notices: readonly NoticeDetail[]): Promise<void> {
+  for (const { deliveries, changedAtMs, picture: _picture, revision, ...said } of notices) {
+    noticeSchema.parse({ v: 1, madeAtMs: changedAtMs, revision, ...said })
+    const { site, device, camera } = said
+    await database.write
+      .insertInto('notices')
+      .values({
+        ...{ id: said.id, key: said.id, at_ms: said.atMs, changed_at_ms: changedAtMs, revision },
+        ...{ scenario: said.scenario.id, rule: said.rule.id, level: said.level },
+        ...{ site: site ?? null, camera: camera ? `${site}/${device}/${camera}` : null },
+        notice_json: JSON.stringify(said),
+      })
+      .execute()
+    for (const it of deliveries) {
+      const type = { webhook: { url: 'https://example.org/hook' }, email: { to: ['a@example.org'] } }
+      const more = type[it.channel.type as keyof typeof type] ?? {}
+      await keepChannel(database, it.channel.id, {
+        ...{ type: it.channel.type as Channel['type'], name: it.channel.name },
+        ...more,
+      })
+      await database.write
+        .insertInto('deliveries')
+        .values({
+          ...{ id: it.id, notice: said.id, revision: it.revision, channel: it.channel.id, target: '' },
+          ...{ line: said.id, state: it.state, attempts: it.attempts, due_at_ms: it.dueAtMs },
+          ...{ give_up_at_ms: it.giveUpAtMs, made_at_ms: it.madeAtMs, done_at_ms: it.doneAtMs, why: it.why },
+        })
+        .execute()
+      for (const { number, atMs, durationMs, status, code, answer } of it.tries)
+        await database.write
+          .insertInto('attempts')
+          .values({ delivery: it.id, number, at_ms: atMs, duration_ms: durationMs, status, code, answer })
+          .execute()
+    }
+  }
+}
+
+/** What rules have decided, and what is suspended. */
+export class HeldRules {
   decisions: Decision[] = []
   suspensions: Suspension[] = []
-  readonly sentAgain: string[] = []
-  readonly asked: string[] = []
+  readonly suspended: unknown[] = []
+  readonly resumed: string[] = []
 
   readonly resource: Resource = (api) => {
     const right = { config: { right: 'notices' as const } }
-    api.get('/notices', { ...right, schema: query }, async ({ url, query }) => {
-      this.asked.push(url)
-      const { before, scenario, camera, level, state, limit = '30' } = query
-      const found = this.notices
-        .filter((it) => scenario === undefined || it.scenario.id === scenario)
-        .filter((it) => camera === undefined || `${it.site}/${it.device}/${it.camera}` === camera)
-        .filter((it) => level === undefined || it.level === level)
-        .filter((it) => state === undefined || it.deliveries.some((delivery) => delivery.state === state))
-        .filter((it) => before === undefined || it.atMs < Number(before))
-        .toSorted((a, b) => b.atMs - a.atMs)
-      const items = found.slice(0, Number(limit))
-      return { items, next: found.length > items.length ? String(items.at(-1)?.atMs) : null }
-    })
-    api.get(
-      '/notices/:id',
-      { ...right, schema: { params: z.object({ id: z.string() }) } },
-      async (request) => {
-        const found = this.notices.find(({ id }) => id === request.params.id)
-        if (!found) throw missing()
-        return found
-      },
-    )
-    api.post(
-      '/notices/:id/deliveries/:delivery/again',
-      {
-        config: { right: 'scenarios' },
-        schema: { params: z.object({ id: z.string(), delivery: z.string() }) },
-      },
-      async ({ params }, reply) => {
-        this.sentAgain.push(params.delivery)
-        return reply.code(204).send()
-      },
-    )
     api.get('/decisions', { ...right, schema: query }, async ({ query: { scenario, rule, camera } }) => ({
       items: this.decisions
         .filter((it) => scenario === undefined || it.scenario === scenario)
         .filter((it) => rule === undefined || it.rule === rule)
-        .filter((it) => camera === undefined || it.camera === camera),
+        .filter((it) => camera === undefined || (it.camera && cameraPath(it.camera) === camera)),
       next: null,
     }))
     api.get('/suspensions', right, async () => ({ items: this.suspensions }))
@@ -133,20 +128,20 @@ export class HeldNotices {
             scenario: z.string(),
             rule: z.string().optional(),
             camera: z.string().optional(),
-            untilMs: z.number(),
+            forS: z.number().int(),
           }),
         },
       },
       async ({ body }) => {
-        const made = { rule: null, camera: null, by: 'ada', ...body }
-        this.suspensions.push(made)
-        return made
+        this.suspended.push(body)
+        return {}
       },
     )
     api.delete(
       '/suspensions/:scenario/:rule/:site/:device/:camera',
       { config: { right: 'scenarios' }, schema: { params: anything } },
-      async (_request, reply) => {
+      async ({ params }, reply) => {
+        this.resumed.push(Object.values(params).join(' '))
         this.suspensions = []
         return reply.code(204).send()
       },
@@ -306,96 +301,5 @@ export const deviceDesired = (settings: Partial<DeviceDesired> = {}): DeviceDesi
   reported: reported(),
   reportedAtMs: Date.now() - 60_000,
   differences: [],
-  ...settings,
-})
-
-/** Channels and browsers: what is sent to them is kept, and answered as the test says. */
-export class HeldChannels {
-  channels: ChannelKept[] = []
-  readonly saved: unknown[] = []
-  browsers: Browser[] = []
-  readonly subscribed: { readonly endpoint: string }[] = []
-  tested: Tested = { is: 'sent', status: 200, code: null, why: null, answer: '{"id":"xyz"}', durationMs: 87 }
-  /** Of VAPID, as web-push makes them. */
-  readonly key = webPush.generateVAPIDKeys().publicKey
-
-  readonly resource: Resource = (api) => {
-    const right = { config: { right: 'scenarios' as const } }
-    const params = { params: z.object({ id: z.string() }) }
-    const found = (id: string) => {
-      const it = this.channels.find((channel) => channel.id === id)
-      if (!it) throw missing()
-      return it
-    }
-    api.get('/channels', right, async () => ({ items: this.channels }))
-    api.post(
-      '/channels',
-      { ...right, schema: { body: z.strictObject({ document: channelSchema }) } },
-      async ({ body: { document } }) => {
-        this.saved.push(document)
-        const made = channel(document)
-        this.channels.push(made)
-        const isSigned = document.type === 'webhook' && document.template === 'sightline'
-        return { ...made, ...(isSigned && { secret: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw' }) }
-      },
-    )
-    api.put(
-      '/channels/:id',
-      {
-        ...right,
-        schema: { ...params, body: z.strictObject({ revision: z.number(), document: channelSchema }) },
-      },
-      async ({ params, body }) => {
-        this.saved.push(body.document)
-        const changed = { ...found(params.id), document: body.document, name: body.document.name }
-        this.channels = this.channels.map((it) => (it.id === params.id ? changed : it))
-        return changed
-      },
-    )
-    api.delete('/channels/:id', { ...right, schema: params }, async ({ params }, reply) => {
-      this.channels = this.channels.filter(({ id }) => id !== params.id)
-      return reply.code(204).send()
-    })
-    api.post('/channels/:id/test', { ...right, schema: params }, async () => this.tested)
-    api.post('/channels/preview', { ...right, schema: { body: channelSchema } }, async ({ body }) => ({
-      method: 'POST',
-      url: body.type === 'webhook' ? body.url : 'mailto:',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ title: 'Somebody is at the gate <b>' }),
-    }))
-    const own = { config: { right: 'notices' as const } }
-    api.get('/push', own, async () => ({ items: this.browsers }))
-    api.get('/push/key', own, async () => ({ key: this.key }))
-    api.post('/push', { ...own, schema: { body: anything } }, async ({ body }) => {
-      const { endpoint, name, keys } = z
-        .strictObject({
-          endpoint: z.url(),
-          name: z.string(),
-          keys: z.strictObject({ p256dh: z.string(), auth: z.string() }),
-        })
-        .parse(body)
-      if (Buffer.from(keys.p256dh, 'base64url').length !== 65) throw failure('PARAMETER_INVALID', 'A key.')
-      this.subscribed.push({ endpoint })
-      const made = { id: newId(), name, createdAtMs: Date.now(), lastSentMs: null }
-      this.browsers.push(made)
-      return made
-    })
-    api.delete('/push/:id', { ...own, schema: params }, async ({ params }, reply) => {
-      this.browsers = this.browsers.filter(({ id }) => id !== params.id)
-      return reply.code(204).send()
-    })
-  }
-}
-
-export const channel = (document: ChannelGiven, settings: Partial<ChannelKept> = {}): ChannelKept => ({
-  id: document.name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-'),
-  name: document.name,
-  revision: 1,
-  changedAtMs: Date.now(),
-  changedBy: 'ada',
-  document: channelSchema.parse(document),
-  hour: { sent: 12, waiting: 0, givenUp: 0, notSent: 0 },
-  failingSinceMs: null,
-  lastError: null,
   ...settings,
 })

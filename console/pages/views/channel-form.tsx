@@ -1,6 +1,7 @@
 import { useId, useState } from 'preact/hooks'
+import type { ChannelPreview } from '../../api/channels.ts'
 import { Problem } from '../api.ts'
-import type { Channel, ChannelGiven, ChannelKept, ChannelMade, Preview } from '../channel-types.ts'
+import type { Channel, ChannelGiven, ChannelKept } from '../channel-types.ts'
 import * as api from '../channels.ts'
 import { Dialog } from '../parts/dialog.tsx'
 import { Failed } from '../parts/states.tsx'
@@ -42,13 +43,13 @@ export function ChannelForm({
 }: {
   readonly kind: ChannelKind
   readonly channel?: ChannelKept
-  readonly done: (made: ChannelKept | ChannelMade) => void
+  readonly done: (made: ChannelKept) => void
   readonly onClose: () => void
 }) {
   const before = channel?.document
   const [texts, setTexts] = useState<Texts>(() => textsOf(kind, before))
   const [common, setCommon] = useState<Common>(() => commonOf(kind, before))
-  const [preview, setPreview] = useState<Preview | undefined>(undefined)
+  const [preview, setPreview] = useState<ChannelPreview | undefined>(undefined)
   const [error, setError] = useState<unknown>(undefined)
   const [isWorking, setWorking] = useState(false)
   const set = (change: Partial<Common>) => setCommon((old) => ({ ...old, ...change }))
@@ -71,7 +72,8 @@ export function ChannelForm({
         : await api.add(document)
       done(made)
     })
-  const look = () => attempt(async () => setPreview(await api.preview(document)))
+  const look = () =>
+    attempt(async () => setPreview(await api.preview({ ...(channel ? { id: channel.id } : {}), document })))
 
   return (
     <Dialog title={channel ? `Change ${channel.name}` : kind.title} wide onClose={onClose}>
@@ -282,7 +284,7 @@ function TextField({
   )
 }
 
-function PreviewShown({ preview }: { readonly preview: Preview }) {
+function PreviewShown({ preview }: { readonly preview: ChannelPreview }) {
   return (
     <section aria-label="What would be sent" class="channel-preview">
       <h3>What would be sent</h3>

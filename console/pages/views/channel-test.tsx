@@ -1,9 +1,9 @@
 import { useEffect, useState } from 'preact/hooks'
-import type { ChannelKept, Tested } from '../channel-types.ts'
+import type { ChannelTested } from '../../api/channels.ts'
+import type { ChannelKept } from '../channel-types.ts'
 import * as api from '../channels.ts'
 import { Dialog } from '../parts/dialog.tsx'
 import { Failed, Waiting } from '../parts/states.tsx'
-import { number } from '../words.ts'
 import { WhyNotAllowed } from './channel-why.tsx'
 
 /** Sends a notice that says it is a test, and shows what came back. */
@@ -14,7 +14,7 @@ export function ChannelTest({
   readonly channel: ChannelKept
   readonly onClose: () => void
 }) {
-  const [tested, setTested] = useState<Tested | undefined>(undefined)
+  const [tested, setTested] = useState<ChannelTested | undefined>(undefined)
   const [error, setError] = useState<unknown>(undefined)
   const [round, setRound] = useState(0)
   useEffect(() => {
@@ -43,7 +43,15 @@ export function ChannelTest({
           </>
         )}
         {error !== undefined && <Failed error={error} />}
-        {tested && <Answer tested={tested} />}
+        {tested?.items.map((it, index) => (
+          <Answer key={index} tested={it} />
+        ))}
+        {tested?.items.length === 0 && (
+          <p class="note">
+            Nothing was sent: you have no browser with notices. Switch them on under{' '}
+            <a href="/people?tab=you">your account</a>.
+          </p>
+        )}
       </div>
       <p class="buttons">
         <button
@@ -62,10 +70,10 @@ export function ChannelTest({
   )
 }
 
-function Answer({ tested }: { readonly tested: Tested }) {
+function Answer({ tested }: { readonly tested: ChannelTested['items'][number] }) {
   const isSent = tested.is === 'sent'
   return (
-    <>
+    <div class="channel-answer">
       <p class="tone tone-wraps" data-tone={isSent ? 'good' : 'bad'}>
         <span class="dot" />
         <span>
@@ -74,22 +82,13 @@ function Answer({ tested }: { readonly tested: Tested }) {
         </span>
       </p>
       <WhyNotAllowed code={tested.code} why={tested.why} />
-      <dl class="facts">
-        {tested.status !== null && (
-          <>
-            <dt>Status</dt>
-            <dd>{tested.status}</dd>
-          </>
-        )}
-        <dt>Took</dt>
-        <dd>{number(tested.durationMs)} ms</dd>
-      </dl>
+      {tested.status !== null && <p class="muted">Status {tested.status}</p>}
       {tested.answer && (
         <>
           <h3>What was answered</h3>
           <pre class="channel-body">{tested.answer}</pre>
         </>
       )}
-    </>
+    </div>
   )
 }

@@ -89,9 +89,7 @@ function Channels() {
             channels.again()
             say(`${made.name} was added. Send a test, then name it in a rule.`)
             setDoing(
-              'secret' in made && typeof made.secret === 'string'
-                ? { is: 'secret', name: made.name, secret: made.secret }
-                : undefined,
+              made.secret === undefined ? undefined : { is: 'secret', name: made.name, secret: made.secret },
             )
           }}
         />
@@ -103,8 +101,12 @@ function Channels() {
           onClose={close}
           done={(changed) => {
             channels.again()
-            close()
             say(`${changed.name} was changed.`)
+            setDoing(
+              changed.secret === undefined
+                ? undefined
+                : { is: 'secret', name: changed.name, secret: changed.secret },
+            )
           }}
         />
       )}
@@ -198,13 +200,13 @@ function ChannelIs({ channel: { document, hour, failingSinceMs } }: { readonly c
           : failingSinceMs
             ? `Failing for ${duration(Math.max(0, nowMs.value - failingSinceMs))}`
             : 'Works'}
-        {hour && <Hour hour={hour} />}
+        <Hour hour={hour} />
       </span>
     </span>
   )
 }
 
-function Hour({ hour }: { readonly hour: NonNullable<ChannelKept['hour']> }) {
+function Hour({ hour }: { readonly hour: ChannelKept['hour'] }) {
   const { sent, waiting, givenUp, notSent } = hour
   const parts = [
     `${count(sent, 'notice')} sent in the last hour`,
