@@ -53,7 +53,8 @@ t.test('channels stand with what became of the last hour, and a test says why no
   const of = (id: string) => ({ channel: { id, name: id, type: 'push' } })
   await keepNotices(
     database,
-    notice({ deliveries: [delivery(of('hook')), delivery(of('hook'))] }),
+    notice({ deliveries: [delivery(of('hook'))] }),
+    notice({ deliveries: [delivery(of('hook'))] }),
     notice({
       deliveries: [
         delivery({
@@ -79,7 +80,11 @@ t.test('channels stand with what became of the last hour, and a test says why no
     t.ok(await fits(page), 'nothing sticks out')
     await seen(page, `channels-${size.width}`)
     const test = (name: string) =>
-      page.locator(`.channel:has(h2:text("${name}"))`).getByRole('button', { name: 'Send a test' }).click()
+      page
+        .locator('.channel')
+        .filter({ has: page.locator('h2', { hasText: name }) })
+        .getByRole('button', { name: 'Send a test' })
+        .click()
     await test('Office')
     await page.waitForSelector(`dialog pre:text("allow: ['192.168.1.20']")`)
     await seen(page, `channel-test-${size.width}`)
