@@ -306,7 +306,7 @@ export class Agent {
 
   #emitter(source: Source, { camera, detector, settings }: Pipeline): Emitter {
     const { config } = this.#parts
-    const { rate, scoreMin } = settings
+    const { scoreMin, rate } = settings
     return new Emitter({
       ...this.#parts,
       config: {

@@ -32,6 +32,7 @@ import { answerProblems } from './problem.ts'
 import { pushRoutes } from './push.ts'
 import { recordingExportRoutes } from './recording-export.ts'
 import { recordingsRoutes } from './recordings.ts'
+import { rulesRoutes } from './rules.ts'
 import { sessionRoutes } from './session.ts'
 import { sharesRoutes } from './shares.ts'
 import { signaturesRoutes } from './signatures.ts'
@@ -80,6 +81,7 @@ const RESOURCES: readonly Resource[] = [
   keepersRoutes,
   healthEventsRoutes,
   eventsRoutes,
+  rulesRoutes,
   noticesRoutes,
   channelsRoutes,
   pushRoutes,

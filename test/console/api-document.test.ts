@@ -320,7 +320,7 @@ t.test('whatever is asked, the answer is one of the document’s, and never a 50
   for (const { operation } of operationsOf(document))
     if (
       !left.includes(operation.operationId) &&
-      !/Share|Token|verifyRecording|addStream|keepRecording/.test(operation.operationId)
+      !/Share|Token|verifyRecording|addStream|keepRecording|uspen/.test(operation.operationId)
     )
       t.ok(
         [200, 201, 204].some((status) => seen.has(`${operation.operationId} ${status}`)),
