@@ -145,7 +145,7 @@ export class Media implements AsyncDisposable {
       const pushed = input ? InputFormat.findInputFormat(input.format ?? 'flv') : null
       const opened = await format.openInput(address, v4l2 ?? pushed, dictionary)
       if (opened < 0) throw openFailure(options, opened, signal)
-      // FFmpeg follows RTSP's redirections by itself.
+      // Where no transport is set, FFmpeg follows RTSP's redirections by itself.
       if (options.redirects === false && format.url !== address)
         throw failure(
           'ADDRESS_NOT_ALLOWED',
