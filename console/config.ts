@@ -124,6 +124,14 @@ export const consoleSchema = z.strictObject({
         .optional(),
     })
     .prefault({}),
+  /** Tells devices what they shall be. */
+  desired: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      /** Signs it, for devices that take nothing else. */
+      signing: z.strictObject({ keyFile: z.string().min(1), certFile: z.string().min(1) }).optional(),
+    })
+    .prefault({}),
   limits: z
     .strictObject({
       requestsPerMinuteMax: count(1200, 1_000_000),

@@ -1,5 +1,4 @@
 import type { Effect, RecordMode } from '../wire/commands.ts'
-import type { Zone } from '../wire/zones.ts'
 import type { CameraConfig, DeviceConfig } from './config.ts'
 
 /** What may be changed of a camera while it runs. */
@@ -16,17 +15,13 @@ export interface CameraSettings {
   readonly effect: Effect
   /** What is recorded. */
   readonly record: RecordMode
-  /** Parts of the picture that faces come into, leave and stay in. */
-  readonly zones: readonly Zone[]
-  /** A face's first good picture goes out at once (`emit.first`). */
-  readonly first: boolean
 }
 
 /** What the configuration says of a camera. @param scoreMin the detector's */
 export function configuredSettings(
   { emit }: Pick<DeviceConfig, 'emit'>,
   scoreMin: number,
-  camera: Pick<CameraConfig, 'record' | 'view' | 'zones' | 'paused' | 'scoreMin' | 'emit'>,
+  camera: Pick<CameraConfig, 'record' | 'view' | 'paused' | 'scoreMin' | 'emit'>,
 ): CameraSettings {
   const threshold = camera.scoreMin ?? 'auto'
   return {
@@ -36,8 +31,6 @@ export function configuredSettings(
     rate: camera.emit?.rateMax ?? emit.rateMax,
     record: camera.record.mode,
     effect: camera.view.effect,
-    zones: camera.zones,
-    first: camera.emit?.first ?? emit.first,
   }
 }
 

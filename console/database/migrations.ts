@@ -369,8 +369,36 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('superseded', 'smallint', (it) => it.notNull().defaultTo(0))
     .execute()
   await alter().addColumn('zones_json', 'text').execute()
-  // First pictures that a better one of their track may hide.
-  await sql`create index detections_first on detections (track) where shot = 'first'`.execute(db)
+  // First pictures that a better one of their track may hide; and those that one hides, by day.
+  await sql`create index detections_first on detections (track, superseded) where shot = 'first'`.execute(db)
+  await sql`create index detections_superseded on detections (camera_id, at_ms) where superseded = 1`.execute(
+    db,
+  )
+  for (const name of ['detection_attributes', 'reviews'])
+    await db.schema
+      .alterTable(name)
+      .addColumn('superseded', 'smallint', (it) => it.notNull().defaultTo(0))
+      .execute()
+  // Searches leave out what is hidden, and read nothing beside their index for it.
+  const searched = ['masked', 'score', 'size', 'superseded']
+  for (const [name, columns] of [
+    ['detections_search', ['at_ms', 'id', 'camera_id', ...searched]],
+    ['detections_search_camera', ['camera_id', 'at_ms', 'id', ...searched]],
+  ] as const) {
+    await db.schema.dropIndex(name).execute()
+    await db.schema
+      .createIndex(name)
+      .on('detections')
+      .columns([...columns])
+      .execute()
+  }
+  await db.schema.dropIndex('detections_by_file').execute()
+  await db.schema
+    .createIndex('detections_by_file')
+    .on('detections')
+    .columns(['at_ms', 'id', 'camera_id', ...searched, 'file'])
+    .where(sql.ref('file'), 'is not', null)
+    .execute()
 
   await table('documents')
     .addColumn('kind', 'text', (it) => it.notNull())
@@ -441,6 +469,7 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('what', 'text', (it) => it.notNull())
     .addColumn('until_ms', 'bigint')
     .addColumn('text', 'text', (it) => it.notNull())
+    .addColumn('times', 'integer', (it) => it.notNull())
     .execute()
   await db.schema.createIndex('decisions_by_time').on('decisions').columns(['at_ms']).execute()
   await table('notices')
@@ -458,6 +487,7 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('notice_json', 'text', (it) => it.notNull())
     .execute()
   await sql`create index notices_by_object on notices (object) where object is not null`.execute(db)
+  await db.schema.createIndex('notices_by_change').on('notices').columns(['changed_at_ms', 'id']).execute()
   await db.schema.createIndex('notices_by_time').on('notices').columns(['at_ms', 'id']).execute()
   await table('deliveries')
     .addColumn('id', 'text', (it) => it.primaryKey())

@@ -103,6 +103,7 @@ export interface DetectionAttributesTable {
   masked: Flag | null
   score: number
   size: number
+  superseded: Generated<Flag>
 }
 
 type HourColumn =
@@ -133,6 +134,7 @@ export interface ReviewsTable {
   masked: Flag | null
   score: number
   size: number
+  superseded: Generated<Flag>
   reviewed_at_ms: number
 }
 
@@ -419,6 +421,8 @@ export interface DecisionsTable {
   what: string
   until_ms: number | null
   text: string
+  /** How often it was within its minute. */
+  times: number
 }
 
 export interface NoticesTable {

@@ -70,7 +70,7 @@ export class Documents {
   readonly #read: Kysely<Tables>
   readonly #write: Kysely<Tables>
   readonly #now: () => number
-  readonly #followers = new Set<(kind: DocumentKind, id: string) => void>()
+  readonly #followers = new Set<(kind: DocumentKind, id: string, by: string) => void>()
 
   constructor({ read, write, now = Date.now }: DocumentsOptions) {
     this.#read = read
@@ -78,8 +78,8 @@ export class Documents {
     this.#now = now
   }
 
-  /** Called after each change. @returns to be called by who wants to hear no more */
-  follow(changed: (kind: DocumentKind, id: string) => void): () => void {
+  /** Called after each change, with who made it. @returns to be called by who wants to hear no more */
+  follow(changed: (kind: DocumentKind, id: string, by: string) => void): () => void {
     this.#followers.add(changed)
     return () => void this.#followers.delete(changed)
   }
@@ -161,7 +161,7 @@ export class Documents {
       }
       throw failure('NAME_TAKEN', `There is a ${kind} "${wanted.id ?? nameOf(document, '')}" already.`)
     })
-    this.#tell(kind, made.id)
+    this.#tell(kind, made.id, by)
     return made
   }
 
@@ -260,7 +260,7 @@ export class Documents {
       await within?.(db)
       return keptOf<DocumentOf[Kind]>(before)
     })
-    this.#tell(kind, id)
+    this.#tell(kind, id, by)
     return removed
   }
 
@@ -339,7 +339,7 @@ export class Documents {
       await within?.(db)
       return keptOf<DocumentOf[Kind]>(row)
     })
-    this.#tell(kind, id)
+    this.#tell(kind, id, by)
     return kept
   }
 
@@ -350,8 +350,8 @@ export class Documents {
     return row
   }
 
-  #tell(kind: DocumentKind, id: string): void {
-    for (const changed of this.#followers) changed(kind, id)
+  #tell(kind: DocumentKind, id: string, by: string): void {
+    for (const changed of this.#followers) changed(kind, id, by)
   }
 }
 
