@@ -45,7 +45,7 @@ const COMPARED_BLOCKS_MIN = 8
 /** From that correlation of its edges on, a block shows what was learnt. */
 const SAME_MIN = 0.6
 /** It is another scene when fewer blocks than this part show what was learnt; what is learnt from is more like it. */
-const TURNED_BELOW = 0.28
+const TURNED_BELOW = 0.24
 const LEARN_FROM = 0.5
 /** A camera that trembles, or is a little off: cells. */
 const SHIFT_MAX = 1
