@@ -271,12 +271,16 @@ function average(looks: readonly Float32Array[], mean: Float32Array): number {
 function noiseOf(cells: Float32Array, before: Float32Array | undefined): number {
   if (!before) return 0
   const bins = new Uint16Array(256)
+  let counted = 0
   for (let i = 0; i < CELLS; i += 1) {
+    // What is masked, or too bright, shows no noise.
+    if (at(cells, i) === 0 || at(cells, i) === 255) continue
+    counted += 1
     const bin = Math.min(255, Math.floor(Math.abs(at(cells, i) - at(before, i)) * 16))
     bins[bin] = (bins[bin] as number) + 1
   }
   let [bin, sum] = [0, bins[0] as number]
-  while (sum < CELLS / 2) {
+  while (sum < counted / 2) {
     bin += 1
     sum += bins[bin] as number
   }

