@@ -35,7 +35,7 @@ import { openListeners } from './listen/listeners.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
 import { PushedCameras } from './pushed-cameras.ts'
 import { Recorder } from './record/recorder.ts'
-import { configuredEffect } from './settings.ts'
+import { configuredEffect, configuredZones } from './settings.ts'
 import { Effects } from './view/effects.ts'
 import { Live } from './view/live.ts'
 import { Preview } from './view/preview.ts'
@@ -153,8 +153,12 @@ export async function runDevice(options: RunOptions): Promise<number> {
       changed: (camera) => remote?.recordChanged(camera),
     })
     chunkLost = (clip) => recorder.lost(clip)
+    const zones = (camera: string) =>
+      remote?.settings(camera).zones ??
+      configuredZones([...config.cameras, ...(streams?.cameras ?? [])], camera)
     using live = new Live({
       config,
+      zones,
       effects,
       publisher,
       isPaused: (camera) => remote?.settings(camera).paused ?? false,
@@ -203,6 +207,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
           look: (camera) => ({
             state: states.get(camera) ?? 'opening',
             paused: remote?.settings(camera).paused ?? false,
+            zones: zones(camera),
           }),
           effects,
           meters,

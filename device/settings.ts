@@ -51,6 +51,14 @@ export function configuredEffect(
   return cameras.find(({ name }) => name === camera)?.view.effect ?? 'none'
 }
 
+/** The same for zones. */
+export function configuredZones(
+  cameras: readonly Pick<CameraConfig, 'name' | 'zones'>[],
+  camera: string,
+): readonly Zone[] {
+  return cameras.find(({ name }) => name === camera)?.zones ?? []
+}
+
 export interface SettingsSource {
   settings(camera: string): CameraSettings
   /** Tells of each change from now on. @returns to be called by who wants to hear no more */
