@@ -31,6 +31,8 @@ export interface CustodyOptions {
   readonly mustBeKept: (topic: string) => boolean
   /** Retained messages of such a topic say how something is: over a bridge only the newest has to go. */
   readonly isLatest: (topic: string) => boolean
+  /** The same for sessions: who was away has use for the newest alone. */
+  readonly isLatestForSessions: (topic: string) => boolean
   readonly topicBytesMax: number
   readonly notRetained: (fault: SightlineError) => void
   /** A retained message at QoS 0 that a bridge's queue has no room for. */
@@ -77,7 +79,7 @@ export class Custody {
    *   Errors, thrown or rejected with: QUEUE_FULL, QUEUE_MISSING, DISK_FULL, STORE_IO; then nothing was kept
    */
   accept(packet: MqttPacket, origin: Origin): Promise<void> | undefined {
-    const { store, sessions, persistence, uplinks, mustBeKept, isLatest } = this.#options
+    const { store, sessions, persistence, uplinks, mustBeKept, isLatest, isLatestForSessions } = this.#options
     const { topic, qos, retain, messageId } = packet
     const { via, handedOn } = origin
     let written: Promise<void> | undefined
@@ -87,18 +89,20 @@ export class Custody {
       if (qos === 2 && persistence.hasIncoming(client, messageId)) return store.committed()
       if (qos === 2) persistence.assertIncomingRoom(client)
       const queues: Queue[] = []
+      // A camera's states of a week without the line would fill its queue, and the last one says all.
+      const latest: Queue[] = []
+      const ofSessions = retain && isLatestForSessions(topic) ? latest : queues
       for (const session of sessions.wanting(topic).keys()) {
         const isOwn = session.clientId === origin.clientId && session.noLocal
         const hasHadIt = session.brokerId !== undefined && via.includes(session.brokerId)
-        if (!isOwn && !hasHadIt) queues.push(session.queue)
+        if (!isOwn && !hasHadIt) ofSessions.push(session.queue)
       }
-      // A camera's states of a week without the line would fill its queue, and the last one says all.
-      const bridges = retain && isLatest(topic) ? [] : queues
-      for (const uplink of uplinks) if (uplink.wants(topic, via)) bridges.push(uplink.queue)
+      const ofBridges = retain && isLatest(topic) ? latest : queues
+      for (const uplink of uplinks) if (uplink.wants(topic, via)) ofBridges.push(uplink.queue)
       const encoded = () => encodeMessage({ topic, payload: packet.payload as Buffer, qos, via, retain })
-      if (bridges !== queues && bridges.length > 0) {
+      if (latest.length > 0) {
         // First: where there is no room for it, nothing was kept.
-        written = store.accept(encoded(), bridges, { handedOn, key: retainedKey(topic), replaces: true })
+        written = store.accept(encoded(), latest, { handedOn, key: retainedKey(topic), replaces: true })
         if (queues.length > 0) written = both(written, () => store.accept(encoded(), queues, { handedOn }))
       } else if (queues.length > 0) {
         written = store.accept(encoded(), queues, { handedOn })

@@ -9,10 +9,10 @@ import { type BridgeTopic, TopicMap, turned } from './topic-map.ts'
 import { FROM_SOMEWHERE, markedFilter, readMark, type Via } from './via.ts'
 
 /**
- * The other direction of a bridge: what the other broker has for this one (commands for devices). A session there keeps
- * it while the link is down; here it is accepted as from any client, and acknowledged when it is kept. What comes from a
- * broker of ours says which brokers it has passed, so that it goes to none of them again, and no topic goes both ways
- * (config.ts).
+ * The other direction of a bridge: what the other broker has for this one (commands for devices, and what they shall be).
+ * A session there keeps it while the link is down; here it is accepted as from any client, and acknowledged when it is
+ * kept. What comes from a broker of ours says which brokers it has passed, so that it goes to none of them again, and no
+ * topic goes both ways (config.ts).
  *
  * A connection of its own, because its session outlives it, and the uplink's must not.
  */
@@ -42,6 +42,8 @@ export class Downlink implements AsyncDisposable {
   readonly #running: Promise<void>
   #fault: SightlineError | undefined
   #connected = false
+  /** One of several filters is not allowed there: what the others bring goes on. */
+  #refused: SightlineError | undefined
 
   constructor(options: DownlinkOptions) {
     this.#options = options
@@ -65,9 +67,9 @@ export class Downlink implements AsyncDisposable {
     return this.#connected
   }
 
-  /** Why nothing comes, for people. */
+  /** Why nothing comes, or not all, for people. */
   get fault(): string | undefined {
-    return this.#connected ? undefined : (this.#fault?.message ?? 'connecting')
+    return this.#connected ? this.#refused?.message : (this.#fault?.message ?? 'connecting')
   }
 
   async #serve(link: MqttLink): Promise<SightlineError | undefined> {
@@ -86,10 +88,21 @@ export class Downlink implements AsyncDisposable {
     })
     try {
       const far = await Promise.race([farBroker(), ended.promise.then(throwIfFault)])
+      const refused: SightlineError[] = []
       for (const filter of this.#filters) {
         const wanted = far?.id === undefined ? filter : markedFilter(brokerId, filter)
-        await Promise.race([link.subscribe(wanted, 1), ended.promise.then(throwIfFault)])
+        try {
+          await Promise.race([link.subscribe(wanted, 1), ended.promise.then(throwIfFault)])
+        } catch (error) {
+          const fault = asFailure(error)
+          refused.push(fault)
+          // A broker of an earlier version gives a bridge fewer rights: commands go on.
+          if (link.closed || fault.code !== 'BROKER_REFUSED' || refused.length === this.#filters.length)
+            throw error
+          log.warn({ bridge: name, code: fault.code, filter }, fault.message)
+        }
       }
+      this.#refused = refused[0]
       this.#connected = !link.closed
       log.info({ bridge: name, url: linkOptions.url, filters: this.#filters }, 'downlink connected')
       return await ended.promise

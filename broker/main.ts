@@ -19,6 +19,7 @@ import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import { toBounds } from '../store/queue.ts'
 import { openStore, storeHealth } from '../store/report.ts'
 import type { Store } from '../store/store.ts'
+import { desiredTopic, reportedTopic } from '../wire/desired.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { keeperName, keeperTopic } from '../wire/keepers.ts'
 import { KINDS, keptFilters } from '../wire/kinds.ts'
@@ -31,6 +32,7 @@ import { Downlink } from './downlink.ts'
 import { brokerForget } from './forget.ts'
 import type { LiveLoss } from './live-lane.ts'
 import { sendersBelow } from './message.ts'
+import { NewestDesired } from './newest-desired.ts'
 import { Persistence } from './persistence.ts'
 import { brokerQuarantine } from './quarantine.ts'
 import { BrokerServer } from './server.ts'
@@ -96,8 +98,11 @@ export async function runBroker(options: RunOptions): Promise<number> {
     const isLatest = anyOf([
       stateTopic(config.topicPrefix, anyCamera),
       statusTopic(config.topicPrefix, anyCamera),
+      reportedTopic(config.topicPrefix, anyCamera),
+      desiredTopic(config.topicPrefix, anyCamera),
       keeperTopic(config.topicPrefix, '+'),
     ])
+    const isDesired = anyOf([desiredTopic(config.topicPrefix, anyCamera)])
     await using bridges = new AsyncDisposableStack()
     const links = config.bridges.map((bridge, at) => ({
       url: bridge.url,
@@ -193,6 +198,7 @@ export async function runBroker(options: RunOptions): Promise<number> {
         uplinks,
         mustBeKept: anyOf(config.mustBeKept ?? keptFilters(config.topicPrefix)),
         isLatest,
+        isLatestForSessions: isDesired,
         topicBytesMax: config.limits.topicBytesMax,
         notRetained: notKept,
         notBridged: notKept,
@@ -223,6 +229,11 @@ export async function runBroker(options: RunOptions): Promise<number> {
       },
     })
     users.onGone = (gone) => server.disconnect(gone)
+    const desired = new NewestDesired({
+      retained: (topic) => persistence.retainedPayload(topic),
+      older: (topic, version, versionHere) =>
+        log.info({ topic, version, versionHere }, 'ignored a desired configuration older than the one here'),
+    })
     await using downlinkStack = new AsyncDisposableStack()
     const downlinks = new Map<string, Downlink>()
     for (const [at, bridge] of config.bridges.entries()) {
@@ -237,8 +248,13 @@ export async function runBroker(options: RunOptions): Promise<number> {
         reconnectMsMax: bridge.reconnectMax,
         farBroker: () => (mains[at] as { main: Bridge }).main.farBroker,
         brokerId,
-        deliver: (message, via) =>
-          server.deliver({ cmd: 'publish', ...message, retain: false }, { clientId, handedOn: true, via }),
+        deliver: async (message, via) => {
+          const deliver = (retain: boolean) =>
+            server.deliver({ cmd: 'publish', ...message, retain }, { clientId, handedOn: true, via })
+          if (isDesired(message.topic))
+            await desired.take(message.topic, message.payload, () => deliver(true))
+          else await deliver(false)
+        },
         log,
       })
       downlinks.set(bridge.name, downlinkStack.use(downlink))

@@ -108,6 +108,8 @@ export class BrokerServer implements AsyncDisposable {
   readonly #refusalsTopics = new WeakMap<Client, string>()
   /** Bridges of brokers of another kind, which say so in CONNECT. */
   readonly #foreignBridges = new WeakSet<Client>()
+  /** Payloads of what was published to be retained, while aedes has them in hand: it takes that off all copies. */
+  readonly #retained = new WeakSet<object>()
   /** What each client is subscribed to, or was allowed to just now: all of a packet's are judged before one is stored. */
   readonly #filters = new WeakMap<Client, Set<string>>()
   #willSweep: NodeJS.Timeout | undefined
@@ -221,6 +223,8 @@ export class BrokerServer implements AsyncDisposable {
       if (client.clean) this.#deliverAtHighestQos(client)
     })
     this.#aedes.on('subscribe', (subscriptions, client) => {
+      // In this very turn aedes asks for what is retained, for this client.
+      options.persistence.paceRetained(client.conn)
       // aedes lowers a message to the QoS of the subscription that bears its very topic; #forward knows all of them.
       const made = (client as unknown as LiveClient).subscriptions
       if (client.clean) for (const { topic } of subscriptions) if (made[topic]) made[topic].qos = 2
@@ -234,7 +238,10 @@ export class BrokerServer implements AsyncDisposable {
       this.#listeners?.letIn(client.conn as Socket)
       this.#connections.get(client.conn as Socket)?.ready(client)
       if (client.clean) return
-      Delivery.start(client, sessions.ensure(client.id), sessions, options.brokerId)
+      Delivery.start(client, sessions.ensure(client.id), sessions, {
+        brokerId: options.brokerId,
+        retainsAsPublished: this.#foreignBridges.has(client),
+      })
     })
     this.#aedes.on('clientError', (client, error) =>
       log.debug({ clientId: client.id, error: error.message }, 'connection ended with an error'),
@@ -568,6 +575,7 @@ export class BrokerServer implements AsyncDisposable {
       if (this.#hasBeenHere(via)) Object.assign(packet, { topic: VOID_TOPIC, retain: false })
       else {
         this.#options.persistence.remember(packet.payload, via)
+        this.#rememberRetained(packet as MqttPacket)
         written = custody.accept(packet as MqttPacket, this.#originOf(client, via))
       }
     } catch (error) {
@@ -580,6 +588,10 @@ export class BrokerServer implements AsyncDisposable {
       const messageId = packet.qos === 1 ? (packet.messageId as number) : 0
       connection.inTurn(written, messageId, packet.payload.length, () => done(null), refuse)
     } else written.then(() => done(null), refuse)
+  }
+
+  #rememberRetained({ payload, retain }: MqttPacket): void {
+    if (retain && typeof payload !== 'string') this.#retained.add(payload)
   }
 
   #assertMayPublish(client: Client | null, topic: string): void {
@@ -656,6 +668,9 @@ export class BrokerServer implements AsyncDisposable {
 
   /** What aedes itself may send to a client: QoS 0, retained messages, and live messages of clean sessions. */
   #forward(client: Client, packet: AedesPublishPacket): AedesPublishPacket | null {
+    // Bridges of another kind expect it, so that they can retain it where they are.
+    if (this.#foreignBridges.has(client) && this.#retained.has(packet.payload as Buffer))
+      packet = { ...packet, retain: true }
     const brokerId = client.clean ? undefined : this.#options.sessions.get(client.id)?.brokerId
     if (brokerId === undefined) return this.#forwardAs(client, packet)
     const via = this.#options.persistence.viaOf(packet.payload)
@@ -693,7 +708,8 @@ export class BrokerServer implements AsyncDisposable {
         return { ...packet, qos, messageId: session.pump.lendId() }
       }
     }
-    if (!slow) return packet
+    // What is retained goes as fast as its reader takes it (persistence.ts).
+    if (!slow || (packet.retain && packet.brokerId === null)) return packet
     if (packet.qos === 0) {
       events.skipped()
       return null
@@ -716,6 +732,7 @@ export class BrokerServer implements AsyncDisposable {
     custody.checkTopic(packet.topic)
     if (this.#hasBeenHere(origin.via)) return
     persistence.remember(packet.payload, origin.via)
+    this.#rememberRetained(packet)
     await custody.accept(packet, origin)
     await new Promise<void>((resolve, reject) =>
       this.#aedes.publish(packet as never, (error) => (error ? reject(error) : resolve())),

@@ -13,6 +13,7 @@ import { failure } from '../lib/errors.ts'
 import { isLoopback } from '../lib/http/server.ts'
 import { isName } from '../wire/names.ts'
 import { PERSON_ROLES, topicPrefixSchema } from '../wire/users.ts'
+import { isAllowable } from './notices/guard.ts'
 
 const webAddress = () => address('https://console.example.org', ['https', 'http'])
 const count = (fallback: number, max: number) => z.number().int().min(1).max(max).default(fallback)
@@ -92,6 +93,43 @@ export const consoleSchema = z.strictObject({
       exportBytesMax: size().prefault('10GB'),
       /** Certificates of the devices that sign (PEM), by which signatures are verified. */
       signersFolder: z.string().min(1).optional(),
+    })
+    .prefault({}),
+  notices: z
+    .strictObject({
+      /** What notices may be sent to though it is private: host names, addresses, and networks such as 192.168.1.0/24. */
+      allow: z
+        .array(
+          z
+            .string()
+            .refine(isAllowable, 'must be a host name, an address, or a network such as 192.168.1.0/24'),
+        )
+        .max(200)
+        .default([]),
+      /** Certificate authorities beside the public ones (PEM). */
+      caFile: z.string().min(1).optional(),
+      keep: longDuration().prefault('30d'),
+      /** How long an address of a picture opens it. */
+      linksFor: longDuration().prefault('7d'),
+      smtp: z
+        .strictObject({
+          host: z.string().min(1).max(255),
+          port: z.number().int().min(1).max(65_535).default(587),
+          tls: z.enum(['starttls', 'implicit', 'none']).default('starttls'),
+          user: z.string().min(1).optional(),
+          password: z.string().min(1).optional(),
+          passwordFile: z.string().min(1).optional(),
+          from: z.string().min(3).max(300),
+        })
+        .optional(),
+    })
+    .prefault({}),
+  /** Tells devices what they shall be. */
+  desired: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      /** Signs it, for devices that take nothing else. */
+      signing: z.strictObject({ keyFile: z.string().min(1), certFile: z.string().min(1) }).optional(),
     })
     .prefault({}),
   limits: z

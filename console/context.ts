@@ -13,8 +13,13 @@ import type { ConsoleConfig } from './config.ts'
 import type { Database } from './database/database.ts'
 import type { Detection } from './database/detection.ts'
 import type { Tables } from './database/tables.ts'
+import type { DesiredBook } from './desired/desired.ts'
+import type { Notices } from './notices/notices.ts'
 import type { NewNotice } from './rules/fact.ts'
+import type { Rules } from './rules/rules.ts'
 import type { Scenario } from './scenarios/document.ts'
+import type { Documents } from './scenarios/documents.ts'
+import type { LiveScenarios } from './scenarios/scenarios.ts'
 
 /** The parts that routes ask; each is opened once, in main.ts. */
 export interface Context {
@@ -30,6 +35,12 @@ export interface Context {
   readonly original: Live
   readonly news: News
   readonly line: Line
+  readonly documents: Documents
+  readonly scenarios: LiveScenarios
+  /** Absent: devices are told nothing (`desired.enabled`). */
+  readonly desired: DesiredBook | undefined
+  readonly notices: Notices
+  readonly rules: Rules
 }
 
 /** What runs, as it last said of itself. In memory, and in the database for the next start. */
@@ -90,8 +101,12 @@ export type NewsItem =
   | { readonly is: 'removed'; readonly id: string; readonly camera: CameraAddress }
   | { readonly is: 'camera'; readonly camera: CameraSeen }
   | { readonly is: 'keeper'; readonly keeper: KeeperSeen }
+  /** It came or went, or what it was told or answered has changed: ask for it. */
+  | { readonly is: 'device'; readonly site: string; readonly device: string }
   /** An event of health was opened, changed or closed: ask for it by its id. */
   | { readonly is: 'health'; readonly id: string; readonly camera: CameraAddress | undefined }
+  /** A notice was written, or one of its deliveries changed: ask for it by its id. */
+  | { readonly is: 'notice'; readonly id: string; readonly camera: CameraAddress | undefined }
 
 export interface News {
   /** The newest item's id; ids of one run of the program are comparable. */

@@ -15,6 +15,7 @@ type HealthKind =
   | 'camera-down'
   | 'recording-stopped'
   | 'device-offline'
+  | 'desired-refused'
   | 'keeper-silent'
   | 'keeper-unwell'
   | 'queue-growing'
@@ -42,7 +43,7 @@ const MOMENTS_MAX = 1_000
 const KEPT_MS_MAX = 90 * 24 * 3_600_000
 const TIDY_INTERVAL_MS = 24 * 3_600_000
 
-const CHANGING: ReadonlySet<HealthKind> = new Set(['camera-down', 'recording-stopped'])
+const CHANGING: ReadonlySet<HealthKind> = new Set(['camera-down', 'recording-stopped', 'desired-refused'])
 
 interface Cause {
   readonly kind: HealthKind
@@ -138,6 +139,20 @@ export class HealthEvents implements AsyncDisposable {
       subject: `${site}/${device}`,
       level: 'problem',
       text: 'The device is not connected.',
+      site,
+    })
+  }
+
+  /** @param why what a device was told is not taken; undefined: it is, or that is not known */
+  desired(
+    { site, device }: { readonly site: string; readonly device: string },
+    why: string | undefined,
+  ): void {
+    this.#is(why !== undefined, {
+      kind: 'desired-refused',
+      subject: `${site}/${device}`,
+      level: 'problem',
+      text: why ?? '',
       site,
     })
   }

@@ -70,7 +70,9 @@ export class NewsRing implements News {
 }
 
 function subjectOf(item: NewsItem): string | undefined {
+  if (item.is === 'notice') return `notice ${item.id}`
   if (item.is === 'keeper') return `keeper ${item.keeper.report.keeper}`
+  if (item.is === 'device') return `device ${item.site}/${item.device}`
   if (item.is !== 'camera') return undefined
   const { site, device, camera } = item.camera
   return `camera ${site}/${device}/${camera}`

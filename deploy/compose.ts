@@ -1,6 +1,7 @@
 import type Dockerode from 'dockerode'
 import { stringify } from 'yaml'
 import type { FileUser } from '../lib/access/users.ts'
+import { desiredTopic, reportedTopic } from '../wire/desired.ts'
 import { keeperTopic } from '../wire/keepers.ts'
 import { KINDS, keptFilters } from '../wire/kinds.ts'
 import { isName } from '../wire/names.ts'
@@ -239,7 +240,7 @@ function withUplink(bridges: readonly Tree[], uplink: Uplink, files: Record<stri
   return at < 0 ? [...bridges, bridge] : bridges.map((it, place) => (place === at ? bridge : it))
 }
 
-/** What goes over an edge's bridge: up what it keeps and what is said there, down commands to its site. */
+/** What goes over an edge's bridge: up what it keeps and what is said there, down what is for devices of its site. */
 function edgeTopics(site: string): Tree[] {
   const any = { site: '+', device: '+', camera: '+' }
   return [
@@ -247,13 +248,19 @@ function edgeTopics(site: string): Tree[] {
     stateTopic(TOPIC_PREFIX_DEFAULT, any),
     eventTopic(TOPIC_PREFIX_DEFAULT, any),
     statusTopic(TOPIC_PREFIX_DEFAULT, any),
+    reportedTopic(TOPIC_PREFIX_DEFAULT, any),
     keeperTopic(TOPIC_PREFIX_DEFAULT, '+'),
     snapshotTopic(TOPIC_PREFIX_DEFAULT, any),
     liveTopic(TOPIC_PREFIX_DEFAULT, any),
     originalTopic(TOPIC_PREFIX_DEFAULT, any),
   ]
     .map((filter): Tree => ({ filter }))
-    .concat({ filter: commandFilter(TOPIC_PREFIX_DEFAULT, { site, device: '+' }), direction: 'down' })
+    .concat(
+      [commandFilter, desiredTopic].map((of) => ({
+        filter: of(TOPIC_PREFIX_DEFAULT, { site, device: '+' }),
+        direction: 'down',
+      })),
+    )
 }
 
 /** Of a cloud's broker, as its users file has them: those of the configuration's own file among them. */

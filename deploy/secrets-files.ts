@@ -18,6 +18,7 @@ import { readUsers } from '../lib/access/users.ts'
 import { addUser, removeUser } from '../lib/access/users-file.ts'
 import { failure, systemCode } from '../lib/errors.ts'
 import { makeAuthority, makeServerCertificate } from '../lib/tls/authority.ts'
+import { desiredTopic } from '../wire/desired.ts'
 import { isName, NAME_RULE } from '../wire/names.ts'
 import { commandFilter, TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 import {
@@ -271,7 +272,9 @@ async function makeEdge(base: string, uplink: Uplink, device: string): Promise<v
     variables({
       NAME: edgeName(site),
       BRIDGES__0__URL: url,
+      // By their places in docker/edge/broker.yaml.
       BRIDGES__0__TOPICS__0__FILTER: commandFilter(TOPIC_PREFIX_DEFAULT, { site, device: '+' }),
+      BRIDGES__0__TOPICS__10__FILTER: desiredTopic(TOPIC_PREFIX_DEFAULT, { site, device: '+' }),
       BRIDGES__0__USERNAME: username,
     }),
   )

@@ -256,3 +256,13 @@ export const OUTBOX_QUARANTINE = {
 } as const
 /** At the end, so long is waited for a connection over which what is in the outbox can go, ms. */
 export const OUTBOX_FAREWELL_MS = 2000
+/** What a device is told to be: a name is looked up within so long, ms; */
+export const RESOLVE_MS_MAX = 5000
+/** a camera that is tried gives its first picture within so long beyond its own timeout, ms; so many are tried at a time; */
+export const TRY_MS_BEYOND = 5000
+export const TRIED_AT_ONCE_MAX = 4
+/** and its picture is at most so wide, pixels, in the qualities that are tried, the best first. */
+export const TRIED_PICTURE_WIDTHS = [480, 320, 160] as const
+export const TRIED_PICTURE_QUALITIES = [75, 50, 30] as const
+/** A model that has to be downloaded first is there within so long, ms. */
+export const MODEL_FETCH_MS_MAX = 120_000

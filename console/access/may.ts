@@ -71,6 +71,13 @@ export function isInScope(scope: Scope, { site, device, camera }: CameraAddress)
   return scope.all || scope.sites.has(site) || scope.cameras.has(`${site}/${device}/${camera}`)
 }
 
+/** Whether anything of a device is seen. */
+export function seesDevice(scope: Scope, { site, device }: Omit<CameraAddress, 'camera'>): boolean {
+  return (
+    scope.all || scope.sites.has(site) || [...scope.cameras].some((it) => it.startsWith(`${site}/${device}/`))
+  )
+}
+
 /** @returns undefined for users who are no people */
 export function personOf({ name, role, sites, cameras, rights }: User): Person | undefined {
   if (role !== 'viewer' && role !== 'analyst' && role !== 'operator' && role !== 'admin') return undefined

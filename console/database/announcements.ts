@@ -2,9 +2,11 @@ import { type CompiledQuery, createQueryId, type Kysely, sql, type Transaction }
 import { CROP } from '../../wire/kinds.ts'
 import type { Announcement, StoredClip, StoredCrop } from '../../wire/stored.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
+import { forgetInNotices } from '../notices/retention.ts'
 import { applyKept, insertClips, removeClips } from './clip-announcements.ts'
 import type { Detection } from './detection.ts'
 import { type DetectionRow, detectionOfStored, idBytes, idText, rowOf } from './rows.ts'
+import { type Shot, supersede } from './superseding.ts'
 import { HOUR_COLUMNS, type Tables } from './tables.ts'
 
 /** Announcements to rows, in one transaction: what is acknowledged is on disk, whole. */
@@ -33,6 +35,7 @@ export type KnownCameras = Map<string, number>
 
 type Attributed = Pick<DetectionRow, 'attributes_json'>
 type Counted = Pick<DetectionRow, 'at_ms' | 'camera_id' | 'masked'>
+type Removed = Counted & Shot & Pick<DetectionRow, 'id' | 'superseded'>
 
 /**
  * @param known of committed transactions; what is new is added to `learnt`, to be kept when this one is committed
@@ -66,6 +69,7 @@ export async function applyAnnouncements(
   const goneIds = [...gone.keys()].map(idBytes)
   const removed = await removeRows(db, goneIds)
   const removedClips = await removeClips(db, goneIds)
+  await forgetInNotices(db, [...gone.keys()], nowMs)
 
   // In the order of their ids: two programs that write the same rows never wait for each other in a circle.
   const all = [...stored.values()].sort((a, b) => (a.id < b.id ? -1 : 1))
@@ -82,7 +86,8 @@ export async function applyAnnouncements(
   const rows = wanted.map((it) => rowOf(it, cameraId(it), subscriber))
   const added = await insertRows(db, rows)
   await insertAttributes(db, added)
-  await count(db, added, removed)
+  const { hidden, shown } = await supersede(db, added, removed)
+  await count(db, [...added, ...shown], [...counted(removed), ...hidden])
   // The horizon is the crops': of clips, each one that goes is said.
   const addedClips = await insertClips(
     db,
@@ -298,17 +303,14 @@ async function attributeIds(
 }
 
 /** @returns those that were there; their attributes, reviews and counts go with them: see `count` */
-async function removeRows(
-  db: Kysely<Tables>,
-  ids: readonly Buffer[],
-): Promise<(Counted & { id: Uint8Array })[]> {
-  const removed: (Counted & Attributed & { id: Uint8Array })[] = []
+async function removeRows(db: Kysely<Tables>, ids: readonly Buffer[]): Promise<Removed[]> {
+  const removed: (Removed & Attributed)[] = []
   for (const part of parts(ids, IDS_A_STATEMENT))
     removed.push(
       ...(await db
         .deleteFrom('detections')
         .where('id', 'in', part)
-        .returning(['at_ms', 'id', 'camera_id', 'masked', 'attributes_json'])
+        .returning(['at_ms', 'id', 'camera_id', 'masked', 'track', 'shot', 'superseded', 'attributes_json'])
         .execute()),
     )
   const attributed = removed.filter(({ attributes_json }) => attributes_json !== null)
@@ -335,6 +337,9 @@ async function removeRows(
       .execute()
   return removed
 }
+
+/** What is superseded was not counted. */
+const counted = (removed: readonly Removed[]) => removed.filter(({ superseded }) => superseded === 0)
 
 /** Moves the counts by day: they say at any moment what the rows say. */
 async function count(
@@ -414,7 +419,8 @@ export async function sweepRows(db: Transaction<Tables>, subscriber: string, lim
     db,
     ids.map(({ id }) => Buffer.from(id)),
   )
-  await count(db, [], removed)
+  const { hidden, shown } = await supersede(db, [], removed)
+  await count(db, shown, [...counted(removed), ...hidden])
   return ids.length
 }
 

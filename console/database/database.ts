@@ -24,7 +24,7 @@ import { cameraIds, listCameras } from './places.ts'
 import { placeOf, postgresDialect } from './postgres.ts'
 import { idBytes, idText } from './rows.ts'
 import { EVERYTHING, inScope, type Scope } from './scope.ts'
-import { detectionsOf, newestOf, searchPage } from './search.ts'
+import { detectionsOf, newestOf, searchPage, supersededDays } from './search.ts'
 import { type Damage, damageMark, openSqlite } from './sqlite/open.ts'
 import type { Tables } from './tables.ts'
 
@@ -150,9 +150,14 @@ export class Database implements AsyncDisposable {
   /**
    * Resolves when it is safe on disk. In one transaction, idempotent by id, in any order: what was removed is not brought
    * back by a 'stored' that comes later.
+   * @param within what else belongs to it: in the same transaction, each time that it is tried
    */
-  async apply(announcements: readonly Announcement[], subscriber: string): Promise<Applied> {
-    const applied = await this.#apply(announcements, subscriber, false)
+  async apply(
+    announcements: readonly Announcement[],
+    subscriber: string,
+    within?: (transaction: Transaction<Tables>, applied: Applied) => Promise<void>,
+  ): Promise<Applied> {
+    const applied = await this.#apply(announcements, subscriber, false, within)
     if (announcements.some(({ is }) => is === 'expired')) this.#sweep(subscriber)
     return applied
   }
@@ -166,11 +171,12 @@ export class Database implements AsyncDisposable {
     announcements: readonly Announcement[],
     subscriber: string,
     restored: boolean,
+    within?: (transaction: Transaction<Tables>, applied: Applied) => Promise<void>,
   ): Promise<Applied> {
     const learnt: KnownCameras = new Map()
-    const applied = await this.#transaction((db) => {
+    const applied = await this.#transaction(async (db) => {
       learnt.clear()
-      return applyAnnouncements(
+      const changed = await applyAnnouncements(
         db,
         announcements,
         subscriber,
@@ -178,6 +184,8 @@ export class Database implements AsyncDisposable {
         Date.now(),
         restored,
       )
+      await within?.(db, changed)
+      return changed
     })
     for (const [path, id] of learnt) this.#cameras.set(path, id)
     return applied
@@ -375,7 +383,10 @@ export class Database implements AsyncDisposable {
         .distinct()
         .where('camera_id', 'in', ids)
         .execute()
-      return rows.map(({ day }) => day)
+      const days = new Set(rows.map(({ day }) => day))
+      // What is hidden is not counted, and is there all the same.
+      if (kind !== CLIP) for (const day of await supersededDays(this.read, ids)) days.add(day)
+      return [...days]
     })
   }
 
@@ -415,7 +426,7 @@ export class Database implements AsyncDisposable {
     return this.#transaction(async (db) => {
       let rows = db
         .selectFrom('detections')
-        .select(['at_ms', 'id', 'camera_id', 'masked', 'score', 'size'])
+        .select(['at_ms', 'id', 'camera_id', 'masked', 'score', 'size', 'superseded'])
         .where('id', 'in', ids.map(idBytes))
       if (cameras) rows = rows.where('camera_id', 'in', cameras)
       const found = await rows.execute()

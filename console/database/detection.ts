@@ -7,6 +7,8 @@ export type Detection = Omit<StoredCrop, 'v' | 'is' | 'kind' | 'filedAtMs' | 'at
   /** When it was, by which it is sorted: the announcement's filedAtMs. */
   readonly atMs: number
   readonly attributes: NonNullable<StoredCrop['attributes']>
+  /** A best picture of the same track is there, which is shown in its place. Absent: no. */
+  readonly superseded?: boolean
   /** Who announced it, and whose bucket has it. */
   readonly subscriber: string
 }
@@ -33,6 +35,8 @@ export interface DetectionFilter {
   readonly reviewed?: { readonly by: string; readonly is: boolean }
   /** Part of the file's name, in upper or lower case (ASCII). */
   readonly file?: string
+  /** Also first pictures of which a best one is there. Absent: without them. */
+  readonly superseded?: boolean
 }
 
 /** A place in the order of detections, as text that goes into addresses: `<atMs>.<id>`. */

@@ -369,8 +369,36 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('superseded', 'smallint', (it) => it.notNull().defaultTo(0))
     .execute()
   await alter().addColumn('zones_json', 'text').execute()
-  // First pictures that a better one of their track may hide.
-  await sql`create index detections_first on detections (track) where shot = 'first'`.execute(db)
+  // First pictures that a better one of their track may hide; and those that one hides, by day.
+  await sql`create index detections_first on detections (track, superseded) where shot = 'first'`.execute(db)
+  await sql`create index detections_superseded on detections (camera_id, at_ms) where superseded = 1`.execute(
+    db,
+  )
+  for (const name of ['detection_attributes', 'reviews'])
+    await db.schema
+      .alterTable(name)
+      .addColumn('superseded', 'smallint', (it) => it.notNull().defaultTo(0))
+      .execute()
+  // Searches leave out what is hidden, and read nothing beside their index for it.
+  const searched = ['masked', 'score', 'size', 'superseded']
+  for (const [name, columns] of [
+    ['detections_search', ['at_ms', 'id', 'camera_id', ...searched]],
+    ['detections_search_camera', ['camera_id', 'at_ms', 'id', ...searched]],
+  ] as const) {
+    await db.schema.dropIndex(name).execute()
+    await db.schema
+      .createIndex(name)
+      .on('detections')
+      .columns([...columns])
+      .execute()
+  }
+  await db.schema.dropIndex('detections_by_file').execute()
+  await db.schema
+    .createIndex('detections_by_file')
+    .on('detections')
+    .columns(['at_ms', 'id', 'camera_id', ...searched, 'file'])
+    .where(sql.ref('file'), 'is not', null)
+    .execute()
 
   await table('documents')
     .addColumn('kind', 'text', (it) => it.notNull())
@@ -441,6 +469,7 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('what', 'text', (it) => it.notNull())
     .addColumn('until_ms', 'bigint')
     .addColumn('text', 'text', (it) => it.notNull())
+    .addColumn('times', 'integer', (it) => it.notNull())
     .execute()
   await db.schema.createIndex('decisions_by_time').on('decisions').columns(['at_ms']).execute()
   await table('notices')
@@ -454,8 +483,11 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('level', 'text', (it) => it.notNull())
     .addColumn('site', 'text')
     .addColumn('camera', 'text')
+    .addColumn('object', 'text')
     .addColumn('notice_json', 'text', (it) => it.notNull())
     .execute()
+  await sql`create index notices_by_object on notices (object) where object is not null`.execute(db)
+  await db.schema.createIndex('notices_by_change').on('notices').columns(['changed_at_ms', 'id']).execute()
   await db.schema.createIndex('notices_by_time').on('notices').columns(['at_ms', 'id']).execute()
   await table('deliveries')
     .addColumn('id', 'text', (it) => it.primaryKey())
@@ -473,9 +505,20 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('why', 'text')
     .addUniqueConstraint('deliveries_once', ['notice', 'revision', 'channel', 'target'])
     .execute()
-  await sql`create index deliveries_waiting on deliveries (channel, due_at_ms) where state = 'waiting'`.execute(
+  await sql`create index deliveries_waiting on deliveries (channel, due_at_ms, id) where state = 'waiting'`.execute(
     db,
   )
+  await sql`create index deliveries_in_line on deliveries (channel, target, line, id) where state = 'waiting'`.execute(
+    db,
+  )
+  await sql`create index deliveries_to_give_up on deliveries (give_up_at_ms) where state = 'waiting'`.execute(
+    db,
+  )
+  await db.schema
+    .createIndex('deliveries_by_channel')
+    .on('deliveries')
+    .columns(['channel', 'made_at_ms', 'state', 'notice'])
+    .execute()
   await table('attempts')
     .addColumn('delivery', 'text', (it) => it.notNull())
     .addColumn('number', 'integer', (it) => it.notNull())
@@ -495,6 +538,10 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('created_at_ms', 'bigint', (it) => it.notNull())
     .addColumn('last_sent_ms', 'bigint')
     .execute()
+  let books = table('notice_books').addColumn('channel', 'text', (it) => it.primaryKey())
+  for (const column of ['made', 'sent', 'given_up', 'not_sent'])
+    books = books.addColumn(column, 'bigint', (it) => it.notNull())
+  await books.execute()
 }
 
 /** The audit log only grows: the database itself refuses anything else. */

@@ -76,6 +76,7 @@ export function detectionOf(row: DetectionRow & CameraAddress): Detection {
     frame: [row.frame_width, row.frame_height],
     ...(row.track !== null && { track: idText(row.track) }),
     ...(row.shot !== null && { shot: row.shot }),
+    ...(row.superseded === 1 && { superseded: true }),
     ...(row.zones_json !== null && { zones: JSON.parse(row.zones_json) }),
     ...(row.masked !== null && { masked: row.masked === 1 }),
     model: row.model,

@@ -51,6 +51,8 @@ interface Search {
   readonly overlapping: boolean
   /** What is looked at entry by entry. */
   readonly others: readonly RawBuilder<unknown>[]
+  /** So is this, which most entries meet: a search for nothing else needs no steps. */
+  readonly mostly: readonly RawBuilder<unknown>[]
   /** So few entries that they are looked at in one go. */
   readonly few: boolean
 }
@@ -140,7 +142,8 @@ async function plan(
   /** SQLite goes along the index that it is told; PostgreSQL knows from its statistics. */
   const detections = (index: string) =>
     engine === 'sqlite' ? sql`detections as d indexed by ${sql.ref(index)}` : sql`detections as d`
-  const search = { overlapping: false, few: false }
+  const mostly = filter.superseded ? [] : [sql`d.superseded = 0`]
+  const search = { overlapping: false, few: false, mostly }
 
   if (track !== undefined)
     return {
@@ -234,7 +237,7 @@ async function stepEnd(
 
 async function keysWithin(
   db: Kysely<Tables>,
-  { along, branches, overlapping, others }: Search,
+  { along, branches, overlapping, others, mostly }: Search,
   low: Bound,
   high: Bound,
   older: boolean,
@@ -251,7 +254,7 @@ async function keysWithin(
   const range = end ? (older ? [below(high)] : [above(low)]) : [within(low, high)]
   const branchKeys = branches.map(
     (branch) => sql`select d.at_ms, d.id from ${along}
-      where ${sql.join([branch, ...range, ...toEnd, ...others], sql` and `)}
+      where ${sql.join([branch, ...range, ...toEnd, ...mostly, ...others], sql` and `)}
       order by ${inOrder('d', older)} limit ${limit}`,
   )
   if (branchKeys.length === 1) return (await (branchKeys[0] as RawBuilder<Key>).execute(db)).rows
@@ -310,6 +313,13 @@ export async function detectionsOf(
   return keys.map(({ id }) => byId.get(idText(id))).filter((it) => it !== undefined)
 }
 
+/** Days since 1970 (UTC) with hidden pictures of these cameras. */
+export async function supersededDays(db: Kysely<Tables>, cameras: readonly number[]): Promise<number[]> {
+  const { rows } = await sql<{ day: number }>`select distinct at_ms / 86400000 as day from detections
+    where superseded = 1 and camera_id in (${sql.join(cameras)})`.execute(db)
+  return rows.map(({ day }) => Number(day))
+}
+
 /** The newest of each of these cameras. */
 export async function newestOf(
   db: Kysely<Tables>,
@@ -320,7 +330,7 @@ export async function newestOf(
     const { rows } = await sql<Key>`${sql.join(
       cameras.slice(at, at + BRANCHES_MAX).map(
         (id, n) => sql`select * from (
-          select d.at_ms, d.id from detections as d where d.camera_id = ${id}
+          select d.at_ms, d.id from detections as d where d.camera_id = ${id} and d.superseded = 0
           order by d.at_ms desc, d.id desc limit 1) as ${sql.ref(`b${n}`)}`,
       ),
       sql` union all `,

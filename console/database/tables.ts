@@ -37,6 +37,7 @@ export interface Tables {
   deliveries: DeliveriesTable
   attempts: AttemptsTable
   push_subscriptions: PushSubscriptionsTable
+  notice_books: NoticeBooksTable
 }
 
 export type Flag = 0 | 1
@@ -102,6 +103,7 @@ export interface DetectionAttributesTable {
   masked: Flag | null
   score: number
   size: number
+  superseded: Generated<Flag>
 }
 
 type HourColumn =
@@ -132,6 +134,7 @@ export interface ReviewsTable {
   masked: Flag | null
   score: number
   size: number
+  superseded: Generated<Flag>
   reviewed_at_ms: number
 }
 
@@ -418,6 +421,8 @@ export interface DecisionsTable {
   what: string
   until_ms: number | null
   text: string
+  /** How often it was within its minute. */
+  times: number
 }
 
 export interface NoticesTable {
@@ -435,6 +440,8 @@ export interface NoticesTable {
   site: string | null
   /** `site/device/camera`. */
   camera: string | null
+  /** What it shows or tells of: the object's id, so that it is found when that is forgotten. */
+  object: string | null
   /** wire/notice.ts, without picture and addresses. */
   notice_json: string
 }
@@ -483,4 +490,13 @@ export interface PushSubscriptionsTable {
   name: string
   created_at_ms: number
   last_sent_ms: number | null
+}
+
+/** By channel, since ever: made = sent + given up + not sent + waiting. A delivery that is sent again counts again. */
+export interface NoticeBooksTable {
+  channel: string
+  made: number
+  sent: number
+  given_up: number
+  not_sent: number
 }

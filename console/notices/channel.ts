@@ -38,10 +38,16 @@ export const channelSchema = z.discriminatedUnion('type', [
     ...common,
     template: z.enum(WEBHOOK_TEMPLATES).default('sightline'),
     url: webAddress,
-    /** Signs (Standard Webhooks, `whsec_...`); template sightline. Made where absent. */
+    /**
+     * Signs (Standard Webhooks, `whsec_...`); template sightline. Made where absent. Two with a space between: both sign, while
+     * receivers change over.
+     */
     secret: z
       .string()
-      .regex(/^(whsec_[A-Za-z0-9+/=]{24,200}|•+)$/, 'must be whsec_ and at least 24 characters of base64')
+      .regex(
+        /^(whsec_[A-Za-z0-9+/=]{24,200}( whsec_[A-Za-z0-9+/=]{24,200})?|•+)$/,
+        'must be whsec_ and at least 24 characters of base64; two of them with a space between while it is changed',
+      )
       .optional(),
     /** Of ntfy, Gotify, Telegram (the bot's). */
     token: text(300).optional(),

@@ -11,7 +11,16 @@ import { findOut } from './session.ts'
 export type Standing = 'connecting' | 'following' | 'lost'
 export const standing = signal<Standing>('connecting')
 
-const NAMES = ['detection', 'removed', 'camera', 'keeper', 'health', 'reset'] as const satisfies EventName[]
+const NAMES = [
+  'detection',
+  'removed',
+  'camera',
+  'keeper',
+  'health',
+  'notice',
+  'device',
+  'reset',
+] as const satisfies EventName[]
 /** A browser gives up after some answers (such as 503): then we try anew. */
 const AGAIN_MS = 5000
 
@@ -21,6 +30,8 @@ const listeners: { [Name in EventName]: Set<(data: EventData<Name>) => void> } =
   camera: new Set(),
   keeper: new Set(),
   health: new Set(),
+  notice: new Set(),
+  device: new Set(),
   reset: new Set(),
 }
 

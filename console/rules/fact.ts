@@ -45,6 +45,7 @@ export interface Decision {
     | 'no channel'
     | 'rule error'
     | 'too many'
+    | 'too late'
   readonly untilMs?: number
   readonly text: string
 }

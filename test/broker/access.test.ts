@@ -252,6 +252,44 @@ t.test('bridge, subscriber, console, people and admin have what they need', asyn
     t.strictSame(await login(roles, undefined, undefined, person), { refused: 'denied' }, 'not over MQTT')
 })
 
+t.test(
+  'only a console and an admin say what devices shall be; each device hears its own, and answers for itself',
+  async (t) => {
+    const accounts: readonly User[] = [
+      { name: 'pi', role: 'device', site: 'home' },
+      { name: 'other', role: 'device', site: 'home' },
+      { name: 'bridge', role: 'bridge' },
+      { name: 'home', role: 'bridge', site: 'home' },
+      { name: 'subscriber', role: 'subscriber' },
+      { name: 'console', role: 'console' },
+      { name: 'viewer', role: 'viewer' },
+      { name: 'analyst', role: 'analyst' },
+      { name: 'operator', role: 'operator' },
+      { name: 'confined', role: 'operator', sites: ['home'] },
+      { name: 'door', role: 'operator', cameras: ['home/pi/door'] },
+      { name: 'admin', role: 'admin' },
+    ]
+    const roles = new Access({ accounts: accounts.map((it) => user(it)), anonymous: false })
+    const names = accounts.map(({ name }) => name)
+    const may = (topic: string) => names.filter((name) => roles.mayPublish(name, topic))
+    const reads = (filter: string) => names.filter((name) => roles.maySubscribe(name, filter))
+    t.strictSame(may('sightline/v1/home/pi/desired'), ['console', 'admin'])
+    t.strictSame(may('sightline/v1/home/pi/reported'), ['pi', 'bridge', 'home', 'admin'])
+    t.strictSame(may('sightline/v1/office/pi/reported'), ['bridge', 'admin'])
+    t.strictSame(
+      reads('sightline/v1/home/pi/desired'),
+      ['pi', 'bridge', 'home', 'admin'],
+      'it holds passwords of cameras',
+    )
+    t.strictSame(reads('sightline/v1/home/+/desired'), ['bridge', 'home', 'admin'])
+    t.strictSame(reads('sightline/v1/+/+/desired'), ['bridge', 'admin'])
+    t.strictSame(reads('sightline/v1/home/pi/reported'), ['console', 'admin'], 'it holds pictures')
+    t.strictSame(reads('sightline/v1/+/+/reported'), ['console', 'admin'])
+    t.strictSame(may('sightline/v1/notices/visitors'), ['console', 'admin'])
+    t.strictSame(reads('sightline/v1/notices/+'), ['operator', 'admin'], 'of all sites, as notices are')
+  },
+)
+
 t.test('who was removed, has another password or less rights has to go; nobody else', async (t) => {
   const before = [
     device('same', 'a'),

@@ -35,6 +35,7 @@ async function openBroker(folder: string) {
     uplinks: [],
     mustBeKept: () => false,
     isLatest: () => false,
+    isLatestForSessions: () => false,
     topicBytesMax: 1000,
     notRetained: (fault) => t.fail(fault.message),
     notBridged: (fault) => t.fail(fault.message),

@@ -20,6 +20,12 @@ import type {
   Picture,
 } from '../../console/context.ts'
 import { Database } from '../../console/database/database.ts'
+import { DesiredBook } from '../../console/desired/desired.ts'
+import { openNotices, openNotices } from '../../console/notices/open.ts'
+import { Rules } from '../../console/rules/rules.ts'
+import { Documents } from '../../console/scenarios/documents.ts'
+import { LiveScenarios } from '../../console/scenarios/scenarios.ts'
+import { isActive, nextChange } from '../../console/scenarios/schedule.ts'
 import type { FileUser } from '../../lib/access/users.ts'
 import { usersText } from '../../lib/access/users-file.ts'
 import { FolderBucket } from '../../lib/buckets/folder.ts'
@@ -29,6 +35,7 @@ import { openLog } from '../../lib/log.ts'
 import type { CameraState } from '../../wire/camera-state.ts'
 import type { ClipMetadata } from '../../wire/clip.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
+import type { Desired } from '../../wire/desired.ts'
 import { CLIP } from '../../wire/kinds.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import type { StoredClip, StoredCrop } from '../../wire/stored.ts'
@@ -60,6 +67,11 @@ export interface Recorded {
   readonly payload: Buffer
 }
 
+export interface Published {
+  readonly topic: string
+  readonly desired: Desired
+}
+
 export interface ApiServer {
   readonly url: string
   readonly context: Context
@@ -70,6 +82,9 @@ export interface ApiServer {
   readonly live: HeldLive
   readonly news: HeldNews
   readonly line: HeldLine
+  readonly desired: DesiredBook
+  /** What devices were told, in order. */
+  readonly published: readonly Published[]
   /** A token of the user's, with all that he may. */
   readonly tokens: Readonly<Record<string, string>>
   /** As that user. */
@@ -95,6 +110,7 @@ export async function apiServer(
   const config: ConsoleConfig = consoleSchema.parse({
     bucket: { type: 'folder', path: join(folder, 'bucket') },
     access: { usersFile },
+    inbox: { folder: join(folder, 'inbox') },
     ...settings,
   })
   const log = openLog('test', 'silent')
@@ -108,7 +124,67 @@ export async function apiServer(
   const news = new HeldNews()
   const line = new HeldLine()
   const original = new HeldLive()
-  const context: Context = { config, log, database, bucket, access, fleet, live, original, news, line }
+  const documents = new Documents(database)
+  const scenarios = stack.use(await LiveScenarios.open({ documents, log }))
+  const published: Published[] = []
+  const desired = stack.use(
+    await DesiredBook.open({
+      topicPrefix: 'sightline',
+      database,
+      documents,
+      scenarios,
+      fleet,
+      publish: async (topic, payload) =>
+        void published.push({ topic, desired: JSON.parse(payload.toString()) }),
+      signer: undefined,
+      events: {
+        changed: ({ site, device }) => news.add({ is: 'device', site, device }),
+        refused: () => {},
+        dropped: () => {},
+      },
+      log,
+    }),
+  )
+  desired.connected()
+  const { notices } = stack.use(
+    await openNotices({
+      config,
+      database,
+      bucket,
+      access,
+      publish: async () => {},
+      onNews: (item) => news.add(item),
+      log,
+      retry: { delayMsMin: 20, delayMsMax: 80 },
+    }),
+  )
+  const rules = stack.use(
+    await Rules.open({
+      database,
+      scenarios,
+      notices,
+      fleet,
+      schedule: { holds: isActive, changesAtMs: nextChange },
+      log,
+    }),
+  )
+  const context: Context = {
+    config,
+    log,
+    database,
+    bucket,
+    access,
+    fleet,
+    live,
+    original,
+    news,
+    line,
+    documents,
+    scenarios,
+    desired,
+    notices,
+    rules,
+  }
   const http = stack.use(
     await HttpServer.open({
       host: '127.0.0.1',
@@ -136,6 +212,8 @@ export async function apiServer(
     live,
     news,
     line,
+    desired,
+    published,
     tokens,
     get,
     json: async <Answer>(path: string, user?: string) => (await get(path, user)).json() as Promise<Answer>,

@@ -70,10 +70,14 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
   t.test('any order and repetition of announcements gives the same tables', async (t) => {
     const database = await open(t)
     const mint = idMinter(() => NOON)
+    const tracks = [mint(), mint()]
     const all: StoredCrop[] = Array.from({ length: 12 }, (_, n) =>
       makeStored({
         id: mint(),
         camera: `c${n % 3}`,
+        // Of each camera: firsts and bests of two tracks, some of which are removed.
+        track: tracks[n % 2],
+        shot: n < 6 ? 'best' : 'first',
         filedAtMs: NOON - (n % 4) * DAY_MS + n * 1000,
         ...(n % 3 > 0 && { masked: n % 3 === 1 }),
         ...(n % 2 === 0 && { attributes: [{ name: 'hat', label: n % 4 === 0 ? 'red' : 'blue', score: 1 }] }),
@@ -110,6 +114,82 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
       { numRuns: 8 },
     )
   })
+
+  t.test(
+    'a best picture hides the first of its track, from searches and counts, as long as it is there',
+    async (t) => {
+      const database = await open(t)
+      const track = newId()
+      const of = (shot: 'first' | 'best', atMs: number, settings: Partial<StoredCrop> = {}) =>
+        makeStored({
+          filedAtMs: atMs,
+          capturedAtMs: atMs,
+          track,
+          shot,
+          attributes: [{ name: 'hat', label: shot, score: 1 }],
+          ...settings,
+        })
+      const first = of('first', NOON)
+      const best = of('best', NOON + 4000)
+      const elsewhere = of('first', NOON + 1, { camera: 'yard' })
+      const shown = async (filter: DetectionFilter) =>
+        (await database.page({ filter, scope: EVERYTHING, limit: 50 })).detections.map(({ id }) => id)
+      const total = async () =>
+        (
+          await database.totals({
+            scope: EVERYTHING,
+            fromMs: NOON,
+            beforeMs: NOON + 1,
+            by: 'day',
+            timeZone: 'UTC',
+          })
+        ).count
+      await database.apply([first, elsewhere], 'north')
+      await database.review('anna', [first.id], EVERYTHING, NOON)
+      t.strictSame(await shown({}), [elsewhere.id, first.id])
+      t.equal(await total(), 2)
+
+      await database.apply([best], 'north')
+      const door = { cameras: ['home/pi/door'] }
+      const hat = { attribute: { name: 'hat' } }
+      const reviewed = { reviewed: { by: 'anna', is: true } }
+      t.strictSame(
+        await shown({}),
+        [best.id, elsewhere.id],
+        'of that camera: another says nothing of this track',
+      )
+      t.strictSame(await shown(door), [best.id])
+      t.strictSame(await shown(hat), [best.id, elsewhere.id])
+      t.strictSame(await shown({ track }), [best.id, elsewhere.id])
+      t.strictSame(await shown(reviewed), [])
+      t.equal(await total(), 2)
+      for (const filter of [{}, hat, { track }])
+        t.strictSame(await shown({ ...filter, superseded: true }), [best.id, elsewhere.id, first.id])
+      t.strictSame(await shown({ ...door, superseded: true }), [best.id, first.id])
+      t.strictSame(await shown({ ...reviewed, superseded: true }), [first.id])
+      t.match(await database.detection(first.id, EVERYTHING), { superseded: true, shot: 'first' })
+      t.equal((await database.newest(EVERYTHING)).find(({ camera }) => camera === 'door')?.id, best.id)
+
+      await database.apply([makeRemoved(best)], 'north')
+      t.strictSame(await shown({}), [elsewhere.id, first.id], 'without it the first shows again')
+      t.strictSame(await shown(reviewed), [first.id])
+      t.strictSame(await shown(hat), [elsewhere.id, first.id])
+      t.equal(await total(), 2)
+
+      const tomorrow = of('best', NOON + DAY_MS)
+      await database.apply([tomorrow], 'north')
+      const days = await database.days('home/pi/door')
+      t.strictSame(
+        [...days].sort(),
+        [NOON, NOON + DAY_MS].map((ms) => Math.floor(ms / DAY_MS)),
+        'it is there',
+      )
+      await agrees(t, database)
+      await database.apply([makeRemoved(first)], 'north')
+      await agrees(t, database)
+      t.strictSame(await shown({ superseded: true }), [tomorrow.id, elsewhere.id])
+    },
+  )
 
   t.test('recordings: any order and repetition gives the same, and sums say what rows say', async (t) => {
     const database = await open(t)
@@ -658,10 +738,16 @@ const tally = (labels: readonly string[]) =>
 async function agrees(t: Test, database: Database): Promise<void> {
   const rows = await database.write
     .selectFrom('detections')
-    .select(['at_ms', 'camera_id', 'masked'])
+    .select(['at_ms', 'camera_id', 'masked', 'superseded', 'shot', 'track'])
     .execute()
+  const isBest = new Set(
+    rows.filter(({ shot }) => shot === 'best').map((it) => `${it.camera_id} ${String(it.track)}`),
+  )
+  for (const it of rows)
+    t.equal(it.superseded, it.shot === 'first' && isBest.has(`${it.camera_id} ${String(it.track)}`) ? 1 : 0)
+  const shown = rows.filter(({ superseded }) => superseded === 0)
   const counted = tally(
-    rows.flatMap(({ at_ms, camera_id, masked }) => {
+    shown.flatMap(({ at_ms, camera_id, masked }) => {
       const day = Math.floor(at_ms / DAY_MS)
       const hour = Math.floor((at_ms % DAY_MS) / HOUR_MS)
       return [0, camera_id].map((camera) => `${day} ${camera} ${masked ?? -1} h${hour}`)

@@ -1,0 +1,1154 @@
+import { mintedAtMs } from '../../wire/id.ts'
+import type { Notice } from '../../wire/notice.ts'
+import type { StoredClip } from '../../wire/stored.ts'
+import type { CameraAddress } from '../../wire/topics.ts'
+import type { CameraSeen, DeviceSeen, KeeperSeen, PublishedScenario } from '../context.ts'
+import type { Detection } from '../database/detection.ts'
+import type { Schedule } from '../scenarios/schedule.ts'
+import { COUNTED_MAX, ruleProblems, type Test, testOf } from './conditions.ts'
+import { Due } from './due.ts'
+import { compileExpression, type Values } from './expression.ts'
+import type { Decision, Fact, NewNotice } from './fact.ts'
+import {
+  type Looked,
+  lookAtCamera,
+  lookAtClip,
+  lookAtDevice,
+  lookAtEvent,
+  lookAtFace,
+  lookAtKeeper,
+  pathOf,
+} from './looked.ts'
+import { noticeId } from './notice-id.ts'
+import { fillPlaceholders } from './placeholders.ts'
+import type { FactKind, Rule } from './rule.ts'
+import { duration, type Told, wordsOf } from './sentences.ts'
+
+/**
+ * Facts to notices. A rule speaks when what it asks for becomes so, once for each key: a face that is followed, a photo, an
+ * object; or, for what lasts (presence, counts, cameras, devices, programs), from when it begins to when it ends. In between come
+ * hold, schedule, suspension, quiet hours and cooldown. What lasts and was held back by one of these is told once that is
+ * over, where it is still so; a face that was held back stays so.
+ *
+ * Pure: the clock is handed in, and nothing is written. Facts go through a draft, which is committed when what it says is on
+ * disk, or rolled back as if it had never been.
+ */
+
+/** A face or an event that happened longer ago, as it arrives, makes no notice: after an outage nobody is told of yesterday. */
+export const LATE_MS = 3_600_000
+
+/** A face is remembered for so long after the last that was heard of it, and so many of one rule. */
+const OCCURRENCE_MS_MAX = 3_600_000
+const OCCURRENCES_OF_RULE_MAX = 5_000
+/** Cameras, devices, programs for which one rule holds. */
+const LASTING_OF_RULE_MAX = 20_000
+/** Faces that one rule counts, of all cameras together. */
+const COUNTED_OF_RULE_MAX = 100_000
+const COOLDOWNS_OF_RULE_MAX = 20_000
+/** Of one rule. */
+const NOTICES_A_MINUTE_MAX = 600
+const ARRIVALS_A_MINUTE_MAX = 6_000
+/** How often is looked whether what holds a notice back is over, where it does not say until when. */
+const HELD_BACK_LOOK_MS = 10_000
+/** Cameras whose rules are known without a look. */
+const INDEXED_MAX = 20_000
+const MINUTE_MS = 60_000
+
+export interface EngineOptions {
+  /** Whether a schedule holds then. */
+  readonly holds: (schedule: Schedule, atMs: number) => boolean
+  /** When one begins or ends to hold next. Absent, or undefined: it is looked at again and again. */
+  readonly changesAtMs?: (schedule: Schedule, atMs: number) => number | undefined
+  /** Those that there are: whether a scenario has a camera of a device. */
+  readonly cameras: () => readonly CameraAddress[]
+}
+
+export interface Suspension {
+  readonly scenario: string
+  /** Absent: of all. */
+  readonly rule?: string
+  readonly camera?: string
+  readonly untilMs: number
+}
+
+/** A notice that was made, for what changes it later. */
+export interface Said {
+  readonly key: string
+  /** Of its picture: a greater one is better. */
+  readonly rank: number
+  readonly notice: NewNotice['notice']
+  readonly camera?: CameraAddress
+}
+
+/** What is kept of a rule across a restart; `row` undefined: it is over. */
+export interface StateChange {
+  readonly scenario: string
+  readonly rule: string
+  readonly key: string
+  readonly row:
+    | { readonly noticedAtMs: number | null; readonly sinceMs: number | null; readonly said: Said | null }
+    | undefined
+}
+
+export interface Outcome {
+  readonly notices: readonly NewNotice[]
+  readonly states: readonly StateChange[]
+  readonly decisions: readonly Decision[]
+}
+
+/** Of a face, a photo, an object. */
+interface Occurrence {
+  readonly touchedMs: number
+  readonly said?: Said
+  /** It becomes so unless something comes between. */
+  readonly pending?: { readonly dueMs: number; readonly subject: Subject; readonly zone: string | undefined }
+}
+
+/** What is so, since when; and whether that was said. */
+interface Lasting {
+  readonly sinceMs: number
+  readonly dueMs: number | undefined
+  readonly heldBack: Decision['what'] | undefined
+  readonly said: Said | undefined
+  readonly subject: Subject | undefined
+}
+
+interface Memory {
+  readonly occurrences: Map<string, Occurrence>
+  readonly lasting: Map<string, Lasting>
+  readonly noticedAtMs: Map<string, number>
+  /** By key, who was counted, and when; oldest first. */
+  readonly windows: Map<string, Map<string, number>>
+  counted: number
+  /** Windows that are looked at when their oldest is too old. */
+  readonly aging: Set<string>
+  /** Of rules for a whole scenario: what each camera, device or program adds. */
+  readonly members: Map<string, number>
+  hasFailed: boolean
+  readonly minute: { startMs: number; notices: number }
+}
+
+interface Compiled {
+  readonly published: PublishedScenario
+  readonly rule: Rule
+  readonly test: Test
+  /** Without what kind of event it is: whether what is held is still so. */
+  readonly still: Test
+  readonly expression: ((values: Values) => boolean) | undefined
+  readonly fingerprint: string
+  readonly memory: Memory
+}
+
+/** What a notice is about. */
+interface Subject {
+  readonly atMs: number
+  readonly camera: CameraAddress | undefined
+  readonly site: string | undefined
+  readonly device: string | undefined
+  readonly place: string | undefined
+  readonly looked: Looked
+  readonly track?: string | undefined
+  readonly detection?: Detection | undefined
+  readonly clip?: StoredClip | undefined
+  readonly count?: number | undefined
+}
+
+interface DueItem {
+  readonly compiled: Compiled
+  readonly is: 'occurrence' | 'lasting' | 'window'
+  readonly key: string
+}
+
+/** Rules that look at a kind of fact, of a camera. */
+type Looking = 'face' | 'event' | 'camera' | 'clip'
+
+const KINDS_OF: Readonly<Record<Looking, ReadonlySet<FactKind>>> = {
+  // Events have no picture: the first crop of the same face brings it.
+  face: new Set(['face', 'count', 'arrival', 'track', 'zone']),
+  event: new Set(['track', 'zone']),
+  camera: new Set(['camera', 'presence']),
+  clip: new Set(['arrival']),
+}
+
+export interface Draft {
+  take(fact: Fact, nowMs: number): void
+  /** What has become due by then. */
+  look(nowMs: number): void
+  /** What came of it so far, to be written. */
+  readonly outcome: Outcome
+  /** It is on disk. */
+  commit(): void
+  /** It is not: nothing of it ever was. */
+  rollback(): void
+}
+
+export class RuleEngine {
+  readonly #options: EngineOptions
+  #compiled: readonly Compiled[] = []
+  #current = new Set<Compiled>()
+  #index: Record<Looking, Map<string, readonly Compiled[]>> = emptyIndex()
+  #suspended = new Map<string, number>()
+  #due = new Due<DueItem>()
+  #undo: (() => void)[] | undefined
+  #outcome: { notices: NewNotice[]; states: StateChange[]; decisions: Decision[] } = emptyOutcome()
+
+  constructor(options: EngineOptions) {
+    this.#options = options
+  }
+
+  /** When something becomes due next, unless a fact comes before; undefined: nothing does. */
+  get nextDueMs(): number | undefined {
+    return this.#due.nextMs
+  }
+
+  /** Whether one of them looks at events of faces. */
+  get wantsEvents(): boolean {
+    return this.#compiled.some(({ rule }) => KINDS_OF.event.has(rule.on))
+  }
+
+  get rules(): number {
+    return this.#compiled.length
+  }
+
+  /** The longest time over which one of them counts, ms; 0: none counts. */
+  get windowMsMax(): number {
+    return Math.max(
+      0,
+      ...this.#compiled.map(({ rule }) => (rule.on === 'count' ? (rule.conditions.windowMs ?? 0) : 0)),
+    )
+  }
+
+  /**
+   * What holds from now on. A rule that asks for the same as before goes on; of others all is forgotten.
+   * @returns those that were there and are forgotten
+   */
+  setScenarios(
+    published: readonly PublishedScenario[],
+  ): readonly { readonly scenario: string; readonly rule: string }[] {
+    const known = new Map(this.#compiled.map((it) => [nameOf(it), it]))
+    const compiled = published.flatMap((scenario) =>
+      scenario.scenario.rules
+        .filter((rule) => rule.enabled && ruleProblems(rule).length === 0)
+        .map((rule): Compiled => compile(scenario, rule, known.get(`${scenario.id}/${rule.id}`))),
+    )
+    this.#compiled = compiled
+    this.#current = new Set(compiled)
+    this.#index = emptyIndex()
+    this.#due = new Due()
+    for (const it of compiled) {
+      forgetUncovered(it)
+      for (const [key, { pending }] of it.memory.occurrences)
+        if (pending) this.#due.add(pending.dueMs, { compiled: it, is: 'occurrence', key })
+      for (const [key, { dueMs }] of it.memory.lasting)
+        if (dueMs !== undefined) this.#due.add(dueMs, { compiled: it, is: 'lasting', key })
+      it.memory.aging.clear()
+      for (const key of it.memory.windows.keys()) this.#age(it, key)
+    }
+    const kept = new Set(compiled.map(({ memory }) => memory))
+    return [...known.values()]
+      .filter(({ memory }) => !kept.has(memory))
+      .map(({ published: { id }, rule }) => ({ scenario: id, rule: rule.id }))
+  }
+
+  setSuspensions(suspensions: readonly Suspension[]): void {
+    this.#suspended = new Map(
+      suspensions.map(({ scenario, rule = '', camera = '', untilMs }) => [
+        `${scenario} ${rule} ${camera}`,
+        untilMs,
+      ]),
+    )
+  }
+
+  /** What was kept of them before a restart; after setScenarios. */
+  load(states: readonly StateChange[], nowMs: number): void {
+    const rules = new Map(this.#compiled.map((it) => [nameOf(it), it]))
+    for (const { scenario, rule, key, row } of states) {
+      const compiled = rules.get(`${scenario}/${rule}`)
+      if (!compiled || !row) continue
+      const { memory } = compiled
+      const name = key.slice(2)
+      if (key.startsWith('c:') && row.noticedAtMs !== null) memory.noticedAtMs.set(name, row.noticedAtMs)
+      else if (key.startsWith('o:') && row.said)
+        memory.occurrences.set(name, { touchedMs: row.noticedAtMs ?? nowMs, said: row.said })
+      else if (key.startsWith('l:') && row.said)
+        memory.lasting.set(name, {
+          sinceMs: row.sinceMs ?? nowMs,
+          dueMs: undefined,
+          heldBack: undefined,
+          said: row.said,
+          subject: undefined,
+        })
+    }
+  }
+
+  /** A face from before a restart: counted, and nothing else. Oldest first. */
+  recall(detection: Detection): void {
+    const looked = lookAtFace(detection)
+    for (const compiled of this.#rulesOf('face', detection))
+      if (compiled.rule.on === 'count' && this.#passes(compiled, looked, looked.values, detection.atMs))
+        this.#count(compiled, windowKey(compiled.rule, looked.path), detection, detection.atMs)
+  }
+
+  /** One at a time. */
+  draft(): Draft {
+    if (this.#undo) throw new Error('there is a draft already')
+    this.#undo = []
+    this.#outcome = emptyOutcome()
+    const outcome = this.#outcome
+    const end = () => {
+      const undo = this.#undo ?? []
+      this.#undo = undefined
+      return undo
+    }
+    return {
+      take: (fact, nowMs) => this.#take(fact, nowMs),
+      look: (nowMs) => this.#look(nowMs),
+      outcome,
+      commit: () => void end(),
+      rollback: () => {
+        for (const undo of end().reverse()) undo()
+      },
+    }
+  }
+
+  /** A draft of these facts, committed: for who writes nothing. */
+  run(facts: readonly Fact[], nowMs: number): Outcome {
+    const draft = this.draft()
+    draft.look(nowMs)
+    for (const fact of facts) draft.take(fact, nowMs)
+    draft.commit()
+    return draft.outcome
+  }
+
+  #take(fact: Fact, nowMs: number): void {
+    switch (fact.is) {
+      case 'face':
+        this.#takeFace(fact.detection, nowMs)
+        break
+      case 'event': {
+        const { event } = fact
+        const looked = lookAtEvent(event)
+        const subject = subjectOf(event.after, event.after.seenMs, looked, { track: event.after.id })
+        for (const compiled of this.#rulesOf('event', event.after)) this.#takeEvent(compiled, subject, nowMs)
+        break
+      }
+      case 'camera':
+        this.#takeCamera(fact.camera, nowMs)
+        break
+      case 'device':
+        this.#takeDevice(fact.device, nowMs)
+        break
+      case 'keeper':
+        this.#takeKeeper(fact.keeper, nowMs)
+        break
+      case 'clip': {
+        const looked = lookAtClip(fact.clip)
+        for (const compiled of this.#rulesOf('clip', fact.clip))
+          this.#arrival(
+            compiled,
+            fact.clip.id,
+            subjectOf(fact.clip, fact.clip.capturedAtMs, looked, { clip: fact.clip }),
+            nowMs,
+          )
+      }
+    }
+  }
+
+  #takeFace(detection: Detection, nowMs: number): void {
+    const looked = lookAtFace(detection)
+    const { track } = detection
+    // A clock that was not set says nothing of when it was.
+    const atMs = detection.clockSane ? detection.capturedAtMs : detection.atMs
+    const subject = subjectOf(detection, atMs, looked, { track, detection })
+    const isLate = nowMs - detection.atMs > LATE_MS
+    for (const compiled of this.#rulesOf('face', detection))
+      switch (compiled.rule.on) {
+        case 'face':
+          this.#picture(compiled, subject, isLate, nowMs)
+          break
+        case 'arrival':
+          this.#arrival(compiled, detection.id, subject, nowMs)
+          break
+        case 'count':
+          if (!this.#passes(compiled, looked, looked.values, nowMs)) break
+          if (isLate) this.#tooLate(compiled, subject, nowMs)
+          else {
+            const key = windowKey(compiled.rule, looked.path)
+            this.#count(compiled, key, detection, detection.atMs)
+            this.#judgeCount(compiled, key, subject, nowMs)
+          }
+          break
+        default: {
+          const occurrence = track === undefined ? undefined : compiled.memory.occurrences.get(track)
+          if (track !== undefined && occurrence?.said && !isLate)
+            this.#improve(compiled, track, occurrence.said, subject, nowMs)
+        }
+      }
+  }
+
+  #picture(compiled: Compiled, subject: Subject, isLate: boolean, nowMs: number): void {
+    const { detection, looked, track } = subject
+    if (!detection) return
+    const key = track ?? detection.id
+    const occurrence = compiled.memory.occurrences.get(key)
+    if (occurrence) {
+      // A best picture takes the place of the first, whatever it shows.
+      if (
+        occurrence.said &&
+        !isLate &&
+        (detection.shot === 'best' || this.#passes(compiled, looked, looked.values, nowMs))
+      )
+        this.#improve(compiled, key, occurrence.said, subject, nowMs)
+      return
+    }
+    if (!this.#passes(compiled, looked, looked.values, nowMs)) return
+    if (isLate) this.#tooLate(compiled, subject, nowMs)
+    else this.#occurred(compiled, key, subject, nowMs)
+  }
+
+  #arrival(compiled: Compiled, id: string, subject: Subject, nowMs: number): void {
+    if (compiled.memory.occurrences.has(id)) return
+    if (this.#passes(compiled, subject.looked, subject.looked.values, nowMs))
+      this.#occurred(compiled, id, subject, nowMs)
+  }
+
+  #takeEvent(compiled: Compiled, subject: Subject, nowMs: number): void {
+    const { rule, memory } = compiled
+    const { looked } = subject
+    const key = subject.track ?? ''
+    const { event, zone } = looked
+    const isOfZone = event === 'enter' || event === 'leave' || event === 'stay'
+    const occurrence = memory.occurrences.get(key)
+    if (occurrence) {
+      const { pending } = occurrence
+      if (pending && this.#isBroken(compiled, pending, looked)) this.#delete(memory.occurrences, key)
+      else this.#remember(memory, key, { ...occurrence, touchedMs: nowMs })
+      return
+    }
+    if (isOfZone !== (rule.on === 'zone') || !this.#passes(compiled, looked, looked.values, nowMs)) return
+    if (nowMs - subject.atMs > LATE_MS) this.#tooLate(compiled, subject, nowMs)
+    else if (rule.holdMs === 0) this.#occurred(compiled, key, subject, nowMs)
+    else {
+      const dueMs = nowMs + rule.holdMs
+      this.#remember(memory, key, { touchedMs: nowMs, pending: { dueMs, subject, zone } })
+      this.#due.add(dueMs, { compiled, is: 'occurrence', key })
+      this.#holding(compiled, subject, dueMs, nowMs)
+    }
+  }
+
+  /** Whether what was held has come to its end before its time. */
+  #isBroken(
+    { rule, still }: Compiled,
+    { subject, zone }: NonNullable<Occurrence['pending']>,
+    now: Looked,
+  ): boolean {
+    const began = subject.looked.event
+    if (now.event === 'end') return began !== 'end' && began !== 'leave'
+    if (rule.on === 'track') return !still(now)
+    if (now.zone !== zone) return false
+    return (now.event === 'leave') !== (began === 'leave')
+  }
+
+  #takeCamera(camera: CameraSeen, nowMs: number): void {
+    const looked = lookAtCamera(camera)
+    const subject = subjectOf(camera, nowMs, looked, {})
+    const isAway = camera.is === 'offline'
+    for (const compiled of this.#rulesOf('camera', camera)) {
+      const { rule } = compiled
+      if (rule.on === 'presence') this.#presence(compiled, camera, subject, nowMs)
+      else {
+        const ofDevice = rule.conditions.states?.includes('offline') ?? false
+        // A device that goes takes all its cameras with it: that is said once, of the device.
+        if (ofDevice) {
+          const { site, device } = camera
+          const place = `${site}/${device}`
+          this.#member(
+            compiled,
+            place,
+            isAway && this.#passes(compiled, looked, looked.values, nowMs),
+            { ...subject, camera: undefined, site, device, place },
+            nowMs,
+          )
+        }
+        // Of a camera that cannot be asked nothing has begun, and nothing has ended.
+        if (isAway) this.#breakHold(compiled, memberKey(rule, looked.path))
+        else
+          this.#member(
+            compiled,
+            looked.path,
+            this.#passes(compiled, looked, looked.values, nowMs),
+            subject,
+            nowMs,
+          )
+      }
+    }
+  }
+
+  #presence(compiled: Compiled, camera: CameraSeen, subject: Subject, nowMs: number): void {
+    const { rule, memory, expression } = compiled
+    const { zones, moreThan, fewerThan } = rule.conditions
+    const { members } = memory
+    const present = camera.is === 'live' ? camera.state?.present : undefined
+    let count: number | undefined
+    if (present)
+      if (!zones) count = present.faces
+      else {
+        const named = zones.filter((zone) => Object.hasOwn(present.zones, zone))
+        if (named.length > 0) count = named.reduce((all, zone) => all + (present.zones[zone] ?? 0), 0)
+      }
+    if (rule.per === 'scenario') {
+      if (count === undefined) members.delete(subject.looked.path)
+      else members.set(subject.looked.path, count)
+      count = members.size === 0 ? undefined : [...members.values()].reduce((all, one) => all + one, 0)
+    }
+    const known = count
+    const is =
+      known !== undefined &&
+      (moreThan === undefined || known > moreThan) &&
+      (fewerThan === undefined || known < fewerThan) &&
+      (expression === undefined ||
+        this.#says(compiled, () => ({ ...subject.looked.values(), count: BigInt(known) }), nowMs))
+    this.#judge(compiled, memberKey(rule, subject.looked.path), is, { ...subject, count: known }, nowMs)
+  }
+
+  #takeDevice(seen: DeviceSeen, nowMs: number): void {
+    const { site, device, isOnline } = seen
+    const looked = lookAtDevice(seen)
+    const subject: Subject = {
+      atMs: nowMs,
+      camera: undefined,
+      site,
+      device,
+      place: looked.path,
+      looked,
+    }
+    for (const compiled of this.#compiled) {
+      if (!isOnline) this.#breakFaces(compiled, looked.path)
+      if (compiled.rule.on === 'device' && this.#hasDevice(compiled.published, site, device))
+        this.#member(
+          compiled,
+          looked.path,
+          this.#passes(compiled, looked, looked.values, nowMs),
+          subject,
+          nowMs,
+        )
+    }
+  }
+
+  #takeKeeper(seen: KeeperSeen, nowMs: number): void {
+    const looked = lookAtKeeper(seen)
+    const { program, name } = seen.report
+    const [site, device] = program === 'device' ? name.split('/') : []
+    const subject: Subject = {
+      atMs: nowMs,
+      camera: undefined,
+      site,
+      device,
+      place: `${program} ${name}`,
+      looked,
+    }
+    for (const compiled of this.#compiled) {
+      if (compiled.rule.on !== 'keeper') continue
+      // A program that is no device's belongs to all of it.
+      const isCovered =
+        site !== undefined && device !== undefined
+          ? this.#hasDevice(compiled.published, site, device)
+          : compiled.published.scenario.cameras.all === true
+      if (isCovered)
+        this.#member(
+          compiled,
+          looked.path,
+          this.#passes(compiled, looked, looked.values, nowMs),
+          subject,
+          nowMs,
+        )
+    }
+  }
+
+  #hasDevice({ scenario, covers }: PublishedScenario, site: string, device: string): boolean {
+    const { all, sites, devices, labels } = scenario.cameras
+    if (!labels?.length && (all || sites?.includes(site) || devices?.includes(`${site}/${device}`)))
+      return true
+    return this.#options
+      .cameras()
+      .some((camera) => camera.site === site && camera.device === device && covers(camera))
+  }
+
+  /** It is so, or not, of one camera, device or program. */
+  #member(compiled: Compiled, path: string, is: boolean, subject: Subject, nowMs: number): void {
+    const { rule, memory } = compiled
+    if (rule.per !== 'scenario') {
+      this.#judge(compiled, path, is, subject, nowMs)
+      return
+    }
+    if (is) memory.members.set(path, 1)
+    else memory.members.delete(path)
+    this.#judge(compiled, '', memory.members.size > 0, subject, nowMs)
+  }
+
+  #count(compiled: Compiled, key: string, { track, id }: Detection, atMs: number): void {
+    const { memory } = compiled
+    let window = memory.windows.get(key)
+    if (!window) {
+      window = new Map()
+      memory.windows.set(key, window)
+    }
+    const who = track ?? id
+    // Moved to the end: oldest first.
+    const before = window.get(who)
+    if (before === undefined) memory.counted += 1
+    else window.delete(who)
+    this.#undo?.push(() => uncount(memory, key, who, before))
+    window.set(who, Math.max(atMs, before ?? 0))
+    if (window.size <= COUNTED_MAX && memory.counted <= COUNTED_OF_RULE_MAX) return
+    for (const oldest of window.keys()) {
+      window.delete(oldest)
+      memory.counted -= 1
+      break
+    }
+  }
+
+  /** How many there are still. */
+  #counted({ rule, memory }: Compiled, key: string, nowMs: number): number {
+    const window = memory.windows.get(key)
+    if (!window) return 0
+    const fromMs = nowMs - (rule.conditions.windowMs ?? 0)
+    for (const [who, atMs] of window) {
+      if (atMs > fromMs) break
+      window.delete(who)
+      memory.counted -= 1
+    }
+    if (window.size === 0) memory.windows.delete(key)
+    return window.size
+  }
+
+  #judgeCount(compiled: Compiled, key: string, subject: Subject | undefined, nowMs: number): void {
+    const { rule, memory } = compiled
+    const count = this.#counted(compiled, key, nowMs)
+    const about = subject ?? memory.lasting.get(key)?.subject
+    const is = count > (rule.conditions.moreThan ?? 0)
+    if (about) this.#judge(compiled, key, is, { ...about, count }, nowMs)
+    else if (!is && memory.lasting.has(key)) this.#end(compiled, key, undefined, nowMs)
+    if (is) this.#age(compiled, key)
+  }
+
+  /** Looks at it again when its oldest is too old. */
+  #age(compiled: Compiled, key: string): void {
+    const { rule, memory } = compiled
+    const [oldestMs] = memory.windows.get(key)?.values() ?? []
+    if (oldestMs === undefined || memory.aging.has(key)) return
+    memory.aging.add(key)
+    this.#due.add(oldestMs + (rule.conditions.windowMs ?? 0) + 1, { compiled, is: 'window', key })
+  }
+
+  /** Of what lasts: whether it is so now. */
+  #judge(compiled: Compiled, key: string, is: boolean, subject: Subject, nowMs: number): void {
+    const { rule, memory } = compiled
+    const lasting = memory.lasting.get(key)
+    if (!is) {
+      if (lasting) this.#end(compiled, key, subject, nowMs)
+      return
+    }
+    if (lasting?.said) return
+    if (lasting) {
+      this.#set(memory.lasting, key, { ...lasting, subject })
+      return
+    }
+    if (memory.lasting.size >= LASTING_OF_RULE_MAX) {
+      this.#decide(compiled, subject, 'too many', nowMs, 'The rule holds for too many at once.')
+      return
+    }
+    const dueMs = nowMs + rule.holdMs
+    this.#set(memory.lasting, key, {
+      sinceMs: nowMs,
+      dueMs,
+      heldBack: undefined,
+      said: undefined,
+      subject,
+    })
+    if (rule.holdMs === 0) this.#begun(compiled, key, nowMs)
+    else {
+      this.#due.add(dueMs, { compiled, is: 'lasting', key })
+      this.#holding(compiled, subject, dueMs, nowMs)
+    }
+  }
+
+  /** It has been so for long enough: said, or held back for now. */
+  #begun(compiled: Compiled, key: string, nowMs: number): void {
+    const { memory } = compiled
+    const lasting = memory.lasting.get(key)
+    if (!lasting?.subject || lasting.said) return
+    const { subject, sinceMs } = lasting
+    const held = this.#heldBack(compiled, key, { ...subject, atMs: nowMs }, nowMs)
+    if (held) {
+      const dueMs = Math.max(nowMs + 1, held.untilMs ?? nowMs + HELD_BACK_LOOK_MS)
+      if (lasting.heldBack !== held.what)
+        this.#decide(compiled, subject, held.what, nowMs, held.text, held.untilMs)
+      this.#set(memory.lasting, key, { ...lasting, dueMs, heldBack: held.what })
+      this.#due.add(dueMs, { compiled, is: 'lasting', key })
+      return
+    }
+    const said = this.#say(compiled, `${key}@${sinceMs}`, sinceMs, key, subject, nowMs)
+    this.#set(memory.lasting, key, { ...lasting, dueMs: undefined, heldBack: undefined, said })
+    this.#keep(compiled, `l:${key}`, { noticedAtMs: nowMs, sinceMs, said })
+  }
+
+  #end(compiled: Compiled, key: string, subject: Subject | undefined, nowMs: number): void {
+    const { rule, memory } = compiled
+    const lasting = memory.lasting.get(key)
+    this.#delete(memory.lasting, key)
+    if (!lasting?.said) return
+    this.#keep(compiled, `l:${key}`, undefined)
+    if (rule.on === 'count') return
+    const { said } = lasting
+    const words = subject && wordsOf(rule, toldOf(subject, true))
+    this.#outcome.notices.push({
+      notice: {
+        ...said.notice,
+        is: 'ended',
+        ...(subject?.count !== undefined && { count: subject.count }),
+        text: `${said.notice.text} It has ended after ${duration(nowMs - lasting.sinceMs)}.`.slice(0, 2000),
+        ...(words && rule.title === undefined && rule.on !== 'presence' && { title: words.title }),
+      },
+      key: said.key,
+      channels: rule.notify,
+      ...(said.camera && { camera: said.camera }),
+    })
+    if (subject) this.#decide(compiled, subject, 'updated', nowMs, 'The notice was told that it has ended.')
+  }
+
+  /** Of a camera whose device is away: what was not said yet has to begin anew. */
+  #breakHold({ memory }: Compiled, key: string): void {
+    const lasting = memory.lasting.get(key)
+    if (lasting && !lasting.said) this.#delete(memory.lasting, key)
+  }
+
+  /** Nobody knows any more whether they are there. */
+  #breakFaces({ rule, memory }: Compiled, devicePath: string): void {
+    if (rule.holdMs === 0 || (rule.on !== 'track' && rule.on !== 'zone')) return
+    for (const [key, { pending }] of memory.occurrences)
+      if (pending?.subject.looked.path.startsWith(`${devicePath}/`)) this.#delete(memory.occurrences, key)
+  }
+
+  /** A face, a photo, an object for which it has become so. */
+  #occurred(compiled: Compiled, key: string, subject: Subject, nowMs: number): void {
+    const { rule, memory } = compiled
+    const cooldownKey = rule.per === 'track' ? key : rule.per === 'camera' ? subject.looked.path : ''
+    const held = this.#heldBack(compiled, cooldownKey, subject, nowMs)
+    if (held) {
+      this.#decide(compiled, subject, held.what, nowMs, held.text, held.untilMs)
+      // It became so at a time at which nobody wanted to hear of it: it does not become so once more.
+      this.#remember(memory, key, { touchedMs: nowMs })
+      return
+    }
+    const said = this.#say(compiled, key, mintedAtMs(key), cooldownKey, subject, nowMs)
+    // Objects do not get better.
+    this.#remember(memory, key, rule.on === 'arrival' ? { touchedMs: nowMs } : { touchedMs: nowMs, said })
+    if (rule.on !== 'arrival') this.#keep(compiled, `o:${key}`, { noticedAtMs: nowMs, sinceMs: null, said })
+  }
+
+  /** A better picture of what a notice has told of. */
+  #improve(compiled: Compiled, key: string, said: Said, { detection, looked }: Subject, nowMs: number): void {
+    if (!detection || said.notice.detection === detection.id) return
+    const rank = rankOf(detection)
+    if (said.notice.detection !== undefined && rank <= said.rank) return
+    const notice: NewNotice['notice'] = {
+      ...said.notice,
+      is: 'updated',
+      detection: detection.id,
+      ...(detection.masked !== undefined && { masked: detection.masked }),
+      ...(detection.zones && { zones: detection.zones }),
+    }
+    const better = { ...said, rank, notice }
+    this.#remember(compiled.memory, key, { touchedMs: nowMs, said: better })
+    this.#keep(compiled, `o:${key}`, { noticedAtMs: nowMs, sinceMs: null, said: better })
+    const { camera } = said
+    this.#outcome.notices.push({
+      notice,
+      key: said.key,
+      channels: compiled.rule.notify,
+      ...(camera && { camera }),
+    })
+    this.#decide(
+      compiled,
+      {
+        atMs: nowMs,
+        camera,
+        site: undefined,
+        device: undefined,
+        place: undefined,
+        looked,
+        track: detection.track,
+      },
+      'updated',
+      nowMs,
+      'A better picture of the same face.',
+    )
+  }
+
+  #look(nowMs: number): void {
+    for (let item = this.#due.take(nowMs); item; item = this.#due.take(nowMs)) {
+      const { compiled, is, key } = item
+      if (!this.#current.has(compiled)) continue
+      const taken = item
+      this.#undo?.push(() => this.#due.add(nowMs, taken))
+      const { memory, rule } = compiled
+      if (is === 'occurrence') {
+        const pending = memory.occurrences.get(key)?.pending
+        if (pending && pending.dueMs <= nowMs) this.#occurred(compiled, key, pending.subject, nowMs)
+        continue
+      }
+      if (is === 'window') memory.aging.delete(key)
+      if (rule.on === 'count') this.#judgeCount(compiled, key, undefined, nowMs)
+      const lasting = memory.lasting.get(key)
+      if (lasting?.dueMs !== undefined && lasting.dueMs <= nowMs) this.#begun(compiled, key, nowMs)
+    }
+  }
+
+  /** What is in the way of a notice. @param cooldownKey what it is one of */
+  #heldBack(
+    { published, rule, memory }: Compiled,
+    cooldownKey: string,
+    { atMs, camera }: Subject,
+    nowMs: number,
+  ): (Pick<Decision, 'what' | 'text'> & { readonly untilMs?: number | undefined }) | undefined {
+    if (!published.isActive(Math.min(atMs, nowMs)))
+      return {
+        what: 'outside schedule',
+        text: "It is outside the scenario's schedule.",
+        untilMs:
+          published.scenario.schedule && this.#options.changesAtMs?.(published.scenario.schedule, nowMs),
+      }
+    const untilMs = this.#suspendedUntilMs(published.id, rule.id, camera)
+    if (untilMs > nowMs) return { what: 'suspended', untilMs, text: 'Notices are suspended.' }
+    if (rule.quiet && this.#options.holds(rule.quiet, nowMs))
+      return {
+        what: 'quiet hours',
+        text: 'These are quiet hours of the rule.',
+        untilMs: this.#options.changesAtMs?.(rule.quiet, nowMs),
+      }
+    const noticedMs = memory.noticedAtMs.get(cooldownKey)
+    if (noticedMs !== undefined && noticedMs + rule.cooldownMs > nowMs)
+      return {
+        what: 'cooldown',
+        untilMs: noticedMs + rule.cooldownMs,
+        text: `There was a notice less than ${duration(rule.cooldownMs)} ago.`,
+      }
+    const { minute } = memory
+    const max = rule.on === 'arrival' ? ARRIVALS_A_MINUTE_MAX : NOTICES_A_MINUTE_MAX
+    if (nowMs - minute.startMs < MINUTE_MS && minute.notices >= max)
+      return {
+        what: 'too many',
+        untilMs: minute.startMs + MINUTE_MS,
+        text: `The rule has made ${max} notices within a minute.`,
+      }
+    return undefined
+  }
+
+  #suspendedUntilMs(scenario: string, rule: string, camera: CameraAddress | undefined): number {
+    if (this.#suspended.size === 0) return 0
+    let untilMs = 0
+    for (const of of camera ? ['', pathOf(camera)] : [''])
+      for (const one of ['', rule])
+        untilMs = Math.max(untilMs, this.#suspended.get(`${scenario} ${one} ${of}`) ?? 0)
+    return untilMs
+  }
+
+  #say(
+    compiled: Compiled,
+    occurrence: string,
+    edgeMs: number,
+    cooldownKey: string,
+    subject: Subject,
+    nowMs: number,
+  ): Said {
+    const { published, rule, memory } = compiled
+    const { id: scenario } = published
+    const key = `${scenario}/${rule.id}/${occurrence}`
+    const { camera, detection } = subject
+    const words = wordsOf(rule, toldOf(subject, false))
+    const bare: NewNotice['notice'] = {
+      id: noticeId(key, edgeMs),
+      is: 'new',
+      atMs: subject.atMs,
+      scenario: { id: scenario, name: published.scenario.name },
+      rule: { id: rule.id, name: rule.name },
+      level: rule.level,
+      ...words,
+      ...placeOf(subject),
+      ...(subject.track !== undefined && { track: subject.track }),
+      ...(subject.looked.zones.length > 0 && { zones: [...subject.looked.zones] }),
+      ...(subject.looked.masked !== undefined && { masked: subject.looked.masked }),
+      ...(subject.count !== undefined && { count: subject.count }),
+      ...(detection && { detection: detection.id }),
+      ...(rule.on === 'arrival' && { object: objectOf(subject) }),
+    }
+    const notice = {
+      ...bare,
+      ...(rule.title !== undefined && { title: fillPlaceholders(rule.title, bare).slice(0, 200) }),
+      ...(rule.text !== undefined && { text: fillPlaceholders(rule.text, bare).slice(0, 2000) }),
+    }
+    this.#outcome.notices.push({ notice, key, channels: rule.notify, ...(camera && { camera }) })
+    this.#decide(
+      compiled,
+      subject,
+      rule.notify.length === 0 ? 'no channel' : 'sent',
+      nowMs,
+      rule.notify.length === 0 ? 'The rule names no channel: the notice is in the list alone.' : notice.title,
+    )
+    if (rule.cooldownMs > 0) {
+      this.#noticed(memory, cooldownKey, nowMs, rule.cooldownMs)
+      this.#keep(compiled, `c:${cooldownKey}`, { noticedAtMs: nowMs, sinceMs: null, said: null })
+    }
+    if (nowMs - memory.minute.startMs >= MINUTE_MS) {
+      memory.minute.startMs = nowMs
+      memory.minute.notices = 0
+    }
+    memory.minute.notices += 1
+    return { key, rank: detection ? rankOf(detection) : 0, notice, ...(camera && { camera }) }
+  }
+
+  #noticed({ noticedAtMs }: Memory, key: string, nowMs: number, cooldownMs: number): void {
+    this.#delete(noticedAtMs, key)
+    this.#set(noticedAtMs, key, nowMs)
+    for (const [oldest, atMs] of noticedAtMs) {
+      if (atMs + cooldownMs > nowMs && noticedAtMs.size <= COOLDOWNS_OF_RULE_MAX) break
+      noticedAtMs.delete(oldest)
+    }
+  }
+
+  #remember({ occurrences }: Memory, key: string, occurrence: Occurrence): void {
+    this.#delete(occurrences, key)
+    this.#set(occurrences, key, occurrence)
+    for (const [oldest, { touchedMs, pending }] of occurrences) {
+      const isOver = touchedMs < occurrence.touchedMs - OCCURRENCE_MS_MAX && !pending
+      if (!isOver && occurrences.size <= OCCURRENCES_OF_RULE_MAX) break
+      occurrences.delete(oldest)
+    }
+  }
+
+  #passes(compiled: Compiled, looked: Looked, values: () => Values, nowMs: number): boolean {
+    return compiled.test(looked) && (compiled.expression === undefined || this.#says(compiled, values, nowMs))
+  }
+
+  /** What the expression says; where it cannot, that it is not so, which is told once. */
+  #says(compiled: Compiled, values: () => Values, nowMs: number): boolean {
+    try {
+      return compiled.expression?.(values()) ?? true
+    } catch (error) {
+      if (!compiled.memory.hasFailed) {
+        compiled.memory.hasFailed = true
+        this.#undo?.push(() => {
+          compiled.memory.hasFailed = false
+        })
+        const why = error instanceof Error ? error.message : String(error)
+        this.#outcome.decisions.push({
+          atMs: nowMs,
+          scenario: compiled.published.id,
+          rule: compiled.rule.id,
+          camera: undefined,
+          track: undefined,
+          what: 'rule error',
+          text: `The expression could not be evaluated, which counts as false: ${why}`.slice(0, 2000),
+        })
+      }
+      return false
+    }
+  }
+
+  #holding(compiled: Compiled, subject: Subject, untilMs: number, nowMs: number): void {
+    this.#decide(compiled, subject, 'holding', nowMs, 'It has to be so for a while first.', untilMs)
+  }
+
+  #tooLate(compiled: Compiled, subject: Subject, nowMs: number): void {
+    this.#decide(
+      compiled,
+      subject,
+      'too late',
+      nowMs,
+      `It happened more than ${duration(LATE_MS)} before it arrived.`,
+    )
+  }
+
+  #decide(
+    { published, rule }: Compiled,
+    { camera, track }: Subject,
+    what: Decision['what'],
+    atMs: number,
+    text: string,
+    untilMs?: number,
+  ): void {
+    this.#outcome.decisions.push({
+      atMs,
+      scenario: published.id,
+      rule: rule.id,
+      camera,
+      track,
+      what,
+      ...(untilMs !== undefined && { untilMs }),
+      text,
+    })
+  }
+
+  #keep({ published, rule }: Compiled, key: string, row: StateChange['row']): void {
+    this.#outcome.states.push({ scenario: published.id, rule: rule.id, key, row })
+  }
+
+  #set<Value>(map: Map<string, Value>, key: string, value: Value): void {
+    const before = map.get(key)
+    this.#undo?.push(() => {
+      if (before === undefined) map.delete(key)
+      else map.set(key, before)
+    })
+    map.set(key, value)
+  }
+
+  #delete<Value>(map: Map<string, Value>, key: string): void {
+    const before = map.get(key)
+    if (before === undefined) return
+    this.#undo?.push(() => map.set(key, before))
+    map.delete(key)
+  }
+
+  #rulesOf(looking: Looking, camera: CameraAddress): readonly Compiled[] {
+    const index = this.#index[looking]
+    const path = pathOf(camera)
+    const known = index.get(path)
+    if (known) return known
+    if (index.size >= INDEXED_MAX) index.clear()
+    const covered = new Map<PublishedScenario, boolean>()
+    const rules = this.#compiled.filter(({ rule, published }) => {
+      if (!KINDS_OF[looking].has(rule.on)) return false
+      let covers = covered.get(published)
+      if (covers === undefined) {
+        const { site, device, camera: name } = camera
+        covers = published.covers({ site, device, camera: name })
+        covered.set(published, covers)
+      }
+      return covers
+    })
+    index.set(path, rules)
+    return rules
+  }
+}
+
+const nameOf = ({ published, rule }: Pick<Compiled, 'published' | 'rule'>) => `${published.id}/${rule.id}`
+
+function compile(published: PublishedScenario, rule: Rule, known: Compiled | undefined): Compiled {
+  const { on, conditions, expression, holdMs, per } = rule
+  const fingerprint = JSON.stringify([on, conditions, expression, holdMs, per])
+  const { trackEvents, zoneEvents, ...others } = conditions
+  return {
+    published,
+    rule,
+    test: testOf(rule),
+    still: testOf({ on, conditions: others }),
+    expression: expression === undefined ? undefined : compileExpression(expression, on),
+    fingerprint,
+    memory: known?.fingerprint === fingerprint ? known.memory : emptyMemory(),
+  }
+}
+
+const emptyMemory = (): Memory => ({
+  occurrences: new Map(),
+  lasting: new Map(),
+  noticedAtMs: new Map(),
+  windows: new Map(),
+  counted: 0,
+  aging: new Set(),
+  members: new Map(),
+  hasFailed: false,
+  minute: { startMs: 0, notices: 0 },
+})
+
+const emptyOutcome = () => ({ notices: [], states: [], decisions: [] })
+const emptyIndex = (): Record<Looking, Map<string, readonly Compiled[]>> => ({
+  face: new Map(),
+  event: new Map(),
+  camera: new Map(),
+  clip: new Map(),
+})
+
+/** Cameras that a scenario has no more: nobody will say that it has ended there. */
+function forgetUncovered({ published, rule, memory }: Compiled): void {
+  if (rule.on === 'device' || rule.on === 'keeper') return
+  const isUncovered = (key: string) => {
+    const [site = '', device = '', camera, ...rest] = key.split('/')
+    return camera !== undefined && rest.length === 0 && !published.covers({ site, device, camera })
+  }
+  for (const map of [memory.lasting, memory.windows, memory.members])
+    for (const key of map.keys()) if (isUncovered(key)) map.delete(key)
+}
+
+function uncount(memory: Memory, key: string, who: string, before: number | undefined): void {
+  const window = memory.windows.get(key)
+  if (!window?.has(who)) return
+  if (before === undefined) {
+    window.delete(who)
+    memory.counted -= 1
+  } else {
+    window.set(who, before)
+    memory.windows.set(key, new Map([...window].sort(([, a], [, b]) => a - b)))
+  }
+}
+
+/** Of what lasts and is not for the whole scenario: each camera, device or program. */
+const memberKey = ({ per }: Rule, path: string) => (per === 'scenario' ? '' : path)
+const windowKey = memberKey
+
+const rankOf = ({ quality, shot }: Detection) => (quality?.total ?? 0) + (shot === 'best' ? 1 : 0)
+
+function subjectOf(
+  { site, device, camera }: CameraAddress,
+  atMs: number,
+  looked: Looked,
+  more: Pick<Subject, 'track' | 'detection' | 'clip'>,
+): Subject {
+  return {
+    atMs,
+    camera: { site, device, camera },
+    site,
+    device,
+    place: `${site}/${device}/${camera}`,
+    looked,
+    ...more,
+  }
+}
+
+function placeOf({ camera, site, device }: Subject): Pick<Notice, 'site' | 'device' | 'camera'> {
+  return {
+    ...(site !== undefined && { site }),
+    ...(device !== undefined && { device }),
+    ...(camera && { camera: camera.camera }),
+  }
+}
+
+function toldOf({ place, looked, count }: Subject, ended: boolean): Told {
+  return {
+    place,
+    states: looked.states,
+    zones: looked.zones,
+    zone: looked.zone,
+    event: looked.event,
+    count,
+    masked: looked.masked,
+    kind: looked.kind,
+    ended,
+  }
+}
+
+function objectOf({ detection, clip }: Subject): Notice['object'] {
+  const it = detection ?? clip
+  if (!it) return undefined
+  return {
+    kind: clip ? 'clip' : 'crop',
+    key: it.key,
+    id: it.id,
+    bytes: it.bytes,
+    sha256: it.sha256,
+    capturedAtMs: it.capturedAtMs,
+    ...(clip && { endMs: clip.endMs }),
+    storedAtMs: it.storedAtMs,
+    frame: [it.frame[0], it.frame[1]],
+  }
+}
