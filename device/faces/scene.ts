@@ -49,8 +49,9 @@ const TURNED_BELOW = 0.24
 const LEARN_FROM = 0.5
 /** A camera that trembles, or is a little off: cells. */
 const SHIFT_MAX = 1
-/** The learnt scene follows slow changes, ms. */
+/** The learnt scene follows slow changes, ms; in steps of so long, once it is learnt. */
 const LEARN_SLOWLY_MS = 600_000
+const LEARN_STEP_MS = 5000
 
 /** What one look has found. */
 export interface SceneLook {
@@ -94,6 +95,7 @@ export class SceneWatch {
   readonly #learntMean = new Float32Array(CELLS)
   readonly #learnt = edgesOf()
   #learntMs = 0
+  #unlearntMs = 0
   #lookedMs = -Infinity
   #checksum: number | undefined
   #sameSince: Suspicion | undefined
@@ -146,7 +148,11 @@ export class SceneWatch {
     const same = this.#compare()
     this.look = { level, noise, edgesWithin: countWithin(this.#edges.has), edges, same }
     const seen = frozen ?? this.#judge(this.look)
-    if (seen === 'clear') this.#learn(Math.min(sinceLookMs, SCENE_GAP_MS_MAX), same, edges)
+    this.#unlearntMs += Math.min(Math.max(0, sinceLookMs), SCENE_GAP_MS_MAX)
+    if (seen === 'clear' && (this.#learntMs < SCENE_LEARNT_MS || this.#unlearntMs >= LEARN_STEP_MS)) {
+      this.#learn(Math.min(this.#unlearntMs, SCENE_GAP_MS_MAX), same, edges)
+      this.#unlearntMs = 0
+    }
     return this.#suspect(
       seen,
       frozen ? (this.#sameSince as Suspicion) : { is: seen, sinceMs: nowMs, wallMs },

@@ -62,6 +62,7 @@ t.test(
       const { faces = 0, zones = {} } = present ?? {}
       return faces > 0 && Object.values(zones).reduce((sum, it) => sum + it, 0) >= faces
     })
+    await eye.stateBecomes('it sees its scene', ({ view }) => view?.is === 'clear')
     await until('somebody stays', () => eventsOf(eye).some(({ type }) => type === 'stay'))
     await until('a first and a best of one face', () => {
       const crops = cropsOf(eye)
