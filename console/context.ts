@@ -16,6 +16,7 @@ import type { Tables } from './database/tables.ts'
 import type { DesiredBook } from './desired/desired.ts'
 import type { Notices } from './notices/notices.ts'
 import type { NewNotice } from './rules/fact.ts'
+import type { Rules } from './rules/rules.ts'
 import type { Scenario } from './scenarios/document.ts'
 import type { Documents } from './scenarios/documents.ts'
 import type { LiveScenarios } from './scenarios/scenarios.ts'
@@ -39,6 +40,7 @@ export interface Context {
   /** Absent: devices are told nothing (`desired.enabled`). */
   readonly desired: DesiredBook | undefined
   readonly notices: Notices
+  readonly rules: Rules
 }
 
 /** What runs, as it last said of itself. In memory, and in the database for the next start. */

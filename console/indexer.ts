@@ -10,8 +10,8 @@ import { type Announcement, announcementLine, readBatch } from '../wire/stored.t
 import type { Applied } from './database/announcements.ts'
 import type { Database } from './database/database.ts'
 import type { NewsRing } from './news.ts'
-import type { Rules } from './rules/rules.ts'
 import { detailOf, type Fault, faultsEntry, headerOf, type InboxHeader } from './quarantine.ts'
+import type { Rules } from './rules/rules.ts'
 
 /**
  * Inbox -> database. A message leaves the inbox when the transaction with all that it announces is committed; it may come

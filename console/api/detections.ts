@@ -60,7 +60,8 @@ export const detectionSchema = z
       .nullable()
       .meta({ description: 'The track: the same in all pictures of one passing face.' }),
     shot: z.enum(['first', 'best']).nullable().meta({
-      description: 'Of a camera that sends a picture at once: first, or best, which takes its place at the end.',
+      description:
+        'Of a camera that sends a picture at once: first, or best, which takes its place at the end.',
     }),
     superseded: z.boolean().meta({
       description: 'The best picture of its track is there: searches and counts leave this one out.',
@@ -120,7 +121,9 @@ export const filterShape = {
   }).optional(),
   reviewed: flagParameter('Whether you have marked it.').optional(),
   file: z.string().min(1).max(255).optional().meta({ description: 'Part of the name of the photo.' }),
-  superseded: flagParameter('Also first pictures whose best one is there; left out: without them.').optional(),
+  superseded: flagParameter(
+    'Also first pictures whose best one is there; left out: without them.',
+  ).optional(),
 }
 export const filterSchema = z.strictObject(filterShape)
 export const detectionsQuerySchema = z.strictObject({

@@ -78,7 +78,7 @@ export function eventsRoutes(api: Api, { access, config, news }: Context): void 
         operationId: 'followEvents',
         tags: ['events'],
         summary: 'What has just happened, as it happens (Server-Sent Events)',
-        description: `Events named ${KINDS.join(', ')}, whose data are JSON: a Detection; the id and the camera of what was removed; a Camera without "newest"; a Keeper; the site and the name of a device that has changed; the id of an event of health, and its camera (null where it has none); the same of a notice. Programs and health need the right "flow", notices "notices". A client that reconnects with Last-Event-ID gets what it missed, or an event named reset where that is too long ago: then load again.`,
+        description: `Events named ${KINDS.join(', ')}, whose data are JSON: a Detection; the id and the camera of what was removed; a Camera without "newest"; a Keeper; the site and the name of a device that has changed; the id of an event of health, and its camera (null where it has none); the same of a notice. Keepers and health need the right "flow", notices "notices". A client that reconnects with Last-Event-ID gets what it missed, or an event named reset where that is too long ago: then load again.`,
         querystring: eventsQuerySchema,
         response: { 200: content('text/event-stream', 'Events', 'event-stream'), ...problems() },
       },

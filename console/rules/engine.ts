@@ -20,6 +20,7 @@ import {
   pathOf,
 } from './looked.ts'
 import { noticeId } from './notice-id.ts'
+import { fillPlaceholders } from './placeholders.ts'
 import type { FactKind, Rule } from './rule.ts'
 import { duration, type Told, wordsOf } from './sentences.ts'
 
@@ -60,8 +61,6 @@ export interface EngineOptions {
   readonly changesAtMs?: (schedule: Schedule, atMs: number) => number | undefined
   /** Those that there are: whether a scenario has a camera of a device. */
   readonly cameras: () => readonly CameraAddress[]
-  /** Puts what is so into {placeholders} of a rule's own title and text. Absent: as they are. */
-  readonly fill?: (text: string, notice: NewNotice['notice']) => string
 }
 
 export interface Suspension {
@@ -200,6 +199,11 @@ export class RuleEngine {
   /** When something becomes due next, unless a fact comes before; undefined: nothing does. */
   get nextDueMs(): number | undefined {
     return this.#due.nextMs
+  }
+
+  /** Whether one of them looks at events of faces. */
+  get wantsEvents(): boolean {
+    return this.#compiled.some(({ rule }) => KINDS_OF.event.has(rule.on))
   }
 
   get rules(): number {
@@ -879,11 +883,10 @@ export class RuleEngine {
       ...(detection && { detection: detection.id }),
       ...(rule.on === 'arrival' && { object: objectOf(subject) }),
     }
-    const { fill = (text: string) => text } = this.#options
     const notice = {
       ...bare,
-      ...(rule.title !== undefined && { title: fill(rule.title, bare).slice(0, 200) }),
-      ...(rule.text !== undefined && { text: fill(rule.text, bare).slice(0, 2000) }),
+      ...(rule.title !== undefined && { title: fillPlaceholders(rule.title, bare).slice(0, 200) }),
+      ...(rule.text !== undefined && { text: fillPlaceholders(rule.text, bare).slice(0, 2000) }),
     }
     this.#outcome.notices.push({ notice, key, channels: rule.notify, ...(camera && { camera }) })
     this.#decide(

@@ -56,7 +56,6 @@ export interface RulesParts {
   readonly fleet: Pick<Fleet, 'cameras' | 'devices' | 'keepers'>
   readonly log: Log
   readonly schedule: Pick<EngineOptions, 'holds' | 'changesAtMs'>
-  readonly fill?: EngineOptions['fill']
   /** They are on disk. */
   readonly onNotices?: (notices: readonly NewNotice[]) => void
   readonly now?: () => number
@@ -84,8 +83,8 @@ export class Rules implements AsyncDisposable {
   private constructor(parts: RulesParts) {
     this.#parts = parts
     this.#now = parts.now ?? Date.now
-    const { database, log, fleet, schedule, fill, scenarios } = parts
-    this.#engine = new RuleEngine({ ...schedule, fill, cameras: () => fleet.cameras })
+    const { database, log, fleet, schedule, scenarios } = parts
+    this.#engine = new RuleEngine({ ...schedule, cameras: () => fleet.cameras })
     this.#decisions = Decisions.open({ database, log })
     this.#warn = throttled((count) =>
       log.error({ count, lost: this.#lost }, `rules wait: ${this.#fault ?? 'something failed'}`),
@@ -105,6 +104,11 @@ export class Rules implements AsyncDisposable {
     return rules
   }
 
+  /** Whether a rule looks at events of faces. */
+  get wantsEvents(): boolean {
+    return this.#engine.wantsEvents
+  }
+
   /** Why something waits, for people; undefined: nothing does. */
   get fault(): string | undefined {
     return this.#fault
@@ -119,9 +123,7 @@ export class Rules implements AsyncDisposable {
     await this.#loadSuspensions()
     await this.#recall()
     this.#look()
-    this.#timers.push(
-      setInterval(() => void this.#tidy().catch(() => {}), TIDY_INTERVAL_MS).unref(),
-    )
+    this.#timers.push(setInterval(() => void this.#tidy().catch(() => {}), TIDY_INTERVAL_MS).unref())
   }
 
   /**

@@ -21,9 +21,11 @@ import type {
 } from '../../console/context.ts'
 import { Database } from '../../console/database/database.ts'
 import { DesiredBook } from '../../console/desired/desired.ts'
+import { openNotices, openNotices } from '../../console/notices/open.ts'
+import { Rules } from '../../console/rules/rules.ts'
 import { Documents } from '../../console/scenarios/documents.ts'
 import { LiveScenarios } from '../../console/scenarios/scenarios.ts'
-import { openNotices } from '../../console/notices/open.ts'
+import { isActive, nextChange } from '../../console/scenarios/schedule.ts'
 import type { FileUser } from '../../lib/access/users.ts'
 import { usersText } from '../../lib/access/users-file.ts'
 import { FolderBucket } from '../../lib/buckets/folder.ts'
@@ -156,6 +158,16 @@ export async function apiServer(
       retry: { delayMsMin: 20, delayMsMax: 80 },
     }),
   )
+  const rules = stack.use(
+    await Rules.open({
+      database,
+      scenarios,
+      notices,
+      fleet,
+      schedule: { holds: isActive, changesAtMs: nextChange },
+      log,
+    }),
+  )
   const context: Context = {
     config,
     log,
@@ -171,6 +183,7 @@ export async function apiServer(
     scenarios,
     desired,
     notices,
+    rules,
   }
   const http = stack.use(
     await HttpServer.open({
