@@ -80,9 +80,17 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchDesired, printDesired } = await import('./desired.ts')
     printDesired(await benchDesired())
   },
+  notice: async () => {
+    const { benchNotice, printNotice } = await import('./notice.ts')
+    printNotice(await benchNotice())
+  },
   signing: async () => {
     const { benchSigning, printSigning } = await import('./signing.ts')
     printSigning(await benchSigning())
+  },
+  rules: async () => {
+    const { benchRules, printRules } = await import('./rules.ts')
+    printRules(await benchRules())
   },
   rtmp: async () => {
     const { benchRtmp, printRtmp } = await import('./rtmp.ts')

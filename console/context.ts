@@ -14,7 +14,9 @@ import type { Database } from './database/database.ts'
 import type { Detection } from './database/detection.ts'
 import type { Tables } from './database/tables.ts'
 import type { DesiredBook } from './desired/desired.ts'
+import type { Notices } from './notices/notices.ts'
 import type { NewNotice } from './rules/fact.ts'
+import type { Rules } from './rules/rules.ts'
 import type { Scenario } from './scenarios/document.ts'
 import type { Documents } from './scenarios/documents.ts'
 import type { LiveScenarios } from './scenarios/scenarios.ts'
@@ -37,6 +39,8 @@ export interface Context {
   readonly scenarios: LiveScenarios
   /** Absent: devices are told nothing (`desired.enabled`). */
   readonly desired: DesiredBook | undefined
+  readonly notices: Notices
+  readonly rules: Rules
 }
 
 /** What runs, as it last said of itself. In memory, and in the database for the next start. */
@@ -101,6 +105,8 @@ export type NewsItem =
   | { readonly is: 'device'; readonly site: string; readonly device: string }
   /** An event of health was opened, changed or closed: ask for it by its id. */
   | { readonly is: 'health'; readonly id: string; readonly camera: CameraAddress | undefined }
+  /** A notice was written, or one of its deliveries changed: ask for it by its id. */
+  | { readonly is: 'notice'; readonly id: string; readonly camera: CameraAddress | undefined }
 
 export interface News {
   /** The newest item's id; ids of one run of the program are comparable. */

@@ -11,6 +11,7 @@ import type { Applied } from './database/announcements.ts'
 import type { Database } from './database/database.ts'
 import type { NewsRing } from './news.ts'
 import { detailOf, type Fault, faultsEntry, headerOf, type InboxHeader } from './quarantine.ts'
+import type { Rules } from './rules/rules.ts'
 
 /**
  * Inbox -> database. A message leaves the inbox when the transaction with all that it announces is committed; it may come
@@ -24,6 +25,8 @@ export interface IndexerOptions {
   readonly quarantine: Queue
   readonly database: Database
   readonly news: NewsRing
+  /** Who looks at what is new, in the transaction that writes it. */
+  readonly rules: Pick<Rules, 'indexing'>
   readonly log: Log
   readonly events: {
     /** What is kept of a camera's recordings; in the database by now. */
@@ -163,9 +166,9 @@ export class Indexer implements AsyncDisposable {
   }
 
   async #apply(announcements: readonly Announcement[], subscriber: string): Promise<void> {
-    const { database, news, events } = this.#options
+    const { database, news, events, rules } = this.#options
     if (announcements.length === 0) return
-    const applied = await database.apply(announcements, subscriber)
+    const applied = await rules.indexing((within) => database.apply(announcements, subscriber, within))
     events.applied(applied, subscriber)
     for (const detection of applied.added) news.add({ is: 'detection', detection })
     const removed = new Set(applied.removed)

@@ -23,6 +23,7 @@ import { isName } from '../wire/names.ts'
 import { storedTopic } from '../wire/stored.ts'
 import {
   commandTopic,
+  eventTopic,
   liveTopic,
   originalTopic,
   snapshotTopic,
@@ -47,13 +48,18 @@ import { LineLink } from './link.ts'
 import { isSeenOtherwise, LivePictures, PICTURE_BYTES_MAX } from './live.ts'
 import { NewsRing } from './news.ts'
 import { Nightly } from './nightly.ts'
+import { linkPages } from './notices/links.ts'
+import { openNotices } from './notices/open.ts'
 import { servePages } from './pages.ts'
 import { consoleQuarantine, markConsoleStore } from './quarantine.ts'
 import { reconcile } from './reconcile.ts'
 import { signedOriginOf } from './recordings/signed-origin.ts'
 import { reindex } from './reindex.ts'
+import { FaceEvents } from './rules/events.ts'
+import { Rules } from './rules/rules.ts'
 import { Documents } from './scenarios/documents.ts'
 import { LiveScenarios } from './scenarios/scenarios.ts'
+import { isActive, nextChange } from './scenarios/schedule.ts'
 
 /** From the bucket to the database, and so to the pages that are open. */
 const LATENCY_SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3600]
@@ -150,6 +156,8 @@ export async function runConsole(options: RunOptions): Promise<number> {
       'Answers of devices that were not taken',
       ['why'],
     )
+    // Rules go on from what the fleet knows: they are opened behind it, and told what it hears from then on.
+    let watching: Rules | undefined
     await using fleet = await LiveFleet.open({
       topicPrefix,
       database,
@@ -157,6 +165,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
         keeper: (keeper, before) => {
           news.add({ is: 'keeper', keeper })
           health.keeper(keeper, before)
+          watching?.take({ is: 'keeper', keeper })
         },
         camera: (camera, before) => {
           if (isSeenOtherwise(camera.state, before?.state))
@@ -164,10 +173,12 @@ export async function runConsole(options: RunOptions): Promise<number> {
           news.add({ is: 'camera', camera })
           health.camera(camera)
           desired?.camera(camera, before)
+          watching?.take({ is: 'camera', camera })
         },
         device: (device) => {
           news.add({ is: 'device', site: device.site, device: device.device })
           health.device(device)
+          watching?.take({ is: 'device', device })
           if (device.isOnline) desired?.returned(device)
         },
         keeperGone: (keeper) => health.gone(keeper),
@@ -217,6 +228,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
         })
       : undefined
     const all = { site: '+', device: '+', camera: '+' }
+    const faceEvents = new FaceEvents()
     const prefixLevels = topicPrefix.split('/').length
     await using lineLink = LineLink.open({
       link: { ...link, clientId: `${broker.clientId}-live`, clean: true },
@@ -224,6 +236,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
         `${topicPrefix}/keepers/+`,
         statusTopic(topicPrefix, all),
         stateTopic(topicPrefix, all),
+        eventTopic(topicPrefix, all),
         snapshotTopic(topicPrefix, all),
         liveTopic(topicPrefix, all),
         originalTopic(topicPrefix, all),
@@ -233,7 +246,12 @@ export async function runConsole(options: RunOptions): Promise<number> {
       onMessage: (topic, payload) => {
         const [site = '', device = '', camera = '', what] = topic.split('/').slice(prefixLevels)
         if (what === undefined && camera === 'reported') desired?.take({ site, device }, payload)
-        else if (what === 'live' || what === 'original' || what === 'snapshot') {
+        else if (what === 'event') {
+          const address = { site, device, camera }
+          if (!watching?.wantsEvents || !fleet.camera(address)) return
+          const event = faceEvents.take(address, payload)
+          if (event) watching.take({ is: 'event', event })
+        } else if (what === 'live' || what === 'original' || what === 'snapshot') {
           const address = { site, device, camera }
           // Of a camera that is not known, anybody could have invented it.
           if (!fleet.camera(address) || (what !== 'snapshot' && payload.length > LIVE_BYTES_MAX)) return
@@ -252,12 +270,34 @@ export async function runConsole(options: RunOptions): Promise<number> {
       },
       log,
     })
+    await using access = await Access.open({ config, database, log, runToken })
+    await using opened = await openNotices({
+      config,
+      database,
+      bucket,
+      access,
+      publish: (topic, payload, options) => lineLink.publish(topic, payload, options),
+      onNews: (item) => news.add(item),
+      log,
+      metrics,
+    })
+    const { notices } = opened
+    await using rules = await Rules.open({
+      database,
+      scenarios,
+      notices,
+      fleet,
+      schedule: { holds: isActive, changesAtMs: nextChange },
+      log,
+    })
+    watching = rules
     await using indexer = Indexer.open({
       store,
       inbox,
       quarantine,
       database,
       news,
+      rules,
       log,
       events: {
         applied: ({ added, addedClips, repeated: again, removed: gone, removedClips }, subscriber) => {
@@ -295,17 +335,20 @@ export async function runConsole(options: RunOptions): Promise<number> {
       const { looked, added } = await reindex(database, bucket, { subscriber: subscriber() }, refilling)
       log.info({ looked, added }, 'the database was filled from the bucket')
     })
-    await using access = await Access.open({ config, database, log, runToken })
     const state = () => ({
       ok: intake.connected && lineLink.connected && indexer.fault === undefined && store.fault === undefined,
       checks: {
         broker: intake.connected ? 'connected' : `disconnected (${intake.fault})`,
-        line: lineLink.connected ? 'connected' : `disconnected (${lineLink.fault})`,
+        line: lineLink.connected
+          ? ['connected', ...(lineLink.fault === undefined ? [] : [lineLink.fault])].join('; ')
+          : `disconnected (${lineLink.fault})`,
         database: indexer.fault ?? (database.damage ? `was damaged: ${database.damage.why}` : 'ok'),
         inbox: `${inbox.size} waiting`,
         store: storeHealth(store),
         quarantine: `${quarantine.size} messages`,
         reconciliation: nightly.fault ?? 'ok',
+        rules: rules.fault ?? 'ok',
+        notices: notices.fault ?? `${notices.books.pending} waiting`,
       },
     })
     const { host, port } = parseBrokerUrl(broker.url)
@@ -317,7 +360,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
           name: config.name,
           everyMs: config.report.every,
           health: state,
-          queues: () => queueBooks(store),
+          queues: () => [...queueBooks(store), notices.books],
           links: () => [
             {
               name: 'broker',
@@ -359,6 +402,9 @@ export async function runConsole(options: RunOptions): Promise<number> {
         for (const state of DESIRED_STATES) made.set({ state }, counts?.get(state) ?? 0)
       },
     )
+    gauge(metrics, 'console_events_dropped', 'Events of faces that were none, or too many', [], (made) =>
+      made.set(faceEvents.dropped),
+    )
     measureQueues(metrics, store)
     const context = {
       config,
@@ -374,6 +420,8 @@ export async function runConsole(options: RunOptions): Promise<number> {
       documents,
       scenarios,
       desired,
+      notices,
+      rules,
     }
     await using http = await HttpServer.open({
       ...config.http,
@@ -392,6 +440,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
           requestsPerMinuteMax: config.limits.requestsPerMinuteMax,
           exportBytesMax: config.recordings.exportBytesMax,
         })
+        await linkPages(app, opened.links, config.limits)
         await servePages(
           app,
           config.publish,

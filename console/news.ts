@@ -70,6 +70,7 @@ export class NewsRing implements News {
 }
 
 function subjectOf(item: NewsItem): string | undefined {
+  if (item.is === 'notice') return `notice ${item.id}`
   if (item.is === 'keeper') return `keeper ${item.keeper.report.keeper}`
   if (item.is === 'device') return `device ${item.site}/${item.device}`
   if (item.is !== 'camera') return undefined

@@ -53,7 +53,7 @@ export async function buildPages(out: string): Promise<void> {
     const said = (error as { stdout?: string }).stdout?.trim()
     throw failure('PAGES_NOT_BUILT', `The console's pages could not be compiled: ${said || error}`, error)
   }
-  for await (const name of glob('**/*.{css,svg,js}', { cwd: SOURCES }))
+  for await (const name of glob('**/*.{css,svg,js,png}', { cwd: SOURCES }))
     await cp(join(SOURCES, name), join(out, name))
 }
 
@@ -73,7 +73,7 @@ function compilerPath(): string {
 
 async function fingerprint(): Promise<string> {
   const hash = createHash('sha256')
-  const names = (await Array.fromAsync(glob('**/*.{ts,tsx,css,svg,js,json}', { cwd: SOURCES }))).sort()
+  const names = (await Array.fromAsync(glob('**/*.{ts,tsx,css,svg,js,json,png}', { cwd: SOURCES }))).sort()
   for (const name of names)
     hash
       .update(`${name}\0`)

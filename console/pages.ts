@@ -28,6 +28,11 @@ const PAGES = [
   '/scenarios/:id',
   '/publish',
   '/charts',
+  '/notices',
+  '/notices/:id',
+  '/channels',
+  '/devices',
+  '/devices/:site/:device',
   '/flow',
   '/health',
   '/people',
@@ -63,10 +68,12 @@ const TYPES: Readonly<Record<string, string>> = {
   '.css': 'text/css; charset=utf-8',
   '.svg': 'image/svg+xml',
   '.html': 'text/html; charset=utf-8',
+  '.png': 'image/png',
+  '.webmanifest': 'application/manifest+json',
 }
 /** All but these the first view runs, besides the page that is opened: asked for at once instead of one import after the other. */
 const LATER =
-  /^views\/|^parts\/(?:zone|scene)-|^theme-early\.js$|^lib\/(?:uplot|hls\.js|sightline-publisher)\.js$/
+  /^views\/|^parts\/(?:zone|scene)-|^(?:theme-early|service-worker)\.js$|^lib\/(?:uplot|hls\.js|sightline-publisher)\.js$/
 const STYLES_FIRST = ['base.css', 'shell.css', 'parts.css']
 
 /** Compressed once, when it is first asked for so: the console's start does not wait for what nobody may want. */
@@ -123,6 +130,8 @@ export async function servePages(
       "connect-src 'self'",
       ...new Set([...publish.map(({ url }) => new URL(url).origin), ...(bucket ? [bucket] : [])]),
     ].join(' '),
+    "worker-src 'self'",
+    "manifest-src 'self'",
     "base-uri 'none'",
     "form-action 'self'",
     "frame-ancestors 'none'",
@@ -134,6 +143,8 @@ export async function servePages(
       if (request.headers['if-none-match'] === etag) return reply.code(304).send()
       return send(request, reply, page)
     })
+
+  serveInstalled(app, `/assets/${version}`, files)
 
   // Browsers ask for it by themselves where a page names none: sign-in, shares.
   app.get('/favicon.ico', (request, reply) => {
@@ -149,6 +160,79 @@ export async function servePages(
   })
 }
 
+/** What it takes to be installed, and to show notices while no page is open. */
+function serveInstalled(app: FastifyInstance, base: string, files: ReadonlyMap<string, Asset>): void {
+  // Where the files are is part of the worker: with new pages browsers take it for a new one.
+  const source = (files.get('service-worker.js') as Asset).plain
+  const worker = new Asset('.js', Buffer.from(`const ASSETS = ${JSON.stringify(base)}\n${source}`))
+  app.get('/service-worker.js', (request, reply) => {
+    reply.headers({
+      'cache-control': 'no-cache',
+      'content-security-policy': "default-src 'none'; connect-src 'self'",
+    })
+    return send(request, reply, worker)
+  })
+
+  const manifest = new Asset('.webmanifest', Buffer.from(JSON.stringify(manifestOf(base))))
+  app.get('/manifest.webmanifest', (request, reply) =>
+    send(request, reply.header('cache-control', 'no-cache'), manifest),
+  )
+
+  const offline = new Asset('.html', Buffer.from(offlinePage(base)))
+  app.get('/offline', (request, reply) => {
+    reply.headers({
+      'cache-control': 'no-cache',
+      'content-security-policy':
+        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    })
+    return send(request, reply, offline)
+  })
+}
+
+const manifestOf = (base: string) => ({
+  id: '/',
+  name: 'Sightline',
+  short_name: 'Sightline',
+  description: 'Faces, cameras and notices',
+  start_url: '/',
+  scope: '/',
+  display: 'standalone',
+  background_color: '#131211',
+  theme_color: '#1f1d1a',
+  icons: [
+    { src: `${base}/icon-192.png`, sizes: '192x192', type: 'image/png' },
+    { src: `${base}/icon-512.png`, sizes: '512x512', type: 'image/png' },
+    { src: `${base}/icon-maskable-512.png`, sizes: '512x512', type: 'image/png', purpose: 'maskable' },
+  ],
+  shortcuts: [
+    { name: 'Notices', url: '/notices' },
+    { name: 'Faces', url: '/faces' },
+    { name: 'Cameras', url: '/cameras' },
+  ],
+})
+
+const offlinePage = (base: string) => `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Sightline cannot be reached</title>
+<link rel="icon" href="${base}/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="${base}/base.css">
+<link rel="stylesheet" href="${base}/offline.css">
+</head>
+<body>
+<main class="offline">
+<img src="${base}/icon.svg" alt="" width="56" height="56">
+<h1>The console cannot be reached</h1>
+<p>Check the connection of this device. Notices come all the same as soon as it is back.</p>
+<p><a href="/">Try again</a></p>
+</main>
+</body>
+</html>
+`
+
 async function send(request: FastifyRequest, reply: FastifyReply, of: Asset): Promise<FastifyReply> {
   const accepts = String(request.headers['accept-encoding'] ?? '')
   reply.type(of.type).header('vary', 'accept-encoding')
@@ -159,15 +243,18 @@ async function send(request: FastifyRequest, reply: FastifyReply, of: Asset): Pr
 
 /** By path below the folder of assets, in the order of their names. */
 async function readAssets(folder: string): Promise<ReadonlyMap<string, Asset>> {
-  const own = (await Array.fromAsync(glob('**/*.{js,css,svg}', { cwd: folder })))
+  const own = (await Array.fromAsync(glob('**/*.{js,css,svg,png}', { cwd: folder })))
     .sort()
     .map((name) => [name.replaceAll('\\', '/'), join(folder, name)] as const)
   const theirs = [...Object.entries(LIBRARIES), ...Object.entries(LIBRARY_STYLES)].map(
     ([name, address]) => [libraryPath(name), fileURLToPath(address)] as const,
   )
   const assets = [...own, ...theirs].map(async ([name, file]) => {
-    const content = (await readFile(file, 'utf8')).replace(/^\/\/# sourceMappingURL=.*$/m, '')
-    return [name, new Asset(extname(name), Buffer.from(content))] as const
+    const content = await readFile(file)
+    const plain = /\.(?:js|css)$/.test(name)
+      ? Buffer.from(content.toString().replace(/^\/\/# sourceMappingURL=.*$/m, ''))
+      : content
+    return [name, new Asset(extname(name), plain)] as const
   })
   return new Map(await Promise.all(assets))
 }
@@ -194,6 +281,8 @@ function shell(
 <meta name="sightline-publish" content="${escaped(JSON.stringify(publish))}">
 <title>Sightline</title>
 <link rel="icon" href="${base}/icon.svg" type="image/svg+xml">
+<link rel="apple-touch-icon" href="${base}/icon-apple-180.png">
+<link rel="manifest" href="/manifest.webmanifest">
 <script src="${base}/theme-early.js"></script>
 ${STYLES_FIRST.map((name) => `<link rel="stylesheet" href="${base}/${name}">`).join('\n')}
 <script type="importmap">${importMap}</script>

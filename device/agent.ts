@@ -8,13 +8,14 @@ import type { CameraConfig, DeviceConfig } from './config.ts'
 import type { Detector } from './detect/detector.ts'
 import { Emitter, type Present } from './faces/emit.ts'
 import { MotionGate } from './faces/motion.ts'
+import { SceneWatch, type View } from './faces/scene.ts'
 import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Publisher } from './link/publish.ts'
 import type { Seal } from './link/seal.ts'
 import type { Meters } from './meters.ts'
 import type { Recorder } from './record/recorder.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from './settings.ts'
-import { nameOf } from './sources/address.ts'
+import { kindOf, nameOf } from './sources/address.ts'
 import { isRetried, openSource } from './sources/open.ts'
 import type { PushedStreams, Source } from './sources/source.ts'
 import type { Effects } from './view/effects.ts'
@@ -41,13 +42,42 @@ export interface AgentParts {
   /** Told where faces are, before those who look. */
   readonly effects?: Pick<Effects, 'looked' | 'still'>
   /** Cameras that come to this device; they come and go while it runs. */
-  readonly streams?: PushedStreams & { readonly cameras: readonly CameraConfig[] }
+  readonly streams?: PushedStreams
+  /** Those that it begins with; the configuration's where absent. */
+  readonly cameras?: readonly CameraConfig[]
+  /** Cameras may come at any time: without one it goes on. */
+  readonly stays?: boolean
+  /** Resolves when no camera is being changed. */
+  readonly settled?: () => Promise<void>
   /** Called for each crop that is handed to the publisher. */
   readonly onCrop?: (crop: CropMetadata) => void
   /** Called when the faces that a camera sees have changed; undefined: nobody looks any more. */
   readonly onPresent?: (camera: string, present: Present | undefined) => void
+  /** Called when a live camera sees its scene no longer, or again; undefined: nobody looks any more. */
+  readonly onView?: (camera: string, view: View | undefined) => void
   /** Called when a camera goes up or down. */
   readonly onState: (states: ReadonlyMap<string, string>) => void
+}
+
+/** A camera that runs, or has ended and is not removed. */
+interface Running {
+  /** As it was opened. */
+  readonly opened: CameraConfig
+  /** By what it works now: the same source. */
+  camera: CameraConfig
+  readonly stop: AbortController
+  done: Promise<void>
+  /** What it failed of, for good. */
+  failure: unknown
+  /** Tells its pipeline of something new. */
+  heed: (news: Partial<Pipeline>) => void
+}
+
+/** By what faces become crops. */
+interface Pipeline {
+  readonly camera: CameraConfig
+  readonly detector: Detector
+  readonly settings: CameraSettings
 }
 
 /**
@@ -61,75 +91,104 @@ export class Agent {
   readonly #mint = idMinter()
   /** Pixels of best shots, of all cameras. */
   readonly #held = { bytes: 0 }
-  /** Of cameras that come to this device, by name: what ends each. */
-  readonly #pushed = new Map<string, { readonly stop: AbortController; done: Promise<void> }>()
+  /** By name. */
+  readonly #running = new Map<string, Running>()
+  #detector: Detector
   #signal: AbortSignal | undefined
   /** By camera: `up`, `waiting`, `ended`, or what is wrong. */
   readonly states: Map<string, string>
 
   constructor(parts: AgentParts) {
     this.#parts = parts
+    this.#detector = parts.detector
     this.states = parts.states ?? new Map()
   }
 
   /** Runs all cameras until their sources end. Throws the first failure of a file once all have ended. */
   async run(signal: AbortSignal): Promise<void> {
-    const { config, streams } = this.#parts
+    const { config, stays, settled } = this.#parts
     this.#signal = signal
-    for (const { name } of config.cameras) this.states.set(name, 'opening')
-    for (const camera of streams?.cameras ?? []) this.add(camera)
-    const results = await Promise.allSettled([
-      ...config.cameras.map((camera) => this.#camera(camera, signal)),
-      ...(streams ? [stopped(signal)] : []), // a stream may come at any time
-    ])
-    await Promise.all([...this.#pushed.values()].map(({ done }) => done))
-    const failed = results.find((result) => result.status === 'rejected')
-    if (failed) throw failed.reason
+    const initial = this.#parts.cameras ?? config.cameras
+    for (const camera of initial) this.add(camera)
+    if (stays) await stopped(signal)
+    for (;;) {
+      const seen = [...this.#running.values()]
+      await Promise.all(seen.map(({ done }) => done))
+      await settled?.()
+      if (seen.length === this.#running.size && seen.every((it) => this.#running.get(it.camera.name) === it))
+        break
+    }
+    // Who publishes to this device, or was added from afar, may fail without it.
+    const failed = [...this.#running.values()].find(
+      ({ opened, failure }) =>
+        failure !== undefined && initial.includes(opened) && kindOf(opened.source) !== 'pushed',
+    )
+    if (failed) throw failed.failure
   }
 
-  /** A camera that comes to this device, from now on. Before `run` it is there already. */
+  /** A camera from now on. Before `run` it is there already. */
   add(camera: CameraConfig): void {
     const { name } = camera
     const signal = this.#signal
     if (!signal) return
-    const before = this.#pushed.get(name)?.done
-    const stop = new AbortController()
+    const before = this.#running.get(name)?.done
+    const running: Running = {
+      ...{ opened: camera, camera, stop: new AbortController(), done: Promise.resolve(), failure: undefined },
+      heed: () => {},
+    }
     const run = async () => {
       await before // its last faces are out
-      this.states.delete(name)
-      await this.#camera(camera, AbortSignal.any([signal, stop.signal]))
+      this.states.set(name, 'opening')
+      await this.#camera(running, AbortSignal.any([signal, running.stop.signal]))
     }
-    const done = run().catch((error: unknown) => {
-      const { code, message } = asFailure(error)
-      this.#parts.log.error({ camera: name, code }, message)
+    if (!before) this.states.set(name, 'opening')
+    running.done = run().catch((error: unknown) => {
+      running.failure = error
     })
-    this.#pushed.set(name, { stop, done })
+    this.#running.set(name, running)
   }
 
-  /** Ends one that was added. Its state is no more once it has ended. */
+  /** Ends one. Its state is no more once it has ended. */
   async remove(name: string): Promise<void> {
-    const running = this.#pushed.get(name)
+    const running = this.#running.get(name)
     running?.stop.abort()
     await running?.done
-    if (this.#pushed.get(name) !== running) return // it is there again
-    this.#pushed.delete(name)
+    if (this.#running.get(name) !== running) return // it is there again
+    this.#running.delete(name)
     this.states.delete(name)
     this.#parts.onState(this.states)
   }
 
+  /** One whose source stays as it is works by this from its next frame on. */
+  change(camera: CameraConfig): void {
+    const running = this.#running.get(camera.name)
+    if (!running) return
+    running.camera = camera
+    running.heed({ camera })
+  }
+
+  /** All cameras look with this one from their next frame on: with frames of the same size. */
+  useDetector(detector: Detector): void {
+    this.#detector = detector
+    for (const running of this.#running.values()) running.heed({ detector })
+  }
+
   /** Opens a camera's source, and opens it again for as long as it is one that may come back. */
-  async #camera(camera: CameraConfig, signal: AbortSignal): Promise<void> {
+  async #camera(running: Running, signal: AbortSignal): Promise<void> {
     const { log, meters, recorder, open = openSource } = this.#parts
+    const camera = running.opened
     const { name } = camera
     const backoff = new Backoff({ delayMsMin: SOURCE_RETRY_MS_MIN, delayMsMax: SOURCE_RETRY_MS_MAX })
     let wasLive: boolean | undefined
+    // Whoever turns a camera may pull its plug before.
+    const scene = new SceneWatch({ hasMasks: camera.masks.length > 0 })
     while (!signal.aborted) {
       try {
         await using source = await open(camera, this.#context(name), signal)
         wasLive = source.live
         log.info({ camera: name, source: source.name, live: source.live }, 'camera opened')
         if (source.isPatient) this.#state(name, 'up')
-        await this.#watch(camera, source, signal, () => {
+        await this.#watch(running, source, scene, signal, () => {
           backoff.reset()
           this.#state(name, 'up')
         })
@@ -143,7 +202,7 @@ export class Agent {
         meters.sourceFailures.inc({ camera: name })
         const isLast = !canRetry(camera, fault, wasLive)
         // What ends the program is said at its end; what fails again for the same reason was said.
-        if (isNews && !(isLast && this.#parts.config.cameras.length === 1 && !this.#parts.streams))
+        if (isNews && !(isLast && this.#running.size === 1 && !this.#parts.stays))
           log.error({ camera: name, code: fault.code, source: nameOf(camera.source) }, fault.message)
         recorder?.tap(name)?.closed()
         if (isLast) throw fault
@@ -154,44 +213,65 @@ export class Agent {
   }
 
   /** The pipeline. */
-  async #watch(camera: CameraConfig, source: Source, signal: AbortSignal, alive: () => void): Promise<void> {
-    const { config, detector, meters, remote, recorder } = this.#parts
-    let settings = remote?.settings(camera.name) ?? configuredSettings(config, detector.scoreMin, camera)
-    recorder?.set(camera.name, settings.record, settings.paused)
-    let told: CameraSettings | undefined
+  async #watch(
+    running: Running,
+    source: Source,
+    scene: SceneWatch,
+    signal: AbortSignal,
+    alive: () => void,
+  ): Promise<void> {
+    const { config, meters, remote, recorder } = this.#parts
+    const { name } = running.camera
+    const settingsOf = (): CameraSettings =>
+      remote?.settings(name) ?? configuredSettings(config, this.#detector.scoreMin, running.camera)
+    let pipeline: Pipeline = { camera: running.camera, detector: this.#detector, settings: settingsOf() }
+    recorder?.set(name, pipeline.settings.record, pipeline.settings.paused)
+    let told: Pipeline | undefined
     let heed = () => {}
-    const unfollow = remote?.follow(camera.name, (changed) => {
-      recorder?.set(camera.name, changed.record, changed.paused)
-      // What is recorded and what viewers see ends no track.
-      if (!told && isSamePipeline(changed, settings)) return
-      told = changed
+    running.heed = (news) => {
+      told = { ...(told ?? pipeline), ...news }
+      if (!remote) told = { ...told, settings: settingsOf() }
       heed()
+    }
+    const unfollow = remote?.follow(name, (changed) => {
+      recorder?.set(name, changed.record, changed.paused)
+      running.heed({ settings: changed })
     })
-    let emitter = this.#emitter(camera.name, source, settings)
+    let emitter = this.#emitter(source, pipeline)
+    let gate = gateOf(pipeline.camera)
     /** Heeds what it was told; where no frame may be passed over, waits until it is not paused. */
     const isPaused = async (): Promise<boolean> => {
       for (;;) {
         if (told) {
-          const before = settings
-          settings = told
+          const before = pipeline
+          pipeline = told
           told = undefined
-          if (!isSamePipeline(settings, before)) {
+          if (!isDeepStrictEqual(pipeline.camera.motion, before.camera.motion)) gate = gateOf(pipeline.camera)
+          // What is recorded and what viewers see ends no track.
+          if (!isSamePipeline(pipeline, before)) {
             // Whoever was followed until now is published as things stood.
             await emitting
             await emitter.end(signal)
-            emitter = this.#emitter(camera.name, source, settings)
+            emitter = this.#emitter(source, pipeline)
           }
         }
-        if (!settings.paused) return false
-        if (!source.lossless || !remote || signal.aborted) return true
-        await new Promise<void>((resolve) => {
-          heed = resolve
-          signal.addEventListener('abort', () => resolve(), { once: true })
-          if (told || signal.aborted) resolve()
-        })
+        if (!told) {
+          if (!pipeline.settings.paused) return false
+          if (!source.lossless || !remote || signal.aborted) return true
+          await new Promise<void>((resolve) => {
+            heed = resolve
+            signal.addEventListener('abort', () => resolve(), { once: true })
+            if (told || signal.aborted) resolve()
+          })
+        }
       }
     }
-    const gate = camera.motion.enabled ? new MotionGate(camera.motion) : undefined
+    let view: View | undefined
+    const sayView = (now: View | undefined) => {
+      if (now === view) return
+      view = now
+      this.#parts.onView?.(name, now)
+    }
     const frames = source[Symbol.asyncIterator]()
     let upcoming = frames.next()
     let emitting: Promise<void> = Promise.resolve()
@@ -208,21 +288,25 @@ export class Agent {
         })
         if (paused) {
           frame[Symbol.dispose]()
-          meters.framesSkipped.inc({ camera: camera.name, reason: 'paused' })
+          meters.framesSkipped.inc({ camera: name, reason: 'paused' })
           continue
         }
+        if (source.live && pipeline.camera.view.watch && frame.atMs !== undefined) {
+          scene.take(frame.scaled, frame.atMs, frame.capturedAtMs)
+          sayView(scene.view)
+        } else sayView(undefined)
         const isStill = gate && frame.atMs !== undefined && !gate.take(frame.scaled, frame.atMs)
-        if (gate) recorder?.moved(camera.name, frame.capturedAtMs, !isStill)
+        if (gate) recorder?.moved(name, frame.capturedAtMs, !isStill)
         if (isStill) {
           await emitting
           emitting = emitter.still(frame, signal)
           emitting.catch(() => {}) // awaited in the next round
-          meters.framesSkipped.inc({ camera: camera.name, reason: 'still scene' })
+          meters.framesSkipped.inc({ camera: name, reason: 'still scene' })
           continue
         }
-        meters.framesCaptured.inc({ camera: camera.name })
+        meters.framesCaptured.inc({ camera: name })
         const stop = meters.detectSeconds.startTimer()
-        const faces = await detector.detect(frame.scaled).catch((error: unknown) => {
+        const faces = await pipeline.detector.detect(frame.scaled).catch((error: unknown) => {
           frame[Symbol.dispose]()
           throw error
         })
@@ -232,7 +316,9 @@ export class Agent {
         emitting.catch(() => {}) // awaited in the next round
       }
     } finally {
+      running.heed = () => {}
       unfollow?.()
+      sayView(undefined)
       await frames.return?.()
       await upcoming.then(({ value }) => value?.[Symbol.dispose]()).catch(() => {})
       // However it ended: whoever was seen is published.
@@ -240,15 +326,20 @@ export class Agent {
     }
   }
 
-  #emitter(camera: string, source: Source, settings: CameraSettings): Emitter {
-    const { config, detector } = this.#parts
-    const { scoreMin, rate, first, zones } = settings
+  #emitter(source: Source, { camera, detector, settings }: Pipeline): Emitter {
+    const { config } = this.#parts
+    const { scoreMin, rate } = settings
     return new Emitter({
       ...this.#parts,
-      config: { ...config, emit: { ...config.emit, rateMax: rate, first } },
-      zones,
+      config: {
+        ...config,
+        detect: { ...config.detect, sizeMin: camera.sizeMin ?? config.detect.sizeMin },
+        crop: { ...config.crop, ...camera.crop },
+        emit: { ...config.emit, ...camera.emit, rateMax: rate },
+      },
+      zones: camera.zones,
       detector: { model: detector.model, scoreMin },
-      camera,
+      camera: camera.name,
       lossless: source.lossless,
       mint: this.#mint,
       held: this.#held,
@@ -256,9 +347,9 @@ export class Agent {
   }
 
   #context(camera: string) {
-    const { detector, meters, log, streams } = this.#parts
+    const { meters, log, streams } = this.#parts
     return {
-      input: detector.input,
+      input: this.#detector.input,
       log,
       tap: this.#parts.recorder?.tap(camera),
       streams,
@@ -278,12 +369,19 @@ export class Agent {
   }
 }
 
-const isSamePipeline = (a: CameraSettings, b: CameraSettings) =>
-  a.paused === b.paused &&
-  a.scoreMin === b.scoreMin &&
-  a.rate === b.rate &&
-  a.first === b.first &&
-  isDeepStrictEqual(a.zones, b.zones)
+/** What ends tracks where it changes. */
+const isSamePipeline = (a: Pipeline, b: Pipeline) =>
+  a.detector === b.detector && isDeepStrictEqual(marksOf(a), marksOf(b))
+
+const marksOf = ({
+  camera: { emit, crop, sizeMin, zones },
+  settings: { paused, scoreMin, rate },
+}: Pipeline) => ({
+  ...{ emit, crop, sizeMin, zones },
+  ...{ paused, scoreMin, rate },
+})
+
+const gateOf = ({ motion }: CameraConfig) => (motion.enabled ? new MotionGate(motion) : undefined)
 
 const stopped = (signal: AbortSignal) =>
   new Promise<void>((resolve) => {
@@ -300,6 +398,8 @@ function canRetry(camera: CameraConfig, { code }: SightlineError, wasLive: boole
   return (
     code === 'SOURCE_UNAVAILABLE' ||
     (code === 'SOURCE_UNREADABLE' && wasLive !== false) ||
+    // The name of a camera from afar leads elsewhere at the moment.
+    code === 'ADDRESS_NOT_ALLOWED' ||
     (code === 'CONFIG_NOT_FOUND' && wasLive === true)
   )
 }

@@ -16,6 +16,7 @@ import { EFFECTS, RECORD_MODES } from '../wire/commands.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { zonesSchema } from '../wire/zones.ts'
+import { isNetwork } from './desired/networks.ts'
 import { PROVIDERS } from './detect/onnx.ts'
 import { HEADS, type HeadName, RUNTIMES } from './detect/open.ts'
 import {
@@ -62,7 +63,8 @@ const polygon = () =>
       .max(MASK_CORNERS_MAX),
   })
 
-const cameraObject = z.strictObject({
+/** One camera, by itself; what does not fit together says `cameraFaults`. */
+export const cameraObject = z.strictObject({
   name: name(),
   source: z
     .string()
@@ -130,6 +132,26 @@ const cameraObject = z.strictObject({
   view: z
     .strictObject({ effect: z.enum(EFFECTS).default('none'), watch: z.boolean().default(true) })
     .prefault({}),
+  paused: z.boolean().default(false),
+  /** What holds for this camera alone; absent: as `detect`, `emit` and `crop` say. */
+  scoreMin: z.union([z.number().min(0).max(1), z.literal('auto')]).optional(),
+  sizeMin: z.number().min(0).optional(),
+  emit: z
+    .strictObject({
+      mode: z.enum(['every', 'best', 'interval']).optional(),
+      first: z.boolean().optional(),
+      bestAfter: duration().optional(),
+      interval: duration().optional(),
+      rateMax: rate().optional(),
+    })
+    .optional(),
+  crop: z
+    .strictObject({
+      margin: z.number().min(0).max(4).optional(),
+      quality: z.number().int().min(1).max(100).optional(),
+      sizeMax: z.number().int().min(16).max(8192).optional(),
+    })
+    .optional(),
   motion: z
     .strictObject({
       enabled: z.boolean().default(false),
@@ -156,39 +178,58 @@ const cameraObject = z.strictObject({
     .prefault({}),
 })
 
-const camera = cameraObject
-  .refine((it) => !it.source.startsWith(PUSHED), {
-    path: ['source'],
-    error: 'must not be a stream that comes to the device: those stand in the file of "listen.streamsFile"',
-  })
-  .refine((it) => (it.width === undefined) === (it.height === undefined), {
-    path: ['width'],
-    error: 'must be given together with height',
-  })
-  .refine((it) => it.password === undefined || it.passwordFile === undefined, {
-    path: ['passwordFile'],
-    error: 'must not be given together with password',
-  })
-  .refine((it) => it.username !== undefined || (it.password ?? it.passwordFile) === undefined, {
-    path: ['username'],
-    error: 'must be given together with a password',
-  })
-  .refine((it) => it.username === undefined || kindOf(it.source) === 'stream', {
-    path: ['username'],
-    error: 'must be left out: only a source that is an address has users',
-  })
-  .refine((it) => it.username === undefined || !hasCredentials(it.source), {
-    path: ['username'],
-    error: 'must be left out, or the user in the address of the source: keep one',
-  })
-  .refine((it) => it.aspect === 'auto' || kindOf(it.source) !== 'testcard', {
-    path: ['aspect'],
-    error: 'must be left out: the test card has square pixels',
-  })
-  .refine((it) => !it.watch || !it.loop, {
-    path: ['loop'],
-    error: 'must not be given together with watch: a watched folder has no end',
-  })
+/** What of a camera does not fit together: where, and what must be. */
+export function cameraFaults(
+  it: z.output<typeof cameraObject>,
+): readonly { readonly path: readonly string[]; readonly message: string }[] {
+  const faults: { path: string[]; message: string }[] = []
+  const refuse = (isWrong: boolean, key: string, message: string) => {
+    if (isWrong) faults.push({ path: [key], message })
+  }
+  const isStream = kindOf(it.source) === 'stream'
+  refuse(
+    it.source.startsWith(PUSHED),
+    'source',
+    'must not be a stream that comes to the device: those stand in the file of "listen.streamsFile"',
+  )
+  refuse(
+    (it.width === undefined) !== (it.height === undefined),
+    'width',
+    'must be given together with height',
+  )
+  refuse(
+    it.password !== undefined && it.passwordFile !== undefined,
+    'passwordFile',
+    'must not be given together with password',
+  )
+  refuse(
+    it.username === undefined && (it.password ?? it.passwordFile) !== undefined,
+    'username',
+    'must be given together with a password',
+  )
+  refuse(
+    it.username !== undefined && !isStream,
+    'username',
+    'must be left out: only a source that is an address has users',
+  )
+  refuse(
+    it.username !== undefined && hasCredentials(it.source),
+    'username',
+    'must be left out, or the user in the address of the source: keep one',
+  )
+  refuse(
+    it.aspect !== 'auto' && kindOf(it.source) === 'testcard',
+    'aspect',
+    'must be left out: the test card has square pixels',
+  )
+  refuse(it.watch && it.loop, 'loop', 'must not be given together with watch: a watched folder has no end')
+  return faults
+}
+
+const camera = cameraObject.superRefine((it, context) => {
+  for (const { path, message } of cameraFaults(it))
+    context.addIssue({ code: 'custom', path: [...path], message })
+})
 
 /**
  * What a stream may say of its camera: how its picture is mounted, what of it is looked at and kept. What belongs to fetching
@@ -364,7 +405,29 @@ const deviceObject = z.strictObject({
   // On by default: the broker decides who may publish commands, the device's user has the right to read its own, and
   // where it has not the agent says so and goes on with its crops. Off, a camera cannot be stopped from afar.
   remote: z
-    .strictObject({ enabled: z.boolean().default(true), folder: z.string().min(1).default('data/device') })
+    .strictObject({
+      enabled: z.boolean().default(true),
+      folder: z.string().min(1).default('data/device'),
+      /** What this device shall be, as its console says it; and what it may never be told. */
+      desired: z
+        .strictObject({
+          enabled: z.boolean().default(true),
+          cameras: z.boolean().default(false),
+          networks: z
+            .array(
+              z
+                .string()
+                .refine(
+                  isNetwork,
+                  'must be an address, a block of addresses such as 192.168.1.0/24, or the name of a host',
+                ),
+            )
+            .max(100)
+            .default([]),
+          signers: z.string().min(1).optional(),
+        })
+        .prefault({}),
+    })
     .prefault({}),
   homeAssistant: z
     .strictObject({
@@ -388,11 +451,11 @@ const deviceObject = z.strictObject({
 })
 
 export const deviceSchema = deviceObject.refine(
-  (it) => it.cameras.length > 0 || it.listen.streamsFile !== undefined,
+  (it) => it.cameras.length > 0 || it.listen.streamsFile !== undefined || it.remote.desired.cameras,
   {
     path: ['cameras'],
     error:
-      'must list at least one camera, unless "listen.streamsFile" names a file of streams that come to this device',
+      'must list at least one camera, unless "listen.streamsFile" names a file of streams that come to this device, or "remote.desired.cameras" is true',
   },
 )
 

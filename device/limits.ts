@@ -51,6 +51,21 @@ export const MOTION_LEVELS = 12
 export const MOTION_HOLD_MS = 2000
 /** and within what time the reference goes two thirds of the way to what is there now, ms. */
 export const MOTION_SETTLE_MS = 10_000
+/** The scene of a live source is looked at so often, ms; pictures further apart say nothing of what was between them. */
+export const SCENE_LOOK_MS = 500
+export const SCENE_GAP_MS_MAX = 15_000
+/** It is learnt when it has been seen for so long, ms. */
+export const SCENE_LEARNT_MS = 10_000
+/** Nothing has been seen for so long: the camera is covered, ms; where it is dark, later. */
+export const SCENE_COVERED_MS = 5000
+export const SCENE_COVERED_DARK_MS = 30_000
+/** Another scene has been seen for so long: the camera is turned away, ms; and then that is its scene. */
+export const SCENE_TURNED_MS = 20_000
+export const SCENE_LEARNT_ANEW_MS = 3_600_000
+/** The same picture, byte by byte, has come for so long: it is frozen, ms. */
+export const SCENE_FROZEN_MS = 30_000
+/** What is learnt is seen again for so long: all is well, ms. */
+export const SCENE_SETTLE_MS = 3000
 /** Wait for CONNACK, ms. */
 export const CONNECT_MS_MAX = 10_000
 /** A broker that answers pings but acknowledges nothing for so long is left, and everything is sent again. */
@@ -241,3 +256,13 @@ export const OUTBOX_QUARANTINE = {
 } as const
 /** At the end, so long is waited for a connection over which what is in the outbox can go, ms. */
 export const OUTBOX_FAREWELL_MS = 2000
+/** What a device is told to be: a name is looked up within so long, ms; */
+export const RESOLVE_MS_MAX = 5000
+/** a camera that is tried gives its first picture within so long beyond its own timeout, ms; so many are tried at a time; */
+export const TRY_MS_BEYOND = 5000
+export const TRIED_AT_ONCE_MAX = 4
+/** and its picture is at most so wide, pixels, in the qualities that are tried, the best first. */
+export const TRIED_PICTURE_WIDTHS = [480, 320, 160] as const
+export const TRIED_PICTURE_QUALITIES = [75, 50, 30] as const
+/** A model that has to be downloaded first is there within so long, ms. */
+export const MODEL_FETCH_MS_MAX = 120_000

@@ -13,13 +13,19 @@ import { measureQueues } from '../store/metrics.ts'
 import { QUARANTINE_COMMAND } from '../store/quarantine.ts'
 import type { Store } from '../store/store.ts'
 import type { ClipMetadata } from '../wire/clip.ts'
+import { desiredTopic } from '../wire/desired.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
 import { commandFilter, statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
+import { Cameras } from './cameras.ts'
 import { type CameraConfig, checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
-import { detectorOptions } from './detect/options.ts'
-import { openDetectorThread } from './detect/thread.ts'
-import { CONNECT_MS_MAX, FAREWELL_MS_MAX, SCORE_LOW } from './limits.ts'
+import { DesiredConfiguration } from './desired/desired.ts'
+import { Detectors } from './desired/detectors.ts'
+import { Holding } from './desired/holding.ts'
+import { Networks } from './desired/networks.ts'
+import { DesiredSigners } from './desired/signers.ts'
+import { StoredDesired } from './desired/stored.ts'
+import { CONNECT_MS_MAX, FAREWELL_MS_MAX } from './limits.ts'
 import { ClipSender, clipsClientId } from './link/clip-sender.ts'
 import { Commanded } from './link/commanded.ts'
 import { discovery } from './link/home-assistant.ts'
@@ -32,10 +38,10 @@ import { deviceReport } from './link/report.ts'
 import { PLAIN_SEAL } from './link/seal.ts'
 import { SigningSeal } from './link/sign.ts'
 import { openListeners } from './listen/listeners.ts'
+import { readStreams } from './listen/streams-file.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
-import { PushedCameras } from './pushed-cameras.ts'
 import { Recorder } from './record/recorder.ts'
-import { configuredEffect } from './settings.ts'
+import { openSource } from './sources/open.ts'
 import { Effects } from './view/effects.ts'
 import { Live } from './view/live.ts'
 import { Preview } from './view/preview.ts'
@@ -61,6 +67,8 @@ export async function runDevice(options: RunOptions): Promise<number> {
     if (signing) log.info({ key: signing.key }, 'crops and clips are signed')
     const registry = openMetrics('device')
     const meters = openMeters(registry)
+    const told = desiredParts(config, log)
+    const { holding } = told
     const publishing = publisherOptions(config, meters, log)
     await using publisher = new Publisher(publishing)
     measurePending(registry, publisher)
@@ -118,16 +126,14 @@ export async function runDevice(options: RunOptions): Promise<number> {
                 changed: () => outboxChanged(),
               },
             },
-            config.cameras.some(({ record }) => record.mode !== 'off'),
+            holding.effective.cameras.some(({ record }) => record.mode !== 'off'),
           )
         : undefined
     await using _serving = serving // before the outbox is closed
     if (config.outbox.enabled && !isOverTcp)
       log.info('Recordings wait in memory: the outbox needs a broker at mqtt:// or mqtts://.')
-    await using detector = await openDetectorThread({
-      ...detectorOptions(config.detect),
-      scoreLow: SCORE_LOW,
-    })
+    await using detectors = await openDetectors(config, holding, log)
+    const detector = detectors.current
     log.info(
       {
         model: detector.model,
@@ -137,15 +143,17 @@ export async function runDevice(options: RunOptions): Promise<number> {
       },
       'detector opened',
     )
-    await using listeners = await openListeners({ config, registry, log })
+    /** Names that no stream may have. */
+    const taken = new Set(holding.effective.cameras.map(({ name }) => name))
+    await using listeners = await openListeners({ config, taken, registry, log })
     const streams = listeners?.streams
+    const wanted = () => holding.cameras(streams?.cameras ?? [])
+    const initial = [...wanted().values()]
     const effects = new Effects(
-      (camera) =>
-        remote?.settings(camera).effect ??
-        configuredEffect([...config.cameras, ...(streams?.cameras ?? [])], camera),
+      (camera) => remote?.settings(camera).effect ?? wanted().get(camera)?.view.effect ?? 'none',
     )
     await using recorder = await Recorder.open({
-      config: { ...config, cameras: [...config.cameras, ...(streams?.cameras ?? [])] },
+      config: { ...config, cameras: initial },
       seal,
       sink: outbox ?? publisherSink(config.topicPrefix, publisher),
       meters,
@@ -154,7 +162,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     })
     chunkLost = (clip) => recorder.lost(clip)
     using live = new Live({
-      config,
+      config: { ...config, cameras: initial },
       effects,
       publisher,
       isPaused: (camera) => remote?.settings(camera).paused ?? false,
@@ -165,8 +173,8 @@ export async function runDevice(options: RunOptions): Promise<number> {
       config.remote.enabled || config.homeAssistant.enabled
         ? new Remote({
             config,
-            scoreMin: detector.scoreMin,
-            scoreFloor: detector.scoreMin * SCORE_LOW,
+            cameras: initial,
+            detector: () => detectors.current,
             commanded: new Commanded(config.remote.folder, config, log),
             publisher,
             live,
@@ -184,12 +192,12 @@ export async function runDevice(options: RunOptions): Promise<number> {
         : undefined
     publisher.onCommand = (message) => remote?.take(message)
     outboxChanged = () => {
-      for (const { name } of [...config.cameras, ...(streams?.cameras ?? [])]) remote?.recordChanged(name)
+      for (const name of wanted().keys()) remote?.recordChanged(name)
     }
     const discover = () => {
       if (!config.homeAssistant.enabled) return
-      const cameras = [...config.cameras, ...(streams?.cameras ?? [])]
-      const { topic, payload } = discovery({ ...config, cameras }, detector.model)
+      const cameras = [...wanted().values()]
+      const { topic, payload } = discovery({ ...config, cameras }, detectors.current.model)
       publisher.keep(topic, payload)
     }
     discover()
@@ -198,7 +206,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     using preview = config.preview.enabled
       ? new Preview({
           ...config.preview,
-          cameras: config.cameras.map(({ name }) => name),
+          cameras: initial.map(({ name }) => name),
           title: `${config.site} / ${config.device}`,
           look: (camera) => ({
             state: states.get(camera) ?? 'opening',
@@ -209,15 +217,21 @@ export async function runDevice(options: RunOptions): Promise<number> {
           log,
         })
       : undefined
-    for (const { name } of streams?.cameras ?? []) {
-      live.add(name)
-      preview?.add(name)
-    }
-    const agent = new Agent({
+    const sayStatus = () =>
+      publisher.setStatus({ model: detectors.current.model, cameras: Object.fromEntries(states) })
+    const agent: Agent = new Agent({
       config,
       seal,
       effects,
       streams,
+      cameras: initial,
+      stays: streams !== undefined || (told.isOn && config.remote.desired.cameras),
+      settled: () => cameras.settled(),
+      open: async (camera, context, until) => {
+        const isFromAfar = holding.effective.fromAfar.has(camera.name)
+        if (isFromAfar) await told.networks.check(camera.source)
+        return await openSource(camera, { ...context, isFromAfar }, until)
+      },
       states,
       detector,
       publisher,
@@ -227,38 +241,60 @@ export async function runDevice(options: RunOptions): Promise<number> {
       recorder,
       watchers: [remote, live, preview, recorder].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
+      onView: (camera, view) => {
+        if (view && view.is !== 'clear')
+          log.warn({ camera, view: view.is }, 'the camera does not see its scene')
+        else if (view) log.info({ camera, view: view.is }, 'the camera sees its scene')
+        remote?.viewChanged(camera, view)
+      },
       onPresent: (camera, present) => remote?.presentChanged(camera, present),
       onState: () => {
-        publisher.setStatus({ model: detector.model, cameras: Object.fromEntries(states) })
+        sayStatus()
         remote?.states(states)
       },
     })
+    const looks = [live, preview].map((it) => ({
+      add: ({ name }: CameraConfig) => it?.add(name),
+      remove: (name: string) => it?.remove(name),
+    }))
+    const cameras = new Cameras(
+      {
+        agent,
+        recorder,
+        others: [...(remote ? [remote] : []), ...looks],
+        wanted,
+        replaced: (before, after) => remote?.forget(before, after),
+        log,
+      },
+      initial,
+    )
     if (streams) {
       streams.onState = (camera) => remote?.streamChanged(camera)
-      const looks = [live, preview].map((it) => ({
-        add: ({ name }: CameraConfig) => it?.add(name),
-        remove: (name: string) => it?.remove(name),
-      }))
-      const pushed = new PushedCameras(
-        {
-          agent,
-          recorder,
-          others: [...(remote ? [remote] : []), ...looks],
-          camera: (name) => streams.cameras.find((it) => it.name === name),
-          log,
-        },
-        streams.cameras,
-      )
       streams.onCameras = ({ added, removed }) => {
-        for (const name of new Set([...removed, ...added.map((it) => it.name)])) void pushed.changed(name)
+        for (const name of new Set([...removed, ...added.map((it) => it.name)])) void cameras.changed(name)
         discover()
       }
     }
+    const changed = () => {
+      discover()
+      sayStatus()
+    }
+    await using desired =
+      told.isOn && remote
+        ? new DesiredConfiguration({
+            ...{ local: config, ...told },
+            ...{ streams, taken, cameras, agent, remote, detectors, publisher, meters, log },
+            open: openSource,
+            changed,
+          })
+        : undefined
+    publisher.onDesired = (payload) => desired?.take(payload)
     health = () => ({
       ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
       checks: {
         broker: publisher.trouble ?? 'connected',
         ...(outbox && saidOfOutbox(outbox, clips)),
+        ...(desired?.trouble !== undefined && { desired: desired.trouble }),
         ...Object.fromEntries([...states].map(([name, state]) => [`camera ${name}`, state])),
       },
     })
@@ -274,7 +310,8 @@ export async function runDevice(options: RunOptions): Promise<number> {
       ? deviceReport({ config, publisher, outbox, clips: () => clips, health, meters, log })
       : undefined
     await listeners?.listen()
-    log.info({ http: server.url, cameras: config.cameras.map(({ name }) => name) }, 'device ready')
+    await desired?.start()
+    log.info({ http: server.url, cameras: holding.effective.cameras.map(({ name }) => name) }, 'device ready')
     ready()
 
     const refused = new AbortController()
@@ -298,6 +335,35 @@ export async function runDevice(options: RunOptions): Promise<number> {
         `${lost} crops were lost: ${config.broker.url} did not acknowledge them in time${publisher.trouble === undefined ? '. Raise drain.deadline.' : ` (${publisher.trouble}).`}`,
       )
   })
+}
+
+/** What the console may make of this device, and what it has made of it. Errors: those of its signers' certificates. */
+function desiredParts(config: DeviceConfig, log: ReturnType<typeof openLog>) {
+  const { enabled, folder, desired } = config.remote
+  const networks = new Networks(desired.networks)
+  const stored = new StoredDesired(folder, config)
+  const isOn = enabled && desired.enabled
+  const signers = isOn && desired.signers !== undefined ? DesiredSigners.open(desired.signers) : undefined
+  const { streamsFile } = config.listen
+  const holding = isOn
+    ? Holding.open({
+        ...{ local: config, stored, networks, signers, log },
+        streams: new Set(streamsFile === undefined ? [] : readStreams(streamsFile).map(({ name }) => name)),
+      })
+    : Holding.ofFile(config)
+  return { isOn, networks, stored, signers, holding }
+}
+
+/** By what the device was told, or where that cannot be loaded, by its own file. Errors: those of openDetector. */
+async function openDetectors(config: DeviceConfig, holding: Holding, log: ReturnType<typeof openLog>) {
+  if (holding.applied) {
+    try {
+      return await Detectors.open(holding.effective.detect)
+    } catch (error) {
+      holding.fallBack(asFailure(error), log)
+    }
+  }
+  return await Detectors.open(config.detect)
 }
 
 /** For `/healthz`. */
@@ -373,6 +439,10 @@ function publisherOptions(
     pending,
     statusTopic: statusTopic(topicPrefix, { site, device }),
     commands: config.remote.enabled ? { filter: commandFilter(topicPrefix, { site, device }) } : undefined,
+    desiredTopic:
+      config.remote.enabled && config.remote.desired.enabled
+        ? desiredTopic(topicPrefix, { site, device })
+        : undefined,
     log,
     events: {
       acknowledged: (camera: string) => meters.cropsPublished.inc({ camera }),

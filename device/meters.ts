@@ -40,6 +40,18 @@ export function openMeters(registry: Registry) {
     eventsDropped: counter(registry, 'events_dropped_total', 'Events lost', ['camera', 'reason']),
     commandsTaken: counter(registry, 'commands_taken_total', 'Commands carried out', ['camera', 'command']),
     commandsIgnored: counter(registry, 'commands_ignored_total', 'Commands ignored', ['reason']),
+    desiredApplied: counter(
+      registry,
+      'desired_applied_total',
+      'Configurations from the console that hold or held',
+      [],
+    ),
+    desiredRefused: counter(
+      registry,
+      'desired_refused_total',
+      'Configurations from the console that were refused',
+      ['reason'],
+    ),
     livePictures: counter(registry, 'live_pictures_total', 'Live pictures sent to the broker', ['camera']),
     liveLost: counter(registry, 'live_lost_total', 'Live pictures that were not sent', ['camera', 'reason']),
     previewPictures: counter(registry, 'preview_pictures_total', 'Pictures made for the preview', ['camera']),

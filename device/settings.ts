@@ -1,5 +1,4 @@
 import type { Effect, RecordMode } from '../wire/commands.ts'
-import type { Zone } from '../wire/zones.ts'
 import type { CameraConfig, DeviceConfig } from './config.ts'
 
 /** What may be changed of a camera while it runs. */
@@ -16,27 +15,22 @@ export interface CameraSettings {
   readonly effect: Effect
   /** What is recorded. */
   readonly record: RecordMode
-  /** Parts of the picture that faces come into, leave and stay in. */
-  readonly zones: readonly Zone[]
-  /** A face's first good picture goes out at once (`emit.first`). */
-  readonly first: boolean
 }
 
 /** What the configuration says of a camera. @param scoreMin the detector's */
 export function configuredSettings(
   { emit }: Pick<DeviceConfig, 'emit'>,
   scoreMin: number,
-  { record, view, zones }: Pick<CameraConfig, 'record' | 'view' | 'zones'>,
+  camera: Pick<CameraConfig, 'record' | 'view' | 'paused' | 'scoreMin' | 'emit'>,
 ): CameraSettings {
+  const threshold = camera.scoreMin ?? 'auto'
   return {
-    paused: false,
-    threshold: 'auto',
-    scoreMin,
-    rate: emit.rateMax,
-    record: record.mode,
-    effect: view.effect,
-    zones,
-    first: emit.first,
+    paused: camera.paused,
+    threshold,
+    scoreMin: threshold === 'auto' ? scoreMin : threshold,
+    rate: camera.emit?.rateMax ?? emit.rateMax,
+    record: camera.record.mode,
+    effect: camera.view.effect,
   }
 }
 

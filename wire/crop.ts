@@ -64,7 +64,7 @@ export const cropMetadataSchema = z.object({
    * takes the place of the first.
    */
   shot: z.enum(['first', 'best']).optional(),
-  /** The zones that the face is in (zones.ts). */
+  /** The zones (zones.ts) that the face is in and, of a track, has been in since its crop before (a `first` aside). */
   zones: zoneNamesSchema.optional(),
   /** Whether the face wears a mask, where the model can tell. */
   masked: z.boolean().optional(),

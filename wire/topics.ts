@@ -115,3 +115,8 @@ export function discoveryId({ site, device }: Omit<CameraAddress, 'camera'>): st
 export function discoveryTopic(prefix: string, address: Omit<CameraAddress, 'camera'>): string {
   return `${prefix}/device/${discoveryId(address)}/config`
 }
+
+/** Where Home Assistant looks for what a scenario has to say. */
+export function eventDiscoveryTopic(prefix: string, scenario: string): string {
+  return `${prefix}/event/sightline_${scenario}/config`
+}

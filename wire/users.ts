@@ -231,6 +231,8 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
           keepTopic(topicPrefix, '+'),
           desiredTopic(topicPrefix, every('+')),
           noticeTopic(topicPrefix, '+'),
+          // A level of a topic is a name or any: of Home Assistant, all events.
+          `${DISCOVERY_PREFIX_DEFAULT}/event/+/config`,
           keepers,
         ],
         subscribe: [

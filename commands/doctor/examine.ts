@@ -1,6 +1,7 @@
 import { PROGRAMS } from '../../configurations.ts'
 import { asFailure } from '../../lib/errors.ts'
 import { misspeltIn } from '../../lib/variables.ts'
+import { checkBridgeTopics } from './bridge-topics.ts'
 import {
   BROKER_MS_MAX,
   checkBridge,
@@ -141,7 +142,7 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
   ]
   switch (configuration.program) {
     case 'broker': {
-      const { store, bridges, queues, sessions, retained } = configuration.config
+      const { store, bridges, queues, sessions, retained, topicPrefix } = configuration.config
       const bounds = [
         ...bridges,
         ...bridges.map(({ quarantine }) => quarantine),
@@ -158,7 +159,10 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
         ...bridges.map((bridge) => ({
           what: `bridge ${bridge.name}`,
           msMax: BROKER_MS_MAX,
-          run: (signal: AbortSignal) => checkBridge(bridge, signal),
+          run: async (signal: AbortSignal) => [
+            ...checkBridgeTopics(bridge, topicPrefix),
+            ...(await checkBridge(bridge, signal)),
+          ],
         })),
       ]
     }

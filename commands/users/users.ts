@@ -28,9 +28,9 @@ ${USAGE}
 FILE is created if it does not exist, readable only by its owner.
 
 Roles:
-  device       publishes as SITE/DEVICE and reads its commands, nothing else
-  bridge       publishes what devices do and reads their commands (of one SITE,
-               if given)
+  device       publishes as SITE/DEVICE and reads what is for it, nothing else
+  bridge       publishes what devices do and reads what is for them (of one
+               SITE, if given)
   subscriber   reads all crops, and says what the bucket has
   console      reads what programs say of devices and of the bucket, commands
                devices

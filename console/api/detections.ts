@@ -59,6 +59,16 @@ export const detectionSchema = z
     track: idSchema
       .nullable()
       .meta({ description: 'The track: the same in all pictures of one passing face.' }),
+    shot: z.enum(['first', 'best']).nullable().meta({
+      description:
+        'Of a camera that sends a picture at once: first, or best, which takes its place at the end.',
+    }),
+    superseded: z.boolean().meta({
+      description: 'The best picture of its track is there: searches and counts leave this one out.',
+    }),
+    zones: z.array(z.string()).nullable().meta({
+      description: 'The zones that the face was in; null where the camera has none.',
+    }),
     quality: z.object({ total: share, size: share, sharpness: share, frontality: share }).nullable(),
     box: pixels.meta(listOf('number', 4, 'The face, in pixels of its frame: left, top, width, height.')),
     region: pixels.meta(
@@ -111,6 +121,9 @@ export const filterShape = {
   }).optional(),
   reviewed: flagParameter('Whether you have marked it.').optional(),
   file: z.string().min(1).max(255).optional().meta({ description: 'Part of the name of the photo.' }),
+  superseded: flagParameter(
+    'Also first pictures whose best one is there; left out: without them.',
+  ).optional(),
 }
 export const filterSchema = z.strictObject(filterShape)
 export const detectionsQuerySchema = z.strictObject({
@@ -140,6 +153,9 @@ export const detectionDetailSchema = detectionSchema
   .extend({
     trackOthers: z.array(detectionSchema).meta({
       description: 'Other pictures of the same track, newest first, at most 50.',
+    }),
+    best: idSchema.nullable().meta({
+      description: 'If it is superseded: the best picture, which is shown in its place.',
     }),
     newer: idSchema.nullable().meta({ description: 'The next newer one of the same camera.' }),
     older: idSchema.nullable().meta({ description: 'The next older one of the same camera.' }),
@@ -252,10 +268,14 @@ export function detectionsRoutes(api: Api, { access, bucket, database, line }: C
         database.neighbours(row, { cameras: [cameraPath(row)] }, scope),
       ])
       const trackRows = others.filter(({ id }) => id !== row.id).slice(-TRACK_OTHERS_MAX)
+      const best = row.superseded
+        ? others.findLast(({ shot, camera }) => shot === 'best' && camera === row.camera)
+        : undefined
       const [one, ...rest] = await marked([row, ...trackRows.toReversed()], person)
       return {
         ...(one as Detection),
         trackOthers: rest,
+        best: best?.id ?? null,
         newer: newer?.id ?? null,
         older: older?.id ?? null,
       }
@@ -406,6 +426,9 @@ export function detectionOf(row: Row, reviewed: boolean): Detection {
     masked: row.masked ?? null,
     attributes: [...row.attributes],
     track: row.track ?? null,
+    shot: row.shot ?? null,
+    superseded: row.superseded ?? false,
+    zones: row.zones ? [...row.zones] : null,
     quality: row.quality ?? null,
     box: row.box,
     region: row.region,

@@ -24,13 +24,15 @@ export const eventSchemas = {
   device: z.object({ site: nameSchema, device: nameSchema }),
   /** Ask for it by its id. */
   health: z.object({ id: idSchema, camera: cameraAddressSchema.nullable() }),
+  /** It is new, or what becomes of it has changed: ask for it by its id. */
+  notice: z.object({ id: idSchema, camera: cameraAddressSchema.nullable() }),
   /** Something was missed: look anew. */
   reset: z.object({}),
 }
 export type EventName = keyof typeof eventSchemas
 export type EventData<Name extends EventName> = z.infer<(typeof eventSchemas)[Name]>
 
-const KINDS = ['detection', 'removed', 'camera', 'keeper', 'device', 'health'] as const
+const KINDS = ['detection', 'removed', 'camera', 'keeper', 'device', 'health', 'notice'] as const
 
 /** The server closes what is silent for 30 s. */
 const HEARTBEAT_MS = 15_000
@@ -76,7 +78,7 @@ export function eventsRoutes(api: Api, { access, config, news }: Context): void 
         operationId: 'followEvents',
         tags: ['events'],
         summary: 'What has just happened, as it happens (Server-Sent Events)',
-        description: `Events named ${KINDS.join(', ')}, whose data are JSON: a Detection; the id and the camera of what was removed; a Camera without "newest"; a Keeper; the site and the name of a device that has changed; the id of an event of health, and its camera (null where it has none). Keepers and health need the right "flow". A client that reconnects with Last-Event-ID gets what it missed, or an event named reset where that is too long ago: then load again.`,
+        description: `Events named ${KINDS.join(', ')}, whose data are JSON: a Detection; the id and the camera of what was removed; a Camera without "newest"; a Keeper; the site and the name of a device that has changed; the id of an event of health, and its camera (null where it has none); the same of a notice. Keepers and health need the right "flow", notices "notices". A client that reconnects with Last-Event-ID gets what it missed, or an event named reset where that is too long ago: then load again.`,
         querystring: eventsQuerySchema,
         response: { 200: content('text/event-stream', 'Events', 'event-stream'), ...problems() },
       },
@@ -137,6 +139,7 @@ function wish(person: Person, only: readonly NewsItem['is'][] | undefined): (ite
     names.delete('keeper')
     names.delete('health')
   }
+  if (!may(person, 'notices')) names.delete('notice')
   return (item) => {
     if (!names.has(item.is)) return false
     switch (item.is) {
@@ -147,6 +150,9 @@ function wish(person: Person, only: readonly NewsItem['is'][] | undefined): (ite
         return isInScope(person.scope, item.camera)
       case 'device':
         return seesDevice(person.scope, item)
+      // What belongs to no camera is asked for by its id, and found by who may see it.
+      case 'notice':
+        return item.camera === undefined || isInScope(person.scope, item.camera)
       default:
         return true
     }
@@ -168,6 +174,7 @@ function dataOf(item: NewsItem): unknown {
     case 'keeper':
       return keeperOf(item.keeper)
     case 'health':
+    case 'notice':
       return { id: item.id, camera: item.camera ?? null }
   }
 }

@@ -13,6 +13,8 @@ const TAGS = {
   recordings: 'Video that was kept: its timeline, played, exported, shared, kept, forgotten.',
   streams: 'Cameras that come to a device: their keys, and who publishes.',
   line: 'Devices, programs and their books, and events of health.',
+  scenarios: 'What is looked for, where, and when: scenarios, their rules, and what these decided.',
+  notices: 'What people were told, on which ways, and what became of it.',
   events: 'What has just happened, as it happens.',
   access: 'Sessions, users, tokens, shares, and the audit log.',
   document: 'This document.',

@@ -13,6 +13,7 @@ import type { Context } from '../context.ts'
 import { API_PREFIX } from './addresses.ts'
 import { auditRoutes } from './audit.ts'
 import { camerasRoutes } from './cameras.ts'
+import { channelsRoutes } from './channels.ts'
 import { countsRoutes } from './counts.ts'
 import { detectionsRoutes } from './detections.ts'
 import { deviceSettingsRoutes } from './device-settings.ts'
@@ -25,11 +26,14 @@ import { keepersRoutes } from './keepers.ts'
 import { keepsRoutes } from './keeps.ts'
 import { liveRoutes } from './live.ts'
 import { meRoutes } from './me.ts'
+import { noticesRoutes } from './notices.ts'
 import { openApi } from './openapi.ts'
 import { playlistRoutes } from './playlist.ts'
 import { answerProblems } from './problem.ts'
+import { pushRoutes } from './push.ts'
 import { recordingExportRoutes } from './recording-export.ts'
 import { recordingsRoutes } from './recordings.ts'
+import { rulesRoutes } from './rules.ts'
 import { scenariosRoutes } from './scenarios.ts'
 import { sessionRoutes } from './session.ts'
 import { sharesRoutes } from './shares.ts'
@@ -81,6 +85,10 @@ const RESOURCES: readonly Resource[] = [
   keepersRoutes,
   healthEventsRoutes,
   eventsRoutes,
+  rulesRoutes,
+  noticesRoutes,
+  channelsRoutes,
+  pushRoutes,
   sessionRoutes,
   meRoutes,
   usersRoutes,

@@ -2,6 +2,7 @@ import { type CompiledQuery, createQueryId, type Kysely, sql, type Transaction }
 import { CROP } from '../../wire/kinds.ts'
 import type { Announcement, StoredClip, StoredCrop } from '../../wire/stored.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
+import { forgetInNotices } from '../notices/retention.ts'
 import { applyKept, insertClips, removeClips } from './clip-announcements.ts'
 import type { Detection } from './detection.ts'
 import { type DetectionRow, detectionOfStored, idBytes, idText, rowOf } from './rows.ts'
@@ -68,6 +69,7 @@ export async function applyAnnouncements(
   const goneIds = [...gone.keys()].map(idBytes)
   const removed = await removeRows(db, goneIds)
   const removedClips = await removeClips(db, goneIds)
+  await forgetInNotices(db, [...gone.keys()], nowMs)
 
   // In the order of their ids: two programs that write the same rows never wait for each other in a circle.
   const all = [...stored.values()].sort((a, b) => (a.id < b.id ? -1 : 1))

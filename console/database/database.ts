@@ -150,9 +150,14 @@ export class Database implements AsyncDisposable {
   /**
    * Resolves when it is safe on disk. In one transaction, idempotent by id, in any order: what was removed is not brought
    * back by a 'stored' that comes later.
+   * @param within what else belongs to it: in the same transaction, each time that it is tried
    */
-  async apply(announcements: readonly Announcement[], subscriber: string): Promise<Applied> {
-    const applied = await this.#apply(announcements, subscriber, false)
+  async apply(
+    announcements: readonly Announcement[],
+    subscriber: string,
+    within?: (transaction: Transaction<Tables>, applied: Applied) => Promise<void>,
+  ): Promise<Applied> {
+    const applied = await this.#apply(announcements, subscriber, false, within)
     if (announcements.some(({ is }) => is === 'expired')) this.#sweep(subscriber)
     return applied
   }
@@ -166,11 +171,12 @@ export class Database implements AsyncDisposable {
     announcements: readonly Announcement[],
     subscriber: string,
     restored: boolean,
+    within?: (transaction: Transaction<Tables>, applied: Applied) => Promise<void>,
   ): Promise<Applied> {
     const learnt: KnownCameras = new Map()
-    const applied = await this.#transaction((db) => {
+    const applied = await this.#transaction(async (db) => {
       learnt.clear()
-      return applyAnnouncements(
+      const changed = await applyAnnouncements(
         db,
         announcements,
         subscriber,
@@ -178,6 +184,8 @@ export class Database implements AsyncDisposable {
         Date.now(),
         restored,
       )
+      await within?.(db, changed)
+      return changed
     })
     for (const [path, id] of learnt) this.#cameras.set(path, id)
     return applied

@@ -421,6 +421,8 @@ export interface DecisionsTable {
   what: string
   until_ms: number | null
   text: string
+  /** How often it was within its minute. */
+  times: number
 }
 
 export interface NoticesTable {

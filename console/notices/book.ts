@@ -289,7 +289,7 @@ function saysTheSame(before: KeptNotice, after: KeptNotice): boolean {
   return plain(before) === plain(after)
 }
 
-function placeOf({ site, device, camera }: KeptNotice) {
+export function placeOf({ site, device, camera }: KeptNotice) {
   return site !== undefined && device !== undefined && camera !== undefined
     ? { site, device, camera }
     : undefined

@@ -1,5 +1,6 @@
 import type { Kysely, Transaction } from 'kysely'
 import { Backoff } from '../../lib/backoff.ts'
+import type { CameraAddress } from '../../wire/topics.ts'
 import type { DeliveriesTable, Tables } from '../database/tables.ts'
 import { type BookColumn, enter } from './book.ts'
 import type { Outcome } from './outcome.ts'
@@ -8,6 +9,7 @@ import type { Outcome } from './outcome.ts'
 
 export interface Result {
   readonly delivery: DeliveriesTable
+  readonly camera: CameraAddress | undefined
   readonly atMs: number
   readonly durationMs: number
   readonly outcome: Outcome
@@ -18,6 +20,8 @@ export interface Settled {
   readonly delivery: DeliveriesTable
   readonly state: DeliveriesTable['state']
   readonly why: string | null
+  /** Of its notice. */
+  readonly camera: CameraAddress | undefined
 }
 
 export interface LedgerParts {
@@ -138,7 +142,7 @@ export class Ledger implements AsyncDisposable {
           .execute()
         if (sent.length > 0) count(delivery.channel, ['made', 'sent'])
       }
-      settled.push({ delivery, state: next.state, why: next.why })
+      settled.push({ delivery, state: next.state, why: next.why, camera: result.camera })
     }
     for (const channel of [...books.keys()].sort())
       await enter(db, channel, books.get(channel) as Partial<Record<BookColumn, number>>)
@@ -188,7 +192,7 @@ export class Ledger implements AsyncDisposable {
           .execute()
         if (changed.length === 0) continue
         books.set(delivery.channel, (books.get(delivery.channel) ?? 0) + 1)
-        gone.push({ delivery, state: 'given up', why })
+        gone.push({ delivery, state: 'given up', why, camera: undefined })
       }
       for (const channel of [...books.keys()].sort())
         await enter(db, channel, { given_up: books.get(channel) })
@@ -212,7 +216,8 @@ const UNITS = [
 ] as const
 
 /** `24 hours`, `90 minutes`. */
-function inWords(ms: number): string {
+function inWords(exactMs: number): string {
+  const ms = Math.round(exactMs / 1000) * 1000
   const [unit, unitMs] = UNITS.find(([, size]) => ms >= 2 * size) ?? ['second', 1000]
   return `${Math.round(ms / unitMs)} ${unit}s`
 }

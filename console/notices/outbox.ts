@@ -4,7 +4,7 @@ import { asFailure, type SightlineError } from '../../lib/errors.ts'
 import { type Log, throttled } from '../../lib/log.ts'
 import type { Database } from '../database/database.ts'
 import type { DeliveriesTable } from '../database/tables.ts'
-import { channelsOf, type KeptNotice } from './book.ts'
+import { channelsOf, type KeptNotice, placeOf } from './book.ts'
 import type { Channel } from './channel.ts'
 import { Ledger, type Result, type Settled } from './ledger.ts'
 import type { Outcome } from './outcome.ts'
@@ -168,7 +168,7 @@ export class Outbox implements AsyncDisposable {
     const notices = await this.#noticesOf(due)
     for (const delivery of due) {
       const notice = notices.get(delivery.notice)
-      if (!channel || !channel.enabled || !notice)
+      if (!channel?.enabled || !notice)
         this.#settle(delivery, width, {
           is: 'not sent',
           why: !channel
@@ -254,7 +254,9 @@ export class Outbox implements AsyncDisposable {
     const atMs = this.#now()
     const began = performance.now()
     const outcome = 'is' in what ? what : await this.#parts.deliver(what, this.#ending.signal)
-    const result: Result = { delivery, atMs, durationMs: Math.round(performance.now() - began), outcome }
+    const durationMs = Math.round(performance.now() - began)
+    const camera = 'notice' in what ? placeOf(what.notice) : undefined
+    const result: Result = { delivery, camera, atMs, durationMs, outcome }
     await this.#ledger.write(result, this.#ending.signal)
     return outcome
   }

@@ -16,8 +16,9 @@ const NAMES = [
   'removed',
   'camera',
   'keeper',
-  'device',
   'health',
+  'notice',
+  'device',
   'reset',
 ] as const satisfies EventName[]
 /** A browser gives up after some answers (such as 503): then we try anew. */
@@ -28,8 +29,9 @@ const listeners: { [Name in EventName]: Set<(data: EventData<Name>) => void> } =
   removed: new Set(),
   camera: new Set(),
   keeper: new Set(),
-  device: new Set(),
   health: new Set(),
+  notice: new Set(),
+  device: new Set(),
   reset: new Set(),
 }
 

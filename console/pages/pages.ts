@@ -1,6 +1,6 @@
 import type { ComponentType } from 'preact'
 import type { IconName } from './parts/icons.tsx'
-import { may, me } from './session.ts'
+import { isUnconfined, may, me } from './session.ts'
 
 /** Which pages there are, at what addresses, and for whom. Each one's module is fetched when it is first opened. */
 export interface PageOf {
@@ -30,7 +30,29 @@ export const MENU: readonly PageOf[] = [
     isFor: () => may('see') && may('streams'),
   },
   { name: 'publish', title: 'Publish', href: '/publish', icon: 'publish', isFor: () => may('streams') },
+  {
+    name: 'scenarios',
+    title: 'Scenarios',
+    href: '/scenarios',
+    icon: 'scenarios',
+    isFor: () => may('see') && may('scenarios'),
+  },
   { name: 'charts', title: 'Charts', href: '/charts', icon: 'charts', isFor: () => may('see') },
+  { name: 'notices', title: 'Notices', href: '/notices', icon: 'notices', isFor: () => may('notices') },
+  {
+    name: 'channels',
+    title: 'Channels',
+    href: '/channels',
+    icon: 'channels',
+    isFor: () => may('scenarios') && isUnconfined(),
+  },
+  {
+    name: 'devices',
+    title: 'Devices',
+    href: '/devices',
+    icon: 'devices',
+    isFor: () => may('see') && (may('scenarios') || may('flow')),
+  },
   { name: 'flow', title: 'Flow', href: '/flow', icon: 'flow', isFor: () => may('flow') },
   { name: 'health', title: 'Health', href: '/health', icon: 'health', isFor: () => may('flow') },
   { name: 'people', title: 'People', href: '/people', icon: 'people', isFor: () => me.value !== undefined },
@@ -60,7 +82,22 @@ const ROUTES: readonly Route[] = [
   { pattern: /^\/recordings$/, of: 'recordings', load: () => import('./views/recordings.tsx') },
   { pattern: /^\/streams$/, of: 'streams', load: () => import('./views/streams.tsx') },
   { pattern: /^\/publish$/, of: 'publish', load: () => import('./views/publish.tsx') },
+  { pattern: /^\/scenarios$/, of: 'scenarios', load: () => import('./views/scenarios.tsx') },
+  {
+    pattern: /^\/scenarios\/(?<id>[^/]+)$/,
+    of: 'scenarios',
+    load: () => import('./views/scenario.tsx'),
+  },
   { pattern: /^\/charts$/, of: 'charts', load: () => import('./views/charts.tsx') },
+  { pattern: /^\/notices$/, of: 'notices', load: () => import('./views/notices.tsx') },
+  { pattern: /^\/notices\/(?<id>[^/]+)$/, of: 'notices', load: () => import('./views/notice.tsx') },
+  { pattern: /^\/channels$/, of: 'channels', load: () => import('./views/channels.tsx') },
+  { pattern: /^\/devices$/, of: 'devices', load: () => import('./views/devices.tsx') },
+  {
+    pattern: /^\/devices\/(?<site>[^/]+)\/(?<device>[^/]+)$/,
+    of: 'devices',
+    load: () => import('./views/device.tsx'),
+  },
   { pattern: /^\/flow$/, of: 'flow', load: () => import('./views/flow.tsx') },
   { pattern: /^\/health$/, of: 'health', load: () => import('./views/health.tsx') },
   { pattern: /^\/people$/, of: 'people', load: () => import('./views/people.tsx') },

@@ -12,6 +12,17 @@ export const place = signal<Place>(here())
 /** Counts moves to another page, so that focus and scrolling follow those and not each change of a filter. */
 export const moves = signal(0)
 
+/** Asked before the reader goes to another page; false holds him back. */
+let asked: ((href: string) => boolean) | undefined
+
+/** For a page with something that is not saved. @returns ends it */
+export function holdBack(may: (href: string) => boolean): () => void {
+  asked = may
+  return () => {
+    if (asked === may) asked = undefined
+  }
+}
+
 /** By entry of the history: where the reader had scrolled to. */
 const scrolled = new Map<number, number>()
 let entry = readEntry()
@@ -20,6 +31,11 @@ export function startRouter(): void {
   history.scrollRestoration = 'manual'
   history.replaceState({ entry }, '')
   addEventListener('popstate', () => {
+    const { path, query } = place.peek()
+    if (path !== location.pathname && asked?.(location.pathname + location.search) === false) {
+      history.pushState({ entry }, '', path + (query.size > 0 ? `?${query}` : ''))
+      return
+    }
     scrolled.set(entry, scrollY)
     entry = readEntry()
     arrive(scrolled.get(entry) ?? 0)
@@ -44,6 +60,7 @@ export function go(href: string, { replace = false } = {}): void {
     place.value = here()
     return
   }
+  if (asked?.(href) === false) return
   scrolled.set(entry, scrollY)
   entry += 1
   history.pushState({ entry }, '', href)
@@ -81,8 +98,12 @@ const FIRST = new Set([
   'cameras',
   'recordings',
   'streams',
+  'scenarios',
   'publish',
   'charts',
+  'notices',
+  'channels',
+  'devices',
   'flow',
   'health',
   'people',

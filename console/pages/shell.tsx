@@ -69,8 +69,8 @@ function Bar({ entries, here }: { readonly entries: readonly PageOf[]; readonly 
   // Whoever has moved has chosen.
   useEffect(() => setOpen(false), [place.value.path])
   const order = [
-    ...['overview', 'faces', 'cameras', 'recordings', 'flow', 'streams', 'publish'],
-    ...['charts', 'health', 'people', 'api'],
+    ...['overview', 'faces', 'cameras', 'notices', 'recordings', 'scenarios', 'flow', 'streams', 'publish'],
+    ...['charts', 'channels', 'devices', 'health', 'people', 'api'],
   ]
   const sorted = [...entries].sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name))
   const rest = sorted.slice(BAR_ENTRIES)

@@ -20,6 +20,7 @@ import {
   pathOf,
 } from './looked.ts'
 import { noticeId } from './notice-id.ts'
+import { fillPlaceholders } from './placeholders.ts'
 import type { FactKind, Rule } from './rule.ts'
 import { duration, type Told, wordsOf } from './sentences.ts'
 
@@ -56,10 +57,10 @@ const MINUTE_MS = 60_000
 export interface EngineOptions {
   /** Whether a schedule holds then. */
   readonly holds: (schedule: Schedule, atMs: number) => boolean
+  /** When one begins or ends to hold next. Absent, or undefined: it is looked at again and again. */
+  readonly changesAtMs?: (schedule: Schedule, atMs: number) => number | undefined
   /** Those that there are: whether a scenario has a camera of a device. */
   readonly cameras: () => readonly CameraAddress[]
-  /** Puts what is so into {placeholders} of a rule's own title and text. Absent: as they are. */
-  readonly fill?: (text: string, notice: NewNotice['notice']) => string
 }
 
 export interface Suspension {
@@ -200,6 +201,11 @@ export class RuleEngine {
     return this.#due.nextMs
   }
 
+  /** Whether one of them looks at events of faces. */
+  get wantsEvents(): boolean {
+    return this.#compiled.some(({ rule }) => KINDS_OF.event.has(rule.on))
+  }
+
   get rules(): number {
     return this.#compiled.length
   }
@@ -212,8 +218,13 @@ export class RuleEngine {
     )
   }
 
-  /** What holds from now on. A rule that asks for the same as before goes on; of others all is forgotten. */
-  setScenarios(published: readonly PublishedScenario[]): void {
+  /**
+   * What holds from now on. A rule that asks for the same as before goes on; of others all is forgotten.
+   * @returns those that were there and are forgotten
+   */
+  setScenarios(
+    published: readonly PublishedScenario[],
+  ): readonly { readonly scenario: string; readonly rule: string }[] {
     const known = new Map(this.#compiled.map((it) => [nameOf(it), it]))
     const compiled = published.flatMap((scenario) =>
       scenario.scenario.rules
@@ -233,6 +244,10 @@ export class RuleEngine {
       it.memory.aging.clear()
       for (const key of it.memory.windows.keys()) this.#age(it, key)
     }
+    const kept = new Set(compiled.map(({ memory }) => memory))
+    return [...known.values()]
+      .filter(({ memory }) => !kept.has(memory))
+      .map(({ published: { id }, rule }) => ({ scenario: id, rule: rule.id }))
   }
 
   setSuspensions(suspensions: readonly Suspension[]): void {
@@ -796,13 +811,22 @@ export class RuleEngine {
     cooldownKey: string,
     { atMs, camera }: Subject,
     nowMs: number,
-  ): Pick<Decision, 'what' | 'untilMs' | 'text'> | undefined {
+  ): (Pick<Decision, 'what' | 'text'> & { readonly untilMs?: number | undefined }) | undefined {
     if (!published.isActive(Math.min(atMs, nowMs)))
-      return { what: 'outside schedule', text: "It is outside the scenario's schedule." }
+      return {
+        what: 'outside schedule',
+        text: "It is outside the scenario's schedule.",
+        untilMs:
+          published.scenario.schedule && this.#options.changesAtMs?.(published.scenario.schedule, nowMs),
+      }
     const untilMs = this.#suspendedUntilMs(published.id, rule.id, camera)
     if (untilMs > nowMs) return { what: 'suspended', untilMs, text: 'Notices are suspended.' }
     if (rule.quiet && this.#options.holds(rule.quiet, nowMs))
-      return { what: 'quiet hours', text: 'These are quiet hours of the rule.' }
+      return {
+        what: 'quiet hours',
+        text: 'These are quiet hours of the rule.',
+        untilMs: this.#options.changesAtMs?.(rule.quiet, nowMs),
+      }
     const noticedMs = memory.noticedAtMs.get(cooldownKey)
     if (noticedMs !== undefined && noticedMs + rule.cooldownMs > nowMs)
       return {
@@ -859,11 +883,10 @@ export class RuleEngine {
       ...(detection && { detection: detection.id }),
       ...(rule.on === 'arrival' && { object: objectOf(subject) }),
     }
-    const { fill = (text: string) => text } = this.#options
     const notice = {
       ...bare,
-      ...(rule.title !== undefined && { title: fill(rule.title, bare).slice(0, 200) }),
-      ...(rule.text !== undefined && { text: fill(rule.text, bare).slice(0, 2000) }),
+      ...(rule.title !== undefined && { title: fillPlaceholders(rule.title, bare).slice(0, 200) }),
+      ...(rule.text !== undefined && { text: fillPlaceholders(rule.text, bare).slice(0, 2000) }),
     }
     this.#outcome.notices.push({ notice, key, channels: rule.notify, ...(camera && { camera }) })
     this.#decide(

@@ -78,7 +78,7 @@ export function checkExpression(text: string, kind: FactKind): Checked {
     )
   try {
     const parsed = environmentOf(kind).parse(text)
-    const cost = costOf(parsed.ast, new Map())
+    const cost = costOf(parsed.ast, knownOf(kind))
     if (cost.steps > STEPS_MAX)
       return wrong(
         'too costly',
@@ -132,72 +132,90 @@ class NotAllowed extends Error {
 
 interface Cost {
   readonly steps: number
-  /** How many elements its value may have, where it is a list. */
+  /** How many elements its value may have, where it is a list or a map; and each of these. */
   readonly elements: number
+  readonly inner: number
 }
 
-/** What a node costs at most. @param bound variables of loops, and how many elements their values may have */
-function costOf(node: ASTNode, bound: ReadonlyMap<string, number>): Cost {
-  const of = (part: ASTNode) => costOf(part, bound)
+/** Names, and what they may hold. */
+type Known = ReadonlyMap<string, Pick<Cost, 'elements' | 'inner'>>
+
+const SINGLE = { elements: 0, inner: 0 }
+
+const knownOf = (kind: FactKind): Known =>
+  new Map(
+    VARIABLES[kind].map(({ name, type }) => [
+      name,
+      /^(list|map)</.test(type) ? { elements: ELEMENTS_MAX, inner: 0 } : SINGLE,
+    ]),
+  )
+
+/** What a node costs at most. */
+function costOf(node: ASTNode, known: Known): Cost {
+  const of = (part: ASTNode) => costOf(part, known)
   switch (node.op) {
     case 'value':
-      return { steps: 1, elements: 0 }
+      return { steps: 1, ...SINGLE }
     case 'id':
-      return { steps: 1, elements: bound.get(node.args) ?? ELEMENTS_MAX }
+      return { steps: 1, ...(known.get(node.args) ?? SINGLE) }
     case '.':
     case '.?': {
-      const { steps } = of(node.args[0])
-      return { steps: steps + 1, elements: ELEMENTS_MAX }
+      const { steps, inner } = of(node.args[0])
+      return { steps: steps + 1, elements: inner, inner }
     }
-    case 'list': {
-      const parts = node.args.map(of)
-      // Its elements may be lists.
-      return {
-        steps: 1 + sum(parts),
-        elements: Math.max(node.args.length, ...parts.map(({ elements }) => elements)),
-      }
+    case '[]':
+    case '[?]': {
+      const [from, at] = node.args.map(of) as [Cost, Cost]
+      return { steps: 1 + from.steps + at.steps, elements: from.inner, inner: from.inner }
     }
+    case 'list':
     case 'map': {
-      const parts = node.args.flat().map(of)
-      return {
-        steps: 1 + sum(parts),
-        elements: Math.max(node.args.length, ...parts.map(({ elements }) => elements)),
-      }
+      const parts = (node.op === 'list' ? node.args : node.args.flat()).map(of)
+      const inner = Math.max(0, ...parts.map((part) => Math.max(part.elements, part.inner)))
+      return { steps: 1 + sum(parts), elements: node.args.length, inner }
     }
     case 'call':
     case 'rcall':
-      return costOfCall(node, bound)
+      return costOfCall(node, known)
     case '!_':
     case '-_':
-      return { steps: 1 + of(node.args).steps, elements: 0 }
+      return { steps: 1 + of(node.args).steps, ...SINGLE }
     case '?:': {
       const parts = node.args.map(of)
-      return { steps: 1 + sum(parts), elements: Math.max(...parts.map(({ elements }) => elements)) }
+      return { steps: 1 + sum(parts), ...widest(parts) }
     }
     default: {
       const parts = node.args.map(of)
-      const elements = parts.reduce((all, part) => all + part.elements, 0)
+      const { inner } = widest(parts)
       // Lists are compared, searched and joined element by element.
-      return { steps: 1 + sum(parts) + elements, elements }
+      const elements = parts.reduce((all, part) => all + part.elements, 0)
+      return { steps: 1 + sum(parts) + elements * (1 + inner), elements, inner }
     }
   }
 }
 
-function costOfCall(
-  node: Extract<ASTNode, { op: 'call' | 'rcall' }>,
-  bound: ReadonlyMap<string, number>,
-): Cost {
+const widest = (parts: readonly Cost[]) => ({
+  elements: Math.max(0, ...parts.map(({ elements }) => elements)),
+  inner: Math.max(0, ...parts.map(({ inner }) => inner)),
+})
+
+function costOfCall(node: Extract<ASTNode, { op: 'call' | 'rcall' }>, known: Known): Cost {
   const name = node.args[0]
   if (node.op === 'rcall' && LOOPS.has(name)) {
     const [, list, [variable, body]] = node.args
     if (!variable || !body || variable.op !== 'id' || node.args[2].length !== 2)
       throw new NotAllowed(
-        `${name} takes a name and what has to be so for it: zones.${name}(it, it == "door").`,
+        `"${name}" takes a name and what has to be so for it: zones.${name}(it, it == "door").`,
         node,
       )
-    const over = costOf(list, bound)
-    const inner = costOf(body, new Map(bound).set(variable.args, over.elements))
-    return { steps: 1 + over.steps + over.elements * (1 + inner.steps), elements: over.elements }
+    const over = costOf(list, known)
+    const one = { elements: over.inner, inner: over.inner }
+    const each = costOf(body, new Map(known).set(variable.args, one))
+    return {
+      steps: 1 + over.steps + over.elements * (1 + each.steps),
+      elements: over.elements,
+      inner: over.inner,
+    }
   }
   if (!CALLS.has(name))
     throw new NotAllowed(
@@ -205,9 +223,9 @@ function costOfCall(
       node,
     )
   const parts = (node.op === 'rcall' ? [node.args[1], ...node.args[2]] : node.args[1]).map((it) =>
-    costOf(it, bound),
+    costOf(it, known),
   )
-  return { steps: 1 + sum(parts), elements: 0 }
+  return { steps: 1 + sum(parts), ...SINGLE }
 }
 
 const sum = (costs: readonly Cost[]) => costs.reduce((all, { steps }) => all + steps, 0)

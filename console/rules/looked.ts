@@ -87,7 +87,7 @@ export function lookAtFace(it: Detection): Looked {
         file: it.file ?? '',
         // Of an arrival.
         kind: 'crop',
-        bytes: int(it.bytes),
+        fileBytes: int(it.bytes),
         width: int(it.frame[0]),
         height: int(it.frame[1]),
         durationS: 0,
@@ -202,7 +202,7 @@ export function lookAtClip(it: StoredClip): Looked {
       device,
       camera,
       kind: 'clip',
-      bytes: int(it.bytes),
+      fileBytes: int(it.bytes),
       width: int(it.frame[0]),
       height: int(it.frame[1]),
       durationS: it.durationMs / 1000,

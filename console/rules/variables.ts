@@ -108,7 +108,7 @@ export const VARIABLES: Readonly<Record<FactKind, readonly Variable[]>> = {
   arrival: [
     ...PLACE,
     variable('kind', 'string', '"crop" or "clip".'),
-    variable('bytes', 'int', 'Its size.'),
+    variable('fileBytes', 'int', 'Its size.'),
     variable('width', 'int', 'Of the frame, pixels.'),
     variable('height', 'int', 'Of the frame, pixels.'),
     variable('durationS', 'double', 'Of a chunk of a recording, seconds; 0 of pictures.'),

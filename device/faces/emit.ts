@@ -135,8 +135,8 @@ interface Making {
  * `best` holds, of each track, the pixels of the best shot so far, and encodes them once it is chosen. With `first` a
  * track's first good picture goes out within half a second, and after that only a better one.
  *
- * The crop of a track names the zones in which the face has been since its last one (a `first` aside, whose place another
- * takes): its best picture may be one from beside the door that it came through.
+ * A track's crop names the zones of its own frame, and those in which the face has been since the crop before (a `first`
+ * aside, whose place another takes): the best picture may be one from beside the door that it came through.
  */
 export class Emitter {
   readonly #parts: EmitterParts
@@ -387,7 +387,8 @@ export class Emitter {
     if (lateMs.length === 0) return
     this.#timer = setTimeout(
       () => {
-        this.#late = this.#publish(this.#firsts(), signal)
+        // A timer may be early by a little.
+        this.#late = this.#publish(this.#firsts(), signal).then(() => this.#arm(signal))
         this.#late.catch(() => {}) // whoever brings the next frame is told
       },
       Math.ceil(Math.min(...lateMs)),
@@ -437,7 +438,7 @@ export class Emitter {
       const metadata = {
         ...shot.metadata,
         ...(isFirstWanted(config) && (mode === 'first' || mode === 'best') && { shot: mode }),
-        ...(of && this.#zones.length > 0 && { zones: of.visits.visited }),
+        ...(of && shot.metadata.zones && { zones: of.visits.visitedAnd(shot.metadata.zones) }),
       }
       const payload = seal.crop(jpeg, metadata)
       meters.cropsMade.inc({ camera, mode })
@@ -574,8 +575,7 @@ export class Emitter {
       landmarks: face.landmarks.map(([x, y]) => [tenth(x), tenth(y)]),
       ...(face.masked !== undefined && { masked: face.masked }),
       ...(followed && { track: followed.track.id }),
-      ...(this.#zones.length > 0 &&
-        !followed && { zones: zonesOf(this.#zones, face.box, [frame.width, frame.height]) }),
+      ...(this.#zones.length > 0 && { zones: zonesOf(this.#zones, face.box, [frame.width, frame.height]) }),
       ...(quality && {
         quality: {
           total: thousandth(quality.total),

@@ -125,9 +125,10 @@ export class ZoneVisits {
     return this.#visits.filter((it) => it.inside).map(({ zone }) => zone.name)
   }
 
-  /** Those that it has been in since the last `forgetVisited`, where it is now included. */
-  get visited(): string[] {
-    return this.#visits.filter(({ zone }) => this.#visited.has(zone.name)).map(({ zone }) => zone.name)
+  /** Those that it has been in since the last `forgetVisited`, where it is now included, and these. */
+  visitedAnd(names: readonly string[]): string[] {
+    const all = new Set([...this.#visited, ...names])
+    return this.#visits.map(({ zone }) => zone.name).filter((name) => all.has(name))
   }
 
   forgetVisited(): void {

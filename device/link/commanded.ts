@@ -8,7 +8,8 @@ import { COMMAND_RATE_MAX, EFFECTS, RECORD_MODES } from '../../wire/commands.ts'
 import type { CameraSettings } from '../settings.ts'
 
 /** What may be commanded and holds until something else is. */
-export type Wish = Partial<Pick<CameraSettings, 'paused' | 'threshold' | 'rate' | 'effect' | 'record'>>
+export const WISHES = ['paused', 'threshold', 'rate', 'effect', 'record'] as const
+export type Wish = Partial<Pick<CameraSettings, (typeof WISHES)[number]>>
 
 const wishSchema = z.strictObject({
   paused: z.boolean().optional(),
@@ -58,6 +59,15 @@ export class Commanded {
     const keys = Object.keys(wish) as (keyof Wish)[]
     if (keys.every((key) => had[key] === wish[key])) return
     this.#wishes.set(camera, { ...had, ...wish })
+    this.#changed = true
+  }
+
+  /** Nothing is commanded of these any more. */
+  forget(camera: string, keys: readonly (keyof Wish)[]): void {
+    const had = this.of(camera)
+    if (!keys.some((key) => had[key] !== undefined)) return
+    const left = Object.fromEntries(Object.entries(had).filter(([key]) => !keys.includes(key as keyof Wish)))
+    this.#wishes.set(camera, left)
     this.#changed = true
   }
 

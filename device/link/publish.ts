@@ -49,6 +49,8 @@ export interface PublisherOptions {
    * with the next connection.
    */
   readonly commands?: { readonly filter: string }
+  /** What it shall be, retained: subscribed to where commands may be. */
+  readonly desiredTopic?: string
   readonly log: Log
   readonly events: PublisherEvents
 }
@@ -157,14 +159,18 @@ export class Publisher implements AsyncDisposable {
   readonly #kept = new Map<string, Kept>()
   /** What is kept goes out. Not before we know that we may: a broker may end the connection over it. */
   #mayKeep = false
-  /** Connections in a row that ended before the broker had answered our subscription. */
+  /** Connections in a row that ended before the broker had answered our subscription: to commands, to what is desired. */
   #unanswered = 0
+  #desiredUnanswered = 0
+  #awaitsDesired = false
   #status: Record<string, unknown> = {}
   readonly #stop = new AbortController()
   #running: Promise<void> = Promise.resolve()
   #wake: (() => void)[] = []
   /** Called with what comes in the commands' topics. */
   onCommand: ((message: CommandMessage) => void) | undefined
+  /** Called with what comes as desired. */
+  onDesired: ((payload: Buffer) => void) | undefined
 
   constructor(options: PublisherOptions) {
     shareLengths()
@@ -372,10 +378,31 @@ export class Publisher implements AsyncDisposable {
     client.subscribe(commands.filter, { qos: 1 }, (error, granted) => {
       if (this.#client !== client) return
       answered()
-      if (!error && granted?.every(({ qos }) => qos < 0x80)) return this.#startKeeping()
+      if (!error && granted?.every(({ qos }) => qos < 0x80)) {
+        this.#startKeeping()
+        this.#subscribeDesired(client)
+        return
+      }
       log.error(
         { code: 'BROKER_REFUSED', filter: commands.filter },
         `${this.#name} denies this device the subscription to ${commands.filter}: no remote commands. Give its user the role "device" there, or that right; or set remote.enabled to false.`,
+      )
+    })
+  }
+
+  /** By itself, once the broker has taken the commands: they are not to be lost over it. */
+  #subscribeDesired(client: MqttClient): void {
+    const { desiredTopic: topic, log } = this.#options
+    if (topic === undefined || this.#desiredUnanswered >= FRUITLESS_CONNECTIONS_MAX) return
+    this.#awaitsDesired = true
+    client.subscribe(topic, { qos: 1 }, (error, granted) => {
+      if (this.#client !== client) return
+      this.#awaitsDesired = false
+      this.#desiredUnanswered = 0
+      if (!error && granted?.every(({ qos }) => qos < 0x80)) return
+      log.error(
+        { code: 'BROKER_REFUSED', filter: topic },
+        `${this.#name} denies this device the subscription to ${topic}: its configuration cannot be changed from the console. Give its user the role "device" there, or that right; or set remote.desired.enabled to false.`,
       )
     })
   }
@@ -472,7 +499,9 @@ export class Publisher implements AsyncDisposable {
       let unanswered = false
       if (commands)
         client.on('message', (topic, payload, { retain }) => {
-          if (!this.#leaving) this.onCommand?.({ topic, payload, retained: retain })
+          if (this.#leaving) return
+          if (topic === this.#options.desiredTopic) this.onDesired?.(payload)
+          else this.onCommand?.({ topic, payload, retained: retain })
         })
       client.on('packetsend', ({ cmd }) => {
         if (cmd === 'pingreq' && this.#client === client)
@@ -592,12 +621,28 @@ export class Publisher implements AsyncDisposable {
   #closeCommands(wasConnected: boolean, unanswered: boolean): void {
     this.#mayKeep = false
     if (!this.#options.commands || !wasConnected) return
+    this.#closeDesired()
     // A connection that did not subscribe is over: the next one tries again.
     this.#unanswered = unanswered ? this.#unanswered + 1 : 0
     if (this.#unanswered === FRUITLESS_CONNECTIONS_MAX)
       this.#options.log.error(
         { code: 'BROKER_REFUSED', connections: this.#unanswered },
         `${this.#name} ends the connection whenever this device subscribes to its commands. No commands until the next connection ends; give its user that right, or set remote.enabled to false.`,
+      )
+  }
+
+  #closeDesired(): void {
+    const { desiredTopic: topic } = this.#options
+    if (!this.#awaitsDesired) {
+      if (this.#desiredUnanswered >= FRUITLESS_CONNECTIONS_MAX) this.#desiredUnanswered = 0
+      return
+    }
+    this.#awaitsDesired = false
+    this.#desiredUnanswered += 1
+    if (this.#desiredUnanswered === FRUITLESS_CONNECTIONS_MAX)
+      this.#options.log.error(
+        { code: 'BROKER_REFUSED', connections: this.#desiredUnanswered },
+        `${this.#name} ends the connection whenever this device subscribes to ${topic}. Its configuration cannot be changed from the console until the next connection ends; give its user that right, or set remote.desired.enabled to false.`,
       )
   }
 

@@ -16,9 +16,11 @@ import { isName } from '../../wire/names.ts'
 import type { StreamChange } from '../../wire/stream.ts'
 import { parseCommandTopic, snapshotTopic, stateTopic } from '../../wire/topics.ts'
 import type { CameraConfig, DeviceConfig } from '../config.ts'
+import type { Detector } from '../detect/detector.ts'
 import { encodeJpeg } from '../faces/crop.ts'
 import type { Frame } from '../frame.ts'
 import {
+  SCORE_LOW,
   SNAPSHOT_MS_MIN,
   SNAPSHOT_SIDES,
   SNAPSHOT_WAIT_MS_MAX,
@@ -32,14 +34,15 @@ import { type CameraSettings, configuredSettings, type SettingsSource } from '..
 import type { Effects } from '../view/effects.ts'
 import type { Live } from '../view/live.ts'
 import type { Watcher } from '../view/watcher.ts'
-import type { Commanded, Wish } from './commanded.ts'
+import { type Commanded, WISHES, type Wish } from './commanded.ts'
 import type { CommandMessage, Publisher } from './publish.ts'
 
 export interface RemoteParts {
   readonly config: DeviceConfig
-  /** The detector's threshold, and the lowest score of what it gives at all. */
-  readonly scoreMin: number
-  readonly scoreFloor: number
+  /** Those that it begins with. */
+  readonly cameras: readonly CameraConfig[]
+  /** By what is looked: its threshold. */
+  readonly detector: () => Pick<Detector, 'scoreMin'>
   readonly commanded: Commanded
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
   readonly live: Pick<Live, 'look'>
@@ -47,7 +50,7 @@ export interface RemoteParts {
   readonly effects: Pick<Effects, 'apply' | 'of'>
   readonly recorder: Pick<Recorder, 'state'>
   /** What comes to this device, and may be changed from afar. */
-  readonly streams?: Pick<Streams, 'cameras' | 'gone' | 'state' | 'change'>
+  readonly streams?: Pick<Streams, 'gone' | 'state' | 'change'>
   readonly meters: Pick<Meters, 'commandsTaken' | 'commandsIgnored'>
   readonly log: Log
 }
@@ -55,12 +58,16 @@ export interface RemoteParts {
 /** What is known of a camera. */
 interface Camera {
   readonly name: string
+  config: CameraConfig
+  /** Without what was commanded. */
+  configured: CameraSettings
   settings: CameraSettings
   /** As the agent says it: `up`, `ended`, `down: why`. */
   state: string
   crops: number
   lastCrop: CameraState['lastCrop']
   present: CameraState['present']
+  view: CameraState['view']
   snapshot: 'none' | 'wanted' | 'making'
   snapshotAtMs: number
   snapshotTimer: NodeJS.Timeout | undefined
@@ -121,22 +128,26 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       const [fields, message] = this.#complaint
       parts.log.warn({ ...fields, count }, message)
     })
-    for (const camera of [...parts.config.cameras, ...(parts.streams?.cameras ?? [])]) this.add(camera)
+    for (const camera of parts.cameras) this.add(camera)
     for (const name of parts.streams?.gone ?? []) this.#clear(name)
   }
 
   /** A camera that is there from now on. */
   add(configured: CameraConfig): void {
-    const { config, scoreMin, commanded, log } = this.#parts
+    const { commanded, log } = this.#parts
     const { name } = configured
     if (this.#cameras.has(name)) return
+    const settings = this.#configured(configured)
     const camera: Camera = {
       name,
-      settings: configuredSettings(config, scoreMin, configured),
+      config: configured,
+      configured: settings,
+      settings,
       state: 'opening',
       crops: 0,
       lastCrop: null,
       present: undefined,
+      view: undefined,
       snapshot: 'none',
       snapshotAtMs: -Infinity,
       snapshotTimer: undefined,
@@ -149,6 +160,42 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     if (this.#set(camera, wish))
       log.warn({ camera: name, ...wish, file: commanded.file }, 'earlier commands still apply')
     this.#tell(camera)
+  }
+
+  #configured(camera: CameraConfig): CameraSettings {
+    const { config, detector } = this.#parts
+    const settings = configuredSettings(config, detector().scoreMin, camera)
+    return { ...settings, scoreMin: this.#heldScore(settings.scoreMin) }
+  }
+
+  /** Below the floor the detector gives nothing: the state says what holds. */
+  #heldScore(score: number): number {
+    return Math.max(score, this.#parts.detector().scoreMin * SCORE_LOW)
+  }
+
+  /** Commands are temporary: of what a new configuration says otherwise than the one before, none holds any more. */
+  forget(before: CameraConfig, after: CameraConfig): void {
+    const [had, has] = [this.#configured(before), this.#configured(after)]
+    this.#parts.commanded.forget(
+      after.name,
+      WISHES.filter((key) => had[key] !== has[key]),
+    )
+  }
+
+  /** What is configured of a camera has changed. */
+  change(configured: CameraConfig): void {
+    const camera = this.#cameras.get(configured.name)
+    if (!camera) return
+    camera.config = configured
+    camera.configured = this.#configured(configured)
+    this.#set(camera, this.#parts.commanded.of(camera.name), camera.configured)
+    if (camera.settings.paused && camera.snapshot === 'wanted') this.#noSnapshot(camera)
+    this.#tell(camera)
+  }
+
+  /** Another detector looks. */
+  refresh(): void {
+    for (const { config } of this.#cameras.values()) this.change(config)
   }
 
   /** One that is there no more: its last state says that it has ended, and then the broker keeps none. */
@@ -349,16 +396,16 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#set(camera, wish)
   }
 
-  /** @returns whether that is anything new */
-  #set(camera: Camera, wish: Wish): boolean {
-    const { scoreMin, scoreFloor } = this.#parts
+  /** @param base what the wish is laid over @returns whether that is anything new */
+  #set(camera: Camera, wish: Wish, base = camera.settings): boolean {
     const { threshold } = wish
-    // Below the floor the detector gives nothing: the state says what holds.
     const score =
       threshold === undefined
         ? {}
-        : { scoreMin: threshold === 'auto' ? scoreMin : Math.max(threshold, scoreFloor) }
-    const next: CameraSettings = { ...camera.settings, ...wish, ...score }
+        : {
+            scoreMin: threshold === 'auto' ? this.#parts.detector().scoreMin : this.#heldScore(threshold),
+          }
+    const next: CameraSettings = { ...base, ...wish, ...score }
     const keys = Object.keys(next) as (keyof CameraSettings)[]
     if (keys.every((key) => camera.settings[key] === next[key])) return false
     camera.settings = next
@@ -388,6 +435,14 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     const camera = this.#cameras.get(name)
     if (!camera) return
     camera.present = present
+    this.#tell(camera)
+  }
+
+  /** Its scene is seen no longer, or again; undefined: nobody looks any more. */
+  viewChanged(name: string, view: CameraState['view']): void {
+    const camera = this.#cameras.get(name)
+    if (!camera) return
+    camera.view = view
     this.#tell(camera)
   }
 
@@ -511,7 +566,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     )
   }
 
-  #stateOf({ name, settings, state, crops, lastCrop, present }: Camera): CameraState {
+  #stateOf({ name, settings, state, crops, lastCrop, present, view }: Camera): CameraState {
     const { site, device } = this.#parts.config
     const { record: mode, paused, threshold, scoreMin, rate, effect } = settings
     const stream = this.#parts.streams?.state(name)
@@ -531,6 +586,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       crops,
       lastCrop,
       ...(present && { present }),
+      ...(view && { view }),
       ...this.#recordOf(name, mode),
       ...(stream && { stream }),
     }

@@ -5,7 +5,9 @@ import type { DeviceConfig } from '../config.ts'
 import { Streams } from './streams.ts'
 
 export interface ListenersOptions {
-  readonly config: Pick<DeviceConfig, 'listen' | 'cameras'>
+  readonly config: Pick<DeviceConfig, 'listen'>
+  /** Names of cameras that no stream may have; may change. */
+  readonly taken: ReadonlySet<string>
   readonly registry: Registry
   readonly log: Log
 }
@@ -61,12 +63,11 @@ export class Listeners implements AsyncDisposable {
 
 /** Undefined where nothing comes to this device. Errors: those of readStreams. */
 export async function openListeners(options: ListenersOptions): Promise<Listeners | undefined> {
-  const { listen, cameras } = options.config
+  const { listen } = options.config
   if (listen.streamsFile === undefined) return undefined
-  const taken = new Set(cameras.map(({ name }) => name))
   const streams = await Streams.open({
     file: listen.streamsFile,
-    taken,
+    taken: options.taken,
     graceMs: listen.grace,
     log: options.log,
   })

@@ -114,6 +114,11 @@ export class Streams implements Doorkeeper, AsyncDisposable {
     return [...this.#entries.values()].map(({ camera }) => camera)
   }
 
+  /** As they stand in the file. */
+  get list(): readonly Stream[] {
+    return this.#file.streams
+  }
+
   has(camera: string): boolean {
     return this.#entries.has(camera)
   }

@@ -68,6 +68,8 @@ export interface VideoOptions {
   /** How long opening or waiting for a frame may take, ms. */
   readonly timeoutMs: number
   readonly rtspTransport: 'tcp' | 'udp'
+  /** Whether an http address may lead to another; it may where absent. */
+  readonly redirects?: boolean
   readonly size?: Size
   readonly framerate?: number
   readonly inputFormat?: string
@@ -424,7 +426,11 @@ function openOptions(options: VideoOptions): Record<string, string> {
   const probing = { ...may, analyzeduration: String(PROBE_MS_MAX * 1000) }
   if (/^rtsps?:/i.test(address))
     return { ...probing, rtsp_transport: options.rtspTransport, timeout: timeoutUs }
-  return { ...probing, rw_timeout: timeoutUs }
+  return {
+    ...probing,
+    rw_timeout: timeoutUs,
+    ...(options.redirects === false && /^https?:/i.test(address) && { max_redirects: '0' }),
+  }
 }
 
 /** What a failed open means, in a sentence that says what to do. */

@@ -19,6 +19,12 @@ export function isRetried({ source, watch }: Pick<CameraConfig, 'source' | 'watc
 /** Watched folders know what was taken, also when they were away for a while. */
 const watchedFolders = new WeakMap<CameraConfig, WatchedFolder>()
 
+/** A camera's other settings: of a watched folder, what was taken is not taken again. */
+export function continueFolder(before: CameraConfig, after: CameraConfig): void {
+  const watched = before.source === after.source ? watchedFolders.get(before) : undefined
+  if (watched) watchedFolders.set(after, watched)
+}
+
 /**
  * Opens what a camera's `source` names. Errors: SOURCE_NOT_FOUND, SOURCE_UNREADABLE, SOURCE_UNAVAILABLE;
  * CONFIG_NOT_FOUND for its password's file.
@@ -84,6 +90,7 @@ export async function openSource(
       intervalMs: camera.interval,
       timeoutMs: camera.timeout,
       rtspTransport: camera.rtspTransport,
+      redirects: context.isFromAfar !== true,
       size:
         camera.width === undefined || camera.height === undefined
           ? undefined

@@ -25,6 +25,8 @@ export interface SourceContext {
   /** Who records what a video's container gives. Sources that give nothing but frames leave it alone. */
   readonly tap?: PacketTap
   readonly log: Log
+  /** Its address was said from afar: it is followed to no other. */
+  readonly isFromAfar?: boolean
   /** Where streams come from that are pushed to this device. */
   readonly streams?: PushedStreams
 }

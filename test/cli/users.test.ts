@@ -62,7 +62,7 @@ t.test('from the command line: added, listed, changed, removed', async (t) => {
   t.equal(await right('from a pipe'), 'right')
   t.match(
     users(['list', file]).stdout,
-    /^door {2}device {2}password {2}publish sightline\/v1\/home\/door\/\+\/crop \S+\/clip \S+\/event \S+\/state \S+\/snapshot \S+\/live \S+\/original sightline\/v1\/home\/door\/status sightline\/v1\/keepers\/device-4-home-door homeassistant\/device\/sightline_4_home_door\/config, subscribe sightline\/v1\/home\/door\/\+\/set\/\+$/m,
+    /^door {2}device {2}password {2}publish sightline\/v1\/home\/door\/\+\/crop \S+\/clip \S+\/event \S+\/state \S+\/snapshot \S+\/live \S+\/original sightline\/v1\/home\/door\/status sightline\/v1\/home\/door\/reported sightline\/v1\/keepers\/device-4-home-door homeassistant\/device\/sightline_4_home_door\/config, subscribe sightline\/v1\/home\/door\/\+\/set\/\+ sightline\/v1\/home\/door\/desired$/m,
   )
   t.match(users(['remove', file, 'door']), { status: 0 })
 })
@@ -146,6 +146,7 @@ t.test('a change keeps comments, order and what else is there', async (t) => {
           (kind) => `our/faces/home/door/+/${kind}`,
         ),
         'our/faces/home/door/status',
+        'our/faces/home/door/reported',
         'our/faces/keepers/device-4-home-door',
         'homeassistant/device/sightline_4_home_door/config',
       ],

@@ -21,8 +21,11 @@ import type {
 } from '../../console/context.ts'
 import { Database } from '../../console/database/database.ts'
 import { DesiredBook } from '../../console/desired/desired.ts'
+import { openNotices, openNotices } from '../../console/notices/open.ts'
+import { Rules } from '../../console/rules/rules.ts'
 import { Documents } from '../../console/scenarios/documents.ts'
 import { LiveScenarios } from '../../console/scenarios/scenarios.ts'
+import { isActive, nextChange } from '../../console/scenarios/schedule.ts'
 import type { FileUser } from '../../lib/access/users.ts'
 import { usersText } from '../../lib/access/users-file.ts'
 import { FolderBucket } from '../../lib/buckets/folder.ts'
@@ -107,6 +110,7 @@ export async function apiServer(
   const config: ConsoleConfig = consoleSchema.parse({
     bucket: { type: 'folder', path: join(folder, 'bucket') },
     access: { usersFile },
+    inbox: { folder: join(folder, 'inbox') },
     ...settings,
   })
   const log = openLog('test', 'silent')
@@ -142,6 +146,28 @@ export async function apiServer(
     }),
   )
   desired.connected()
+  const { notices } = stack.use(
+    await openNotices({
+      config,
+      database,
+      bucket,
+      access,
+      publish: async () => {},
+      onNews: (item) => news.add(item),
+      log,
+      retry: { delayMsMin: 20, delayMsMax: 80 },
+    }),
+  )
+  const rules = stack.use(
+    await Rules.open({
+      database,
+      scenarios,
+      notices,
+      fleet,
+      schedule: { holds: isActive, changesAtMs: nextChange },
+      log,
+    }),
+  )
   const context: Context = {
     config,
     log,
@@ -156,6 +182,8 @@ export async function apiServer(
     documents,
     scenarios,
     desired,
+    notices,
+    rules,
   }
   const http = stack.use(
     await HttpServer.open({

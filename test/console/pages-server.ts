@@ -52,8 +52,9 @@ export async function pagesServer(
   t: Test,
   publish: readonly PublishAddress[] = [],
   settings: Record<string, unknown> = {},
+  more: Parameters<typeof consoleApi>[2] = [],
 ): Promise<PagesServer> {
-  const api = await apiServer(t, settings)
+  const api = await apiServer(t, settings, more)
   const { context } = api
   const http = await HttpServer.open({
     host: '127.0.0.1',
@@ -62,7 +63,7 @@ export async function pagesServer(
     health: () => ({ ok: true, checks: {} }),
     ownLogin: async () => false,
     routes: async (app) => {
-      await consoleApi(app, context)
+      await consoleApi(app, context, more)
       await signInPages(app, api.access)
       await sharePages(app, {
         ...{ shares: api.access.shares, database: api.database, bucket: api.bucket },

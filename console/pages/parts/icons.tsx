@@ -72,6 +72,22 @@ export const icons = {
       <path d="M7 6h3c3 0 3 6 7 6M7 18h3c3 0 3-6 7-6" />
     </Icon>
   ),
+  notices: () => (
+    <Icon>
+      <path d="M6 16.500V11a6 6 0 0 1 12 0v5.500l1.500 1.500h-15zM10 20.500a2.200 2.200 0 0 0 4 0" />
+    </Icon>
+  ),
+  channels: () => (
+    <Icon>
+      <path d="m21 4-9.500 16-2.500-7-6-3.500zM9 13l12-9" />
+    </Icon>
+  ),
+  devices: () => (
+    <Icon>
+      <rect x="6" y="6" width="12" height="12" rx="2" />
+      <path d="M9.500 9.500h5v5h-5zM9 6V3M15 6V3M9 21v-3M15 21v-3M6 9H3M6 15H3M21 9h-3M21 15h-3" />
+    </Icon>
+  ),
   health: () => (
     <Icon>
       <path d="M3 12h4l2.5-6 4 12 2.5-6h5" />
@@ -150,6 +166,25 @@ export const icons = {
   right: () => (
     <Icon>
       <path d="m9.5 5 7 7-7 7" />
+    </Icon>
+  ),
+  scenarios: () => (
+    <Icon>
+      <path d="M12 3v3M12 18v3M3 12h3M18 12h3" />
+      <circle cx="12" cy="12" r="6" />
+      <path d="M12 9v3l2 1.500" />
+    </Icon>
+  ),
+  zone: () => (
+    <Icon>
+      <path d="M5 7l8-3 6 6-3 9-10-2z" />
+      <circle cx="12" cy="11.500" r="1.600" />
+    </Icon>
+  ),
+  mask: () => (
+    <Icon>
+      <circle cx="12" cy="11" r="7" />
+      <path d="M5.500 11.500c4 1.500 9 1.500 13 0M9 9h.010M15 9h.010M9.500 14.500h5" />
     </Icon>
   ),
 }

@@ -2,9 +2,15 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import type { Person } from '../../../console/access/may.ts'
+import { type ConsoleConfig, consoleSchema } from '../../../console/config.ts'
+import type { NewsItem } from '../../../console/context.ts'
 import { Database } from '../../../console/database/database.ts'
 import { type Channel, channelSchema } from '../../../console/notices/channel.ts'
+import { type OpenNotices, openNotices } from '../../../console/notices/open.ts'
 import type { NewNotice } from '../../../console/rules/fact.ts'
+import { FolderBucket } from '../../../lib/buckets/folder.ts'
+import { openLog } from '../../../lib/log.ts'
 import { newId } from '../../../wire/id.ts'
 
 /** A database with channels, notices as rules make them, and a receiver of webhooks that can be told what to answer. */
@@ -132,3 +138,61 @@ export async function books(database: Database) {
     waiting: Number(states.find((it) => it.channel === row.channel && it.state === 'waiting')?.count ?? 0),
   }))
 }
+
+export interface Settings {
+  readonly config?: Record<string, unknown>
+  readonly people?: Readonly<Record<string, Person>>
+  readonly publish?: OpenNotices['publish']
+  readonly retry?: OpenNotices['retry']
+  /** Of an earlier one, whose files it goes on with. */
+  readonly folder?: string
+}
+
+/** Notices with all their ways, on a database that is there already. Loopback is allowed. */
+export async function open(t: Test, database: Database, settings: Settings = {}) {
+  const {
+    folder = join(t.testdirName, 'files'),
+    people = {},
+    retry = { delayMsMin: 20, delayMsMax: 80 },
+  } = settings
+  const config: ConsoleConfig = consoleSchema.parse({
+    bucket: { type: 'folder', path: join(folder, 'bucket') },
+    inbox: { folder: join(folder, 'inbox') },
+    notices: { allow: ['127.0.0.0/8'] },
+    ...settings.config,
+  })
+  const bucket = await FolderBucket.open({ path: join(folder, 'bucket') })
+  const news: NewsItem[] = []
+  const find = async (name: string) => {
+    const person = people[name]
+    return person && { person, by: 'password' as const, fingerprint: '' }
+  }
+  const opened = await openNotices({
+    config,
+    database,
+    bucket,
+    access: { people: { find } as OpenNotices['access']['people'] },
+    publish: settings.publish ?? (async () => {}),
+    onNews: (item) => void news.push(item),
+    log: openLog('test', 'silent'),
+    retry,
+  })
+  let isOpen = true
+  const close = async () => {
+    if (!isOpen) return
+    isOpen = false
+    await opened[Symbol.asyncDispose]()
+    await bucket[Symbol.asyncDispose]()
+  }
+  t.teardown(close)
+  const { notices } = opened
+  const write = async (...all: NewNotice[]) => {
+    await database.write.transaction().execute((db) => notices.write(db, all))
+    notices.wake()
+  }
+  return { ...opened, folder, config, bucket, news, write, close }
+}
+
+/** Of a notice, by channel: its deliveries, the oldest first. */
+export const deliveriesOf = (database: Database, notice: string) =>
+  database.write.selectFrom('deliveries').selectAll().where('notice', '=', notice).orderBy('id').execute()

@@ -1,0 +1,90 @@
+import { useState } from 'preact/hooks'
+import type { Camera } from '../../api/cameras.ts'
+import { CAMERA_SETTINGS, valueAt, withValue } from '../device-settings.ts'
+import type { DeviceDesired, DeviceDocument } from '../device-types.ts'
+import { Dialog } from '../parts/dialog.tsx'
+import { Failed } from '../parts/states.tsx'
+import { DrawField } from './device-draw.tsx'
+import { SettingField } from './setting-field.tsx'
+
+/** All settings of a camera that can be set from here. What is sent is tried by the device before it holds. */
+export function CameraForm({
+  name,
+  camera,
+  is,
+  document,
+  save,
+  onClose,
+}: {
+  readonly name: string
+  readonly camera: Camera | undefined
+  readonly is: DeviceDesired
+  readonly document: DeviceDocument
+  readonly save: (next: DeviceDocument, done: string) => Promise<void>
+  readonly onClose: () => void
+}) {
+  const [settings, setSettings] = useState(document.content.cameras?.[name] ?? {})
+  const [error, setError] = useState<unknown>(undefined)
+  const [isWorking, setWorking] = useState(false)
+  const now = is.reported?.effective.cameras[name]
+  async function act(): Promise<void> {
+    setWorking(true)
+    setError(undefined)
+    const cameras = { ...document.content.cameras }
+    if (Object.keys(settings).length === 0) delete cameras[name]
+    else cameras[name] = settings
+    try {
+      await save({ ...document, content: { ...document.content, cameras } }, `${name} was saved.`)
+    } catch (problem) {
+      setError(problem)
+      setWorking(false)
+    }
+  }
+  return (
+    <Dialog title={`Settings of ${name}`} wide onClose={onClose}>
+      <form
+        class="form"
+        onSubmit={(event) => {
+          event.preventDefault()
+          void act()
+        }}
+      >
+        <p class="muted">
+          What is not set here is as the device's file says, or as a scenario says while it holds. A scenario
+          goes before what is set here.
+        </p>
+        {CAMERA_SETTINGS.map((group, index) => (
+          <details key={group.title} class="details setting-group" open={index === 0}>
+            <summary>{group.title}</summary>
+            <div class="setting-fields">
+              {group.settings.map((setting) => {
+                const value = valueAt(settings, setting.path)
+                const set = (next: unknown) => setSettings((old) => withValue(old, setting.path, next))
+                const props = { setting, value, now: valueAt(now, setting.path), onChange: set }
+                return ['zones', 'masks', 'region'].includes(setting.kind.is) ? (
+                  <DrawField
+                    key={setting.path.join('.')}
+                    {...props}
+                    camera={camera}
+                    opened={is.reported?.opened?.[name]}
+                  />
+                ) : (
+                  <SettingField key={setting.path.join('.')} {...props} />
+                )
+              })}
+            </div>
+          </details>
+        ))}
+        {error !== undefined && <Failed error={error} />}
+        <p class="buttons">
+          <button type="submit" class="button button-strong" disabled={isWorking}>
+            Save, and tell the device
+          </button>
+          <button type="button" class="button" onClick={onClose}>
+            Cancel
+          </button>
+        </p>
+      </form>
+    </Dialog>
+  )
+}

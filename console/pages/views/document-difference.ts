@@ -1,0 +1,141 @@
+import { keyOf, plain, SETTINGS, valueWords } from './setting-words.ts'
+
+/** What is different between two documents, line by line, in words. Pure. */
+
+export interface Change {
+  /** `Rules › Visitors › Cooldown` */
+  readonly where: readonly string[]
+  readonly before: string | undefined
+  readonly now: string | undefined
+}
+
+type Json = unknown
+type Keyed = Readonly<Record<string, Json>>
+const isObject = (value: Json): value is Keyed =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const WORDS: Readonly<Record<string, string>> = {
+  name: 'Name',
+  description: 'Description',
+  cameras: 'Where',
+  all: 'Every camera',
+  sites: 'Sites',
+  devices: 'Devices',
+  labels: 'Labels',
+  settings: 'Settings',
+  detect: 'Settings',
+  zones: 'Zones',
+  rules: 'Rules',
+  schedule: 'When',
+  hours: 'Hours',
+  timeZone: 'Time zone',
+  exceptions: 'Exceptions',
+  points: 'Shape',
+  sizeMin: 'Smallest face',
+  sizeMax: 'Largest face',
+  stayS: 'Stays after, seconds',
+  enabled: 'On',
+  on: 'Looks at',
+  conditions: 'Conditions',
+  expression: 'Expression',
+  holdMs: 'Has to be so for',
+  cooldownMs: 'None after a notice for',
+  per: 'Notices for each',
+  quiet: 'Quiet hours',
+  level: 'Level',
+  title: 'Title',
+  text: 'Text',
+  notify: 'Channels',
+  moreThan: 'More than',
+  fewerThan: 'Fewer than',
+  windowMs: 'Within',
+  states: 'States',
+  zoneEvents: 'Zone events',
+  masked: 'With a mask',
+  camera: 'Camera',
+}
+const SETTING_OF = new Map(SETTINGS.map((setting) => [keyOf(setting), setting]))
+const LINES_MAX = 200
+
+export function differences(before: Json, now: Json): readonly Change[] {
+  const changes: Change[] = []
+  compare(before, now, [], [], changes)
+  return changes.slice(0, LINES_MAX)
+}
+
+function compare(
+  before: Json,
+  now: Json,
+  where: readonly string[],
+  path: readonly string[],
+  changes: Change[],
+): void {
+  if (isSame(before, now)) return
+  const setting = SETTING_OF.get(path.join('.'))
+  if (setting) {
+    changes.push({
+      where: ['Settings', setting.title],
+      before: before === undefined ? undefined : valueWords(setting, before),
+      now: now === undefined ? undefined : valueWords(setting, now),
+    })
+    return
+  }
+  const [a, b] = [keyed(before), keyed(now)]
+  // Something that is there on one side only, as a whole; but what is above it, piece by piece.
+  if ((a && b) || (path.length < 2 && (a || b) && !isNamed(before ?? now))) {
+    for (const key of new Set([...Object.keys(a ?? {}), ...Object.keys(b ?? {})])) {
+      const [one, two] = [a?.[key], b?.[key]]
+      const title = isNamed(before ?? now) ? nameOf(one ?? two, key) : (WORDS[key] ?? key)
+      compare(one, two, title === where.at(-1) ? where : [...where, title], [...path, key], changes)
+    }
+    return
+  }
+  changes.push({ where, before: valueText(before, path), now: valueText(now, path) })
+}
+
+const isSame = (a: Json, b: Json): boolean => sortedText(a) === sortedText(b)
+const sortedText = (value: Json): string =>
+  JSON.stringify(value, (_, it: Json) =>
+    isObject(it) ? Object.fromEntries(Object.entries(it).toSorted(([a], [b]) => (a < b ? -1 : 1))) : it,
+  ) ?? ''
+
+/** A list of things that have names, which are found again by them. */
+const isNamed = (value: Json): boolean =>
+  Array.isArray(value) &&
+  value.length > 0 &&
+  value.every((it) => isObject(it) && (typeof it.id === 'string' || typeof it.points === 'object'))
+
+const nameOf = (value: Json, key: string) => {
+  if (!isObject(value) || typeof value.name !== 'string') return key
+  return typeof value.camera === 'string' ? `${value.name} (${value.camera})` : value.name
+}
+
+/** By their keys; lists of named things by name. */
+function keyed(value: Json): Keyed | undefined {
+  if (isObject(value)) return value
+  if (!isNamed(value)) return undefined
+  return Object.fromEntries(
+    (value as Keyed[]).map((it) => [typeof it.id === 'string' ? it.id : `${it.camera ?? ''} ${it.name}`, it]),
+  )
+}
+
+function valueText(value: Json, path: readonly string[]): string | undefined {
+  if (value === undefined) return undefined
+  const key = path.at(-1) ?? ''
+  if (typeof value === 'boolean') return value ? 'yes' : 'no'
+  if (typeof value === 'number' && key.endsWith('Ms')) return `${value / 1000} s`
+  if (typeof value === 'number' && (key === 'sizeMin' || key === 'sizeMax') && path[0] === 'zones')
+    return `${Math.round(value * 1000) / 10} %`
+  if (key === 'points' && Array.isArray(value)) return `${value.length} corners${fingerprint(value)}`
+  if (Array.isArray(value) && value.every((it) => typeof it === 'string')) return value.join(', ') || 'none'
+  if (isObject(value) && typeof value.name === 'string') return value.name
+  return plain(value)
+}
+
+/** Where it lies, so that two shapes with as many corners read differently. */
+function fingerprint(points: readonly Json[]): string {
+  const [first] = points
+  return Array.isArray(first)
+    ? `, from ${first.map((it) => `${Math.round(Number(it) * 1000) / 10} %`).join(' / ')}`
+    : ''
+}

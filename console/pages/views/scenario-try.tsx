@@ -1,0 +1,108 @@
+import { useState } from 'preact/hooks'
+import { useLoaded } from '../loaded.ts'
+import { Empty, Shown, Waiting } from '../parts/states.tsx'
+import { When } from '../parts/when.tsx'
+import { facePicture } from '../recordings.ts'
+import type { ScenarioDocument, Tried } from '../scenarios.ts'
+import * as scenarios from '../scenarios.ts'
+import { count, dayAndClock, number } from '../words.ts'
+import { ruleWords } from './rule-words.ts'
+
+/** What its rules would have found in what is stored, as it is written now, saved or not. */
+
+const HOURS = [1, 24, 24 * 7] as const
+const WORDS: Readonly<Record<number, string>> = { 1: 'Last hour', 24: 'Last 24 hours', 168: 'Last 7 days' }
+
+export function TryOut({ document }: { readonly document: ScenarioDocument }) {
+  const [hours, setHours] = useState<number>(24)
+  const tried = useLoaded(`try ${hours} ${JSON.stringify(document)}`, (signal) =>
+    scenarios.tryOut(document, hours, signal),
+  )
+  return (
+    <section aria-labelledby="try">
+      <div class="section-head">
+        <h2 id="try">What it would have noticed</h2>
+        <fieldset class="switch">
+          <legend class="visually-hidden">How far back</legend>
+          {HOURS.map((it) => (
+            <button key={it} type="button" aria-pressed={it === hours} onClick={() => setHours(it)}>
+              {WORDS[it]}
+            </button>
+          ))}
+        </fieldset>
+      </div>
+      {document.rules.length === 0 ? (
+        <Empty title="No rules to try.">Add a rule under “Edit” first.</Empty>
+      ) : (
+        <Shown of={tried} waiting={<Waiting rows={3} />}>
+          {(it) => <Found document={document} tried={it} />}
+        </Shown>
+      )}
+    </section>
+  )
+}
+
+function Found({ document, tried }: { readonly document: ScenarioDocument; readonly tried: Tried }) {
+  return (
+    <>
+      <p class="muted">
+        {count(tried.looked, 'face or event', 'faces and events')} looked at, since{' '}
+        {dayAndClock(tried.fromMs)}. Nobody was told anything.
+      </p>
+      <ul class="tried">
+        {document.rules.map((rule) => {
+          const found = tried.rules.find(({ id }) => id === rule.id)
+          return (
+            <li key={rule.id} class="tried-rule">
+              <div class="tried-head">
+                <div>
+                  <h3>{rule.name}</h3>
+                  <p class="muted">{ruleWords(rule)}</p>
+                </div>
+                <p class="tried-count">
+                  <strong>{number(found?.count ?? 0)}</strong> {found?.count === 1 ? 'notice' : 'notices'}
+                </p>
+              </div>
+              {!found || found.examples.length === 0 ? (
+                <p class="muted">
+                  {found?.untried ??
+                    (tried.looked === 0
+                      ? 'Nothing was seen in this time, so there is nothing to go by.'
+                      : 'Nothing would have been noticed.')}
+                </p>
+              ) : (
+                <ul class="tried-examples">
+                  {found.examples.map((example, index) => (
+                    <li key={index} class="tried-example">
+                      {example.detection ? (
+                        <a href={`/faces/${example.detection}`}>
+                          <img
+                            class="face-picture"
+                            src={facePicture(example.detection)}
+                            loading="lazy"
+                            width="80"
+                            height="100"
+                            alt={`Face at ${example.camera}`}
+                          />
+                        </a>
+                      ) : null}
+                      <div>
+                        <p>
+                          <strong class="breaks">{example.camera.split('/').at(-1)}</strong>{' '}
+                          <span class="muted">
+                            <When atMs={example.atMs} />
+                          </span>
+                        </p>
+                        <p class="muted breaks">{example.why}</p>
+                      </div>
+                    </li>
+                  ))}
+                </ul>
+              )}
+            </li>
+          )
+        })}
+      </ul>
+    </>
+  )
+}

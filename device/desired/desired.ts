@@ -1,0 +1,347 @@
+import { isDeepStrictEqual } from 'node:util'
+import { asFailure, failureOf } from '../../lib/errors.ts'
+import type { Log } from '../../lib/log.ts'
+import { type Desired, type DesiredContent, reportedTopic } from '../../wire/desired.ts'
+import type { Agent } from '../agent.ts'
+import type { Cameras } from '../cameras.ts'
+import type { DeviceConfig } from '../config.ts'
+import type { Detector } from '../detect/detector.ts'
+import type { Publisher } from '../link/publish.ts'
+import type { Remote } from '../link/remote.ts'
+import type { Streams } from '../listen/streams.ts'
+import type { Meters } from '../meters.ts'
+import type { openSource } from '../sources/open.ts'
+import type { Detectors } from './detectors.ts'
+import type { Holding } from './holding.ts'
+import type { Networks } from './networks.ts'
+import { type Effective, isToBeTried, overlay } from './overlay.ts'
+import { checkDesired, readContent, readDesired } from './read.ts'
+import { Refused } from './refused.ts'
+import { type Told, writeReported } from './report.ts'
+import type { DesiredSigners } from './signers.ts'
+import type { StoredDesired } from './stored.ts'
+import { type Step, stepsTo, takeSteps, undoSteps } from './streams.ts'
+import { fetchModel, modelsOf, tryCameras } from './try.ts'
+
+export interface DesiredParts {
+  readonly local: DeviceConfig
+  readonly holding: Holding
+  readonly stored: StoredDesired
+  readonly networks: Networks
+  readonly signers?: DesiredSigners
+  readonly streams?: Pick<Streams, 'change' | 'cameras' | 'list'>
+  /** Names of cameras that no stream may have. */
+  readonly taken: Set<string>
+  readonly cameras: Pick<Cameras, 'turn'>
+  readonly agent: Pick<Agent, 'useDetector'>
+  readonly remote: Pick<Remote, 'refresh'>
+  readonly detectors: Detectors
+  /** Checks where a source leads, and opens it. */
+  readonly open: typeof openSource
+  readonly publisher: Pick<Publisher, 'keep'>
+  /** Called when cameras or the model are others. */
+  readonly changed: () => void
+  readonly meters: Pick<Meters, 'desiredApplied' | 'desiredRefused'>
+  readonly log: Log
+}
+
+/** What is going to hold. */
+interface Plan {
+  readonly desired: Desired
+  readonly content: DesiredContent
+  readonly effective: Effective
+  readonly steps: readonly Step[]
+  /** Undefined: the one that looks now. */
+  readonly detector: Detector | undefined
+}
+
+/**
+ * What the console wants this device to be:
+ *
+ *     <device>/desired  -> read -> laid over the file -> tried -> kept on disk -> all cameras turned at once
+ *                           |            |                |            |                    |
+ *     <device>/reported <- refused, with the setting <----+------------+--- back to before <+
+ *
+ * One at a time; of those that come meanwhile, the newest is next, and one that is being tried makes way for it. Whatever
+ * fails, what held before holds.
+ */
+export class DesiredConfiguration implements AsyncDisposable {
+  readonly #parts: DesiredParts
+  readonly #stop = new AbortController()
+  #told: Told
+  #next: Desired | undefined
+  #trying: { readonly desired: Desired; readonly stop: AbortController } | undefined
+  #working: Promise<void> | undefined
+
+  constructor(parts: DesiredParts) {
+    this.#parts = parts
+    const { applied, refused, floor } = parts.holding
+    this.#told = {
+      applied: this.#applied(),
+      state: refused ? 'refused' : applied ? 'applied' : 'none',
+      ...(floor && { version: floor.version }),
+      refused: refused ? faultOf(refused) : null,
+    }
+    if (refused) parts.meters.desiredRefused.inc({ reason: refused.code })
+  }
+
+  /** Says what holds, and makes the streams those that hold. Never rejects. */
+  async start(): Promise<void> {
+    const { holding, streams, log } = this.#parts
+    this.#report()
+    const wanted = holding.applied?.content.streams ?? {}
+    if (!streams || (Object.keys(wanted).length === 0 && holding.owned.size === 0)) return
+    if (!holding.applied) return // those of before stay as they are
+    try {
+      // After an end in the middle of a change.
+      await takeSteps(streams, stepsTo(wanted, streams.list, holding.owned))
+    } catch (error) {
+      const { code, message } = asFailure(error)
+      log.error({ code }, `The streams are not as the console said: ${message}`)
+    }
+  }
+
+  /** What is wrong, for people; undefined where nothing is. */
+  get trouble(): string | undefined {
+    const { state, version, refused } = this.#told
+    return state === 'refused' ? `version ${version ?? '?'} refused: ${refused?.message}` : undefined
+  }
+
+  /** What the broker brought. Never throws. */
+  take(payload: Buffer): void {
+    const { holding, local, signers, log } = this.#parts
+    if (payload.length === 0) {
+      log.info('No configuration is kept for this device any more; what holds stays.')
+      return
+    }
+    let desired: Desired | undefined
+    try {
+      desired = readDesired(payload, local)
+      checkDesired(desired, { signers, atMs: Date.now() })
+      const { version, digest } = desired
+      for (const other of [this.#next, this.#trying?.desired, holding.floor]) {
+        if (!other) continue
+        if (version < other.version)
+          throw new Refused('DESIRED_OLD', `Version ${version} is older than ${other.version}.`)
+        if (version === other.version && digest !== other.digest)
+          throw new Refused('DESIRED_INVALID', `There is another configuration of the version ${version}.`)
+      }
+    } catch (error) {
+      this.#refuse(error, desired)
+      return
+    }
+    const isSame = (other: Pick<Desired, 'version'> | undefined) => other?.version === desired.version
+    if (isSame(this.#next) || isSame(this.#trying?.desired)) return
+    if (isSame(holding.applied?.desired)) {
+      if (this.#told.version !== desired.version) this.#told = { ...this.#told, opened: undefined }
+      this.#tell({ state: 'applied', version: desired.version, refused: null })
+      return
+    }
+    this.#next = desired
+    this.#trying?.stop.abort()
+    this.#working ??= this.#work().finally(() => {
+      this.#working = undefined
+    })
+  }
+
+  async #work(): Promise<void> {
+    for (let desired = this.#next; desired && !this.#stop.signal.aborted; desired = this.#next) {
+      this.#next = undefined
+      const stop = new AbortController()
+      this.#trying = { desired, stop }
+      try {
+        await this.#apply(desired, AbortSignal.any([stop.signal, this.#stop.signal]))
+      } catch (error) {
+        // A newer one has come, or the device stops.
+        if (!stop.signal.aborted && !this.#stop.signal.aborted) this.#refuse(error, desired)
+      } finally {
+        this.#trying = undefined
+      }
+    }
+  }
+
+  async #apply(desired: Desired, signal: AbortSignal): Promise<void> {
+    const { holding, local, networks, streams, stored, meters, log } = this.#parts
+    const { version } = desired
+    this.#told = { ...this.#told, opened: undefined }
+    const content = readContent(desired.content)
+    const names = new Set(streams?.list.map(({ name }) => name))
+    const effective = overlay(content, { local, networks, streams: names })
+    const steps = stepsTo(content.streams ?? {}, streams?.list ?? [], holding.owned)
+    refuseGone(content, effective, steps)
+    this.#tell({ state: 'applying', version, refused: null })
+    log.info({ version, by: desired.by }, 'a configuration from the console is tried')
+    const detector = await this.#detector(effective, signal)
+    const plan: Plan = { desired, content, effective, steps, detector }
+    try {
+      await this.#try(plan, signal)
+      signal.throwIfAborted()
+      const atMs = Date.now()
+      const owned = Object.keys(content.streams ?? {})
+      const { owned: ownedBefore } = holding
+      const keptBefore = stored.content
+      // Before anything is turned: after a kill in the middle, it is turned again, and whole.
+      stored.keep(desired, atMs, [...ownedBefore, ...owned])
+      try {
+        await this.#turn(plan)
+      } catch (error) {
+        stored.putBack(keptBefore)
+        throw error
+      }
+      holding.applied = { desired, content, atMs }
+      holding.floor = desired
+      holding.refused = undefined
+      holding.owned = new Set(owned)
+      if (ownedBefore.size > 0) stored.keep(desired, atMs, owned)
+    } catch (error) {
+      await detector?.[Symbol.asyncDispose]()
+      throw error
+    }
+    meters.desiredApplied.inc()
+    log.info({ version, by: desired.by }, 'a configuration from the console holds')
+    this.#tell({ state: 'applied', version, refused: null })
+  }
+
+  /** Another detector, where one is wanted. */
+  async #detector({ detect }: Effective, signal: AbortSignal): Promise<Detector | undefined> {
+    const { holding, local, detectors } = this.#parts
+    if (isDeepStrictEqual(detect, holding.effective.detect)) return undefined
+    try {
+      if (detect.model !== local.detect.model) await fetchModel(detect, signal)
+      return await detectors.another(detect)
+    } catch (error) {
+      throw Refused.at(['detect', 'model'], asFailure(error))
+    }
+  }
+
+  /** Opens the cameras that are new, or whose source is. Errors: those of their sources. */
+  async #try({ effective, detector }: Plan, signal: AbortSignal): Promise<void> {
+    const { holding, detectors, open, networks, log } = this.#parts
+    const before = new Map(holding.effective.cameras.map((camera) => [camera.name, camera]))
+    const cameras = effective.cameras.filter(
+      (camera) => effective.fromAfar.has(camera.name) && isToBeTried(before.get(camera.name), camera),
+    )
+    const options = {
+      detector: detector ?? detectors.current,
+      open: async (...[camera, context, until]: Parameters<typeof openSource>) => {
+        await networks.check(camera.source)
+        return await open(camera, { ...context, isFromAfar: true }, until)
+      },
+      log,
+    }
+    const opened = await tryCameras(cameras, options, signal)
+    signal.throwIfAborted()
+    this.#told = { ...this.#told, ...(cameras.length > 0 && { opened }) }
+    for (const [name, { error }] of Object.entries(opened))
+      if (error) throw Refused.at(['cameras', name, 'source'], failureOf(error.code, error.message))
+  }
+
+  /** All at once; where that fails, back to how it was. */
+  async #turn({ effective, steps, detector }: Plan): Promise<void> {
+    const { holding, cameras, streams, detectors } = this.#parts
+    const before = holding.effective
+    const looked = detectors.current
+    const isOther = detector !== undefined && !isDeepStrictEqual(detector.input, looked.input)
+    let areTaken = false
+    try {
+      await cameras.turn(
+        holding.cameras(streams?.cameras ?? [], effective),
+        async () => {
+          this.#hold(effective, detector)
+          if (streams) await takeSteps(streams, steps)
+          areTaken = true
+        },
+        isOther,
+      )
+    } catch (error) {
+      await cameras.turn(
+        holding.cameras(streams?.cameras ?? [], before),
+        async () => {
+          this.#hold(before, detector && looked)
+          if (streams && areTaken) await undoSteps(streams, steps)
+        },
+        isOther,
+      )
+      throw error
+    } finally {
+      this.#parts.changed()
+    }
+    if (detector) await detectors.letGo(looked)
+  }
+
+  #hold(effective: Effective, detector: Detector | undefined): void {
+    const { holding, taken, detectors, agent, remote } = this.#parts
+    holding.effective = effective
+    taken.clear()
+    for (const { name } of effective.cameras) taken.add(name)
+    if (!detector) return
+    detectors.current = detector
+    agent.useDetector(detector)
+    remote.refresh()
+  }
+
+  #refuse(error: unknown, desired: Desired | undefined): void {
+    const { meters, log } = this.#parts
+    const refused = Refused.at([], asFailure(error))
+    meters.desiredRefused.inc({ reason: refused.code })
+    log.error(
+      { code: refused.code, version: desired?.version, path: refused.path.join('.') },
+      `The configuration from the console is refused: ${refused.message}`,
+    )
+    this.#tell({ state: 'refused', version: desired?.version, refused: faultOf(refused) })
+  }
+
+  #tell(told: Pick<Told, 'state' | 'version' | 'refused'>): void {
+    this.#told = { ...this.#told, ...told, applied: this.#applied() }
+    this.#report()
+  }
+
+  #applied(): Told['applied'] {
+    const { applied } = this.#parts.holding
+    return applied
+      ? { version: applied.desired.version, digest: applied.desired.digest, atMs: applied.atMs }
+      : null
+  }
+
+  #report(): void {
+    const { local, holding, streams, detectors, publisher } = this.#parts
+    const text = writeReported(this.#told, {
+      ...{ local, model: detectors.current.model },
+      ...{ detect: holding.effective.detect, sizeMin: holding.effective.sizeMin },
+      cameras: holding.cameras(streams?.cameras ?? []).values(),
+      fromAfar: holding.effective.fromAfar,
+      models: this.#models(),
+      atMs: Date.now(),
+    })
+    publisher.keep(reportedTopic(local.topicPrefix, local), text)
+  }
+
+  #models(): string[] {
+    try {
+      return modelsOf(this.#parts.local.detect)
+    } catch {
+      return [] // a catalogue that cannot be read is said where a model is looked for
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort()
+    await this.#working
+  }
+}
+
+/** Settings of a stream that is there no more once this holds. */
+function refuseGone(content: DesiredContent, { ofStreams }: Effective, steps: readonly Step[]): void {
+  for (const name of ofStreams.keys())
+    if (!Object.hasOwn(content.streams ?? {}, name) && steps.some((it) => it.stream === name))
+      throw new Refused('CONFIG_INVALID', `The stream "${name}" is removed, and cannot be set.`, [
+        'cameras',
+        name,
+      ])
+}
+
+const faultOf = ({ code, message, path }: Refused) => ({
+  code,
+  message: message.slice(0, 2000),
+  path: path.slice(0, 20),
+})
