@@ -88,6 +88,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchSigning, printSigning } = await import('./signing.ts')
     printSigning(await benchSigning())
   },
+  rules: async () => {
+    const { benchRules, printRules } = await import('./rules.ts')
+    printRules(await benchRules())
+  },
   rtmp: async () => {
     const { benchRtmp, printRtmp } = await import('./rtmp.ts')
     printRtmp(await benchRtmp())

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { asFailure } from '../../lib/errors.ts'
+import { asFailure, failureOf } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
 import { type Desired, type DesiredContent, reportedTopic } from '../../wire/desired.ts'
 import type { Agent } from '../agent.ts'
@@ -15,7 +15,7 @@ import type { Detectors } from './detectors.ts'
 import type { Holding } from './holding.ts'
 import type { Networks } from './networks.ts'
 import { type Effective, isToBeTried, overlay } from './overlay.ts'
-import { readContent, readDesired } from './read.ts'
+import { checkDesired, readContent, readDesired } from './read.ts'
 import { Refused } from './refused.ts'
 import { type Told, writeReported } from './report.ts'
 import type { DesiredSigners } from './signers.ts'
@@ -116,7 +116,8 @@ export class DesiredConfiguration implements AsyncDisposable {
     }
     let desired: Desired | undefined
     try {
-      desired = readDesired(payload, { ...local, signers, atMs: Date.now() })
+      desired = readDesired(payload, local)
+      checkDesired(desired, { signers, atMs: Date.now() })
       const { version, digest } = desired
       for (const other of [this.#next, this.#trying?.desired, holding.floor]) {
         if (!other) continue
@@ -132,6 +133,7 @@ export class DesiredConfiguration implements AsyncDisposable {
     const isSame = (other: Pick<Desired, 'version'> | undefined) => other?.version === desired.version
     if (isSame(this.#next) || isSame(this.#trying?.desired)) return
     if (isSame(holding.applied?.desired)) {
+      if (this.#told.version !== desired.version) this.#told = { ...this.#told, opened: undefined }
       this.#tell({ state: 'applied', version: desired.version, refused: null })
       return
     }
@@ -176,20 +178,21 @@ export class DesiredConfiguration implements AsyncDisposable {
       signal.throwIfAborted()
       const atMs = Date.now()
       const owned = Object.keys(content.streams ?? {})
-      const before = { applied: holding.applied, owned: holding.owned }
-      stored.keep(desired, atMs, [...holding.owned, ...owned])
+      const { owned: ownedBefore } = holding
+      const keptBefore = stored.content
+      // Before anything is turned: after a kill in the middle, it is turned again, and whole.
+      stored.keep(desired, atMs, [...ownedBefore, ...owned])
       try {
         await this.#turn(plan)
       } catch (error) {
-        if (before.applied) stored.keep(before.applied.desired, before.applied.atMs, before.owned)
-        else stored.forget()
+        stored.putBack(keptBefore)
         throw error
       }
       holding.applied = { desired, content, atMs }
       holding.floor = desired
       holding.refused = undefined
       holding.owned = new Set(owned)
-      if (before.owned.size > 0) stored.keep(desired, atMs, owned)
+      if (ownedBefore.size > 0) stored.keep(desired, atMs, owned)
     } catch (error) {
       await detector?.[Symbol.asyncDispose]()
       throw error
@@ -230,11 +233,7 @@ export class DesiredConfiguration implements AsyncDisposable {
     signal.throwIfAborted()
     this.#told = { ...this.#told, ...(cameras.length > 0 && { opened }) }
     for (const [name, { error }] of Object.entries(opened))
-      if (error)
-        throw Refused.at(
-          ['cameras', name, 'source'],
-          asFailure(new Refused(error.code as never, error.message)),
-        )
+      if (error) throw Refused.at(['cameras', name, 'source'], failureOf(error.code, error.message))
   }
 
   /** All at once; where that fails, back to how it was. */

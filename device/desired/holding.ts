@@ -4,7 +4,7 @@ import type { Desired, DesiredContent } from '../../wire/desired.ts'
 import type { CameraConfig, DeviceConfig } from '../config.ts'
 import type { Networks } from './networks.ts'
 import { type Effective, effectiveOf, overlay, overlayStream } from './overlay.ts'
-import { readContent, readDesired } from './read.ts'
+import { checkDesired, readContent, readDesired } from './read.ts'
 import { Refused } from './refused.ts'
 import type { DesiredSigners } from './signers.ts'
 import type { StoredDesired } from './stored.ts'
@@ -55,8 +55,9 @@ export class Holding {
       const kept = stored.read()
       if (!kept) return holding
       holding.owned = new Set(kept.streams)
-      const desired = readDesired(kept.desired, { ...local, signers })
+      const desired = readDesired(kept.desired, local)
       holding.floor = desired
+      checkDesired(desired, { signers })
       const content = readContent(desired.content)
       holding.effective = overlay(content, { local, networks, streams })
       holding.applied = { desired, content, atMs: kept.appliedAtMs }

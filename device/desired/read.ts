@@ -16,14 +16,17 @@ import type { DesiredSigners } from './signers.ts'
 export interface ReadOptions {
   readonly site: string
   readonly device: string
+}
+
+export interface CheckOptions {
   /** Absent: it need not be signed. */
   readonly signers?: DesiredSigners
   /** When a signer's certificate has to be valid; undefined: it was looked at when it came. */
   readonly atMs?: number
 }
 
-/** Errors: DESIRED_INVALID, DESIRED_UNSIGNED, NOT_ALLOWED (another device's). */
-export function readDesired(payload: Buffer, { site, device, signers, atMs }: ReadOptions): Desired {
+/** What it says of itself. Errors: DESIRED_INVALID, NOT_ALLOWED (another device's). */
+export function readDesired(payload: Buffer, { site, device }: ReadOptions): Desired {
   if (payload.length > DESIRED_BYTES_MAX)
     throw new Refused(
       'DESIRED_INVALID',
@@ -43,10 +46,14 @@ export function readDesired(payload: Buffer, { site, device, signers, atMs }: Re
       'NOT_ALLOWED',
       `This configuration is for ${desired.site}/${desired.device}, not for ${site}/${device}.`,
     )
+  return desired
+}
+
+/** Whether it is as it was written, and by whom. Errors: DESIRED_INVALID, DESIRED_UNSIGNED. */
+export function checkDesired(desired: Desired, { signers, atMs }: CheckOptions): void {
   if (digestOf(desired.content) !== desired.digest)
     throw new Refused('DESIRED_INVALID', 'The configuration was changed on its way: its digest is another.')
   signers?.check(desired, atMs)
-  return desired
 }
 
 function parse(payload: Buffer): unknown {

@@ -118,6 +118,7 @@ function settingsOf(camera: CameraConfig, { emit, crop, detect }: DeviceConfig):
     aspect: camera.aspect,
     region: camera.region ?? null,
     masks: camera.masks,
+    zones: camera.zones,
     motion: { ...motion, checkEvery: durationOf(motion.checkEvery) },
     record: {
       mode: record.mode,
@@ -132,6 +133,7 @@ function settingsOf(camera: CameraConfig, { emit, crop, detect }: DeviceConfig):
     view: { effect: camera.view.effect },
     emit: {
       mode: emitted.mode,
+      first: emitted.first,
       bestAfter: durationOf(emitted.bestAfter),
       interval: durationOf(emitted.interval),
       rateMax: emitted.rateMax,

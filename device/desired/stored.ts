@@ -1,4 +1,4 @@
-import { chmodSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { failure, systemCode } from '../../lib/errors.ts'
@@ -53,15 +53,24 @@ export class StoredDesired {
     }
   }
 
-  /** There was none before. */
-  forget(): void {
-    rmSync(this.file, { force: true })
+  /** As it is on disk, to be put back; undefined: there is none. */
+  get content(): Buffer | undefined {
+    try {
+      return readFileSync(this.file)
+    } catch {
+      return undefined // nor could it be put back
+    }
+  }
+
+  /** Errors: DISK_FULL, FOLDER_UNWRITABLE. */
+  putBack(content: Buffer | undefined): void {
+    if (content === undefined) rmSync(this.file, { force: true })
+    else keepFile(content, this.file, MODE)
   }
 
   /** Onto the disk, whole. Errors: DISK_FULL, FOLDER_UNWRITABLE. */
   keep(desired: Desired, appliedAtMs: number, streams: Iterable<string>): void {
     const kept = { v: 1, desired, appliedAtMs, streams: [...new Set(streams)] }
     keepFile(`${JSON.stringify(kept)}\n`, this.file, MODE)
-    chmodSync(this.file, MODE)
   }
 }
