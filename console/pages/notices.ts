@@ -21,7 +21,7 @@ export const sendAgain = (id: string, delivery: string) =>
   )
 
 export const decisions = (query: DecisionsQuery, signal?: AbortSignal) =>
-  request<{ readonly items: readonly Decision[]; readonly next?: string | null }>('GET', '/decisions', {
+  request<{ readonly items: readonly Decision[]; readonly next: string | null }>('GET', '/decisions', {
     query: { ...query },
     signal,
   })
@@ -32,12 +32,13 @@ export const suspend = (body: {
   readonly scenario: string
   readonly rule?: string
   readonly camera?: string
-  readonly untilMs: number
+  /** Seconds. */
+  readonly forS: number
 }) => request<unknown>('POST', '/suspensions', { body })
 export const resume = ({ scenario, rule, camera }: Pick<Suspension, 'scenario' | 'rule' | 'camera'>) =>
   request<void>(
     'DELETE',
-    `/suspensions/${[scenario, rule ?? '-', ...(camera?.split('/') ?? ['-', '-', '-'])].map(encodeURIComponent).join('/')}`,
+    `/suspensions/${[scenario, rule ?? '-', ...(camera ? [camera.site, camera.device, camera.camera] : ['-', '-', '-'])].map(encodeURIComponent).join('/')}`,
   )
 
 /** Scenarios by name, for filters; only who may write them has the list. */

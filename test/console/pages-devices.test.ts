@@ -2,7 +2,7 @@ import type { Browser, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { openChromium, openPage, skipWithoutChromium } from '../kit/chromium.ts'
 import { tinyJpeg } from '../kit/crops.ts'
-import { deviceDesired, HeldDevices, HeldNotices, reported } from './pages-held.ts'
+import { deviceDesired, HeldDevices, HeldRules, reported } from './pages-held.ts'
 import { type PagesServer, pagesServer } from './pages-server.ts'
 
 /** Devices in a real browser: what they shall be, what they are, and how it is changed. */
@@ -20,7 +20,7 @@ t.teardown(async () => (await opening)?.close())
 
 async function started(t: Test): Promise<{ server: PagesServer; held: HeldDevices }> {
   const held = new HeldDevices()
-  return { held, server: await pagesServer(t, [], {}, [held.resource, new HeldNotices().resource]) }
+  return { held, server: await pagesServer(t, [], {}, [held.resource, new HeldRules().resource]) }
 }
 
 const seen = async (page: Page, name: string) => {

@@ -1,6 +1,9 @@
 import type { Page } from 'playwright-core'
 import { z } from 'zod'
+import { cameraPath } from '../../console/api/cameras.ts'
 import type { Resource } from '../../console/api/server.ts'
+import type { Database } from '../../console/database/database.ts'
+import type { Channel } from '../../console/notices/channel.ts'
 import type {
   Device,
   DeviceDesired,
@@ -14,6 +17,7 @@ import { type Reported, reportedSchema } from '../../wire/desired.ts'
 import { newId } from '../../wire/id.ts'
 import { noticeSchema } from '../../wire/notice.ts'
 import type { ApiServer } from './api-server.ts'
+import { keepChannel } from './notices/notices-kit.ts'
 
 /** What pages ask for, held by the test: it checks what is sent by the schemas that are the contract. */
 
@@ -40,7 +44,7 @@ export const delivery = (settings: Partial<Delivery> = {}): Delivery => ({
 })
 
 export function notice(settings: Partial<NoticeDetail> = {}): NoticeDetail {
-  const made = {
+  return {
     id: newId(),
     revision: 0,
     is: 'new',
@@ -57,59 +61,61 @@ export function notice(settings: Partial<NoticeDetail> = {}): NoticeDetail {
     picture: null,
     deliveries: [delivery()],
     ...settings,
-  } satisfies NoticeDetail
-  const { changedAtMs, picture: _picture, deliveries: _deliveries, ...said } = made
-  noticeSchema.parse({ v: 1, madeAtMs: changedAtMs, ...said })
-  return made
+  }
 }
 
-export class HeldNotices {
-  notices: NoticeDetail[] = []
+/** Into the database, with its deliveries and their attempts, as if they had been made. */
+export async function keepNotices(database: Database, ...notices: readonly NoticeDetail[]): Promise<void> {
+  for (const { deliveries, changedAtMs, picture: _picture, revision, ...said } of notices) {
+    noticeSchema.parse({ v: 1, madeAtMs: changedAtMs, revision, ...said })
+    const { site, device, camera } = said
+    await database.write
+      .insertInto('notices')
+      .values({
+        ...{ id: said.id, key: said.id, at_ms: said.atMs, changed_at_ms: changedAtMs, revision },
+        ...{ scenario: said.scenario.id, rule: said.rule.id, level: said.level },
+        ...{ site: site ?? null, camera: camera ? `${site}/${device}/${camera}` : null },
+        notice_json: JSON.stringify(said),
+      })
+      .execute()
+    for (const it of deliveries) {
+      const type = { webhook: { url: 'https://example.org/hook' }, email: { to: ['a@example.org'] } }
+      const more = type[it.channel.type as keyof typeof type] ?? {}
+      await keepChannel(database, it.channel.id, {
+        ...{ type: it.channel.type as Channel['type'], name: it.channel.name },
+        ...more,
+      })
+      await database.write
+        .insertInto('deliveries')
+        .values({
+          ...{ id: it.id, notice: said.id, revision: it.revision, channel: it.channel.id, target: '' },
+          ...{ line: said.id, state: it.state, attempts: it.attempts, due_at_ms: it.dueAtMs },
+          ...{ give_up_at_ms: it.giveUpAtMs, made_at_ms: it.madeAtMs, done_at_ms: it.doneAtMs, why: it.why },
+        })
+        .execute()
+      for (const { number, atMs, durationMs, status, code, answer } of it.tries)
+        await database.write
+          .insertInto('attempts')
+          .values({ delivery: it.id, number, at_ms: atMs, duration_ms: durationMs, status, code, answer })
+          .execute()
+    }
+  }
+}
+
+/** What rules have decided, and what is suspended. */
+export class HeldRules {
   decisions: Decision[] = []
   suspensions: Suspension[] = []
-  readonly sentAgain: string[] = []
-  readonly asked: string[] = []
+  readonly suspended: unknown[] = []
+  readonly resumed: string[] = []
 
   readonly resource: Resource = (api) => {
     const right = { config: { right: 'notices' as const } }
-    api.get('/notices', { ...right, schema: query }, async ({ url, query }) => {
-      this.asked.push(url)
-      const { before, scenario, camera, level, state, limit = '30' } = query
-      const found = this.notices
-        .filter((it) => scenario === undefined || it.scenario.id === scenario)
-        .filter((it) => camera === undefined || `${it.site}/${it.device}/${it.camera}` === camera)
-        .filter((it) => level === undefined || it.level === level)
-        .filter((it) => state === undefined || it.deliveries.some((delivery) => delivery.state === state))
-        .filter((it) => before === undefined || it.atMs < Number(before))
-        .toSorted((a, b) => b.atMs - a.atMs)
-      const items = found.slice(0, Number(limit))
-      return { items, next: found.length > items.length ? String(items.at(-1)?.atMs) : null }
-    })
-    api.get(
-      '/notices/:id',
-      { ...right, schema: { params: z.object({ id: z.string() }) } },
-      async (request) => {
-        const found = this.notices.find(({ id }) => id === request.params.id)
-        if (!found) throw missing()
-        return found
-      },
-    )
-    api.post(
-      '/notices/:id/deliveries/:delivery/again',
-      {
-        config: { right: 'scenarios' },
-        schema: { params: z.object({ id: z.string(), delivery: z.string() }) },
-      },
-      async ({ params }, reply) => {
-        this.sentAgain.push(params.delivery)
-        return reply.code(204).send()
-      },
-    )
     api.get('/decisions', { ...right, schema: query }, async ({ query: { scenario, rule, camera } }) => ({
       items: this.decisions
         .filter((it) => scenario === undefined || it.scenario === scenario)
         .filter((it) => rule === undefined || it.rule === rule)
-        .filter((it) => camera === undefined || it.camera === camera),
+        .filter((it) => camera === undefined || (it.camera && cameraPath(it.camera) === camera)),
       next: null,
     }))
     api.get('/suspensions', right, async () => ({ items: this.suspensions }))
@@ -122,20 +128,20 @@ export class HeldNotices {
             scenario: z.string(),
             rule: z.string().optional(),
             camera: z.string().optional(),
-            untilMs: z.number(),
+            forS: z.number().int(),
           }),
         },
       },
       async ({ body }) => {
-        const made = { rule: null, camera: null, by: 'ada', ...body }
-        this.suspensions.push(made)
-        return made
+        this.suspended.push(body)
+        return {}
       },
     )
     api.delete(
       '/suspensions/:scenario/:rule/:site/:device/:camera',
       { config: { right: 'scenarios' }, schema: { params: anything } },
-      async (_request, reply) => {
+      async ({ params }, reply) => {
+        this.resumed.push(Object.values(params).join(' '))
         this.suspensions = []
         return reply.code(204).send()
       },
