@@ -334,7 +334,7 @@ t.test(
     await page.waitForSelector('.expression .field-wrong')
     await form.getByLabel('And this expression holds').fill('')
     await form.getByText('What an expression can look at').click()
-    await form.getByRole('button', { name: 'score' }).click()
+    await form.getByRole('button', { name: 'score', exact: true }).click()
     await page.keyboard.type(' > 0.5')
     await page.waitForSelector('.expression-right')
     await form.getByLabel('After a notice, none for', { exact: true }).fill('15')
