@@ -122,13 +122,9 @@ export async function benchNotice(faces = FACES): Promise<NoticeResult> {
   for (const way of WAYS) {
     const receiver = receivers[way]
     receiver.received.length = 0
-    receiver.answer = (response) => {
-      const { notice } = receiver.received.at(-1) ?? {}
-      if (isDown) response.writeHead(503).end()
-      else {
-        if (notice?.track !== undefined) heard[way].add(notice.track)
-        response.writeHead(204).end()
-      }
+    receiver.answer = (response, { notice }) => {
+      if (!isDown && notice.track !== undefined) heard[way].add(notice.track)
+      response.writeHead(isDown ? 503 : 204).end()
     }
   }
   const least = Date.now() + SECONDS_DOWN * 1000

@@ -241,6 +241,12 @@ export async function runDevice(options: RunOptions): Promise<number> {
       recorder,
       watchers: [remote, live, preview, recorder].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
+      onView: (camera, view) => {
+        if (view && view.is !== 'clear')
+          log.warn({ camera, view: view.is }, 'the camera does not see its scene')
+        else if (view) log.info({ camera, view: view.is }, 'the camera sees its scene')
+        remote?.viewChanged(camera, view)
+      },
       onPresent: (camera, present) => remote?.presentChanged(camera, present),
       onState: () => {
         sayStatus()

@@ -72,7 +72,7 @@ export const cameraSettingsSchema = z.strictObject({
       quality: z.number().int().min(1).max(51).optional(),
     })
     .optional(),
-  view: z.strictObject({ effect: z.enum(EFFECTS).optional() }).optional(),
+  view: z.strictObject({ effect: z.enum(EFFECTS).optional(), watch: z.boolean().optional() }).optional(),
   emit: z
     .strictObject({
       mode: z.enum(['every', 'best', 'interval']).optional(),

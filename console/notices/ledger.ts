@@ -216,7 +216,8 @@ const UNITS = [
 ] as const
 
 /** `24 hours`, `90 minutes`. */
-function inWords(ms: number): string {
+function inWords(exactMs: number): string {
+  const ms = Math.round(exactMs / 1000) * 1000
   const [unit, unitMs] = UNITS.find(([, size]) => ms >= 2 * size) ?? ['second', 1000]
   return `${Math.round(ms / unitMs)} ${unit}s`
 }

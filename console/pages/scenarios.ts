@@ -56,10 +56,15 @@ export interface Tried {
       readonly detection?: string | null
       readonly why: string
     }[]
+    /** Why there is nothing to try it on. */
+    readonly untried?: string
   }[]
   readonly looked: number
   readonly fromMs: number
 }
+
+/** Counted one by one; of more, that there are more. */
+const NOTICES_MAX = 100
 
 interface Items<T> {
   readonly items: readonly T[]
@@ -84,8 +89,12 @@ export const pause = (id: string) => request<KeptScenario>('POST', `${pathOf(id)
 export const copy = (id: string) => request<KeptScenario>('POST', `${pathOf(id)}/copy`)
 export const rollBack = (id: string, revision: number) =>
   request<KeptScenario>('POST', `${pathOf(id)}/rollback`, { body: { revision } })
-export const revisions = (id: string, signal?: AbortSignal) =>
-  request<Items<Revision>>('GET', `${pathOf(id)}/revisions`, { signal })
+/** The newest first. @param before only those with a lower number */
+export const revisions = (id: string, before: number | undefined, signal?: AbortSignal) =>
+  request<Items<Revision>>('GET', `${pathOf(id)}/revisions`, {
+    query: { before: before === undefined ? undefined : String(before) },
+    signal,
+  })
 export const revision = (id: string, number: number, signal?: AbortSignal) =>
   request<Revision & { readonly document: ScenarioDocument }>('GET', `${pathOf(id)}/revisions/${number}`, {
     signal,
@@ -107,17 +116,22 @@ export interface ExpressionChecked {
   /** Where it is wrong, in characters from its beginning: from, and before. */
   readonly problem?: { readonly message: string; readonly start: number; readonly end: number } | null
 }
-export const variables = (on: Rule['on'], signal?: AbortSignal) =>
-  request<Items<Variable>>('GET', '/rules/variables', { query: { on }, signal })
+/** What an expression can look at, by what its rule is on. */
+export const variables = (signal?: AbortSignal) =>
+  request<Items<{ readonly on: Rule['on']; readonly variables: readonly Variable[] }>>(
+    'GET',
+    '/rules/variables',
+    { signal },
+  )
 export const checkExpression = (expression: string, on: Rule['on'], signal?: AbortSignal) =>
   request<ExpressionChecked>('POST', '/rules/check', { body: { expression, on }, signal })
 
-export const suspend = (scenario: string, untilMs: number) =>
-  request<unknown>('POST', '/suspensions', { body: { scenario, untilMs } })
+export const suspend = (scenario: string, forS: number) =>
+  request<unknown>('POST', '/suspensions', { body: { scenario, forS } })
 export interface Suspension {
   readonly scenario: string
   readonly rule: string | null
-  readonly camera: string | null
+  readonly camera: object | null
   readonly untilMs: number
   readonly by: string
 }
@@ -128,11 +142,13 @@ export const resume = (scenario: string) =>
 
 export const channels = (signal?: AbortSignal) =>
   request<Items<{ readonly id: string; readonly name: string }>>('GET', '/channels', { signal })
+/** The newest first. */
 export const notices = (scenario: string, signal?: AbortSignal) =>
-  request<Items<{ readonly id: string; readonly atMs: number }>>('GET', '/notices', {
-    query: { scenario },
-    signal,
-  })
+  request<Items<{ readonly id: string; readonly atMs: number }> & { readonly next: string | null }>(
+    'GET',
+    '/notices',
+    { query: { scenario, limit: String(NOTICES_MAX) }, signal },
+  )
 
 /** What a device says that holds, camera by camera: settings of conf/device.yaml. */
 export interface Effective {

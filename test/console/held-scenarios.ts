@@ -152,10 +152,13 @@ export class HeldScenarios {
       return this.past.get(id(params))?.find(({ revision }) => revision === n)
     })
     api.get('/rules/variables', { config }, () => ({
-      items: [
-        { name: 'score', type: 'double', text: 'How sure the detector is that it is a face, 0 to 1.' },
-        { name: 'zones', type: 'list<string>', text: 'The zones that the face is in.' },
-      ],
+      items: ['face', 'count'].map((on) => ({
+        on,
+        variables: [
+          { name: 'score', type: 'double', text: 'How sure the detector is that it is a face, 0 to 1.' },
+          { name: 'zones', type: 'list<string>', text: 'The zones that the face is in.' },
+        ],
+      })),
     }))
     api.post('/rules/check', { config }, ({ body }) => {
       const { expression } = z.strictObject({ expression: z.string(), on: z.string() }).parse(body)
@@ -166,7 +169,8 @@ export class HeldScenarios {
     })
     api.get('/suspensions', { config }, () => ({ items: this.suspensions }))
     api.post('/suspensions', { config }, ({ body }) => {
-      const { scenario, untilMs } = z.looseObject({ scenario: z.string(), untilMs: z.number() }).parse(body)
+      const { scenario, forS } = z.strictObject({ scenario: z.string(), forS: z.number().int() }).parse(body)
+      const untilMs = Date.now() + forS * 1000
       this.suspensions.push({ scenario, rule: null, camera: null, untilMs, by: this.by })
       return {}
     })
@@ -174,7 +178,7 @@ export class HeldScenarios {
       this.suspensions.splice(0)
       return reply.code(204).send()
     })
-    api.get('/notices', { config }, () => ({ items: this.notices }))
+    api.get('/notices', { config }, () => ({ items: this.notices, next: null }))
     api.get('/channels', { config }, () => ({
       items: [
         { id: 'phone', name: 'Phones of the family' },

@@ -20,7 +20,7 @@ export function RuleExpression({
 }) {
   const field = useRef<HTMLTextAreaElement>(null)
   const id = useId()
-  const variables = useLoaded(`variables of ${on}`, (signal) => scenarios.variables(on, signal))
+  const variables = useLoaded('variables of rules', scenarios.variables)
   const [checked, setChecked] = useState<{ text: string; answer: ExpressionChecked } | undefined>(undefined)
   const [error, setError] = useState<unknown>(undefined)
   const text = value ?? ''
@@ -90,17 +90,19 @@ export function RuleExpression({
         <summary>What an expression can look at</summary>
         {variables.error !== undefined && <p class="note">{sentence(variables.error)}</p>}
         <dl class="variables">
-          {(variables.value?.items ?? []).map(({ name, type, text: what }) => (
-            <div key={name}>
-              <dt>
-                <button type="button" class="chip mono" onClick={() => insert(name)}>
-                  {name}
-                </button>{' '}
-                <span class="muted">{type}</span>
-              </dt>
-              <dd>{what}</dd>
-            </div>
-          ))}
+          {(variables.value?.items.find((it) => it.on === on)?.variables ?? []).map(
+            ({ name, type, text: what }) => (
+              <div key={name}>
+                <dt>
+                  <button type="button" class="chip mono" onClick={() => insert(name)}>
+                    {name}
+                  </button>{' '}
+                  <span class="muted">{type}</span>
+                </dt>
+                <dd>{what}</dd>
+              </div>
+            ),
+          )}
         </dl>
         <p class="muted">
           Compare with <code>==</code>, <code>!=</code>, <code>&lt;</code>, <code>&gt;</code>, join with{' '}

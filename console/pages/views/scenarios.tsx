@@ -22,7 +22,7 @@ await style('scenarios.css')
 /** What is looked for, where, and who hears of it. */
 
 const REFRESH_MS = 30_000
-const SUSPEND_MS = 3_600_000
+const SUSPEND_S = 3600
 const DAY_MS = 86_400_000
 /** Cameras that are named; of more, how many. */
 const NAMED_MAX = 4
@@ -194,10 +194,7 @@ function ScenarioCard({
             class="button"
             disabled={isWorking}
             onClick={() =>
-              void act(
-                () => scenarios.suspend(id, Date.now() + SUSPEND_MS),
-                `No notices of ${name} for an hour.`,
-              )
+              void act(() => scenarios.suspend(id, SUSPEND_S), `No notices of ${name} for an hour.`)
             }
           >
             No notices for an hour
@@ -259,7 +256,8 @@ function ScenarioFactsNear({ scenario }: { readonly scenario: KeptScenario }) {
   const { cameras = [], problems = [] } = checked.value ?? {}
   const since = nowMs.value - DAY_MS
   const recent = notices.value?.items.filter(({ atMs }) => atMs > since).length
-  const isMore = recent !== undefined && recent > 0 && recent === notices.value?.items.length
+  // More than one page, and all of it of that day.
+  const isMore = recent === notices.value?.items.length && notices.value?.next !== null
   return (
     <>
       <dt>Cameras</dt>
@@ -301,7 +299,7 @@ function ScenarioFactsNear({ scenario }: { readonly scenario: KeptScenario }) {
           'No notices'
         ) : (
           <a href={`/notices?scenario=${encodeURIComponent(id)}`}>
-            {isMore && recent >= 50 ? `At least ${recent} notices` : count(recent, 'notice')}
+            {isMore ? `At least ${recent} notices` : count(recent, 'notice')}
           </a>
         )}
       </dd>
