@@ -52,7 +52,7 @@ async function switchedOn(t: Test, server: PagesServer): Promise<{ context: Brow
   await context.addInitScript(FAKE_PUSH)
   const page = await context.newPage()
   await server.signIn(page, 'vera', '/people?tab=you')
-  await page.getByLabel(/Show notices on this device/).check()
+  await page.getByLabel(/Show notices on this device/).click()
   await page.waitForSelector('.said-text:text("This device shows notices from now on.")')
   return { context, page }
 }
@@ -95,7 +95,7 @@ t.test(
     t.equal(Buffer.from(used).toString('base64url'), key)
     const { items } = await server.api.json<{ items: { name: string }[] }>('/push', 'vera')
     t.match(items, [{ name: /^Chrome on / }])
-    await page.getByLabel(/Show notices on this device/).uncheck()
+    await page.getByLabel(/Show notices on this device/).click()
     await page.waitForSelector('.notices-here .empty-title:text("None yet.")')
     t.strictSame((await server.api.json<{ items: [] }>('/push', 'vera')).items, [])
   },
