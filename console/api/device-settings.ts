@@ -71,6 +71,7 @@ const desiredSchema = z
     problems: problemsSchema.optional(),
   })
   .meta({ id: 'DeviceDesired' })
+export type DeviceDesired = z.infer<typeof desiredSchema>
 
 const params = z.strictObject({ site: nameSchema, device: nameSchema })
 const tags = ['devices']

@@ -72,6 +72,7 @@ export const documentRevisionSchema = z
     changes: differencesSchema.meta({ description: 'From the revision before it; without secrets.' }),
   })
   .meta({ id: 'DocumentRevision' })
+export type DocumentRevision = z.infer<typeof documentRevisionSchema>
 export const documentRevisionsSchema = z
   .object({ items: z.array(documentRevisionSchema) })
   .meta({ id: 'DocumentRevisions' })
