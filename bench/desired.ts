@@ -1,10 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MqttLink } from '../lib/mqtt/link.ts'
-import { bridgeConfig, brokerConfig, Program, type Test } from '../test/kit/programs.ts'
+import {
+  bridgeConfig,
+  brokerConfig,
+  consoleConfig,
+  consoleEnvironment,
+  Program,
+  type Test,
+} from '../test/kit/programs.ts'
+import { type Answered, ConsoleApi } from '../test/kit/scenario-line.ts'
 import { until } from '../test/kit/wait.ts'
 import {
   type Desired,
   type DesiredContent,
+  desiredContentSchema,
+  desiredSchema,
   desiredTopic,
   digestOf,
   type Reported,
@@ -35,6 +45,9 @@ export interface DesiredResult {
   /** Until the last one has said so, ms: median and worst of the rounds. */
   readonly medianMs: number
   readonly worstMs: number
+  /** The same, said by the console: from the request that changes a scenario. */
+  readonly consoleMedianMs: number
+  readonly consoleWorstMs: number
   /** From the return of those that were away, ms. */
   readonly returnedMs: number
   readonly edgeReturnedMs: number
@@ -91,18 +104,29 @@ export async function benchDesired(devicesCount = DEVICES): Promise<DesiredResul
   const edgeReturnedMs = await timed(() => operator.allHave(all))
 
   const wrong = await operator.tamper(devices)
+  const said = await operator.publishByConsole(await startConsole(own, cloud), all)
   const backwards = devices.filter(({ heard }) => heard.some((it, at) => it < (heard[at - 1] ?? 0)))
   return {
     devices: devices.length,
     bytes: operator.bytes,
     medianMs: median(times),
     worstMs: Math.max(...times),
+    consoleMedianMs: median(said),
+    consoleWorstMs: Math.max(...said),
     returnedMs,
     edgeReturnedMs,
     answers: operator.answers,
     mixtures: operator.mixtures,
     wrong: wrong + backwards.length,
   }
+}
+
+/** A console that knows the devices by what they have answered. */
+async function startConsole(own: Test, cloud: Program): Promise<ConsoleApi> {
+  const console = await Program.start(own, 'console', consoleConfig(own, cloud.url), {
+    env: consoleEnvironment,
+  })
+  return new ConsoleApi(console)
 }
 
 async function timed(run: () => Promise<void>): Promise<number> {
@@ -120,6 +144,8 @@ class Operator implements AsyncDisposable {
   readonly #unacknowledged = new Set<number>()
   #messageId = 0
   #version = Date.now()
+  /** Of what was published last. */
+  #mark = 0
   answers = 0
   mixtures = 0
   bytes = 0
@@ -128,8 +154,10 @@ class Operator implements AsyncDisposable {
     this.#link = link
     this.#devices = devices
     link.on('puback', (messageId) => this.#unacknowledged.delete(messageId))
-    link.on('publish', ({ payload, messageId }) => {
-      this.#hear(reportedSchema.parse(JSON.parse(payload.toString())))
+    link.on('publish', ({ topic, payload, messageId }) => {
+      const message: unknown = JSON.parse(payload.toString())
+      if (topic.endsWith('/reported')) this.#hear(reportedSchema.parse(message))
+      else this.#read(desiredSchema.parse(message))
       if (messageId !== undefined) link.puback(messageId)
     })
   }
@@ -145,12 +173,18 @@ class Operator implements AsyncDisposable {
       connectMsMax: 5000,
     })
     const operator = new Operator(link, devices)
+    await link.subscribe(desiredTopic(PREFIX, { site: '+', device: '+' }), 1)
     await link.subscribe(reportedTopic(PREFIX, { site: '+', device: '+' }), 1)
     return operator
   }
 
   get heardOf(): number {
     return this.#last.size
+  }
+
+  /** What a console has published. One that does not fit its digest is of our own making. */
+  #read({ content, digest }: Desired): void {
+    if (digestOf(content) === digest) this.#published.set(digest, desiredContentSchema.parse(content))
   }
 
   #hear(reported: Reported): void {
@@ -163,6 +197,7 @@ class Operator implements AsyncDisposable {
   /** A new one for every device. @returns ms until these have said that they have applied it */
   async publish(to: ReadonlySet<SimulatedDevice>): Promise<number> {
     this.#version = Math.max(this.#version + 1, Date.now())
+    this.#mark = markOf(this.#version)
     const content = contentOf(this.#version)
     this.#published.set(digestOf(content), content)
     return timed(async () => {
@@ -193,10 +228,31 @@ class Operator implements AsyncDisposable {
     this.#link.publish({ topic, payload, messageId: this.#messageId, dup: false, retain: true })
   }
 
+  /** As scenarios, one revision after the other. @returns ms of each */
+  async publishByConsole(api: ConsoleApi, to: ReadonlySet<SimulatedDevice>): Promise<number[]> {
+    const times: number[] = []
+    let known: Answered | undefined
+    const isListed = async () => (await api.get<{ items: unknown[] }>('devices')).items.length
+    await until('it knows all devices', async () => (await isListed()) >= to.size, WAIT_MS_MAX)
+    for (let round = 0; round <= ROUNDS; round += 1) {
+      this.#mark = markOf(Date.now() + round)
+      const document = scenarioOf(this.#mark)
+      const ms = await timed(async () => {
+        known = known
+          ? await api.ask<Answered>('PUT', `scenarios/${known.id}`, { revision: known.revision, document })
+          : await api.addScenario(document)
+        await this.allHave(to)
+      })
+      if (round > 0) times.push(ms) // the first one warms up
+    }
+    return times
+  }
+
   async allHave(devices: ReadonlySet<SimulatedDevice>): Promise<void> {
     const has = ({ site, device }: SimulatedDevice) => {
       const reported = this.#last.get(`${site}/${device}`)
-      return reported?.state === 'applied' && reported.applied?.version === this.#version
+      const applied = this.#published.get(reported?.applied?.digest ?? '')
+      return reported?.state === 'applied' && applied?.detect?.scoreMin === this.#mark
     }
     await until('all have it', () => [...devices].every(has), WAIT_MS_MAX)
   }
@@ -231,18 +287,36 @@ class Operator implements AsyncDisposable {
 
 /** Every setting bears the version, so that a mixture of two shows. */
 function contentOf(version: number): DesiredContent {
-  const mark = (version % 1_000_000) / 1_000_000
-  const zones = ['door', 'path', 'gate'].map((name) => ({
-    name,
-    points: Array.from({ length: 16 }, (_, at): [number, number] => [mark, at / 16]),
-    stayS: 1 + mark,
-  }))
-  const camera = { scoreMin: mark, zones, region: { left: 0, top: 0, width: mark, height: 1 }, masks: [] }
+  const mark = markOf(version)
+  const camera = { ...settingsOf(mark), zones: zonesOf(mark) }
   return {
     detect: { scoreMin: mark },
     cameras: { door: camera, yard: camera, added: { ...camera, source: 'rtsp://192.0.2.1/a' }, more: camera },
   }
 }
+
+const markOf = (version: number) => (version % 1_000_000) / 1_000_000
+
+const settingsOf = (mark: number) => ({
+  scoreMin: mark,
+  region: { left: 0, top: 0, width: mark, height: 1 },
+  masks: [],
+})
+
+const zonesOf = (mark: number) =>
+  ['door', 'path', 'gate'].map((name) => ({
+    name,
+    points: Array.from({ length: 16 }, (_, at): [number, number] => [mark, at / 16]),
+    stayS: 1 + mark,
+  }))
+
+const scenarioOf = (mark: number) => ({
+  name: 'Bench',
+  cameras: { all: true },
+  settings: settingsOf(mark),
+  detect: { scoreMin: mark },
+  zones: zonesOf(mark),
+})
 
 /** Whether settings that hold are those of a document, all of them and no others. */
 function isExactly({ detect, cameras }: Reported['effective'], content: DesiredContent): boolean {
@@ -260,9 +334,11 @@ function isExactly({ detect, cameras }: Reported['effective'], content: DesiredC
 
 export function printDesired(result: DesiredResult): void {
   const { devices, bytes, medianMs, worstMs, returnedMs, edgeReturnedMs, answers, mixtures, wrong } = result
+  const { consoleMedianMs, consoleWorstMs } = result
   process.stdout.write(
     `\nDesired configurations (${bytes} bytes) to ${devices} devices, half of them over ${EDGES} bridges, until all have answered:
   median ${medianMs.toFixed(0)} ms, worst of ${ROUNDS} ${worstMs.toFixed(0)} ms (bar: 5000), of which ${4 * TRY_MS} ms are a device's own
+  said by the console, from the request that changes a scenario: median ${consoleMedianMs.toFixed(0)} ms, worst of ${ROUNDS} ${consoleWorstMs.toFixed(0)} ms (bar: 5000)
   ${AWAY} devices that were away for two of them have the newest ${returnedMs.toFixed(0)} ms after their return
   devices of an edge broker that was killed for two of them ${edgeReturnedMs.toFixed(0)} ms after it is ready again
   ${answers} answers: ${mixtures} mixtures (bar: 0); ${wrong} devices heard an older one after a newer, or took what was tampered with (bar: 0)\n`,

@@ -52,19 +52,7 @@ export async function benchRecordings(chunks = DAY_MS / CHUNK_MS, points = 100):
   const startMs = Math.floor(Date.now() / DAY_MS) * DAY_MS - DAY_MS
   await fill(database, bucket, startMs, chunks)
   const access = stack.use(await Access.open({ config, database, log, runToken: RUN_TOKEN }))
-  const absent = {} as Pick<
-    Context,
-    | 'fleet'
-    | 'live'
-    | 'original'
-    | 'news'
-    | 'line'
-    | 'notices'
-    | 'rules'
-    | 'documents'
-    | 'scenarios'
-    | 'desired'
-  >
+  const absent = {} as Omit<Context, 'config' | 'log' | 'database' | 'bucket' | 'access'>
   const context: Context = { ...absent, config, log, database, bucket, access }
   const http = stack.use(
     await HttpServer.open({

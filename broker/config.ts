@@ -88,7 +88,7 @@ export const brokerSchema = z.strictObject({
   retained: z
     .strictObject({
       entriesMax: z.number().int().positive().default(20_000),
-      bytesMax: size().prefault('100MB'),
+      bytesMax: size().prefault('500MB'),
     })
     .prefault({}),
   bridges: z

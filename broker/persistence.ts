@@ -1,4 +1,5 @@
-import { Readable } from 'node:stream'
+import { once } from 'node:events'
+import { type Duplex, Readable } from 'node:stream'
 import { QlobberTrue } from 'qlobber'
 import { failure } from '../lib/errors.ts'
 import { type Amount, overShare } from '../store/queue.ts'
@@ -74,6 +75,7 @@ export class Persistence {
   readonly #retainedOf = new Map<string, { entries: number; bytes: number }>()
   #retainedBytesSum = 0
   readonly #retainedBounds: RetainedBounds
+  #retainedReader: Duplex | undefined
   readonly #senderOf: (topic: string) => string
   readonly #userOf: (clientId: string) => string | undefined
   /** Which brokers a packet that aedes has in hand has passed, by its payload: of all it copies, that stays what it is. */
@@ -181,22 +183,34 @@ export class Persistence {
     return this.createRetainedStreamCombi([pattern])
   }
 
-  createRetainedStreamCombi(patterns: readonly string[]): Readable {
-    return Readable.from(this.#retained(patterns))
+  /** Who is about to be sent what is retained: only as fast as it reads. */
+  paceRetained(reader: Duplex): void {
+    this.#retainedReader = reader
   }
 
-  *#retained(patterns: readonly string[]): Generator<object> {
+  createRetainedStreamCombi(patterns: readonly string[]): Readable {
+    const reader = this.#retainedReader
+    this.#retainedReader = undefined
+    return Readable.from(this.#retained(patterns, reader))
+  }
+
+  async *#retained(patterns: readonly string[], reader: Duplex | undefined): AsyncGenerator<object> {
+    for (const topic of this.#retainedTopics(patterns)) {
+      if (reader && !(await hasRoom(reader))) return
+      const body = this.#store.get(TABLE_RETAINED, topic)
+      if (body) yield this.#retainedPacket(body)
+    }
+  }
+
+  /** Topics alone: nobody may hold up the store for as long as a slow reader takes. */
+  *#retainedTopics(patterns: readonly string[]): Generator<string> {
     // All that have wildcards in one pass: one a pattern would stop everybody else for as long as there are patterns.
     const matcher = new QlobberTrue(TOPIC_MATCHING)
     const wild = patterns.filter((pattern) => /[#+]/.test(pattern))
     for (const pattern of wild) matcher.add(pattern)
-    for (const pattern of patterns) {
-      const body = wild.includes(pattern) ? undefined : this.#store.get(TABLE_RETAINED, pattern)
-      if (body) yield this.#retainedPacket(body)
-    }
+    for (const pattern of patterns) if (!wild.includes(pattern)) yield pattern
     if (wild.length === 0) return
-    for (const { key, value } of this.#store.entries(TABLE_RETAINED))
-      if (matcher.test(String(key))) yield this.#retainedPacket(value)
+    yield* [...this.#retainedBytes.keys()].filter((topic) => matcher.test(topic))
   }
 
   #retainedPacket(body: Uint8Array): object {
@@ -445,6 +459,17 @@ export class Persistence {
     }
     return { retained: retained.length, receipts: receipts.length }
   }
+}
+
+/** Waits until it has read what was written before. @returns whether it is still there */
+async function hasRoom(reader: Duplex): Promise<boolean> {
+  if (!reader.destroyed && reader.writableNeedDrain) {
+    const ended = new AbortController()
+    const { signal } = ended
+    await Promise.race([once(reader, 'drain', { signal }), once(reader, 'close', { signal })]).catch(() => {})
+    ended.abort()
+  }
+  return !reader.destroyed
 }
 
 function parseWill(value: Uint8Array): MqttPacket {

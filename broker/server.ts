@@ -223,6 +223,8 @@ export class BrokerServer implements AsyncDisposable {
       if (client.clean) this.#deliverAtHighestQos(client)
     })
     this.#aedes.on('subscribe', (subscriptions, client) => {
+      // In this very turn aedes asks for what is retained, for this client.
+      options.persistence.paceRetained(client.conn)
       // aedes lowers a message to the QoS of the subscription that bears its very topic; #forward knows all of them.
       const made = (client as unknown as LiveClient).subscriptions
       if (client.clean) for (const { topic } of subscriptions) if (made[topic]) made[topic].qos = 2
@@ -706,7 +708,8 @@ export class BrokerServer implements AsyncDisposable {
         return { ...packet, qos, messageId: session.pump.lendId() }
       }
     }
-    if (!slow) return packet
+    // What is retained goes as fast as its reader takes it (persistence.ts).
+    if (!slow || (packet.retain && packet.brokerId === null)) return packet
     if (packet.qos === 0) {
       events.skipped()
       return null

@@ -29,6 +29,8 @@ export class LineLink implements AsyncDisposable {
   readonly #running: Promise<void>
   #link: MqttLink | undefined
   #fault: SightlineError | undefined
+  /** Of the present connection: a filter that the broker does not allow. */
+  #refused: SightlineError | undefined
   #messageId = 0
 
   private constructor(options: LineLinkOptions) {
@@ -44,9 +46,9 @@ export class LineLink implements AsyncDisposable {
     return this.#link !== undefined
   }
 
-  /** Why there is no connection, for people. */
+  /** Why there is no connection, or not all comes over it, for people. */
   get fault(): string | undefined {
-    return this.#link ? undefined : (this.#fault?.message ?? 'connecting')
+    return this.#link ? this.#refused?.message : (this.#fault?.message ?? 'connecting')
   }
 
   /** At QoS 1. @returns when the broker has acknowledged it. Errors: BROKER_UNREACHABLE, TOO_MANY */
@@ -70,7 +72,7 @@ export class LineLink implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
-    const { link: options, filters, reconnectMsMin, reconnectMsMax, log } = this.#options
+    const { link: options, reconnectMsMin, reconnectMsMax, log } = this.#options
     const { signal } = this.#abort
     let warnedOf: SightlineError | undefined
     const warn = throttled((count) => log.warn({ code: warnedOf?.code, count }, warnedOf?.message))
@@ -80,7 +82,7 @@ export class LineLink implements AsyncDisposable {
       async () => {
         await using link = await MqttLink.open(options, signal)
         const ended = this.#listen(link)
-        for (const filter of filters) await link.subscribe(filter, 1, signal)
+        await this.#subscribe(link)
         this.#link = link
         this.#fault = undefined
         this.#options.onConnected()
@@ -98,6 +100,24 @@ export class LineLink implements AsyncDisposable {
       },
     )
     this.#lose(undefined)
+  }
+
+  /** A broker of an earlier version, or with rules of its own, may refuse some: what the others bring goes on. */
+  async #subscribe(link: MqttLink): Promise<void> {
+    const { filters, log } = this.#options
+    const refused: SightlineError[] = []
+    for (const filter of filters) {
+      try {
+        await link.subscribe(filter, 1, this.#abort.signal)
+      } catch (error) {
+        const fault = asFailure(error)
+        if (link.closed || fault.code !== 'BROKER_REFUSED') throw error
+        refused.push(fault)
+        if (refused.length === filters.length) throw error
+        log.warn({ code: fault.code, filter }, fault.message)
+      }
+    }
+    this.#refused = refused[0]
   }
 
   #listen(link: MqttLink): Promise<SightlineError | undefined> {

@@ -339,7 +339,9 @@ export async function runConsole(options: RunOptions): Promise<number> {
       ok: intake.connected && lineLink.connected && indexer.fault === undefined && store.fault === undefined,
       checks: {
         broker: intake.connected ? 'connected' : `disconnected (${intake.fault})`,
-        line: lineLink.connected ? 'connected' : `disconnected (${lineLink.fault})`,
+        line: lineLink.connected
+          ? ['connected', ...(lineLink.fault === undefined ? [] : [lineLink.fault])].join('; ')
+          : `disconnected (${lineLink.fault})`,
         database: indexer.fault ?? (database.damage ? `was damaged: ${database.damage.why}` : 'ok'),
         inbox: `${inbox.size} waiting`,
         store: storeHealth(store),

@@ -8,6 +8,7 @@ import type { CameraConfig, DeviceConfig } from './config.ts'
 import type { Detector } from './detect/detector.ts'
 import { Emitter, type Present } from './faces/emit.ts'
 import { MotionGate } from './faces/motion.ts'
+import { SceneWatch, type View } from './faces/scene.ts'
 import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Publisher } from './link/publish.ts'
 import type { Seal } from './link/seal.ts'
@@ -52,6 +53,8 @@ export interface AgentParts {
   readonly onCrop?: (crop: CropMetadata) => void
   /** Called when the faces that a camera sees have changed; undefined: nobody looks any more. */
   readonly onPresent?: (camera: string, present: Present | undefined) => void
+  /** Called when a live camera sees its scene no longer, or again; undefined: nobody looks any more. */
+  readonly onView?: (camera: string, view: View | undefined) => void
   /** Called when a camera goes up or down. */
   readonly onState: (states: ReadonlyMap<string, string>) => void
 }
@@ -177,13 +180,15 @@ export class Agent {
     const { name } = camera
     const backoff = new Backoff({ delayMsMin: SOURCE_RETRY_MS_MIN, delayMsMax: SOURCE_RETRY_MS_MAX })
     let wasLive: boolean | undefined
+    // Whoever turns a camera may pull its plug before.
+    const scene = new SceneWatch({ hasMasks: camera.masks.length > 0 })
     while (!signal.aborted) {
       try {
         await using source = await open(camera, this.#context(name), signal)
         wasLive = source.live
         log.info({ camera: name, source: source.name, live: source.live }, 'camera opened')
         if (source.isPatient) this.#state(name, 'up')
-        await this.#watch(running, source, signal, () => {
+        await this.#watch(running, source, scene, signal, () => {
           backoff.reset()
           this.#state(name, 'up')
         })
@@ -208,7 +213,13 @@ export class Agent {
   }
 
   /** The pipeline. */
-  async #watch(running: Running, source: Source, signal: AbortSignal, alive: () => void): Promise<void> {
+  async #watch(
+    running: Running,
+    source: Source,
+    scene: SceneWatch,
+    signal: AbortSignal,
+    alive: () => void,
+  ): Promise<void> {
     const { config, meters, remote, recorder } = this.#parts
     const { name } = running.camera
     const settingsOf = (): CameraSettings =>
@@ -255,6 +266,12 @@ export class Agent {
         }
       }
     }
+    let view: View | undefined
+    const sayView = (now: View | undefined) => {
+      if (now === view) return
+      view = now
+      this.#parts.onView?.(name, now)
+    }
     const frames = source[Symbol.asyncIterator]()
     let upcoming = frames.next()
     let emitting: Promise<void> = Promise.resolve()
@@ -271,9 +288,14 @@ export class Agent {
         })
         if (paused) {
           frame[Symbol.dispose]()
+          sayView(undefined)
           meters.framesSkipped.inc({ camera: name, reason: 'paused' })
           continue
         }
+        if (source.live && pipeline.camera.view.watch && frame.atMs !== undefined) {
+          scene.take(frame.scaled, frame.atMs, frame.capturedAtMs)
+          sayView(scene.view)
+        } else sayView(undefined)
         const isStill = gate && frame.atMs !== undefined && !gate.take(frame.scaled, frame.atMs)
         if (gate) recorder?.moved(name, frame.capturedAtMs, !isStill)
         if (isStill) {
@@ -297,6 +319,7 @@ export class Agent {
     } finally {
       running.heed = () => {}
       unfollow?.()
+      sayView(undefined)
       await frames.return?.()
       await upcoming.then(({ value }) => value?.[Symbol.dispose]()).catch(() => {})
       // However it ended: whoever was seen is published.

@@ -51,6 +51,21 @@ export const MOTION_LEVELS = 12
 export const MOTION_HOLD_MS = 2000
 /** and within what time the reference goes two thirds of the way to what is there now, ms. */
 export const MOTION_SETTLE_MS = 10_000
+/** The scene of a live source is looked at so often, ms; pictures further apart say nothing of what was between them. */
+export const SCENE_LOOK_MS = 500
+export const SCENE_GAP_MS_MAX = 15_000
+/** It is learnt when it has been seen for so long, ms. */
+export const SCENE_LEARNT_MS = 10_000
+/** Nothing has been seen for so long: the camera is covered, ms; where it is dark, later. */
+export const SCENE_COVERED_MS = 5000
+export const SCENE_COVERED_DARK_MS = 30_000
+/** Another scene has been seen for so long: the camera is turned away, ms; and then that is its scene. */
+export const SCENE_TURNED_MS = 30_000
+export const SCENE_LEARNT_ANEW_MS = 3_600_000
+/** The same picture, byte by byte, has come for so long: it is frozen, ms. */
+export const SCENE_FROZEN_MS = 30_000
+/** What is learnt is seen again for so long: all is well, ms. */
+export const SCENE_SETTLE_MS = 3000
 /** Wait for CONNACK, ms. */
 export const CONNECT_MS_MAX = 10_000
 /** A broker that answers pings but acknowledges nothing for so long is left, and everything is sent again. */

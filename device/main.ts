@@ -161,8 +161,10 @@ export async function runDevice(options: RunOptions): Promise<number> {
       changed: (camera) => remote?.recordChanged(camera),
     })
     chunkLost = (clip) => recorder.lost(clip)
+    const zones = (camera: string) => wanted().get(camera)?.zones ?? []
     using live = new Live({
       config: { ...config, cameras: initial },
+      zones,
       effects,
       publisher,
       isPaused: (camera) => remote?.settings(camera).paused ?? false,
@@ -211,6 +213,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
           look: (camera) => ({
             state: states.get(camera) ?? 'opening',
             paused: remote?.settings(camera).paused ?? false,
+            zones: zones(camera),
           }),
           effects,
           meters,
@@ -241,6 +244,12 @@ export async function runDevice(options: RunOptions): Promise<number> {
       recorder,
       watchers: [remote, live, preview, recorder].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
+      onView: (camera, view) => {
+        if (view && view.is !== 'clear')
+          log.warn({ camera, view: view.is }, 'the camera does not see its scene')
+        else if (view) log.info({ camera, view: view.is }, 'the camera sees its scene')
+        remote?.viewChanged(camera, view)
+      },
       onPresent: (camera, present) => remote?.presentChanged(camera, present),
       onState: () => {
         sayStatus()
@@ -267,6 +276,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       streams.onCameras = ({ added, removed }) => {
         for (const name of new Set([...removed, ...added.map((it) => it.name)])) void cameras.changed(name)
         discover()
+        desired?.camerasChanged()
       }
     }
     const changed = () => {

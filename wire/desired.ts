@@ -72,7 +72,7 @@ export const cameraSettingsSchema = z.strictObject({
       quality: z.number().int().min(1).max(51).optional(),
     })
     .optional(),
-  view: z.strictObject({ effect: z.enum(EFFECTS).optional() }).optional(),
+  view: z.strictObject({ effect: z.enum(EFFECTS).optional(), watch: z.boolean().optional() }).optional(),
   emit: z
     .strictObject({
       mode: z.enum(['every', 'best', 'interval']).optional(),
@@ -116,7 +116,7 @@ export const desiredStreamSchema = z.strictObject({
     .string()
     .min(1)
     .max(200)
-    .regex(/^[^\p{C}:]+$/u)
+    .refine((text) => /^[^\p{C}:]+$/u.test(text), 'must be printable characters without a colon')
     .optional(),
   active: z.boolean().optional(),
   takeOver: z.boolean().optional(),

@@ -7,6 +7,7 @@ import type { Database } from '../database/database.ts'
 import { type Channel, channelSchema, SECRET } from '../notices/channel.ts'
 import { CHANNELS_MAX } from '../notices/outbox.ts'
 import { newWebhookSecret } from '../notices/signature.ts'
+import { type ChannelStanding, channelStandings, NO_STANDING } from '../notices/standing.ts'
 import { Documents, type Kept } from '../scenarios/documents.ts'
 import { masked, unmasked } from '../scenarios/secrets.ts'
 import { done, problems, unchanged } from './answers.ts'
@@ -41,16 +42,32 @@ export const channelDocumentSchema = z
       description: `As it was written; each secret is ${SECRET}, which sent back leaves it as it is.`,
     }),
     books: booksSchema,
+    hour: z
+      .object({
+        sent: z.number().int(),
+        waiting: z.number().int(),
+        givenUp: z.number().int(),
+        notSent: z.number().int(),
+      })
+      .meta({ description: 'What became of the deliveries that were made in the last hour.' }),
+    failingSinceMs: timeMsSchema.nullable().meta({
+      description: 'Since when nothing gets through; null: it works, as far as is known.',
+    }),
+    lastError: z.string().nullable().meta({ description: 'Why, in a sentence.' }),
     secret: z.string().optional().meta({
       description: 'What signs, where it was made just now. It is told only here.',
     }),
   })
   .meta({ id: 'ChannelDocument' })
 
+export type ChannelDocument = z.infer<typeof channelDocumentSchema>
+
 const channelsSchema = z.object({ items: z.array(channelDocumentSchema) }).meta({ id: 'Channels' })
 const document = channelSchema.meta({ description: 'A way on which notices go out.' })
 const newChannelSchema = z.strictObject({ id: nameSchema.optional(), document })
+export type NewChannel = z.input<typeof newChannelSchema>
 const changedChannelSchema = z.strictObject({ revision: z.number().int().positive(), document })
+export type ChangedChannel = z.input<typeof changedChannelSchema>
 const unsavedChannelSchema = z.strictObject({
   id: nameSchema.optional().meta({ description: 'Whose secrets it has, where they are masked in it.' }),
   document,
@@ -65,6 +82,8 @@ const previewSchema = z
   })
   .meta({ id: 'ChannelPreview', description: 'What would be sent; secrets are masked.' })
 
+export type ChannelPreview = z.infer<typeof previewSchema>
+
 const testedSchema = z
   .object({
     items: z.array(
@@ -78,6 +97,8 @@ const testedSchema = z
     ),
   })
   .meta({ id: 'ChannelTested', description: 'What came back; of push, from each of your browsers.' })
+
+export type ChannelTested = z.infer<typeof testedSchema>
 
 const tags = ['notices']
 const idParamsSchema = z.strictObject({ id: nameSchema })
@@ -117,8 +138,8 @@ export function channelsRoutes(api: Api, { access, database, notices }: Context)
     },
     async (request) => {
       bounded(asked(access, request).person)
-      const books = await booksOf(database)
-      return { items: (await documents.list('channel')).map((it) => channelOf(it, books)) }
+      const now = await nowOf(database)
+      return { items: (await documents.list('channel')).map((it) => channelOf(it, now)) }
     },
   )
 
@@ -152,7 +173,7 @@ export function channelsRoutes(api: Api, { access, database, notices }: Context)
       return reply
         .code(201)
         .header('cache-control', 'no-store')
-        .send({ ...channelOf(made, await booksOf(database)), ...(secret !== undefined && { secret }) })
+        .send({ ...channelOf(made, await nowOf(database)), ...(secret !== undefined && { secret }) })
     },
   )
 
@@ -170,7 +191,7 @@ export function channelsRoutes(api: Api, { access, database, notices }: Context)
     },
     async (request) => {
       bounded(asked(access, request).person)
-      return channelOf(await kept(request.params.id), await booksOf(database))
+      return channelOf(await kept(request.params.id), await nowOf(database))
     },
   )
 
@@ -203,7 +224,7 @@ export function channelsRoutes(api: Api, { access, database, notices }: Context)
       notices.wake()
       return reply
         .header('cache-control', 'no-store')
-        .send({ ...channelOf(changed, await booksOf(database)), ...(secret !== undefined && { secret }) })
+        .send({ ...channelOf(changed, await nowOf(database)), ...(secret !== undefined && { secret }) })
     },
   )
 
@@ -340,7 +361,17 @@ async function booksOf({ write }: Database): Promise<ReadonlyMap<string, Books>>
 
 const NO_BOOKS: Books = { made: 0, sent: 0, givenUp: 0, notSent: 0, waiting: 0 }
 
-const channelOf = (it: Kept<Channel>, books: ReadonlyMap<string, Books>) => ({
+interface Now {
+  readonly books: ReadonlyMap<string, Books>
+  readonly standings: ReadonlyMap<string, ChannelStanding>
+}
+
+const nowOf = async (database: Database): Promise<Now> => ({
+  books: await booksOf(database),
+  standings: await channelStandings(database),
+})
+
+const channelOf = (it: Kept<Channel>, { books, standings }: Now) => ({
   id: it.id,
   name: it.name,
   state: it.state,
@@ -349,4 +380,5 @@ const channelOf = (it: Kept<Channel>, books: ReadonlyMap<string, Books>) => ({
   changedBy: it.changedBy,
   document: masked('channel', it.document) as Record<string, unknown>,
   books: books.get(it.id) ?? NO_BOOKS,
+  ...(standings.get(it.id) ?? NO_STANDING),
 })

@@ -16,6 +16,7 @@ import { camerasRoutes } from './cameras.ts'
 import { channelsRoutes } from './channels.ts'
 import { countsRoutes } from './counts.ts'
 import { detectionsRoutes } from './detections.ts'
+import { deviceSettingsRoutes } from './device-settings.ts'
 import { devicesRoutes } from './devices.ts'
 import { isKnown } from './entity-tags.ts'
 import { eventsRoutes } from './events.ts'
@@ -33,6 +34,7 @@ import { pushRoutes } from './push.ts'
 import { recordingExportRoutes } from './recording-export.ts'
 import { recordingsRoutes } from './recordings.ts'
 import { rulesRoutes } from './rules.ts'
+import { scenariosRoutes } from './scenarios.ts'
 import { sessionRoutes } from './session.ts'
 import { sharesRoutes } from './shares.ts'
 import { signaturesRoutes } from './signatures.ts'
@@ -78,6 +80,8 @@ const RESOURCES: readonly Resource[] = [
   signaturesRoutes,
   streamKeysRoutes,
   devicesRoutes,
+  deviceSettingsRoutes,
+  scenariosRoutes,
   keepersRoutes,
   healthEventsRoutes,
   eventsRoutes,

@@ -1,6 +1,7 @@
 import { render } from 'preact'
 import { startNews } from './news.ts'
 import { Failed } from './parts/states.tsx'
+import { startWorker } from './push.ts'
 import { startRouter } from './router.ts'
 import { findOut } from './session.ts'
 import { Shell } from './shell.tsx'
@@ -22,6 +23,7 @@ async function start(): Promise<void> {
   }
   render(<Shell />, app)
   startNews()
+  startWorker()
 }
 
 startRouter()

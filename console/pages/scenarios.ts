@@ -1,4 +1,7 @@
-import type { Scenario, ScenarioState } from '../scenarios/document.ts'
+import type { z } from 'zod'
+import type { ExpressionCheck, RuleVariables, Suspension, Suspensions } from '../api/rules.ts'
+import type { documentRevisionSchema, problemsSchema, scenarioAnswerSchema } from '../api/scenarios.ts'
+import type { Scenario } from '../scenarios/document.ts'
 import { type Problem, request } from './api.ts'
 
 /** Scenarios and their rules, of the API. */
@@ -9,29 +12,14 @@ export type Zone = Scenario['zones'][number]
 export type Selection = Scenario['cameras']
 export type Schedule = NonNullable<Scenario['schedule']>
 
-export interface KeptScenario {
-  readonly id: string
-  readonly name: string
-  readonly state: ScenarioState
-  readonly revision: number
-  readonly changedAtMs: number
-  readonly changedBy: string
-  readonly document: ScenarioDocument
-}
+export type KeptScenario = z.infer<typeof scenarioAnswerSchema>
+export type Revision = Omit<z.infer<typeof documentRevisionSchema>, 'changes'>
 
-export interface Revision {
-  readonly revision: number
-  readonly atMs: number
-  readonly by: string
-  readonly what: string
-  readonly state: ScenarioState
-}
+/** In the place of an id; no id has such a letter. */
+export const NEW_ID = '~new'
+export const NEW_SCENARIO = `/scenarios/${NEW_ID}`
 
-export interface Trouble {
-  readonly path: readonly (string | number)[]
-  readonly message: string
-  readonly kind: 'error' | 'conflict' | 'warning'
-}
+export type Trouble = z.infer<typeof problemsSchema>[number]
 
 export interface Checked {
   readonly problems: readonly Trouble[]
@@ -56,10 +44,15 @@ export interface Tried {
       readonly detection?: string | null
       readonly why: string
     }[]
+    /** Why there is nothing to try it on. */
+    readonly untried?: string
   }[]
   readonly looked: number
   readonly fromMs: number
 }
+
+/** Counted one by one; of more, that there are more. */
+const NOTICES_MAX = 100
 
 interface Items<T> {
   readonly items: readonly T[]
@@ -84,8 +77,12 @@ export const pause = (id: string) => request<KeptScenario>('POST', `${pathOf(id)
 export const copy = (id: string) => request<KeptScenario>('POST', `${pathOf(id)}/copy`)
 export const rollBack = (id: string, revision: number) =>
   request<KeptScenario>('POST', `${pathOf(id)}/rollback`, { body: { revision } })
-export const revisions = (id: string, signal?: AbortSignal) =>
-  request<Items<Revision>>('GET', `${pathOf(id)}/revisions`, { signal })
+/** The newest first. @param before only those with a lower number */
+export const revisions = (id: string, before: number | undefined, signal?: AbortSignal) =>
+  request<Items<Revision>>('GET', `${pathOf(id)}/revisions`, {
+    query: { before: before === undefined ? undefined : String(before) },
+    signal,
+  })
 export const revision = (id: string, number: number, signal?: AbortSignal) =>
   request<Revision & { readonly document: ScenarioDocument }>('GET', `${pathOf(id)}/revisions/${number}`, {
     signal,
@@ -97,42 +94,29 @@ export const check = (document: ScenarioDocument, id: string | undefined, signal
 export const tryOut = (document: ScenarioDocument, hours: number, signal?: AbortSignal) =>
   request<Tried>('POST', '/scenarios/try', { body: { document, hours }, signal })
 
-export interface Variable {
-  readonly name: string
-  readonly type: string
-  readonly text: string
-}
-export interface ExpressionChecked {
-  readonly ok: boolean
-  /** Where it is wrong, in characters from its beginning: from, and before. */
-  readonly problem?: { readonly message: string; readonly start: number; readonly end: number } | null
-}
-export const variables = (on: Rule['on'], signal?: AbortSignal) =>
-  request<Items<Variable>>('GET', '/rules/variables', { query: { on }, signal })
+export type { ExpressionCheck } from '../api/rules.ts'
+/** What an expression can look at, by what its rule is on. */
+export const variables = (signal?: AbortSignal) =>
+  request<RuleVariables>('GET', '/rules/variables', { signal })
 export const checkExpression = (expression: string, on: Rule['on'], signal?: AbortSignal) =>
-  request<ExpressionChecked>('POST', '/rules/check', { body: { expression, on }, signal })
+  request<ExpressionCheck>('POST', '/rules/check', { body: { expression, on }, signal })
 
-export const suspend = (scenario: string, untilMs: number) =>
-  request<unknown>('POST', '/suspensions', { body: { scenario, untilMs } })
-export interface Suspension {
-  readonly scenario: string
-  readonly rule: string | null
-  readonly camera: string | null
-  readonly untilMs: number
-  readonly by: string
-}
-export const suspensions = (signal?: AbortSignal) =>
-  request<Items<Suspension>>('GET', '/suspensions', { signal })
+export const suspend = (scenario: string, forS: number) =>
+  request<Suspension>('POST', '/suspensions', { body: { scenario, forS } })
+export type { Suspension } from '../api/rules.ts'
+export const suspensions = (signal?: AbortSignal) => request<Suspensions>('GET', '/suspensions', { signal })
 export const resume = (scenario: string) =>
   request<void>('DELETE', `/suspensions/${encodeURIComponent(scenario)}/-/-/-/-`)
 
 export const channels = (signal?: AbortSignal) =>
   request<Items<{ readonly id: string; readonly name: string }>>('GET', '/channels', { signal })
+/** The newest first. */
 export const notices = (scenario: string, signal?: AbortSignal) =>
-  request<Items<{ readonly id: string; readonly atMs: number }>>('GET', '/notices', {
-    query: { scenario },
-    signal,
-  })
+  request<Items<{ readonly id: string; readonly atMs: number }> & { readonly next: string | null }>(
+    'GET',
+    '/notices',
+    { query: { scenario, limit: String(NOTICES_MAX) }, signal },
+  )
 
 /** What a device says that holds, camera by camera: settings of conf/device.yaml. */
 export interface Effective {

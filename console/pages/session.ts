@@ -2,6 +2,7 @@ import { signal } from '@preact/signals'
 import type { Right } from '../access/may.ts'
 import type { Me } from '../api/me.ts'
 import { request } from './api.ts'
+import { switchOff } from './push.ts'
 
 /** Who looks, and what he may: the same names as the API's rights. What he may not is not offered; the API refuses it anyway. */
 
@@ -17,6 +18,8 @@ export const may = (right: Right) => me.value?.rights.includes(right) ?? false
 export const isUnconfined = () => me.value?.sites === null && me.value.cameras === null
 
 export async function signOut(): Promise<void> {
+  // Whoever comes next at this browser must not see this one's notices. Signing out goes on without it.
+  await switchOff().catch(() => undefined)
   await request('DELETE', '/session')
   location.assign('/signin')
 }

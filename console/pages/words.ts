@@ -80,6 +80,9 @@ const secondly = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '
 export const clockWithSeconds = (atMs: number) => secondly.format(atMs)
 const dayAndTime = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' })
 export const dayAndClock = (atMs: number) => dayAndTime.format(atMs)
+const weekly = new Intl.DateTimeFormat(undefined, { weekday: 'long', hour: '2-digit', minute: '2-digit' })
+/** Of what is within a week. */
+export const weekdayAndClock = (atMs: number) => weekly.format(atMs)
 const dated = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' })
 export const date = (atMs: number) => dated.format(atMs)
 

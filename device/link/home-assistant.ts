@@ -63,6 +63,16 @@ function looks(config: Parameters<typeof discovery>[0], camera: string): Compone
       value_template: '{{ value_json.crops }}',
       state_class: 'total_increasing',
     }),
+    make('present', 'sensor', {
+      name: `${camera} faces present`,
+      icon: 'mdi:account-eye',
+      state_topic,
+      // "None" resets it to unknown: nobody looks while the camera is paused or down.
+      value_template: '{{ value_json.present.faces if value_json.present else None }}',
+      state_class: 'measurement',
+      json_attributes_topic: state_topic,
+      json_attributes_template: '{{ (value_json.present.zones if value_json.present else {}) | tojson }}',
+    }),
     make('seen', 'sensor', {
       name: `${camera} last seen`,
       device_class: 'timestamp',
@@ -73,7 +83,7 @@ function looks(config: Parameters<typeof discovery>[0], camera: string): Compone
     make('state', 'sensor', {
       name: `${camera} state`,
       device_class: 'enum',
-      options: ['opening', 'up', 'down', 'ended'],
+      options: ['opening', 'up', 'waiting', 'down', 'ended'],
       entity_category: 'diagnostic',
       state_topic,
       value_template: '{{ value_json.state }}',

@@ -67,6 +67,7 @@ interface Camera {
   crops: number
   lastCrop: CameraState['lastCrop']
   present: CameraState['present']
+  view: CameraState['view']
   snapshot: 'none' | 'wanted' | 'making'
   snapshotAtMs: number
   snapshotTimer: NodeJS.Timeout | undefined
@@ -146,6 +147,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       crops: 0,
       lastCrop: null,
       present: undefined,
+      view: undefined,
       snapshot: 'none',
       snapshotAtMs: -Infinity,
       snapshotTimer: undefined,
@@ -436,6 +438,14 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
+  /** Its scene is seen no longer, or again; undefined: nobody looks any more. */
+  viewChanged(name: string, view: CameraState['view']): void {
+    const camera = this.#cameras.get(name)
+    if (!camera) return
+    camera.view = view
+    this.#tell(camera)
+  }
+
   /** A chunk was made, or the camera records or no longer does. One that was just removed hands over its last chunk. */
   recordChanged(name: string): void {
     const camera = this.#cameras.get(name)
@@ -556,7 +566,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     )
   }
 
-  #stateOf({ name, settings, state, crops, lastCrop, present }: Camera): CameraState {
+  #stateOf({ name, settings, state, crops, lastCrop, present, view }: Camera): CameraState {
     const { site, device } = this.#parts.config
     const { record: mode, paused, threshold, scoreMin, rate, effect } = settings
     const stream = this.#parts.streams?.state(name)
@@ -576,6 +586,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       crops,
       lastCrop,
       ...(present && { present }),
+      ...(view && { view }),
       ...this.#recordOf(name, mode),
       ...(stream && { stream }),
     }

@@ -183,6 +183,32 @@ t.test(
   },
 )
 
+t.test('answers with pictures of many devices reach a console that starts, at its own pace', async (t) => {
+  const broker = await Program.start(t, 'broker', brokerConfig(t))
+  const publisher = await RawClient.open(t, broker.port, 'publisher', { clean: true })
+  const devices = Array.from({ length: 60 }, (_, at) =>
+    reportedTopic(PREFIX, { site: 'home', device: `pi-${at}` }),
+  )
+  for (const [at, topic] of devices.entries()) {
+    publisher.publish(topic, 'x'.repeat(500 * 1024), { messageId: at + 1, retain: true })
+    await until('it is acknowledged', () => publisher.received.length > at)
+  }
+  const console = await RawClient.open(t, broker.port, 'console', { clean: true })
+  await console.subscribe('marks', 1)
+  console.socket.pause() // 30 MB wait for it, of which 8 would be too many for what is live
+  console.send({
+    cmd: 'subscribe',
+    messageId: 2,
+    subscriptions: [{ topic: reportedTopic(PREFIX, { site: '+', device: '+' }), qos: 1 }],
+  })
+  publisher.publish('marks', 'live goes on', { messageId: 100 })
+  await until('it is acknowledged', () => publisher.received.length > devices.length)
+  console.socket.resume()
+  await console.publishesReached(devices.length + 1)
+  t.strictSame(new Set(console.publishes.map(({ topic }) => topic)), new Set([...devices, 'marks']))
+  t.notOk(console.closed)
+})
+
 t.test(
   'a cloud that lets the bridge read commands alone: those come, and what is refused is said',
   async (t) => {

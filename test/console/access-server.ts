@@ -99,19 +99,7 @@ export async function accessServer(t: Test, settings: AccessSettings = {}): Prom
       pollIntervalMs: 50,
     }),
   )
-  const absent = {} as Pick<
-    Context,
-    | 'fleet'
-    | 'live'
-    | 'original'
-    | 'news'
-    | 'line'
-    | 'notices'
-    | 'rules'
-    | 'documents'
-    | 'scenarios'
-    | 'desired'
-  >
+  const absent = {} as Omit<Context, 'config' | 'log' | 'database' | 'bucket' | 'access'>
   const context: Context = { ...absent, config, log, database, bucket, access }
   const http = stack.use(
     await HttpServer.open({

@@ -127,7 +127,10 @@ export class ConsoleApi {
   async ask<T>(method: string, path: string, body?: unknown): Promise<T> {
     const response = await fetch(`${this.#console.http}/api/v1/${path}`, {
       method,
-      headers: { authorization: `Bearer ${RUN_TOKEN}`, 'content-type': 'application/json' },
+      headers: {
+        authorization: `Bearer ${RUN_TOKEN}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
     const text = await response.text()
@@ -145,7 +148,7 @@ export class ConsoleApi {
 
   /** Saves it and publishes it. */
   async addScenario(document: Readonly<Record<string, unknown>>): Promise<Answered> {
-    const { id, revision } = await this.ask<Answered>('POST', 'scenarios', { document })
-    return this.ask('POST', `scenarios/${id}/publish`, { revision })
+    const { id } = await this.ask<Answered>('POST', 'scenarios', { document })
+    return this.ask('POST', `scenarios/${id}/publish`)
   }
 }

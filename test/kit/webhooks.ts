@@ -21,7 +21,8 @@ export class WebhookReceiver {
   /** Of the channel; without it nothing is signed. */
   secret: string | undefined
   /** Each is answered by it, once it was kept. */
-  answer: (response: ServerResponse) => void = (response) => void response.writeHead(204).end()
+  answer: (response: ServerResponse, webhook: Webhook) => void = (response) =>
+    void response.writeHead(204).end()
 
   private constructor(port: number) {
     this.url = `http://127.0.0.1:${port}/hook`
@@ -30,8 +31,8 @@ export class WebhookReceiver {
   static async open(t: Test): Promise<WebhookReceiver> {
     let receiver: WebhookReceiver | undefined
     const server = createServer(async (request, response) => {
-      await receiver?.receive(request)
-      receiver?.answer(response)
+      const webhook = await receiver?.receive(request)
+      if (webhook) receiver?.answer(response, webhook)
     })
     t.after(() => {
       server.closeAllConnections()
@@ -42,13 +43,13 @@ export class WebhookReceiver {
     return receiver
   }
 
-  private async receive(request: IncomingMessage): Promise<void> {
+  private async receive(request: IncomingMessage): Promise<Webhook> {
     const chunks: Buffer[] = []
     for await (const chunk of request) chunks.push(chunk)
     const atMs = performance.timeOrigin + performance.now()
     const body = Buffer.concat(chunks).toString()
     const of = (name: string) => String(request.headers[name] ?? '')
-    this.received.push({
+    const webhook = {
       atMs,
       id: of('webhook-id'),
       notice: noticeSchema.parse(JSON.parse(body)),
@@ -56,7 +57,9 @@ export class WebhookReceiver {
         `${of('webhook-id')}.${of('webhook-timestamp')}.${body}`,
         of('webhook-signature'),
       ),
-    })
+    }
+    this.received.push(webhook)
+    return webhook
   }
 
   #isSigned(text: string, signatures: string): boolean {

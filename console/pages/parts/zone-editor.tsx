@@ -94,7 +94,10 @@ export function ZoneEditor<Zone extends DrawnZone>({
     setDrawn([])
     setCross([0.5, 0.5])
     murmur(`Drawing a ${one}. Arrow keys move the cross, Enter sets a corner, C closes.`)
-    requestAnimationFrame(() => stage.current?.querySelector<SVGElement>('.zones')?.focus())
+    requestAnimationFrame(() => {
+      stage.current?.scrollIntoView({ block: 'nearest' })
+      stage.current?.querySelector<SVGElement>('.zones')?.focus({ preventScroll: true })
+    })
   }
   const finish = (points: Point[]) => {
     setDrawn(undefined)
@@ -208,141 +211,6 @@ export function ZoneEditor<Zone extends DrawnZone>({
   return (
     <div class="zone-editor">
       <div class="zone-stage-frame">
-        <div ref={stage} class="zone-stage" style={{ aspectRatio: String(aspect) }}>
-          {picture}
-          {width > 0 && (
-            <svg
-              class="zones"
-              data-drawing={drawn ? '' : undefined}
-              data-holding={drag.current ? '' : undefined}
-              width={width}
-              height={height}
-              tabIndex={0}
-              role="application"
-              aria-label={
-                drawn ? `Drawing a ${one}: ${drawn.length} corners` : `Picture with ${zones.length} ${many}`
-              }
-              aria-describedby={help}
-              onKeyDown={onKeyDown}
-              onPointerMove={onPointerMove}
-              onPointerUp={release}
-              onPointerCancel={release}
-              onClick={(event) => {
-                if (drawn) addCorner(placeOf(event))
-                else if (event.target === event.currentTarget) setPicked(undefined)
-              }}
-              onDblClick={() => drawn && finish(drawn)}
-            >
-              {zones.map((zone, index) => {
-                const isPicked = picked?.zone === index
-                const [mx, my] = middleOf(zone.points)
-                return (
-                  <g
-                    key={index}
-                    class={`zone${isMask ? ' zone-mask' : ''}`}
-                    data-picked={isPicked ? '' : undefined}
-                    style={{ '--hue': String(hueOf(zone.name)) }}
-                  >
-                    <polygon
-                      class="zone-area"
-                      points={path(zone.points)}
-                      tabIndex={drawn ? -1 : 0}
-                      role="button"
-                      aria-pressed={isPicked}
-                      aria-label={`${isMask ? `Mask ${index + 1}` : `Zone ${zone.name}`}, ${zone.points.length} corners`}
-                      onFocus={() => !isPicked && setPicked({ zone: index, corner: undefined })}
-                      onPointerDown={(event) =>
-                        grab(event, {
-                          zone: index,
-                          corner: undefined,
-                          points: zone.points,
-                          from: placeOf(event),
-                        })
-                      }
-                    />
-                    {!isMask && (
-                      <text class="zone-name" x={x(mx)} y={y(my)}>
-                        {zone.name}
-                      </text>
-                    )}
-                    {isPicked && !isMask && <Sizes zone={zone} at={[x(mx), y(my)]} frame={[width, height]} />}
-                    {isPicked &&
-                      !drawn &&
-                      zone.points.length < CORNERS_MAX &&
-                      zone.points.map((_, corner) => {
-                        const [ex, ey] = middleOfEdge(zone.points, corner)
-                        return (
-                          <g
-                            key={`edge ${corner}`}
-                            class="zone-edge"
-                            transform={`translate(${x(ex)} ${y(ey)})`}
-                            onPointerDown={(event) => {
-                              const points = withCornerAfter(zone.points, corner)
-                              shape(index, points)
-                              grab(event, { zone: index, corner: corner + 1, points, from: placeOf(event) })
-                            }}
-                          >
-                            <circle class="zone-touch" r="16" />
-                            <circle class="zone-edge-dot" r="4.5" />
-                          </g>
-                        )
-                      })}
-                    {isPicked &&
-                      !drawn &&
-                      zone.points.map(([px, py], corner) => (
-                        <g
-                          key={`corner ${corner}`}
-                          class="zone-corner"
-                          data-corner={`${index} ${corner}`}
-                          data-picked={picked?.corner === corner ? '' : undefined}
-                          transform={`translate(${x(px)} ${y(py)})`}
-                          tabIndex={0}
-                          role="button"
-                          aria-label={`Corner ${corner + 1} of ${zone.points.length}, ${percent(px)} from the left, ${percent(py)} from the top`}
-                          onFocus={() => picked?.corner !== corner && setPicked({ zone: index, corner })}
-                          onPointerDown={(event) =>
-                            grab(event, { zone: index, corner, points: zone.points, from: placeOf(event) })
-                          }
-                        >
-                          <circle class="zone-touch" r="20" />
-                          <circle class="zone-corner-dot" r="6.5" />
-                        </g>
-                      ))}
-                  </g>
-                )
-              })}
-              {drawn && (
-                <g class="zone zone-drawn">
-                  <polyline points={path([...drawn, cross])} />
-                  {drawn.map(([px, py], corner) => (
-                    <circle
-                      key={`${corner} ${px} ${py}`}
-                      class="zone-corner-dot"
-                      cx={x(px)}
-                      cy={y(py)}
-                      r={corner === 0 && drawn.length >= CORNERS_MIN ? 9 : 5.5}
-                    />
-                  ))}
-                  <path
-                    class="zone-cross"
-                    d={`M${x(cross[0]) - 9} ${y(cross[1])}h18M${x(cross[0])} ${y(cross[1]) - 9}v18`}
-                  />
-                </g>
-              )}
-            </svg>
-          )}
-        </div>
-        <p class="zone-help" id={help}>
-          {drawn
-            ? drawn.length < CORNERS_MIN
-              ? 'Click the corners one after the other. By key: arrows and Enter.'
-              : 'Click the first corner again to close it, or press C. Backspace takes the last corner back.'
-            : current
-              ? 'Drag a corner, or move it with the arrow keys. Small dots add a corner, Delete removes one.'
-              : zones.length > 0
-                ? `Click a ${one} to change it.`
-                : `No ${many} yet. Draw the first one on the picture.`}
-        </p>
         <p class="buttons">
           {drawn ? (
             <>
@@ -394,6 +262,145 @@ export function ZoneEditor<Zone extends DrawnZone>({
               )}
             </>
           )}
+        </p>
+        <div ref={stage} class="zone-stage" style={{ '--aspect': String(aspect) }}>
+          {picture}
+          {width > 0 && (
+            <svg
+              class="zones"
+              data-drawing={drawn ? '' : undefined}
+              data-holding={drag.current ? '' : undefined}
+              width={width}
+              height={height}
+              tabindex={0}
+              role="application"
+              aria-label={
+                drawn ? `Drawing a ${one}: ${drawn.length} corners` : `Picture with ${zones.length} ${many}`
+              }
+              aria-describedby={help}
+              onKeyDown={onKeyDown}
+              onPointerMove={onPointerMove}
+              onPointerUp={release}
+              onPointerCancel={release}
+              // Not when it is clicked: a click that ends a drag is the picture's too.
+              onPointerDown={(event) => {
+                if (!drawn && event.target === event.currentTarget) setPicked(undefined)
+              }}
+              onClick={(event) => drawn && addCorner(placeOf(event))}
+              onDblClick={() => drawn && finish(drawn)}
+            >
+              {zones.map((zone, index) => {
+                const isPicked = picked?.zone === index
+                const [mx, my] = middleOf(zone.points)
+                return (
+                  <g
+                    key={index}
+                    class={`zone${isMask ? ' zone-mask' : ''}`}
+                    data-picked={isPicked ? '' : undefined}
+                    style={{ '--hue': String(hueOf(zone.name)) }}
+                  >
+                    <polygon
+                      class="zone-area"
+                      points={path(zone.points)}
+                      tabindex={drawn ? -1 : 0}
+                      role="button"
+                      aria-pressed={isPicked}
+                      aria-label={`${isMask ? `Mask ${index + 1}` : `Zone ${zone.name}`}, ${zone.points.length} corners`}
+                      onFocus={() =>
+                        (!isPicked || picked?.corner !== undefined) &&
+                        setPicked({ zone: index, corner: undefined })
+                      }
+                      onPointerDown={(event) =>
+                        grab(event, {
+                          zone: index,
+                          corner: undefined,
+                          points: zone.points,
+                          from: placeOf(event),
+                        })
+                      }
+                    />
+                    {!isMask && (
+                      <text class="zone-name" x={x(mx)} y={y(my)}>
+                        {zone.name}
+                      </text>
+                    )}
+                    {isPicked && !isMask && <Sizes zone={zone} at={[x(mx), y(my)]} frame={[width, height]} />}
+                    {isPicked &&
+                      !drawn &&
+                      zone.points.length < CORNERS_MAX &&
+                      zone.points.map((_, corner) => {
+                        const [ex, ey] = middleOfEdge(zone.points, corner)
+                        return (
+                          <g
+                            key={`edge ${corner}`}
+                            class="zone-edge"
+                            transform={`translate(${x(ex)} ${y(ey)})`}
+                            onPointerDown={(event) => {
+                              const points = withCornerAfter(zone.points, corner)
+                              shape(index, points)
+                              grab(event, { zone: index, corner: corner + 1, points, from: placeOf(event) })
+                            }}
+                          >
+                            <circle class="zone-touch" r="16" />
+                            <circle class="zone-edge-dot" r="4.5" />
+                          </g>
+                        )
+                      })}
+                    {isPicked &&
+                      !drawn &&
+                      zone.points.map(([px, py], corner) => (
+                        <g
+                          key={`corner ${corner}`}
+                          class="zone-corner"
+                          data-corner={`${index} ${corner}`}
+                          data-picked={picked?.corner === corner ? '' : undefined}
+                          transform={`translate(${x(px)} ${y(py)})`}
+                          tabindex={0}
+                          role="button"
+                          aria-label={`Corner ${corner + 1} of ${zone.points.length}, ${percent(px)} from the left, ${percent(py)} from the top`}
+                          onFocus={() => picked?.corner !== corner && setPicked({ zone: index, corner })}
+                          onPointerDown={(event) =>
+                            grab(event, { zone: index, corner, points: zone.points, from: placeOf(event) })
+                          }
+                        >
+                          <circle class="zone-touch" r="20" />
+                          <circle class="zone-corner-dot" r="6.5" />
+                        </g>
+                      ))}
+                  </g>
+                )
+              })}
+              {drawn && (
+                <g class="zone zone-drawn">
+                  <polyline points={path([...drawn, cross])} />
+                  {drawn.map(([px, py], corner) => (
+                    <circle
+                      key={`${corner} ${px} ${py}`}
+                      class="zone-corner-dot"
+                      cx={x(px)}
+                      cy={y(py)}
+                      r={corner === 0 && drawn.length >= CORNERS_MIN ? 9 : 5.5}
+                    />
+                  ))}
+                  <path
+                    class="zone-cross"
+                    d={`M${x(cross[0]) - 9} ${y(cross[1])}h18M${x(cross[0])} ${y(cross[1]) - 9}v18`}
+                  />
+                </g>
+              )}
+            </svg>
+          )}
+        </div>
+        <p class="zone-help" id={help}>
+          {drawn
+            ? drawn.length < CORNERS_MIN
+              ? 'Click or tap the corners one after the other. By key: arrows and Enter.'
+              : 'Click the first corner again to close it, or press C. Backspace takes the last corner back.'
+            : current
+              ? 'Drag a corner, or move it with the arrow keys. Small dots add a corner, Delete removes one.'
+              : zones.length > 0
+                ? `Click a ${one} to change it.`
+                : `No ${many} yet. Draw the first one on the picture.`}
         </p>
       </div>
       {zones.length > 0 && (

@@ -109,7 +109,7 @@ export function AddCamera({
           <p class="muted">
             The device's file allows{' '}
             {allows.networks.length === 0
-              ? 'public addresses only. For a camera in its own network, add that under desired.networks in its device.yaml.'
+              ? 'public addresses only. For a camera in its own network, add that under remote.desired.networks in its device.yaml.'
               : `public addresses and ${allows.networks.join(', ')}.`}
           </p>
         )}

@@ -29,13 +29,15 @@ export function DeviceAllows({
                 <>, at public addresses and at {allows.networks.join(', ')}.</>
               )}
               {allows.networks.length === 0 && (
-                <File lines={['desired:', '  networks: [192.168.1.0/24]   # where cameras may be']} />
+                <File lines={['remote:', '  desired:', '    networks: [192.168.1.0/24]']} />
               )}
             </>
           ) : (
             <>
               May not be added or removed from here.
-              <File lines={['desired:', '  cameras: true']} />
+              <File
+                lines={['remote:', '  desired:', '    cameras: true', '    networks: [192.168.1.0/24]']}
+              />
             </>
           )}
         </dd>
@@ -51,7 +53,7 @@ export function DeviceAllows({
           ) : (
             <>
               May not be added or removed from here.
-              <File lines={['desired:', '  streams: true']} />
+              <File lines={['listen:', '  remote: true', '  streamsFile: streams.yaml']} />
             </>
           )}
         </dd>

@@ -119,7 +119,13 @@ export function DeviceCamera({
           </table>
         </div>
       )}
-      {shown.length === 0 && !isAll && <p class="muted">Everything is as the device's file says.</p>}
+      {shown.length === 0 && !isAll && !isRemoved && (
+        <p class="muted">
+          {isAdded
+            ? `At ${document.content.cameras?.[name]?.source}.`
+            : "Everything is as the device's file says."}
+        </p>
+      )}
       <p class="buttons">
         {canChange && !isRemoved && (
           <button type="button" class="button" onClick={() => setDoing('change')}>

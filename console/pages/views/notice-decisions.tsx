@@ -7,6 +7,7 @@ import { Empty, Failed, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/when.tsx'
 import { ask, place } from '../router.ts'
 import { may } from '../session.ts'
+import { cameraKey, number } from '../words.ts'
 import { Choice, NoticeFilter, useScenarios } from './notice-filter.tsx'
 import { until } from './notice-suspensions.tsx'
 
@@ -26,6 +27,7 @@ const WORDS: Readonly<Record<string, readonly [words: string, tone: 'good' | 'la
   'no channel': ['No channel', 'bad'],
   'rule error': ['The rule failed', 'bad'],
   'too many': ['Too many', 'bad'],
+  'too late': ['Too late', 'bad'],
 }
 
 /** Why a rule that held sent nothing. */
@@ -51,7 +53,7 @@ function Decisions({ filter }: { readonly filter: DecisionsQuery }) {
       (page) => {
         if (controller.signal.aborted) return
         setItems(page.items)
-        setNext(page.next ?? null)
+        setNext(page.next)
         setError(undefined)
       },
       (problem: unknown) => {
@@ -75,9 +77,9 @@ function Decisions({ filter }: { readonly filter: DecisionsQuery }) {
     if (next === null) return
     setLoading(true)
     try {
-      const page = await api.decisions({ ...filter, before: next })
+      const page = await api.decisions({ ...filter, cursor: next })
       setItems((old) => [...(old ?? []), ...page.items])
-      setNext(page.next ?? null)
+      setNext(page.next)
     } catch (problem) {
       setError(problem)
     }
@@ -130,7 +132,8 @@ function Decisions({ filter }: { readonly filter: DecisionsQuery }) {
                 </p>
                 <p class="muted">
                   {names.get(it.scenario) ?? it.scenario} · {ruleName(it.scenario, it.rule)}
-                  {it.camera !== null && ` · ${it.camera}`}
+                  {it.camera !== null && ` · ${cameraKey(it.camera)}`}
+                  {it.times > 1 && ` · ${number(it.times)} times within a minute`}
                 </p>
               </div>
               <When atMs={it.atMs} />

@@ -6,7 +6,7 @@ import { nowMs } from '../now.ts'
 import { say } from '../parts/said.tsx'
 import { Empty, Shown } from '../parts/states.tsx'
 import { may } from '../session.ts'
-import { clock, dayAndClock } from '../words.ts'
+import { cameraKey, clock, dayAndClock } from '../words.ts'
 import { useScenarios } from './notice-filter.tsx'
 
 const REFRESH_MS = 10_000
@@ -40,12 +40,13 @@ export function NoticeSuspensions() {
         ) : (
           <ul class="cards">
             {current.map((it) => (
-              <li key={`${it.scenario} ${it.rule} ${it.camera}`} class="card">
+              <li key={`${it.scenario} ${it.rule} ${it.camera && cameraKey(it.camera)}`} class="card">
                 <div class="card-text">
                   <strong>{names.get(it.scenario) ?? it.scenario}</strong>
                   {it.rule && <> · {ruleName(it.scenario, it.rule)}</>}
                   <p class="muted">
-                    {it.camera ? `At ${it.camera}` : 'At every camera'}, until {until(it.untilMs)}, by {it.by}
+                    {it.camera ? `At ${cameraKey(it.camera)}` : 'At every camera'}, until {until(it.untilMs)},
+                    by {it.by}
                   </p>
                 </div>
                 {may('scenarios') && (

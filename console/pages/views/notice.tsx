@@ -65,7 +65,7 @@ function One({ notice, again }: { readonly notice: NoticeDetail; readonly again:
   const { site, device, camera } = notice
   const address = site && device && camera ? { site, device, camera } : undefined
   return (
-    <article class="one">
+    <article class="notice-one">
       <header class="page-head">
         <div>
           <h1>{notice.title}</h1>

@@ -1,6 +1,6 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
 import { useLoaded } from '../loaded.ts'
-import type { ExpressionChecked, Rule } from '../scenarios.ts'
+import type { ExpressionCheck, Rule } from '../scenarios.ts'
 import * as scenarios from '../scenarios.ts'
 import { sentence } from './scenario-editing.ts'
 
@@ -20,8 +20,8 @@ export function RuleExpression({
 }) {
   const field = useRef<HTMLTextAreaElement>(null)
   const id = useId()
-  const variables = useLoaded(`variables of ${on}`, (signal) => scenarios.variables(on, signal))
-  const [checked, setChecked] = useState<{ text: string; answer: ExpressionChecked } | undefined>(undefined)
+  const variables = useLoaded('variables of rules', scenarios.variables)
+  const [checked, setChecked] = useState<{ text: string; answer: ExpressionCheck } | undefined>(undefined)
   const [error, setError] = useState<unknown>(undefined)
   const text = value ?? ''
   useEffect(() => {
@@ -90,17 +90,19 @@ export function RuleExpression({
         <summary>What an expression can look at</summary>
         {variables.error !== undefined && <p class="note">{sentence(variables.error)}</p>}
         <dl class="variables">
-          {(variables.value?.items ?? []).map(({ name, type, text: what }) => (
-            <div key={name}>
-              <dt>
-                <button type="button" class="chip mono" onClick={() => insert(name)}>
-                  {name}
-                </button>{' '}
-                <span class="muted">{type}</span>
-              </dt>
-              <dd>{what}</dd>
-            </div>
-          ))}
+          {(variables.value?.items.find((it) => it.on === on)?.variables ?? []).map(
+            ({ name, type, text: what }) => (
+              <div key={name}>
+                <dt>
+                  <button type="button" class="chip mono" onClick={() => insert(name)}>
+                    {name}
+                  </button>{' '}
+                  <span class="muted">{type}</span>
+                </dt>
+                <dd>{what}</dd>
+              </div>
+            ),
+          )}
         </dl>
         <p class="muted">
           Compare with <code>==</code>, <code>!=</code>, <code>&lt;</code>, <code>&gt;</code>, join with{' '}
@@ -111,7 +113,7 @@ export function RuleExpression({
   )
 }
 
-function Underlined({ text, of }: { readonly text: string; readonly of: ExpressionChecked['problem'] }) {
+function Underlined({ text, of }: { readonly text: string; readonly of: ExpressionCheck['problem'] }) {
   if (!of) return null
   const start = Math.min(Math.max(0, of.start), text.length)
   const end = Math.max(start, Math.min(of.end, text.length))

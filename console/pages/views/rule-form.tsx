@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact'
-import { useState } from 'preact/hooks'
+import { useId, useState } from 'preact/hooks'
 import type { Loaded } from '../loaded.ts'
 import type { Rule, Trouble } from '../scenarios.ts'
 import { RuleExpression } from './rule-expression.tsx'
@@ -413,35 +413,37 @@ export function TimeField({
 }) {
   const fitting = TIME_UNITS.findLast(([ms]) => value >= ms && value % ms === 0)?.[0] ?? 1000
   const [chosen, setChosen] = useState<number>(fitting)
+  const id = useId()
   return (
     <div class="field">
-      <label>
-        <span class="field-label">{label}</span>
+      <span id={id}>{label}</span>
+      <div class="time-row">
         <input
           type="number"
           min="0"
           step="any"
           placeholder="no time"
+          aria-labelledby={id}
           value={value === 0 ? '' : value / chosen}
           onInput={({ currentTarget: { value: text } }) =>
             set(Math.max(0, Math.round(Number(text) * chosen)))
           }
         />
-      </label>
-      <select
-        aria-label={`${label}: unit`}
-        value={String(chosen)}
-        onChange={({ currentTarget: { value: text } }) => {
-          setChosen(Number(text))
-          set(Math.round((value / chosen) * Number(text)))
-        }}
-      >
-        {TIME_UNITS.map(([ms, words]) => (
-          <option key={ms} value={String(ms)}>
-            {words}
-          </option>
-        ))}
-      </select>
+        <select
+          aria-label={`${label}: unit`}
+          value={String(chosen)}
+          onChange={({ currentTarget: { value: text } }) => {
+            setChosen(Number(text))
+            set(Math.round((value / chosen) * Number(text)))
+          }}
+        >
+          {TIME_UNITS.map(([ms, words]) => (
+            <option key={ms} value={String(ms)}>
+              {words}
+            </option>
+          ))}
+        </select>
+      </div>
     </div>
   )
 }

@@ -1,11 +1,10 @@
 import { useRef } from 'preact/hooks'
 import type { Rule } from '../scenarios.ts'
-import { clock } from '../words.ts'
 import { ruleWords } from './rule-words.ts'
 
 /** Title and text of a notice, with placeholders, and how they read. */
 
-/** As notices/template.ts knows them; what they say here is made up. */
+/** As rules/placeholders.ts knows them; what they say here is made up. */
 const PLACEHOLDERS = {
   scenario: 'the scenario’s name',
   rule: 'the rule’s name',
@@ -15,6 +14,7 @@ const PLACEHOLDERS = {
   time: 'when it was',
   zones: 'the zones',
   count: 'how many',
+  masked: 'with or without a mask',
 } as const
 
 export function RuleMessage({
@@ -29,8 +29,12 @@ export function RuleMessage({
   const last = useRef<'title' | 'text'>('text')
   const examples: Readonly<Record<keyof typeof PLACEHOLDERS, string>> = {
     ...{ scenario: scenario || 'Visitors', rule: rule.name, site: 'home', device: 'pi', camera: 'door' },
-    ...{ time: clock(Date.now()), zones: rule.conditions.zones?.join(', ') || 'entrance' },
+    ...{
+      time: new Date().toISOString().replace(/\.\d+Z$/, 'Z'),
+      zones: rule.conditions.zones?.join(', ') || 'entrance',
+    },
     count: String((rule.conditions.moreThan ?? 0) + 1),
+    masked: rule.conditions.masked === false ? 'without a mask' : 'with a mask',
   }
   const filled = (text: string) =>
     text.replace(/\{(\w+)\}/g, (whole, name: string) =>

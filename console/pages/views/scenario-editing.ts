@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Problem } from '../api.ts'
-import type { Checked, KeptScenario, ScenarioDocument } from '../scenarios.ts'
+import type { Checked, KeptScenario, ScenarioDocument, Trouble } from '../scenarios.ts'
 import * as scenarios from '../scenarios.ts'
 
 /** A document while it is changed: what is kept of it, what is not yet, and what the console says of it. */
@@ -28,15 +28,28 @@ export function useEditing(begun: ScenarioDocument, first: KeptScenario | undefi
   const [checkError, setCheckError] = useState<unknown>(undefined)
   const text = ordered(document)
   const isFirst = useRef(true)
+  const last = useRef<{ selection: string; cameras: readonly string[] } | undefined>(undefined)
   const id = kept?.id
   useEffect(() => {
     const gone = new AbortController()
     const timer = setTimeout(
       () => {
         isFirst.current = false
-        scenarios.check(document, id, gone.signal).then(
-          (answer) => {
-            setChecked(answer)
+        scenarios.check(named(document), id, gone.signal).then(
+          ({ problems, cameras }) => {
+            const selection = ordered(document.cameras)
+            // What has not the form of a scenario covers nothing; its cameras have not changed by that.
+            const isUnknown =
+              cameras.length === 0 &&
+              last.current?.selection === selection &&
+              problems.some(({ kind, path }) => kind === 'error' && path[0] !== 'cameras')
+            const covered = isUnknown ? (last.current?.cameras ?? []) : cameras
+            last.current = { selection, cameras: covered }
+            const nameless: Trouble = { path: ['name'], message: 'It needs a name.', kind: 'error' }
+            setChecked({
+              problems: document.name.trim() === '' ? [nameless, ...problems] : problems,
+              cameras: covered,
+            })
             setCheckError(undefined)
           },
           (error: unknown) => {
@@ -73,6 +86,10 @@ export function useEditing(begun: ScenarioDocument, first: KeptScenario | undefi
     },
   }
 }
+
+/** A new one has no name yet, and covers cameras all the same. */
+const named = (document: ScenarioDocument): ScenarioDocument =>
+  document.name.trim() === '' ? { ...document, name: 'New scenario' } : document
 
 /** The same for the same content, whatever the order of its keys. */
 export function ordered(value: unknown): string {

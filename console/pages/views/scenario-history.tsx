@@ -4,9 +4,10 @@ import { Confirm } from '../parts/confirm.tsx'
 import { say } from '../parts/said.tsx'
 import { Shown, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/when.tsx'
-import type { KeptScenario } from '../scenarios.ts'
+import type { KeptScenario, Revision } from '../scenarios.ts'
 import * as scenarios from '../scenarios.ts'
 import { Difference } from './scenario-difference.tsx'
+import { sentence } from './scenario-editing.ts'
 
 /** What it was before: who changed what and when, and back to it. */
 
@@ -28,9 +29,19 @@ export function History({
   /** It is as it was, and so is its form. */
   readonly taken: (kept: KeptScenario) => void
 }) {
-  const all = useLoaded(`revisions of ${kept.id} ${kept.revision}`, (signal) =>
-    scenarios.revisions(kept.id, signal),
+  const newest = useLoaded(`revisions of ${kept.id} ${kept.revision}`, (signal) =>
+    scenarios.revisions(kept.id, undefined, signal),
   )
+  const [earlier, setEarlier] = useState<readonly Revision[]>([])
+  const oldest = (earlier.at(-1) ?? newest.value?.items.at(-1))?.revision
+  async function more(): Promise<void> {
+    try {
+      const { items } = await scenarios.revisions(kept.id, oldest)
+      setEarlier([...earlier, ...items])
+    } catch (error) {
+      say(sentence(error), { isError: true })
+    }
+  }
   const [chosen, setChosen] = useState<readonly number[]>([])
   const [back, setBack] = useState<number | undefined>(undefined)
   const toggle = (revision: number) =>
@@ -44,10 +55,10 @@ export function History({
       <section aria-labelledby="revisions">
         <h2 id="revisions">Versions</h2>
         <p class="muted">Choose one to compare it with now, or two to compare them.</p>
-        <Shown of={all} waiting={<Waiting rows={3} />}>
+        <Shown of={newest} waiting={<Waiting rows={3} />}>
           {({ items }) => (
             <ol class="revisions">
-              {[...items]
+              {[...items, ...earlier]
                 .sort((a, b) => b.revision - a.revision)
                 .map(({ revision, atMs, by, what }) => (
                   <li
@@ -80,6 +91,13 @@ export function History({
             </ol>
           )}
         </Shown>
+        {oldest !== undefined && oldest > 1 && (
+          <p>
+            <button type="button" class="button" onClick={() => void more()}>
+              Earlier versions
+            </button>
+          </p>
+        )}
       </section>
       <section aria-labelledby="difference">
         <h2 id="difference">

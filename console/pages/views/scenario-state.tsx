@@ -1,6 +1,6 @@
 import { nowMs } from '../now.ts'
 import type { KeptScenario } from '../scenarios.ts'
-import { clock, dayAndClock } from '../words.ts'
+import { clock, weekdayAndClock } from '../words.ts'
 import { isActive, nextChange } from './schedule-hours.ts'
 
 const DAY_MS = 86_400_000
@@ -32,4 +32,5 @@ export function ScenarioIs({
   )
 }
 
-const timeWords = (atMs: number, nowMs: number) => (atMs - nowMs < DAY_MS ? clock(atMs) : dayAndClock(atMs))
+const timeWords = (atMs: number, nowMs: number) =>
+  atMs - nowMs < DAY_MS ? clock(atMs) : weekdayAndClock(atMs)

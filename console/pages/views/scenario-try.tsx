@@ -8,7 +8,7 @@ import * as scenarios from '../scenarios.ts'
 import { count, dayAndClock, number } from '../words.ts'
 import { ruleWords } from './rule-words.ts'
 
-/** What its rules would have found in the faces that are there, as it is written now, saved or not. */
+/** What its rules would have found in what is stored, as it is written now, saved or not. */
 
 const HOURS = [1, 24, 24 * 7] as const
 const WORDS: Readonly<Record<number, string>> = { 1: 'Last hour', 24: 'Last 24 hours', 168: 'Last 7 days' }
@@ -46,7 +46,8 @@ function Found({ document, tried }: { readonly document: ScenarioDocument; reado
   return (
     <>
       <p class="muted">
-        {count(tried.looked, 'face')} looked at, since {dayAndClock(tried.fromMs)}. Nobody was told anything.
+        {count(tried.looked, 'face or event', 'faces and events')} looked at, since{' '}
+        {dayAndClock(tried.fromMs)}. Nobody was told anything.
       </p>
       <ul class="tried">
         {document.rules.map((rule) => {
@@ -59,16 +60,21 @@ function Found({ document, tried }: { readonly document: ScenarioDocument; reado
                   <p class="muted">{ruleWords(rule)}</p>
                 </div>
                 <p class="tried-count">
-                  <strong>{number(found?.count ?? 0)}</strong> {found?.count === 1 ? 'notice' : 'notices'}
+                  {found?.untried === undefined ? (
+                    <>
+                      <strong>{number(found?.count ?? 0)}</strong> {found?.count === 1 ? 'notice' : 'notices'}
+                    </>
+                  ) : (
+                    'Cannot be tried'
+                  )}
                 </p>
               </div>
               {!found || found.examples.length === 0 ? (
                 <p class="muted">
-                  {found
-                    ? tried.looked === 0
-                      ? 'No faces were seen in this time, so there is nothing to go by.'
-                      : 'Nothing would have been noticed.'
-                    : 'This kind of rule cannot be tried on faces that are stored.'}
+                  {found?.untried ??
+                    (tried.looked === 0
+                      ? 'Nothing was seen in this time, so there is nothing to go by.'
+                      : 'Nothing would have been noticed.')}
                 </p>
               ) : (
                 <ul class="tried-examples">

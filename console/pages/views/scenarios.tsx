@@ -11,6 +11,7 @@ import { When } from '../parts/when.tsx'
 import { go } from '../router.ts'
 import type { KeptScenario, Provided, Suspension } from '../scenarios.ts'
 import * as scenarios from '../scenarios.ts'
+import { NEW_SCENARIO } from '../scenarios.ts'
 import { style } from '../styles.ts'
 import { clock, count } from '../words.ts'
 import { iconOf } from './rule-words.ts'
@@ -22,7 +23,7 @@ await style('scenarios.css')
 /** What is looked for, where, and who hears of it. */
 
 const REFRESH_MS = 30_000
-const SUSPEND_MS = 3_600_000
+const SUSPEND_S = 3600
 const DAY_MS = 86_400_000
 /** Cameras that are named; of more, how many. */
 const NAMED_MAX = 4
@@ -99,7 +100,7 @@ function ProvidedCards({ items }: { readonly items: readonly Provided[] }) {
     <ul class="provided">
       {items.map((it) => (
         <li key={it.id}>
-          <a class="provided-card" href={`/scenarios/new?from=${encodeURIComponent(it.id)}`}>
+          <a class="provided-card" href={`${NEW_SCENARIO}?from=${encodeURIComponent(it.id)}`}>
             <span class="provided-picture">{icons[iconOf(it.document)]()}</span>
             <strong>{it.name}</strong>
             <span class="muted">{it.description}</span>
@@ -107,7 +108,7 @@ function ProvidedCards({ items }: { readonly items: readonly Provided[] }) {
         </li>
       ))}
       <li>
-        <a class="provided-card" href="/scenarios/new">
+        <a class="provided-card" href={NEW_SCENARIO}>
           <span class="provided-picture">{icons.scenarios()}</span>
           <strong>An empty one</strong>
           <span class="muted">You choose cameras, settings, zones and rules yourself.</span>
@@ -194,10 +195,7 @@ function ScenarioCard({
             class="button"
             disabled={isWorking}
             onClick={() =>
-              void act(
-                () => scenarios.suspend(id, Date.now() + SUSPEND_MS),
-                `No notices of ${name} for an hour.`,
-              )
+              void act(() => scenarios.suspend(id, SUSPEND_S), `No notices of ${name} for an hour.`)
             }
           >
             No notices for an hour
@@ -259,7 +257,8 @@ function ScenarioFactsNear({ scenario }: { readonly scenario: KeptScenario }) {
   const { cameras = [], problems = [] } = checked.value ?? {}
   const since = nowMs.value - DAY_MS
   const recent = notices.value?.items.filter(({ atMs }) => atMs > since).length
-  const isMore = recent !== undefined && recent > 0 && recent === notices.value?.items.length
+  // More than one page, and all of it of that day.
+  const isMore = recent === notices.value?.items.length && notices.value?.next !== null
   return (
     <>
       <dt>Cameras</dt>
@@ -301,7 +300,7 @@ function ScenarioFactsNear({ scenario }: { readonly scenario: KeptScenario }) {
           'No notices'
         ) : (
           <a href={`/notices?scenario=${encodeURIComponent(id)}`}>
-            {isMore && recent >= 50 ? `At least ${recent} notices` : count(recent, 'notice')}
+            {isMore ? `At least ${recent} notices` : count(recent, 'notice')}
           </a>
         )}
       </dd>

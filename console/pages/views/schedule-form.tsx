@@ -1,7 +1,7 @@
 import { useEffect, useId, useState } from 'preact/hooks'
 import { nowMs } from '../now.ts'
 import type { Schedule } from '../scenarios.ts'
-import { dayAndClock } from '../words.ts'
+import { weekdayAndClock } from '../words.ts'
 import { ScheduleGrid } from './schedule-grid.tsx'
 import {
   DAY_WORDS,
@@ -94,7 +94,7 @@ function Times({
         <p class="muted" role="status">
           {isActive(schedule, atMs) ? 'So it holds now' : 'So it does not hold now'}
           {changesMs !== undefined &&
-            `; ${isActive(schedule, atMs) ? 'until' : 'next from'} ${dayAndClock(changesMs)} (your time)`}
+            `; ${isActive(schedule, atMs) ? 'until' : 'next from'} ${weekdayAndClock(changesMs)} (your time)`}
           .
         </p>
       )}

@@ -4,9 +4,9 @@ import * as api from '../notices.ts'
 import { Dialog } from '../parts/dialog.tsx'
 import { say } from '../parts/said.tsx'
 import { Failed } from '../parts/states.tsx'
-import { clock } from '../words.ts'
+import { until } from './notice-suspensions.tsx'
 
-const HOUR_MS = 3_600_000
+const HOUR_S = 3600
 const HOURS = [1, 4, 12, 24] as const
 
 /** Asks what of a notice shall be still, and for how long. */
@@ -30,14 +30,14 @@ export function SuspendDialog({
     setWorking(true)
     setError(undefined)
     try {
-      const untilMs = Date.now() + hours * HOUR_MS
+      const forS = hours * HOUR_S
       await api.suspend({
         scenario: notice.scenario.id,
         ...(isRule ? { rule: notice.rule.id } : {}),
         ...(isHere && place ? { camera: place } : {}),
-        untilMs,
+        forS,
       })
-      say(`Suspended until ${clock(untilMs)}.`)
+      say(`Suspended until ${until(Date.now() + forS * 1000)}.`)
       done()
     } catch (problem) {
       setError(problem)
