@@ -276,6 +276,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       streams.onCameras = ({ added, removed }) => {
         for (const name of new Set([...removed, ...added.map((it) => it.name)])) void cameras.changed(name)
         discover()
+        desired?.camerasChanged()
       }
     }
     const changed = () => {
