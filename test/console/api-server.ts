@@ -21,7 +21,7 @@ import type {
 } from '../../console/context.ts'
 import { Database } from '../../console/database/database.ts'
 import { DesiredBook } from '../../console/desired/desired.ts'
-import { openNotices, openNotices } from '../../console/notices/open.ts'
+import { openNotices } from '../../console/notices/open.ts'
 import { Rules } from '../../console/rules/rules.ts'
 import { Documents } from '../../console/scenarios/documents.ts'
 import { LiveScenarios } from '../../console/scenarios/scenarios.ts'
