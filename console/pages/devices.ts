@@ -17,7 +17,7 @@ export const desired = (device: DeviceAddress, signal?: AbortSignal) =>
 export const change = (
   device: DeviceAddress,
   body: { readonly revision: number; readonly document: DeviceDocument },
-) => request<unknown>('PUT', pathOf(device), { body })
+) => request<DeviceDesired>('PUT', pathOf(device), { body })
 export const revisions = (device: DeviceAddress, signal?: AbortSignal) =>
   request<{ readonly items: readonly DeviceRevision[] }>('GET', `${pathOf(device)}/revisions`, { signal })
 export const rollBack = (device: DeviceAddress, revision: number) =>

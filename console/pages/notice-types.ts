@@ -19,40 +19,4 @@ export interface NoticesQuery {
   readonly limit?: string
 }
 
-interface Camera {
-  readonly site: string
-  readonly device: string
-  readonly camera: string
-}
-
-/** Why a rule that held made no notice, or that it made one. */
-export interface Decision {
-  readonly id: string
-  readonly atMs: number
-  readonly scenario: string
-  readonly rule: string
-  readonly camera: Camera | null
-  readonly track: string | null
-  readonly what: string
-  readonly untilMs: number | null
-  readonly text: string
-  /** How often it was so within its minute. */
-  readonly times: number
-}
-
-export interface DecisionsQuery {
-  readonly scenario?: string
-  readonly rule?: string
-  readonly camera?: string
-  readonly cursor?: string
-}
-
-/** No notices for a while: of a rule or of all of a scenario, at a camera or everywhere. */
-export interface Suspension {
-  readonly scenario: string
-  readonly rule: string | null
-  /** null: all of them. */
-  readonly camera: Camera | null
-  readonly untilMs: number
-  readonly by: string
-}
+export type { DecisionsQuery, RuleDecision as Decision, Suspension } from '../api/rules.ts'

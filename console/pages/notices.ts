@@ -1,12 +1,6 @@
+import type { DecisionsPage, NewSuspension, Suspensions } from '../api/rules.ts'
 import { request } from './api.ts'
-import type {
-  Decision,
-  DecisionsQuery,
-  NoticeDetail,
-  NoticesPage,
-  NoticesQuery,
-  Suspension,
-} from './notice-types.ts'
+import type { DecisionsQuery, NoticeDetail, NoticesPage, NoticesQuery, Suspension } from './notice-types.ts'
 
 /** Notices, why there were none, and suspensions, of the API. */
 
@@ -21,20 +15,13 @@ export const sendAgain = (id: string, delivery: string) =>
   )
 
 export const decisions = (query: DecisionsQuery, signal?: AbortSignal) =>
-  request<{ readonly items: readonly Decision[]; readonly next: string | null }>('GET', '/decisions', {
+  request<DecisionsPage>('GET', '/decisions', {
     query: { ...query },
     signal,
   })
 
-export const suspensions = (signal?: AbortSignal) =>
-  request<{ readonly items: readonly Suspension[] }>('GET', '/suspensions', { signal })
-export const suspend = (body: {
-  readonly scenario: string
-  readonly rule?: string
-  readonly camera?: string
-  /** Seconds. */
-  readonly forS: number
-}) => request<unknown>('POST', '/suspensions', { body })
+export const suspensions = (signal?: AbortSignal) => request<Suspensions>('GET', '/suspensions', { signal })
+export const suspend = (body: NewSuspension) => request<Suspension>('POST', '/suspensions', { body })
 export const resume = ({ scenario, rule, camera }: Pick<Suspension, 'scenario' | 'rule' | 'camera'>) =>
   request<void>(
     'DELETE',

@@ -1,29 +1,14 @@
-import type { Page } from 'playwright-core'
-import { z } from 'zod'
 import { cameraPath } from '../../console/api/cameras.ts'
-import type { Resource } from '../../console/api/server.ts'
 import type { Database } from '../../console/database/database.ts'
 import type { Channel } from '../../console/notices/channel.ts'
-import type {
-  Device,
-  DeviceDesired,
-  DeviceDocument,
-  DeviceRevision,
-} from '../../console/pages/device-types.ts'
-import type { Decision, NoticeDetail, Suspension } from '../../console/pages/notice-types.ts'
-import { deviceDocumentSchema } from '../../console/scenarios/document.ts'
-import { failure } from '../../lib/errors.ts'
+import type { Decision, NoticeDetail } from '../../console/pages/notice-types.ts'
 import { type Reported, reportedSchema } from '../../wire/desired.ts'
 import { newId } from '../../wire/id.ts'
 import { noticeSchema } from '../../wire/notice.ts'
 import type { ApiServer } from './api-server.ts'
 import { keepChannel } from './notices/notices-kit.ts'
 
-/** What pages ask for, held by the test: it checks what is sent by the schemas that are the contract. */
-
-const anything = z.looseObject({})
-const query = { querystring: z.record(z.string(), z.string()) }
-const missing = () => failure('NOT_FOUND', 'There is none, or you may not see it.')
+/** What pages show, put into the database or said by a device, as it would have come there. */
 
 export type Delivery = NoticeDetail['deliveries'][number]
 
@@ -102,160 +87,82 @@ export async function keepNotices(database: Database, ...notices: readonly Notic
   }
 }
 
-/** What rules have decided, and what is suspended. */
-export class HeldRules {
-  decisions: Decision[] = []
-  suspensions: Suspension[] = []
-  readonly suspended: unknown[] = []
-  readonly resumed: string[] = []
-
-  readonly resource: Resource = (api) => {
-    const right = { config: { right: 'notices' as const } }
-    api.get('/decisions', { ...right, schema: query }, async ({ query: { scenario, rule, camera } }) => ({
-      items: this.decisions
-        .filter((it) => scenario === undefined || it.scenario === scenario)
-        .filter((it) => rule === undefined || it.rule === rule)
-        .filter((it) => camera === undefined || (it.camera && cameraPath(it.camera) === camera)),
-      next: null,
-    }))
-    api.get('/suspensions', right, async () => ({ items: this.suspensions }))
-    api.post(
-      '/suspensions',
-      {
-        config: { right: 'scenarios' },
-        schema: {
-          body: z.strictObject({
-            scenario: z.string(),
-            rule: z.string().optional(),
-            camera: z.string().optional(),
-            forS: z.number().int(),
-          }),
-        },
-      },
-      async ({ body }) => {
-        this.suspended.push(body)
-        return {}
-      },
-    )
-    api.delete(
-      '/suspensions/:scenario/:rule/:site/:device/:camera',
-      { config: { right: 'scenarios' }, schema: { params: anything } },
-      async ({ params }, reply) => {
-        this.resumed.push(Object.values(params).join(' '))
-        this.suspensions = []
-        return reply.code(204).send()
-      },
-    )
-    api.get('/scenarios', { config: { right: 'scenarios' } }, async () => ({
-      items: [
-        {
-          id: 'door',
-          name: 'Visitors at the door',
-          document: {
-            rules: [
-              { id: 'visitor', name: 'A visitor' },
-              { id: 'masked', name: 'With a mask' },
-            ],
-          },
-        },
-        { id: 'till', name: 'Queue at the till', document: { rules: [{ id: 'many', name: 'More than 4' }] } },
-      ],
-    }))
-  }
+/** Into the database, as if rules had decided so. */
+export async function keepDecisions(
+  database: Database,
+  ...decisions: readonly Omit<Decision, 'id'>[]
+): Promise<void> {
+  for (const { atMs, camera, untilMs, ...it } of decisions)
+    await database.write
+      .insertInto('decisions')
+      .values({
+        ...it,
+        ...{ id: newId(), at_ms: atMs, until_ms: untilMs, camera: camera && cameraPath(camera) },
+      })
+      .execute()
 }
 
-/** Devices: what they shall be is taken and kept; what they answer is said by the test. */
-export class HeldDevices {
-  readonly desired = new Map<string, DeviceDesired>()
-  readonly saved: { readonly device: string; readonly document: DeviceDocument }[] = []
-  readonly triedAgain: string[] = []
-  revisions: DeviceRevision[] = []
+export const DOOR = {
+  name: 'Visitors at the door',
+  cameras: { all: true },
+  settings: { emit: { first: true } },
+  rules: [
+    { id: 'visitor', name: 'A visitor', on: 'face' },
+    { id: 'masked', name: 'With a mask', on: 'face', conditions: { masked: true } },
+  ],
+}
 
-  /** The API has no such list yet: the browser is given it. */
-  async list(page: Page, { fleet }: ApiServer): Promise<void> {
-    await page.route('**/api/v1/devices', (route) =>
-      route.fulfill({
-        json: {
-          items: fleet.devices.map(({ site, device, isOnline, changedAtMs }): Device => {
-            const it = this.desired.get(`${site}/${device}`)
-            return {
-              ...{ site, device, online: isOnline, changedAtMs },
-              cameras: fleet.cameras
-                .filter((camera) => camera.site === site && camera.device === device)
-                .map(({ camera }) => camera),
-              ...(it && {
-                desired: {
-                  state: it.state,
-                  version: it.desired?.version ?? null,
-                  atMs: it.desired?.atMs ?? null,
-                  reportedAtMs: it.reportedAtMs,
-                  program: it.reported?.program ?? null,
-                  refused: it.reported?.refused ?? null,
-                },
-              }),
-            }
-          }),
-        },
-      }),
-    )
-  }
-
-  readonly resource: Resource = (api) => {
-    const params = { params: z.object({ site: z.string(), device: z.string() }) }
-    const right = { config: { right: 'scenarios' as const } }
-    const keyOf = ({ site, device }: { site: string; device: string }) => `${site}/${device}`
-    const found = (params: { site: string; device: string }) => {
-      const it = this.desired.get(keyOf(params))
-      if (!it) throw missing()
-      return it
-    }
-    api.get('/devices/:site/:device/desired', { ...right, schema: params }, async ({ params }) =>
-      found(params),
-    )
-    api.put(
-      '/devices/:site/:device/desired',
-      {
-        ...right,
-        schema: { ...params, body: z.strictObject({ revision: z.number(), document: deviceDocumentSchema }) },
-      },
-      async ({ params, body }) => {
-        const it = found(params)
-        if (body.revision !== it.revision)
-          throw failure('PARAMETER_INVALID', 'Somebody else has changed it meanwhile.')
-        this.saved.push({ device: keyOf(params), document: body.document })
-        const next: DeviceDesired = {
-          ...it,
-          state: 'pending',
-          revision: it.revision + 1,
-          document: body.document,
-          desired: {
-            version: Date.now(),
-            atMs: Date.now(),
-            by: 'ada',
-            content: body.document.content,
-            scenarios: it.desired?.scenarios ?? [],
-          },
-        }
-        this.desired.set(keyOf(params), next)
-        return next
-      },
-    )
-    api.post('/devices/:site/:device/desired/again', { ...right, schema: params }, async (request, reply) => {
-      this.triedAgain.push(keyOf(request.params))
-      return reply.code(204).send()
+/** As ada. @returns its id */
+export async function keepScenario(
+  server: ApiServer,
+  document: object,
+  isPublished = false,
+): Promise<string> {
+  const send = async (path: string, body: object) => {
+    const answer = await server.get(path, 'ada', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
     })
-    api.get('/devices/:site/:device/desired/revisions', { ...right, schema: params }, async () => ({
-      items: this.revisions,
-    }))
-    api.post(
-      '/devices/:site/:device/desired/rollback',
-      { ...right, schema: { ...params, body: z.strictObject({ revision: z.number() }) } },
-      async ({ params, body }) => {
-        this.desired.set(keyOf(params), { ...found(params), revision: body.revision + 100 })
-        return {}
-      },
-    )
+    if (!answer.ok) throw new Error(await answer.text())
+    return (await answer.json()) as { id: string }
   }
+  const { id } = await send('/scenarios', { document })
+  if (isPublished) await send(`/scenarios/${id}/publish`, {})
+  return id
+}
+
+/** As ada: what the device shall be. */
+export async function keepDevice(server: ApiServer, device: string, document: object): Promise<void> {
+  const path = `/devices/${device}/desired`
+  const { revision } = await server.json<{ revision: number }>(path)
+  const answer = await server.get(path, 'ada', {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ revision, document }),
+  })
+  if (!answer.ok) throw new Error(await answer.text())
+}
+
+/** What the device answers to the last that it was told. */
+export async function answers(
+  { desired }: ApiServer,
+  device: string,
+  settings: Partial<Reported> & { readonly state: Reported['state'] },
+): Promise<void> {
+  const [site = '', name = ''] = device.split('/')
+  const place = { site, device: name }
+  const told = desired.told(place)
+  const { version = 1, digest = '' } = told ?? {}
+  const answer = reported({
+    ...place,
+    atMs: Date.now(),
+    ...(told && { version }),
+    applied: settings.state === 'applied' && told ? { version, digest, atMs: Date.now() } : null,
+    ...settings,
+  })
+  desired.take(place, Buffer.from(JSON.stringify(answer)))
+  await desired.settled()
 }
 
 export function reported(settings: Partial<Reported> = {}): Reported {
@@ -290,16 +197,3 @@ export function reported(settings: Partial<Reported> = {}): Reported {
     ...settings,
   })
 }
-
-export const deviceDesired = (settings: Partial<DeviceDesired> = {}): DeviceDesired => ({
-  state: 'none',
-  revision: 0,
-  changedAtMs: null,
-  changedBy: null,
-  document: { labels: [], cameraLabels: {}, content: {} },
-  desired: null,
-  reported: reported(),
-  reportedAtMs: Date.now() - 60_000,
-  differences: [],
-  ...settings,
-})

@@ -45,6 +45,20 @@ export function whatIsWrong(camera: Camera): string | undefined {
     case 'unknown':
       return 'It has not reported its state. Only its faces are known.'
     default:
+      return viewWords(camera)
+  }
+}
+
+/** Pictures come, and yet nothing is to be seen in them. */
+function viewWords({ state }: Camera): string | undefined {
+  switch (state?.view?.is) {
+    case 'covered':
+      return 'The camera is covered: nothing is to be seen.'
+    case 'turned':
+      return 'The camera looks at another scene than before.'
+    case 'frozen':
+      return 'The camera gives the same picture over and over.'
+    default:
       return undefined
   }
 }

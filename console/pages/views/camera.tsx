@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'preact/hooks'
 import type { Camera, Command } from '../../api/cameras.ts'
 import * as api from '../api.ts'
+import { devicePage } from '../devices.ts'
 import { useEvery, useLoaded } from '../loaded.ts'
 import { useNews } from '../news.ts'
 import { CameraIs, whatIsWrong } from '../parts/camera-state.tsx'
@@ -8,11 +9,13 @@ import { FaceTile } from '../parts/face-tile.tsx'
 import { icons } from '../parts/icons.tsx'
 import { LastPicture } from '../parts/last-picture.tsx'
 import { LivePicture } from '../parts/live-picture.tsx'
+import { withoutSuperseded } from '../parts/shots.ts'
 import { Empty, Shown, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/when.tsx'
+import { useZones, ZonesOver } from '../parts/zones-over.tsx'
 import { may } from '../session.ts'
 import { style } from '../styles.ts'
-import { cameraKey, number, share } from '../words.ts'
+import { cameraKey, count, number, share } from '../words.ts'
 import { EffectSwitch, RecordingIs, RecordSwitch } from './camera-record.tsx'
 
 await style('cameras.css')
@@ -60,7 +63,10 @@ export default function CameraPage({ params }: { readonly params: Readonly<Recor
         </div>
         <Shown of={faces} waiting={<Waiting shape="tile" rows={6} />}>
           {({ items }) => {
-            const all = [...fresh, ...items.filter(({ id }) => !fresh.some((face) => face.id === id))]
+            const all = withoutSuperseded([
+              ...fresh,
+              ...items.filter(({ id }) => !fresh.some((face) => face.id === id)),
+            ])
             return all.length === 0 ? (
               <Empty title="No faces yet.">They appear here as they are seen.</Empty>
             ) : (
@@ -110,6 +116,7 @@ function LiveSides({ camera }: { readonly camera: Camera }) {
 function One({ camera, told }: { readonly camera: Camera; readonly told: (camera: Camera) => void }) {
   const { state } = camera
   const wrong = whatIsWrong(camera)
+  const zones = useZones(camera)
   return (
     <div class="camera">
       <div class="camera-picture">
@@ -118,6 +125,7 @@ function One({ camera, told }: { readonly camera: Camera; readonly told: (camera
         ) : (
           <LastPicture camera={camera} />
         )}
+        <ZonesOver zones={zones} />
       </div>
       <div class="camera-facts">
         <p class="camera-is">
@@ -129,17 +137,51 @@ function One({ camera, told }: { readonly camera: Camera; readonly told: (camera
             {camera.site} · {camera.device}
           </span>
         </p>
-        {wrong && <p class="note">{wrong}</p>}
-        {may('recordings') && (
-          <p>
-            <a class="button" href={`/recordings${api.queryText({ camera: cameraKey(camera) })}`}>
-              {icons.recordings()} Recordings
-            </a>
+        {wrong && (
+          <p class="note">
+            {wrong}
+            {state?.view && state.view.is !== 'clear' && (
+              <>
+                {' '}
+                Since <When atMs={state.view.sinceMs} />.
+              </>
+            )}
+          </p>
+        )}
+        {(may('recordings') || may('scenarios')) && (
+          <p class="buttons">
+            {may('recordings') && (
+              <a class="button" href={`/recordings${api.queryText({ camera: cameraKey(camera) })}`}>
+                {icons.recordings()} Recordings
+              </a>
+            )}
+            {may('scenarios') && (
+              <a class="button" href={devicePage(camera)}>
+                {icons.devices()} Settings
+              </a>
+            )}
           </p>
         )}
         <dl class="facts">
           <dt>Last report</dt>
           <dd>{camera.stateAtMs === null ? 'None yet' : <When atMs={camera.stateAtMs} />}</dd>
+          {state?.present && (
+            <>
+              <dt>Present now</dt>
+              <dd>
+                {count(state.present.faces, 'face')}
+                {Object.entries(state.present.zones).length > 0 && (
+                  <ul class="zone-chips" aria-label="By zone">
+                    {Object.entries(state.present.zones).map(([name, faces]) => (
+                      <li key={name} class="badge">
+                        {name}: {number(faces)}
+                      </li>
+                    ))}
+                  </ul>
+                )}
+              </dd>
+            </>
+          )}
           <dt>Newest face</dt>
           <dd>{camera.newest ? <When atMs={camera.newest.capturedAtMs} /> : 'None yet'}</dd>
           {state && (

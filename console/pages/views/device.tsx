@@ -2,7 +2,7 @@ import { useState } from 'preact/hooks'
 import type { Camera } from '../../api/cameras.ts'
 import { cameras as cameraList, Problem } from '../api.ts'
 import { pathWords } from '../device-settings.ts'
-import type { Device, DeviceDesired, DeviceDocument } from '../device-types.ts'
+import type { Device, DeviceDesired, DeviceDocument, Problems } from '../device-types.ts'
 import * as api from '../devices.ts'
 import { useEvery, useLoaded } from '../loaded.ts'
 import { useNews } from '../news.ts'
@@ -94,6 +94,7 @@ function One({
   readonly again: () => void
 }) {
   const [doing, setDoing] = useState<Doing | undefined>(undefined)
+  const [problems, setProblems] = useState<Problems>([])
   const { reported } = is
   const document = is.document ?? EMPTY
   const canChange = may('scenarios')
@@ -101,8 +102,9 @@ function One({
 
   /** Errors: those of the API, REVISION_CHANGED among them. */
   async function save(next: DeviceDocument, done: string): Promise<void> {
-    await api.change(address, { revision: is.revision, document: next })
+    const { problems = [] } = await api.change(address, { revision: is.revision, document: next })
     setDoing(undefined)
+    setProblems(problems)
     say(isOnline ? `${done} The device is told now.` : `${done} The device is told when it is back.`)
     again()
   }
@@ -133,6 +135,20 @@ function One({
           <DesiredIs state={is.state} isOnline={isOnline} />
         </p>
         <State is={is} isOnline={isOnline} />
+        {is.fault !== null && (
+          <p class="note">
+            Something newer is not sent to it: {is.fault} It is told again when that is mended.
+          </p>
+        )}
+        {problems.length > 0 && (
+          <ul class="plain device-problems" aria-label="What to look at">
+            {problems.map(({ path, message }) => (
+              <li key={`${path} ${message}`} class="note">
+                {message}
+              </li>
+            ))}
+          </ul>
+        )}
         <dl class="facts">
           {is.desired && (
             <>
@@ -300,7 +316,18 @@ function State({ is, isOnline }: { readonly is: DeviceDesired; readonly isOnline
         <p>It opens its cameras and loads its models to see whether they work. Nothing has changed yet.</p>
       )
     case 'applied':
-      return <p>It runs with what it shall be.</p>
+      return is.differences.length === 0 ? (
+        <p>It runs with what it shall be.</p>
+      ) : (
+        <div class="note">
+          <p>It says that it has applied what it shall be, but these settings are otherwise:</p>
+          <ul class="plain">
+            {is.differences.map(({ path }) => (
+              <li key={path}>{pathWords(path.split('.'))}</li>
+            ))}
+          </ul>
+        </div>
+      )
     case 'refused':
       return (
         <div class="note">
@@ -308,7 +335,7 @@ function State({ is, isOnline }: { readonly is: DeviceDesired; readonly isOnline
             {reported?.refused && reported.refused.path.length > 0 && (
               <strong>{pathWords(reported.refused.path)}: </strong>
             )}
-            {reported?.refused?.message ?? 'It did not say why.'}
+            {reported?.refused?.message ?? is.why ?? 'It did not say why.'}
             {reported?.refused && <code class="code">{reported.refused.code}</code>}
           </p>
           <p>Nothing of it was applied: the device runs as it did before.</p>
@@ -317,12 +344,7 @@ function State({ is, isOnline }: { readonly is: DeviceDesired; readonly isOnline
     default:
       return (
         <div class="note">
-          <p>It says that it has applied what it shall be, but these settings are otherwise:</p>
-          <ul class="plain">
-            {is.differences.map(({ path }) => (
-              <li key={path}>{pathWords(path.split('.'))}</li>
-            ))}
-          </ul>
+          <p>{is.why ?? 'What it says does not fit what it was told.'}</p>
         </div>
       )
   }

@@ -9,6 +9,7 @@ import { KeysHelp } from '../parts/keys-help.tsx'
 import { say } from '../parts/said.tsx'
 import { Empty, Failed, Shown, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/when.tsx'
+import { useZones, ZoneShapes } from '../parts/zones-over.tsx'
 import * as recordings from '../recordings.ts'
 import { go } from '../router.ts'
 import { may } from '../session.ts'
@@ -106,6 +107,17 @@ function Face({ face, again }: { readonly face: DetectionDetail; readonly again:
           <Beside id={face.older} to="older" />
         </nav>
       </header>
+      {face.best !== null && (
+        <p class="note">
+          This was the first picture of this face, sent at once.{' '}
+          <a href={`/faces/${face.best}`}>Its best picture</a> has taken its place in lists and counts.
+        </p>
+      )}
+      {face.best === null && face.shot === 'first' && (
+        <p class="note">
+          This is the first picture of this face. Its best one takes its place when it has left.
+        </p>
+      )}
       <div class="one-halves">
         <figure class="one-picture">
           <FacePicture key={face.id} face={face} eager />
@@ -212,6 +224,9 @@ function InFrame({ face }: { readonly face: DetectionDetail }) {
   const [width, height] = face.frame
   const [x, y, w, h] = face.box
   const [rx, ry, rw, rh] = face.region
+  const ofCamera = useZones(face)
+  // Those that it was in; the others say nothing of this face.
+  const zones = ofCamera.filter(({ name }) => face.zones?.includes(name))
   return (
     <figure class="in-frame">
       <svg
@@ -220,6 +235,7 @@ function InFrame({ face }: { readonly face: DetectionDetail }) {
         aria-label={`The face is ${share((x + w / 2) / width)} from the left and ${share((y + h / 2) / height)} from the top of the frame, and ${Math.round(w)} by ${Math.round(h)} pixels large.`}
       >
         <rect class="in-frame-all" width={width} height={height} />
+        <ZoneShapes zones={zones} width={width} height={height} />
         {[1, 2].map((third) => (
           <g key={third} class="in-frame-thirds">
             <line x1={(width * third) / 3} y1={0} x2={(width * third) / 3} y2={height} />
@@ -252,6 +268,24 @@ function Facts({ face }: { readonly face: DetectionDetail }) {
           <span class="muted"> ({((face.storedAtMs - face.capturedAtMs) / 1000).toFixed(1)} s later)</span>
         )}
       </dd>
+      {face.zones !== null && (
+        <>
+          <dt>Zones</dt>
+          <dd>
+            {face.zones.length === 0 ? (
+              'In none'
+            ) : (
+              <ul class="zone-chips">
+                {face.zones.map((name) => (
+                  <li key={name} class="badge">
+                    {name}
+                  </li>
+                ))}
+              </ul>
+            )}
+          </dd>
+        </>
+      )}
       <dt>Mask</dt>
       <dd>{face.masked === null ? 'Not known' : face.masked ? 'Yes' : 'No'}</dd>
       {face.attributes.map(({ name, label, score }) => [

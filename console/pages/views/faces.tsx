@@ -6,6 +6,7 @@ import { FaceTile } from '../parts/face-tile.tsx'
 import { icons } from '../parts/icons.tsx'
 import { KeysHelp } from '../parts/keys-help.tsx'
 import { murmur, say } from '../parts/said.tsx'
+import { withoutSuperseded } from '../parts/shots.ts'
 import { Empty, Failed, Waiting } from '../parts/states.tsx'
 import { go, place } from '../router.ts'
 import { may } from '../session.ts'
@@ -373,7 +374,7 @@ function byDay(faces: readonly Detection[]): readonly (readonly [string, readonl
 
 function distinct(faces: readonly Detection[]): readonly Detection[] {
   const seen = new Set<string>()
-  return faces.filter(({ id }) => !seen.has(id) && seen.add(id))
+  return withoutSuperseded(faces.filter(({ id }) => !seen.has(id) && seen.add(id)))
 }
 
 const isTyping = (target: EventTarget | null) =>

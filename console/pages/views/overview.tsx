@@ -1,17 +1,22 @@
 import { useState } from 'preact/hooks'
 import type { Overview } from '../../api/counts.ts'
 import type { Detection } from '../../api/detections.ts'
+import type { HealthEvent } from '../../api/health-events.ts'
 import * as api from '../api.ts'
+import { devicePage } from '../devices.ts'
 import { useEvery, useLoaded } from '../loaded.ts'
 import { useNews } from '../news.ts'
 import { nowMs } from '../now.ts'
 import { CameraIs, whatIsWrong } from '../parts/camera-state.tsx'
 import { FacePicture, FaceTile } from '../parts/face-tile.tsx'
 import { Level } from '../parts/level.tsx'
+import { withoutSuperseded } from '../parts/shots.ts'
 import { Empty, Shown, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/when.tsx'
 import { style } from '../styles.ts'
 import { count, day, number, share } from '../words.ts'
+import { DevicesThatRefused } from './overview-devices.tsx'
+import { LatestNotices } from './overview-notices.tsx'
 
 await style('overview.css')
 
@@ -67,6 +72,7 @@ export default function OverviewPage() {
         <section aria-labelledby="needs">
           <h2 id="needs">Needs attention</h2>
           <Shown of={overview}>{(value) => <Needs overview={value} />}</Shown>
+          <DevicesThatRefused />
         </section>
         <section aria-labelledby="newest">
           <h2 id="newest">Newest face</h2>
@@ -75,6 +81,7 @@ export default function OverviewPage() {
           </Shown>
         </section>
       </div>
+      <LatestNotices />
       <section aria-labelledby="latest">
         <div class="section-head">
           <h2 id="latest">Just seen</h2>
@@ -90,7 +97,8 @@ export default function OverviewPage() {
 
 function merge(fresh: readonly Detection[], items: readonly Detection[]): readonly Detection[] {
   const seen = new Set<string>()
-  return [...fresh, ...items].filter(({ id }) => !seen.has(id) && seen.add(id)).slice(0, NEWEST_COUNT)
+  const each = [...fresh, ...items].filter(({ id }) => !seen.has(id) && seen.add(id))
+  return withoutSuperseded(each).slice(0, NEWEST_COUNT)
 }
 
 function Figures({
@@ -102,7 +110,7 @@ function Figures({
   readonly fresh: readonly Detection[]
   readonly hours: readonly { readonly fromMs: number; readonly count: number }[]
 }) {
-  const ofToday = fresh.filter(({ atMs }) => atMs >= today.fromMs)
+  const ofToday = withoutSuperseded(fresh).filter(({ atMs }) => atMs >= today.fromMs)
   const masked = today.masked + ofToday.filter((face) => face.masked === true).length
   const bare = today.notMasked + ofToday.filter((face) => face.masked === false).length
   return (
@@ -221,7 +229,7 @@ function Needs({ overview: { needs, needsCount } }: { readonly overview: Overvie
           </li>
         ) : (
           <li key={need.event.id}>
-            <a class="need" href={`/health#${need.event.id}`}>
+            <a class="need" href={hrefOf(need.event)}>
               <Level event={need.event} />
               <span class="need-what">
                 <strong>{need.event.subject}</strong>
@@ -239,6 +247,15 @@ function Needs({ overview: { needs, needsCount } }: { readonly overview: Overvie
       )}
     </ul>
   )
+}
+
+/** Of a device that does not take what it shall be: where that is said in full. */
+const hrefOf = ({ id, kind, subject }: HealthEvent) =>
+  kind === 'desired-refused' ? devicePage(addressOf(subject)) : `/health#${id}`
+
+function addressOf(subject: string): { readonly site: string; readonly device: string } {
+  const [site = '', device = ''] = subject.split('/')
+  return { site, device }
 }
 
 function Newest({ face }: { readonly face: Detection | undefined }) {
