@@ -1,3 +1,7 @@
+import { mkdtempSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { type BrowserContext, chromium, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import webPush from 'web-push'
@@ -30,14 +34,19 @@ const FAKE_PUSH = `
 
 /** A profile of its own: a browser shows notifications only from one that is no guest. */
 async function profile(t: Test): Promise<BrowserContext> {
-  const context = await chromium.launchPersistentContext(t.testdir({ profile: {} }), {
+  const folder = mkdtempSync(join(tmpdir(), 'sightline-test-'))
+  const context = await chromium.launchPersistentContext(folder, {
     executablePath: chromiumPath ?? '',
     headless: true,
     args: ['--disable-gpu', '--no-sandbox', '--no-first-run', '--disable-background-networking'],
     viewport: { width: 390, height: 844 },
     colorScheme: 'dark',
   })
-  t.teardown(() => context.close())
+  t.teardown(async () => {
+    await context.close()
+    // The browser may still write into it for a moment.
+    await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
+  })
   return context
 }
 
