@@ -5,9 +5,11 @@ import { Program, type Test } from '../test/kit/programs.ts'
 import { DEVICE, deviceConfigAt, openScenarioLine } from '../test/kit/scenario-line.ts'
 import { until } from '../test/kit/wait.ts'
 import { WebhookReceiver } from '../test/kit/webhooks.ts'
+import { readCrop } from '../wire/crop.ts'
 import { eventSchema, type FollowedFace } from '../wire/event.ts'
-import { eventTopic, TOPIC_PREFIX_DEFAULT as PREFIX } from '../wire/topics.ts'
-import { quantile } from './stacks.ts'
+import { readBatch, storedTopic } from '../wire/stored.ts'
+import { cropTopic, eventTopic, TOPIC_PREFIX_DEFAULT as PREFIX } from '../wire/topics.ts'
+import { median, quantile } from './stacks.ts'
 
 /**
  * From a face to a webhook received, over the whole line on one machine, one clock: agent, edge broker, bridge, cloud broker,
@@ -33,6 +35,8 @@ export interface NoticeResult {
   /** From the frame in which the face was first seen; from the one in which it was sure. */
   readonly fromSeen: Readonly<Record<Way, Latency>>
   readonly fromSure: Readonly<Record<Way, Latency>>
+  /** Of the way with a picture, medians, ms: from sure to the crop at the edge broker, and so on. */
+  readonly stages: Readonly<Record<'edge' | 'announced' | 'rule' | 'receiver', number>>
   /** Faces that were new while the receiver failed, and how many of them were heard of after all. */
   readonly facesWhileDown: number
   readonly heardOf: Readonly<Record<Way, number>>
@@ -47,7 +51,7 @@ export async function benchNotice(faces = FACES): Promise<NoticeResult> {
     track: await WebhookReceiver.open(own),
     script: await WebhookReceiver.open(own),
   }
-  const clip = sharedData('video/one-by-one-person-detection.mp4')
+  const clip = sharedData('video/short_hamilton_clip.mp4')
   const source = clip === undefined ? { source: 'testcard:crossings' } : { source: clip, loop: true }
   await Program.start(own, 'device', deviceConfigAt(own, edge.url, source))
   const isThere = async () => {
@@ -78,7 +82,8 @@ export async function benchNotice(faces = FACES): Promise<NoticeResult> {
   for (const receiver of Object.values(receivers)) receiver.received.length = 0
 
   const seen = new Map<string, FollowedFace>()
-  const listen = async (url: string, clientId: string, onNew: (face: FollowedFace) => void) => {
+  const arrivals: Arrivals = { atEdge: new Map(), announced: new Map() }
+  const listen = async (url: string, clientId: string, filter: string, heard: (payload: Buffer) => void) => {
     const link = stack.use(
       await MqttLink.open({
         url,
@@ -90,14 +95,35 @@ export async function benchNotice(faces = FACES): Promise<NoticeResult> {
         connectMsMax: 5000,
       }),
     )
-    link.on('publish', ({ payload }) => {
-      const { type, after } = eventSchema.parse(JSON.parse(payload.toString()))
-      if (type === 'new') onNew(after)
-    })
-    await link.subscribe(eventTopic(PREFIX, { site: '+', device: '+', camera: '+' }), 0)
+    link.on('publish', ({ payload }) => heard(payload))
+    await link.subscribe(filter, 0)
   }
-  await listen(edge.url, 'measure', (face) => seen.set(face.id, face))
-  await listen(cloud.url, 'script', (face) => void post(receivers.script.url, face).catch(() => {}))
+  const every = { site: '+', device: '+', camera: '+' }
+  const newFaces = (onNew: (face: FollowedFace) => void) => (payload: Buffer) => {
+    const { type, after } = eventSchema.parse(JSON.parse(payload.toString()))
+    if (type === 'new') onNew(after)
+  }
+  const events = eventTopic(PREFIX, every)
+  await listen(
+    edge.url,
+    'faces',
+    events,
+    newFaces((face) => seen.set(face.id, face)),
+  )
+  await listen(edge.url, 'crops', cropTopic(PREFIX, every), (payload) => {
+    const reading = readCrop(payload)
+    if ('crop' in reading) arrivals.atEdge.set(reading.crop.id, nowMs())
+  })
+  await listen(cloud.url, 'announcements', storedTopic(PREFIX, '+'), (payload) => {
+    for (const it of readBatch(payload).announcements)
+      if (it.is === 'stored') arrivals.announced.set(it.id, nowMs())
+  })
+  await listen(
+    cloud.url,
+    'script',
+    events,
+    newFaces((face) => void post(receivers.script.url, face).catch(() => {})),
+  )
 
   const endMs = Date.now() + MINUTES_MAX * 60_000
   while (seen.size < faces && Date.now() < endMs) await sleep(200)
@@ -116,6 +142,7 @@ export async function benchNotice(faces = FACES): Promise<NoticeResult> {
   const fromSeen = latencies((face) => face.startMs)
   const fromSure = latencies((face) => face.seenMs)
 
+  const stages = stagesOf(measured, receivers.picture, arrivals)
   seen.clear()
   let isDown = true
   const heard = ofWays(() => new Set<string>())
@@ -139,6 +166,7 @@ export async function benchNotice(faces = FACES): Promise<NoticeResult> {
     faces: measured.size,
     fromSeen,
     fromSure,
+    stages,
     facesWhileDown: missed.length,
     heardOf: ofWays((way) => missed.filter((it) => heard[way].has(it)).length),
   }
@@ -146,6 +174,30 @@ export async function benchNotice(faces = FACES): Promise<NoticeResult> {
 
 const ofWays = <T>(make: (way: Way) => T) =>
   Object.fromEntries(WAYS.map((way) => [way, make(way)])) as Record<Way, T>
+
+function stagesOf(
+  faces: ReadonlyMap<string, FollowedFace>,
+  { received }: WebhookReceiver,
+  { atEdge, announced }: Arrivals,
+): NoticeResult['stages'] {
+  const times = received.flatMap(({ notice, atMs }) => {
+    const face = faces.get(notice.track ?? '')
+    const edgeMs = atEdge.get(notice.detection ?? '')
+    const announcedMs = announced.get(notice.detection ?? '')
+    if (notice.revision > 0 || !face || edgeMs === undefined || announcedMs === undefined) return []
+    return [[face.seenMs, edgeMs, announcedMs, notice.madeAtMs, atMs]]
+  })
+  const of = (at: number) => median(times.map((it) => (it[at] ?? 0) - (it[at - 1] ?? 0)))
+  return { edge: of(1), announced: of(2), rule: of(3), receiver: of(4) }
+}
+
+/** When crops came to the edge broker, and when the cloud broker was told that the bucket has them; by id, ms since 1970. */
+interface Arrivals {
+  readonly atEdge: Map<string, number>
+  readonly announced: Map<string, number>
+}
+
+const nowMs = () => performance.timeOrigin + performance.now()
 
 /** When each face was first heard of. */
 function firsts({ received }: WebhookReceiver): ReadonlyMap<string, number> {
@@ -170,7 +222,8 @@ async function post(url: string, { id, site, device, camera, startMs }: Followed
   })
 }
 
-export function printNotice({ faces, fromSeen, fromSure, facesWhileDown, heardOf }: NoticeResult): void {
+export function printNotice(result: NoticeResult): void {
+  const { faces, fromSeen, fromSure, stages, facesWhileDown, heardOf } = result
   const NAMES = { picture: 'picture (emit.first)', track: 'track (no picture)', script: 'a script on events' }
   const line = (way: Way) => {
     const [seen, sure] = [fromSeen[way], fromSure[way]]
@@ -178,7 +231,7 @@ export function printNotice({ faces, fromSeen, fromSure, facesWhileDown, heardOf
     return `  ${NAMES[way].padEnd(21)} ${seen.count} of ${faces}: from first seen ${ms(seen)}; from sure ${ms(sure)}; receiver down: ${heardOf[way]} of ${facesWhileDown} faces heard of in the end\n`
   }
   process.stdout.write(
-    `\nNotice: from a face to the webhook received, whole line on one machine (bar, picture, from first seen: p50 below 700 ms)\n${WAYS.map(line).join('')}`,
+    `\nNotice: from a face to the webhook received, whole line on one machine (bar, picture, from first seen: p50 below 700 ms)\n${WAYS.map(line).join('')}  of the picture, medians: at the edge broker ${stages.edge.toFixed(0)} ms after sure, in the bucket and announced ${stages.announced.toFixed(0)} ms later, the rule ${stages.rule.toFixed(0)} ms, the receiver ${stages.receiver.toFixed(0)} ms\n`,
   )
 }
 

@@ -4,6 +4,7 @@ import { CONSOLE_TRIALS } from './console.ts'
 import { DAMAGE_TRIALS } from './damage.ts'
 import { HOSTILE_TRIALS } from './hostile.ts'
 import { INSIDER } from './insider.ts'
+import { NOTICES_TRIAL } from './notices.ts'
 import { OUTSIDER } from './outsider.ts'
 import { OVERLOAD_TRIALS } from './overload.ts'
 import { RECORDING_TRIALS } from './recordings.ts'
@@ -22,6 +23,7 @@ const TRIALS: readonly Trial[] = [
   ...STORAGE_TRIALS,
   ...DAMAGE_TRIALS,
   ...CONSOLE_TRIALS,
+  NOTICES_TRIAL,
   ...RECORDING_TRIALS,
   ...HOSTILE_TRIALS,
   INSIDER,

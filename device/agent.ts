@@ -288,6 +288,7 @@ export class Agent {
         })
         if (paused) {
           frame[Symbol.dispose]()
+          sayView(undefined)
           meters.framesSkipped.inc({ camera: name, reason: 'paused' })
           continue
         }

@@ -60,7 +60,7 @@ export const SCENE_LEARNT_MS = 10_000
 export const SCENE_COVERED_MS = 5000
 export const SCENE_COVERED_DARK_MS = 30_000
 /** Another scene has been seen for so long: the camera is turned away, ms; and then that is its scene. */
-export const SCENE_TURNED_MS = 20_000
+export const SCENE_TURNED_MS = 30_000
 export const SCENE_LEARNT_ANEW_MS = 3_600_000
 /** The same picture, byte by byte, has come for so long: it is frozen, ms. */
 export const SCENE_FROZEN_MS = 30_000

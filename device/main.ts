@@ -161,8 +161,10 @@ export async function runDevice(options: RunOptions): Promise<number> {
       changed: (camera) => remote?.recordChanged(camera),
     })
     chunkLost = (clip) => recorder.lost(clip)
+    const zones = (camera: string) => wanted().get(camera)?.zones ?? []
     using live = new Live({
       config: { ...config, cameras: initial },
+      zones,
       effects,
       publisher,
       isPaused: (camera) => remote?.settings(camera).paused ?? false,
@@ -211,6 +213,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
           look: (camera) => ({
             state: states.get(camera) ?? 'opening',
             paused: remote?.settings(camera).paused ?? false,
+            zones: zones(camera),
           }),
           effects,
           meters,
@@ -273,6 +276,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       streams.onCameras = ({ added, removed }) => {
         for (const name of new Set([...removed, ...added.map((it) => it.name)])) void cameras.changed(name)
         discover()
+        desired?.camerasChanged()
       }
     }
     const changed = () => {

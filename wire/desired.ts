@@ -116,7 +116,7 @@ export const desiredStreamSchema = z.strictObject({
     .string()
     .min(1)
     .max(200)
-    .regex(/^[^\p{C}:]+$/u)
+    .refine((text) => /^[^\p{C}:]+$/u.test(text), 'must be printable characters without a colon')
     .optional(),
   active: z.boolean().optional(),
   takeOver: z.boolean().optional(),

@@ -53,11 +53,12 @@ export const CROP = {
     const reading = readCrop(payload)
     return 'crop' in reading ? { metadata: reading.crop } : reading
   },
-  indexed: ({ score, box, file }: CropMetadata) => ({
+  indexed: ({ score, box, file, track, shot }: CropMetadata) => ({
     score,
     width: Math.round(box[2]),
     height: Math.round(box[3]),
     ...(file !== undefined && { file }),
+    ...(track !== undefined && shot !== undefined && { track, shot }),
   }),
 } as const satisfies Kind<CropMetadata>
 

@@ -231,7 +231,7 @@ export function rightsOf(user: User, topicPrefix = TOPIC_PREFIX_DEFAULT): Rights
           keepTopic(topicPrefix, '+'),
           desiredTopic(topicPrefix, every('+')),
           noticeTopic(topicPrefix, '+'),
-          // A level of a topic is a name or any: of Home Assistant, all events.
+          // What Home Assistant is told of scenarios; no name within a level can be asked for.
           `${DISCOVERY_PREFIX_DEFAULT}/event/+/config`,
           keepers,
         ],

@@ -52,6 +52,9 @@ export interface IndexEntry {
   readonly height: number
   /** The name of the photo's file, of crops that have one. */
   readonly file?: string
+  /** Of a camera that sends first pictures (`emit.first`): the face, and which it is. The page shows the best in the first's place. */
+  readonly track?: string
+  readonly shot?: 'first' | 'best'
 }
 
 export interface IndexWriterOptions {
@@ -610,8 +613,8 @@ const yearKey = (writer: string, year: string) => `${INDEX_PREFIX}/${writer}/${y
 
 /** One line, only what the format knows, in its order. */
 function rowOf(entry: IndexEntry): string {
-  const { id, key, site, device, camera, capturedAtMs, filedAtMs, storedAtMs, score, width, height, file } =
-    entry
+  const { id, key, site, device, camera, capturedAtMs, filedAtMs, storedAtMs } = entry
+  const { score, width, height, file, track, shot } = entry
   return JSON.stringify({
     id,
     key,
@@ -625,6 +628,8 @@ function rowOf(entry: IndexEntry): string {
     width: Math.round(width),
     height: Math.round(height),
     file,
+    track,
+    shot,
   })
 }
 

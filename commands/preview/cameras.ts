@@ -59,7 +59,11 @@ export async function previewCameras({
       ...config.preview,
       cameras: config.cameras.map(({ name }) => name),
       title: `${config.site} / ${config.device}`,
-      look: (camera) => ({ state: agent.states.get(camera) ?? 'opening', paused: false }),
+      look: (camera) => ({
+        state: agent.states.get(camera) ?? 'opening',
+        paused: false,
+        zones: cameras.find(({ name }) => name === camera)?.zones ?? [],
+      }),
       effects,
       meters,
       log,

@@ -9,7 +9,7 @@ import { readAnswer } from '../desired/store.ts'
 import { checkDevice, issuesOf } from '../scenarios/check.ts'
 import { isWithin } from '../scenarios/confined.ts'
 import { type DeviceDocument, deviceDocumentSchema } from '../scenarios/document.ts'
-import { DOCUMENT_BYTES_MAX, type Kept } from '../scenarios/documents.ts'
+import { DOCUMENT_BYTES_MAX, demandRevision, type Kept } from '../scenarios/documents.ts'
 import { masked } from '../scenarios/secrets.ts'
 import { worldOf } from '../scenarios/world.ts'
 import { done, problems, unchanged } from './answers.ts'
@@ -193,6 +193,7 @@ export function deviceSettingsRoutes(api: Api, context: Context): void {
       const { revision, document } = request.body
       const { name: by } = caller.person
       const { problems: found } = checkDevice(document, request.params, await worldOf(context))
+      demandRevision((await documents.get('device', id)) ?? { id, revision: 0, changedBy: '' }, revision)
       await access.record(caller, { what: 'device.change', target: id, detail: { revision } })
       const kept =
         revision === 0

@@ -173,6 +173,8 @@ function dataOf(item: NewsItem): unknown {
     }
     case 'keeper':
       return keeperOf(item.keeper)
+    case 'device':
+      return { site: item.site, device: item.device }
     case 'health':
     case 'notice':
       return { id: item.id, camera: item.camera ?? null }

@@ -6,7 +6,7 @@ import type { Context } from '../context.ts'
 import { checkScenario, issuesOf, type Problem } from '../scenarios/check.ts'
 import { demandWithin, isWithin, worldWithin } from '../scenarios/confined.ts'
 import { SCENARIO_STATES, type Scenario, scenarioSchema } from '../scenarios/document.ts'
-import { DOCUMENT_BYTES_MAX, type Kept } from '../scenarios/documents.ts'
+import { DOCUMENT_BYTES_MAX, demandRevision, type Kept } from '../scenarios/documents.ts'
 import { PROVIDED } from '../scenarios/provided.ts'
 import { pathOf } from '../scenarios/selection.ts'
 import { TRY_HOURS_MAX, tryScenario } from '../scenarios/try.ts'
@@ -315,7 +315,8 @@ export function scenariosRoutes(api: Api, context: Context): void {
       const caller = asked(access, request)
       const { id } = request.params
       const { revision, document } = request.body
-      const { state } = await ownOf(caller.person, id)
+      const { state, ...current } = await ownOf(caller.person, id)
+      demandRevision(current, revision)
       demandWithin(document, caller.person.scope)
       const found =
         state === 'published'

@@ -371,6 +371,7 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
   await alter().addColumn('zones_json', 'text').execute()
   // First pictures that a better one of their track may hide; and those that one hides, by day.
   await sql`create index detections_first on detections (track, superseded) where shot = 'first'`.execute(db)
+  await sql`create index detections_best on detections (track, camera_id) where shot = 'best'`.execute(db)
   await sql`create index detections_superseded on detections (camera_id, at_ms) where superseded = 1`.execute(
     db,
   )

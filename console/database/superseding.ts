@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import type { Tables } from './tables.ts'
 
 /**
@@ -51,6 +51,7 @@ function tracksOf(rows: readonly Shot[]): Uint8Array[] {
 const nameOf = ({ camera_id, track }: Pick<Shot, 'camera_id' | 'track'>) =>
   `${camera_id} ${track ? Buffer.from(track).toString('hex') : ''}`
 
+/** Literally, since an index of a part of the table is taken for nothing else. */
 async function bestOf(db: Kysely<Tables>, tracks: readonly Uint8Array[]): Promise<ReadonlySet<string>> {
   const names = new Set<string>()
   for (let at = 0; at < tracks.length; at += TRACKS_A_STATEMENT)
@@ -59,7 +60,7 @@ async function bestOf(db: Kysely<Tables>, tracks: readonly Uint8Array[]): Promis
       .select(['camera_id', 'track'])
       .distinct()
       .where('track', 'in', tracks.slice(at, at + TRACKS_A_STATEMENT))
-      .where('shot', '=', 'best')
+      .where('shot', '=', sql.lit('best'))
       .execute())
       names.add(nameOf(row))
   return names
@@ -79,7 +80,7 @@ async function firstsOf(
         .selectFrom('detections')
         .select(['at_ms', 'id', 'camera_id', 'masked', 'track', 'shot', 'attributes_json'])
         .where('track', 'in', tracks.slice(at, at + TRACKS_A_STATEMENT))
-        .where('shot', '=', 'first')
+        .where('shot', '=', sql.lit('first'))
         .where('superseded', '=', superseded)
         .orderBy('at_ms')
         .orderBy('id')

@@ -13,6 +13,8 @@ export interface Result {
   readonly atMs: number
   readonly durationMs: number
   readonly outcome: Outcome
+  /** The receiver takes others: what fails is tried again soon. */
+  readonly isWell?: boolean
 }
 
 /** A delivery as it is now. */
@@ -38,6 +40,7 @@ const DATABASE_RETRY = { delayMsMin: 100, delayMsMax: 5_000 }
 const FIRST_ATTEMPTS_KEPT = 5
 const LAST_ATTEMPTS_KEPT = 20
 const OVERDUE_A_LOOK = 500
+const WELL_RETRY_MS_MAX = 60_000
 
 interface Waiting {
   readonly result: Result
@@ -149,7 +152,11 @@ export class Ledger implements AsyncDisposable {
     return settled
   }
 
-  #next({ delivery, outcome }: Result): Pick<DeliveriesTable, 'state' | 'due_at_ms' | 'done_at_ms' | 'why'> {
+  #next({
+    delivery,
+    outcome,
+    isWell = false,
+  }: Result): Pick<DeliveriesTable, 'state' | 'due_at_ms' | 'done_at_ms' | 'why'> {
     const nowMs = this.#parts.now()
     const { due_at_ms } = delivery
     if (outcome.is === 'sent') return { state: 'sent', due_at_ms, done_at_ms: nowMs, why: null }
@@ -157,7 +164,11 @@ export class Ledger implements AsyncDisposable {
       return { state: 'not sent', due_at_ms, done_at_ms: nowMs, why: outcome.why }
     if (outcome.final) return { state: 'given up', due_at_ms, done_at_ms: nowMs, why: outcome.why }
     const { delayMsMin, delayMsMax } = this.#parts.retry
-    const ceilingMs = Math.min(delayMsMax, delayMsMin * 2 ** Math.min(delivery.attempts, 30))
+    const ceilingMs = Math.min(
+      isWell ? WELL_RETRY_MS_MAX : delayMsMax,
+      delayMsMax,
+      delayMsMin * 2 ** Math.min(delivery.attempts, 30),
+    )
     const delayMs = Math.max(outcome.retryAfterMs ?? 0, ceilingMs / 2 + (Math.random() * ceilingMs) / 2)
     const dueAtMs = Math.round(nowMs + delayMs)
     if (dueAtMs < delivery.give_up_at_ms)

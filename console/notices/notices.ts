@@ -280,8 +280,18 @@ function countersOf(metrics: Registry, books: () => QueueBooks): (state: string,
     'Attempts to deliver notices, by what came of them; failed: it is tried again',
     ['outcome'],
   )
-  gauge(metrics, 'console_notices_waiting', 'Deliveries of notices that are still to come', [], (made) =>
-    made.set(books().pending),
+  gauge(
+    metrics,
+    'console_notices',
+    'The books of notices: made = sent + given up + not sent + waiting',
+    ['is'],
+    (made) => {
+      const { accepted, forwarded, pending, dropped } = books()
+      made.set({ is: 'made' }, accepted)
+      made.set({ is: 'sent' }, forwarded)
+      made.set({ is: 'waiting' }, pending)
+      for (const is of ['given up', 'not sent']) made.set({ is }, dropped[is] ?? 0)
+    },
   )
   return (outcome, by) => attempts.inc({ outcome }, by)
 }

@@ -238,7 +238,7 @@ export class Outbox implements AsyncDisposable {
     const line = lineOf(delivery)
     width.begin()
     this.#busyLines.add(line)
-    const working = this.#work(delivery, what)
+    const working = this.#work(delivery, what, width)
       .then((outcome) => width.end(outcome.is !== 'failed'))
       // Only where the program stops: the next start finds it waiting.
       .catch(() => width.end(false))
@@ -250,13 +250,13 @@ export class Outbox implements AsyncDisposable {
     this.#underWay.set(delivery.id, working)
   }
 
-  async #work(delivery: DeliveriesTable, what: Due | Outcome): Promise<Outcome> {
+  async #work(delivery: DeliveriesTable, what: Due | Outcome, width: Width): Promise<Outcome> {
     const atMs = this.#now()
     const began = performance.now()
     const outcome = 'is' in what ? what : await this.#parts.deliver(what, this.#ending.signal)
     const durationMs = Math.round(performance.now() - began)
     const camera = 'notice' in what ? placeOf(what.notice) : undefined
-    const result: Result = { delivery, camera, atMs, durationMs, outcome }
+    const result: Result = { delivery, camera, atMs, durationMs, outcome, isWell: width.isWell }
     await this.#ledger.write(result, this.#ending.signal)
     return outcome
   }

@@ -1,19 +1,30 @@
 /**
  * How many deliveries of a channel are under way at once: more while they succeed, one while they fail, so that a receiver
- * that hangs takes few places and one that comes back is not run over. (Additive increase, multiplicative decrease.)
+ * that hangs takes few places and one that comes back is not run over. By the share of the last ones that succeeded, so that
+ * one that fails now and then is not slowed down to one by one.
  */
 const WIDTH_MAX = 16
+/** Of 1: some ten attempts decide. */
+const NEWEST_WEIGHS = 0.2
+/** A receiver that took another one this recently is well: what it did not take was bad luck. */
+const WELL_MS_MAX = 60_000
 
 export class Width {
-  #width = WIDTH_MAX / 2
+  #rate = 0.5
   #underWay = 0
+  #tookAtMs = Number.NEGATIVE_INFINITY
 
   get underWay(): number {
     return this.#underWay
   }
 
   get free(): number {
-    return Math.max(0, Math.floor(this.#width) - this.#underWay)
+    return Math.max(0, Math.max(1, Math.floor(WIDTH_MAX * this.#rate)) - this.#underWay)
+  }
+
+  /** Whether the receiver takes notices, as far as is known. */
+  get isWell(): boolean {
+    return performance.now() - this.#tookAtMs < WELL_MS_MAX
   }
 
   begin(): void {
@@ -22,6 +33,7 @@ export class Width {
 
   end(isGood: boolean): void {
     this.#underWay -= 1
-    this.#width = isGood ? Math.min(WIDTH_MAX, this.#width + 1) : Math.max(1, this.#width / 2)
+    if (isGood) this.#tookAtMs = performance.now()
+    this.#rate += NEWEST_WEIGHS * ((isGood ? 1 : 0) - this.#rate)
   }
 }

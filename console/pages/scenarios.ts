@@ -1,4 +1,7 @@
-import type { Scenario, ScenarioState } from '../scenarios/document.ts'
+import type { z } from 'zod'
+import type { ExpressionCheck, RuleVariables, Suspension, Suspensions } from '../api/rules.ts'
+import type { documentRevisionSchema, problemsSchema, scenarioAnswerSchema } from '../api/scenarios.ts'
+import type { Scenario } from '../scenarios/document.ts'
 import { type Problem, request } from './api.ts'
 
 /** Scenarios and their rules, of the API. */
@@ -9,29 +12,14 @@ export type Zone = Scenario['zones'][number]
 export type Selection = Scenario['cameras']
 export type Schedule = NonNullable<Scenario['schedule']>
 
-export interface KeptScenario {
-  readonly id: string
-  readonly name: string
-  readonly state: ScenarioState
-  readonly revision: number
-  readonly changedAtMs: number
-  readonly changedBy: string
-  readonly document: ScenarioDocument
-}
+export type KeptScenario = z.infer<typeof scenarioAnswerSchema>
+export type Revision = Omit<z.infer<typeof documentRevisionSchema>, 'changes'>
 
-export interface Revision {
-  readonly revision: number
-  readonly atMs: number
-  readonly by: string
-  readonly what: string
-  readonly state: ScenarioState
-}
+/** In the place of an id; no id has such a letter. */
+export const NEW_ID = '~new'
+export const NEW_SCENARIO = `/scenarios/${NEW_ID}`
 
-export interface Trouble {
-  readonly path: readonly (string | number)[]
-  readonly message: string
-  readonly kind: 'error' | 'conflict' | 'warning'
-}
+export type Trouble = z.infer<typeof problemsSchema>[number]
 
 export interface Checked {
   readonly problems: readonly Trouble[]
@@ -106,37 +94,17 @@ export const check = (document: ScenarioDocument, id: string | undefined, signal
 export const tryOut = (document: ScenarioDocument, hours: number, signal?: AbortSignal) =>
   request<Tried>('POST', '/scenarios/try', { body: { document, hours }, signal })
 
-export interface Variable {
-  readonly name: string
-  readonly type: string
-  readonly text: string
-}
-export interface ExpressionChecked {
-  readonly ok: boolean
-  /** Where it is wrong, in characters from its beginning: from, and before. */
-  readonly problem?: { readonly message: string; readonly start: number; readonly end: number } | null
-}
+export type { ExpressionCheck } from '../api/rules.ts'
 /** What an expression can look at, by what its rule is on. */
 export const variables = (signal?: AbortSignal) =>
-  request<Items<{ readonly on: Rule['on']; readonly variables: readonly Variable[] }>>(
-    'GET',
-    '/rules/variables',
-    { signal },
-  )
+  request<RuleVariables>('GET', '/rules/variables', { signal })
 export const checkExpression = (expression: string, on: Rule['on'], signal?: AbortSignal) =>
-  request<ExpressionChecked>('POST', '/rules/check', { body: { expression, on }, signal })
+  request<ExpressionCheck>('POST', '/rules/check', { body: { expression, on }, signal })
 
 export const suspend = (scenario: string, forS: number) =>
-  request<unknown>('POST', '/suspensions', { body: { scenario, forS } })
-export interface Suspension {
-  readonly scenario: string
-  readonly rule: string | null
-  readonly camera: object | null
-  readonly untilMs: number
-  readonly by: string
-}
-export const suspensions = (signal?: AbortSignal) =>
-  request<Items<Suspension>>('GET', '/suspensions', { signal })
+  request<Suspension>('POST', '/suspensions', { body: { scenario, forS } })
+export type { Suspension } from '../api/rules.ts'
+export const suspensions = (signal?: AbortSignal) => request<Suspensions>('GET', '/suspensions', { signal })
 export const resume = (scenario: string) =>
   request<void>('DELETE', `/suspensions/${encodeURIComponent(scenario)}/-/-/-/-`)
 

@@ -1,13 +1,11 @@
 import { mintedAtMs } from '../../wire/id.ts'
-import type { Notice } from '../../wire/notice.ts'
-import type { StoredClip } from '../../wire/stored.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import type { CameraSeen, DeviceSeen, KeeperSeen, PublishedScenario } from '../context.ts'
 import type { Detection } from '../database/detection.ts'
 import type { Schedule } from '../scenarios/schedule.ts'
-import { COUNTED_MAX, ruleProblems, type Test, testOf } from './conditions.ts'
+import { ruleProblems } from './conditions.ts'
 import { Due } from './due.ts'
-import { compileExpression, type Values } from './expression.ts'
+import type { Values } from './expression.ts'
 import type { Decision, Fact, NewNotice } from './fact.ts'
 import {
   type Looked,
@@ -19,10 +17,23 @@ import {
   lookAtKeeper,
   pathOf,
 } from './looked.ts'
+import {
+  type Compiled,
+  compile,
+  countedOf,
+  countIn,
+  forgetUncovered,
+  type Memory,
+  memberKey,
+  nameOf,
+  type Occurrence,
+  type Said,
+} from './memory.ts'
 import { noticeId } from './notice-id.ts'
 import { fillPlaceholders } from './placeholders.ts'
-import type { FactKind, Rule } from './rule.ts'
-import { duration, type Told, wordsOf } from './sentences.ts'
+import type { FactKind } from './rule.ts'
+import { duration, wordsOf } from './sentences.ts'
+import { objectOf, placeOf, rankOf, type Subject, subjectOf, toldOf } from './subject.ts'
 
 /**
  * Facts to notices. A rule speaks when what it asks for becomes so, once for each key: a face that is followed, a photo, an
@@ -42,8 +53,6 @@ const OCCURRENCE_MS_MAX = 3_600_000
 const OCCURRENCES_OF_RULE_MAX = 5_000
 /** Cameras, devices, programs for which one rule holds. */
 const LASTING_OF_RULE_MAX = 20_000
-/** Faces that one rule counts, of all cameras together. */
-const COUNTED_OF_RULE_MAX = 100_000
 const COOLDOWNS_OF_RULE_MAX = 20_000
 /** Of one rule. */
 const NOTICES_A_MINUTE_MAX = 600
@@ -71,15 +80,6 @@ export interface Suspension {
   readonly untilMs: number
 }
 
-/** A notice that was made, for what changes it later. */
-export interface Said {
-  readonly key: string
-  /** Of its picture: a greater one is better. */
-  readonly rank: number
-  readonly notice: NewNotice['notice']
-  readonly camera?: CameraAddress
-}
-
 /** What is kept of a rule across a restart; `row` undefined: it is over. */
 export interface StateChange {
   readonly scenario: string
@@ -94,63 +94,6 @@ export interface Outcome {
   readonly notices: readonly NewNotice[]
   readonly states: readonly StateChange[]
   readonly decisions: readonly Decision[]
-}
-
-/** Of a face, a photo, an object. */
-interface Occurrence {
-  readonly touchedMs: number
-  readonly said?: Said
-  /** It becomes so unless something comes between. */
-  readonly pending?: { readonly dueMs: number; readonly subject: Subject; readonly zone: string | undefined }
-}
-
-/** What is so, since when; and whether that was said. */
-interface Lasting {
-  readonly sinceMs: number
-  readonly dueMs: number | undefined
-  readonly heldBack: Decision['what'] | undefined
-  readonly said: Said | undefined
-  readonly subject: Subject | undefined
-}
-
-interface Memory {
-  readonly occurrences: Map<string, Occurrence>
-  readonly lasting: Map<string, Lasting>
-  readonly noticedAtMs: Map<string, number>
-  /** By key, who was counted, and when; oldest first. */
-  readonly windows: Map<string, Map<string, number>>
-  counted: number
-  /** Windows that are looked at when their oldest is too old. */
-  readonly aging: Set<string>
-  /** Of rules for a whole scenario: what each camera, device or program adds. */
-  readonly members: Map<string, number>
-  hasFailed: boolean
-  readonly minute: { startMs: number; notices: number }
-}
-
-interface Compiled {
-  readonly published: PublishedScenario
-  readonly rule: Rule
-  readonly test: Test
-  /** Without what kind of event it is: whether what is held is still so. */
-  readonly still: Test
-  readonly expression: ((values: Values) => boolean) | undefined
-  readonly fingerprint: string
-  readonly memory: Memory
-}
-
-/** What a notice is about. */
-interface Subject {
-  readonly atMs: number
-  readonly camera: CameraAddress | undefined
-  readonly site: string | undefined
-  readonly device: string | undefined
-  readonly place: string | undefined
-  readonly looked: Looked
-  readonly track?: string | undefined
-  readonly detection?: Detection | undefined
-  readonly clip?: StoredClip | undefined
-  readonly count?: number | undefined
 }
 
 interface DueItem {
@@ -186,6 +129,7 @@ export class RuleEngine {
   readonly #options: EngineOptions
   #compiled: readonly Compiled[] = []
   #current = new Set<Compiled>()
+  #wantsEvents = false
   #index: Record<Looking, Map<string, readonly Compiled[]>> = emptyIndex()
   #suspended = new Map<string, number>()
   #due = new Due<DueItem>()
@@ -203,7 +147,7 @@ export class RuleEngine {
 
   /** Whether one of them looks at events of faces. */
   get wantsEvents(): boolean {
-    return this.#compiled.some(({ rule }) => KINDS_OF.event.has(rule.on))
+    return this.#wantsEvents
   }
 
   get rules(): number {
@@ -232,6 +176,7 @@ export class RuleEngine {
         .map((rule): Compiled => compile(scenario, rule, known.get(`${scenario.id}/${rule.id}`))),
     )
     this.#compiled = compiled
+    this.#wantsEvents = compiled.some(({ rule }) => KINDS_OF.event.has(rule.on))
     this.#current = new Set(compiled)
     this.#index = emptyIndex()
     this.#due = new Due()
@@ -286,7 +231,12 @@ export class RuleEngine {
     const looked = lookAtFace(detection)
     for (const compiled of this.#rulesOf('face', detection))
       if (compiled.rule.on === 'count' && this.#passes(compiled, looked, looked.values, detection.atMs))
-        this.#count(compiled, windowKey(compiled.rule, looked.path), detection, detection.atMs)
+        countIn(
+          compiled.memory,
+          memberKey(compiled.rule, looked.path),
+          detection.track ?? detection.id,
+          detection.atMs,
+        )
   }
 
   /** One at a time. */
@@ -373,8 +323,8 @@ export class RuleEngine {
           if (!this.#passes(compiled, looked, looked.values, nowMs)) break
           if (isLate) this.#tooLate(compiled, subject, nowMs)
           else {
-            const key = windowKey(compiled.rule, looked.path)
-            this.#count(compiled, key, detection, detection.atMs)
+            const key = memberKey(compiled.rule, looked.path)
+            this.#undo?.push(countIn(compiled.memory, key, track ?? detection.id, detection.atMs))
             this.#judgeCount(compiled, key, subject, nowMs)
           }
           break
@@ -586,45 +536,9 @@ export class RuleEngine {
     this.#judge(compiled, '', memory.members.size > 0, subject, nowMs)
   }
 
-  #count(compiled: Compiled, key: string, { track, id }: Detection, atMs: number): void {
-    const { memory } = compiled
-    let window = memory.windows.get(key)
-    if (!window) {
-      window = new Map()
-      memory.windows.set(key, window)
-    }
-    const who = track ?? id
-    // Moved to the end: oldest first.
-    const before = window.get(who)
-    if (before === undefined) memory.counted += 1
-    else window.delete(who)
-    this.#undo?.push(() => uncount(memory, key, who, before))
-    window.set(who, Math.max(atMs, before ?? 0))
-    if (window.size <= COUNTED_MAX && memory.counted <= COUNTED_OF_RULE_MAX) return
-    for (const oldest of window.keys()) {
-      window.delete(oldest)
-      memory.counted -= 1
-      break
-    }
-  }
-
-  /** How many there are still. */
-  #counted({ rule, memory }: Compiled, key: string, nowMs: number): number {
-    const window = memory.windows.get(key)
-    if (!window) return 0
-    const fromMs = nowMs - (rule.conditions.windowMs ?? 0)
-    for (const [who, atMs] of window) {
-      if (atMs > fromMs) break
-      window.delete(who)
-      memory.counted -= 1
-    }
-    if (window.size === 0) memory.windows.delete(key)
-    return window.size
-  }
-
   #judgeCount(compiled: Compiled, key: string, subject: Subject | undefined, nowMs: number): void {
     const { rule, memory } = compiled
-    const count = this.#counted(compiled, key, nowMs)
+    const count = countedOf(compiled, key, nowMs)
     const about = subject ?? memory.lasting.get(key)?.subject
     const is = count > (rule.conditions.moreThan ?? 0)
     if (about) this.#judge(compiled, key, is, { ...about, count }, nowMs)
@@ -1032,35 +946,6 @@ export class RuleEngine {
   }
 }
 
-const nameOf = ({ published, rule }: Pick<Compiled, 'published' | 'rule'>) => `${published.id}/${rule.id}`
-
-function compile(published: PublishedScenario, rule: Rule, known: Compiled | undefined): Compiled {
-  const { on, conditions, expression, holdMs, per } = rule
-  const fingerprint = JSON.stringify([on, conditions, expression, holdMs, per])
-  const { trackEvents, zoneEvents, ...others } = conditions
-  return {
-    published,
-    rule,
-    test: testOf(rule),
-    still: testOf({ on, conditions: others }),
-    expression: expression === undefined ? undefined : compileExpression(expression, on),
-    fingerprint,
-    memory: known?.fingerprint === fingerprint ? known.memory : emptyMemory(),
-  }
-}
-
-const emptyMemory = (): Memory => ({
-  occurrences: new Map(),
-  lasting: new Map(),
-  noticedAtMs: new Map(),
-  windows: new Map(),
-  counted: 0,
-  aging: new Set(),
-  members: new Map(),
-  hasFailed: false,
-  minute: { startMs: 0, notices: 0 },
-})
-
 const emptyOutcome = () => ({ notices: [], states: [], decisions: [] })
 const emptyIndex = (): Record<Looking, Map<string, readonly Compiled[]>> => ({
   face: new Map(),
@@ -1068,87 +953,3 @@ const emptyIndex = (): Record<Looking, Map<string, readonly Compiled[]>> => ({
   camera: new Map(),
   clip: new Map(),
 })
-
-/** Cameras that a scenario has no more: nobody will say that it has ended there. */
-function forgetUncovered({ published, rule, memory }: Compiled): void {
-  if (rule.on === 'device' || rule.on === 'keeper') return
-  const isUncovered = (key: string) => {
-    const [site = '', device = '', camera, ...rest] = key.split('/')
-    return camera !== undefined && rest.length === 0 && !published.covers({ site, device, camera })
-  }
-  for (const map of [memory.lasting, memory.windows, memory.members])
-    for (const key of map.keys()) if (isUncovered(key)) map.delete(key)
-}
-
-function uncount(memory: Memory, key: string, who: string, before: number | undefined): void {
-  const window = memory.windows.get(key)
-  if (!window?.has(who)) return
-  if (before === undefined) {
-    window.delete(who)
-    memory.counted -= 1
-  } else {
-    window.set(who, before)
-    memory.windows.set(key, new Map([...window].sort(([, a], [, b]) => a - b)))
-  }
-}
-
-/** Of what lasts and is not for the whole scenario: each camera, device or program. */
-const memberKey = ({ per }: Rule, path: string) => (per === 'scenario' ? '' : path)
-const windowKey = memberKey
-
-const rankOf = ({ quality, shot }: Detection) => (quality?.total ?? 0) + (shot === 'best' ? 1 : 0)
-
-function subjectOf(
-  { site, device, camera }: CameraAddress,
-  atMs: number,
-  looked: Looked,
-  more: Pick<Subject, 'track' | 'detection' | 'clip'>,
-): Subject {
-  return {
-    atMs,
-    camera: { site, device, camera },
-    site,
-    device,
-    place: `${site}/${device}/${camera}`,
-    looked,
-    ...more,
-  }
-}
-
-function placeOf({ camera, site, device }: Subject): Pick<Notice, 'site' | 'device' | 'camera'> {
-  return {
-    ...(site !== undefined && { site }),
-    ...(device !== undefined && { device }),
-    ...(camera && { camera: camera.camera }),
-  }
-}
-
-function toldOf({ place, looked, count }: Subject, ended: boolean): Told {
-  return {
-    place,
-    states: looked.states,
-    zones: looked.zones,
-    zone: looked.zone,
-    event: looked.event,
-    count,
-    masked: looked.masked,
-    kind: looked.kind,
-    ended,
-  }
-}
-
-function objectOf({ detection, clip }: Subject): Notice['object'] {
-  const it = detection ?? clip
-  if (!it) return undefined
-  return {
-    kind: clip ? 'clip' : 'crop',
-    key: it.key,
-    id: it.id,
-    bytes: it.bytes,
-    sha256: it.sha256,
-    capturedAtMs: it.capturedAtMs,
-    ...(clip && { endMs: clip.endMs }),
-    storedAtMs: it.storedAtMs,
-    frame: [it.frame[0], it.frame[1]],
-  }
-}

@@ -13,11 +13,11 @@ import {
   type EngineOptions,
   type Outcome,
   RuleEngine,
-  type Said,
   type StateChange,
   type Suspension,
 } from './engine.ts'
 import type { Fact, NewNotice } from './fact.ts'
+import type { Said } from './memory.ts'
 import { endSuspension, type KeptSuspension, listSuspensions, writeSuspension } from './suspensions.ts'
 
 /**

@@ -425,6 +425,18 @@ function idOf(name: string): string {
   return plain === '' ? 'unnamed' : plain
 }
 
+/** For who does something before a change: what is refused had better not be written down as done. Errors: REVISION_CHANGED */
+export function demandRevision(
+  { id, revision, changedBy }: { readonly id: string; readonly revision: number; readonly changedBy: string },
+  wanted: number,
+): void {
+  if (revision !== wanted)
+    throw failure(
+      'REVISION_CHANGED',
+      `"${id}" was changed meanwhile${changedBy === '' ? '' : ` by ${changedBy}`}, and is revision ${revision} now. Look at it again.`,
+    )
+}
+
 const changedMeanwhile = (kind: DocumentKind, id: string, row?: Row) =>
   failure(
     'REVISION_CHANGED',

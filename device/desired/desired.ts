@@ -75,11 +75,11 @@ export class DesiredConfiguration implements AsyncDisposable {
 
   constructor(parts: DesiredParts) {
     this.#parts = parts
-    const { applied, refused, floor } = parts.holding
+    const { applied, refused, version } = parts.holding
     this.#told = {
       applied: this.#applied(),
       state: refused ? 'refused' : applied ? 'applied' : 'none',
-      ...(floor && { version: floor.version }),
+      ...(version !== undefined && { version }),
       refused: refused ? faultOf(refused) : null,
     }
     if (refused) parts.meters.desiredRefused.inc({ reason: refused.code })
@@ -99,6 +99,11 @@ export class DesiredConfiguration implements AsyncDisposable {
       const { code, message } = asFailure(error)
       log.error({ code }, `The streams are not as the console said: ${message}`)
     }
+  }
+
+  /** Cameras have come or gone without it. */
+  camerasChanged(): void {
+    if (this.#trying === undefined) this.#report()
   }
 
   /** What is wrong, for people; undefined where nothing is. */

@@ -33,6 +33,8 @@ export class Holding {
   applied: Applied | undefined
   /** The newest that was ever taken, also where it does not fit any more: none older is. */
   floor: Pick<Desired, 'version' | 'digest'> | undefined
+  /** Of what is on disk, whether it holds or not. */
+  version: number | undefined
   /** Why that does not hold. */
   refused: Refused | undefined
   /** Streams that are there because a configuration said so. */
@@ -56,8 +58,9 @@ export class Holding {
       if (!kept) return holding
       holding.owned = new Set(kept.streams)
       const desired = readDesired(kept.desired, local)
-      holding.floor = desired
+      holding.version = desired.version
       checkDesired(desired, { signers })
+      holding.floor = desired
       const content = readContent(desired.content)
       holding.effective = overlay(content, { local, networks, streams })
       holding.applied = { desired, content, atMs: kept.appliedAtMs }
@@ -73,7 +76,7 @@ export class Holding {
     this.applied = undefined
     this.effective = effectiveOf(this.#local)
     log.error(
-      { code: error.code, ...(this.floor && { version: this.floor.version }) },
+      { code: error.code, version: this.version },
       `The configuration from the console does not hold: ${error.message} The device's own file does.`,
     )
   }

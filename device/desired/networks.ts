@@ -129,5 +129,5 @@ function isWithin([base, bits]: Block, range: string): boolean {
 const refused = (host: string) =>
   failure(
     'ADDRESS_NOT_ALLOWED',
-    `${host} is in a private network, and this device may not be told to call it. Its own file names those that it may: remote.desired.networks.`,
+    `${host} is not on the internet, and this device may not be told to call it. Its own file names the private networks that it may: remote.desired.networks.`,
   )

@@ -45,12 +45,13 @@ const COMPARED_BLOCKS_MIN = 8
 /** From that correlation of its edges on, a block shows what was learnt. */
 const SAME_MIN = 0.6
 /** It is another scene when fewer blocks than this part show what was learnt; what is learnt from is more like it. */
-const TURNED_BELOW = 0.28
+const TURNED_BELOW = 0.24
 const LEARN_FROM = 0.5
 /** A camera that trembles, or is a little off: cells. */
 const SHIFT_MAX = 1
-/** The learnt scene follows slow changes, ms. */
+/** The learnt scene follows slow changes, ms; in steps of so long, once it is learnt. */
 const LEARN_SLOWLY_MS = 600_000
+const LEARN_STEP_MS = 5000
 
 /** What one look has found. */
 export interface SceneLook {
@@ -94,6 +95,7 @@ export class SceneWatch {
   readonly #learntMean = new Float32Array(CELLS)
   readonly #learnt = edgesOf()
   #learntMs = 0
+  #unlearntMs = 0
   #lookedMs = -Infinity
   #checksum: number | undefined
   #sameSince: Suspicion | undefined
@@ -146,7 +148,11 @@ export class SceneWatch {
     const same = this.#compare()
     this.look = { level, noise, edgesWithin: countWithin(this.#edges.has), edges, same }
     const seen = frozen ?? this.#judge(this.look)
-    if (seen === 'clear') this.#learn(Math.min(sinceLookMs, SCENE_GAP_MS_MAX), same, edges)
+    this.#unlearntMs += Math.min(Math.max(0, sinceLookMs), SCENE_GAP_MS_MAX)
+    if (seen === 'clear' && (this.#learntMs < SCENE_LEARNT_MS || this.#unlearntMs >= LEARN_STEP_MS)) {
+      this.#learn(Math.min(this.#unlearntMs, SCENE_GAP_MS_MAX), same, edges)
+      this.#unlearntMs = 0
+    }
     return this.#suspect(
       seen,
       frozen ? (this.#sameSince as Suspicion) : { is: seen, sinceMs: nowMs, wallMs },
@@ -271,12 +277,16 @@ function average(looks: readonly Float32Array[], mean: Float32Array): number {
 function noiseOf(cells: Float32Array, before: Float32Array | undefined): number {
   if (!before) return 0
   const bins = new Uint16Array(256)
+  let counted = 0
   for (let i = 0; i < CELLS; i += 1) {
+    // What is masked, or too bright, shows no noise.
+    if (at(cells, i) === 0 || at(cells, i) === 255) continue
+    counted += 1
     const bin = Math.min(255, Math.floor(Math.abs(at(cells, i) - at(before, i)) * 16))
     bins[bin] = (bins[bin] as number) + 1
   }
   let [bin, sum] = [0, bins[0] as number]
-  while (sum < CELLS / 2) {
+  while (sum < counted / 2) {
     bin += 1
     sum += bins[bin] as number
   }

@@ -68,7 +68,7 @@ export interface VideoOptions {
   /** How long opening or waiting for a frame may take, ms. */
   readonly timeoutMs: number
   readonly rtspTransport: 'tcp' | 'udp'
-  /** Whether an http address may lead to another; it may where absent. */
+  /** Whether an address may lead to another; it may where absent. */
   readonly redirects?: boolean
   readonly size?: Size
   readonly framerate?: number
@@ -145,6 +145,12 @@ export class Media implements AsyncDisposable {
       const pushed = input ? InputFormat.findInputFormat(input.format ?? 'flv') : null
       const opened = await format.openInput(address, v4l2 ?? pushed, dictionary)
       if (opened < 0) throw openFailure(options, opened, signal)
+      // Where no transport is set, FFmpeg follows RTSP's redirections by itself.
+      if (options.redirects === false && format.url !== address)
+        throw failure(
+          'ADDRESS_NOT_ALLOWED',
+          `${name} leads to another address, which a camera that was added from afar may not. Set that one.`,
+        )
       for (const { codecpar } of format.streams) refuseLarge(name, codecpar)
       const probed = await format.findStreamInfo()
       if (probed < 0) throw openFailure(options, probed, signal)
@@ -393,7 +399,7 @@ const PICTURES = ['jpeg_pipe', 'png_pipe', 'webp_pipe']
  * DASH, SDP), draw SVG, and read a hundred formats that no camera has. What is named here is all there is: of a file, a
  * recording in that very file; over the network, the protocols of that network.
  */
-function allowed({ address, kind }: VideoOptions): Record<string, string> {
+function allowed({ address, kind, redirects }: VideoOptions): Record<string, string> {
   const whitelists = (formats: string, protocols: string) => ({
     format_whitelist: formats,
     protocol_whitelist: protocols,
@@ -401,7 +407,9 @@ function allowed({ address, kind }: VideoOptions): Record<string, string> {
   if (kind === 'file') return whitelists(RECORDINGS, 'file')
   if (/^rtsps?:/i.test(address)) return whitelists('rtsp', 'rtp,srtp,tcp,udp,tls')
   if (/^rtmps?:/i.test(address)) return whitelists('flv,live_flv', 'rtmp,rtmps,tcp,tls')
-  return whitelists(`${RECORDINGS},${HLS},${PICTURES}`, 'http,https,tcp,tls,httpproxy,crypto,data')
+  // A playlist names addresses.
+  const formats = redirects === false ? [RECORDINGS, PICTURES] : [RECORDINGS, HLS, PICTURES]
+  return whitelists(formats.join(','), 'http,https,tcp,tls,httpproxy,crypto,data')
 }
 
 /** FFmpeg takes unknown options in silence: these names are from its documentation of protocols and devices. */

@@ -1,4 +1,6 @@
+import type { Zone } from '../../wire/zones.ts'
 import type { Size } from '../faces/crop.ts'
+import { LETTER_COLUMNS, LETTER_ROWS, LETTERS } from './letters.ts'
 import { SEGMENTS } from './seven-segments.ts'
 import type { SeenFace } from './watcher.ts'
 
@@ -7,9 +9,12 @@ type Colour = readonly [red: number, green: number, blue: number]
 /** Dark around light: visible on any ground. */
 const LIGHT: Colour = [255, 214, 10]
 const DARK: Colour = [20, 20, 20]
+const ZONE: Colour = [120, 220, 255]
 /** Pixels of the picture that is shown: the line, and the height of a digit. */
 const LINE = 2
 const DIGIT_HEIGHT = 14
+/** Of a zone's name. */
+const LETTER_DOT = 2
 
 /**
  * Draws a box around each face into RGB pixels, and its score in percent above it. In place and before the picture is
@@ -35,6 +40,65 @@ export function drawFaces(
     )
     frameOf(rgb, frame, { left, top, width, height }, line, LIGHT)
     drawNumber(rgb, frame, left, top, Math.min(99, Math.floor(score * 100)), scale)
+  }
+}
+
+/**
+ * Draws a thin outline around each zone, and its name at the corner that is highest. In place, before the faces.
+ * @param shownWidth as in `drawFaces`
+ */
+export function drawZones(rgb: Uint8Array, frame: Size, zones: readonly Zone[], shownWidth: number): void {
+  const scale = Math.max(1, Math.max(frame.width, frame.height) / shownWidth)
+  const line = Math.max(1, Math.round(scale))
+  for (const { name, points } of zones) {
+    const corners = points.map(([x, y]) => [x * frame.width, y * frame.height] as const)
+    for (const [colour, off] of [
+      [DARK, line],
+      [ZONE, 0],
+    ] as const)
+      for (const [at, to] of corners.entries())
+        drawLine(rgb, frame, corners.at(at - 1) as Corner, to, line, off, colour)
+    const [x, y] = corners.reduce((highest, it) => (it[1] < highest[1] ? it : highest))
+    drawName(rgb, frame, Math.round(x), Math.round(y), name, Math.max(1, Math.round(LETTER_DOT * scale)))
+  }
+}
+
+type Corner = readonly [x: number, y: number]
+
+/** A dot for each pixel of its longer side; what lies at the picture's edge is drawn within. */
+function drawLine(
+  rgb: Uint8Array,
+  frame: Size,
+  [x1, y1]: Corner,
+  [x2, y2]: Corner,
+  line: number,
+  off: number,
+  colour: Colour,
+): void {
+  const dots = Math.max(1, Math.ceil(Math.max(Math.abs(x2 - x1), Math.abs(y2 - y1)) / line))
+  const within = (value: number, size: number) => Math.min(size - line, Math.max(0, Math.round(value) + off))
+  for (let dot = 0; dot <= dots; dot += 1) {
+    const left = within(x1 + ((x2 - x1) * dot) / dots, frame.width)
+    const top = within(y1 + ((y2 - y1) * dot) / dots, frame.height)
+    fill(rgb, frame, { left, top, width: line, height: line }, colour)
+  }
+}
+
+/** On a dark ground, below and to the right of a place, or as far as it has to move to be in the picture. */
+function drawName(rgb: Uint8Array, frame: Size, x: number, y: number, name: string, dot: number): void {
+  const width = (name.length * (LETTER_COLUMNS + 1) + 3) * dot
+  const height = (LETTER_ROWS + 4) * dot
+  const left = Math.max(0, Math.min(x, frame.width - width))
+  const top = Math.max(0, Math.min(y, frame.height - height))
+  fill(rgb, frame, { left, top, width, height }, DARK)
+  for (const [place, letter] of [...name].entries()) {
+    const columns = Buffer.from(LETTERS[letter] ?? '', 'hex')
+    for (const [column, bits] of columns.entries())
+      for (let row = 0; row < LETTER_ROWS; row += 1) {
+        if (((bits >> row) & 1) === 0) continue
+        const at = left + (2 + place * (LETTER_COLUMNS + 1) + column) * dot
+        fill(rgb, frame, { left: at, top: top + (2 + row) * dot, width: dot, height: dot }, ZONE)
+      }
   }
 }
 

@@ -2,6 +2,7 @@ import { type Log, throttled } from '../../lib/log.ts'
 import type { Effect } from '../../wire/commands.ts'
 import { LIVE_BYTES_MAX, LIVE_VERSION, type LiveMetadata, writeLive } from '../../wire/live.ts'
 import { liveTopic, originalTopic } from '../../wire/topics.ts'
+import type { Zone } from '../../wire/zones.ts'
 import type { DeviceConfig } from '../config.ts'
 import { fitInside, type Size } from '../faces/crop.ts'
 import type { Frame } from '../frame.ts'
@@ -15,7 +16,7 @@ import {
 import type { Unshown } from '../link/publish.ts'
 import type { Meters } from '../meters.ts'
 import { sharp } from '../sharp.ts'
-import { drawFaces } from './draw.ts'
+import { drawFaces, drawZones } from './draw.ts'
 import type { Effects } from './effects.ts'
 import type { SeenFace, Watcher } from './watcher.ts'
 
@@ -32,6 +33,8 @@ export interface LiveParts {
   /** What must not be seen on the `live` topic. */
   readonly effects: Pick<Effects, 'of' | 'apply'>
   readonly isPaused: (camera: string) => boolean
+  /** Those of a camera; none where absent. */
+  readonly zones?: (camera: string) => readonly Zone[]
   readonly meters: Pick<Meters, 'livePictures' | 'liveLost'>
   readonly log: Log
 }
@@ -179,8 +182,10 @@ export class Live implements Watcher, Disposable {
         faces: sure.length,
         paused: false,
       } as const satisfies LiveMetadata
+      const zones = this.#parts.zones?.(camera.name) ?? []
       const made = await Promise.all(
         pictures.map(async ({ view, rgb, effect }) => {
+          drawZones(rgb, frame, zones, widthOf(camera.step[view]))
           drawFaces(rgb, frame, sure, widthOf(camera.step[view]))
           const of = effect === 'none' ? metadata : { ...metadata, effect }
           return { view, effect, payload: await this.#encode(camera, view, rgb, frame, of) }

@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import { notFound } from '../../lib/http/server.ts'
 import { type Log, throttled } from '../../lib/log.ts'
 import type { Effect } from '../../wire/commands.ts'
+import type { Zone } from '../../wire/zones.ts'
 import type { Size } from '../faces/crop.ts'
 import { fitInside } from '../faces/crop.ts'
 import type { Frame } from '../frame.ts'
@@ -24,6 +25,7 @@ export interface CameraLook {
   /** `opening`, `up`, `ended`, or `down: why`. */
   readonly state: string
   readonly paused: boolean
+  readonly zones?: readonly Zone[]
 }
 
 export interface PreviewOptions {
@@ -286,7 +288,7 @@ export class Preview implements Watcher, Disposable {
     return {
       title,
       cameras: [...this.#cameras.values()].map(({ name, faces, viewers }) => {
-        const { state, paused } = look(name)
+        const { state, paused, zones = [] } = look(name)
         const [, why] = /^down: (.*)$/s.exec(state) ?? []
         return {
           name,
@@ -294,6 +296,7 @@ export class Preview implements Watcher, Disposable {
           why: why ?? null,
           paused,
           effect: effects.of(name),
+          zones: zones.map(({ name, points }) => ({ name, points })),
           faces: viewers.size > 0 ? faces : null,
         }
       }),

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { SECRET } from '../../console/notices/channel.ts'
 import { PROVIDED } from '../../console/scenarios/provided.ts'
+import type { CropMetadata } from '../../wire/crop.ts'
 import { digestOf, type Reported } from '../../wire/desired.ts'
 import { newId } from '../../wire/id.ts'
 import { type ApiServer, apiServer, cameraSeen, NORTH, SOUTH } from './api-server.ts'
@@ -273,9 +274,9 @@ t.test(
     const server = await apiServer(t)
     const nowMs = Date.now()
     const [track, other] = [newId(), newId()]
-    const crop = (settings: Parameters<ApiServer['store']>[0]) => ({
+    const crop = (settings: Partial<CropMetadata>): Partial<CropMetadata> => ({
       ...NORTH,
-      frame: [1000, 1000] as [number, number],
+      frame: [1000, 1000],
       capturedAtMs: nowMs - 3_600_000,
       ...settings,
     })

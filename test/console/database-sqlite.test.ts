@@ -15,6 +15,9 @@ import { Database } from '../../console/database/database.ts'
 import { EVERYTHING } from '../../console/database/scope.ts'
 import { sqliteDialect } from '../../console/database/sqlite/dialect.ts'
 import type { Tables } from '../../console/database/tables.ts'
+import { listSuspensions, writeSuspension } from '../../console/rules/suspensions.ts'
+import { scenarioSchema } from '../../console/scenarios/document.ts'
+import { Documents } from '../../console/scenarios/documents.ts'
 import { newId } from '../../wire/id.ts'
 import { makeStored } from '../kit/announcements.ts'
 
@@ -67,8 +70,17 @@ t.test('a file that is no database is moved aside whole, and a new one made', as
   t.equal((await database.apply([makeStored()], 'north')).added.length, 1)
 })
 
-t.test('of a damaged database, tokens and audit log are saved, and reindex fills the rest', async (t) => {
+t.test('of a damaged database, what people wrote is saved, and reindex fills the rest', async (t) => {
   const file = await filled(t)
+  {
+    await using database = await open(file)
+    await new Documents(database).create('scenario', {
+      id: 'visitors',
+      by: 'otto',
+      document: scenarioSchema.parse({ name: 'Visitors', cameras: { all: true } }),
+    })
+    await writeSuspension(database, { scenario: 'visitors', untilMs: Date.now() + 60_000, by: 'otto' }, 0)
+  }
   // The root of the table of detections: the schema is read, and rows of other tables.
   const root = await (async () => {
     await using database = await open(file)
@@ -89,6 +101,8 @@ t.test('of a damaged database, tokens and audit log are saved, and reindex fills
   }
   await using database = await open(file)
   t.match(database.damage, { why: /damaged/, saved: { tokens: 1, audit: 1 } })
+  t.equal((await new Documents(database).get('scenario', 'visitors'))?.document.name, 'Visitors')
+  t.match(await listSuspensions(database, Date.now()), [{ scenario: 'visitors', by: 'otto' }])
   t.strictSame(
     (await database.read.selectFrom('tokens').select('name').execute()).map(({ name }) => name),
     ['cron'],

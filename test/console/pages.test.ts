@@ -10,7 +10,7 @@ import { pagesServer, wholeLine } from './pages-server.ts'
 /** Everything that a first view transfers: document, modules, styles, answers, pictures. */
 const FIRST_VIEW_BYTES_MAX = 300_000
 const PAGES = [
-  ...['/', '/faces', '/cameras', '/recordings', '/streams'],
+  ...['/', '/faces', '/cameras', '/recordings', '/streams', '/scenarios', '/scenarios/~new'],
   ...['/charts', '/flow', '/health', '/people', '/api', '/publish'],
 ]
 const DESKTOP = { width: 1280, height: 800 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createTcpServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import sharp from 'sharp'
@@ -140,6 +140,31 @@ t.test('a camera is added with its picture, changed, and removed; what fails cha
   await say(version, { cameras: { evil: { source, timeout: '1s' } } })
   t.match(await refused(version), { refused: { path: ['cameras', 'evil', 'source'] } })
   t.equal(asked, 0, 'nobody is led to another address')
+
+  // The same by RTSP: to a camera that would answer.
+  const hidden = await RtspServer.open({ clip, framerate: 25 })
+  t.after(() => hidden[Symbol.asyncDispose]())
+  const misleading = createTcpServer((socket) => {
+    socket.on('error', () => {})
+    socket.on('data', (bytes) => {
+      const head = `CSeq: ${/CSeq: (\d+)/i.exec(bytes.toString('latin1'))?.[1]}\r\n`
+      const isFirst = bytes.toString('latin1').startsWith('OPTIONS')
+      const answer = isFirst
+        ? `RTSP/1.0 200 OK\r\n${head}Public: DESCRIBE\r\n\r\n`
+        : `RTSP/1.0 302 Moved\r\n${head}Location: ${hidden.url}\r\n\r\n`
+      socket.write(answer)
+    })
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => misleading.close())
+  await until('it listens', () => misleading.listening)
+  version += 1
+  const rtsp = `rtsp://127.0.0.1:${(misleading.address() as AddressInfo).port}/live`
+  await say(version, { cameras: { evil: { source: rtsp, timeout: '2s' } } })
+  t.match(await refused(version), {
+    refused: { path: ['cameras', 'evil', 'source'] },
+    opened: { evil: { picture: undefined } },
+  })
+  t.strictSame(hidden.transports, [], 'it was not played')
 
   // One of its own file is removed, and what was added goes.
   version += 1

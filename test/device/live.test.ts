@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import sharp from 'sharp'
 import t from 'tap'
-import { drawFaces } from '../../device/view/draw.ts'
+import { drawFaces, drawZones } from '../../device/view/draw.ts'
+import { LETTERS } from '../../device/view/letters.ts'
 import { deviceKeeper, keeperTopic, readKeeper } from '../../wire/keepers.ts'
 import { LIVE_BYTES_MAX, type LiveMetadata, readLive, writeLive } from '../../wire/live.ts'
 import { brokerConfig, Program } from '../kit/programs.ts'
@@ -220,5 +221,42 @@ t.test('boxes at and beyond the edges are drawn within the picture', (t) => {
     t.equal(rgb.length, size.width * size.height * 3)
     if (box[0] === 0) t.strictSame([...rgb.subarray(-3)], [255, 214, 10], 'its corner')
   }
+  t.end()
+})
+
+t.test('zones are outlined within the picture, with every letter that names have', (t) => {
+  const size = { width: 640, height: 360 }
+  const rgb = new Uint8Array(size.width * size.height * 3)
+  const at = (x: number, y: number) => [
+    ...rgb.subarray((y * size.width + x) * 3, (y * size.width + x) * 3 + 3),
+  ]
+  const [from, to] = [0.25, 0.75]
+  const square = [
+    [from, from],
+    [to, from],
+    [to, to],
+    [from, to],
+  ] as [number, number][]
+  drawZones(rgb, size, [{ name: 'l', points: square }], 640)
+  t.strictSame(at(480, 200), [120, 220, 255], 'its right side')
+  t.strictSame(at(300, 200), [0, 0, 0], 'and nothing within')
+  // The letter l: a column, its foot, on a dark ground.
+  t.strictSame(
+    [at(160 + 4, 90 + 8), at(160 + 8, 90 + 8)],
+    [
+      [20, 20, 20],
+      [120, 220, 255],
+    ],
+  )
+  const whole = [
+    [0, 0],
+    [1, 0],
+    [1, 1],
+  ] as [number, number][]
+  const name = 'abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789'
+  for (const letter of name) t.match(LETTERS[letter], /^[0-9a-f]{10}$/, letter)
+  drawZones(rgb, size, [{ name, points: whole }], 1)
+  drawZones(new Uint8Array(3), { width: 1, height: 1 }, [{ name, points: whole }], 960)
+  t.equal(rgb.length, size.width * size.height * 3)
   t.end()
 })

@@ -35,10 +35,23 @@ t.test('an agent serves none by default; with it, what is paused is not shown', 
     'preview/preview.js',
   ])
     t.equal((await fetch(`${without.url}/${path}`)).status, 404, path)
-  const { url } = await (await startDevice(t, broker.url, { preview: { enabled: true } })).line(served)
+  const zone = {
+    name: 'door',
+    points: [
+      [0, 0],
+      [0.5, 0],
+      [0.5, 1],
+    ],
+  }
+  const { url } = await (
+    await startDevice(t, broker.url, {
+      cameras: [{ name: 'card', source: 'testcard', zones: [zone] }],
+      preview: { enabled: true },
+    })
+  ).line(served)
   await pictures(`${url}/preview/card.mjpeg`, 3)
   const state = async () => (await (await fetch(`${url}/preview/state.json`)).json()) as { cameras: object[] }
-  t.match((await state()).cameras, [{ name: 'card', state: 'up', paused: false }])
+  t.match((await state()).cameras, [{ name: 'card', state: 'up', paused: false, zones: [zone] }])
   const eye = await watch(t, broker.url)
   await command(eye.client, 'pause', 'ON')
   await until('paused', async () => /"paused":true/.test(JSON.stringify(await state())))

@@ -326,8 +326,16 @@ t.test('the page, its state, and nothing else', async (t) => {
   t.strictSame(await (await fetch(`${server.url}/preview/state.json`)).json(), {
     title: 'lab / bench1',
     cameras: [
-      { name: 'card', state: 'up', why: null, paused: false, effect: 'none', faces: null },
-      { name: 'gone', state: 'down', why: 'it is switched off', paused: false, effect: 'none', faces: null },
+      { name: 'card', state: 'up', why: null, paused: false, effect: 'none', zones: [], faces: null },
+      {
+        name: 'gone',
+        state: 'down',
+        why: 'it is switched off',
+        paused: false,
+        effect: 'none',
+        zones: [],
+        faces: null,
+      },
     ],
   })
   for (const path of ['other.mjpeg', 'card', '.mjpeg', 'constructor.mjpeg', '%2e%2e/main.ts', 'card.mjpeg/x'])

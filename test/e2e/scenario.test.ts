@@ -15,8 +15,8 @@ import { WebhookReceiver } from '../kit/webhooks.ts'
 /** From an operator's words to a webhook, over everything in between: each program for real. */
 
 const SECRET = `whsec_${Buffer.alloc(24, 7).toString('base64')}`
-const CLIP = sharedData('video/one-by-one-person-detection.mp4')
-/** Real people, one after the other; drawn ones where there is no such clip. */
+const CLIP = sharedData('video/short_hamilton_clip.mp4')
+/** Real people, who come and go; drawn ones where there is no such clip. */
 const SOURCE = CLIP === undefined ? { source: 'testcard:crossings' } : { source: CLIP, loop: true }
 const ZONE = {
   name: 'door',

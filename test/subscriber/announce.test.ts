@@ -130,7 +130,14 @@ t.test('what the bucket has is announced with all that is known of it, and leave
   const subscriber = await started(t, announcing(t, broker.url))
   const track = newId()
   const made = [
-    makeCrop({ landmarks: [[1, 2]], masked: true, track, file: 'Gäste.jpg' }),
+    makeCrop({
+      landmarks: [[1, 2]],
+      masked: true,
+      track,
+      shot: 'first',
+      zones: ['counter', 'door'],
+      file: 'Gäste.jpg',
+    }),
     ...crops(49, { camera: 'yard' }),
   ]
   const device = await RawClient.open(t, broker.port, 'device', { clean: true })

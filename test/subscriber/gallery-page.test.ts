@@ -11,6 +11,7 @@ import type { Bucket } from '../../lib/buckets/bucket.ts'
 import { FolderBucket } from '../../lib/buckets/folder.ts'
 import { S3Bucket } from '../../lib/buckets/s3.ts'
 import { HttpServer } from '../../lib/http/server.ts'
+import { newId } from '../../wire/id.ts'
 import { objectKey } from '../../wire/object-key.ts'
 import { openChromium, openPage, skipWithoutChromium } from '../kit/chromium.ts'
 import { emptyS3Bucket, makeS3Bucket, s3Endpoint, skipWithoutS3 } from '../kit/s3.ts'
@@ -228,6 +229,27 @@ t.test('the page in a browser', { skip: skipWithoutChromium }, (t) => {
       [],
       'a full chunk is not asked for again',
     )
+    t.same(complaints, [])
+  })
+
+  t.test('of a face with a first picture and a best, only the best is shown', async (t) => {
+    await using here = await gallery(t)
+    const { index, http, add } = here
+    const [known, waits] = [newId(), newId()]
+    const older = await add(9 * MINUTE_MS)
+    const first = await add(5 * MINUTE_MS, { track: known, shot: 'first' })
+    const alone = await add(4 * MINUTE_MS, { track: waits, shot: 'first' })
+    await index.flush()
+    const { page, complaints } = await openPage(t, browser, DESKTOP)
+    await page.goto(http.url)
+    await tiles(page).nth(2).waitFor()
+    t.strictSame(await shownIds(page), [alone.id, first.id, older.id], 'until there is one, the first')
+    const best = await add(4.5 * MINUTE_MS, { track: known, shot: 'best' })
+    await until(page, `document.querySelector('[data-id="${best.id}"]') !== null`)
+    t.strictSame(await shownIds(page), [alone.id, best.id, older.id], 'then the best in its place')
+    await page.reload()
+    await tiles(page).nth(2).waitFor()
+    t.strictSame(await shownIds(page), [alone.id, best.id, older.id])
     t.same(complaints, [])
   })
 

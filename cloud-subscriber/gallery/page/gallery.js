@@ -279,6 +279,13 @@ function keepChunk(name, chunk) {
   else chunks.delete(name)
 }
 
+/** Faces of which there is a better picture than the first; wherever it is filed, it is shown in the first's place. */
+const tracksWithBest = new Set()
+function noteBest(entries) {
+  for (const { shot, track } of entries) if (shot === 'best') tracksWithBest.add(track)
+}
+const isShown = (entry) => matches(entry) && !(entry.shot === 'first' && tracksWithBest.has(entry.track))
+
 /** Loads chunks from the newest back until there is enough to show. Returns whether anything was loaded. */
 async function fill(wanted) {
   let matching = 0
@@ -299,9 +306,10 @@ async function fill(wanted) {
         : []
       // A last chunk may have grown between the head and now; the next head says so, and it is current then.
       keepChunk(chunk.name, { ...chunk, device, entries, rows: value.length ?? 0 })
+      noteBest(entries)
       loadedAny = true
     }
-    for (const entry of chunks.get(chunk.name).entries) if (matches(entry)) matching += 1
+    for (const entry of chunks.get(chunk.name).entries) if (isShown(entry)) matching += 1
     if (matching >= wanted) return loadedAny
   }
   exhausted = true
@@ -332,10 +340,11 @@ const newestFirst = (a, b) => b.filedAtMs - a.filedAtMs || (a.id === b.id ? 0 : 
 
 function collect() {
   const byId = new Map()
-  for (const { entries, writer, day } of chunks.values()) {
-    if (!heads.get(writer)?.days[day]) continue // forgotten meanwhile
-    for (const entry of entries) if (matches(entry)) byId.set(entry.id, entry)
-  }
+  const present = [...chunks.values()].filter(({ writer, day }) => heads.get(writer)?.days[day]) // not forgotten meanwhile
+  tracksWithBest.clear()
+  for (const { entries } of present) noteBest(entries)
+  for (const { entries } of present)
+    for (const entry of entries) if (isShown(entry)) byId.set(entry.id, entry)
   view = [...byId.values()].sort(newestFirst)
 }
 

@@ -100,6 +100,17 @@ const SAVED = [
   'removed',
   'horizons',
   'health_events',
+  'documents',
+  'document_revisions',
+  'desired',
+  'reported',
+  'suspensions',
+  'rule_states',
+  'notices',
+  'deliveries',
+  'attempts',
+  'notice_books',
+  'push_subscriptions',
 ] as const
 
 /** Row by row as far as they can be read: of a table whose pages are wrong, those in front of them. */
@@ -122,7 +133,10 @@ async function save(from: string, to: Kysely<Tables>): Promise<Record<string, nu
       let count = 0
       const keep = async () => {
         if (rows.length === 0) return
-        const columns = Object.keys(rows[0] as object).filter((name) => known.has(name))
+        const columns = Object.keys(rows[0] as object).filter(
+          // Whether a picture is hidden shows when the pictures are there again.
+          (name) => known.has(name) && name !== 'superseded',
+        )
         await sql`insert into ${sql.table(table)} (${sql.join(columns.map((name) => sql.ref(name)))})
           values ${sql.join(
             rows.map((row) => sql`(${sql.join(columns.map((name) => row[name]))})`),

@@ -394,7 +394,7 @@ export function ZoneEditor<Zone extends DrawnZone>({
         <p class="zone-help" id={help}>
           {drawn
             ? drawn.length < CORNERS_MIN
-              ? 'Click the corners one after the other. By key: arrows and Enter.'
+              ? 'Click or tap the corners one after the other. By key: arrows and Enter.'
               : 'Click the first corner again to close it, or press C. Backspace takes the last corner back.'
             : current
               ? 'Drag a corner, or move it with the arrow keys. Small dots add a corner, Delete removes one.'

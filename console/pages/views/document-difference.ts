@@ -1,3 +1,6 @@
+import type { Rule, Schedule } from '../scenarios.ts'
+import { kindOf } from './rule-words.ts'
+import { type Hours, hoursWords, scheduleWords } from './schedule-hours.ts'
 import { keyOf, plain, SETTINGS, valueWords } from './setting-words.ts'
 
 /** What is different between two documents, line by line, in words. Pure. */
@@ -80,18 +83,22 @@ function compare(
     })
     return
   }
+  const isList = isNamed(before) || isNamed(now)
   const [a, b] = [keyed(before), keyed(now)]
-  // Something that is there on one side only, as a whole; but what is above it, piece by piece.
-  if ((a && b) || (path.length < 2 && (a || b) && !isNamed(before ?? now))) {
+  const isOneSided = before === undefined || now === undefined
+  // A rule or a zone that is there on one side only stands as a whole; settings, and what is above them, piece by piece.
+  if ((a || b) && (!isOneSided || isList || path.length < 1 || isSettings(path))) {
     for (const key of new Set([...Object.keys(a ?? {}), ...Object.keys(b ?? {})])) {
       const [one, two] = [a?.[key], b?.[key]]
-      const title = isNamed(before ?? now) ? nameOf(one ?? two, key) : (WORDS[key] ?? key)
+      const title = isList ? nameOf(two ?? one, key) : (WORDS[key] ?? key)
       compare(one, two, title === where.at(-1) ? where : [...where, title], [...path, key], changes)
     }
     return
   }
   changes.push({ where, before: valueText(before, path), now: valueText(now, path) })
 }
+
+const isSettings = ([first]: readonly string[]) => first === 'settings' || first === 'detect'
 
 const isSame = (a: Json, b: Json): boolean => sortedText(a) === sortedText(b)
 const sortedText = (value: Json): string =>
@@ -126,11 +133,20 @@ function valueText(value: Json, path: readonly string[]): string | undefined {
   if (typeof value === 'number' && key.endsWith('Ms')) return `${value / 1000} s`
   if (typeof value === 'number' && (key === 'sizeMin' || key === 'sizeMax') && path[0] === 'zones')
     return `${Math.round(value * 1000) / 10} %`
+  if (key === 'on' && typeof value === 'string') return kindOf(value as Rule['on']).title
+  if ((key === 'schedule' || key === 'quiet') && isObject(value)) return scheduleWords(value as Schedule)
+  if (key === 'hours' && Array.isArray(value))
+    return value.map((it) => hoursWords(it as Hours)).join('; ') || 'every hour'
+  if (key === 'exceptions' && Array.isArray(value))
+    return (value as Schedule['exceptions']).map(exceptionWords).join('; ') || 'none'
   if (key === 'points' && Array.isArray(value)) return `${value.length} corners${fingerprint(value)}`
   if (Array.isArray(value) && value.every((it) => typeof it === 'string')) return value.join(', ') || 'none'
   if (isObject(value) && typeof value.name === 'string') return value.name
   return plain(value)
 }
+
+const exceptionWords = ({ from, to, is, name }: Schedule['exceptions'][number]) =>
+  `${from === to ? from : `${from} to ${to}`} ${is}${name ? ` (${name})` : ''}`
 
 /** Where it lies, so that two shapes with as many corners read differently. */
 function fingerprint(points: readonly Json[]): string {

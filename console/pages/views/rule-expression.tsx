@@ -1,6 +1,6 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
 import { useLoaded } from '../loaded.ts'
-import type { ExpressionChecked, Rule } from '../scenarios.ts'
+import type { ExpressionCheck, Rule } from '../scenarios.ts'
 import * as scenarios from '../scenarios.ts'
 import { sentence } from './scenario-editing.ts'
 
@@ -21,7 +21,7 @@ export function RuleExpression({
   const field = useRef<HTMLTextAreaElement>(null)
   const id = useId()
   const variables = useLoaded('variables of rules', scenarios.variables)
-  const [checked, setChecked] = useState<{ text: string; answer: ExpressionChecked } | undefined>(undefined)
+  const [checked, setChecked] = useState<{ text: string; answer: ExpressionCheck } | undefined>(undefined)
   const [error, setError] = useState<unknown>(undefined)
   const text = value ?? ''
   useEffect(() => {
@@ -113,7 +113,7 @@ export function RuleExpression({
   )
 }
 
-function Underlined({ text, of }: { readonly text: string; readonly of: ExpressionChecked['problem'] }) {
+function Underlined({ text, of }: { readonly text: string; readonly of: ExpressionCheck['problem'] }) {
   if (!of) return null
   const start = Math.min(Math.max(0, of.start), text.length)
   const end = Math.max(start, Math.min(of.end, text.length))

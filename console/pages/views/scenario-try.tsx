@@ -60,7 +60,13 @@ function Found({ document, tried }: { readonly document: ScenarioDocument; reado
                   <p class="muted">{ruleWords(rule)}</p>
                 </div>
                 <p class="tried-count">
-                  <strong>{number(found?.count ?? 0)}</strong> {found?.count === 1 ? 'notice' : 'notices'}
+                  {found?.untried === undefined ? (
+                    <>
+                      <strong>{number(found?.count ?? 0)}</strong> {found?.count === 1 ? 'notice' : 'notices'}
+                    </>
+                  ) : (
+                    'Cannot be tried'
+                  )}
                 </p>
               </div>
               {!found || found.examples.length === 0 ? (

@@ -42,7 +42,7 @@ export default function ScenarioPage({ params }: { readonly params: Readonly<Rec
       <p class="crumbs">
         <a href="/scenarios">Scenarios</a>
       </p>
-      {id === 'new' ? <New /> : <Kept id={id} />}
+      {id === scenarios.NEW_ID ? <New /> : <Kept id={id} />}
     </div>
   )
 }

@@ -11,6 +11,7 @@ import { When } from '../parts/when.tsx'
 import { go } from '../router.ts'
 import type { KeptScenario, Provided, Suspension } from '../scenarios.ts'
 import * as scenarios from '../scenarios.ts'
+import { NEW_SCENARIO } from '../scenarios.ts'
 import { style } from '../styles.ts'
 import { clock, count } from '../words.ts'
 import { iconOf } from './rule-words.ts'
@@ -99,7 +100,7 @@ function ProvidedCards({ items }: { readonly items: readonly Provided[] }) {
     <ul class="provided">
       {items.map((it) => (
         <li key={it.id}>
-          <a class="provided-card" href={`/scenarios/new?from=${encodeURIComponent(it.id)}`}>
+          <a class="provided-card" href={`${NEW_SCENARIO}?from=${encodeURIComponent(it.id)}`}>
             <span class="provided-picture">{icons[iconOf(it.document)]()}</span>
             <strong>{it.name}</strong>
             <span class="muted">{it.description}</span>
@@ -107,7 +108,7 @@ function ProvidedCards({ items }: { readonly items: readonly Provided[] }) {
         </li>
       ))}
       <li>
-        <a class="provided-card" href="/scenarios/new">
+        <a class="provided-card" href={NEW_SCENARIO}>
           <span class="provided-picture">{icons.scenarios()}</span>
           <strong>An empty one</strong>
           <span class="muted">You choose cameras, settings, zones and rules yourself.</span>

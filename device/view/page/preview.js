@@ -18,7 +18,21 @@ const HIDDEN = { pixelate: 'faces hidden', outline: 'outlines only' }
 const TRACK_DIGITS = 4
 
 const element = (id) => document.getElementById(id)
-const [where, state, stateText, count, cameras, picture, stream, faces, note, noteTitle, noteText] = [
+const [
+  where,
+  state,
+  stateText,
+  count,
+  cameras,
+  picture,
+  stream,
+  zones,
+  zoneNames,
+  faces,
+  note,
+  noteTitle,
+  noteText,
+] = [
   'where',
   'state',
   'state-text',
@@ -26,6 +40,8 @@ const [where, state, stateText, count, cameras, picture, stream, faces, note, no
   'cameras',
   'picture',
   'stream',
+  'zones',
+  'zone-names',
   'faces',
   'note',
   'note-title',
@@ -72,6 +88,7 @@ function render() {
   const shows = camera !== undefined && !camera.paused && (camera.state === 'up' || camera.state === 'ended')
   follow(shows && !document.hidden ? camera.name : undefined)
   if (known) where.textContent = known.title
+  drawZones(camera?.zones ?? [])
   renderCameras(camera)
   const is = camera === undefined ? 'down' : camera.paused ? 'paused' : camera.state
   state.dataset.state = is
@@ -187,6 +204,32 @@ function draw(bitmap, seenFaces) {
   seen = true
   drawFaces(seenFaces)
   if (isFirst) render()
+}
+
+const SVG = 'http://www.w3.org/2000/svg'
+/** What is drawn, so that it is drawn anew only when it changes. */
+let zonesDrawn = ''
+
+/** Thin outlines; each name stands at the corner that is highest. */
+function drawZones(all) {
+  const text = JSON.stringify(all)
+  if (text === zonesDrawn) return
+  zonesDrawn = text
+  const drawn = all.map(({ name, points }) => {
+    const outline = document.createElementNS(SVG, 'polygon')
+    outline.setAttribute('points', points.map((point) => point.join(',')).join(' '))
+    const label = document.createElement('span')
+    label.className = 'zone-name'
+    label.textContent = name
+    const [x, y] = points.reduce((highest, it) => (it[1] < highest[1] ? it : highest))
+    // At the right the name grows to the left.
+    Object.assign(label.style, x > 0.5 ? { right: `${(1 - x) * 100}%` } : { left: `${x * 100}%` }, {
+      top: `${Math.min(y, 0.96) * 100}%`,
+    })
+    return { outline, label }
+  })
+  zones.replaceChildren(...drawn.map(({ outline }) => outline))
+  zoneNames.replaceChildren(...drawn.map(({ label }) => label))
 }
 
 const boxes = []
