@@ -130,6 +130,7 @@ t.test(
     session.on('ServiceWorker.workerRegistrationUpdated', ({ registrations: all }) =>
       registrations.push(...all.map(({ registrationId }) => registrationId)),
     )
+    await page.evaluate('navigator.serviceWorker.ready.then(() => undefined)')
     await session.send('ServiceWorker.enable')
     await until('the worker is registered', async () => registrations.length > 0)
     const push = async (data: unknown) =>
@@ -147,7 +148,7 @@ t.test(
     await keepNotices(server.api.database, said)
     const { id, title, text, atMs, level } = said
     await push({ id, revision: 0, is: 'new', level, atMs, title, text, url: 'https://elsewhere.example' })
-    await until('it is shown', async () => (await shown()).length === 1)
+    await until('it is shown', async () => (await shown()).length === 1, 30_000)
     t.match(await shown(), [{ title, body: text, tag: id, silent: false, path: `/notices/${id}` }])
     await push({ id, revision: 1, is: 'updated', level, atMs, title: 'Two are at the gate', text })
     await until('it is another', async () => (await shown())[0]?.title === 'Two are at the gate')
