@@ -21,7 +21,7 @@ import {
   reportedSchema,
   reportedTopic,
 } from '../wire/desired.ts'
-import { TOPIC_PREFIX_DEFAULT as PREFIX } from '../wire/topics.ts'
+import { TOPIC_PREFIX_DEFAULT as PREFIX, statusTopic } from '../wire/topics.ts'
 import { SimulatedDevice } from './simulated-device.ts'
 import { median } from './stacks.ts'
 
@@ -65,6 +65,7 @@ export async function benchDesired(devicesCount = DEVICES): Promise<DesiredResul
   for (let at = 0; at < EDGES; at += 1) {
     const topics = [
       { filter: reportedTopic(PREFIX, { site: '+', device: '+' }) },
+      { filter: statusTopic(PREFIX, { site: '+', device: '+' }) },
       { filter: desiredTopic(PREFIX, { site: `site-${at}`, device: '+' }), direction: 'down' },
     ]
     const bridges = [bridgeConfig(cloud.url, { topics })]
@@ -232,8 +233,15 @@ class Operator implements AsyncDisposable {
   async publishByConsole(api: ConsoleApi, to: ReadonlySet<SimulatedDevice>): Promise<number[]> {
     const times: number[] = []
     let known: Answered | undefined
-    const isListed = async () => (await api.get<{ items: unknown[] }>('devices')).items.length
-    await until('it knows all devices', async () => (await isListed()) >= to.size, WAIT_MS_MAX)
+    await until(
+      'it knows all devices',
+      async () => {
+        await sleep(500)
+        const { items } = await api.get<{ items: { desired: { reportedAtMs: number | null } }[] }>('devices')
+        return items.filter(({ desired }) => desired.reportedAtMs !== null).length >= to.size
+      },
+      WAIT_MS_MAX,
+    )
     for (let round = 0; round <= ROUNDS; round += 1) {
       this.#mark = markOf(Date.now() + round)
       const document = scenarioOf(this.#mark)

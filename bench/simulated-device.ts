@@ -11,7 +11,7 @@ import {
   type Reported,
   reportedTopic,
 } from '../wire/desired.ts'
-import { TOPIC_PREFIX_DEFAULT as PREFIX } from '../wire/topics.ts'
+import { TOPIC_PREFIX_DEFAULT as PREFIX, statusTopic } from '../wire/topics.ts'
 
 /**
  * A device without a camera, which does with desired configurations what an agent does (wire/desired.ts): takes what is its
@@ -101,6 +101,7 @@ export class SimulatedDevice implements AsyncDisposable {
         link.on('publish', (packet) => this.#receive(link, packet))
         await link.subscribe(desiredTopic(PREFIX, this.#options), 1)
         this.#link = link
+        this.#keep(link, statusTopic(PREFIX, this.#options), { v: 1, state: 'online' })
         this.#report(this.#applied === null ? 'none' : 'applied', null)
         await ended
       } catch {
@@ -159,7 +160,6 @@ export class SimulatedDevice implements AsyncDisposable {
   #report(state: Reported['state'], refused: Reported['refused'], version?: number): void {
     const link = this.#link
     if (!link) return
-    this.#messageId = (this.#messageId % 65_535) + 1
     const reported: Reported = {
       v: DESIRED_VERSION,
       site: this.site,
@@ -182,13 +182,13 @@ export class SimulatedDevice implements AsyncDisposable {
         ),
       },
     }
-    link.publish({
-      topic: reportedTopic(PREFIX, this.#options),
-      payload: Buffer.from(JSON.stringify(reported)),
-      messageId: this.#messageId,
-      dup: false,
-      retain: true,
-    })
+    this.#keep(link, reportedTopic(PREFIX, this.#options), reported)
+  }
+
+  #keep(link: MqttLink, topic: string, message: object): void {
+    this.#messageId = (this.#messageId % 65_535) + 1
+    const payload = Buffer.from(JSON.stringify(message))
+    link.publish({ topic, payload, messageId: this.#messageId, dup: false, retain: true })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -230,6 +230,8 @@ export async function runConsole(options: RunOptions): Promise<number> {
     const all = { site: '+', device: '+', camera: '+' }
     const faceEvents = new FaceEvents()
     const prefixLevels = topicPrefix.split('/').length
+    // What Home Assistant was told: the broker may have lost it meanwhile.
+    let tellAgain = () => {}
     await using lineLink = LineLink.open({
       link: { ...link, clientId: `${broker.clientId}-live`, clean: true },
       filters: [
@@ -267,6 +269,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
         live.askAgain()
         original.askAgain()
         desired?.connected()
+        tellAgain()
       },
       log,
     })
@@ -282,6 +285,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
       metrics,
     })
     const { notices } = opened
+    tellAgain = () => opened.mqtt.forgetAnnounced()
     await using rules = await Rules.open({
       database,
       scenarios,

@@ -105,27 +105,17 @@ export class Ledger implements AsyncDisposable {
       books.set(channel, of)
       for (const column of columns) of[column] = (of[column] ?? 0) + 1
     }
+    await keepAttempts(db, results)
+    const sentNow = await this.#settleSent(db, results)
     for (const result of results) {
-      const { delivery, atMs, durationMs, outcome } = result
+      const { delivery, outcome } = result
       const number = delivery.attempts + 1
-      if (outcome.is !== 'not sent') {
-        const status = outcome.status ?? null
-        const code = outcome.is === 'failed' ? (outcome.code ?? null) : null
-        const row = { at_ms: atMs, duration_ms: durationMs, status, code, answer: outcome.answer ?? null }
-        await db
-          .insertInto('attempts')
-          .values({ delivery: delivery.id, number, ...row })
-          .onConflict((it) => it.columns(['delivery', 'number']).doUpdateSet(row))
-          .execute()
-        const old = number - LAST_ATTEMPTS_KEPT
-        if (old > FIRST_ATTEMPTS_KEPT)
-          await db
-            .deleteFrom('attempts')
-            .where('delivery', '=', delivery.id)
-            .where('number', '=', old)
-            .execute()
-      }
       const next = this.#next(result)
+      if (sentNow.has(delivery.id)) {
+        count(delivery.channel, ['sent'])
+        settled.push({ delivery, state: next.state, why: next.why, camera: result.camera })
+        continue
+      }
       const changed = await db
         .updateTable('deliveries')
         .set({ ...next, attempts: outcome.is === 'not sent' ? delivery.attempts : number })
@@ -150,6 +140,25 @@ export class Ledger implements AsyncDisposable {
     for (const channel of [...books.keys()].sort())
       await enter(db, channel, books.get(channel) as Partial<Record<BookColumn, number>>)
     return settled
+  }
+
+  /** Most are: all in one statement. @returns their ids */
+  async #settleSent(db: Transaction<Tables>, results: readonly Result[]): Promise<ReadonlySet<string>> {
+    const ids = results.flatMap(({ delivery, outcome }) => (outcome.is === 'sent' ? [delivery.id] : []))
+    if (ids.length === 0) return new Set()
+    const rows = await db
+      .updateTable('deliveries')
+      .set((it) => ({
+        state: 'sent',
+        done_at_ms: this.#parts.now(),
+        attempts: it('attempts', '+', 1),
+        why: null,
+      }))
+      .where('id', 'in', ids)
+      .where('state', '=', 'waiting')
+      .returning('id')
+      .execute()
+    return new Set(rows.map(({ id }) => id))
   }
 
   #next({
@@ -215,6 +224,37 @@ export class Ledger implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#writing
   }
+}
+
+async function keepAttempts(db: Transaction<Tables>, results: readonly Result[]): Promise<void> {
+  const rows = results.flatMap(({ delivery, atMs, durationMs, outcome }) =>
+    outcome.is === 'not sent'
+      ? []
+      : [
+          {
+            delivery: delivery.id,
+            number: delivery.attempts + 1,
+            at_ms: atMs,
+            duration_ms: durationMs,
+            status: outcome.status ?? null,
+            code: outcome.is === 'failed' ? (outcome.code ?? null) : null,
+            answer: outcome.answer ?? null,
+          },
+        ],
+  )
+  if (rows.length > 0)
+    await db
+      .insertInto('attempts')
+      .values(rows)
+      .onConflict((it) => it.columns(['delivery', 'number']).doNothing())
+      .execute()
+  for (const { delivery, number } of rows)
+    if (number - LAST_ATTEMPTS_KEPT > FIRST_ATTEMPTS_KEPT)
+      await db
+        .deleteFrom('attempts')
+        .where('delivery', '=', delivery)
+        .where('number', '=', number - LAST_ATTEMPTS_KEPT)
+        .execute()
 }
 
 const COLUMN_OF = { sent: 'sent', 'given up': 'given_up', 'not sent': 'not_sent' } as const

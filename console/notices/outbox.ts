@@ -38,6 +38,9 @@ const UNDER_WAY_MAX = 256
 export const CHANNELS_MAX = 200
 /** A quick one follows a wake; without one it looks this often, for clocks that are set and what other programs wrote. */
 const LOOK_MS_MAX = 5_000
+/** What ends within it is followed by one look, not many. */
+const GATHER_MS = 4
+const OVERDUE_LOOK_MS = 1_000
 /** What is under way at the end may still be answered within this time; then it goes out again at the next start. */
 const DRAIN_MS_MAX = 3_000
 export const RETRY = { delayMsMin: 1_000, delayMsMax: 900_000 }
@@ -56,6 +59,7 @@ export class Outbox implements AsyncDisposable {
   readonly #running: Promise<void>
   #wake: () => void = () => {}
   #isWoken = false
+  #swept = Number.NEGATIVE_INFINITY
   #fault: SightlineError | undefined
 
   private constructor(parts: OutboxParts) {
@@ -98,6 +102,7 @@ export class Outbox implements AsyncDisposable {
         const nextMs = await this.#look()
         this.#fault = undefined
         backoff.reset()
+        await sleep(GATHER_MS, undefined, { signal }).catch(() => {})
         await this.#rest(nextMs)
       } catch (error) {
         this.#complain(error)
@@ -131,27 +136,35 @@ export class Outbox implements AsyncDisposable {
 
   /** Starts what is due. @returns when there will be more, ms from now */
   async #look(): Promise<number> {
-    const { write } = this.#parts.database
+    // What is read was written before: nothing here waits for the disk. What ends meanwhile is known by `own` (#dueOf).
+    const { read } = this.#parts.database
     const nowMs = this.#now()
-    await this.#ledger.giveUpOverdue([...this.#underWay.keys()])
-    const waiting = await write
+    if (performance.now() - this.#swept >= OVERDUE_LOOK_MS) {
+      this.#swept = performance.now()
+      await this.#ledger.giveUpOverdue([...this.#underWay.keys()])
+    }
+    const waiting = await read
       .selectFrom('deliveries')
       .select(({ fn }) => ['channel', fn.min('due_at_ms').as('due_at_ms')])
       .where('state', '=', 'waiting')
       .groupBy('channel')
       .orderBy('channel')
       .execute()
+    const ready = waiting.filter(
+      ({ channel, due_at_ms }) => Number(due_at_ms) <= nowMs && this.#widthOf(channel).free > 0,
+    )
     const channels = await channelsOf(
-      write,
-      waiting.map(({ channel }) => channel),
+      read,
+      ready.map(({ channel }) => channel),
     )
     let nextMs = LOOK_MS_MAX
-    for (const { channel, due_at_ms } of waiting) {
+    for (const { due_at_ms } of waiting)
+      if (Number(due_at_ms) > nowMs) nextMs = Math.min(nextMs, Number(due_at_ms) - nowMs)
+    for (const { channel } of ready) {
       const width = this.#widthOf(channel)
       const free = Math.min(width.free, UNDER_WAY_MAX - this.#underWay.size)
       if (free <= 0) continue // one that ends wakes
-      if (Number(due_at_ms) > nowMs) nextMs = Math.min(nextMs, Number(due_at_ms) - nowMs)
-      else nextMs = Math.min(nextMs, await this.#start(channel, channels.get(channel), width, free, nowMs))
+      nextMs = Math.min(nextMs, await this.#start(channel, channels.get(channel), width, free, nowMs))
     }
     return Math.max(nextMs, 1)
   }
@@ -185,8 +198,10 @@ export class Outbox implements AsyncDisposable {
           changedAtMs: notice.changed_at_ms,
         })
     }
-    // Those in retry, or behind others of their line, are looked for as something ends.
-    const next = await this.#parts.database.write
+    // There may be more: what ends looks again.
+    if (due.length === free) return LOOK_MS_MAX
+    // Those in retry; what is behind others of its line is looked for as they end.
+    const next = await this.#parts.database.read
       .selectFrom('deliveries')
       .select(({ fn }) => fn.min('due_at_ms').as('at'))
       .where('channel', '=', id)
@@ -199,7 +214,7 @@ export class Outbox implements AsyncDisposable {
   /** The first ones of their lines, the oldest first. */
   async #dueOf(channel: string, free: number, nowMs: number): Promise<DeliveriesTable[]> {
     const own = [...this.#underWay.keys()]
-    let query = this.#parts.database.write
+    let query = this.#parts.database.read
       .selectFrom('deliveries as it')
       .selectAll('it')
       .where('it.channel', '=', channel)
@@ -226,7 +241,7 @@ export class Outbox implements AsyncDisposable {
 
   async #noticesOf(due: readonly DeliveriesTable[]) {
     if (due.length === 0) return new Map<string, { notice_json: string; changed_at_ms: number }>()
-    const rows = await this.#parts.database.write
+    const rows = await this.#parts.database.read
       .selectFrom('notices')
       .select(['id', 'notice_json', 'changed_at_ms'])
       .where('id', 'in', [...new Set(due.map(({ notice }) => notice))])

@@ -1,25 +1,12 @@
-import type { z } from 'zod'
 import type { ExpressionCheck, RuleVariables, Suspension, Suspensions } from '../api/rules.ts'
-import type { documentRevisionSchema, problemsSchema, scenarioAnswerSchema } from '../api/scenarios.ts'
-import type { Scenario } from '../scenarios/document.ts'
 import { type Problem, request } from './api.ts'
+import type { KeptScenario, Revision, Rule, ScenarioDocument, Trouble } from './scenario-types.ts'
 
 /** Scenarios and their rules, of the API. */
-
-export type ScenarioDocument = Scenario
-export type Rule = Scenario['rules'][number]
-export type Zone = Scenario['zones'][number]
-export type Selection = Scenario['cameras']
-export type Schedule = NonNullable<Scenario['schedule']>
-
-export type KeptScenario = z.infer<typeof scenarioAnswerSchema>
-export type Revision = Omit<z.infer<typeof documentRevisionSchema>, 'changes'>
 
 /** In the place of an id; no id has such a letter. */
 export const NEW_ID = '~new'
 export const NEW_SCENARIO = `/scenarios/${NEW_ID}`
-
-export type Trouble = z.infer<typeof problemsSchema>[number]
 
 export interface Checked {
   readonly problems: readonly Trouble[]

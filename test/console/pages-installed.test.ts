@@ -1,3 +1,7 @@
+import { mkdtempSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { type BrowserContext, chromium, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import webPush from 'web-push'
@@ -30,14 +34,19 @@ const FAKE_PUSH = `
 
 /** A profile of its own: a browser shows notifications only from one that is no guest. */
 async function profile(t: Test): Promise<BrowserContext> {
-  const context = await chromium.launchPersistentContext(t.testdir({ profile: {} }), {
+  const folder = mkdtempSync(join(tmpdir(), 'sightline-test-'))
+  const context = await chromium.launchPersistentContext(folder, {
     executablePath: chromiumPath ?? '',
     headless: true,
     args: ['--disable-gpu', '--no-sandbox', '--no-first-run', '--disable-background-networking'],
     viewport: { width: 390, height: 844 },
     colorScheme: 'dark',
   })
-  t.teardown(() => context.close())
+  t.teardown(async () => {
+    await context.close()
+    // The browser may still write into it for a moment.
+    await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
+  })
   return context
 }
 
@@ -121,6 +130,7 @@ t.test(
     session.on('ServiceWorker.workerRegistrationUpdated', ({ registrations: all }) =>
       registrations.push(...all.map(({ registrationId }) => registrationId)),
     )
+    await page.evaluate('navigator.serviceWorker.ready.then(() => undefined)')
     await session.send('ServiceWorker.enable')
     await until('the worker is registered', async () => registrations.length > 0)
     const push = async (data: unknown) =>
@@ -138,7 +148,7 @@ t.test(
     await keepNotices(server.api.database, said)
     const { id, title, text, atMs, level } = said
     await push({ id, revision: 0, is: 'new', level, atMs, title, text, url: 'https://elsewhere.example' })
-    await until('it is shown', async () => (await shown()).length === 1)
+    await until('it is shown', async () => (await shown()).length === 1, 30_000)
     t.match(await shown(), [{ title, body: text, tag: id, silent: false, path: `/notices/${id}` }])
     await push({ id, revision: 1, is: 'updated', level, atMs, title: 'Two are at the gate', text })
     await until('it is another', async () => (await shown())[0]?.title === 'Two are at the gate')

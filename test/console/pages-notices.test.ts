@@ -90,8 +90,11 @@ t.test('notices stand newest first, with how each was delivered', { skip }, asyn
     await page.waitForSelector('.facts >> text=porch')
     t.ok(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'nothing sticks out')
     await seen(page, `notice-${size.width}`)
-    await page.locator('.delivery', { hasText: 'ntfy' }).getByRole('button', { name: 'Send now' }).click()
-    await page.waitForSelector('.said-text:text("It is sent again by ntfy.")')
+    // Then it is tried at once, and stands otherwise.
+    if (size === PHONE) {
+      await page.locator('.delivery', { hasText: 'ntfy' }).getByRole('button', { name: 'Send now' }).click()
+      await page.waitForSelector('.said-text:text("It is sent again by ntfy.")')
+    }
     t.strictSame(complaints, [])
     t.strictSame(foreign, [])
   }

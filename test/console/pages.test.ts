@@ -11,6 +11,7 @@ import { pagesServer, wholeLine } from './pages-server.ts'
 const FIRST_VIEW_BYTES_MAX = 300_000
 const PAGES = [
   ...['/', '/faces', '/cameras', '/recordings', '/streams', '/scenarios', '/scenarios/~new'],
+  ...['/notices', '/channels', '/devices', '/devices/north/pi'],
   ...['/charts', '/flow', '/health', '/people', '/api', '/publish'],
 ]
 const DESKTOP = { width: 1280, height: 800 }

@@ -10,9 +10,22 @@ import { isActive, nextChange } from '../../console/scenarios/schedule.ts'
 import { openLog } from '../../lib/log.ts'
 import { Store } from '../../store/store.ts'
 
-/** The console's indexer with its rules, in a process that may be killed: `node rules-child.ts FOLDER`. Says when its inbox is empty. */
+/**
+ * The console's indexer with its rules, in a process that is killed: `node rules-child.ts FOLDER WHERE N`. It stops for ever at the
+ * N-th time that it is there: `before` notices are written, `after` that and before the commit, `committed`; and says so. Says
+ * when its inbox is empty.
+ */
 
-const folder = process.argv[2] ?? ''
+const [folder = '', where = '', times = ''] = process.argv.slice(2)
+let left = Number(times)
+/** A place at which it may be killed. */
+async function at(place: string): Promise<void> {
+  if (place !== where) return
+  left -= 1
+  if (left !== 0) return
+  process.stdout.write('stopped\n')
+  await new Promise(() => {})
+}
 const log = openLog('child', 'warn')
 const store = await Store.open({ folder: join(folder, 'inbox') })
 const bounds = {
@@ -25,10 +38,18 @@ const inbox = store.queue('inbox', bounds)
 const quarantine = store.queue('quarantine', bounds)
 const database = await Database.open({ type: 'sqlite', file: join(folder, 'console.sqlite') })
 const scenarios = await LiveScenarios.open({ documents: new Documents(database), log })
+const book = new Book({ onWake: () => {} })
 const rules = await Rules.open({
   database,
   scenarios,
-  notices: new Book({ onWake: () => {} }),
+  notices: {
+    write: async (transaction, notices) => {
+      await at('before')
+      await book.write(transaction, notices)
+      await at('after')
+    },
+    wake: () => {},
+  },
   fleet: { cameras: [], devices: [], keepers: [] },
   schedule: { holds: isActive, changesAtMs: nextChange },
   log,
@@ -39,16 +60,21 @@ Indexer.open({
   quarantine,
   database,
   news: new NewsRing(),
-  rules,
+  rules: {
+    indexing: async (apply) => {
+      const applied = await rules.indexing(apply)
+      await at('committed')
+      return applied
+    },
+  },
   log,
   events: {
-    applied: () => process.stdout.write('applied\n'),
+    applied: () => {},
     forgot: () => {},
     kept: () => {},
     invalid: () => {},
   },
 })
-process.stdout.write('ready\n')
 const timer = setInterval(() => {
   if (inbox.size > 0) return
   clearInterval(timer)

@@ -1,5 +1,4 @@
-import type { Rule, Schedule } from '../scenarios.ts'
-import { kindOf } from './rule-words.ts'
+import type { Schedule } from '../scenario-types.ts'
 import { type Hours, hoursWords, scheduleWords } from './schedule-hours.ts'
 import { keyOf, plain, SETTINGS, valueWords } from './setting-words.ts'
 
@@ -133,7 +132,6 @@ function valueText(value: Json, path: readonly string[]): string | undefined {
   if (typeof value === 'number' && key.endsWith('Ms')) return `${value / 1000} s`
   if (typeof value === 'number' && (key === 'sizeMin' || key === 'sizeMax') && path[0] === 'zones')
     return `${Math.round(value * 1000) / 10} %`
-  if (key === 'on' && typeof value === 'string') return kindOf(value as Rule['on']).title
   if ((key === 'schedule' || key === 'quiet') && isObject(value)) return scheduleWords(value as Schedule)
   if (key === 'hours' && Array.isArray(value))
     return value.map((it) => hoursWords(it as Hours)).join('; ') || 'every hour'

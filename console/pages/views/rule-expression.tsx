@@ -1,6 +1,7 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks'
 import { useLoaded } from '../loaded.ts'
-import type { ExpressionCheck, Rule } from '../scenarios.ts'
+import type { Rule } from '../scenario-types.ts'
+import type { ExpressionCheck } from '../scenarios.ts'
 import * as scenarios from '../scenarios.ts'
 import { sentence } from './scenario-editing.ts'
 

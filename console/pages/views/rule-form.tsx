@@ -1,7 +1,7 @@
 import type { ComponentChildren } from 'preact'
 import { useId, useState } from 'preact/hooks'
 import type { Loaded } from '../loaded.ts'
-import type { Rule, Trouble } from '../scenarios.ts'
+import type { Rule, Trouble } from '../scenario-types.ts'
 import { RuleExpression } from './rule-expression.tsx'
 import { RuleMessage } from './rule-message.tsx'
 import {

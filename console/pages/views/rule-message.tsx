@@ -1,5 +1,5 @@
 import { useRef } from 'preact/hooks'
-import type { Rule } from '../scenarios.ts'
+import type { Rule } from '../scenario-types.ts'
 import { ruleWords } from './rule-words.ts'
 
 /** Title and text of a notice, with placeholders, and how they read. */

@@ -1,5 +1,5 @@
 import type { IconName } from '../parts/icons.tsx'
-import type { Rule, ScenarioDocument } from '../scenarios.ts'
+import type { Rule, ScenarioDocument } from '../scenario-types.ts'
 import { duration, share } from '../words.ts'
 
 /** Rules in words: what they look at, what has to be so, and who hears of it. Pure. */

@@ -1,4 +1,4 @@
-import type { ScenarioDocument } from '../scenarios.ts'
+import type { ScenarioDocument } from '../scenario-types.ts'
 import { differences } from './document-difference.ts'
 
 /** Two documents, and what is different. */

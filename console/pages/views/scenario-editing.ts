@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { Problem } from '../api.ts'
-import type { Checked, KeptScenario, ScenarioDocument, Trouble } from '../scenarios.ts'
+import type { KeptScenario, ScenarioDocument, Trouble } from '../scenario-types.ts'
+import type { Checked } from '../scenarios.ts'
 import * as scenarios from '../scenarios.ts'
 
 /** A document while it is changed: what is kept of it, what is not yet, and what the console says of it. */

@@ -1,6 +1,7 @@
 import { useId } from 'preact/hooks'
 import { useLoaded } from '../loaded.ts'
-import type { Effective, ScenarioDocument, Trouble } from '../scenarios.ts'
+import type { ScenarioDocument, Trouble } from '../scenario-types.ts'
+import type { Effective } from '../scenarios.ts'
 import * as scenarios from '../scenarios.ts'
 import { Troubles, under } from './scenario-troubles.tsx'
 import {

@@ -1,5 +1,5 @@
 import { nowMs } from '../now.ts'
-import type { KeptScenario } from '../scenarios.ts'
+import type { KeptScenario } from '../scenario-types.ts'
 import { clock, weekdayAndClock } from '../words.ts'
 import { isActive, nextChange } from './schedule-hours.ts'
 

@@ -1,4 +1,4 @@
-import type { Trouble } from '../scenarios.ts'
+import type { Trouble } from '../scenario-types.ts'
 
 /** Problems of a document beside what they are about. */
 

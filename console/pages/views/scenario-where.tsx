@@ -2,7 +2,7 @@ import { useState } from 'preact/hooks'
 import * as api from '../api.ts'
 import { useLoaded } from '../loaded.ts'
 import { CameraIs } from '../parts/camera-state.tsx'
-import type { Selection } from '../scenarios.ts'
+import type { Selection } from '../scenario-types.ts'
 import { cameraKey, count } from '../words.ts'
 
 /** Cameras by site, device and label, with a list of those that it comes to. */

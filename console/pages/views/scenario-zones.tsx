@@ -6,7 +6,7 @@ import { say } from '../parts/said.tsx'
 import { ScenePicture, useLiveChoice } from '../parts/scene-picture.tsx'
 import { ZoneEditor } from '../parts/zone-editor.tsx'
 import { freeName } from '../parts/zone-shape.ts'
-import type { ScenarioDocument, Trouble, Zone } from '../scenarios.ts'
+import type { ScenarioDocument, Trouble, Zone } from '../scenario-types.ts'
 import { cameraKey } from '../words.ts'
 import { besides, Troubles, under } from './scenario-troubles.tsx'
 

@@ -1,6 +1,6 @@
 import { useEffect, useId, useState } from 'preact/hooks'
 import { nowMs } from '../now.ts'
-import type { Schedule } from '../scenarios.ts'
+import type { Schedule } from '../scenario-types.ts'
 import { weekdayAndClock } from '../words.ts'
 import { ScheduleGrid } from './schedule-grid.tsx'
 import {

@@ -1,4 +1,4 @@
-import type { Schedule } from '../scenarios.ts'
+import type { Schedule } from '../scenario-types.ts'
 
 /** Hours of weekdays as stretches of minutes, which are painted, and back again; and whether a schedule holds. Pure. */
 

@@ -1,4 +1,4 @@
-import type { ScenarioDocument } from '../scenarios.ts'
+import type { ScenarioDocument } from '../scenario-types.ts'
 
 /** Settings of cameras that a scenario may change, in words and units. Pure. */
 
