@@ -267,6 +267,18 @@ t.test('a wrong command or configuration is said before the engine is asked', as
       device({ broker: { caFile: '/none.pem' } }),
     ],
     [
+      /remote\.desired\.signers in .*device\.yaml is a folder; deploy copies a file\. .*cat \/tmp\/\*\.pem > signers\.pem/,
+      'demo',
+      '--config',
+      device({ remote: { desired: { signers: '/tmp' } } }),
+    ],
+    [
+      /The file \/none\.pem, named by remote\.desired\.signers in/,
+      'demo',
+      '--config',
+      device({ remote: { desired: { signers: '/none.pem' } } }),
+    ],
+    [
       /could belong to several programs. Name one, e.g. --config broker=/,
       'demo',
       '--config',
