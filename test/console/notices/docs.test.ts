@@ -55,7 +55,10 @@ t.test('a receiver with the snippet takes what the console sends, and nothing el
   t.notOk(isFromSightline(headers, Buffer.concat([body, Buffer.from(' ')]), secret))
   t.notOk(isFromSightline({ ...headers, 'webhook-id': 'another' }, body, secret))
   const both = await sent(`${secret} ${old}`)
-  t.ok([old, secret].every((one) => isFromSightline(both.headers, both.body, one)), 'while it is changed')
+  t.ok(
+    [old, secret].every((one) => isFromSightline(both.headers, both.body, one)),
+    'while it is changed',
+  )
   const late = await sent(secret, Date.now() - 600_000)
   t.notOk(isFromSightline(late.headers, late.body, secret), 'ten minutes old')
 })
