@@ -159,6 +159,7 @@ export class DesiredConfiguration implements AsyncDisposable {
       } catch (error) {
         // A newer one has come, or the device stops.
         if (!stop.signal.aborted && !this.#stop.signal.aborted) this.#refuse(error, desired)
+        else this.#parts.log.info({ version: desired.version }, 'a configuration is not tried any further')
       } finally {
         this.#trying = undefined
       }
@@ -197,14 +198,26 @@ export class DesiredConfiguration implements AsyncDisposable {
       holding.floor = desired
       holding.refused = undefined
       holding.owned = new Set(owned)
-      if (ownedBefore.size > 0) stored.keep(desired, atMs, owned)
     } catch (error) {
       await detector?.[Symbol.asyncDispose]()
       throw error
     }
+    this.#forgetOwned()
     meters.desiredApplied.inc()
     log.info({ version, by: desired.by }, 'a configuration from the console holds')
     this.#tell({ state: 'applied', version, refused: null })
+  }
+
+  /** Streams that are there no more are none that a configuration brought: where that cannot be kept, they are looked for again. */
+  #forgetOwned(): void {
+    const { holding, stored, log } = this.#parts
+    const { applied, owned } = holding
+    try {
+      if (applied) stored.keep(applied.desired, applied.atMs, owned)
+    } catch (error) {
+      const { code, message } = asFailure(error)
+      log.warn({ code }, message)
+    }
   }
 
   /** Another detector, where one is wanted. */
@@ -243,7 +256,7 @@ export class DesiredConfiguration implements AsyncDisposable {
 
   /** All at once; where that fails, back to how it was. */
   async #turn({ effective, steps, detector }: Plan): Promise<void> {
-    const { holding, cameras, streams, detectors } = this.#parts
+    const { holding, cameras, streams, detectors, log } = this.#parts
     const before = holding.effective
     const looked = detectors.current
     const isOther = detector !== undefined && !isDeepStrictEqual(detector.input, looked.input)
@@ -271,7 +284,11 @@ export class DesiredConfiguration implements AsyncDisposable {
     } finally {
       this.#parts.changed()
     }
-    if (detector) await detectors.letGo(looked)
+    if (detector)
+      await detectors.letGo(looked).catch((error: unknown) => {
+        const { code, message } = asFailure(error)
+        log.warn({ code }, message)
+      })
   }
 
   #hold(effective: Effective, detector: Detector | undefined): void {
