@@ -95,7 +95,7 @@ export const ZONE_SETTLE_MS = 300
 /** A face that is hidden for no longer is still counted as present, ms. */
 export const PRESENT_HIDDEN_MS_MAX = 1000
 /** With `emit.first`: so long after a face is sure its first picture may wait to be a better one, ms. */
-export const FIRST_WAIT_MS_MAX = 400
+export const FIRST_WAIT_MS_MAX = 250
 /** Between two updates of one track's event, ms. */
 export const EVENT_UPDATE_MS_MIN = 1000
 /** Events written and not yet out of this process; more are dropped, so that crops never wait behind them. */
