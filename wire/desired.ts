@@ -17,6 +17,11 @@ export const DESIRED_VERSION = 1
 export const DESIRED_BYTES_MAX = 256 * 1024
 /** With the pictures of cameras that were opened. */
 export const REPORTED_BYTES_MAX = 512 * 1024
+/**
+ * How far a version may be ahead of the device's clock: clocks are wrong by years. More would leave no number for what follows,
+ * and so lock the device for ever; what is within it, a console overtakes when somebody asks for it.
+ */
+export const VERSION_AHEAD_MS_MAX = 50 * 365 * 86_400_000
 /** Of one of these pictures, before base64. */
 export const OPENED_PICTURE_BYTES_MAX = 24 * 1024
 

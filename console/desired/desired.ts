@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asFailure, failure, type SightlineError } from '../../lib/errors.ts'
+import { isDeeperThan } from '../../lib/json-depth.ts'
 import type { Log } from '../../lib/log.ts'
 import { throttled } from '../../lib/log.ts'
 import {
@@ -12,6 +13,7 @@ import {
   REPORTED_BYTES_MAX,
   type Reported,
   reportedSchema,
+  VERSION_AHEAD_MS_MAX,
 } from '../../wire/desired.ts'
 import { isName } from '../../wire/names.ts'
 import type { CameraSeen, Fleet } from '../context.ts'
@@ -40,6 +42,8 @@ const SAVE_AT_ONCE_MAX = 50
 const REPEAT_MS = 60_000
 /** How far a device's clock may be ahead of ours. */
 const AHEAD_MS_MAX = 60_000
+/** Of what a device answers: settings are a few levels deep, and it says some that are not known here. */
+const REPORTED_DEPTH_MAX = 32
 
 export interface DesiredBookOptions {
   readonly topicPrefix: string
@@ -165,7 +169,7 @@ export class DesiredBook implements AsyncDisposable {
     if (!place?.told) return
     const { state } = judge(place.told, place.answer?.reported)
     if (state === 'refused' && place.answer && isUnopened(place.answer.reported)) {
-      if (this.#mayRepeat(place)) void this.tryAgain(device, 'return of the device').catch(() => {})
+      if (this.#mayRepeat(place)) void this.#tellAnew(device, 'return of the device').catch(() => {})
     } else if (state !== 'applied' && state !== 'refused') this.#publishAgain(place)
   }
 
@@ -177,11 +181,19 @@ export class DesiredBook implements AsyncDisposable {
     }
   }
 
-  /** The same again as a new version, so that the device tries it anew. Errors: NOT_FOUND (it was told nothing yet) */
-  async tryAgain(device: DevicePlace, by: string): Promise<Told> {
+  /**
+   * The same again as a new version, so that the device tries it anew; also one that says it has a version from far ahead, which
+   * is believed only where somebody asks for it. Errors: NOT_FOUND (it was told nothing yet)
+   */
+  tryAgain(device: DevicePlace, by: string): Promise<Told> {
+    return this.#tellAnew(device, by, VERSION_AHEAD_MS_MAX)
+  }
+
+  async #tellAnew(device: DevicePlace, by: string, aheadMsMax = AHEAD_MS_MAX): Promise<Told> {
     const place = this.#places.get(`${device.site}/${device.device}`)
     if (!place?.told) throw failure('NOT_FOUND', `${device.site}/${device.device} was told nothing yet.`)
-    const told = { ...place.told, version: this.#versionAfter(place), atMs: this.#options.now(), by }
+    const version = this.#versionAfter(place, aheadMsMax)
+    const told = { ...place.told, version, atMs: this.#options.now(), by }
     await saveTold(this.#options.database, [told])
     this.#tell(place, told)
     return told
@@ -247,7 +259,7 @@ export class DesiredBook implements AsyncDisposable {
     const highest = Math.max(reported.version ?? 0, reported.applied?.version ?? 0)
     // Ours is an older one, such as from a copy of the database: a device takes what is newer than what it has.
     if (place.told && highest > place.told.version && highest <= now() + AHEAD_MS_MAX)
-      void this.tryAgain(place, 'console').catch((error: unknown) =>
+      void this.#tellAnew(place, 'console').catch((error: unknown) =>
         log.warn({ error: String(error) }, `${pathOf(place)} could not be told again`),
       )
     else if (place.told) this.#publishAgain(place)
@@ -284,11 +296,11 @@ export class DesiredBook implements AsyncDisposable {
     place.answerBytes = bytes
   }
 
-  #versionAfter({ told, answer }: Place): number {
+  #versionAfter({ told, answer }: Place, aheadMsMax = AHEAD_MS_MAX): number {
     const nowMs = this.#options.now()
     const { version = 0, applied } = answer?.reported ?? {}
     // Of what a device says only what can be so: a lie must not use the numbers up.
-    const said = [version, applied?.version ?? 0].filter((it) => it <= nowMs + AHEAD_MS_MAX)
+    const said = [version, applied?.version ?? 0].filter((it) => it <= nowMs + aheadMsMax)
     return Math.max((told?.version ?? 0) + 1, nowMs, ...said.map((it) => it + 1))
   }
 
@@ -516,6 +528,7 @@ function faultOf(content: unknown): SightlineError | undefined {
 }
 
 function readReported(payload: Buffer): Reported | undefined {
+  if (isDeeperThan(payload, REPORTED_DEPTH_MAX)) return undefined
   try {
     return reportedSchema.safeParse(JSON.parse(payload.toString())).data
   } catch {

@@ -239,7 +239,7 @@ export class Rules implements AsyncDisposable {
       faces.push(...page)
       if (faces.length >= RECALLED_MAX) break
     }
-    for (const face of faces.reverse()) this.#engine.recall(face)
+    for (const face of faces.reverse()) this.#engine.recall(face, this.#now())
   }
 
   async #tidy(): Promise<void> {

@@ -1,11 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import { asFailure, failureOf } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
-import { type Desired, type DesiredContent, reportedTopic } from '../../wire/desired.ts'
+import { type Desired, type DesiredContent, reportedTopic, VERSION_AHEAD_MS_MAX } from '../../wire/desired.ts'
 import type { Agent } from '../agent.ts'
 import type { Cameras } from '../cameras.ts'
 import type { DeviceConfig } from '../config.ts'
 import type { Detector } from '../detect/detector.ts'
+import { CLOCK_YEAR_MIN } from '../limits.ts'
 import type { Publisher } from '../link/publish.ts'
 import type { Remote } from '../link/remote.ts'
 import type { Streams } from '../listen/streams.ts'
@@ -124,6 +125,7 @@ export class DesiredConfiguration implements AsyncDisposable {
       desired = readDesired(payload, local)
       checkDesired(desired, { signers, atMs: Date.now() })
       const { version, digest } = desired
+      refuseAhead(version, Date.now())
       for (const other of [this.#next, this.#trying?.desired, holding.floor]) {
         if (!other) continue
         if (version < other.version)
@@ -350,6 +352,16 @@ export class DesiredConfiguration implements AsyncDisposable {
     this.#stop.abort()
     await this.#working
   }
+}
+
+/** A clock that was never set is none. */
+function refuseAhead(version: number, nowMs: number): void {
+  const clockMs = Math.max(nowMs, Date.UTC(CLOCK_YEAR_MIN, 0))
+  if (version > clockMs + VERSION_AHEAD_MS_MAX)
+    throw new Refused(
+      'DESIRED_INVALID',
+      `Version ${version} is too far ahead: none could follow it. Look at the clock of the console.`,
+    )
 }
 
 /** Settings of a stream that is there no more once this holds. */

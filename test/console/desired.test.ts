@@ -275,6 +275,39 @@ t.test('a device that says otherwise is told again, at most once a minute', asyn
   t.equal(book.answer({ site: 'home', device: 'nuc' }), undefined)
 })
 
+t.test('an answer that is nested without end is dropped, and harms nothing', async (t) => {
+  const { book, dropped } = await open(t, await sqlite(t))
+  const nested = (more: string) =>
+    Buffer.from(answer({}).toString().replace('"effective":{', `"effective":{"more":${more},`))
+  for (const depth of [64, 100_000]) book.take(PI, nested(`${'['.repeat(depth)}${']'.repeat(depth)}`))
+  t.strictSame(dropped, ['invalid', 'invalid'])
+  t.equal(book.answer(PI), undefined)
+  const text = `"${'['.repeat(100)}`
+  book.take(PI, nested(JSON.stringify(text)))
+  t.equal(book.answer(PI)?.reported.effective['more'], text, 'brackets in a text are none')
+})
+
+t.test('versions that a device says it has from far ahead are overtaken by who asks for it', async (t) => {
+  const { book, write, news } = await open(t, await sqlite(t))
+  book.connected()
+  await write({ detect: { sizeMin: 20 } })
+  const [told] = (await news()) as [Desired]
+  // As after a console with a wrong clock, whose database is gone.
+  const ahead = { version: 2_000_000_000_000, digest: 'e'.repeat(64), atMs: 0 }
+  book.take(PI, answer({ state: 'applied', version: ahead.version, applied: ahead }))
+  t.strictSame(
+    (await news()).map(({ version }) => version),
+    [told.version],
+    'not by itself: it may be a lie',
+  )
+  await book.tryAgain(PI, 'ada')
+  t.equal((await news()).at(-1)?.version, ahead.version + 1)
+  const lie = { ...ahead, version: Number.MAX_SAFE_INTEGER }
+  book.take(PI, answer({ state: 'applied', version: lie.version, applied: lie }))
+  await book.tryAgain(PI, 'ada')
+  t.equal((await news()).at(-1)?.version, ahead.version + 2, 'what no device takes is not followed')
+})
+
 t.test('what would be wrong is not told: what holds stays, and why is said', async (t) => {
   const { book, write, news, documents } = await open(t, await sqlite(t))
   book.connected()
