@@ -8,15 +8,10 @@ import type { Database } from '../database/database.ts'
 import { EVERYTHING } from '../database/scope.ts'
 import type { Tables } from '../database/tables.ts'
 import { Decisions } from './decisions.ts'
-import {
-  type Draft,
-  type EngineOptions,
-  type Outcome,
-  RuleEngine,
-  type StateChange,
-  type Suspension,
-} from './engine.ts'
+import { type Draft, type EngineOptions, RuleEngine } from './engine.ts'
 import type { Fact, NewNotice } from './fact.ts'
+import type { Suspension } from './held-back.ts'
+import type { Outcome, StateChange } from './journal.ts'
 import type { Said } from './memory.ts'
 import { endSuspension, type KeptSuspension, listSuspensions, writeSuspension } from './suspensions.ts'
 
@@ -244,7 +239,7 @@ export class Rules implements AsyncDisposable {
       faces.push(...page)
       if (faces.length >= RECALLED_MAX) break
     }
-    for (const face of faces.reverse()) this.#engine.recall(face)
+    for (const face of faces.reverse()) this.#engine.recall(face, this.#now())
   }
 
   async #tidy(): Promise<void> {
