@@ -1,6 +1,7 @@
 import { accessSync, constants, existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { DeviceConfig } from '../../device/config.ts'
+import { DesiredSigners } from '../../device/desired/signers.ts'
 import { outboxFolder } from '../../device/link/outbox.ts'
 import { readSigner } from '../../device/link/sign.ts'
 import { readStreams } from '../../device/listen/streams-file.ts'
@@ -62,6 +63,19 @@ export async function checkSigning({ signing, site, device }: DeviceConfig): Pro
   })
   const folder = await checkFolder(`folder ${signing.folder}`, signing.folder, 'signing.folder')
   return [pair, ...secrecy(signing.keyFile, OTHERS), ...folder]
+}
+
+/** Who may sign what this device shall be. */
+export function checkDesiredSigners({ remote }: DeviceConfig): Finding[] {
+  const { enabled, signers } = remote.desired
+  if (!remote.enabled || !enabled || signers === undefined) return []
+  const what = `signers ${signers}`
+  return [
+    checked(what, () => {
+      DesiredSigners.open(signers)
+      return ok(what, 'configurations that these have signed are taken, and no others')
+    }),
+  ]
 }
 
 function streamsOf({ streamsFile }: DeviceConfig['listen']) {

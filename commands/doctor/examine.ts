@@ -194,6 +194,11 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
         { what: `store ${inbox.folder}`, msMax: STORE_MS_MAX, isHeavy: true, run: check },
         { what: 'broker', msMax: BROKER_MS_MAX, run: (signal) => checkConsoleBroker(config, signal) },
         {
+          what: 'signing',
+          msMax: FILES_MS_MAX,
+          run: async () => (await import('./console.ts')).checkDesiredSigning(config),
+        },
+        {
           what: 'database',
           msMax: DATABASE_MS_MAX,
           run: async () => (await import('./database.ts')).checkDatabase(database),
@@ -219,7 +224,10 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
         {
           what: 'signing',
           msMax: FILES_MS_MAX,
-          run: async () => (await import('./device.ts')).checkSigning(config),
+          run: async () => {
+            const { checkDesiredSigners, checkSigning } = await import('./device.ts')
+            return [...(await checkSigning(config)), ...checkDesiredSigners(config)]
+          },
         },
         { what: 'broker', msMax: BROKER_MS_MAX, run: (signal) => checkDeviceBroker(config, signal) },
         {

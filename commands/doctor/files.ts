@@ -81,7 +81,8 @@ function secretsOf({ program, config }: Configuration): Secret[] {
     ]
   const secrets: Secret[] = [{ ...config.broker, owner: '"broker"' }]
   if (program !== 'console') return secrets
-  const { database, access } = config
+  const { database, access, notices } = config
+  if (notices.smtp) secrets.push({ ...notices.smtp, owner: '"notices.smtp"' })
   if (database.type === 'postgres') secrets.push({ ...database, owner: '"database"' })
   if (access.openId) {
     const { clientSecret, clientSecretFile } = access.openId

@@ -1,14 +1,16 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Configuration } from '../../commands/doctor/configuration.ts'
-import { checkOutbox, checkSigning, checkStreams } from '../../commands/doctor/device.ts'
+import { checkDesiredSigning } from '../../commands/doctor/console.ts'
+import { checkDesiredSigners, checkOutbox, checkSigning, checkStreams } from '../../commands/doctor/device.ts'
 import { checkFiles } from '../../commands/doctor/files.ts'
 import type { Finding } from '../../commands/doctor/finding.ts'
 import { checkPorts, listeningOf, whoRuns } from '../../commands/doctor/ports.ts'
+import { consoleSchema } from '../../console/config.ts'
 import { deviceSchema } from '../../device/config.ts'
 import { outboxFolder } from '../../device/link/outbox.ts'
 import { changeStream, newStreamKey } from '../../device/listen/change.ts'
@@ -94,6 +96,30 @@ t.test('certificates of listeners and of signing: whether they fit, and for how 
     ),
     [{ level: 'warn', todo: /chmod 600/ }],
   )
+})
+
+t.test('who signs what a device shall be, and who may: both ends are looked at', async (t) => {
+  const authority = await openAuthority(t)
+  const folder = join(temporaryFolder(t), 'signers')
+  mkdirSync(folder)
+  const device = () => {
+    const remote = { desired: { signers: folder } }
+    return checkDesiredSigners(
+      configurationOf({ cameras: [{ name: 'card', source: 'testcard' }], remote }).config,
+    )
+  }
+  t.match(device(), [{ level: 'FAIL', found: /has no authority's certificate/, todo: /Put the ca\.pem/ }])
+  copyFileSync(authority.caFile, join(folder, 'ca.pem'))
+  t.match(device(), [{ level: 'ok', what: `signers ${folder}` }])
+  const console = (signing: object) => checkDesiredSigning(consoleSchema.parse({ desired: { signing } }))
+  const signer = await authority.signer('console/main', { days: 100 })
+  const soon = await authority.signer('console/soon', { days: 10 })
+  t.match(console(signer), [{ level: 'ok', found: /valid until .*\(desired\.signing\)/ }])
+  t.match(console(soon), [{ level: 'warn', found: /in \d+ days/ }])
+  t.match(console({ ...signer, keyFile: soon.keyFile }), [{ level: 'FAIL', found: /is not the key of/ }])
+  t.match(console(await authority.client('console')), [
+    { level: 'FAIL', found: /no certificate of a signer/ },
+  ])
 })
 
 t.test('ports of listeners: free, taken by another, by another of this file, UDP too', async (t) => {
