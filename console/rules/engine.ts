@@ -54,7 +54,7 @@ const OCCURRENCES_OF_RULE_MAX = 5_000
 /** Cameras, devices, programs for which one rule holds. */
 const LASTING_OF_RULE_MAX = 20_000
 const COOLDOWNS_OF_RULE_MAX = 20_000
-/** Of one rule: a hundred a second is a flood, not something that anybody hears of. */
+/** Of one rule: a hundred a second is a flood, not something that anybody hears of. Of arrivals each one is told. */
 const NOTICES_A_MINUTE_MAX = 6_000
 /** How often is looked whether what holds a notice back is over, where it does not say until when. */
 const HELD_BACK_LOOK_MS = 10_000
@@ -748,7 +748,11 @@ export class RuleEngine {
         text: `There was a notice less than ${duration(rule.cooldownMs)} ago.`,
       }
     const { minute } = memory
-    if (nowMs - minute.startMs < MINUTE_MS && minute.notices >= NOTICES_A_MINUTE_MAX)
+    if (
+      rule.on !== 'arrival' &&
+      nowMs - minute.startMs < MINUTE_MS &&
+      minute.notices >= NOTICES_A_MINUTE_MAX
+    )
       return {
         what: 'too many',
         untilMs: minute.startMs + MINUTE_MS,

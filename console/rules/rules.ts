@@ -16,7 +16,7 @@ import {
   type StateChange,
   type Suspension,
 } from './engine.ts'
-import type { Fact, NewNotice } from './fact.ts'
+import type { Fact } from './fact.ts'
 import type { Said } from './memory.ts'
 import { endSuspension, type KeptSuspension, listSuspensions, writeSuspension } from './suspensions.ts'
 
@@ -56,8 +56,6 @@ export interface RulesParts {
   readonly fleet: Pick<Fleet, 'cameras' | 'devices' | 'keepers'>
   readonly log: Log
   readonly schedule: Pick<EngineOptions, 'holds' | 'changesAtMs'>
-  /** They are on disk. */
-  readonly onNotices?: (notices: readonly NewNotice[]) => void
   readonly now?: () => number
 }
 
@@ -363,10 +361,7 @@ export class Rules implements AsyncDisposable {
     draft.commit()
     const { notices, decisions } = draft.outcome
     this.#decisions.add(decisions)
-    if (notices.length > 0) {
-      this.#parts.notices.wake()
-      this.#parts.onNotices?.(notices)
-    }
+    if (notices.length > 0) this.#parts.notices.wake()
     this.#arm()
   }
 
