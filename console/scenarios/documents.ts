@@ -134,7 +134,7 @@ export class Documents {
           wanted.id ?? (tries === 1 ? idOf(nameOf(document, '')) : `${idOf(nameOf(document, ''))}-${tries}`)
         const last = await lastRevision(db, kind, id)
         // What was deleted keeps its name: its notices and history are still found by it.
-        if (wanted.id === undefined && last > 0) continue
+        if (wanted.id === undefined && (last > 0 || RESERVED.has(id))) continue
         const row = await db
           .insertInto('documents')
           .values({
@@ -412,6 +412,9 @@ function nameOf(document: unknown, otherwise: string): string {
   const name = (document as { name?: unknown }).name
   return typeof name === 'string' ? name.replaceAll('\0', '\ufffd') : otherwise
 }
+
+/** The API has something else at these addresses, of scenarios and of channels. */
+const RESERVED = new Set(['provided', 'check', 'try', 'preview'])
 
 /** For addresses and topics: `Visitors at the door` is `visitors-at-the-door`. */
 function idOf(name: string): string {
