@@ -104,6 +104,16 @@ const triedSchema = z
           }),
         ),
         untried: z.string().optional().meta({ description: 'Why there is nothing to try it on.' }),
+        missed: z
+          .object({
+            faces: z.number().int(),
+            most: z.object({ condition: z.string(), faces: z.number().int() }).optional(),
+          })
+          .optional()
+          .meta({
+            description:
+              'Of a rule on faces that found nothing: how many pictures it looked at, and which of its conditions most did not meet.',
+          }),
       }),
     ),
     looked: z.number().int().meta({ description: 'Detections and events of health that were looked at.' }),
