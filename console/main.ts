@@ -403,14 +403,14 @@ export async function runConsole(options: RunOptions): Promise<number> {
     gauge(
       metrics,
       'console_desired',
-      'Devices by what they say of what they were told',
+      'Devices by what they answer to their desired configuration',
       ['state'],
       (made) => {
         const counts = desired?.counts()
         for (const state of DESIRED_STATES) made.set({ state }, counts?.get(state) ?? 0)
       },
     )
-    gauge(metrics, 'console_events_dropped', 'Events of faces that were none, or too many', [], (made) =>
+    gauge(metrics, 'console_events_dropped', 'Events of faces that were malformed, or too many', [], (made) =>
       made.set(faceEvents.dropped),
     )
     measureQueues(metrics, store)
