@@ -198,4 +198,13 @@ t.test('browsers ask for notices, each user for their own', async (t) => {
     (await send('DELETE', `/push?endpoint=${encodeURIComponent(endpoint)}`, undefined, 'vera')).status,
     204,
   )
+  const audit = await server.json<{ items: { what: string }[] }>('/audit')
+  t.match(
+    audit.items
+      .slice(0, 2)
+      .map(({ what }) => what)
+      .sort(),
+    ['push.add', 'push.remove'],
+  )
+  t.notMatch(JSON.stringify(audit), endpoint)
 })
