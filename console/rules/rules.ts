@@ -27,6 +27,7 @@ const FACTS_A_TURN = 500
 const RETRY_MS = 1_000
 /** Timers count to this at most. */
 const SLEEP_MS_MAX = 60_000
+/** Of faces; and of all else. */
 const STATES_MAX = 100_000
 /** Faces of before a restart that are counted at most. */
 const RECALLED_MAX = 20_000
@@ -111,8 +112,11 @@ export class Rules implements AsyncDisposable {
     const { database, scenarios } = this.#parts
     this.#engine.setScenarios(scenarios.published)
     await this.#tidy()
-    const rows = await database.write.selectFrom('rule_states').selectAll().limit(STATES_MAX).execute()
-    this.#engine.load(rows.map(stateOf), this.#now())
+    // Faces, of which a device can make any number, leave room for cooldowns and for what lasts.
+    const rows = database.write.selectFrom('rule_states').selectAll().limit(STATES_MAX)
+    const others = await rows.where('key', 'not like', 'o:%').execute()
+    const faces = await rows.where('key', 'like', 'o:%').orderBy('noticed_at_ms', 'desc').execute()
+    this.#engine.load([...others, ...faces.reverse()].map(stateOf), this.#now())
     await this.#loadSuspensions()
     await this.#recall()
     this.#look()
