@@ -8,6 +8,7 @@ import { demandWithin, isWithin, worldWithin } from '../scenarios/confined.ts'
 import { SCENARIO_STATES, type Scenario, scenarioSchema } from '../scenarios/document.ts'
 import { DOCUMENT_BYTES_MAX, demandRevision, type Kept } from '../scenarios/documents.ts'
 import { PROVIDED } from '../scenarios/provided.ts'
+import { demandScene } from '../scenarios/scene.ts'
 import { pathOf } from '../scenarios/selection.ts'
 import { TRY_HOURS_MAX, tryScenario } from '../scenarios/try.ts'
 import { worldOf } from '../scenarios/world.ts'
@@ -318,6 +319,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
       const { state, ...current } = await ownOf(caller.person, id)
       demandRevision(current, revision)
       demandWithin(document, caller.person.scope)
+      if (state === 'published') demandScene(caller.person, current.document, document)
       const found =
         state === 'published'
           ? await sound(document, caller.person, id)
@@ -343,7 +345,8 @@ export function scenariosRoutes(api: Api, context: Context): void {
     async (request, reply) => {
       const caller = asked(access, request)
       const { id } = request.params
-      const { name } = await ownOf(caller.person, id)
+      const { name, state, document } = await ownOf(caller.person, id)
+      if (state === 'published') demandScene(caller.person, document)
       await record(caller, 'delete', id, { name })
       await documents.remove('scenario', id, { by: caller.person.name })
       await scenarios.reload()
@@ -372,6 +375,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
         const { id } = request.params
         const { document, revision } = await ownOf(caller.person, id)
         demandWithin(document, caller.person.scope)
+        demandScene(caller.person, document)
         const found = what === 'publish' ? await sound(document, caller.person, id) : undefined
         await record(caller, what, id, { revision })
         // Only what was looked at.
@@ -430,6 +434,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
       const current = await ownOf(caller.person, id)
       const was = readScenario((await documents.revision('scenario', id, to)).document, to)
       demandWithin(was, caller.person.scope)
+      if (current.state === 'published') demandScene(caller.person, current.document, was)
       const found =
         current.state === 'published'
           ? await sound(was, caller.person, id)
