@@ -11,9 +11,9 @@ import {
 } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback } from '../lib/http/server.ts'
+import { isAllowable } from '../lib/networks.ts'
 import { isName } from '../wire/names.ts'
 import { PERSON_ROLES, topicPrefixSchema } from '../wire/users.ts'
-import { isAllowable } from './notices/guard.ts'
 
 const webAddress = () => address('https://console.example.org', ['https', 'http'])
 const count = (fallback: number, max: number) => z.number().int().min(1).max(max).default(fallback)

@@ -48,6 +48,7 @@ import { LineLink } from './link.ts'
 import { isSeenOtherwise, LivePictures, PICTURE_BYTES_MAX } from './live.ts'
 import { NewsRing } from './news.ts'
 import { Nightly } from './nightly.ts'
+import { HomeAssistant } from './notices/home-assistant.ts'
 import { linkPages } from './notices/links.ts'
 import { openNotices } from './notices/open.ts'
 import { servePages } from './pages.ts'
@@ -230,8 +231,8 @@ export async function runConsole(options: RunOptions): Promise<number> {
     const all = { site: '+', device: '+', camera: '+' }
     const faceEvents = new FaceEvents()
     const prefixLevels = topicPrefix.split('/').length
-    // What Home Assistant was told: the broker may have lost it meanwhile.
-    let tellAgain = () => {}
+    let isConnected = false
+    let homeAssistant: HomeAssistant | undefined
     await using lineLink = LineLink.open({
       link: { ...link, clientId: `${broker.clientId}-live`, clean: true },
       filters: [
@@ -269,7 +270,8 @@ export async function runConsole(options: RunOptions): Promise<number> {
         live.askAgain()
         original.askAgain()
         desired?.connected()
-        tellAgain()
+        isConnected = true
+        homeAssistant?.connected()
       },
       log,
     })
@@ -285,7 +287,9 @@ export async function runConsole(options: RunOptions): Promise<number> {
       metrics,
     })
     const { notices } = opened
-    tellAgain = () => opened.mqtt.forgetAnnounced()
+    await using told = HomeAssistant.open({ database, documents, scenarios, mqtt: opened.mqtt, log })
+    homeAssistant = told
+    if (isConnected) told.connected()
     await using rules = await Rules.open({
       database,
       scenarios,
@@ -399,14 +403,14 @@ export async function runConsole(options: RunOptions): Promise<number> {
     gauge(
       metrics,
       'console_desired',
-      'Devices by what they say of what they were told',
+      'Devices by what they answer to their desired configuration',
       ['state'],
       (made) => {
         const counts = desired?.counts()
         for (const state of DESIRED_STATES) made.set({ state }, counts?.get(state) ?? 0)
       },
     )
-    gauge(metrics, 'console_events_dropped', 'Events of faces that were none, or too many', [], (made) =>
+    gauge(metrics, 'console_events_dropped', 'Events of faces that were malformed, or too many', [], (made) =>
       made.set(faceEvents.dropped),
     )
     measureQueues(metrics, store)
@@ -457,6 +461,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
       'console ready',
     )
     ready()
+    notices.start()
     // Wrong credentials at the start end the program; a broker that is away does not.
     await Promise.race([intake.subscribed.then(() => aborted(signal)), aborted(signal)])
   })

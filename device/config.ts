@@ -12,11 +12,11 @@ import {
 } from '../lib/config.ts'
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
+import { isAllowable } from '../lib/networks.ts'
 import { EFFECTS, RECORD_MODES } from '../wire/commands.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { zonesSchema } from '../wire/zones.ts'
-import { isNetwork } from './desired/networks.ts'
 import { PROVIDERS } from './detect/onnx.ts'
 import { HEADS, type HeadName, RUNTIMES } from './detect/open.ts'
 import {
@@ -418,7 +418,7 @@ const deviceObject = z.strictObject({
               z
                 .string()
                 .refine(
-                  isNetwork,
+                  isAllowable,
                   'must be an address, a block of addresses such as 192.168.1.0/24, or the name of a host',
                 ),
             )

@@ -10,10 +10,10 @@ import {
   desiredContentSchema,
   desiredTopic,
   digestOf,
+  isFarAhead,
   REPORTED_BYTES_MAX,
   type Reported,
   reportedSchema,
-  VERSION_AHEAD_MS_MAX,
 } from '../../wire/desired.ts'
 import { isName } from '../../wire/names.ts'
 import type { CameraSeen, Fleet } from '../context.ts'
@@ -40,8 +40,6 @@ const ANSWERS_BYTES_MAX = 128 * 1024 * 1024
 /** Answers that wait for the database. */
 const SAVE_AT_ONCE_MAX = 50
 const REPEAT_MS = 60_000
-/** How far a device's clock may be ahead of ours. */
-const AHEAD_MS_MAX = 60_000
 /** Of what a device answers: settings are a few levels deep, and it says some that are not known here. */
 const REPORTED_DEPTH_MAX = 32
 
@@ -169,7 +167,7 @@ export class DesiredBook implements AsyncDisposable {
     if (!place?.told) return
     const { state } = judge(place.told, place.answer?.reported)
     if (state === 'refused' && place.answer && isUnopened(place.answer.reported)) {
-      if (this.#mayRepeat(place)) void this.#tellAnew(device, 'return of the device').catch(() => {})
+      if (this.#mayRepeat(place)) void this.tryAgain(device, 'return of the device').catch(() => {})
     } else if (state !== 'applied' && state !== 'refused') this.#publishAgain(place)
   }
 
@@ -181,18 +179,11 @@ export class DesiredBook implements AsyncDisposable {
     }
   }
 
-  /**
-   * The same again as a new version, so that the device tries it anew; also one that says it has a version from far ahead, which
-   * is believed only where somebody asks for it. Errors: NOT_FOUND (it was told nothing yet)
-   */
-  tryAgain(device: DevicePlace, by: string): Promise<Told> {
-    return this.#tellAnew(device, by, VERSION_AHEAD_MS_MAX)
-  }
-
-  async #tellAnew(device: DevicePlace, by: string, aheadMsMax = AHEAD_MS_MAX): Promise<Told> {
+  /** The same again as a new version, so that the device tries it anew. Errors: NOT_FOUND (it was told nothing yet) */
+  async tryAgain(device: DevicePlace, by: string): Promise<Told> {
     const place = this.#places.get(`${device.site}/${device.device}`)
     if (!place?.told) throw failure('NOT_FOUND', `${device.site}/${device.device} was told nothing yet.`)
-    const version = this.#versionAfter(place, aheadMsMax)
+    const version = this.#versionAfter(place)
     const told = { ...place.told, version, atMs: this.#options.now(), by }
     await saveTold(this.#options.database, [told])
     this.#tell(place, told)
@@ -236,6 +227,7 @@ export class DesiredBook implements AsyncDisposable {
     const hadCameras = Object.keys(before?.effective.cameras ?? {}).join(' ')
     if (hadCameras !== Object.keys(reported.effective.cameras).join(' ')) this.changed()
     if (judge(place.told, plain).state === 'differs') this.#differs(place, plain)
+    else if (this.#isGivenAhead(place) && this.#mayRepeat(place)) this.#repeat(place)
   }
 
   #keep(place: Place, answer: Answer | undefined): void {
@@ -258,11 +250,14 @@ export class DesiredBook implements AsyncDisposable {
     )
     const highest = Math.max(reported.version ?? 0, reported.applied?.version ?? 0)
     // Ours is an older one, such as from a copy of the database: a device takes what is newer than what it has.
-    if (place.told && highest > place.told.version && highest <= now() + AHEAD_MS_MAX)
-      void this.#tellAnew(place, 'console').catch((error: unknown) =>
-        log.warn({ error: String(error) }, `${pathOf(place)} could not be told again`),
-      )
+    if (place.told && highest > place.told.version && !isFarAhead(highest, now())) this.#repeat(place)
     else if (place.told) this.#publishAgain(place)
+  }
+
+  #repeat(place: Place): void {
+    void this.tryAgain(place, 'console').catch((error: unknown) =>
+      this.#options.log.warn({ error: String(error) }, `${pathOf(place)} could not be told again`),
+    )
   }
 
   #mayRepeat(place: Place): boolean {
@@ -296,12 +291,24 @@ export class DesiredBook implements AsyncDisposable {
     place.answerBytes = bytes
   }
 
-  #versionAfter({ told, answer }: Place, aheadMsMax = AHEAD_MS_MAX): number {
+  /** It was given while our clock was ahead, and the device does not take it for that. */
+  #isGivenAhead({ told, answer }: Place): boolean {
+    const { refused, version } = answer?.reported ?? {}
+    return (
+      told !== undefined &&
+      refused?.code === 'DESIRED_AHEAD' &&
+      version === told.version &&
+      isFarAhead(told.version, this.#options.now())
+    )
+  }
+
+  #versionAfter(place: Place): number {
     const nowMs = this.#options.now()
-    const { version = 0, applied } = answer?.reported ?? {}
+    const { version = 0, applied } = place.answer?.reported ?? {}
     // Of what a device says only what can be so: a lie must not use the numbers up.
-    const said = [version, applied?.version ?? 0].filter((it) => it <= nowMs + aheadMsMax)
-    return Math.max((told?.version ?? 0) + 1, nowMs, ...said.map((it) => it + 1))
+    const said = [version, applied?.version ?? 0].filter((it) => !isFarAhead(it, nowMs))
+    const given = this.#isGivenAhead(place) ? 0 : (place.told?.version ?? 0)
+    return Math.max(given + 1, nowMs, ...said.map((it) => it + 1))
   }
 
   #tell(place: Place, told: Told): void {

@@ -2,11 +2,13 @@ import { mintedAtMs } from '../../wire/id.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import type { CameraSeen, DeviceSeen, KeeperSeen, PublishedScenario } from '../context.ts'
 import type { Detection } from '../database/detection.ts'
-import type { Schedule } from '../scenarios/schedule.ts'
 import { ruleProblems } from './conditions.ts'
+import { Covering, coversDevice, looksAtEvents } from './covering.ts'
 import { Due } from './due.ts'
 import type { Values } from './expression.ts'
-import type { Decision, Fact, NewNotice } from './fact.ts'
+import type { Fact } from './fact.ts'
+import { countNotice, type Hours, heldBack, Suspended, type Suspension } from './held-back.ts'
+import { Journal, type Outcome, type StateChange } from './journal.ts'
 import {
   type Looked,
   lookAtCamera,
@@ -15,7 +17,6 @@ import {
   lookAtEvent,
   lookAtFace,
   lookAtKeeper,
-  pathOf,
 } from './looked.ts'
 import {
   type Compiled,
@@ -29,11 +30,9 @@ import {
   type Occurrence,
   type Said,
 } from './memory.ts'
-import { noticeId } from './notice-id.ts'
-import { fillPlaceholders } from './placeholders.ts'
-import type { FactKind } from './rule.ts'
-import { duration, wordsOf } from './sentences.ts'
-import { objectOf, placeOf, rankOf, type Subject, subjectOf, toldOf } from './subject.ts'
+import { better, ended, newlySaid, noticeOf } from './said.ts'
+import { duration } from './sentences.ts'
+import { type Subject, subjectOf } from './subject.ts'
 
 /**
  * Facts to notices. A rule speaks when what it asks for becomes so, once for each key: a face that is followed, a photo, an
@@ -54,62 +53,18 @@ const OCCURRENCES_OF_RULE_MAX = 5_000
 /** Cameras, devices, programs for which one rule holds. */
 const LASTING_OF_RULE_MAX = 20_000
 const COOLDOWNS_OF_RULE_MAX = 20_000
-/** Of one rule: a hundred a second is a flood, not something that anybody hears of. */
-const NOTICES_A_MINUTE_MAX = 6_000
 /** How often is looked whether what holds a notice back is over, where it does not say until when. */
 const HELD_BACK_LOOK_MS = 10_000
-/** Cameras whose rules are known without a look. */
-const INDEXED_MAX = 20_000
-const MINUTE_MS = 60_000
 
-export interface EngineOptions {
-  /** Whether a schedule holds then. */
-  readonly holds: (schedule: Schedule, atMs: number) => boolean
-  /** When one begins or ends to hold next. Absent, or undefined: it is looked at again and again. */
-  readonly changesAtMs?: (schedule: Schedule, atMs: number) => number | undefined
+export interface EngineOptions extends Hours {
   /** Those that there are: whether a scenario has a camera of a device. */
   readonly cameras: () => readonly CameraAddress[]
-}
-
-export interface Suspension {
-  readonly scenario: string
-  /** Absent: of all. */
-  readonly rule?: string
-  readonly camera?: string
-  readonly untilMs: number
-}
-
-/** What is kept of a rule across a restart; `row` undefined: it is over. */
-export interface StateChange {
-  readonly scenario: string
-  readonly rule: string
-  readonly key: string
-  readonly row:
-    | { readonly noticedAtMs: number | null; readonly sinceMs: number | null; readonly said: Said | null }
-    | undefined
-}
-
-export interface Outcome {
-  readonly notices: readonly NewNotice[]
-  readonly states: readonly StateChange[]
-  readonly decisions: readonly Decision[]
 }
 
 interface DueItem {
   readonly compiled: Compiled
   readonly is: 'occurrence' | 'lasting' | 'window'
   readonly key: string
-}
-
-/** Rules that look at a kind of fact, of a camera. */
-type Looking = 'face' | 'event' | 'camera' | 'clip'
-
-const KINDS_OF: Readonly<Record<Looking, ReadonlySet<FactKind>>> = {
-  // Events have no picture: the first crop of the same face brings it.
-  face: new Set(['face', 'count', 'arrival', 'track', 'zone']),
-  event: new Set(['track', 'zone']),
-  camera: new Set(['camera', 'presence']),
-  clip: new Set(['arrival']),
 }
 
 export interface Draft {
@@ -129,11 +84,10 @@ export class RuleEngine {
   #compiled: readonly Compiled[] = []
   #current = new Set<Compiled>()
   #wantsEvents = false
-  #index: Record<Looking, Map<string, readonly Compiled[]>> = emptyIndex()
-  #suspended = new Map<string, number>()
+  readonly #covering = new Covering()
+  #suspended = new Suspended([])
   #due = new Due<DueItem>()
-  #undo: (() => void)[] | undefined
-  #outcome: { notices: NewNotice[]; states: StateChange[]; decisions: Decision[] } = emptyOutcome()
+  readonly #journal = new Journal()
 
   constructor(options: EngineOptions) {
     this.#options = options
@@ -175,9 +129,9 @@ export class RuleEngine {
         .map((rule): Compiled => compile(scenario, rule, known.get(`${scenario.id}/${rule.id}`))),
     )
     this.#compiled = compiled
-    this.#wantsEvents = compiled.some(({ rule }) => KINDS_OF.event.has(rule.on))
+    this.#wantsEvents = compiled.some(looksAtEvents)
     this.#current = new Set(compiled)
-    this.#index = emptyIndex()
+    this.#covering.set(compiled)
     this.#due = new Due()
     for (const it of compiled) {
       forgetUncovered(it)
@@ -195,12 +149,7 @@ export class RuleEngine {
   }
 
   setSuspensions(suspensions: readonly Suspension[]): void {
-    this.#suspended = new Map(
-      suspensions.map(({ scenario, rule = '', camera = '', untilMs }) => [
-        `${scenario} ${rule} ${camera}`,
-        untilMs,
-      ]),
-    )
+    this.#suspended = new Suspended(suspensions)
   }
 
   /** What was kept of them before a restart; after setScenarios. */
@@ -228,7 +177,7 @@ export class RuleEngine {
   /** A face from before a restart: counted, and nothing else. Oldest first. */
   recall(detection: Detection, nowMs: number): void {
     const looked = lookAtFace(detection)
-    for (const compiled of this.#rulesOf('face', detection))
+    for (const compiled of this.#covering.rulesOf('face', detection))
       if (compiled.rule.on === 'count' && this.#passes(compiled, looked, looked.values, detection.atMs))
         countIn(
           compiled.memory,
@@ -240,23 +189,12 @@ export class RuleEngine {
 
   /** One at a time. */
   draft(): Draft {
-    if (this.#undo) throw new Error('there is a draft already')
-    this.#undo = []
-    this.#outcome = emptyOutcome()
-    const outcome = this.#outcome
-    const end = () => {
-      const undo = this.#undo ?? []
-      this.#undo = undefined
-      return undo
-    }
     return {
       take: (fact, nowMs) => this.#take(fact, nowMs),
       look: (nowMs) => this.#look(nowMs),
-      outcome,
-      commit: () => void end(),
-      rollback: () => {
-        for (const undo of end().reverse()) undo()
-      },
+      outcome: this.#journal.begin(),
+      commit: () => this.#journal.commit(),
+      rollback: () => this.#journal.rollback(),
     }
   }
 
@@ -280,7 +218,8 @@ export class RuleEngine {
         // Nothing has happened yet that is still to come, whatever a device's clock says.
         const atMs = Math.min(event.after.seenMs, nowMs)
         const subject = subjectOf(event.after, atMs, looked, { track: event.after.id })
-        for (const compiled of this.#rulesOf('event', event.after)) this.#takeEvent(compiled, subject, nowMs)
+        for (const compiled of this.#covering.rulesOf('event', event.after))
+          this.#takeEvent(compiled, subject, nowMs)
         break
       }
       case 'camera':
@@ -294,7 +233,7 @@ export class RuleEngine {
         break
       case 'clip': {
         const looked = lookAtClip(fact.clip)
-        for (const compiled of this.#rulesOf('clip', fact.clip))
+        for (const compiled of this.#covering.rulesOf('clip', fact.clip))
           this.#arrival(
             compiled,
             fact.clip.id,
@@ -312,7 +251,7 @@ export class RuleEngine {
     const atMs = detection.clockSane ? detection.capturedAtMs : detection.atMs
     const subject = subjectOf(detection, Math.min(atMs, nowMs), looked, { track, detection })
     const isLate = nowMs - detection.atMs > LATE_MS
-    for (const compiled of this.#rulesOf('face', detection))
+    for (const compiled of this.#covering.rulesOf('face', detection))
       switch (compiled.rule.on) {
         case 'face':
           this.#picture(compiled, subject, isLate, nowMs)
@@ -325,9 +264,8 @@ export class RuleEngine {
           if (isLate) this.#tooLate(compiled, subject, nowMs)
           else {
             const key = memberKey(compiled.rule, looked.path)
-            this.#undo?.push(
-              countIn(compiled.memory, key, track ?? detection.id, Math.min(detection.atMs, nowMs)),
-            )
+            const atMs = Math.min(detection.atMs, nowMs)
+            this.#journal.undo(countIn(compiled.memory, key, track ?? detection.id, atMs))
             this.#judgeCount(compiled, key, subject, nowMs)
           }
           break
@@ -374,7 +312,7 @@ export class RuleEngine {
     const occurrence = memory.occurrences.get(key)
     if (occurrence) {
       const { pending } = occurrence
-      if (pending && this.#isBroken(compiled, pending, looked)) this.#delete(memory.occurrences, key)
+      if (pending && this.#isBroken(compiled, pending, looked)) this.#journal.delete(memory.occurrences, key)
       else this.#remember(memory, key, { ...occurrence, touchedMs: nowMs })
       return
     }
@@ -406,7 +344,7 @@ export class RuleEngine {
     const looked = lookAtCamera(camera)
     const subject = subjectOf(camera, nowMs, looked, {})
     const isAway = camera.is === 'offline'
-    for (const compiled of this.#rulesOf('camera', camera)) {
+    for (const compiled of this.#covering.rulesOf('camera', camera)) {
       const { rule } = compiled
       if (rule.on === 'presence') this.#presence(compiled, camera, subject, nowMs)
       else {
@@ -477,7 +415,10 @@ export class RuleEngine {
     }
     for (const compiled of this.#compiled) {
       if (!isOnline) this.#breakFaces(compiled, looked.path)
-      if (compiled.rule.on === 'device' && this.#hasDevice(compiled.published, site, device))
+      if (
+        compiled.rule.on === 'device' &&
+        coversDevice(compiled.published, site, device, this.#options.cameras)
+      )
         this.#member(
           compiled,
           looked.path,
@@ -505,7 +446,7 @@ export class RuleEngine {
       // A program that is no device's belongs to all of it.
       const isCovered =
         site !== undefined && device !== undefined
-          ? this.#hasDevice(compiled.published, site, device)
+          ? coversDevice(compiled.published, site, device, this.#options.cameras)
           : compiled.published.scenario.cameras.all === true
       if (isCovered)
         this.#member(
@@ -516,15 +457,6 @@ export class RuleEngine {
           nowMs,
         )
     }
-  }
-
-  #hasDevice({ scenario, covers }: PublishedScenario, site: string, device: string): boolean {
-    const { all, sites, devices, labels } = scenario.cameras
-    if (!labels?.length && (all || sites?.includes(site) || devices?.includes(`${site}/${device}`)))
-      return true
-    return this.#options
-      .cameras()
-      .some((camera) => camera.site === site && camera.device === device && covers(camera))
   }
 
   /** It is so, or not, of one camera, device or program. */
@@ -568,15 +500,15 @@ export class RuleEngine {
     }
     if (lasting?.said) return
     if (lasting) {
-      this.#set(memory.lasting, key, { ...lasting, subject })
+      this.#journal.set(memory.lasting, key, { ...lasting, subject })
       return
     }
     if (memory.lasting.size >= LASTING_OF_RULE_MAX) {
-      this.#decide(compiled, subject, 'too many', nowMs, 'The rule holds for too many at once.')
+      this.#journal.decide(compiled, subject, 'too many', nowMs, 'The rule holds for too many at once.')
       return
     }
     const dueMs = nowMs + rule.holdMs
-    this.#set(memory.lasting, key, {
+    this.#journal.set(memory.lasting, key, {
       sinceMs: nowMs,
       dueMs,
       heldBack: undefined,
@@ -600,51 +532,40 @@ export class RuleEngine {
     if (held) {
       const dueMs = Math.max(nowMs + 1, held.untilMs ?? nowMs + HELD_BACK_LOOK_MS)
       if (lasting.heldBack !== held.what)
-        this.#decide(compiled, subject, held.what, nowMs, held.text, held.untilMs)
-      this.#set(memory.lasting, key, { ...lasting, dueMs, heldBack: held.what })
+        this.#journal.decide(compiled, subject, held.what, nowMs, held.text, held.untilMs)
+      this.#journal.set(memory.lasting, key, { ...lasting, dueMs, heldBack: held.what })
       this.#due.add(dueMs, { compiled, is: 'lasting', key })
       return
     }
     const said = this.#say(compiled, `${key}@${sinceMs}`, sinceMs, key, subject, nowMs)
-    this.#set(memory.lasting, key, { ...lasting, dueMs: undefined, heldBack: undefined, said })
-    this.#keep(compiled, `l:${key}`, { noticedAtMs: nowMs, sinceMs, said })
+    this.#journal.set(memory.lasting, key, { ...lasting, dueMs: undefined, heldBack: undefined, said })
+    this.#journal.keep(compiled, `l:${key}`, { noticedAtMs: nowMs, sinceMs, said })
   }
 
   #end(compiled: Compiled, key: string, subject: Subject | undefined, nowMs: number): void {
     const { rule, memory } = compiled
     const lasting = memory.lasting.get(key)
-    this.#delete(memory.lasting, key)
+    this.#journal.delete(memory.lasting, key)
     if (!lasting?.said) return
-    this.#keep(compiled, `l:${key}`, undefined)
+    this.#journal.keep(compiled, `l:${key}`, undefined)
     if (rule.on === 'count') return
-    const { said } = lasting
-    const words = subject && wordsOf(rule, toldOf(subject, true))
-    this.#outcome.notices.push({
-      notice: {
-        ...said.notice,
-        is: 'ended',
-        ...(subject?.count !== undefined && { count: subject.count }),
-        text: `${said.notice.text} It has ended after ${duration(nowMs - lasting.sinceMs)}.`.slice(0, 2000),
-        ...(words && rule.title === undefined && rule.on !== 'presence' && { title: words.title }),
-      },
-      key: said.key,
-      channels: rule.notify,
-      ...(said.camera && { camera: said.camera }),
-    })
-    if (subject) this.#decide(compiled, subject, 'updated', nowMs, 'The notice was told that it has ended.')
+    this.#journal.notice(noticeOf(compiled, ended(compiled, lasting.said, subject, nowMs - lasting.sinceMs)))
+    if (subject)
+      this.#journal.decide(compiled, subject, 'updated', nowMs, 'The notice was told that it has ended.')
   }
 
   /** Of a camera whose device is away: what was not said yet has to begin anew. */
   #breakHold({ memory }: Compiled, key: string): void {
     const lasting = memory.lasting.get(key)
-    if (lasting && !lasting.said) this.#delete(memory.lasting, key)
+    if (lasting && !lasting.said) this.#journal.delete(memory.lasting, key)
   }
 
   /** Nobody knows any more whether they are there. */
   #breakFaces({ rule, memory }: Compiled, devicePath: string): void {
     if (rule.holdMs === 0 || (rule.on !== 'track' && rule.on !== 'zone')) return
     for (const [key, { pending }] of memory.occurrences)
-      if (pending?.subject.looked.path.startsWith(`${devicePath}/`)) this.#delete(memory.occurrences, key)
+      if (pending?.subject.looked.path.startsWith(`${devicePath}/`))
+        this.#journal.delete(memory.occurrences, key)
   }
 
   /** A face, a photo, an object for which it has become so. */
@@ -653,7 +574,7 @@ export class RuleEngine {
     const cooldownKey = rule.per === 'track' ? key : rule.per === 'camera' ? subject.looked.path : ''
     const held = this.#heldBack(compiled, cooldownKey, subject, nowMs)
     if (held) {
-      this.#decide(compiled, subject, held.what, nowMs, held.text, held.untilMs)
+      this.#journal.decide(compiled, subject, held.what, nowMs, held.text, held.untilMs)
       // It became so at a time at which nobody wanted to hear of it: it does not become so once more.
       this.#remember(memory, key, { touchedMs: nowMs })
       return
@@ -661,46 +582,20 @@ export class RuleEngine {
     const said = this.#say(compiled, key, mintedAtMs(key), cooldownKey, subject, nowMs)
     // Objects do not get better.
     this.#remember(memory, key, rule.on === 'arrival' ? { touchedMs: nowMs } : { touchedMs: nowMs, said })
-    if (rule.on !== 'arrival') this.#keep(compiled, `o:${key}`, { noticedAtMs: nowMs, sinceMs: null, said })
+    if (rule.on !== 'arrival')
+      this.#journal.keep(compiled, `o:${key}`, { noticedAtMs: nowMs, sinceMs: null, said })
   }
 
   /** A better picture of what a notice has told of. */
-  #improve(compiled: Compiled, key: string, said: Said, { detection, looked }: Subject, nowMs: number): void {
-    if (!detection || said.notice.detection === detection.id) return
-    const rank = rankOf(detection)
-    if (said.notice.detection !== undefined && rank <= said.rank) return
-    const notice: NewNotice['notice'] = {
-      ...said.notice,
-      is: 'updated',
-      detection: detection.id,
-      ...(detection.masked !== undefined && { masked: detection.masked }),
-      ...(detection.zones && { zones: detection.zones }),
-    }
-    const better = { ...said, rank, notice }
-    this.#remember(compiled.memory, key, { touchedMs: nowMs, said: better })
-    this.#keep(compiled, `o:${key}`, { noticedAtMs: nowMs, sinceMs: null, said: better })
+  #improve(compiled: Compiled, key: string, said: Said, { detection }: Subject, nowMs: number): void {
+    const improved = detection && better(said, detection)
+    if (!improved) return
+    this.#remember(compiled.memory, key, { touchedMs: nowMs, said: improved })
+    this.#journal.keep(compiled, `o:${key}`, { noticedAtMs: nowMs, sinceMs: null, said: improved })
+    this.#journal.notice(noticeOf(compiled, improved))
     const { camera } = said
-    this.#outcome.notices.push({
-      notice,
-      key: said.key,
-      channels: compiled.rule.notify,
-      ...(camera && { camera }),
-    })
-    this.#decide(
-      compiled,
-      {
-        atMs: nowMs,
-        camera,
-        site: undefined,
-        device: undefined,
-        place: undefined,
-        looked,
-        track: detection.track,
-      },
-      'updated',
-      nowMs,
-      'A better picture of the same face.',
-    )
+    const { track } = detection
+    this.#journal.decide(compiled, { camera, track }, 'updated', nowMs, 'A better picture of the same face.')
   }
 
   #look(nowMs: number): void {
@@ -708,7 +603,7 @@ export class RuleEngine {
       const { compiled, is, key } = item
       if (!this.#current.has(compiled)) continue
       const taken = item
-      this.#undo?.push(() => this.#due.add(nowMs, taken))
+      this.#journal.undo(() => this.#due.add(nowMs, taken))
       const { memory, rule } = compiled
       if (is === 'occurrence') {
         const pending = memory.occurrences.get(key)?.pending
@@ -722,52 +617,8 @@ export class RuleEngine {
     }
   }
 
-  /** What is in the way of a notice. @param cooldownKey what it is one of */
-  #heldBack(
-    { published, rule, memory }: Compiled,
-    cooldownKey: string,
-    { atMs, camera }: Subject,
-    nowMs: number,
-  ): (Pick<Decision, 'what' | 'text'> & { readonly untilMs?: number | undefined }) | undefined {
-    if (!published.isActive(Math.min(atMs, nowMs)))
-      return {
-        what: 'outside schedule',
-        text: "It is outside the scenario's schedule.",
-        untilMs:
-          published.scenario.schedule && this.#options.changesAtMs?.(published.scenario.schedule, nowMs),
-      }
-    const untilMs = this.#suspendedUntilMs(published.id, rule.id, camera)
-    if (untilMs > nowMs) return { what: 'suspended', untilMs, text: 'Notices are suspended.' }
-    if (rule.quiet && this.#options.holds(rule.quiet, nowMs))
-      return {
-        what: 'quiet hours',
-        text: 'These are quiet hours of the rule.',
-        untilMs: this.#options.changesAtMs?.(rule.quiet, nowMs),
-      }
-    const noticedMs = memory.noticedAtMs.get(cooldownKey)
-    if (noticedMs !== undefined && noticedMs + rule.cooldownMs > nowMs)
-      return {
-        what: 'cooldown',
-        untilMs: noticedMs + rule.cooldownMs,
-        text: `There was a notice less than ${duration(rule.cooldownMs)} ago.`,
-      }
-    const { minute } = memory
-    if (nowMs - minute.startMs < MINUTE_MS && minute.notices >= NOTICES_A_MINUTE_MAX)
-      return {
-        what: 'too many',
-        untilMs: minute.startMs + MINUTE_MS,
-        text: `The rule has made ${NOTICES_A_MINUTE_MAX} notices within a minute.`,
-      }
-    return undefined
-  }
-
-  #suspendedUntilMs(scenario: string, rule: string, camera: CameraAddress | undefined): number {
-    if (this.#suspended.size === 0) return 0
-    let untilMs = 0
-    for (const of of camera ? ['', pathOf(camera)] : [''])
-      for (const one of ['', rule])
-        untilMs = Math.max(untilMs, this.#suspended.get(`${scenario} ${one} ${of}`) ?? 0)
-    return untilMs
+  #heldBack(compiled: Compiled, cooldownKey: string, subject: Subject, nowMs: number) {
+    return heldBack(compiled, cooldownKey, subject, nowMs, { ...this.#options, suspended: this.#suspended })
   }
 
   #say(
@@ -778,55 +629,29 @@ export class RuleEngine {
     subject: Subject,
     nowMs: number,
   ): Said {
-    const { published, rule, memory } = compiled
-    const { id: scenario } = published
-    const key = `${scenario}/${rule.id}/${occurrence}`
-    const { camera, detection } = subject
-    const words = wordsOf(rule, toldOf(subject, false))
-    const bare: NewNotice['notice'] = {
-      id: noticeId(key, edgeMs),
-      is: 'new',
-      atMs: subject.atMs,
-      scenario: { id: scenario, name: published.scenario.name },
-      rule: { id: rule.id, name: rule.name },
-      level: rule.level,
-      ...words,
-      ...placeOf(subject),
-      ...(subject.track !== undefined && { track: subject.track }),
-      ...(subject.looked.zones.length > 0 && { zones: [...subject.looked.zones] }),
-      ...(subject.looked.masked !== undefined && { masked: subject.looked.masked }),
-      ...(subject.count !== undefined && { count: subject.count }),
-      ...(detection && { detection: detection.id }),
-      ...(rule.on === 'arrival' && { object: objectOf(subject) }),
-    }
-    const notice = {
-      ...bare,
-      ...(rule.title !== undefined && { title: fillPlaceholders(rule.title, bare).slice(0, 200) }),
-      ...(rule.text !== undefined && { text: fillPlaceholders(rule.text, bare).slice(0, 2000) }),
-    }
-    this.#outcome.notices.push({ notice, key, channels: rule.notify, ...(camera && { camera }) })
-    this.#decide(
+    const { rule, memory } = compiled
+    const said = newlySaid(compiled, occurrence, edgeMs, subject)
+    this.#journal.notice(noticeOf(compiled, said))
+    this.#journal.decide(
       compiled,
       subject,
       rule.notify.length === 0 ? 'no channel' : 'sent',
       nowMs,
-      rule.notify.length === 0 ? 'The rule names no channel: the notice is in the list alone.' : notice.title,
+      rule.notify.length === 0
+        ? 'The rule names no channel: the notice is in the list alone.'
+        : said.notice.title,
     )
     if (rule.cooldownMs > 0) {
       this.#noticed(memory, cooldownKey, nowMs, rule.cooldownMs)
-      this.#keep(compiled, `c:${cooldownKey}`, { noticedAtMs: nowMs, sinceMs: null, said: null })
+      this.#journal.keep(compiled, `c:${cooldownKey}`, { noticedAtMs: nowMs, sinceMs: null, said: null })
     }
-    if (nowMs - memory.minute.startMs >= MINUTE_MS) {
-      memory.minute.startMs = nowMs
-      memory.minute.notices = 0
-    }
-    memory.minute.notices += 1
-    return { key, rank: detection ? rankOf(detection) : 0, notice, ...(camera && { camera }) }
+    countNotice(memory, nowMs)
+    return said
   }
 
   #noticed({ noticedAtMs }: Memory, key: string, nowMs: number, cooldownMs: number): void {
-    this.#delete(noticedAtMs, key)
-    this.#set(noticedAtMs, key, nowMs)
+    this.#journal.delete(noticedAtMs, key)
+    this.#journal.set(noticedAtMs, key, nowMs)
     for (const [oldest, atMs] of noticedAtMs) {
       if (atMs + cooldownMs > nowMs && noticedAtMs.size <= COOLDOWNS_OF_RULE_MAX) break
       noticedAtMs.delete(oldest)
@@ -834,8 +659,8 @@ export class RuleEngine {
   }
 
   #remember({ occurrences }: Memory, key: string, occurrence: Occurrence): void {
-    this.#delete(occurrences, key)
-    this.#set(occurrences, key, occurrence)
+    this.#journal.delete(occurrences, key)
+    this.#journal.set(occurrences, key, occurrence)
     for (const [oldest, { touchedMs, pending }] of occurrences) {
       const isOver = touchedMs < occurrence.touchedMs - OCCURRENCE_MS_MAX && !pending
       if (!isOver && occurrences.size <= OCCURRENCES_OF_RULE_MAX) break
@@ -854,30 +679,28 @@ export class RuleEngine {
     } catch (error) {
       if (!compiled.memory.hasFailed) {
         compiled.memory.hasFailed = true
-        this.#undo?.push(() => {
+        this.#journal.undo(() => {
           compiled.memory.hasFailed = false
         })
         const why = error instanceof Error ? error.message : String(error)
-        this.#outcome.decisions.push({
-          atMs: nowMs,
-          scenario: compiled.published.id,
-          rule: compiled.rule.id,
-          camera: undefined,
-          track: undefined,
-          what: 'rule error',
-          text: `The expression could not be evaluated, which counts as false: ${why}`.slice(0, 2000),
-        })
+        this.#journal.decide(
+          compiled,
+          { camera: undefined, track: undefined },
+          'rule error',
+          nowMs,
+          `The expression could not be evaluated, which counts as false: ${why}`.slice(0, 2000),
+        )
       }
       return false
     }
   }
 
   #holding(compiled: Compiled, subject: Subject, untilMs: number, nowMs: number): void {
-    this.#decide(compiled, subject, 'holding', nowMs, 'It has to be so for a while first.', untilMs)
+    this.#journal.decide(compiled, subject, 'holding', nowMs, 'It has to be so for a while first.', untilMs)
   }
 
   #tooLate(compiled: Compiled, subject: Subject, nowMs: number): void {
-    this.#decide(
+    this.#journal.decide(
       compiled,
       subject,
       'too late',
@@ -885,73 +708,4 @@ export class RuleEngine {
       `It happened more than ${duration(LATE_MS)} before it arrived.`,
     )
   }
-
-  #decide(
-    { published, rule }: Compiled,
-    { camera, track }: Subject,
-    what: Decision['what'],
-    atMs: number,
-    text: string,
-    untilMs?: number,
-  ): void {
-    this.#outcome.decisions.push({
-      atMs,
-      scenario: published.id,
-      rule: rule.id,
-      camera,
-      track,
-      what,
-      ...(untilMs !== undefined && { untilMs }),
-      text,
-    })
-  }
-
-  #keep({ published, rule }: Compiled, key: string, row: StateChange['row']): void {
-    this.#outcome.states.push({ scenario: published.id, rule: rule.id, key, row })
-  }
-
-  #set<Value>(map: Map<string, Value>, key: string, value: Value): void {
-    const before = map.get(key)
-    this.#undo?.push(() => {
-      if (before === undefined) map.delete(key)
-      else map.set(key, before)
-    })
-    map.set(key, value)
-  }
-
-  #delete<Value>(map: Map<string, Value>, key: string): void {
-    const before = map.get(key)
-    if (before === undefined) return
-    this.#undo?.push(() => map.set(key, before))
-    map.delete(key)
-  }
-
-  #rulesOf(looking: Looking, camera: CameraAddress): readonly Compiled[] {
-    const index = this.#index[looking]
-    const path = pathOf(camera)
-    const known = index.get(path)
-    if (known) return known
-    if (index.size >= INDEXED_MAX) index.clear()
-    const covered = new Map<PublishedScenario, boolean>()
-    const rules = this.#compiled.filter(({ rule, published }) => {
-      if (!KINDS_OF[looking].has(rule.on)) return false
-      let covers = covered.get(published)
-      if (covers === undefined) {
-        const { site, device, camera: name } = camera
-        covers = published.covers({ site, device, camera: name })
-        covered.set(published, covers)
-      }
-      return covers
-    })
-    index.set(path, rules)
-    return rules
-  }
 }
-
-const emptyOutcome = () => ({ notices: [], states: [], decisions: [] })
-const emptyIndex = (): Record<Looking, Map<string, readonly Compiled[]>> => ({
-  face: new Map(),
-  event: new Map(),
-  camera: new Map(),
-  clip: new Map(),
-})

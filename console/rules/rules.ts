@@ -8,15 +8,10 @@ import type { Database } from '../database/database.ts'
 import { EVERYTHING } from '../database/scope.ts'
 import type { Tables } from '../database/tables.ts'
 import { Decisions } from './decisions.ts'
-import {
-  type Draft,
-  type EngineOptions,
-  type Outcome,
-  RuleEngine,
-  type StateChange,
-  type Suspension,
-} from './engine.ts'
-import type { Fact, NewNotice } from './fact.ts'
+import { type Draft, type EngineOptions, RuleEngine } from './engine.ts'
+import type { Fact } from './fact.ts'
+import type { Suspension } from './held-back.ts'
+import type { Outcome, StateChange } from './journal.ts'
 import type { Said } from './memory.ts'
 import { endSuspension, type KeptSuspension, listSuspensions, writeSuspension } from './suspensions.ts'
 
@@ -57,8 +52,6 @@ export interface RulesParts {
   readonly fleet: Pick<Fleet, 'cameras' | 'devices' | 'keepers'>
   readonly log: Log
   readonly schedule: Pick<EngineOptions, 'holds' | 'changesAtMs'>
-  /** They are on disk. */
-  readonly onNotices?: (notices: readonly NewNotice[]) => void
   readonly now?: () => number
 }
 
@@ -367,10 +360,7 @@ export class Rules implements AsyncDisposable {
     draft.commit()
     const { notices, decisions } = draft.outcome
     this.#decisions.add(decisions)
-    if (notices.length > 0) {
-      this.#parts.notices.wake()
-      this.#parts.onNotices?.(notices)
-    }
+    if (notices.length > 0) this.#parts.notices.wake()
     this.#arm()
   }
 

@@ -1,5 +1,5 @@
 import type { Database } from '../database/database.ts'
-import type { Suspension } from './engine.ts'
+import type { Suspension } from './held-back.ts'
 
 /** Rules that shall be silent for a while: of a scenario, one of its rules, or one camera. In the database, so that a restart ends none. */
 

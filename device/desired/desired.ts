@@ -1,12 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import { asFailure, failureOf } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
-import { type Desired, type DesiredContent, reportedTopic, VERSION_AHEAD_MS_MAX } from '../../wire/desired.ts'
+import { type Desired, type DesiredContent, isFarAhead, reportedTopic } from '../../wire/desired.ts'
 import type { Agent } from '../agent.ts'
 import type { Cameras } from '../cameras.ts'
 import type { DeviceConfig } from '../config.ts'
 import type { Detector } from '../detect/detector.ts'
-import { CLOCK_YEAR_MIN } from '../limits.ts'
+import { DESIRED_DUE_MS } from '../limits.ts'
 import type { Publisher } from '../link/publish.ts'
 import type { Remote } from '../link/remote.ts'
 import type { Streams } from '../listen/streams.ts'
@@ -73,6 +73,8 @@ export class DesiredConfiguration implements AsyncDisposable {
   #next: Desired | undefined
   #trying: { readonly desired: Desired; readonly stop: AbortController } | undefined
   #working: Promise<void> | undefined
+  /** Waits for the clock to be set. */
+  #due: NodeJS.Timeout | undefined
 
   constructor(parts: DesiredParts) {
     this.#parts = parts
@@ -116,6 +118,7 @@ export class DesiredConfiguration implements AsyncDisposable {
   /** What the broker brought. Never throws. */
   take(payload: Buffer): void {
     const { holding, local, signers, log } = this.#parts
+    clearTimeout(this.#due)
     if (payload.length === 0) {
       log.info('No configuration is kept for this device any more; what holds stays.')
       return
@@ -125,16 +128,25 @@ export class DesiredConfiguration implements AsyncDisposable {
       desired = readDesired(payload, local)
       checkDesired(desired, { signers, atMs: Date.now() })
       const { version, digest } = desired
-      refuseAhead(version, Date.now())
-      for (const other of [this.#next, this.#trying?.desired, holding.floor]) {
+      // Who signs is believed.
+      if (!signers && isFarAhead(version, Date.now()))
+        throw new Refused(
+          'DESIRED_AHEAD',
+          `Version ${version} is more than a day ahead of this device's clock (${new Date().toISOString()}). Set the clocks of device and console.`,
+        )
+      for (const other of [this.#next, this.#trying?.desired, this.#floor]) {
         if (!other) continue
-        if (version < other.version)
-          throw new Refused('DESIRED_OLD', `Version ${version} is older than ${other.version}.`)
+        if (version < other.version) {
+          this.#passOver(desired, other.version)
+          return
+        }
         if (version === other.version && digest !== other.digest)
           throw new Refused('DESIRED_INVALID', `There is another configuration of the version ${version}.`)
       }
     } catch (error) {
       this.#refuse(error, desired)
+      if (desired && error instanceof Refused && error.code === 'DESIRED_AHEAD')
+        this.#takeOnceDue(payload, desired)
       return
     }
     const isSame = (other: Pick<Desired, 'version'> | undefined) => other?.version === desired.version
@@ -151,6 +163,33 @@ export class DesiredConfiguration implements AsyncDisposable {
     })
   }
 
+  /** The newest that was taken. One of the far future, of a time before the clock was set, keeps nothing out. */
+  get #floor() {
+    const { holding, signers } = this.#parts
+    const { floor } = holding
+    return floor && !signers && isFarAhead(floor.version, Date.now()) ? undefined : floor
+  }
+
+  /** An older one changes nothing of what holds and was said: that is said again. */
+  #passOver({ version }: Desired, newer: number): void {
+    const { meters, log } = this.#parts
+    const code = 'DESIRED_OLD'
+    meters.desiredRefused.inc({ reason: code })
+    log.warn(
+      { code, version },
+      `The configuration from the console is passed over: version ${version} is older than ${newer}.`,
+    )
+    this.#report()
+  }
+
+  /** It may be the clock of the device that is wrong. */
+  #takeOnceDue(payload: Buffer, desired: Desired): void {
+    this.#due = setTimeout(() => {
+      if (isFarAhead(desired.version, Date.now())) this.#takeOnceDue(payload, desired)
+      else this.take(payload)
+    }, DESIRED_DUE_MS).unref()
+  }
+
   async #work(): Promise<void> {
     for (let desired = this.#next; desired && !this.#stop.signal.aborted; desired = this.#next) {
       this.#next = undefined
@@ -161,6 +200,7 @@ export class DesiredConfiguration implements AsyncDisposable {
       } catch (error) {
         // A newer one has come, or the device stops.
         if (!stop.signal.aborted && !this.#stop.signal.aborted) this.#refuse(error, desired)
+        else this.#parts.log.info({ version: desired.version }, 'a configuration is not tried any further')
       } finally {
         this.#trying = undefined
       }
@@ -199,14 +239,26 @@ export class DesiredConfiguration implements AsyncDisposable {
       holding.floor = desired
       holding.refused = undefined
       holding.owned = new Set(owned)
-      if (ownedBefore.size > 0) stored.keep(desired, atMs, owned)
     } catch (error) {
       await detector?.[Symbol.asyncDispose]()
       throw error
     }
+    this.#forgetOwned()
     meters.desiredApplied.inc()
     log.info({ version, by: desired.by }, 'a configuration from the console holds')
     this.#tell({ state: 'applied', version, refused: null })
+  }
+
+  /** Streams that are there no more are none that a configuration brought: where that cannot be kept, they are looked for again. */
+  #forgetOwned(): void {
+    const { holding, stored, log } = this.#parts
+    const { applied, owned } = holding
+    try {
+      if (applied) stored.keep(applied.desired, applied.atMs, owned)
+    } catch (error) {
+      const { code, message } = asFailure(error)
+      log.warn({ code }, message)
+    }
   }
 
   /** Another detector, where one is wanted. */
@@ -245,7 +297,7 @@ export class DesiredConfiguration implements AsyncDisposable {
 
   /** All at once; where that fails, back to how it was. */
   async #turn({ effective, steps, detector }: Plan): Promise<void> {
-    const { holding, cameras, streams, detectors } = this.#parts
+    const { holding, cameras, streams, detectors, log } = this.#parts
     const before = holding.effective
     const looked = detectors.current
     const isOther = detector !== undefined && !isDeepStrictEqual(detector.input, looked.input)
@@ -273,7 +325,11 @@ export class DesiredConfiguration implements AsyncDisposable {
     } finally {
       this.#parts.changed()
     }
-    if (detector) await detectors.letGo(looked)
+    if (detector)
+      await detectors.letGo(looked).catch((error: unknown) => {
+        const { code, message } = asFailure(error)
+        log.warn({ code }, message)
+      })
   }
 
   #hold(effective: Effective, detector: Detector | undefined): void {
@@ -333,18 +389,9 @@ export class DesiredConfiguration implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
+    clearTimeout(this.#due)
     await this.#working
   }
-}
-
-/** A clock that was never set is none. */
-function refuseAhead(version: number, nowMs: number): void {
-  const clockMs = Math.max(nowMs, Date.UTC(CLOCK_YEAR_MIN, 0))
-  if (version > clockMs + VERSION_AHEAD_MS_MAX)
-    throw new Refused(
-      'DESIRED_INVALID',
-      `Version ${version} is too far ahead: none could follow it. Look at the clock of the console.`,
-    )
 }
 
 /** Settings of a stream that is there no more once this holds. */

@@ -1,9 +1,9 @@
-import { verify, X509Certificate } from 'node:crypto'
+import { verify, type X509Certificate } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { failure } from '../../lib/errors.ts'
 import { keyDigest, signerOf } from '../../lib/signatures/signer.ts'
-import { Signers } from '../../lib/signatures/signers.ts'
+import { certificatesIn, Signers } from '../../lib/signatures/signers.ts'
 import { type Desired, signedText } from '../../wire/desired.ts'
 import { CLOCK_YEAR_MIN } from '../limits.ts'
 import { Refused } from './refused.ts'
@@ -56,7 +56,7 @@ export class DesiredSigners {
     const { signature } = desired
     if (!signature)
       throw new Refused('DESIRED_UNSIGNED', 'The configuration is not signed, and this device asks for that.')
-    const certificate = certificateOf(signature.certificate)
+    const [certificate] = certificatesIn(signature.certificate)
     if (!certificate)
       throw new Refused('DESIRED_UNSIGNED', 'The certificate of who signed the configuration cannot be read.')
     const given = this.#certificates.length > 0 ? this.#certificates : [certificate.toString()]
@@ -94,26 +94,14 @@ function certificatesAt(path: string): X509Certificate[] {
           .slice(0, FILES_MAX)
           .map((file) => join(path, file))
       : [path]
-    return files.flatMap((file) => {
-      if (statSync(file).size > FILE_BYTES_MAX) return []
-      const blocks = readFileSync(file, 'utf8').match(
-        /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g,
-      )
-      return (blocks ?? []).flatMap((block) => certificateOf(block) ?? [])
-    })
+    return files
+      .filter((file) => statSync(file).size <= FILE_BYTES_MAX)
+      .flatMap((file) => certificatesIn(readFileSync(file, 'utf8')))
   } catch (error) {
     throw failure(
       'CERTIFICATE_NOT_FOUND',
       `"remote.desired.signers": ${path} cannot be read. Check the path, and that this user may read it.`,
       error,
     )
-  }
-}
-
-function certificateOf(pem: string): X509Certificate | undefined {
-  try {
-    return new X509Certificate(pem)
-  } catch {
-    return undefined
   }
 }

@@ -75,7 +75,7 @@ function isSignedBy(certificate: X509Certificate, authority: X509Certificate): b
 }
 
 /** The certificates in a PEM text, in order; without those that cannot be read. */
-function certificatesIn(pem: string): X509Certificate[] {
+export function certificatesIn(pem: string): X509Certificate[] {
   const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
   return blocks.flatMap((block) => {
     try {

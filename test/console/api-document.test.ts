@@ -293,6 +293,12 @@ t.test('whatever is asked, the answer is one of the document’s, and never a 50
   const ids = kept.map(({ id }) => id)
   const ofScenarios = { ...known, id: ids.slice(20) }
   const toDelete = { ...known, id: ids.slice(0, 20) }
+  const ofSuspensions = {
+    ...known,
+    scenario: ids.slice(-1),
+    ...Object.fromEntries(['rule', 'site', 'device', 'camera'].map((name) => [name, ['-']])),
+    NewSuspension: [{ scenario: ids.at(-1), forS: 600 }],
+  }
   const seen = new Set<string>()
   for (const { path, method, operation } of operationsOf(document)) {
     if (left.includes(operation.operationId)) continue
@@ -303,9 +309,11 @@ t.test('whatever is asked, the answer is one of the document’s, and never a 50
       ? ofRecordings
       : operation.operationId === 'deleteScenario'
         ? toDelete
-        : tags.includes('scenarios')
-          ? ofScenarios
-          : known
+        : /^(suspend|endSuspension)$/.test(operation.operationId)
+          ? ofSuspensions
+          : tags.includes('scenarios')
+            ? ofScenarios
+            : known
     const asked = fc.record({
       user: fc.constantFrom('ada', 'otto', 'nora', 'carl', 'vera'),
       parameters: fc.record(

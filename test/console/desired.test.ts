@@ -287,27 +287,6 @@ t.test('an answer that is nested without end is dropped, and harms nothing', asy
   t.equal(book.answer(PI)?.reported.effective.more, text, 'brackets in a text are none')
 })
 
-t.test('versions that a device says it has from far ahead are overtaken by who asks for it', async (t) => {
-  const { book, write, news } = await open(t, await sqlite(t))
-  book.connected()
-  await write({ detect: { sizeMin: 20 } })
-  const [told] = (await news()) as [Desired]
-  // As after a console with a wrong clock, whose database is gone.
-  const ahead = { version: 2_000_000_000_000, digest: 'e'.repeat(64), atMs: 0 }
-  book.take(PI, answer({ state: 'applied', version: ahead.version, applied: ahead }))
-  t.strictSame(
-    (await news()).map(({ version }) => version),
-    [told.version],
-    'not by itself: it may be a lie',
-  )
-  await book.tryAgain(PI, 'ada')
-  t.equal((await news()).at(-1)?.version, ahead.version + 1)
-  const lie = { ...ahead, version: Number.MAX_SAFE_INTEGER }
-  book.take(PI, answer({ state: 'applied', version: lie.version, applied: lie }))
-  await book.tryAgain(PI, 'ada')
-  t.equal((await news()).at(-1)?.version, ahead.version + 2, 'what no device takes is not followed')
-})
-
 t.test('what would be wrong is not told: what holds stays, and why is said', async (t) => {
   const { book, write, news, documents } = await open(t, await sqlite(t))
   book.connected()

@@ -30,7 +30,9 @@ t.test('a broker that knows less of a console: what it refuses is said, and the 
     env: consoleEnvironment,
   })
   const line = async () => (await console.health()).checks.line ?? ''
-  await until('it says so', async () => /^connected; .* denies client .* the subscription to /.test(await line()))
+  await until('it says so', async () =>
+    /^connected; .* denies client .* the subscription to /.test(await line()),
+  )
   const device = await RawClient.open(t, broker.port, 'device', {
     clean: true,
     username: 'all',

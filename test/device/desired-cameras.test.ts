@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import sharp from 'sharp'
 import t, { type Test } from 'tap'
+import { type ClipMetadata, readClip } from '../../wire/clip.ts'
 import { OPENED_PICTURE_BYTES_MAX } from '../../wire/desired.ts'
 import { temporaryFolder } from '../kit/programs.ts'
 import { RtspServer } from '../kit/rtsp-server.ts'
@@ -258,3 +259,45 @@ t.test('killed at any time it runs one or the other after, and never a mixture',
   }
   await device.stop()
 })
+
+t.test(
+  'a camera that records goes on by its new settings, with its last chunk, and the other is not touched',
+  async (t) => {
+    const { url, eye, say, applied } = await broker(t)
+    const device = await startDevice(t, url, {
+      cameras: ['card', 'other'].map((name) => ({ name, source: 'testcard', rateMax: 10 })),
+      outbox: { enabled: false },
+      remote: { folder: temporaryFolder(t) },
+    })
+    const clips = (name: string): ClipMetadata[] =>
+      eye.of('clip', name).flatMap(({ payload }) => {
+        const reading = readClip(payload)
+        return 'clip' in reading ? [reading.clip] : []
+      })
+    const record = { mode: 'always', chunk: '500ms' }
+    await say(1, { cameras: { card: { record }, other: { record } } })
+    await applied(1)
+    await until('both record', () => ['card', 'other'].every((name) => clips(name).length > 2), 30_000)
+    const masks = [{ left: 0, top: 0, width: 0.5, height: 0.5 }]
+    await say(2, { cameras: { card: { record, masks }, other: { record, scoreMin: 0.9 } } })
+    await applied(2)
+    const runsOf = (name: string) => [...new Set(clips(name).map(({ run }) => run))]
+    await until('the first records anew', () => runsOf('card').length === 2, 30_000)
+    const count = clips('other').length
+    await until('the other records on', () => clips('other').length > count + 2, 30_000)
+    t.equal(runsOf('other').length, 1, 'in the same run')
+    await device.stop()
+    for (const name of ['card', 'other'])
+      for (const run of runsOf(name)) {
+        const numbers = clips(name)
+          .filter((it) => it.run === run)
+          .map(({ sequence }) => sequence)
+        t.strictSame(
+          numbers,
+          numbers.map((_, at) => (numbers[0] ?? 0) + at),
+          `${name}: none is missing in a run`,
+        )
+      }
+    t.equal(device.log.filter(({ msg, camera }) => msg === 'camera opened' && camera === 'other').length, 2)
+  },
+)

@@ -14,13 +14,13 @@ const ROOT = resolve(import.meta.dirname, '..', '..')
 /** What a program must not drag along, whatever imports it. */
 const FORBIDDEN = {
   broker:
-    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@aws-sdk\/|@tensorflow\/|@vladmandic\/|dockerode$|mqtt$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|@fastify\/swagger)/,
+    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@aws-sdk\/|@tensorflow\/|@vladmandic\/|dockerode$|mqtt$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|web-push$|nodemailer$|@marcbachmann\/|@fastify\/swagger)/,
   subscriber:
-    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@tensorflow\/|@vladmandic\/|dockerode$|aedes$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|@fastify\/swagger)/,
+    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@tensorflow\/|@vladmandic\/|dockerode$|aedes$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|web-push$|nodemailer$|@marcbachmann\/|@fastify\/swagger)/,
   device:
-    /^(@aws-sdk\/|@smithy\/|aedes$|@vladmandic\/|dockerode$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|@fastify\/swagger)/,
+    /^(@aws-sdk\/|@smithy\/|aedes$|@vladmandic\/|dockerode$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|web-push$|nodemailer$|@marcbachmann\/|@fastify\/swagger)/,
   console:
-    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@tensorflow\/|@vladmandic\/|dockerode$|aedes$|mqtt$|typescript$)/,
+    /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@tensorflow\/|@vladmandic\/|dockerode$|aedes$|mqtt$|smtp-server$|typescript$)/,
 } as const
 
 t.test('an image holds what its program imports, and nothing of the other programs', async (t) => {
@@ -58,6 +58,14 @@ t.test('an image holds what its program imports, and nothing of the other progra
     'lib/browser/publisher.js',
   ])
     t.ok(existsSync(join(out, 'device', 'app', file)), `device: ${file}`)
+  // What makes the pages installable has to be in the image that they are compiled in.
+  for (const file of ['service-worker.js', 'offline.css', 'icon.svg', 'icon-192.png', 'icon-badge-96.png'])
+    t.ok(existsSync(join(out, 'pages', 'app', 'console', 'pages', file)), `pages: ${file}`)
+  for (const name of ['catalog.js', 'catalog.yaml'])
+    t.ok(
+      existsSync(join(out, 'device', 'app', 'models', name)),
+      `device: models/${name}, which it may be told to pull`,
+    )
   const { dependencies } = JSON.parse(readFileSync(join(out, 'device', 'npm', 'package.json'), 'utf8'))
   for (const name of ['werift', 'lmdb']) t.ok(name in dependencies, `device: ${name}`)
 })

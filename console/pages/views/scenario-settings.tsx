@@ -1,11 +1,11 @@
 import { useId } from 'preact/hooks'
+import { valueAt } from '../device-settings.ts'
 import { useLoaded } from '../loaded.ts'
 import type { ScenarioDocument, Trouble } from '../scenario-types.ts'
 import type { Effective } from '../scenarios.ts'
 import * as scenarios from '../scenarios.ts'
 import { Troubles, under } from './scenario-troubles.tsx'
 import {
-  at,
   keyOf,
   pathsIn,
   plain,
@@ -53,7 +53,7 @@ export function Settings({
             <li key={keyOf(setting)} class="setting">
               <Field
                 setting={setting}
-                value={at(document, setting.path)}
+                value={valueAt(document, setting.path)}
                 own={ownWords(own, setting)}
                 models={own.flatMap(({ models }) => models)}
                 change={(value) => change(setting.path, value)}
@@ -66,7 +66,7 @@ export function Settings({
               <div class="setting-row">
                 <div>
                   <strong class="breaks">{path.slice(1).join(' › ')}</strong>
-                  <p class="muted breaks">{plain(at(document, path))}</p>
+                  <p class="muted breaks">{plain(valueAt(document, path))}</p>
                 </div>
                 <button type="button" class="button" onClick={() => change(path, undefined)}>
                   Remove<span class="visually-hidden"> {path.slice(1).join(' ')}</span>
@@ -152,7 +152,7 @@ function useOwn(covered: readonly string[]): readonly Own[] {
 function ownWords(own: readonly Own[], setting: Setting): string | undefined {
   const by = new Map<string, string[]>()
   for (const { camera, settings, detect } of own) {
-    const value = at({ settings, detect }, setting.path)
+    const value = valueAt({ settings, detect }, setting.path)
     if (value === undefined) continue
     const words = valueWords(setting, value)
     by.set(words, [...(by.get(words) ?? []), camera])

@@ -1,3 +1,4 @@
+import { withValue as changed } from '../device-settings.ts'
 import type { ScenarioDocument } from '../scenario-types.ts'
 
 /** Settings of cameras that a scenario may change, in words and units. Pure. */
@@ -173,32 +174,15 @@ type Json = unknown
 const isObject = (value: Json): value is Record<string, Json> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** What is there at a path; undefined: nothing. */
-export function at(value: Json, path: readonly string[]): Json {
-  let here = value
-  for (const step of path) {
-    if (!isObject(here)) return undefined
-    here = here[step]
-  }
-  return here
-}
-
 /** With another value there; undefined takes it away, and what is empty then. */
 export function withValue(
   document: ScenarioDocument,
   path: readonly string[],
   value: SettingValue | undefined,
 ): Pick<ScenarioDocument, 'settings' | 'detect'> {
-  const set = (here: Json, [step = '', ...rest]: readonly string[]): Json => {
-    const old = isObject(here) ? here : {}
-    const next = rest.length === 0 ? value : set(old[step], rest)
-    const { [step]: _gone, ...others } = old
-    const all = next === undefined ? others : { ...old, [step]: next }
-    return Object.keys(all).length === 0 ? undefined : all
-  }
   const { settings, detect } = document
-  const changed = set({ settings, detect }, path) as Partial<ScenarioDocument> | undefined
-  return { settings: changed?.settings ?? {}, detect: changed?.detect }
+  const next = changed<Partial<ScenarioDocument>>({ settings, detect }, path, value)
+  return { settings: next.settings ?? {}, detect: next.detect }
 }
 
 /** Every setting below, as a path: `settings.emit.mode`. Lists and null are values. */

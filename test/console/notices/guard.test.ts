@@ -1,6 +1,6 @@
 import { createServer, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { Guard, isAllowable } from '../../../console/notices/guard.ts'
+import { Guard } from '../../../console/notices/guard.ts'
 import { send } from '../../../console/notices/request.ts'
 import { openReceiver } from './notices-kit.ts'
 
@@ -82,10 +82,6 @@ t.test('what the operator allows is called: a host, an address, a network', asyn
   t.match(await post(guarded(t, { allow: ['127.0.0.2'], resolve }), `http://other.one:${receiver.port}/`), {
     code: 'ADDRESS_NOT_ALLOWED',
   })
-  for (const entry of ['nas.local', '10.0.0.0/8', 'fd00::/8', '::1', 'localhost'])
-    t.ok(isAllowable(entry), entry)
-  for (const entry of ['http://x', '10.0.0.0/99', '*', '*.lan', '300.1.1.1', 'a b', ''])
-    t.notOk(isAllowable(entry), entry)
 })
 
 t.test('a name that answers otherwise the second time gains nothing', async (t) => {
