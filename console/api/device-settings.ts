@@ -2,14 +2,16 @@ import { z } from 'zod'
 import { failure } from '../../lib/errors.ts'
 import { DESIRED_VERSION, desiredContentSchema } from '../../wire/desired.ts'
 import { notFound } from '../access/demand.ts'
-import type { Person } from '../access/may.ts'
+import { may, type Person } from '../access/may.ts'
 import type { Context } from '../context.ts'
+import { withoutPictures } from '../desired/desired.ts'
 import { DESIRED_STATES, undone } from '../desired/judge.ts'
 import { readAnswer } from '../desired/store.ts'
 import { checkDevice, issuesOf } from '../scenarios/check.ts'
 import { isWithin } from '../scenarios/confined.ts'
 import { type DeviceDocument, deviceDocumentSchema } from '../scenarios/document.ts'
 import { DOCUMENT_BYTES_MAX, demandRevision, type Kept } from '../scenarios/documents.ts'
+import { demandSceneOfDevice } from '../scenarios/scene.ts'
 import { masked } from '../scenarios/secrets.ts'
 import { worldOf } from '../scenarios/world.ts'
 import { done, problems, unchanged } from './answers.ts'
@@ -97,10 +99,11 @@ export function deviceSettingsRoutes(api: Api, context: Context): void {
     return `${place.site}/${place.device}`
   }
   const answer = async (
-    { scope }: Person,
+    person: Person,
     place: { readonly site: string; readonly device: string },
     kept: Kept<DeviceDocument> | undefined,
   ) => {
+    const { scope } = person
     const told = desired?.told(place)
     const whole = await readAnswer(database, place.site, place.device)
     // The newest may not be in the database yet; it has the pictures.
@@ -129,7 +132,8 @@ export function deviceSettingsRoutes(api: Api, context: Context): void {
             scenarios: told.scenarios.map((id) => ({ id, name: names.get(id) ?? id })),
           }
         : null,
-      reported: reply?.reported ?? null,
+      reported:
+        (reply && may(person, 'see') ? reply.reported : reply && withoutPictures(reply.reported)) ?? null,
       reportedAtMs: reply?.receivedAtMs ?? null,
       differences:
         told && reply
@@ -193,7 +197,9 @@ export function deviceSettingsRoutes(api: Api, context: Context): void {
       const { revision, document } = request.body
       const { name: by } = caller.person
       const { problems: found } = checkDevice(document, request.params, await worldOf(context))
-      demandRevision((await documents.get('device', id)) ?? { id, revision: 0, changedBy: '' }, revision)
+      const current = await documents.get('device', id)
+      demandRevision(current ?? { id, revision: 0, changedBy: '' }, revision)
+      demandSceneOfDevice(caller.person, current?.document, document)
       await access.record(caller, { what: 'device.change', target: id, detail: { revision } })
       const kept =
         revision === 0
@@ -274,10 +280,13 @@ export function deviceSettingsRoutes(api: Api, context: Context): void {
       const { revision: to } = request.body
       const { document: was } = await documents.revision('device', id, to)
       const { problems: found } = checkDevice(was, request.params, await worldOf(context))
+      const current = await documents.get('device', id)
+      demandSceneOfDevice(caller.person, current?.document, readDevice(was, to))
       await access.record(caller, { what: 'device.rollback', target: id, detail: { to } })
       const kept = await documents.rollBack('device', id, {
         to,
         by: caller.person.name,
+        ...(current && { revision: current.revision }),
         check: (document) => readDevice(document, to),
       })
       await settled()

@@ -4,10 +4,17 @@ import { demand, notFound } from '../access/demand.ts'
 import { isInScope, type Person } from '../access/may.ts'
 import type { Context } from '../context.ts'
 import { checkScenario, issuesOf, type Problem } from '../scenarios/check.ts'
-import { demandRecordings, demandWithin, isWithin, recordingProblems, worldWithin } from '../scenarios/confined.ts'
+import {
+  demandRecordings,
+  demandWithin,
+  isWithin,
+  recordingProblems,
+  worldWithin,
+} from '../scenarios/confined.ts'
 import { SCENARIO_STATES, type Scenario, scenarioSchema } from '../scenarios/document.ts'
 import { DOCUMENT_BYTES_MAX, demandRevision, type Kept } from '../scenarios/documents.ts'
 import { PROVIDED } from '../scenarios/provided.ts'
+import { demandScene } from '../scenarios/scene.ts'
 import { pathOf } from '../scenarios/selection.ts'
 import { TRY_HOURS_MAX, tryScenario } from '../scenarios/try.ts'
 import { worldOf } from '../scenarios/world.ts'
@@ -336,6 +343,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
       const { state, ...current } = await ownOf(caller.person, id)
       demandRevision(current, revision)
       demandOwn(document, caller.person)
+      if (state === 'published') demandScene(caller.person, current.document, document)
       const found =
         state === 'published'
           ? await sound(document, caller.person, id)
@@ -361,7 +369,8 @@ export function scenariosRoutes(api: Api, context: Context): void {
     async (request, reply) => {
       const caller = asked(access, request)
       const { id } = request.params
-      const { name } = await ownOf(caller.person, id)
+      const { name, state, document } = await ownOf(caller.person, id)
+      if (state === 'published') demandScene(caller.person, document)
       await record(caller, 'delete', id, { name })
       await documents.remove('scenario', id, { by: caller.person.name })
       await scenarios.reload()
@@ -390,6 +399,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
         const { id } = request.params
         const { document, revision } = await ownOf(caller.person, id)
         demandWithin(document, caller.person.scope)
+        demandScene(caller.person, document)
         if (what === 'publish') demandRecordings(document, caller.person)
         const found = what === 'publish' ? await sound(document, caller.person, id) : undefined
         await record(caller, what, id, { revision })
@@ -450,6 +460,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
       const current = await ownOf(caller.person, id)
       const was = readScenario((await documents.revision('scenario', id, to)).document, to)
       demandOwn(was, caller.person)
+      if (current.state === 'published') demandScene(caller.person, current.document, was)
       const found =
         current.state === 'published'
           ? await sound(was, caller.person, id)

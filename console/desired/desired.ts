@@ -543,7 +543,8 @@ function readReported(payload: Buffer): Reported | undefined {
   }
 }
 
-function withoutPictures({ opened, ...reported }: Reported): Reported {
+/** Pictures of cameras that were opened are the most of it, and not for everybody. */
+export function withoutPictures({ opened, ...reported }: Reported): Reported {
   if (!opened) return reported
   return {
     ...reported,

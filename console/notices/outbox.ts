@@ -9,6 +9,7 @@ import { channelsOf, type KeptNotice, placeOf } from './book.ts'
 import type { Channel } from './channel.ts'
 import { Ledger, type Result, type Settled } from './ledger.ts'
 import type { Outcome } from './outcome.ts'
+import { Targets } from './targets.ts'
 import { Width } from './width.ts'
 
 /**
@@ -37,6 +38,8 @@ export interface OutboxParts {
 /** Under way at once, all channels together; there are at most CHANNELS_MAX, and each has one place for sure. */
 const UNDER_WAY_MAX = 256
 export const CHANNELS_MAX = 200
+/** Of one push channel: many receivers in one. */
+const PUSH_UNDER_WAY_MAX = 64
 /** A quick one follows a wake; without one it looks this often, for clocks that are set and what other programs wrote. */
 const LOOK_MS_MAX = 5_000
 /** What ends within it is followed by one look, not many. */
@@ -57,6 +60,7 @@ export class Outbox implements AsyncDisposable {
   readonly #underWay = new Map<string, Promise<void>>()
   readonly #busyLines = new Set<string>()
   readonly #widths = new Map<string, Width>()
+  readonly #targets: Targets
   #running: Promise<void> | undefined
   #wake: () => void = () => {}
   #isWoken = false
@@ -66,6 +70,7 @@ export class Outbox implements AsyncDisposable {
   private constructor(parts: OutboxParts) {
     this.#parts = parts
     this.#now = parts.now ?? Date.now
+    this.#targets = new Targets((parts.retry ?? RETRY).delayMsMin)
     this.#ledger = Ledger.open({
       write: parts.database.write,
       onSettled: parts.onSettled,
@@ -150,7 +155,8 @@ export class Outbox implements AsyncDisposable {
     }
     const waiting = await waitingChannels(read)
     const ready = waiting.filter(
-      ({ channel, due_at_ms }) => Number(due_at_ms) <= nowMs && this.#widthOf(channel).free > 0,
+      ({ channel, due_at_ms, target }) =>
+        Number(due_at_ms) <= nowMs && this.#widthOf(channel, target !== '').free > 0,
     )
     const channels = await channelsOf(
       read,
@@ -160,7 +166,7 @@ export class Outbox implements AsyncDisposable {
     for (const { due_at_ms } of waiting)
       if (Number(due_at_ms) > nowMs) nextMs = Math.min(nextMs, Number(due_at_ms) - nowMs)
     for (const { channel } of ready) {
-      const width = this.#widthOf(channel)
+      const width = this.#widthOf(channel, false)
       const free = Math.min(width.free, UNDER_WAY_MAX - this.#underWay.size)
       if (free <= 0) continue // one that ends wakes
       nextMs = Math.min(nextMs, await this.#start(channel, channels.get(channel), width, free, nowMs))
@@ -176,7 +182,7 @@ export class Outbox implements AsyncDisposable {
     free: number,
     nowMs: number,
   ): Promise<number> {
-    const due = await this.#dueOf(id, free, nowMs)
+    const { due, more } = await this.#dueOf(id, free, nowMs)
     const notices = await this.#noticesOf(due)
     for (const delivery of due) {
       const notice = notices.get(delivery.notice)
@@ -197,6 +203,7 @@ export class Outbox implements AsyncDisposable {
           changedAtMs: notice.changed_at_ms,
         })
     }
+    if (more) return 1
     // There may be more: what ends looks again.
     if (due.length === free) return LOOK_MS_MAX
     // Those in retry; what is behind others of its line is looked for as they end.
@@ -210,8 +217,13 @@ export class Outbox implements AsyncDisposable {
     return next?.at == null ? LOOK_MS_MAX : Number(next.at) - nowMs
   }
 
-  /** The first ones of their lines, the oldest first. */
-  async #dueOf(channel: string, free: number, nowMs: number): Promise<DeliveriesTable[]> {
+  /** The first ones of their lines, the oldest first. `more`: behind those of browsers that have one under way now */
+  async #dueOf(
+    channel: string,
+    free: number,
+    nowMs: number,
+  ): Promise<{ readonly due: DeliveriesTable[]; readonly more: boolean }> {
+    const busy = this.#targets.busy(nowMs)
     const own = [...this.#underWay.keys()]
     let query = this.#parts.database.read
       .selectFrom('deliveries as it')
@@ -233,9 +245,23 @@ export class Outbox implements AsyncDisposable {
         ),
       )
     if (own.length > 0) query = query.where('it.id', 'not in', own)
+    if (busy.length > 0) query = query.where('it.target', 'not in', busy)
     const rows = await query.orderBy('it.due_at_ms').orderBy('it.id').limit(free).execute()
     // One that was replaced while it was under way does not wait any more, and yet its line is busy.
-    return rows.filter((row) => !this.#busyLines.has(lineOf(row)))
+    const due: DeliveriesTable[] = []
+    let passed = 0
+    for (const row of rows) {
+      if (this.#busyLines.has(lineOf(row))) continue
+      if (row.target !== '') {
+        if (!this.#targets.isFree(row.target, nowMs)) {
+          passed += 1
+          continue
+        }
+        this.#targets.begin(row.target)
+      }
+      due.push(row)
+    }
+    return { due, more: passed > 0 && rows.length === free && due.length > 0 }
   }
 
   async #noticesOf(due: readonly DeliveriesTable[]) {
@@ -253,7 +279,12 @@ export class Outbox implements AsyncDisposable {
     width.begin()
     this.#busyLines.add(line)
     const working = this.#work(delivery, what, width)
-      .then((outcome) => width.end(outcome.is !== 'failed'))
+      .then((outcome) => {
+        const isGood = outcome.is !== 'failed'
+        // Of a browser that fails, others have nothing to do with it.
+        width.end(delivery.target !== '' && !isGood ? undefined : isGood)
+        if (delivery.target !== '') this.#targets.end(delivery.target, isGood, this.#now())
+      })
       // Only where the program stops: the next start finds it waiting.
       .catch(() => width.end(false))
       .finally(() => {
@@ -275,13 +306,13 @@ export class Outbox implements AsyncDisposable {
     return outcome
   }
 
-  #widthOf(channel: string): Width {
+  #widthOf(channel: string, isPush: boolean): Width {
     const known = this.#widths.get(channel)
     if (known) return known
     // Of channels that are gone: those that have nothing under way say nothing any more.
     if (this.#widths.size >= 2 * CHANNELS_MAX)
       for (const [id, width] of this.#widths) if (width.underWay === 0) this.#widths.delete(id)
-    const width = new Width()
+    const width = new Width(isPush ? PUSH_UNDER_WAY_MAX : undefined)
     this.#widths.set(channel, width)
     return width
   }
@@ -303,13 +334,20 @@ export class Outbox implements AsyncDisposable {
 
 /** From one channel to the next along the index of what waits: as a grouping, all that waits would be read each time. */
 async function waitingChannels(read: Kysely<Tables>) {
-  const { rows } = await sql<{ channel: string; due_at_ms: number }>`with recursive found(channel) as (
+  const { rows } = await sql<{
+    channel: string
+    due_at_ms: number
+    target: string
+  }>`with recursive found(channel) as (
       select min(channel) from deliveries where state = 'waiting'
       union all
       select (select min(d.channel) from deliveries as d where d.state = 'waiting' and d.channel > found.channel)
         from found where found.channel is not null)
     select channel, (select min(d.due_at_ms) from deliveries as d
-        where d.state = 'waiting' and d.channel = found.channel) as due_at_ms
+        where d.state = 'waiting' and d.channel = found.channel) as due_at_ms,
+      -- Of push all have one, of others none.
+      (select d.target from deliveries as d
+        where d.state = 'waiting' and d.channel = found.channel limit 1) as target
       from found where channel is not null order by channel`.execute(read)
   // One may have been delivered meanwhile.
   return rows.filter(({ due_at_ms }) => due_at_ms !== null)

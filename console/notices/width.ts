@@ -14,12 +14,18 @@ export class Width {
   #underWay = 0
   #tookAtMs = Number.NEGATIVE_INFINITY
 
+  readonly #max: number
+
+  constructor(max = WIDTH_MAX) {
+    this.#max = max
+  }
+
   get underWay(): number {
     return this.#underWay
   }
 
   get free(): number {
-    return Math.max(0, Math.max(1, Math.floor(WIDTH_MAX * this.#rate)) - this.#underWay)
+    return Math.max(0, Math.max(1, Math.floor(this.#max * this.#rate)) - this.#underWay)
   }
 
   /** Whether the receiver takes notices, as far as is known. */
@@ -31,8 +37,10 @@ export class Width {
     this.#underWay += 1
   }
 
-  end(isGood: boolean): void {
+  /** @param isGood undefined: it says nothing of others */
+  end(isGood: boolean | undefined): void {
     this.#underWay -= 1
+    if (isGood === undefined) return
     if (isGood) this.#tookAtMs = performance.now()
     this.#rate += NEWEST_WEIGHS * ((isGood ? 1 : 0) - this.#rate)
   }

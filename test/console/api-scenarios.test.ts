@@ -5,7 +5,7 @@ import { PROVIDED } from '../../console/scenarios/provided.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
 import { digestOf, type Reported } from '../../wire/desired.ts'
 import { newId } from '../../wire/id.ts'
-import { type ApiServer, apiServer, cameraSeen, NORTH, SOUTH } from './api-server.ts'
+import { type ApiServer, apiServer, cameraSeen, NORTH, SOUTH, tokenOf } from './api-server.ts'
 
 interface Kept {
   readonly id: string
@@ -351,6 +351,64 @@ t.test(
     await answer(t, server, 400, ['POST', '/scenarios/try', { document, hours: 1000 }])
   },
 )
+
+t.test('what shows or keeps the scene takes the right to recordings, also in documents', async (t) => {
+  const server = await apiServer(t)
+  const token = await tokenOf(server.context.access, 'otto', ['scenarios'])
+  const ask = async (status: number, method: string, path: string, body?: unknown) => {
+    const got = await fetch(`${server.url}${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${token}`,
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
+    })
+    const text = await got.text()
+    t.equal(got.status, status, `${method} ${path}: ${text.slice(0, 200)}`)
+    return text
+  }
+  const effect = { view: { effect: 'pixelate' as const } }
+  const written = night({ settings: effect })
+  await answer(t, server, 201, ['POST', '/scenarios', { document: written }], 'otto')
+  await ask(403, 'POST', '/scenarios/night/publish')
+  await answer(t, server, 200, ['POST', '/scenarios/night/publish'], 'otto')
+  const plain = night({ settings: {} })
+  await ask(403, 'PUT', '/scenarios/night', { revision: 2, document: plain })
+  await ask(403, 'PUT', '/scenarios/night', {
+    revision: 2,
+    document: { ...written, cameras: { sites: ['south'] } },
+  })
+  await ask(403, 'POST', '/scenarios/night/pause')
+  await ask(403, 'POST', '/scenarios/night/rollback', { revision: 1 })
+  await ask(403, 'DELETE', '/scenarios/night')
+  await answer(t, server, 200, ['POST', '/scenarios/night/pause'], 'otto')
+  await ask(200, 'PUT', '/scenarios/night', { revision: 3, document: plain })
+  await ask(200, 'POST', '/scenarios/night/publish')
+
+  const at = '/devices/north/pi/desired'
+  const device = (settings: object, more: object = {}) => ({
+    content: { cameras: { gate: settings }, ...more },
+  })
+  await ask(403, 'PUT', at, { revision: 0, document: device({ record: { mode: 'always' } }) })
+  await ask(403, 'PUT', at, { revision: 0, document: device({ masks: [] }) })
+  await ask(403, 'PUT', at, {
+    revision: 0,
+    document: device({}, { streams: { bell: { keyHash: 'a'.repeat(64) } } }),
+  })
+  await ask(200, 'PUT', at, { revision: 0, document: device({ scoreMin: 0.5 }) })
+  const hidden = device(effect)
+  await answer(t, server, 200, ['PUT', at, { revision: 1, document: hidden }], 'otto')
+  await ask(403, 'POST', `${at}/rollback`, { revision: 1 })
+  await ask(200, 'PUT', at, { revision: 2, document: device({ ...effect, scoreMin: 0.6 }) })
+
+  const picture = Buffer.from('a picture').toString('base64')
+  say(server, { opened: { gate: { picture, frame: [4, 3] } } })
+  t.match(await answer(t, server, 200, ['GET', at], 'otto'), { reported: { opened: { gate: { picture } } } })
+  const seen = await ask(200, 'GET', at)
+  t.match(seen, '"gate":{"frame":[4,3]}')
+  t.notMatch(seen, picture, 'pictures are for who may see them')
+})
 
 t.test('what a device shall be: told, answered, compared; secrets are neither shown nor lost', async (t) => {
   const server = await apiServer(t)

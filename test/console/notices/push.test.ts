@@ -2,6 +2,7 @@ import { createECDH, createPublicKey, randomBytes, verify } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { createServer, type Server } from 'node:https'
 import { createRequire } from 'node:module'
+import { type AddressInfo, createServer as createSilent, type Socket } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { personOf } from '../../../console/access/may.ts'
@@ -17,6 +18,7 @@ const ece = createRequire(import.meta.url)('http_ece') as {
 
 const people = {
   ada: personOf({ name: 'ada', role: 'admin' }),
+  bad: personOf({ name: 'bad', role: 'viewer' }),
   sven: personOf({ name: 'sven', role: 'viewer', sites: ['south'] }),
 } as never
 
@@ -145,6 +147,37 @@ t.test('a key outlives the program, and a browser is one however often it asks',
   await t.rejects(notices.push.add('ada', browser('https://10.0.0.1/x').subscription, 'x'), {
     code: 'ADDRESS_NOT_ALLOWED',
   })
+})
+
+t.test('browsers of somebody that hang hold up nobody else', async (t) => {
+  const { database, url, notices, write } = await openPush(t)
+  const hung = new Set<Socket>()
+  const silent = createSilent((socket) => void hung.add(socket)).listen(0, '127.0.0.1')
+  t.teardown(() => {
+    for (const socket of hung) socket.destroy()
+    silent.close()
+  })
+  await until('it listens', () => silent.listening)
+  const { port } = silent.address() as AddressInfo
+  for (let n = 0; n < 20; n += 1) {
+    const { subscription } = browser(`https://127.0.0.1:${port}/${n}`)
+    await notices.push.add('bad', subscription, 'Hangs')
+  }
+  await notices.push.add('ada', browser(url(1)).subscription, 'Phone')
+  const all = Array.from({ length: 30 }, () => newNotice({}, ['phones']))
+  const began = performance.now()
+  await write(...all)
+  await until('the phone has all of them', async () => {
+    const sent = await database.read
+      .selectFrom('deliveries')
+      .select('id')
+      .where('state', '=', 'sent')
+      .execute()
+    return sent.length === all.length
+  })
+  const tookMs = performance.now() - began
+  t.ok(tookMs < 4500, `${Math.round(tookMs)} ms, less than one of them hangs`)
+  t.ok(hung.size > 0)
 })
 
 t.test('keys that are none are given up at once', async (t) => {
