@@ -91,6 +91,8 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
   rules: async () => {
     const { benchRules, printRules } = await import('./rules.ts')
     printRules(await benchRules())
+    const { benchRulesConsole, printRulesConsole } = await import('./rules-console.ts')
+    printRulesConsole(await benchRulesConsole())
   },
   rtmp: async () => {
     const { benchRtmp, printRtmp } = await import('./rtmp.ts')

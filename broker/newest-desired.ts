@@ -1,4 +1,4 @@
-import { desiredSchema } from '../wire/desired.ts'
+import { desiredSchema, isFarAhead } from '../wire/desired.ts'
 
 /**
  * Desired configurations come down a bridge twice where its connection was lost: out of the session that the other broker
@@ -9,6 +9,7 @@ import { desiredSchema } from '../wire/desired.ts'
 export interface NewestDesiredOptions {
   /** What is retained here under a topic, on disk. */
   readonly retained: (topic: string) => Buffer | undefined
+  readonly now?: () => number
   readonly older: (topic: string, version: number, versionHere: number) => void
 }
 
@@ -38,12 +39,18 @@ export class NewestDesired {
   }
 
   async #take(topic: string, payload: Buffer, deliver: () => Promise<void>): Promise<void> {
-    const { retained, older } = this.#options
+    const { retained, older, now = Date.now } = this.#options
     const here = retained(topic)
     if (here?.equals(payload)) return
     const version = versionOf(payload)
     const versionHere = here && versionOf(here)
-    if (version !== undefined && versionHere !== undefined && version < versionHere) {
+    // What is kept here of the far future, no device takes unless it is signed: it keeps nothing out.
+    const isNewerHere =
+      version !== undefined &&
+      versionHere !== undefined &&
+      version < versionHere &&
+      !isFarAhead(versionHere, now())
+    if (isNewerHere) {
       older(topic, version, versionHere)
       return
     }

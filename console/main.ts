@@ -48,6 +48,7 @@ import { isSeenOtherwise, LivePictures, PICTURE_BYTES_MAX } from './live.ts'
 import { measureConsole, openMeters } from './meters.ts'
 import { NewsRing } from './news.ts'
 import { Nightly } from './nightly.ts'
+import { HomeAssistant } from './notices/home-assistant.ts'
 import { linkPages } from './notices/links.ts'
 import { openNotices } from './notices/open.ts'
 import { servePages } from './pages.ts'
@@ -204,8 +205,8 @@ export async function runConsole(options: RunOptions): Promise<number> {
     const all = { site: '+', device: '+', camera: '+' }
     const faceEvents = new FaceEvents()
     const prefixLevels = topicPrefix.split('/').length
-    // What Home Assistant was told: the broker may have lost it meanwhile.
-    let tellAgain = () => {}
+    let isConnected = false
+    let homeAssistant: HomeAssistant | undefined
     await using lineLink = LineLink.open({
       link: { ...link, clientId: `${broker.clientId}-live`, clean: true },
       filters: [
@@ -243,7 +244,8 @@ export async function runConsole(options: RunOptions): Promise<number> {
         live.askAgain()
         original.askAgain()
         desired?.connected()
-        tellAgain()
+        isConnected = true
+        homeAssistant?.connected()
       },
       log,
     })
@@ -259,7 +261,9 @@ export async function runConsole(options: RunOptions): Promise<number> {
       metrics,
     })
     const { notices } = opened
-    tellAgain = () => opened.mqtt.forgetAnnounced()
+    await using told = HomeAssistant.open({ database, documents, scenarios, mqtt: opened.mqtt, log })
+    homeAssistant = told
+    if (isConnected) told.connected()
     await using rules = await Rules.open({
       database,
       scenarios,
@@ -416,6 +420,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
       'console ready',
     )
     ready()
+    notices.start()
     // Wrong credentials at the start end the program; a broker that is away does not.
     await Promise.race([intake.subscribed.then(() => aborted(signal)), aborted(signal)])
   })

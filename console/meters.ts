@@ -54,11 +54,17 @@ export function measureConsole(registry: Registry, of: Measured): void {
     it.set({ kind: 'events' }, of.readers())
     it.set({ kind: 'live' }, of.viewers())
   })
-  gauge(registry, 'console_desired', 'Devices by what they say of what they were told', ['state'], (it) => {
-    const counts = of.desired()
-    for (const state of DESIRED_STATES) it.set({ state }, counts?.get(state) ?? 0)
-  })
-  gauge(registry, 'console_events_dropped', 'Events of faces that were none, or too many', [], (it) =>
+  gauge(
+    registry,
+    'console_desired',
+    'Devices by what they answer to their desired configuration',
+    ['state'],
+    (it) => {
+      const counts = of.desired()
+      for (const state of DESIRED_STATES) it.set({ state }, counts?.get(state) ?? 0)
+    },
+  )
+  gauge(registry, 'console_events_dropped', 'Events of faces that were malformed, or too many', [], (it) =>
     it.set(of.eventsDropped()),
   )
 }

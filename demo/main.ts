@@ -137,6 +137,10 @@ async function run(options: DemoOptions, { data, forMs, ports, camera }: Run): P
     SIGHTLINE_DATABASE__PATH: join(data, 'console', 'console.sqlite'),
     SIGHTLINE_BUCKET__PATH: join(data, 'bucket'),
     SIGHTLINE_HTTP__PORT: String(consolePort),
+    // Pictures in notices have addresses, and a receiver that somebody writes here may be called: whoever may add a channel
+    // has this machine's shell anyway.
+    SIGHTLINE_PUBLIC_URL: `http://${HOST}:${consolePort}`,
+    SIGHTLINE_NOTICES__ALLOW: JSON.stringify(['localhost', '127.0.0.0/8', '::1']),
     ...(guest && { SIGHTLINE_PUBLISH: JSON.stringify([{ name: 'This demo', url: guest.whip }]) }),
     CONSOLE_RUN_TOKEN: token,
   })

@@ -418,6 +418,8 @@ function consoleProgram(
   const access = branch(tree.access)
   const database = branch(tree.database)
   const config: Tree = {
+    // Of links in notices. At another address of the same console people sign in all the same.
+    publicUrl: addressOf(opened, facts).replace(/\/$/, ''),
     ...tree,
     broker: {
       ...without(branch(tree.broker), 'password', 'certFile', 'keyFile'),

@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
 import { isIP } from 'node:net'
-import { basename } from 'node:path'
+import { basename, join } from 'node:path'
 import { parse } from 'yaml'
 import type { z } from 'zod'
 import { brokerSchema, checkBrokerConfig } from '../broker/config.ts'
@@ -152,6 +152,15 @@ function withFiles(tree: Record<string, unknown>, owner: string, mounts: readonl
     if (/File$/.test(key)) return take(node, key)
     if (key === 'detect.model' && /[/\\]|\.[a-z]+$/i.test(node) && !isBelow(node, mounts))
       return take(node, key)
+    if (key === 'remote.desired.signers' && !isBelow(node, mounts)) {
+      // One file is enough: the authority's certificate, and those of who may sign, one behind the other.
+      if (isFolder(node))
+        throw failure(
+          'CONFIG_INVALID',
+          `${key} in ${owner} is a folder; deploy copies a file. Write its certificates into one: cat ${join(node, '*.pem')} > signers.pem`,
+        )
+      return take(node, key)
+    }
     return node
   }
   return { tree: visit(tree, []) as Record<string, unknown>, files }
@@ -179,6 +188,8 @@ function usersIn(path: unknown, files: Configuration['files'] = {}): UsersList |
   const content = files[basename(path)]
   return content === undefined ? undefined : usersOfText(Buffer.from(content, 'base64').toString('utf8'))
 }
+
+const isFolder = (path: string) => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false
 
 /** Whether a path of the engine's machine is in one of these folders. */
 export function isBelow(path: string, folders: readonly string[]): boolean {

@@ -80,6 +80,8 @@ export const FAREWELL_MS_MAX = 500
 /** What was signed last is flushed so long after it was written, ms, and written anew when its file has grown to so much. */
 export const CHAIN_SYNC_MS = 1000
 export const CHAIN_FILE_BYTES_MAX = 256_000
+/** How often a device looks whether its clock has been set, and a configuration is no longer of the far future, ms. */
+export const DESIRED_DUE_MS = 30_000
 /** Clocks before this year have not been set. */
 export const CLOCK_YEAR_MIN = 2024
 /** The part of the detector's score threshold down to which a face that is followed already is still seen. */

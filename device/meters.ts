@@ -43,7 +43,7 @@ export function openMeters(registry: Registry) {
     desiredApplied: counter(
       registry,
       'desired_applied_total',
-      'Configurations from the console that hold or held',
+      'Configurations from the console that were applied',
       [],
     ),
     desiredRefused: counter(

@@ -15,6 +15,8 @@ import { zonesSchema } from './zones.ts'
  */
 export const DESIRED_VERSION = 1
 export const DESIRED_BYTES_MAX = 256 * 1024
+/** A version that is so far ahead of the clock is none that a console gives: it would keep those that follow out, ms. */
+export const DESIRED_AHEAD_MS_MAX = 86_400_000
 /** With the pictures of cameras that were opened. */
 export const REPORTED_BYTES_MAX = 512 * 1024
 /** Of one of these pictures, before base64. */
@@ -237,6 +239,13 @@ export const reportedSchema = z.object({
   models: z.array(z.string().max(200)).max(200).optional(),
 })
 export type Reported = z.infer<typeof reportedSchema>
+
+/** Clocks before have not been set, and say nothing of what is ahead. */
+const CLOCK_MS_MIN = Date.UTC(2024)
+
+/** Whether a version is too far ahead to be taken. @param nowMs since 1970 */
+export const isFarAhead = (version: number, nowMs: number): boolean =>
+  nowMs >= CLOCK_MS_MIN && version > nowMs + DESIRED_AHEAD_MS_MAX
 
 export const desiredTopic = (prefix: string, { site, device }: Omit<CameraAddress, 'camera'>) =>
   `${prefix}/${site}/${device}/desired`

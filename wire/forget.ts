@@ -103,7 +103,7 @@ const METADATA_BYTES_MAX = 65_536 + 4
 
 /**
  * Whether a message belongs to what is selected: by its metadata, or by its topic, under any prefix (a bridge may have
- * changed it). A device's status is its too. Where the metadata cannot be read, the time of receipt stands in for the
+ * changed it). A device's status is its too, and what it was to be and answered. Where the metadata cannot be read, the time of receipt stands in for the
  * day, and for that of a chunk, and an id is looked for in the text.
  */
 export function selectsMessage(
@@ -122,8 +122,8 @@ export function selectsMessage(
     (selection.kind === 'device' || camera === cameraOf(selection))
   )
     return true
-  const [statusSite, statusDevice, status] = topic.split('/').slice(-3)
-  if (status === 'status' && selection.kind === 'device' && isOf(statusSite, statusDevice)) return true
+  const [ownSite, ownDevice, own] = topic.split('/').slice(-3)
+  if (DEVICE_TOPICS.has(own) && selection.kind === 'device' && isOf(ownSite, ownDevice)) return true
   const { read } = KINDS.find(({ name }) => name === kind) ?? CROP
   const reading = read(payload)
   if ('metadata' in reading)
@@ -158,5 +158,8 @@ const CAMERA_KINDS: ReadonlySet<string | undefined> = new Set([
   'state',
   'snapshot',
 ])
+
+/** Of a device itself: what it answers may show what a camera saw when it was tried. */
+const DEVICE_TOPICS: ReadonlySet<string | undefined> = new Set(['status', 'desired', 'reported'])
 
 const cameraOf = (selection: Selection) => (selection.kind === 'camera' ? selection.camera : undefined)

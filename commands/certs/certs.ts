@@ -24,7 +24,8 @@ Usage: sightline certs ca DIR
 ca makes the authority. server makes the pair of a broker or of an HTTP
 listener, client that of a device, a bridge or a subscriber: NAME is its user
 name at the broker. signer makes the pair that a device signs its crops and
-clips with ("signing" in its configuration); "sightline verify" checks them.
+clips with ("signing" in its configuration), which "sightline verify" checks,
+or a console what devices shall be ("desired.signing"): any name will do there.
 renew replaces a certificate with one that expires later, for the same key;
 list shows how long each is valid. Of signers the old certificates stay in the
 folder: files verify by the one that was valid when they were captured.

@@ -84,6 +84,9 @@ Next, in the configuration of that device:
     certFile: ${cert}
     keyFile: ${key}
 To check what it has signed: sightline verify --certs ${folder} FILE...
+Or, where a console signs with it what devices shall be, in that one's:
+  desired:
+    signing: { certFile: ${cert}, keyFile: ${key} }
 `
     }
     case 'renew': {

@@ -5,9 +5,10 @@ import { type Command, parse } from '../command.ts'
 const VERBS = ['reindex', 'reconcile'] as const
 
 export const consoleCommand: Command = {
-  summary: 'what was seen and what runs: database, API and pages',
+  summary: 'what was seen, what is looked for: API, pages, notices',
   help: `The console: keeps every detection in a database, shows what runs and where
-everything is, and serves pages and an API to the people of a users file.
+everything is, and serves pages and an API to the people of a users file. What
+they say shall be looked for, it tells devices; its rules tell people.
 
 Usage: sightline console [--config FILE]
        sightline console reindex [--config FILE]

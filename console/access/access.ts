@@ -456,7 +456,9 @@ export class Access implements AsyncDisposable {
     await this.sessions.endAllOf(user)
     await this.tokens.revokeAllOf(user)
     await this.shares.revokeAllOf(user)
-    await this.#options.database.write.deleteFrom('reviews').where('user', '=', user).execute()
+    const { write } = this.#options.database
+    await write.deleteFrom('push_subscriptions').where('user', '=', user).execute()
+    await write.deleteFrom('reviews').where('user', '=', user).execute()
   }
 
   async #peopleChanged(): Promise<void> {
@@ -474,7 +476,13 @@ export class Access implements AsyncDisposable {
   }
 
   async #owners(): Promise<ReadonlySet<string>> {
-    const owners = await Promise.all([this.sessions.owners(), this.tokens.owners(), this.shares.owners()])
+    const browsers = this.#options.database.read.selectFrom('push_subscriptions').select('user').distinct()
+    const owners = await Promise.all([
+      this.sessions.owners(),
+      this.tokens.owners(),
+      this.shares.owners(),
+      browsers.execute().then((rows) => rows.map(({ user }) => user)),
+    ])
     return new Set(owners.flat())
   }
 

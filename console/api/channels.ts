@@ -8,7 +8,7 @@ import { type Channel, channelSchema, SECRET } from '../notices/channel.ts'
 import { CHANNELS_MAX } from '../notices/outbox.ts'
 import { newWebhookSecret } from '../notices/signature.ts'
 import { type ChannelStanding, channelStandings, NO_STANDING } from '../notices/standing.ts'
-import { Documents, type Kept } from '../scenarios/documents.ts'
+import type { Kept } from '../scenarios/documents.ts'
 import { masked, unmasked } from '../scenarios/secrets.ts'
 import { done, problems, unchanged } from './answers.ts'
 import { asked } from './asked.ts'
@@ -104,8 +104,7 @@ const tags = ['notices']
 const idParamsSchema = z.strictObject({ id: nameSchema })
 const right = 'scenarios'
 
-export function channelsRoutes(api: Api, { access, database, notices }: Context): void {
-  const documents = new Documents(database)
+export function channelsRoutes(api: Api, { access, database, documents, notices }: Context): void {
   const bounded = (person: Person) => {
     demand(person, right)
     if (!person.scope.all)

@@ -45,7 +45,10 @@ const deliverySchema = z.object({
   dueAtMs: timeMsSchema.meta({ description: 'When it is tried next, where it waits.' }),
   giveUpAtMs: timeMsSchema,
   doneAtMs: timeMsSchema.nullable(),
-  why: z.string().nullable().meta({ description: 'Why it was given up, not sent, or has to wait.' }),
+  why: z.string().nullable().meta({
+    description:
+      'Why it was given up, not sent, or has to wait. What a receiver has to do with it is for who sees channels.',
+  }),
 })
 
 const attemptSchema = z.object({
@@ -270,7 +273,7 @@ async function shown(database: Database, rows: readonly NoticeRow[], person: Per
           : null,
       deliveries: deliveries
         .filter((it) => it.notice === row.id)
-        .map((it) => deliveryOf(it, channels.get(it.channel), browsers.get(it.target))),
+        .map((it) => deliveryOf(it, channels.get(it.channel), browsers.get(it.target), person)),
     }
   })
 }
@@ -279,6 +282,7 @@ const deliveryOf = (
   row: DeliveryRow,
   channel: { readonly name: string; readonly type: string } | undefined,
   browser: string | undefined,
+  person: Person,
 ) => ({
   id: row.id,
   revision: row.revision,
@@ -290,8 +294,11 @@ const deliveryOf = (
   dueAtMs: row.due_at_ms,
   giveUpAtMs: row.give_up_at_ms,
   doneAtMs: row.done_at_ms,
-  why: row.why,
+  why: row.why === null || knowsChannels(person) || isOurs(row) ? row.why : 'It could not be delivered.',
 })
+
+/** Why it says no more than we do: neither what a receiver answers nor whom there is. */
+const isOurs = ({ state, target }: DeliveryRow) => state === 'not sent' && target === ''
 
 const attemptOf = (row: Selectable<AttemptsTable>, isInside: boolean) => ({
   number: row.number,

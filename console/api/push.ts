@@ -102,8 +102,11 @@ export function pushRoutes(api: Api, { access, notices }: Context): void {
       },
     },
     async (request, reply) => {
-      const { person } = asked(access, request)
-      if (!(await notices.push.remove(person.name, { endpoint: request.query.endpoint }))) throw notFound()
+      const caller = asked(access, request)
+      const { endpoint } = request.query
+      if (!(await notices.push.remove(caller.person.name, { endpoint }))) throw notFound()
+      // Not the endpoint: whoever has it could send there.
+      await access.record(caller, { what: 'push.remove', target: new URL(endpoint).host })
       return reply.code(204).send()
     },
   )
@@ -121,8 +124,10 @@ export function pushRoutes(api: Api, { access, notices }: Context): void {
       },
     },
     async (request, reply) => {
-      const { person } = asked(access, request)
-      if (!(await notices.push.remove(person.name, { id: request.params.id }))) throw notFound()
+      const caller = asked(access, request)
+      const { id } = request.params
+      if (!(await notices.push.remove(caller.person.name, { id }))) throw notFound()
+      await access.record(caller, { what: 'push.remove', target: id })
       return reply.code(204).send()
     },
   )

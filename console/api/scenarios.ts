@@ -4,7 +4,7 @@ import { demand, notFound } from '../access/demand.ts'
 import { isInScope, type Person } from '../access/may.ts'
 import type { Context } from '../context.ts'
 import { checkScenario, issuesOf, type Problem } from '../scenarios/check.ts'
-import { demandWithin, isWithin, worldWithin } from '../scenarios/confined.ts'
+import { demandRecordings, demandWithin, isWithin, recordingProblems, worldWithin } from '../scenarios/confined.ts'
 import { SCENARIO_STATES, type Scenario, scenarioSchema } from '../scenarios/document.ts'
 import { DOCUMENT_BYTES_MAX, demandRevision, type Kept } from '../scenarios/documents.ts'
 import { PROVIDED } from '../scenarios/provided.ts'
@@ -104,6 +104,16 @@ const triedSchema = z
           }),
         ),
         untried: z.string().optional().meta({ description: 'Why there is nothing to try it on.' }),
+        missed: z
+          .object({
+            faces: z.number().int(),
+            most: z.object({ condition: z.string(), faces: z.number().int() }).optional(),
+          })
+          .optional()
+          .meta({
+            description:
+              'Of a rule on faces that found nothing: how many pictures it looked at, and which of its conditions most did not meet.',
+          }),
       }),
     ),
     looked: z.number().int().meta({ description: 'Detections and events of health that were looked at.' }),
@@ -126,8 +136,16 @@ export function scenariosRoutes(api: Api, context: Context): void {
     if (!kept || !isWithin(kept.document.cameras, scope)) throw notFound()
     return kept
   }
-  const check = async (document: unknown, { scope }: Person, id?: string) =>
-    checkScenario(document, worldWithin(await worldOf(context), scope), id)
+  const check = async (document: unknown, person: Person, id?: string) => {
+    const checked = checkScenario(document, worldWithin(await worldOf(context), person.scope), id)
+    if (!checked.document) return checked
+    return { ...checked, problems: [...checked.problems, ...recordingProblems(checked.document, person)] }
+  }
+  /** Errors: NOT_ALLOWED */
+  const demandOwn = (document: Scenario, person: Person) => {
+    demandWithin(document, person.scope)
+    demandRecordings(document, person)
+  }
   /** What holds has no errors. Errors: SCENARIO_INVALID */
   const sound = async (document: Scenario, person: Person, id: string): Promise<readonly Problem[]> => {
     const { problems: found } = await check(document, person, id)
@@ -181,7 +199,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
     async (request, reply) => {
       const caller = asked(access, request)
       const { document } = request.body
-      demandWithin(document, caller.person.scope)
+      demandOwn(document, caller.person)
       const { problems: found } = await check(document, caller.person)
       await record(caller, 'create', document.name)
       const kept = await documents.create('scenario', { document, by: caller.person.name, state: 'draft' })
@@ -317,7 +335,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
       const { revision, document } = request.body
       const { state, ...current } = await ownOf(caller.person, id)
       demandRevision(current, revision)
-      demandWithin(document, caller.person.scope)
+      demandOwn(document, caller.person)
       const found =
         state === 'published'
           ? await sound(document, caller.person, id)
@@ -372,6 +390,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
         const { id } = request.params
         const { document, revision } = await ownOf(caller.person, id)
         demandWithin(document, caller.person.scope)
+        if (what === 'publish') demandRecordings(document, caller.person)
         const found = what === 'publish' ? await sound(document, caller.person, id) : undefined
         await record(caller, what, id, { revision })
         // Only what was looked at.
@@ -396,6 +415,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
       const caller = asked(access, request)
       const { id } = request.params
       const { document } = await ownOf(caller.person, id)
+      demandRecordings(document, caller.person)
       const name = `Copy of ${document.name}`.slice(0, 200)
       await record(caller, 'copy', id, { name })
       const kept = await documents.create('scenario', {
@@ -429,7 +449,7 @@ export function scenariosRoutes(api: Api, context: Context): void {
       const { revision: to } = request.body
       const current = await ownOf(caller.person, id)
       const was = readScenario((await documents.revision('scenario', id, to)).document, to)
-      demandWithin(was, caller.person.scope)
+      demandOwn(was, caller.person)
       const found =
         current.state === 'published'
           ? await sound(was, caller.person, id)

@@ -504,6 +504,7 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .addColumn('made_at_ms', 'bigint', (it) => it.notNull())
     .addColumn('done_at_ms', 'bigint')
     .addColumn('why', 'text')
+    .addColumn('is_arrival', 'smallint', (it) => it.notNull())
     .addUniqueConstraint('deliveries_once', ['notice', 'revision', 'channel', 'target'])
     .execute()
   await sql`create index deliveries_waiting on deliveries (channel, due_at_ms, id) where state = 'waiting'`.execute(
@@ -512,13 +513,14 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
   await sql`create index deliveries_in_line on deliveries (channel, target, line, id) where state = 'waiting'`.execute(
     db,
   )
+  await sql`create index deliveries_oldest on deliveries (made_at_ms) where state = 'waiting'`.execute(db)
   await sql`create index deliveries_to_give_up on deliveries (give_up_at_ms) where state = 'waiting'`.execute(
     db,
   )
   await db.schema
     .createIndex('deliveries_by_channel')
     .on('deliveries')
-    .columns(['channel', 'made_at_ms', 'state', 'notice'])
+    .columns(['channel', 'is_arrival', 'made_at_ms', 'state', 'notice'])
     .execute()
   await table('attempts')
     .addColumn('delivery', 'text', (it) => it.notNull())

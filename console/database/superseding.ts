@@ -1,4 +1,4 @@
-import { type Kysely, sql } from 'kysely'
+import { type Kysely, PostgresAdapter, sql } from 'kysely'
 import type { Tables } from './tables.ts'
 
 /**
@@ -32,12 +32,23 @@ export async function supersede(
   const came = tracksOf(added.filter(({ shot }) => shot !== null))
   const went = tracksOf(removed.filter(({ shot }) => shot === 'best'))
   if (came.length + went.length === 0) return { hidden: [], shown: [] }
+  await inTurn(db)
   const best = await bestOf(db, [...came, ...went])
   const hidden = (await firstsOf(db, came, 0)).filter((it) => best.has(nameOf(it)))
   const shown = (await firstsOf(db, went, 1)).filter((it) => !best.has(nameOf(it)))
-  await mark(db, hidden, 1)
-  await mark(db, shown, 0)
-  return { hidden, shown }
+  return { hidden: await mark(db, hidden, 1), shown: await mark(db, shown, 0) }
+}
+
+/** Any number, of this alone. */
+const ADVISORY_LOCK = 7_310_016
+
+/**
+ * On PostgreSQL others write at the same time (retention beside the indexer): one would hide a picture behind a best one that
+ * the other takes away. Until its commit, only one of them looks. SQLite has one writer.
+ */
+async function inTurn(db: Kysely<Tables>): Promise<void> {
+  if (db.getExecutor().adapter instanceof PostgresAdapter)
+    await sql`select pg_advisory_xact_lock(${sql.lit(ADVISORY_LOCK)})`.execute(db)
 }
 
 /** In one order: two programs that write the same rows never wait for each other in a circle. */
@@ -89,15 +100,26 @@ async function firstsOf(
   return firsts
 }
 
-async function mark(db: Kysely<Tables>, rows: readonly First[], superseded: 0 | 1): Promise<void> {
+/** @returns those that were still there, and the other way round: what another has removed meanwhile is not counted twice */
+async function mark(db: Kysely<Tables>, rows: readonly First[], superseded: 0 | 1): Promise<First[]> {
+  const marked: First[] = []
   for (let at = 0; at < rows.length; at += TRACKS_A_STATEMENT) {
     const part = rows.slice(at, at + TRACKS_A_STATEMENT)
     const ids = part.map(({ id }) => id)
-    await db.updateTable('detections').set({ superseded }).where('id', 'in', ids).execute()
+    const changed = await db
+      .updateTable('detections')
+      .set({ superseded })
+      .where('id', 'in', ids)
+      .where('superseded', '=', superseded === 1 ? 0 : 1)
+      .returning('id')
+      .execute()
+    const there = new Set(changed.map(({ id }) => Buffer.from(id).toString('hex')))
+    marked.push(...part.filter(({ id }) => there.has(Buffer.from(id).toString('hex'))))
     await db.updateTable('reviews').set({ superseded }).where('id', 'in', ids).execute()
     for (const { at_ms, id, attributes_json } of part)
       if (attributes_json !== null) await markAttributes(db, { at_ms, id }, attributes_json, superseded)
   }
+  return marked
 }
 
 async function markAttributes(

@@ -466,6 +466,8 @@ export interface DeliveriesTable {
   done_at_ms: number | null
   /** Why it was given up or not sent. */
   why: string | null
+  /** Of a rule on arrivals, which what a channel takes in an hour is not meant for. */
+  is_arrival: Flag
 }
 
 export interface AttemptsTable {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { asFailure, failure, type SightlineError } from '../../lib/errors.ts'
+import { isDeeperThan } from '../../lib/json-depth.ts'
 import type { Log } from '../../lib/log.ts'
 import { throttled } from '../../lib/log.ts'
 import {
@@ -9,6 +10,7 @@ import {
   desiredContentSchema,
   desiredTopic,
   digestOf,
+  isFarAhead,
   REPORTED_BYTES_MAX,
   type Reported,
   reportedSchema,
@@ -38,8 +40,8 @@ const ANSWERS_BYTES_MAX = 128 * 1024 * 1024
 /** Answers that wait for the database. */
 const SAVE_AT_ONCE_MAX = 50
 const REPEAT_MS = 60_000
-/** How far a device's clock may be ahead of ours. */
-const AHEAD_MS_MAX = 60_000
+/** Of what a device answers: settings are a few levels deep, and it says some that are not known here. */
+const REPORTED_DEPTH_MAX = 32
 
 export interface DesiredBookOptions {
   readonly topicPrefix: string
@@ -181,7 +183,8 @@ export class DesiredBook implements AsyncDisposable {
   async tryAgain(device: DevicePlace, by: string): Promise<Told> {
     const place = this.#places.get(`${device.site}/${device.device}`)
     if (!place?.told) throw failure('NOT_FOUND', `${device.site}/${device.device} was told nothing yet.`)
-    const told = { ...place.told, version: this.#versionAfter(place), atMs: this.#options.now(), by }
+    const version = this.#versionAfter(place)
+    const told = { ...place.told, version, atMs: this.#options.now(), by }
     await saveTold(this.#options.database, [told])
     this.#tell(place, told)
     return told
@@ -224,6 +227,7 @@ export class DesiredBook implements AsyncDisposable {
     const hadCameras = Object.keys(before?.effective.cameras ?? {}).join(' ')
     if (hadCameras !== Object.keys(reported.effective.cameras).join(' ')) this.changed()
     if (judge(place.told, plain).state === 'differs') this.#differs(place, plain)
+    else if (this.#isGivenAhead(place) && this.#mayRepeat(place)) this.#repeat(place)
   }
 
   #keep(place: Place, answer: Answer | undefined): void {
@@ -246,11 +250,14 @@ export class DesiredBook implements AsyncDisposable {
     )
     const highest = Math.max(reported.version ?? 0, reported.applied?.version ?? 0)
     // Ours is an older one, such as from a copy of the database: a device takes what is newer than what it has.
-    if (place.told && highest > place.told.version && highest <= now() + AHEAD_MS_MAX)
-      void this.tryAgain(place, 'console').catch((error: unknown) =>
-        log.warn({ error: String(error) }, `${pathOf(place)} could not be told again`),
-      )
+    if (place.told && highest > place.told.version && !isFarAhead(highest, now())) this.#repeat(place)
     else if (place.told) this.#publishAgain(place)
+  }
+
+  #repeat(place: Place): void {
+    void this.tryAgain(place, 'console').catch((error: unknown) =>
+      this.#options.log.warn({ error: String(error) }, `${pathOf(place)} could not be told again`),
+    )
   }
 
   #mayRepeat(place: Place): boolean {
@@ -284,12 +291,24 @@ export class DesiredBook implements AsyncDisposable {
     place.answerBytes = bytes
   }
 
-  #versionAfter({ told, answer }: Place): number {
+  /** It was given while our clock was ahead, and the device does not take it for that. */
+  #isGivenAhead({ told, answer }: Place): boolean {
+    const { refused, version } = answer?.reported ?? {}
+    return (
+      told !== undefined &&
+      refused?.code === 'DESIRED_AHEAD' &&
+      version === told.version &&
+      isFarAhead(told.version, this.#options.now())
+    )
+  }
+
+  #versionAfter(place: Place): number {
     const nowMs = this.#options.now()
-    const { version = 0, applied } = answer?.reported ?? {}
+    const { version = 0, applied } = place.answer?.reported ?? {}
     // Of what a device says only what can be so: a lie must not use the numbers up.
-    const said = [version, applied?.version ?? 0].filter((it) => it <= nowMs + AHEAD_MS_MAX)
-    return Math.max((told?.version ?? 0) + 1, nowMs, ...said.map((it) => it + 1))
+    const said = [version, applied?.version ?? 0].filter((it) => !isFarAhead(it, nowMs))
+    const given = this.#isGivenAhead(place) ? 0 : (place.told?.version ?? 0)
+    return Math.max(given + 1, nowMs, ...said.map((it) => it + 1))
   }
 
   #tell(place: Place, told: Told): void {
@@ -516,6 +535,7 @@ function faultOf(content: unknown): SightlineError | undefined {
 }
 
 function readReported(payload: Buffer): Reported | undefined {
+  if (isDeeperThan(payload, REPORTED_DEPTH_MAX)) return undefined
   try {
     return reportedSchema.safeParse(JSON.parse(payload.toString())).data
   } catch {

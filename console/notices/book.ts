@@ -18,6 +18,11 @@ const KEYS_A_STATEMENT = 1000
 const TITLE_CHARACTERS_MAX = 200
 const TEXT_CHARACTERS_MAX = 2000
 const HOUR_MS = 3_600_000
+/**
+ * Of a rule on arrivals nothing is left out for what people read in an hour: each stored object is told. What waits for one
+ * channel is bounded by this, and by the channel's time to give up; more are not sent, and that is said.
+ */
+export const ARRIVALS_WAITING_MAX = 1_000_000
 /** Browsers that hear of one notice. */
 export const BROWSERS_MAX = 1000
 
@@ -69,6 +74,8 @@ class Page {
   readonly #replaced: { readonly notice: string; readonly channel: string; readonly revision: number }[] = []
   /** Of each channel, how many more this hour takes. */
   readonly #left = new Map<string, number>()
+  /** And how many more may wait, of arrivals. */
+  readonly #room = new Map<string, number>()
   readonly #browsers = new Map<string, readonly string[]>()
 
   private constructor(
@@ -119,10 +126,16 @@ class Page {
       notice_json: JSON.stringify(kept),
     }
     this.#entries.set(key, { row, is: before === undefined || before.is === 'new' ? 'new' : 'changed' })
-    for (const id of new Set(channels)) await this.#deliver(row, id, before !== undefined)
+    const isArrival = notice.object !== undefined
+    for (const id of new Set(channels))
+      await this.#deliver(row, id, { isUpdate: before !== undefined, isArrival })
   }
 
-  async #deliver(row: NoticesTable, id: string, isUpdate: boolean): Promise<void> {
+  async #deliver(
+    row: NoticesTable,
+    id: string,
+    { isUpdate, isArrival }: { readonly isUpdate: boolean; readonly isArrival: boolean },
+  ): Promise<void> {
     const channel = this.#channels.get(id)
     // What still waits says what the notice says now when it goes out.
     if (isUpdate && channel && !channel.updates) return
@@ -142,6 +155,7 @@ class Page {
       made_at_ms: this.#nowMs,
       done_at_ms: why === undefined ? null : this.#nowMs,
       why: why ?? null,
+      is_arrival: isArrival ? 1 : 0,
     })
     if (!channel) {
       this.#deliveries.push(delivery('', `There is no channel "${id}".`))
@@ -151,13 +165,15 @@ class Page {
       this.#deliveries.push(delivery('', `The channel "${channel.name}" is turned off.`))
       return
     }
-    const left = await this.#leftOf(id, channel)
+    const left = isArrival ? await this.#roomOf(id) : await this.#leftOf(id, channel)
     if (left <= 0) {
-      const why = `The channel "${channel.name}" takes ${channel.perHourMax} notices an hour, and has had them.`
+      const why = isArrival
+        ? `${ARRIVALS_WAITING_MAX} notices wait for the channel "${channel.name}", the maximum.`
+        : `The channel "${channel.name}" takes ${channel.perHourMax} notices an hour, and has had them.`
       this.#deliveries.push(delivery('', why))
       return
     }
-    this.#left.set(id, left - 1)
+    ;(isArrival ? this.#room : this.#left).set(id, left - 1)
     if (channel.type !== 'push') {
       this.#deliveries.push(delivery(''))
       return
@@ -182,6 +198,7 @@ class Page {
       .selectFrom('deliveries')
       .select(['notice'])
       .where('channel', '=', id)
+      .where('is_arrival', '=', 0)
       .where('made_at_ms', '>', this.#nowMs - HOUR_MS)
       .where('state', '!=', 'not sent')
     const { count } = await this.#db
@@ -189,6 +206,17 @@ class Page {
       .select((it) => it.fn.countAll<number>().as('count'))
       .executeTakeFirstOrThrow()
     return channel.perHourMax - Number(count)
+  }
+
+  async #roomOf(id: string): Promise<number> {
+    const known = this.#room.get(id)
+    if (known !== undefined) return known
+    const books = await this.#db
+      .selectFrom('notice_books')
+      .select(sql<number>`made - sent - given_up - not_sent`.as('waiting'))
+      .where('channel', '=', id)
+      .executeTakeFirst()
+    return ARRIVALS_WAITING_MAX - Number(books?.waiting ?? 0)
   }
 
   async #browsersOf(id: string, users: readonly string[] | undefined): Promise<readonly string[]> {

@@ -3,7 +3,11 @@ import { z } from 'zod'
 /** A way on which notices go out, as it is written. Secrets are in it: whoever answers with one masks them (SECRET). */
 
 const text = (max: number) => z.string().min(1).max(max)
-const webAddress = z.url({ protocol: /^https?$/, error: 'must be an http or https address' }).max(2000)
+const webAddress = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https address' })
+  .max(2000)
+  // Which host is called is read in two ways then.
+  .regex(/^[^\s\\]*$/, 'must have no spaces and no backslashes')
 
 export const CHANNEL_TYPES = ['webhook', 'email', 'push', 'mqtt'] as const
 /** How the body of a webhook looks, and what the other side calls itself. */

@@ -5,7 +5,7 @@ import { DISCOVERY_PREFIX_DEFAULT, eventDiscoveryTopic } from '../../wire/topics
 import type { Channel } from './channel.ts'
 import type { Outcome } from './outcome.ts'
 
-/** Notices on `<prefix>/notices/<scenario>`; and for Home Assistant, an event entity for each scenario. */
+/** Notices on `<prefix>/notices/<scenario>`; and for Home Assistant, what an event entity of a scenario is. */
 
 export type MqttChannel = Extract<Channel, { type: 'mqtt' }>
 
@@ -16,20 +16,16 @@ export interface MqttParts {
 }
 
 const ACKNOWLEDGE_MS_MAX = 10_000
-const ANNOUNCED_MAX = 5_000
 
 export class MqttNotices {
   readonly #parts: MqttParts
-  /** What Home Assistant was told in this run, by scenario: retained, so once is enough. */
-  readonly #announced = new Map<string, string>()
 
   constructor(parts: MqttParts) {
     this.#parts = parts
   }
 
-  async send(channel: Pick<MqttChannel, 'retain' | 'homeAssistant'>, notice: Notice): Promise<Outcome> {
+  async send(channel: Pick<MqttChannel, 'retain'>, notice: Notice): Promise<Outcome> {
     try {
-      if (channel.homeAssistant) await this.announce(notice.scenario)
       const payload = Buffer.from(JSON.stringify(notice))
       await this.#publish(this.topic(notice), payload, channel.retain)
       return { is: 'sent' }
@@ -45,17 +41,13 @@ export class MqttNotices {
 
   /** Tells Home Assistant that there is something to hear of a scenario. Errors: BROKER_UNREACHABLE, TOO_MANY, NOT_CONFIRMED */
   async announce(scenario: Notice['scenario']): Promise<void> {
-    const topic = eventDiscoveryTopic(DISCOVERY_PREFIX_DEFAULT, scenario.id)
     const text = JSON.stringify(discoveryOf(this.#parts.topicPrefix, scenario))
-    if (this.#announced.get(topic) === text) return
-    await this.#publish(topic, Buffer.from(text), true)
-    if (this.#announced.size >= ANNOUNCED_MAX) this.#announced.clear()
-    this.#announced.set(topic, text)
+    await this.#publish(eventDiscoveryTopic(DISCOVERY_PREFIX_DEFAULT, scenario.id), Buffer.from(text), true)
   }
 
-  /** A connection is back: the broker may have forgotten. */
-  forgetAnnounced(): void {
-    this.#announced.clear()
+  /** And that there is nothing any more; where it was never told, that changes nothing. Errors: as of announce */
+  async withdraw(scenario: string): Promise<void> {
+    await this.#publish(eventDiscoveryTopic(DISCOVERY_PREFIX_DEFAULT, scenario), Buffer.alloc(0), true)
   }
 
   async #publish(topic: string, payload: Buffer, retain: boolean): Promise<void> {

@@ -45,8 +45,8 @@ export class Notices implements NoticeBook, AsyncDisposable {
   readonly #parts: NoticesParts
   readonly #book: Book
   readonly #outbox: Outbox
-  readonly #retention: Retention
-  readonly #timer: NodeJS.Timeout
+  #retention: Retention | undefined
+  #timer: NodeJS.Timeout | undefined
   readonly #written = new Map<string, CameraAddress | undefined>()
   readonly #count: (state: string, by: number) => void
   #books: QueueBooks = {
@@ -80,12 +80,18 @@ export class Notices implements NoticeBook, AsyncDisposable {
       now,
       retry,
     })
-    this.#retention = Retention.open({ write: database.write, keepMs: parts.keepMs, log, now })
-    this.#timer = setInterval(() => void this.readBooks(), BOOKS_MS).unref()
   }
 
   static open(parts: NoticesParts): Notices {
     return new Notices(parts)
+  }
+
+  /** Begins to deliver, and to sweep what is old: once, when everything else is there. */
+  start(): void {
+    const { database, keepMs, log, now } = this.#parts
+    this.#outbox.start()
+    this.#retention ??= Retention.open({ write: database.write, keepMs, log, now })
+    this.#timer ??= setInterval(() => void this.readBooks(), BOOKS_MS).unref()
   }
 
   /** Why notices wait, for people; undefined: they do not. */
@@ -261,7 +267,7 @@ export class Notices implements NoticeBook, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer)
-    await this.#retention[Symbol.asyncDispose]()
+    await this.#retention?.[Symbol.asyncDispose]()
     await this.#outbox[Symbol.asyncDispose]()
     await this.#reading
   }

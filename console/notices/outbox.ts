@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type Kysely, sql } from 'kysely'
 import { Backoff } from '../../lib/backoff.ts'
 import { asFailure, type SightlineError } from '../../lib/errors.ts'
 import { type Log, throttled } from '../../lib/log.ts'
 import type { Database } from '../database/database.ts'
-import type { DeliveriesTable } from '../database/tables.ts'
+import type { DeliveriesTable, Tables } from '../database/tables.ts'
 import { channelsOf, type KeptNotice, placeOf } from './book.ts'
 import type { Channel } from './channel.ts'
 import { Ledger, type Result, type Settled } from './ledger.ts'
@@ -56,7 +57,7 @@ export class Outbox implements AsyncDisposable {
   readonly #underWay = new Map<string, Promise<void>>()
   readonly #busyLines = new Set<string>()
   readonly #widths = new Map<string, Width>()
-  readonly #running: Promise<void>
+  #running: Promise<void> | undefined
   #wake: () => void = () => {}
   #isWoken = false
   #swept = Number.NEGATIVE_INFINITY
@@ -72,11 +73,15 @@ export class Outbox implements AsyncDisposable {
       now: this.#now,
       retry: parts.retry ?? RETRY,
     })
-    this.#running = this.#run()
   }
 
   static open(parts: OutboxParts): Outbox {
     return new Outbox(parts)
+  }
+
+  /** Begins to deliver: what waits since the last run takes nothing from who starts beside it. */
+  start(): void {
+    if (!this.#stopping.signal.aborted) this.#running ??= this.#run()
   }
 
   /** Why it stands still, for people. */
@@ -143,13 +148,7 @@ export class Outbox implements AsyncDisposable {
       this.#swept = performance.now()
       await this.#ledger.giveUpOverdue([...this.#underWay.keys()])
     }
-    const waiting = await read
-      .selectFrom('deliveries')
-      .select(({ fn }) => ['channel', fn.min('due_at_ms').as('due_at_ms')])
-      .where('state', '=', 'waiting')
-      .groupBy('channel')
-      .orderBy('channel')
-      .execute()
+    const waiting = await waitingChannels(read)
     const ready = waiting.filter(
       ({ channel, due_at_ms }) => Number(due_at_ms) <= nowMs && this.#widthOf(channel).free > 0,
     )
@@ -300,6 +299,20 @@ export class Outbox implements AsyncDisposable {
     await Promise.all(this.#underWay.values())
     await this.#ledger[Symbol.asyncDispose]()
   }
+}
+
+/** From one channel to the next along the index of what waits: as a grouping, all that waits would be read each time. */
+async function waitingChannels(read: Kysely<Tables>) {
+  const { rows } = await sql<{ channel: string; due_at_ms: number }>`with recursive found(channel) as (
+      select min(channel) from deliveries where state = 'waiting'
+      union all
+      select (select min(d.channel) from deliveries as d where d.state = 'waiting' and d.channel > found.channel)
+        from found where found.channel is not null)
+    select channel, (select min(d.due_at_ms) from deliveries as d
+        where d.state = 'waiting' and d.channel = found.channel) as due_at_ms
+      from found where channel is not null order by channel`.execute(read)
+  // One may have been delivered meanwhile.
+  return rows.filter(({ due_at_ms }) => due_at_ms !== null)
 }
 
 const lineOf = ({ channel, target, line }: DeliveriesTable) => JSON.stringify([channel, target, line])

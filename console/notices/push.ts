@@ -76,7 +76,10 @@ export class Push {
     return rows.map(browserOf)
   }
 
-  /** The same endpoint again is the same browser, of whoever is signed in there now. Errors: ADDRESS_NOT_ALLOWED, TOO_MANY */
+  /**
+   * The same endpoint again is the same browser, of whoever is signed in there now; who knows no more than the endpoint takes it
+   * from nobody. Errors: ADDRESS_NOT_ALLOWED, NOT_ALLOWED, TOO_MANY
+   */
   async add(user: string, subscription: Subscription, name: string): Promise<Browser> {
     const { database, guard } = this.#parts
     guard.check(subscription.endpoint)
@@ -85,7 +88,7 @@ export class Push {
         id: newId(),
         user,
         endpoint: subscription.endpoint,
-        keys_json: JSON.stringify(subscription.keys),
+        keys_json: JSON.stringify({ p256dh: subscription.keys.p256dh, auth: subscription.keys.auth }),
         name,
         created_at_ms: Date.now(),
         last_sent_ms: null,
@@ -97,6 +100,13 @@ export class Push {
         .execute()
       if (own.length >= BROWSERS_A_USER_MAX && !own.some(({ endpoint }) => endpoint === row.endpoint))
         throw failure('TOO_MANY', `You have ${own.length} browsers, the maximum. Remove one first.`)
+      const there = await db
+        .selectFrom('push_subscriptions')
+        .select(['user', 'keys_json'])
+        .where('endpoint', '=', row.endpoint)
+        .executeTakeFirst()
+      if (there && there.user !== user && there.keys_json !== row.keys_json)
+        throw failure('NOT_ALLOWED', 'This browser has asked as somebody else, with other keys.')
       const kept = await db
         .insertInto('push_subscriptions')
         .values(row)
@@ -129,18 +139,31 @@ export class Push {
     const known = await people.find(row.user)
     if (!known || !maySee(known.person, notice))
       return { is: 'not sent', why: `${row.user} may not see notices of this camera.` }
-    const { endpoint, headers, body } = webPush.generateRequestDetails(
-      { endpoint: row.endpoint, keys: JSON.parse(row.keys_json) },
-      payloadOf(notice),
-      {
-        TTL: TTL_S,
-        // A newer revision takes the place of one that the browser has not fetched yet.
-        topic: notice.id.replaceAll('-', ''),
-        urgency: notice.level === 'info' ? 'normal' : 'high',
-        contentEncoding: 'aes128gcm',
-        vapidDetails: { subject: contact, ...keys.vapid },
-      },
-    )
+    let details: ReturnType<typeof webPush.generateRequestDetails>
+    try {
+      details = webPush.generateRequestDetails(
+        { endpoint: row.endpoint, keys: JSON.parse(row.keys_json) },
+        payloadOf(notice),
+        {
+          TTL: TTL_S,
+          // A newer revision takes the place of one that the browser has not fetched yet.
+          topic: notice.id.replaceAll('-', ''),
+          urgency: notice.level === 'info' ? 'normal' : 'high',
+          contentEncoding: 'aes128gcm',
+          vapidDetails: { subject: contact, ...keys.vapid },
+        },
+      )
+    } catch {
+      // Keys that are none: no other try would make them some.
+      await this.#forget(target)
+      return {
+        is: 'failed',
+        final: true,
+        code: 'KEYS_INVALID',
+        why: 'The keys of the browser cannot be used.',
+      }
+    }
+    const { endpoint, headers, body } = details
     const text = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]))
     const outcome = await send(
       guard,
@@ -148,7 +171,7 @@ export class Push {
       signal,
     )
     if (outcome.is === 'failed' && (outcome.status === 404 || outcome.status === 410)) {
-      await database.write.deleteFrom('push_subscriptions').where('id', '=', target).execute()
+      await this.#forget(target)
       return { ...outcome, final: true, why: 'The browser has taken back its wish for notices.' }
     }
     if (outcome.is === 'sent')
@@ -158,6 +181,10 @@ export class Push {
         .where('id', '=', target)
         .execute()
     return outcome
+  }
+
+  async #forget(target: string): Promise<void> {
+    await this.#parts.database.write.deleteFrom('push_subscriptions').where('id', '=', target).execute()
   }
 }
 

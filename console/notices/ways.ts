@@ -11,6 +11,7 @@ import type { Outcome } from './outcome.ts'
 import { type Push, payloadOf } from './push.ts'
 import { type OutRequest, send } from './request.ts'
 import { renderWebhook, TAKES_PICTURES } from './templates.ts'
+import { withoutSecrets } from './unsaid.ts'
 
 /** Each way on which a notice goes out, and what it takes along. */
 
@@ -50,7 +51,8 @@ export class Ways {
             ? await this.#attached(channel, going.notice, signal)
             : undefined
           const notice = await this.notice(channel, going, picture !== undefined)
-          return await send(guard, renderWebhook({ channel, notice, picture, nowMs: Date.now() }), signal)
+          const out = renderWebhook({ channel, notice, picture, nowMs: Date.now() })
+          return withoutSecrets(channel, await send(guard, out, signal))
         }
         case 'email': {
           if (!mailer) return NO_MAILER

@@ -11,52 +11,84 @@ export interface PageOf {
   readonly isFor: () => boolean
 }
 
-export const MENU: readonly PageOf[] = [
-  { name: 'overview', title: 'Overview', href: '/', icon: 'overview', isFor: () => may('see') },
-  { name: 'faces', title: 'Faces', href: '/faces', icon: 'faces', isFor: () => may('see') },
-  { name: 'cameras', title: 'Cameras', href: '/cameras', icon: 'cameras', isFor: () => may('see') },
+export interface GroupOf {
+  readonly title: string
+  readonly pages: readonly PageOf[]
+}
+
+/** By what somebody comes for. */
+export const MENU: readonly GroupOf[] = [
   {
-    name: 'recordings',
-    title: 'Recordings',
-    href: '/recordings',
-    icon: 'recordings',
-    isFor: () => may('see') && may('recordings'),
+    title: 'Watch',
+    pages: [
+      { name: 'overview', title: 'Overview', href: '/', icon: 'overview', isFor: () => may('see') },
+      { name: 'faces', title: 'Faces', href: '/faces', icon: 'faces', isFor: () => may('see') },
+      { name: 'cameras', title: 'Cameras', href: '/cameras', icon: 'cameras', isFor: () => may('see') },
+      { name: 'notices', title: 'Notices', href: '/notices', icon: 'notices', isFor: () => may('notices') },
+      {
+        name: 'recordings',
+        title: 'Recordings',
+        href: '/recordings',
+        icon: 'recordings',
+        isFor: () => may('see') && may('recordings'),
+      },
+    ],
   },
   {
-    name: 'streams',
-    title: 'Streams',
-    href: '/streams',
-    icon: 'streams',
-    isFor: () => may('see') && may('streams'),
+    title: 'Set up',
+    pages: [
+      {
+        name: 'scenarios',
+        title: 'Scenarios',
+        href: '/scenarios',
+        icon: 'scenarios',
+        isFor: () => may('see') && may('scenarios'),
+      },
+      {
+        name: 'channels',
+        title: 'Channels',
+        href: '/channels',
+        icon: 'channels',
+        isFor: () => may('scenarios') && isUnconfined(),
+      },
+      {
+        name: 'devices',
+        title: 'Devices',
+        href: '/devices',
+        icon: 'devices',
+        isFor: () => may('see') && (may('scenarios') || may('flow')),
+      },
+      {
+        name: 'streams',
+        title: 'Streams',
+        href: '/streams',
+        icon: 'streams',
+        isFor: () => may('see') && may('streams'),
+      },
+      { name: 'publish', title: 'Publish', href: '/publish', icon: 'publish', isFor: () => may('streams') },
+    ],
   },
-  { name: 'publish', title: 'Publish', href: '/publish', icon: 'publish', isFor: () => may('streams') },
   {
-    name: 'scenarios',
-    title: 'Scenarios',
-    href: '/scenarios',
-    icon: 'scenarios',
-    isFor: () => may('see') && may('scenarios'),
-  },
-  { name: 'charts', title: 'Charts', href: '/charts', icon: 'charts', isFor: () => may('see') },
-  { name: 'notices', title: 'Notices', href: '/notices', icon: 'notices', isFor: () => may('notices') },
-  {
-    name: 'channels',
-    title: 'Channels',
-    href: '/channels',
-    icon: 'channels',
-    isFor: () => may('scenarios') && isUnconfined(),
+    title: 'Look after',
+    pages: [
+      { name: 'charts', title: 'Charts', href: '/charts', icon: 'charts', isFor: () => may('see') },
+      { name: 'flow', title: 'Flow', href: '/flow', icon: 'flow', isFor: () => may('flow') },
+      { name: 'health', title: 'Health', href: '/health', icon: 'health', isFor: () => may('flow') },
+    ],
   },
   {
-    name: 'devices',
-    title: 'Devices',
-    href: '/devices',
-    icon: 'devices',
-    isFor: () => may('see') && (may('scenarios') || may('flow')),
+    title: 'Account',
+    pages: [
+      {
+        name: 'people',
+        title: 'People',
+        href: '/people',
+        icon: 'people',
+        isFor: () => me.value !== undefined,
+      },
+      { name: 'api', title: 'API', href: '/api', icon: 'api', isFor: () => me.value !== undefined },
+    ],
   },
-  { name: 'flow', title: 'Flow', href: '/flow', icon: 'flow', isFor: () => may('flow') },
-  { name: 'health', title: 'Health', href: '/health', icon: 'health', isFor: () => may('flow') },
-  { name: 'people', title: 'People', href: '/people', icon: 'people', isFor: () => me.value !== undefined },
-  { name: 'api', title: 'API', href: '/api', icon: 'api', isFor: () => me.value !== undefined },
 ]
 
 type Params = Readonly<Record<string, string>>

@@ -33,6 +33,11 @@ export interface Tried {
     }[]
     /** Why there is nothing to try it on. */
     readonly untried?: string
+    /** Of a rule on faces that found nothing: how many it looked at, and what most of them did not meet. */
+    readonly missed?: {
+      readonly faces: number
+      readonly most?: { readonly condition: string; readonly faces: number }
+    }
   }[]
   readonly looked: number
   readonly fromMs: number

@@ -1,7 +1,7 @@
 import { type ComponentType, h } from 'preact'
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { standing } from './news.ts'
-import { MENU, type PageOf, routeOf } from './pages.ts'
+import { type GroupOf, MENU, type PageOf, routeOf } from './pages.ts'
 import { Dialog } from './parts/dialog.tsx'
 import { icons } from './parts/icons.tsx'
 import { murmur, Said } from './parts/said.tsx'
@@ -17,7 +17,10 @@ const BAR_ENTRIES = 4
 
 export function Shell() {
   const route = routeOf(place.value.path)
-  const entries = MENU.filter(({ isFor }) => isFor())
+  const groups = MENU.map(({ title, pages }) => ({
+    title,
+    pages: pages.filter(({ isFor }) => isFor()),
+  })).filter(({ pages }) => pages.length > 0)
   return (
     <>
       <a class="skip" href="#main">
@@ -28,24 +31,41 @@ export function Shell() {
           Sightline
         </a>
         <nav class="menu" aria-label="Pages">
-          <ul>
-            {entries.map((entry) => (
-              <Entry key={entry.name} entry={entry} isHere={entry.name === route?.of} />
-            ))}
-          </ul>
+          <Groups groups={groups} here={route?.of} />
         </nav>
         <div class="rail-foot">
           <Standing />
           <Account />
         </div>
       </header>
-      <Bar entries={entries} here={route?.of} />
+      <Bar groups={groups} here={route?.of} />
       <main id="main" class="main" tabIndex={-1}>
         <Outlet />
       </main>
       <Said />
     </>
   )
+}
+
+interface Grouped {
+  readonly groups: readonly GroupOf[]
+  /** The page that is open. */
+  readonly here: string | undefined
+}
+
+function Groups({ groups, here }: Grouped) {
+  return groups.map(({ title, pages }) => (
+    <section key={title} class="menu-group" aria-label={title}>
+      <p class="menu-title" aria-hidden="true">
+        {title}
+      </p>
+      <ul>
+        {pages.map((entry) => (
+          <Entry key={entry.name} entry={entry} isHere={entry.name === here} />
+        ))}
+      </ul>
+    </section>
+  ))
 }
 
 function Entry({ entry, isHere }: { readonly entry: PageOf; readonly isHere: boolean }) {
@@ -63,28 +83,26 @@ function Entry({ entry, isHere }: { readonly entry: PageOf; readonly isHere: boo
 const titleOf = ({ name, title }: PageOf) =>
   name === 'people' && me.value?.role !== 'admin' ? 'Account' : title
 
-/** On a phone, at the bottom, where a thumb is. */
-function Bar({ entries, here }: { readonly entries: readonly PageOf[]; readonly here: string | undefined }) {
+/** On a phone, at the bottom, where a thumb is: the first pages there are; the rest stays in its groups. */
+function Bar({ groups, here }: Grouped) {
   const [isOpen, setOpen] = useState(false)
   // Whoever has moved has chosen.
   useEffect(() => setOpen(false), [place.value.path])
-  const order = [
-    ...['overview', 'faces', 'cameras', 'notices', 'recordings', 'scenarios', 'flow', 'streams', 'publish'],
-    ...['charts', 'channels', 'devices', 'health', 'people', 'api'],
-  ]
-  const sorted = [...entries].sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name))
-  const rest = sorted.slice(BAR_ENTRIES)
+  const first = groups.flatMap(({ pages }) => pages).slice(0, BAR_ENTRIES)
+  const rest = groups
+    .map(({ title, pages }) => ({ title, pages: pages.filter((page) => !first.includes(page)) }))
+    .filter(({ pages }) => pages.length > 0)
   return (
     <nav class="bar" aria-label="Pages, short">
       <ul>
-        {sorted.slice(0, BAR_ENTRIES).map((entry) => (
+        {first.map((entry) => (
           <Entry key={entry.name} entry={entry} isHere={entry.name === here} />
         ))}
         <li>
           <button
             type="button"
             class="menu-entry"
-            aria-current={rest.some(({ name }) => name === here) ? 'true' : undefined}
+            aria-current={first.some(({ name }) => name === here) ? undefined : 'true'}
             onClick={() => setOpen(true)}
           >
             {h(icons.more, {})}
@@ -94,11 +112,9 @@ function Bar({ entries, here }: { readonly entries: readonly PageOf[]; readonly 
       </ul>
       {isOpen && (
         <Dialog title="More" onClose={() => setOpen(false)}>
-          <ul class="more">
-            {rest.map((entry) => (
-              <Entry key={entry.name} entry={entry} isHere={entry.name === here} />
-            ))}
-          </ul>
+          <div class="more">
+            <Groups groups={rest} here={here} />
+          </div>
           <div class="more-foot">
             <Standing />
             <Account />

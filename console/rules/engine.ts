@@ -175,7 +175,7 @@ export class RuleEngine {
   }
 
   /** A face from before a restart: counted, and nothing else. Oldest first. */
-  recall(detection: Detection): void {
+  recall(detection: Detection, nowMs: number): void {
     const looked = lookAtFace(detection)
     for (const compiled of this.#covering.rulesOf('face', detection))
       if (compiled.rule.on === 'count' && this.#passes(compiled, looked, looked.values, detection.atMs))
@@ -183,7 +183,7 @@ export class RuleEngine {
           compiled.memory,
           memberKey(compiled.rule, looked.path),
           detection.track ?? detection.id,
-          detection.atMs,
+          Math.min(detection.atMs, nowMs),
         )
   }
 
@@ -215,7 +215,9 @@ export class RuleEngine {
       case 'event': {
         const { event } = fact
         const looked = lookAtEvent(event)
-        const subject = subjectOf(event.after, event.after.seenMs, looked, { track: event.after.id })
+        // Nothing has happened yet that is still to come, whatever a device's clock says.
+        const atMs = Math.min(event.after.seenMs, nowMs)
+        const subject = subjectOf(event.after, atMs, looked, { track: event.after.id })
         for (const compiled of this.#covering.rulesOf('event', event.after))
           this.#takeEvent(compiled, subject, nowMs)
         break
@@ -235,7 +237,7 @@ export class RuleEngine {
           this.#arrival(
             compiled,
             fact.clip.id,
-            subjectOf(fact.clip, fact.clip.capturedAtMs, looked, { clip: fact.clip }),
+            subjectOf(fact.clip, Math.min(fact.clip.capturedAtMs, nowMs), looked, { clip: fact.clip }),
             nowMs,
           )
       }
@@ -245,9 +247,9 @@ export class RuleEngine {
   #takeFace(detection: Detection, nowMs: number): void {
     const looked = lookAtFace(detection)
     const { track } = detection
-    // A clock that was not set says nothing of when it was.
+    // A clock that was not set says nothing of when it was; and one that is ahead, that it was not later than now.
     const atMs = detection.clockSane ? detection.capturedAtMs : detection.atMs
-    const subject = subjectOf(detection, atMs, looked, { track, detection })
+    const subject = subjectOf(detection, Math.min(atMs, nowMs), looked, { track, detection })
     const isLate = nowMs - detection.atMs > LATE_MS
     for (const compiled of this.#covering.rulesOf('face', detection))
       switch (compiled.rule.on) {
@@ -262,7 +264,8 @@ export class RuleEngine {
           if (isLate) this.#tooLate(compiled, subject, nowMs)
           else {
             const key = memberKey(compiled.rule, looked.path)
-            this.#journal.undo(countIn(compiled.memory, key, track ?? detection.id, detection.atMs))
+            const atMs = Math.min(detection.atMs, nowMs)
+            this.#journal.undo(countIn(compiled.memory, key, track ?? detection.id, atMs))
             this.#judgeCount(compiled, key, subject, nowMs)
           }
           break

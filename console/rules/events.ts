@@ -11,12 +11,16 @@ const EVENT_BYTES_MAX = 16 * 1024
 /** Of one camera, over some seconds; more is no camera. */
 const OF_CAMERA_A_SECOND_MAX = 100
 const BURST_S = 5
+/** Of one device, so that one alone does not crowd out the others. */
+const OF_DEVICE_A_SECOND_MAX = 1_000
 /** Of all together: what rules can look at beside everything else. */
 const OF_ALL_A_SECOND_MAX = 5_000
-const CAMERAS_MAX = 20_000
+/** Cameras and devices that have sent something of late. */
+const SENDERS_MAX = 20_000
 
 export class FaceEvents {
   readonly #now: () => number
+  /** By who sent last: the oldest first. */
   readonly #left = new Map<string, { tokens: number; atMs: number }>()
   #dropped = 0
 
@@ -33,6 +37,7 @@ export class FaceEvents {
     const { site, device, camera } = address
     if (
       payload.length > EVENT_BYTES_MAX ||
+      !this.#mayCome(`${site}/${device}`, OF_DEVICE_A_SECOND_MAX) ||
       !this.#mayCome(`${site}/${device}/${camera}`, OF_CAMERA_A_SECOND_MAX) ||
       !this.#mayCome('', OF_ALL_A_SECOND_MAX)
     )
@@ -60,12 +65,14 @@ export class FaceEvents {
   #mayCome(of: string, aSecond: number): boolean {
     const nowMs = this.#now()
     const max = aSecond * BURST_S
-    let left = this.#left.get(of)
-    if (!left) {
-      if (this.#left.size >= CAMERAS_MAX) return false
-      left = { tokens: max, atMs: nowMs }
-      this.#left.set(of, left)
+    const left = this.#left.get(of) ?? { tokens: max, atMs: nowMs }
+    this.#left.delete(of)
+    for (const [oldest, { atMs }] of this.#left) {
+      // Who was silent for so long may send as much as who never sent.
+      if (nowMs - atMs < BURST_S * 1000 && this.#left.size < SENDERS_MAX) break
+      this.#left.delete(oldest)
     }
+    this.#left.set(of, left)
     left.tokens = Math.min(max, left.tokens + ((nowMs - left.atMs) / 1000) * aSecond)
     left.atMs = nowMs
     if (left.tokens < 1) return false

@@ -6,7 +6,7 @@ import type { Compiled, Memory } from './memory.ts'
 import { duration } from './sentences.ts'
 import type { Subject } from './subject.ts'
 
-/** Of one rule: a hundred a second is a flood, not something that anybody hears of. */
+/** Of one rule: a hundred a second is a flood, not something that anybody hears of. Of arrivals each one is told. */
 const NOTICES_A_MINUTE_MAX = 6_000
 const MINUTE_MS = 60_000
 
@@ -79,7 +79,11 @@ export function heldBack(
       text: `There was a notice less than ${duration(rule.cooldownMs)} ago.`,
     }
   const { minute } = memory
-  if (nowMs - minute.startMs < MINUTE_MS && minute.notices >= NOTICES_A_MINUTE_MAX)
+  if (
+    rule.on !== 'arrival' &&
+    nowMs - minute.startMs < MINUTE_MS &&
+    minute.notices >= NOTICES_A_MINUTE_MAX
+  )
     return {
       what: 'too many',
       untilMs: minute.startMs + MINUTE_MS,

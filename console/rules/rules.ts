@@ -9,7 +9,7 @@ import { EVERYTHING } from '../database/scope.ts'
 import type { Tables } from '../database/tables.ts'
 import { Decisions } from './decisions.ts'
 import { type Draft, type EngineOptions, RuleEngine } from './engine.ts'
-import type { Fact, NewNotice } from './fact.ts'
+import type { Fact } from './fact.ts'
 import type { Suspension } from './held-back.ts'
 import type { Outcome, StateChange } from './journal.ts'
 import type { Said } from './memory.ts'
@@ -27,6 +27,7 @@ const FACTS_A_TURN = 500
 const RETRY_MS = 1_000
 /** Timers count to this at most. */
 const SLEEP_MS_MAX = 60_000
+/** Of faces; and of all else. */
 const STATES_MAX = 100_000
 /** Faces of before a restart that are counted at most. */
 const RECALLED_MAX = 20_000
@@ -51,8 +52,6 @@ export interface RulesParts {
   readonly fleet: Pick<Fleet, 'cameras' | 'devices' | 'keepers'>
   readonly log: Log
   readonly schedule: Pick<EngineOptions, 'holds' | 'changesAtMs'>
-  /** They are on disk. */
-  readonly onNotices?: (notices: readonly NewNotice[]) => void
   readonly now?: () => number
 }
 
@@ -113,8 +112,11 @@ export class Rules implements AsyncDisposable {
     const { database, scenarios } = this.#parts
     this.#engine.setScenarios(scenarios.published)
     await this.#tidy()
-    const rows = await database.write.selectFrom('rule_states').selectAll().limit(STATES_MAX).execute()
-    this.#engine.load(rows.map(stateOf), this.#now())
+    // Faces, of which a device can make any number, leave room for cooldowns and for what lasts.
+    const rows = database.write.selectFrom('rule_states').selectAll().limit(STATES_MAX)
+    const others = await rows.where('key', 'not like', 'o:%').execute()
+    const faces = await rows.where('key', 'like', 'o:%').orderBy('noticed_at_ms', 'desc').execute()
+    this.#engine.load([...others, ...faces.reverse()].map(stateOf), this.#now())
     await this.#loadSuspensions()
     await this.#recall()
     this.#look()
@@ -239,7 +241,7 @@ export class Rules implements AsyncDisposable {
       faces.push(...page)
       if (faces.length >= RECALLED_MAX) break
     }
-    for (const face of faces.reverse()) this.#engine.recall(face)
+    for (const face of faces.reverse()) this.#engine.recall(face, this.#now())
   }
 
   async #tidy(): Promise<void> {
@@ -358,10 +360,7 @@ export class Rules implements AsyncDisposable {
     draft.commit()
     const { notices, decisions } = draft.outcome
     this.#decisions.add(decisions)
-    if (notices.length > 0) {
-      this.#parts.notices.wake()
-      this.#parts.onNotices?.(notices)
-    }
+    if (notices.length > 0) this.#parts.notices.wake()
     this.#arm()
   }
 

@@ -1,6 +1,11 @@
 import type { FactKind, Rule } from './rule.ts'
 
-/** What a notice says where its rule has no words of its own: plain, short, and with the place in it. Pure. */
+/**
+ * What a notice says where its rule has no words of its own: the name that a person has given the rule, and where; below it what
+ * has happened. Pure.
+ */
+
+const TITLE_CHARACTERS_MAX = 200
 
 export interface Told {
   /** `site/device/camera`, `site/device`, or what the program calls itself. */
@@ -22,11 +27,15 @@ export interface Words {
 }
 
 export function wordsOf(rule: Rule, told: Told): Words {
-  const title = titleOf(rule.on, told, rule).slice(0, 200)
-  return { title, text: `${rule.name}.`.replace(/([.!?])\.$/, '$1') }
+  const what = sentenceOf(rule.on, told, rule)
+  const text = `${what}.`.replace(/([.!?])\.$/, '$1')
+  // The rule's name says what began.
+  if (told.ended) return { title: what.slice(0, TITLE_CHARACTERS_MAX), text }
+  const name = told.place?.split('/').at(-1)
+  return { title: (name ? `${rule.name}: ${name}` : rule.name).slice(0, TITLE_CHARACTERS_MAX), text }
 }
 
-function titleOf(on: FactKind, told: Told, { conditions }: Rule): string {
+function sentenceOf(on: FactKind, told: Told, { conditions }: Rule): string {
   const { place, zone, zones, event, count = 0, states } = told
   const at = place === undefined ? '' : ` at ${place}`
   const where = `${zone === undefined ? '' : ` in ${zone}`}${at}`

@@ -1,6 +1,6 @@
 import { failure } from '../../lib/errors.ts'
-import { isInScope, type Scope } from '../access/may.ts'
-import type { World } from './check.ts'
+import { isInScope, may, type Person, type Scope } from '../access/may.ts'
+import type { Problem, World } from './check.ts'
 import type { Scenario, Selection } from './document.ts'
 
 /** What an operator who does not see everything may do with scenarios: those whose cameras are all his. Pure. */
@@ -37,6 +37,28 @@ export function demandWithin(document: Scenario, scope: Scope): void {
       'NOT_ALLOWED',
       'Programs belong to no site: a rule on them needs an account that sees everything.',
     )
+}
+
+/** A notice of a recording has its address, signed: whoever lets such go out needs the right to see recordings himself. */
+export function recordingProblems({ rules }: Scenario, person: Person): Problem[] {
+  if (may(person, 'recordings')) return []
+  return rules.flatMap(({ on, conditions: { kinds } }, n): Problem[] =>
+    on === 'arrival' && (kinds === undefined || kinds.includes('clip'))
+      ? [
+          {
+            kind: 'error',
+            path: `rules.${n}.${kinds ? 'conditions.kinds' : 'on'}`,
+            message: `Notices of recordings carry addresses that open them: this needs the right "recordings", which ${person.name} does not have.${kinds ? '' : ' Name the kinds: crop alone needs none.'}`,
+          },
+        ]
+      : [],
+  )
+}
+
+/** Errors: NOT_ALLOWED */
+export function demandRecordings(document: Scenario, person: Person): void {
+  const [problem] = recordingProblems(document, person)
+  if (problem) throw failure('NOT_ALLOWED', `${problem.path}: ${problem.message}`)
 }
 
 /** What of it he may see. */

@@ -58,6 +58,12 @@ export const DOCUMENT_BYTES_MAX = 1024 * 1024
 export const REVISIONS_PAGE_MAX = 100
 const ID_CHARACTERS_MAX = 40
 const ID_TRIES_MAX = 100
+/** Words of their own in the API's addresses: a document of that name could not be asked for. */
+const RESERVED: Readonly<Record<DocumentKind, readonly string[]>> = {
+  scenario: ['provided', 'check', 'try'],
+  device: [],
+  channel: ['preview'],
+}
 
 type Within = (transaction: Transaction<Tables>) => Promise<void>
 interface Next {
@@ -120,6 +126,8 @@ export class Documents {
   ): Promise<Kept<DocumentOf[Kind]>> {
     const { document, by, state = 'published', what = 'create' } = wanted
     const json = jsonOf(document)
+    if (wanted.id !== undefined && isReserved(kind, wanted.id))
+      throw failure('NAME_TAKEN', `"${wanted.id}" is a word of the API's own. Take another id.`)
     const made = await this.#write.transaction().execute(async (db) => {
       const { count } = await db
         .selectFrom('documents')
@@ -134,7 +142,7 @@ export class Documents {
           wanted.id ?? (tries === 1 ? idOf(nameOf(document, '')) : `${idOf(nameOf(document, ''))}-${tries}`)
         const last = await lastRevision(db, kind, id)
         // What was deleted keeps its name: its notices and history are still found by it.
-        if (wanted.id === undefined && last > 0) continue
+        if (wanted.id === undefined && (last > 0 || isReserved(kind, id))) continue
         const row = await db
           .insertInto('documents')
           .values({
@@ -354,6 +362,8 @@ export class Documents {
     for (const changed of this.#followers) changed(kind, id, by)
   }
 }
+
+const isReserved = (kind: DocumentKind, id: string) => RESERVED[kind].includes(id)
 
 type Row = Tables['documents']
 

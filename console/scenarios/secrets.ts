@@ -87,10 +87,12 @@ function hiddenAddress(kind: DocumentKind, address: string): string {
   return `${scheme}${who}${host}${behind}`
 }
 
-const hostOf = (address: unknown) =>
-  typeof address === 'string'
-    ? /^[a-z][a-z0-9+.-]*:\/\/(?:[^/?#]*@)?([^/?#@]*)/is.exec(address)?.[1]
-    : undefined
+/** Whom it calls, and how: as whoever calls it reads it, not as it looks. */
+function hostOf(address: unknown): string | undefined {
+  if (typeof address !== 'string') return undefined
+  const url = URL.parse(address)
+  return url ? `${url.protocol}//${url.host}` : address
+}
 
 const fieldOf = (value: unknown, name: string): unknown =>
   typeof value === 'object' && value !== null && Object.hasOwn(value, name)

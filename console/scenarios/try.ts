@@ -9,6 +9,7 @@ import type { Fact, NewNotice } from '../rules/fact.ts'
 import type { Rule } from '../rules/rule.ts'
 import { zonesOf } from './compile.ts'
 import type { Scenario } from './document.ts'
+import { type Missed, missedBy } from './missed.ts'
 import { publishedOf } from './scenarios.ts'
 import { isActive } from './schedule.ts'
 import { type LabelsOf, pathOf } from './selection.ts'
@@ -39,6 +40,8 @@ export interface TriedRule {
   }[]
   /** Why there is nothing to try it on. */
   readonly untried?: string
+  /** Of a rule on faces that has found nothing. */
+  readonly missed?: Missed
 }
 
 export interface Tried {
@@ -100,14 +103,15 @@ export async function tryScenario(document: Scenario, hours: number, options: Tr
     if (!found.get(notice.notice.rule.id)?.has(notice.key))
       found.get(notice.notice.rule.id)?.set(notice.key, notice)
   return {
-    rules: document.rules.map((rule) => triedOf(rule, [...(found.get(rule.id)?.values() ?? [])])),
+    rules: document.rules.map((rule) => triedOf(rule, [...(found.get(rule.id)?.values() ?? [])], seen)),
     looked: detections.length + health.length,
     fromMs,
   }
 }
 
-function triedOf(rule: Rule, notices: readonly NewNotice[]): TriedRule {
+function triedOf(rule: Rule, notices: readonly NewNotice[], seen: readonly Detection[]): TriedRule {
   const untried = rule.enabled ? untriedOf(rule) : 'It is turned off.'
+  const missed = notices.length === 0 && untried === undefined ? missedBy(rule, seen) : undefined
   return {
     id: rule.id,
     count: notices.length,
@@ -122,6 +126,7 @@ function triedOf(rule: Rule, notices: readonly NewNotice[]): TriedRule {
         why: notice.text === '' ? notice.title : notice.text,
       })),
     ...(untried !== undefined && { untried }),
+    ...(missed && { missed }),
   }
 }
 

@@ -1,11 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import { asFailure, failureOf } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
-import { type Desired, type DesiredContent, reportedTopic } from '../../wire/desired.ts'
+import { type Desired, type DesiredContent, isFarAhead, reportedTopic } from '../../wire/desired.ts'
 import type { Agent } from '../agent.ts'
 import type { Cameras } from '../cameras.ts'
 import type { DeviceConfig } from '../config.ts'
 import type { Detector } from '../detect/detector.ts'
+import { DESIRED_DUE_MS } from '../limits.ts'
 import type { Publisher } from '../link/publish.ts'
 import type { Remote } from '../link/remote.ts'
 import type { Streams } from '../listen/streams.ts'
@@ -72,6 +73,8 @@ export class DesiredConfiguration implements AsyncDisposable {
   #next: Desired | undefined
   #trying: { readonly desired: Desired; readonly stop: AbortController } | undefined
   #working: Promise<void> | undefined
+  /** Waits for the clock to be set. */
+  #due: NodeJS.Timeout | undefined
 
   constructor(parts: DesiredParts) {
     this.#parts = parts
@@ -115,6 +118,7 @@ export class DesiredConfiguration implements AsyncDisposable {
   /** What the broker brought. Never throws. */
   take(payload: Buffer): void {
     const { holding, local, signers, log } = this.#parts
+    clearTimeout(this.#due)
     if (payload.length === 0) {
       log.info('No configuration is kept for this device any more; what holds stays.')
       return
@@ -124,15 +128,25 @@ export class DesiredConfiguration implements AsyncDisposable {
       desired = readDesired(payload, local)
       checkDesired(desired, { signers, atMs: Date.now() })
       const { version, digest } = desired
-      for (const other of [this.#next, this.#trying?.desired, holding.floor]) {
+      // Who signs is believed.
+      if (!signers && isFarAhead(version, Date.now()))
+        throw new Refused(
+          'DESIRED_AHEAD',
+          `Version ${version} is more than a day ahead of this device's clock (${new Date().toISOString()}). Set the clocks of device and console.`,
+        )
+      for (const other of [this.#next, this.#trying?.desired, this.#floor]) {
         if (!other) continue
-        if (version < other.version)
-          throw new Refused('DESIRED_OLD', `Version ${version} is older than ${other.version}.`)
+        if (version < other.version) {
+          this.#passOver(desired, other.version)
+          return
+        }
         if (version === other.version && digest !== other.digest)
           throw new Refused('DESIRED_INVALID', `There is another configuration of the version ${version}.`)
       }
     } catch (error) {
       this.#refuse(error, desired)
+      if (desired && error instanceof Refused && error.code === 'DESIRED_AHEAD')
+        this.#takeOnceDue(payload, desired)
       return
     }
     const isSame = (other: Pick<Desired, 'version'> | undefined) => other?.version === desired.version
@@ -147,6 +161,33 @@ export class DesiredConfiguration implements AsyncDisposable {
     this.#working ??= this.#work().finally(() => {
       this.#working = undefined
     })
+  }
+
+  /** The newest that was taken. One of the far future, of a time before the clock was set, keeps nothing out. */
+  get #floor() {
+    const { holding, signers } = this.#parts
+    const { floor } = holding
+    return floor && !signers && isFarAhead(floor.version, Date.now()) ? undefined : floor
+  }
+
+  /** An older one changes nothing of what holds and was said: that is said again. */
+  #passOver({ version }: Desired, newer: number): void {
+    const { meters, log } = this.#parts
+    const code = 'DESIRED_OLD'
+    meters.desiredRefused.inc({ reason: code })
+    log.warn(
+      { code, version },
+      `The configuration from the console is passed over: version ${version} is older than ${newer}.`,
+    )
+    this.#report()
+  }
+
+  /** It may be the clock of the device that is wrong. */
+  #takeOnceDue(payload: Buffer, desired: Desired): void {
+    this.#due = setTimeout(() => {
+      if (isFarAhead(desired.version, Date.now())) this.#takeOnceDue(payload, desired)
+      else this.take(payload)
+    }, DESIRED_DUE_MS).unref()
   }
 
   async #work(): Promise<void> {
@@ -348,6 +389,7 @@ export class DesiredConfiguration implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort()
+    clearTimeout(this.#due)
     await this.#working
   }
 }

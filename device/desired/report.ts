@@ -130,7 +130,7 @@ function settingsOf(camera: CameraConfig, { emit, crop, detect }: DeviceConfig):
       bitrateMax: record.bitrateMax,
       quality: record.quality,
     },
-    view: { effect: camera.view.effect },
+    view: { effect: camera.view.effect, watch: camera.view.watch },
     emit: {
       mode: emitted.mode,
       first: emitted.first,

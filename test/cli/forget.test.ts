@@ -68,6 +68,10 @@ t.test('a message belongs to a device, camera, day or id by its topic or by its 
   }
   t.ok(is(PI, 'sightline/v1/home/pi/status', Buffer.from('{}')), 'its status is the device’s too')
   t.notOk(is(camera('door'), 'sightline/v1/home/pi/status', Buffer.from('{}')))
+  for (const own of ['desired', 'reported']) {
+    t.ok(is(PI, `sightline/v1/home/pi/${own}`, Buffer.from('{}')), own)
+    t.notOk(is(PI, `sightline/v1/home/jetson/${own}`, Buffer.from('{}')), own)
+  }
   t.ok(is(id(metadata.id)) && is(id(metadata.id), topic, cut), 'also where the picture is cut off')
   t.notOk(is(id(makeCrop().metadata.id)))
   t.ok(is(DAY))

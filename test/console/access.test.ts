@@ -251,7 +251,7 @@ t.test('a user "demo" of the file keeps what he has where no run has a token', a
   t.equal((await fetch(`${second.url}/api/v1/me`, bearer)).status, 200)
 })
 
-t.test('who is removed leaves no marks to somebody of his name', async (t) => {
+t.test('who is removed leaves no marks, and no browser that is told, to somebody of his name', async (t) => {
   const server = await accessServer(t)
   const [ada, anna] = [await server.signIn('ada'), await server.signIn('anna')]
   const [face] = await server.store(NORTH)
@@ -259,8 +259,22 @@ t.test('who is removed leaves no marks to somebody of his name', async (t) => {
   const marks = () => server.database.read.selectFrom('reviews').selectAll().execute()
   t.equal((await marks()).length, 1)
   t.equal((await anna.get('/api/v1/me')).status, 200)
+  const { write } = server.database
+  const browsers = async () => (await write.selectFrom('push_subscriptions').select('user').execute()).length
+  for (const user of ['anna', 'nora'])
+    await write
+      .insertInto('push_subscriptions')
+      .values({
+        ...{ id: user, user, endpoint: `https://push.example.org/${user}`, keys_json: '{}', name: 'Firefox' },
+        ...{ created_at_ms: 1, last_sent_ms: null },
+      })
+      .execute()
   t.equal((await ada.send('DELETE', '/api/v1/users/anna')).status, 204)
   t.equal((await marks()).length, 0)
+  t.equal(await browsers(), 1)
+  // Taken out of the file, and never signed in here.
+  server.write(PEOPLE.filter(({ name }) => name !== 'nora' && name !== 'anna'))
+  await until('the browser of nora is gone', async () => (await browsers()) === 0)
 })
 
 t.test('the token of a run signs in by a link and is a token of the API, for that run alone', async (t) => {

@@ -306,6 +306,7 @@ t.test(
         },
         { id: 'any', name: 'Any', on: 'face' },
         { id: 'crowd', name: 'Crowd', on: 'presence', conditions: { moreThan: 3 } },
+        { id: 'huge', name: 'Huge', on: 'face', conditions: { scoreMin: 0.01, sizeMin: 5000 } },
       ],
     }
     interface Tried {
@@ -314,6 +315,7 @@ t.test(
         count: number
         examples: { camera: string; detection?: string }[]
         untried?: string
+        missed?: { faces: number; most?: { condition: string; faces: number } }
       }[]
       looked: number
       fromMs: number
@@ -326,12 +328,18 @@ t.test(
         ['enters', 1],
         ['any', 2],
         ['crowd', 0],
+        ['huge', 0],
       ],
       'a face is one, whatever pictures there are of it',
     )
     t.equal(tried.looked, 3)
     t.match(tried.rules[0]?.examples, [{ camera: 'north/pi/gate', detection: /./ }])
     t.match(tried.rules[3]?.untried, /not stored/)
+    t.strictSame(
+      tried.rules.map(({ missed }) => missed),
+      [...Array(4).fill(undefined), { faces: 3, most: { condition: 'sizeMin', faces: 3 } }],
+      'a rule that found nothing says what stood in its way',
+    )
     t.ok(tried.fromMs >= nowMs - 24 * 3_600_000 - 1000)
     const longer = await answer<Tried>(t, server, 200, ['POST', '/scenarios/try', { document, hours: 48 }])
     t.equal(longer.rules[0]?.count, 2)

@@ -158,6 +158,7 @@ export async function apiServer(
       retry: { delayMsMin: 20, delayMsMax: 80 },
     }),
   )
+  notices.start()
   const rules = stack.use(
     await Rules.open({
       database,

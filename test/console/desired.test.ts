@@ -262,6 +262,18 @@ t.test('a device that says otherwise is told again, at most once a minute', asyn
   t.equal(book.answer({ site: 'home', device: 'nuc' }), undefined)
 })
 
+t.test('an answer that is nested without end is dropped, and harms nothing', async (t) => {
+  const { book, dropped } = await open(t, await sqlite(t))
+  const nested = (more: string) =>
+    Buffer.from(answer({}).toString().replace('"effective":{', `"effective":{"more":${more},`))
+  for (const depth of [64, 100_000]) book.take(PI, nested(`${'['.repeat(depth)}${']'.repeat(depth)}`))
+  t.strictSame(dropped, ['invalid', 'invalid'])
+  t.equal(book.answer(PI), undefined)
+  const text = `"${'['.repeat(100)}`
+  book.take(PI, nested(JSON.stringify(text)))
+  t.equal(book.answer(PI)?.reported.effective.more, text, 'brackets in a text are none')
+})
+
 t.test('what would be wrong is not told: what holds stays, and why is said', async (t) => {
   const { book, write, news, documents } = await open(t, await sqlite(t))
   book.connected()

@@ -124,6 +124,22 @@ function contract(t: Test, place: (t: Test) => Promise<DatabaseOptions>): void {
       { code: 'PARAMETER_INVALID', message: /url/ },
       'a secret does not go to another host',
     )
+    const token = { ...webhook(), template: 'gotify', token: 'tk_quite-secret' } as const
+    const gotify = await documents.create('channel', { document: token, by: 'ada' })
+    for (const url of [
+      'https://evil.example.net\\@hooks.example.net/x',
+      'https://evil.example.net/@hooks.example.net/x',
+      'http://hooks.example.net/x',
+    ])
+      await t.rejects(
+        documents.change('channel', gotify.id, {
+          revision: 1,
+          document: { ...token, url, token: SECRET, secret: undefined },
+          by: 'ada',
+        }),
+        { code: 'PARAMETER_INVALID', message: /token/ },
+        `nor to one that looks like it, nor in the clear: ${url}`,
+      )
   })
 
   t.test(

@@ -76,6 +76,7 @@ export async function keepNotices(database: Database, ...notices: readonly Notic
           ...{ id: it.id, notice: said.id, revision: it.revision, channel: it.channel.id, target: '' },
           ...{ line: said.id, state: it.state, attempts: it.attempts, due_at_ms: it.dueAtMs },
           ...{ give_up_at_ms: it.giveUpAtMs, made_at_ms: it.madeAtMs, done_at_ms: it.doneAtMs, why: it.why },
+          is_arrival: 0,
         })
         .execute()
       for (const { number, atMs, durationMs, status, code, answer } of it.tries)

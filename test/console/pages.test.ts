@@ -202,7 +202,7 @@ t.test('who may not is offered nothing, and asks for nothing', { skip: skipWitho
   const { page, complaints } = await openPage(t, await browserOf(), DESKTOP)
   await server.signIn(page, 'vera')
   await page.waitForSelector('.face')
-  t.strictSame(await menuOf(page), ['Overview', 'Faces', 'Cameras', 'Charts', 'Notices', 'Account', 'API'])
+  t.strictSame(await menuOf(page), ['Overview', 'Faces', 'Cameras', 'Notices', 'Charts', 'Account', 'API'])
   await page.goto(`${server.url}/faces/${face?.id}`)
   await page.waitForSelector('.one')
   t.equal(await page.getByRole('button', { name: /^(Delete|Share)$/ }).count(), 0)

@@ -304,6 +304,52 @@ t.test(
   },
 )
 
+t.test('events of one device crowd out no other, however many cameras it says it has', async (t) => {
+  let atMs = 0
+  const events = new FaceEvents(() => atMs)
+  const it = event(0, 'new', trackAt(0))
+  const face = it.is === 'event' ? it.event.after : undefined
+  const sent = (place: typeof DOOR) => {
+    const of = { ...face, ...place }
+    return events.take(place, Buffer.from(JSON.stringify({ v: 1, type: 'new', before: of, after: of })))
+  }
+  let taken = 0
+  for (let n = 0; n < 30_000; n += 1) if (sent({ ...DOOR, camera: `c${n % 500}` })) taken += 1
+  t.ok(taken > 1000 && taken < 5100, `${taken} at once`)
+  t.ok(sent({ ...DOOR, device: 'other' }), 'another is heard')
+  // Names that come and go.
+  let others = 0
+  for (let n = 0; n < 25_000; n += 1) {
+    atMs += 1
+    if (sent({ ...DOOR, device: `d${n % 50}`, camera: `c${n}` })) others += 1
+  }
+  t.equal(others, 25_000)
+})
+
+t.test('after a restart cooldowns hold, however many faces there were', async (t) => {
+  const database = await open(t)
+  const written = [{ on: 'face' }, { on: 'face', per: 'camera', cooldownMs: 600_000 }]
+  const now = Date.now()
+  const rows = Array.from({ length: 100_000 }, () => ({
+    ...{ scenario: 'visitors', rule: 'r0', key: `o:${newId()}` },
+    ...{ noticed_at_ms: now, since_ms: null, notice: null },
+  }))
+  await database.write.transaction().execute(async (db) => {
+    for (let at = 0; at < rows.length; at += 5000)
+      await db
+        .insertInto('rule_states')
+        .values(rows.slice(at, at + 5000))
+        .execute()
+  })
+  const first = await rulesOf(t, database, written)
+  await first.index(makeStored())
+  t.equal((await noticesOf(database)).length, 2)
+  await first.close()
+  const second = await rulesOf(t, database, written)
+  await second.index(makeStored())
+  t.same((await noticesOf(database)).map(({ rule }) => rule).sort(), ['r0', 'r0', 'r1'])
+})
+
 t.test('killed again and again: each face has its one notice, and none is forgotten', async (t) => {
   const folder = t.testdir()
   const CROPS = 600

@@ -151,6 +151,12 @@ t.test('what cannot be is refused whole, with its path, and what held goes on', 
     'DESIRED_INVALID',
     /another configuration/,
   )
+  await wrong(
+    'of a version after which there is none',
+    desired(Number.MAX_SAFE_INTEGER, {}),
+    'DESIRED_AHEAD',
+    /more than a day ahead/,
+  )
   await wrong('no JSON', '{"v":', 'DESIRED_INVALID', /no JSON/)
   await wrong('no document', '[]', 'DESIRED_INVALID', /no configuration of a device/)
   await wrong(

@@ -267,6 +267,18 @@ t.test('a wrong command or configuration is said before the engine is asked', as
       device({ broker: { caFile: '/none.pem' } }),
     ],
     [
+      /remote\.desired\.signers in .*device\.yaml is a folder; deploy copies a file\. .*cat \/tmp\/\*\.pem > signers\.pem/,
+      'demo',
+      '--config',
+      device({ remote: { desired: { signers: '/tmp' } } }),
+    ],
+    [
+      /The file \/none\.pem, named by remote\.desired\.signers in/,
+      'demo',
+      '--config',
+      device({ remote: { desired: { signers: '/none.pem' } } }),
+    ],
+    [
       /could belong to several programs. Name one, e.g. --config broker=/,
       'demo',
       '--config',
@@ -577,6 +589,10 @@ t.test(
     )
     for (const { part, config } of composed) checkTree(part.program, config)
     const it = partOf(composed, 'console')
+    t.equal(it.config.publicUrl, it.look?.replace(/^console +|\/$/g, ''), 'links in notices lead to it')
+    const publicUrl = 'https://faces.example.org'
+    const proxied = settings('cloud', { configs: { console: given({ publicUrl }) } })
+    t.equal(partOf(compose('x', proxied, secrets, facts), 'console').config.publicUrl, publicUrl)
     t.match(it.config, { bucket, database: { type: 'postgres', url: 'postgres://console@db/faces' } })
     t.equal(String(it.files['aws-credentials']), 'aws-secret')
     t.equal(it.create.HostConfig?.Mounts?.length, 1, 'there is no volume of a bucket to mount')

@@ -96,9 +96,11 @@ async function checkWhatIsWatched(t: Tap, programs: readonly Program[]): Promise
     ))
       texts.push(`# TYPE sightline_${name} x`)
   // Of the console, which is not on this line, as its program names them.
-  const console = readFileSync(join(DOCS, '..', 'console', 'main.ts'), 'utf8')
-  for (const [, name] of console.matchAll(/(?:counter|gauge|histogram)\(\s*metrics,\s*'(\w+)'/g))
-    texts.push(`# TYPE sightline_${name} x`)
+  for (const file of ['main.ts', 'notices/notices.ts'])
+    for (const [, name] of readFileSync(join(DOCS, '..', 'console', file), 'utf8').matchAll(
+      /(?:counter|gauge|histogram)\(\s*metrics,\s*'(\w+)'/g,
+    ))
+      texts.push(`# TYPE sightline_${name} x`)
   const exposed = new Set(
     texts.flatMap((text) =>
       [...text.matchAll(/^# TYPE (sightline_\w+) /gm)].map(([, name]) => name as string),

@@ -199,7 +199,9 @@ function ChannelIs({ channel: { document, hour, failingSinceMs } }: { readonly c
           ? 'Off: nothing is sent on it'
           : failingSinceMs
             ? `Failing for ${duration(Math.max(0, nowMs.value - failingSinceMs))}`
-            : 'Works'}
+            : hour.sent > 0
+              ? 'Works'
+              : 'Ready'}
         <Hour hour={hour} />
       </span>
     </span>
@@ -209,7 +211,7 @@ function ChannelIs({ channel: { document, hour, failingSinceMs } }: { readonly c
 function Hour({ hour }: { readonly hour: ChannelKept['hour'] }) {
   const { sent, waiting, givenUp, notSent } = hour
   const parts = [
-    `${count(sent, 'notice')} sent in the last hour`,
+    sent > 0 ? `${count(sent, 'notice')} sent in the last hour` : 'nothing sent in the last hour',
     waiting > 0 ? `${number(waiting)} waiting` : '',
     givenUp > 0 ? `${number(givenUp)} given up` : '',
     notSent > 0 ? `${number(notSent)} not sent` : '',

@@ -50,7 +50,7 @@ export function RuleMessage({
         <input
           maxLength={200}
           value={rule.title ?? ''}
-          placeholder="{rule} at {camera}"
+          placeholder="{rule}: {camera}"
           onFocus={() => {
             last.current = 'title'
           }}
@@ -89,7 +89,7 @@ export function RuleMessage({
       )}
       <figure class="preview">
         <figcaption class="muted">How it would read</figcaption>
-        <strong>{filled(rule.title ?? '{rule} at {camera}')}</strong>
+        <strong>{filled(rule.title ?? '{rule}: {camera}')}</strong>
         <p>{filled(rule.text ?? ruleWords(rule))}</p>
       </figure>
     </div>

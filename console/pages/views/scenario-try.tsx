@@ -35,7 +35,15 @@ export function TryOut({ document }: { readonly document: ScenarioDocument }) {
       {document.rules.length === 0 ? (
         <Empty title="No rules to try.">Add a rule under “Edit” first.</Empty>
       ) : (
-        <Shown of={tried} waiting={<Waiting rows={3} />}>
+        <Shown
+          of={tried}
+          waiting={
+            <>
+              <p class="muted">Looking through what is stored …</p>
+              <Waiting rows={3} />
+            </>
+          }
+        >
           {(it) => <Found document={document} tried={it} />}
         </Shown>
       )}
@@ -71,12 +79,7 @@ function Found({ document, tried }: { readonly document: ScenarioDocument; reado
                 </p>
               </div>
               {!found || found.examples.length === 0 ? (
-                <p class="muted">
-                  {found?.untried ??
-                    (tried.looked === 0
-                      ? 'Nothing was seen in this time, so there is nothing to go by.'
-                      : 'Nothing would have been noticed.')}
-                </p>
+                <p class="muted">{found?.untried ?? nothingWords(tried.looked, found?.missed)}</p>
               ) : (
                 <ul class="tried-examples">
                   {found.examples.map((example, index) => (
@@ -112,4 +115,31 @@ function Found({ document, tried }: { readonly document: ScenarioDocument; reado
       </ul>
     </>
   )
+}
+
+const CONDITIONS: Readonly<Record<string, string>> = {
+  zones: 'were in none of its zones',
+  scoreMin: 'were not sure enough',
+  qualityMin: 'were of lower quality',
+  sizeMin: 'were smaller',
+  masked: 'did not have what it says about a mask',
+  attributes: 'did not have what it asks of a classifier',
+  expression: 'did not meet its expression',
+}
+
+/** Of what was looked at, what stood in the way. */
+function nothingWords(looked: number, missed: Tried['rules'][number]['missed']): string {
+  if (looked === 0) return 'Nothing was seen in this time, so there is nothing to go by.'
+  if (missed?.faces === 0) return 'No face was stored in this time, so there is nothing to go by.'
+  const nothing = 'Nothing would have been noticed.'
+  if (!missed) return nothing
+  const { faces, most } = missed
+  if (!most) return `${nothing} ${count(faces, 'face')} looked at: each condition alone was met.`
+  const of =
+    most.faces === faces
+      ? faces === 1
+        ? 'The one face'
+        : `All ${number(faces)} faces`
+      : `${number(most.faces)} of ${count(faces, 'face')}`
+  return `${nothing} ${of} ${CONDITIONS[most.condition] ?? 'did not meet a condition'}.`
 }

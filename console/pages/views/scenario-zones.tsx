@@ -27,9 +27,11 @@ export function Zones({
   const [chosen, setChosen] = useState<string | undefined>(undefined)
   const { zones } = document
   // Also those that are not covered any more, so that what is drawn on them can be seen and taken away.
-  const paths = [...new Set([...covered, ...zones.flatMap(({ camera }) => camera ?? [])])]
-  const path = chosen !== undefined && paths.includes(chosen) ? chosen : paths[0]
+  const paths = [...new Set([...covered, ...zones.flatMap(({ camera }) => camera ?? [])])].sort()
   const known = new Map((cameras.value?.items ?? []).map((camera) => [cameraKey(camera), camera]))
+  // Whoever has not chosen yet begins where there is something to draw on.
+  const first = paths.find((one) => known.get(one)?.is === 'live') ?? paths[0]
+  const path = chosen !== undefined && paths.includes(chosen) ? chosen : first
   const camera = path === undefined ? undefined : known.get(path)
   const { isLive, button } = useLiveChoice(camera)
   if (path === undefined)

@@ -9,6 +9,7 @@ import { ask, go, holdBack, place } from '../router.ts'
 import type { KeptScenario, ScenarioDocument, Trouble } from '../scenario-types.ts'
 import * as scenarios from '../scenarios.ts'
 import { style } from '../styles.ts'
+import { ScenarioDevices } from './scenario-devices.tsx'
 import { Difference } from './scenario-difference.tsx'
 import { type Editing, sentence, useEditing } from './scenario-editing.ts'
 import { History } from './scenario-history.tsx'
@@ -109,6 +110,7 @@ function Edited({ begun, kept: first }: { readonly begun: ScenarioDocument; read
             {kept ? (
               <>
                 <ScenarioIs scenario={kept} />
+                {kept.state === 'published' && <ScenarioDevices covered={editing.checked?.cameras ?? []} />}
                 <span>
                   Changed <When atMs={kept.changedAtMs} /> by {kept.changedBy}
                 </span>

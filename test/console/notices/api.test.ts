@@ -48,6 +48,12 @@ t.test('a channel is made, seen without its secrets, tried, changed and deleted'
   t.match(await (await send('POST', '/channels/door/test')).json(), {
     items: [{ is: 'failed', status: 500, answer: 'not today' }],
   })
+  receiver.answer = ({ url }, response) =>
+    void response.writeHead(302, { location: `/login?from=${url}` }).end(`Cannot POST ${url} tk_very-secret`)
+  const told = await (await send('POST', '/channels/door/test')).text()
+  t.match(told, 'Cannot POST')
+  t.match(told, 'a redirect')
+  t.notMatch(told, 'very-secret', 'what a receiver says back is masked')
 
   const changed = await send('PUT', '/channels/door', {
     revision: 1,
@@ -90,6 +96,7 @@ t.test('a preview is what would be sent, with secrets masked', async (t) => {
   for (const wrong of [
     { ...document, url: 'javascript:alert(1)' },
     { ...document, url: 'file:///etc/passwd' },
+    { ...document, url: 'https://evil.example\\@api.telegram.org' },
     { type: 'email', name: 'x', to: [] },
     { type: 'email', name: 'x', to: ['a@b.c\r\nBcc: d@e.f'] },
     { type: 'pigeon', name: 'x' },
@@ -131,6 +138,10 @@ t.test('who sees a part sees notices of that part, and no channels', async (t) =
   const mine = await server.json<{ deliveries: { id: string; tries: unknown[] }[] }>(path)
   t.match(mine.deliveries, [{ tries: [{ number: 1, status: 422, answer: 'an inside answer' }] }])
   t.notMatch(JSON.stringify(await server.json(path, 'nora')), 'an inside answer')
+  const { deliveries } = await server.json<{ deliveries: { why: string }[] }>(path)
+  t.equal(deliveries[0]?.why, 'It answered 422.')
+  for (const at of [path, '/notices'])
+    t.notMatch(JSON.stringify(await server.json(at, 'nora')), /answered 422/)
   const again = `${path}/deliveries/${mine.deliveries[0]?.id}/again`
   for (const [user, status] of [
     ['vera', 403],
@@ -187,4 +198,13 @@ t.test('browsers ask for notices, each user for their own', async (t) => {
     (await send('DELETE', `/push?endpoint=${encodeURIComponent(endpoint)}`, undefined, 'vera')).status,
     204,
   )
+  const audit = await server.json<{ items: { what: string }[] }>('/audit')
+  t.match(
+    audit.items
+      .slice(0, 2)
+      .map(({ what }) => what)
+      .sort(),
+    ['push.add', 'push.remove'],
+  )
+  t.notMatch(JSON.stringify(audit), endpoint)
 })

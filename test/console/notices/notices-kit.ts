@@ -186,6 +186,7 @@ export async function open(t: Test, database: Database, settings: Settings = {})
   }
   t.teardown(close)
   const { notices } = opened
+  notices.start()
   const write = async (...all: NewNotice[]) => {
     await database.write.transaction().execute((db) => notices.write(db, all))
     notices.wake()

@@ -132,6 +132,11 @@ t.test('a key outlives the program, and a browser is one however often it asks',
   const two = await notices.push.add('sven', subscription, 'Phone')
   t.equal(one.id, two.id, 'and it is whose it is now')
   t.same(await notices.push.list('ada'), [])
+  await t.rejects(
+    notices.push.add('ada', browser(url(1)).subscription, 'Mine'),
+    { code: 'NOT_ALLOWED' },
+    'who knows the endpoint alone takes it from nobody',
+  )
   const { publicKey } = notices.push
   await close()
   t.equal((await open(t, database, { folder })).notices.push.publicKey, publicKey)
@@ -140,6 +145,20 @@ t.test('a key outlives the program, and a browser is one however often it asks',
   await t.rejects(notices.push.add('ada', browser('https://10.0.0.1/x').subscription, 'x'), {
     code: 'ADDRESS_NOT_ALLOWED',
   })
+})
+
+t.test('keys that are none are given up at once', async (t) => {
+  const { database, notices, write, url } = await openPush(t)
+  const { subscription } = browser(url(1))
+  const p256dh = Buffer.alloc(65, 4).toString('base64url')
+  await notices.push.add('ada', { ...subscription, keys: { ...subscription.keys, p256dh } }, 'Phone')
+  const it = newNotice({}, ['phones'])
+  await write(it)
+  await until('it is given up', async () => {
+    const [delivery] = await deliveriesOf(database, it.notice.id)
+    return delivery?.state === 'given up'
+  })
+  t.same(await notices.push.list('ada'), [])
 })
 
 t.test('a long notice is shortened to what a push service takes', async (t) => {
