@@ -79,11 +79,7 @@ export function heldBack(
       text: `There was a notice less than ${duration(rule.cooldownMs)} ago.`,
     }
   const { minute } = memory
-  if (
-    rule.on !== 'arrival' &&
-    nowMs - minute.startMs < MINUTE_MS &&
-    minute.notices >= NOTICES_A_MINUTE_MAX
-  )
+  if (rule.on !== 'arrival' && nowMs - minute.startMs < MINUTE_MS && minute.notices >= NOTICES_A_MINUTE_MAX)
     return {
       what: 'too many',
       untilMs: minute.startMs + MINUTE_MS,
