@@ -7,7 +7,7 @@ import { HttpServer } from '../lib/http/server.ts'
 import { KeeperReporter } from '../lib/keeper-report.ts'
 import { ready } from '../lib/launcher.ts'
 import { type Log, openLog } from '../lib/log.ts'
-import { counter, gauge, histogram, openMetrics } from '../lib/metrics.ts'
+import { openMetrics } from '../lib/metrics.ts'
 import { parseBrokerUrl } from '../lib/mqtt/link.ts'
 import { aborted, type RunOptions, runFromCommandLine, runService } from '../lib/service.ts'
 import { followClientFiles } from '../lib/tls/certificates.ts'
@@ -38,7 +38,6 @@ import { checkConsoleConfig, consoleSchema } from './config.ts'
 import type { Database } from './database/database.ts'
 import { openDatabase } from './database/open.ts'
 import { DesiredBook } from './desired/desired.ts'
-import { DESIRED_STATES } from './desired/judge.ts'
 import { DesiredSigner } from './desired/signing.ts'
 import { LiveFleet } from './fleet.ts'
 import { HealthEvents } from './health-events.ts'
@@ -46,6 +45,7 @@ import { Indexer, keepAnnouncement } from './indexer.ts'
 import { LineOut } from './line.ts'
 import { LineLink } from './link.ts'
 import { isSeenOtherwise, LivePictures, PICTURE_BYTES_MAX } from './live.ts'
+import { measureConsole, openMeters } from './meters.ts'
 import { NewsRing } from './news.ts'
 import { Nightly } from './nightly.ts'
 import { HomeAssistant } from './notices/home-assistant.ts'
@@ -62,8 +62,6 @@ import { Documents } from './scenarios/documents.ts'
 import { LiveScenarios } from './scenarios/scenarios.ts'
 import { isActive, nextChange } from './scenarios/schedule.ts'
 
-/** From the bucket to the database, and so to the pages that are open. */
-const LATENCY_SECONDS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60, 600, 3600]
 /** Of one message: a batch of announcements is at most 256 KB, a picture at most 2 MB. */
 const PACKET_BYTES_MAX = 4 * 1024 * 1024
 const SUBSCRIBERS_MAX = 1000
@@ -82,25 +80,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
   for (const sentence of misspeltIn(consoleSchema, process.env)) log.warn(sentence)
   return runService({ log, drainMsMax: config.drain.deadline }, async (signal) => {
     const metrics = openMetrics(config.name)
-    const received = counter(metrics, 'console_received_total', 'Messages of announcements received')
-    const indexed = counter(metrics, 'console_indexed_total', 'Detections that are new in the database')
-    const indexedClips = counter(
-      metrics,
-      'console_indexed_clips_total',
-      'Chunks of recordings that are new in the database',
-    )
-    const repeated = counter(metrics, 'console_repeated_total', 'Announcements of what was known already')
-    const removed = counter(
-      metrics,
-      'console_removed_total',
-      'Detections and chunks of recordings that left the database',
-    )
-    const invalid = counter(
-      metrics,
-      'console_invalid_total',
-      'Lines that are no announcements, in quarantine',
-    )
-    const latency = histogram(metrics, 'console_latency_seconds', 'From bucket to database', LATENCY_SECONDS)
+    const meters = openMeters(metrics)
 
     const { broker, topicPrefix } = config
     await using store = await openStore(log, { folder: config.inbox.folder })
@@ -134,7 +114,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
       store,
       inbox,
       keep: (packet) => {
-        received.inc()
+        meters.received.inc()
         return keep(packet)
       },
       log,
@@ -151,12 +131,6 @@ export async function runConsole(options: RunOptions): Promise<number> {
     })
     const documents = new Documents(database)
     await using scenarios = await LiveScenarios.open({ documents, log })
-    const droppedAnswers = counter(
-      metrics,
-      'console_reported_dropped_total',
-      'Answers of devices that were not taken',
-      ['why'],
-    )
     // Rules go on from what the fleet knows: they are opened behind it, and told what it hears from then on.
     let watching: Rules | undefined
     await using fleet = await LiveFleet.open({
@@ -223,7 +197,7 @@ export async function runConsole(options: RunOptions): Promise<number> {
           events: {
             changed: ({ site, device }) => news.add({ is: 'device', site, device }),
             refused: (device, why) => health.desired(device, why),
-            dropped: (why) => droppedAnswers.inc({ why }),
+            dropped: (why) => meters.answersDropped.inc({ why }),
           },
           log,
         })
@@ -310,19 +284,19 @@ export async function runConsole(options: RunOptions): Promise<number> {
       events: {
         applied: ({ added, addedClips, repeated: again, removed: gone, removedClips }, subscriber) => {
           if (isName(subscriber) && subscribers.size < SUBSCRIBERS_MAX) subscribers.add(subscriber)
-          indexed.inc(added.length)
-          indexedClips.inc(addedClips.length)
-          repeated.inc(again)
-          removed.inc(gone.length + removedClips.length)
+          meters.indexed.inc(added.length)
+          meters.indexedClips.inc(addedClips.length)
+          meters.repeated.inc(again)
+          meters.removed.inc(gone.length + removedClips.length)
           for (const clip of addedClips) fleet.detected(clip)
           for (const detection of added) {
             fleet.detected(detection)
-            latency.observe(Math.max(0, Date.now() - detection.storedAtMs) / 1000)
+            meters.latency.observe(Math.max(0, Date.now() - detection.storedAtMs) / 1000)
           }
         },
         forgot: (answer) => line.takeForgot(answer),
         kept: (answer) => line.takeKept(answer),
-        invalid: (lines) => invalid.inc(lines),
+        invalid: (lines) => meters.invalid.inc(lines),
       },
     })
     const subscriber = () => [...subscribers][0] ?? 'subscriber'
@@ -390,29 +364,14 @@ export async function runConsole(options: RunOptions): Promise<number> {
       health: state,
       log,
     })
-    gauge(metrics, 'console_up', 'Whether the broker is connected', [], (made) =>
-      made.set(intake.connected && lineLink.connected ? 1 : 0),
-    )
-    gauge(metrics, 'console_database_up', 'Whether the database takes what arrives', [], (made) =>
-      made.set(indexer.fault === undefined ? 1 : 0),
-    )
-    gauge(metrics, 'console_streams', 'Event streams and live pictures that are open', ['kind'], (made) => {
-      made.set({ kind: 'events' }, news.readers)
-      made.set({ kind: 'live' }, live.viewers + original.viewers)
+    measureConsole(metrics, {
+      isConnected: () => intake.connected && lineLink.connected,
+      isWritten: () => indexer.fault === undefined,
+      readers: () => news.readers,
+      viewers: () => live.viewers + original.viewers,
+      desired: () => desired?.counts(),
+      eventsDropped: () => faceEvents.dropped,
     })
-    gauge(
-      metrics,
-      'console_desired',
-      'Devices by what they answer to their desired configuration',
-      ['state'],
-      (made) => {
-        const counts = desired?.counts()
-        for (const state of DESIRED_STATES) made.set({ state }, counts?.get(state) ?? 0)
-      },
-    )
-    gauge(metrics, 'console_events_dropped', 'Events of faces that were malformed, or too many', [], (made) =>
-      made.set(faceEvents.dropped),
-    )
     measureQueues(metrics, store)
     const context = {
       config,

@@ -5,6 +5,7 @@ import { PROVIDED } from '../../console/scenarios/provided.ts'
 import type { CropMetadata } from '../../wire/crop.ts'
 import { digestOf, type Reported } from '../../wire/desired.ts'
 import { newId } from '../../wire/id.ts'
+import { makeReported } from '../kit/desired.ts'
 import { type ApiServer, apiServer, cameraSeen, NORTH, SOUTH, tokenOf } from './api-server.ts'
 
 interface Kept {
@@ -54,21 +55,15 @@ async function answer<Body>(
   return (text === '' ? undefined : JSON.parse(text)) as Body
 }
 
-const reported = (settings: Partial<Reported> = {}): Reported => ({
-  v: 1,
-  site: 'north',
-  device: 'pi',
-  atMs: Date.now(),
-  program: '0.1.0',
-  understands: 1,
-  applied: null,
-  state: 'none',
-  refused: null,
-  allows: { cameras: true, streams: false, networks: [], signed: false },
-  effective: { detect: { model: 'yunet' }, cameras: { gate: { from: 'file', source: 'file' } } },
-  models: ['yunet'],
-  ...settings,
-})
+const reported = (settings: Partial<Reported> = {}): Reported =>
+  makeReported(
+    { site: 'north', device: 'pi' },
+    {
+      effective: { detect: { model: 'yunet' }, cameras: { gate: { from: 'file', source: 'file' } } },
+      models: ['yunet'],
+      ...settings,
+    },
+  )
 
 const say = ({ desired }: ApiServer, settings: Partial<Reported> = {}) =>
   desired.take({ site: 'north', device: 'pi' }, Buffer.from(JSON.stringify(reported(settings))))

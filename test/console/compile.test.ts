@@ -7,6 +7,7 @@ import { deviceDocumentSchema, scenarioSchema } from '../../console/scenarios/do
 import { publishedOf } from '../../console/scenarios/scenarios.ts'
 import { labelsBy } from '../../console/scenarios/selection.ts'
 import { type DesiredContent, desiredContentSchema, type Reported } from '../../wire/desired.ts'
+import { makeReported } from '../kit/desired.ts'
 
 const PI = { site: 'home', device: 'pi' }
 const devices = new Map([
@@ -131,19 +132,8 @@ const told = (version: number, content: DesiredContent = {}): Told => ({
   by: 'ada',
   scenarios: [],
 })
-const reported = (settings: Partial<Reported>): Reported => ({
-  v: 1,
-  ...PI,
-  atMs: 0,
-  program: '0.1.0',
-  understands: 1,
-  applied: null,
-  state: 'none',
-  refused: null,
-  allows: { cameras: true, streams: false, networks: [], signed: false },
-  effective: { detect: { model: 'yunet' }, cameras: {} },
-  ...settings,
-})
+const reported = (settings: Partial<Reported>): Reported =>
+  makeReported(PI, { effective: { detect: { model: 'yunet' }, cameras: {} }, ...settings })
 const holds = (version: number, digest = 'd'.repeat(64)) => ({ version, digest, atMs: 0 })
 
 t.test('what a device says of what it was told is judged, and a lie is seen', async (t) => {

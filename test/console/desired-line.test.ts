@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { MqttLink } from '../../lib/mqtt/link.ts'
 import { type Desired, desiredSchema, digestOf, type Reported } from '../../wire/desired.ts'
+import { makeReported } from '../kit/desired.ts'
 import { brokerConfig, consoleConfig, consoleEnvironment, Program, RUN_TOKEN } from '../kit/programs.ts'
 import { until as untilWithin } from '../kit/wait.ts'
 
@@ -87,20 +88,8 @@ const cameraState = (device: string, camera: string) => ({
   lastCrop: null,
 })
 
-const reported = (device: string, settings: Partial<Reported> = {}): Reported => ({
-  v: 1,
-  site: 'home',
-  device,
-  atMs: Date.now(),
-  program: '0.1.0',
-  understands: 1,
-  applied: null,
-  state: 'none',
-  refused: null,
-  allows: { cameras: true, streams: false, networks: [], signed: false },
-  effective: { detect: { model: 'yunet' }, cameras: { door: { from: 'file', source: 'file' } } },
-  ...settings,
-})
+const reported = (device: string, settings: Partial<Reported> = {}): Reported =>
+  makeReported({ site: 'home', device }, settings)
 
 const applied = ({ desired }: Told): Partial<Reported> => ({
   state: 'applied',

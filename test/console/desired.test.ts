@@ -13,6 +13,7 @@ import { failure } from '../../lib/errors.ts'
 import { openLog } from '../../lib/log.ts'
 import { type Desired, digestOf, type Reported, signedText } from '../../wire/desired.ts'
 import { openAuthority } from '../kit/certificates.ts'
+import { makeReported } from '../kit/desired.ts'
 import { freshPostgres, POSTGRES_URL } from '../kit/postgres.ts'
 import { until } from '../kit/wait.ts'
 import { cameraSeen } from './api-server.ts'
@@ -100,21 +101,7 @@ async function open(
 }
 
 const answer = (settings: Partial<Reported>): Buffer =>
-  Buffer.from(
-    JSON.stringify({
-      v: 1,
-      ...PI,
-      atMs: 0,
-      program: '0.1.0',
-      understands: 1,
-      applied: null,
-      state: 'none',
-      refused: null,
-      allows: { cameras: true, streams: false, networks: [], signed: false },
-      effective: { detect: { model: 'yunet' }, cameras: { door: { from: 'file', source: 'file' } } },
-      ...settings,
-    } satisfies Reported),
-  )
+  Buffer.from(JSON.stringify(makeReported(PI, settings)))
 
 const applied = ({ version, digest }: Desired): Partial<Reported> => ({
   state: 'applied',

@@ -1,6 +1,5 @@
-import type { Browser, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
-import { openChromium, openPage, skipWithoutChromium } from '../kit/chromium.ts'
+import { fits, keepPicture, openPage, sharedChromium, skipWithoutChromium } from '../kit/chromium.ts'
 import { keepChannel, openReceiver } from './notices/notices-kit.ts'
 import { delivery, keepNotices, notice } from './pages-held.ts'
 import { type PagesServer, pagesServer } from './pages-server.ts'
@@ -11,12 +10,7 @@ const DESKTOP = { width: 1280, height: 800 }
 const PHONE = { width: 390, height: 844, phone: true, dark: true }
 const skip = skipWithoutChromium
 
-let opening: Promise<Browser> | undefined
-const browserOf = () => {
-  opening ??= openChromium()
-  return opening
-}
-t.teardown(async () => (await opening)?.close())
+const browserOf = sharedChromium(t)
 
 const started = (t: Test): Promise<PagesServer> =>
   // The receiver of these tests is on this machine.
@@ -31,12 +25,6 @@ const documentOf = async (server: PagesServer, id: string) =>
       .where('id', '=', id)
       .executeTakeFirst()
   )?.document_json ?? '{}'
-
-const seen = async (page: Page, name: string) => {
-  if (process.env.SIGHTLINE_TEST_PICTURES)
-    await page.screenshot({ path: `${process.env.SIGHTLINE_TEST_PICTURES}/${name}.png`, fullPage: true })
-}
-const fits = (page: Page) => page.evaluate('document.documentElement.scrollWidth <= innerWidth')
 
 t.test('channels stand with what became of the last hour, and a test says why not', { skip }, async (t) => {
   const server = await started(t)
@@ -78,7 +66,7 @@ t.test('channels stand with what became of the last hour, and a test says why no
     await page.waitForSelector('.channel >> text=/2 notices sent in the last hour/')
     await page.waitForSelector('.channel >> text=Off: nothing is sent on it')
     t.ok(await fits(page), 'nothing sticks out')
-    await seen(page, `channels-${size.width}`)
+    await keepPicture(page, `channels-${size.width}`)
     const test = (name: string) =>
       page
         .locator('.channel')
@@ -87,7 +75,7 @@ t.test('channels stand with what became of the last hour, and a test says why no
         .click()
     await test('Office')
     await page.waitForSelector(`dialog pre:text("allow: ['192.168.1.20']")`)
-    await seen(page, `channel-test-${size.width}`)
+    await keepPicture(page, `channel-test-${size.width}`)
     await page.getByRole('button', { name: 'Done' }).click()
     await test('Hook')
     await page.waitForSelector('dialog >> text=It was taken.')
@@ -107,7 +95,7 @@ t.test('one of each service is added by its own words', { skip }, async (t) => {
     await server.signIn(page, 'ada', '/channels')
     await page.waitForSelector('.empty-title:text("No channels yet.")')
     t.ok(await fits(page), 'nothing sticks out')
-    await seen(page, `channels-none-${size.width}`)
+    await keepPicture(page, `channels-none-${size.width}`)
     const choose = async (title: string, isFirst = false) => {
       if (!isFirst) await page.getByRole('button', { name: 'Add a channel' }).click()
       await page.locator(`.kind:has(strong:text-is("${title}"))`).last().click()
@@ -119,7 +107,7 @@ t.test('one of each service is added by its own words', { skip }, async (t) => {
     await page.getByRole('button', { name: 'Show what would be sent' }).click()
     await page.waitForSelector('.channel-preview >> text=/api.telegram.org/')
     t.notMatch(await page.locator('.channel-preview').textContent(), '123:abc')
-    await seen(page, `channel-form-${size.width}`)
+    await keepPicture(page, `channel-form-${size.width}`)
     await add()
     await page.waitForSelector('.channel >> text=Telegram')
     t.match(JSON.parse(await documentOf(server, 'telegram')), {

@@ -1,6 +1,5 @@
-import type { Browser, Page } from 'playwright-core'
 import t from 'tap'
-import { openChromium, openPage, skipWithoutChromium } from '../kit/chromium.ts'
+import { fits, keepPicture, openPage, sharedChromium, skipWithoutChromium } from '../kit/chromium.ts'
 import { tinyJpeg } from '../kit/crops.ts'
 import { answers, DOOR, keepDevice, keepScenario, reported } from './pages-held.ts'
 import { type PagesServer, pagesServer } from './pages-server.ts'
@@ -11,18 +10,7 @@ const DESKTOP = { width: 1280, height: 800 }
 const PHONE = { width: 390, height: 844, phone: true, dark: true }
 const skip = skipWithoutChromium
 
-let opening: Promise<Browser> | undefined
-const browserOf = () => {
-  opening ??= openChromium()
-  return opening
-}
-t.teardown(async () => (await opening)?.close())
-
-const seen = async (page: Page, name: string) => {
-  if (process.env.SIGHTLINE_TEST_PICTURES)
-    await page.screenshot({ path: `${process.env.SIGHTLINE_TEST_PICTURES}/${name}.png`, fullPage: true })
-}
-const fits = (page: Page) => page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+const browserOf = sharedChromium(t)
 
 /** One that refuses a camera that was added, with a scenario over its own document; and one that is away. */
 async function refusing({ api }: PagesServer): Promise<void> {
@@ -61,7 +49,7 @@ t.test('devices say whether they are as they should be, and why they are not', {
     await page.waitForSelector('.device[data-state=refused] >> text=does not answer')
     await page.waitForSelector('.device >> text=Waits until it is back')
     t.ok(await fits(page), 'nothing sticks out')
-    await seen(page, `devices-${size.width}`)
+    await keepPicture(page, `devices-${size.width}`)
     await page.click('.device[data-state=refused]')
     await page.waitForSelector('.device-state >> text=/yard: source/')
     await page.waitForSelector('.device-settings tr[data-other] >> text=80 %')
@@ -75,7 +63,7 @@ t.test('devices say whether they are as they should be, and why they are not', {
     await page.waitForSelector('#allows')
     t.notMatch(await page.content(), 'hush', 'no password')
     t.ok(await fits(page), 'nothing sticks out')
-    await seen(page, `device-${size.width}`)
+    await keepPicture(page, `device-${size.width}`)
     t.strictSame(complaints, [])
     t.strictSame(foreign, [])
   }
@@ -108,7 +96,7 @@ t.test(
       await page.getByLabel('First picture at once').selectOption('yes')
       const sizeMin = size === DESKTOP ? 64 : 72
       await page.getByLabel('Smallest face').fill(String(sizeMin))
-      await seen(page, `camera-form-${size.width}`)
+      await keepPicture(page, `camera-form-${size.width}`)
       await page.getByRole('button', { name: 'Save, and tell the device' }).click()
       await page.waitForSelector('.tone:text("Waiting for its answer")')
       t.match(api.desired.told({ site: 'north', device: 'pi' })?.content, {
@@ -131,7 +119,7 @@ t.test(
     await server.signIn(page, 'ada', '/devices/north/pi')
     await page.getByRole('button', { name: 'History' }).click()
     await page.waitForSelector('dialog >> text=/gate: smallest face: 64 → 72/')
-    await seen(page, 'device-history-1280')
+    await keepPicture(page, 'device-history-1280')
     await page.getByRole('button', { name: 'Back to this' }).click()
     await page.waitForSelector('.said-text:text("As it was in revision 1")')
     t.match(api.desired.told({ site: 'north', device: 'pi' })?.content, {
@@ -151,7 +139,7 @@ t.test('a camera is added where the device allows it, and labels are given', { s
   await page.getByLabel(/^Address/).fill('rtsp://192.168.1.33/live')
   await page.getByLabel(/^User of/).fill('cam')
   await page.getByLabel(/^Password of/).fill('hush')
-  await seen(page, 'add-camera-390')
+  await keepPicture(page, 'add-camera-390')
   await page.getByRole('button', { name: 'Add, and tell the device' }).click()
   await page.waitForSelector('.device-camera >> text=added from here')
   t.match(api.desired.told({ site: 'north', device: 'pi' })?.content, {

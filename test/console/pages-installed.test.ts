@@ -6,7 +6,7 @@ import { type BrowserContext, chromium, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import webPush from 'web-push'
 import { newId } from '../../wire/id.ts'
-import { chromiumPath, skipWithoutChromium } from '../kit/chromium.ts'
+import { chromiumPath, keepPicture, skipWithoutChromium } from '../kit/chromium.ts'
 import { until } from '../kit/wait.ts'
 import { keepNotices, notice } from './pages-held.ts'
 import { type PagesServer, pagesServer } from './pages-server.ts'
@@ -48,11 +48,6 @@ async function profile(t: Test): Promise<BrowserContext> {
     await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   })
   return context
-}
-
-const seen = async (page: Page, name: string) => {
-  if (process.env.SIGHTLINE_TEST_PICTURES)
-    await page.screenshot({ path: `${process.env.SIGHTLINE_TEST_PICTURES}/${name}.png`, fullPage: true })
 }
 
 async function switchedOn(t: Test, server: PagesServer): Promise<{ context: BrowserContext; page: Page }> {
@@ -98,7 +93,7 @@ t.test(
     const server = await pagesServer(t)
     const { page } = await switchedOn(t, server)
     await page.waitForSelector('.notices-here .card >> text=this one')
-    await seen(page, 'notices-here-390')
+    await keepPicture(page, 'notices-here-390')
     const { key } = await server.api.json<{ key: string }>('/push/key', 'vera')
     const used = await page.evaluate<number[]>('[...subscribedWith]')
     t.equal(Buffer.from(used).toString('base64url'), key)
@@ -192,7 +187,7 @@ t.test('without a console it says so, and keeps nothing else', { skip }, async (
   await context.setOffline(true)
   await page.goto(`${server.url}/faces`)
   await page.waitForSelector('h1:text("The console cannot be reached")')
-  await seen(page, 'offline-390')
+  await keepPicture(page, 'offline-390')
 })
 
 t.test('where it does not work it is said why', { skip }, async (t) => {
@@ -209,7 +204,7 @@ t.test('where it does not work it is said why', { skip }, async (t) => {
     Object.defineProperty(navigator, 'userAgent', { get: () => 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X)' })`)
   await phone.goto(`${server.url}/people?tab=you`)
   await phone.waitForSelector('.notices-here .note:text("Add to Home Screen")')
-  await seen(phone, 'notices-iphone-390')
+  await keepPicture(phone, 'notices-iphone-390')
 })
 
 t.test('the key is one that push services take', async (t) => {

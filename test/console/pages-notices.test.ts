@@ -1,6 +1,6 @@
-import type { Browser, Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import t from 'tap'
-import { openChromium, openPage, skipWithoutChromium } from '../kit/chromium.ts'
+import { keepPicture, openPage, sharedChromium, skipWithoutChromium } from '../kit/chromium.ts'
 import { until } from '../kit/wait.ts'
 import { NORTH } from './api-server.ts'
 import { DOOR, delivery, keepDecisions, keepNotices, keepScenario, notice } from './pages-held.ts'
@@ -12,12 +12,7 @@ const DESKTOP = { width: 1280, height: 800 }
 const PHONE = { width: 390, height: 844, phone: true, dark: true }
 const skip = skipWithoutChromium
 
-let opening: Promise<Browser> | undefined
-const browserOf = () => {
-  opening ??= openChromium()
-  return opening
-}
-t.teardown(async () => (await opening)?.close())
+const browserOf = sharedChromium(t)
 
 const failing = () =>
   delivery({
@@ -35,11 +30,6 @@ const failing = () =>
       answer: number === 2 ? null : '<html><b>Service Unavailable</b></html>',
     })),
   })
-
-const seen = async (page: Page, name: string) => {
-  if (process.env.SIGHTLINE_TEST_PICTURES)
-    await page.screenshot({ path: `${process.env.SIGHTLINE_TEST_PICTURES}/${name}.png`, fullPage: true })
-}
 
 const counted = (page: Page, selector: string, count: number) =>
   until(`${count} of ${selector}`, async () => (await page.locator(selector).count()) === count)
@@ -81,7 +71,7 @@ t.test('notices stand newest first, with how each was delivered', { skip }, asyn
     await page.waitForSelector('.notice >> text=Phone: given up')
     await page.waitForSelector('.notice >> text=Phone: not sent')
     t.ok(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'nothing sticks out')
-    await seen(page, `notices-${size.width}`)
+    await keepPicture(page, `notices-${size.width}`)
     await page.click('.notice')
     await page.waitForSelector('h1:text("Somebody is at the gate")')
     await page.waitForSelector('.try >> text=503')
@@ -89,7 +79,7 @@ t.test('notices stand newest first, with how each was delivered', { skip }, asyn
     await page.waitForSelector('.try-answer:text("<html><b>Service Unavailable</b></html>")')
     await page.waitForSelector('.facts >> text=porch')
     t.ok(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'nothing sticks out')
-    await seen(page, `notice-${size.width}`)
+    await keepPicture(page, `notice-${size.width}`)
     // Then it is tried at once, and stands otherwise.
     if (size === PHONE) {
       await page.locator('.delivery', { hasText: 'ntfy' }).getByRole('button', { name: 'Send now' }).click()
@@ -164,14 +154,14 @@ t.test('why nothing was sent is said, suspended for an hour, and resumed', { ski
     await page.waitForSelector('.decision >> text=/Until \\d\\d:\\d\\d/')
     await page.waitForSelector('.decision >> text=/till · many .* 12 times/')
     t.ok(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'nothing sticks out')
-    await seen(page, `decisions-${size.width}`)
+    await keepPicture(page, `decisions-${size.width}`)
     await page.getByLabel('Scenario').selectOption({ label: 'Visitors at the door' })
     await counted(page, '.decision', 1)
     await page.getByLabel('Rule').selectOption({ label: 'With a mask' })
     await page.waitForSelector('.empty-title:text("No rule has decided anything yet.")')
     await page.goto(`${server.url}/notices/${said.id}`)
     await page.getByRole('button', { name: 'Suspend' }).click()
-    await seen(page, `suspend-${size.width}`)
+    await keepPicture(page, `suspend-${size.width}`)
     await page.locator('dialog').getByRole('button', { name: 'Suspend' }).click()
     await page.waitForSelector('.said-text:text("Suspended until")')
     const [suspension] = (await server.api.json<{ items: { untilMs: number }[] }>('/suspensions')).items

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import type { Browser, Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { SigningSeal } from '../../device/link/sign.ts'
 import { usersText } from '../../lib/access/users-file.ts'
@@ -8,7 +8,7 @@ import { openLog } from '../../lib/log.ts'
 import { makeAuthority, makeSignerCertificate } from '../../lib/tls/authority.ts'
 import { CLIP } from '../../wire/kinds.ts'
 import { objectKey } from '../../wire/object-key.ts'
-import { openChromium, openPage, skipWithoutChromium } from '../kit/chromium.ts'
+import { openPage, sharedChromium, skipWithoutChromium } from '../kit/chromium.ts'
 import { cheapHash } from '../kit/passwords.ts'
 import { temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
@@ -33,12 +33,7 @@ declare const document: {
   }>
 }
 
-let opening: Promise<Browser> | undefined
-const browserOf = () => {
-  opening ??= openChromium()
-  return opening
-}
-t.teardown(async () => (await opening)?.close())
+const browserOf = sharedChromium(t)
 
 /** Yesterday at noon: not at the edge of a day, nor of now. */
 const noon = () => new Date(new Date().setUTCHours(12, 0, 0, 0) - 86_400_000).getTime()

@@ -1,11 +1,11 @@
-import type { Browser, Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import sharp from 'sharp'
 import t, { type Test } from 'tap'
 import { channelSchema } from '../../console/notices/channel.ts'
 import { type Scenario, scenarioSchema } from '../../console/scenarios/document.ts'
 import type { Kept } from '../../console/scenarios/documents.ts'
 import { newId } from '../../wire/id.ts'
-import { openChromium, openPage, skipWithoutChromium } from '../kit/chromium.ts'
+import { openPage, sharedChromium, skipWithoutChromium } from '../kit/chromium.ts'
 import { until } from '../kit/wait.ts'
 import { NORTH } from './api-server.ts'
 import { reported } from './pages-held.ts'
@@ -26,12 +26,7 @@ declare const document: {
   }>
 }
 
-let opening: Promise<Browser> | undefined
-const browserOf = () => {
-  opening ??= openChromium()
-  return opening
-}
-t.teardown(async () => (await opening)?.close())
+const browserOf = sharedChromium(t)
 
 /** A picture that is not 16:9: zones are fractions of it, not of the box around it. */
 const scene = await sharp({ create: { width: 640, height: 480, channels: 3, background: '#55606a' } })

@@ -1,7 +1,6 @@
-import type { Browser, Page } from 'playwright-core'
 import t from 'tap'
 import { newId } from '../../wire/id.ts'
-import { openChromium, openPage, skipWithoutChromium } from '../kit/chromium.ts'
+import { keepPicture, openPage, sharedChromium, skipWithoutChromium } from '../kit/chromium.ts'
 import { tinyJpeg } from '../kit/crops.ts'
 import { until } from '../kit/wait.ts'
 import { cameraSeen, NORTH, stateOf } from './api-server.ts'
@@ -14,17 +13,7 @@ const DESKTOP = { width: 1280, height: 800 }
 const PHONE = { width: 390, height: 844, phone: true, dark: true }
 const skip = skipWithoutChromium
 
-let opening: Promise<Browser> | undefined
-const browserOf = () => {
-  opening ??= openChromium()
-  return opening
-}
-t.teardown(async () => (await opening)?.close())
-
-const seen = async (page: Page, name: string) => {
-  if (process.env.SIGHTLINE_TEST_PICTURES)
-    await page.screenshot({ path: `${process.env.SIGHTLINE_TEST_PICTURES}/${name}.png`, fullPage: true })
-}
+const browserOf = sharedChromium(t)
 
 const ZONE = {
   name: 'porch',
@@ -64,7 +53,7 @@ t.test('of a first picture and its best one, the best stands for both', { skip }
   await page.getByRole('link', { name: 'Its best picture' }).click()
   await page.waitForURL(`**/faces/${best?.id}`)
   await page.waitForSelector('.one-picture')
-  await seen(page, 'face-zones-1280')
+  await keepPicture(page, 'face-zones-1280')
   t.strictSame(complaints, [])
 })
 
@@ -90,7 +79,7 @@ t.test('a camera says who is present, by zone, and that its view is covered', { 
     await page.waitForSelector('.note >> text=/covered.*Since 2 minutes ago/')
     await page.waitForSelector('.zones-over >> text=porch')
     t.ok(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'nothing sticks out')
-    await seen(page, `camera-zones-${size.width}`)
+    await keepPicture(page, `camera-zones-${size.width}`)
     await page.getByRole('link', { name: 'Settings' }).click()
     await page.waitForURL('**/devices/north/pi')
     t.strictSame(complaints, [])
@@ -106,6 +95,6 @@ t.test('the overview has what was noticed today', { skip }, async (t) => {
   await page.waitForSelector('.notice >> text=Somebody is at the gate')
   t.equal(await page.locator('.notice').count(), 1)
   t.ok(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), 'nothing sticks out')
-  await seen(page, 'overview-notices-390')
+  await keepPicture(page, 'overview-notices-390')
   t.strictSame(complaints, [])
 })

@@ -1,8 +1,8 @@
 import { brotliDecompressSync } from 'node:zlib'
-import type { Browser, Page } from 'playwright-core'
+import type { Page } from 'playwright-core'
 import t from 'tap'
 import { EVERYTHING } from '../../console/database/scope.ts'
-import { openChromium, openPage, skipWithoutChromium } from '../kit/chromium.ts'
+import { openPage, sharedChromium, skipWithoutChromium } from '../kit/chromium.ts'
 import { tinyJpeg } from '../kit/crops.ts'
 import { cameraSeen, NORTH, SOUTH, stateOf } from './api-server.ts'
 import { pagesServer, wholeLine } from './pages-server.ts'
@@ -17,12 +17,7 @@ const PAGES = [
 const DESKTOP = { width: 1280, height: 800 }
 const PHONE = { width: 390, height: 844, phone: true, dark: true }
 
-let opening: Promise<Browser> | undefined
-const browserOf = () => {
-  opening ??= openChromium()
-  return opening
-}
-t.teardown(async () => (await opening)?.close())
+const browserOf = sharedChromium(t)
 
 t.test('every address of a page gives the shell, under a policy that runs nothing but its own', async (t) => {
   const { url } = await pagesServer(t)

@@ -33,6 +33,25 @@ export async function openChromium(more: readonly string[] = []): Promise<Browse
   return chromium.launch({ executablePath: chromiumPath, headless: true, args: [...QUIET, ...more] })
 }
 
+/** One browser for all tests of a file, opened by the first that asks, closed after the last. @param more arguments */
+export function sharedChromium(t: Test, more: readonly string[] = []): () => Promise<Browser> {
+  let opening: Promise<Browser> | undefined
+  t.teardown(async () => (await opening)?.close())
+  return () => {
+    opening ??= openChromium(more)
+    return opening
+  }
+}
+
+/** What a page looks like, for people: where SIGHTLINE_TEST_PICTURES names a folder. */
+export async function keepPicture(page: Page, name: string): Promise<void> {
+  const folder = process.env.SIGHTLINE_TEST_PICTURES
+  if (folder) await page.screenshot({ path: `${folder}/${name}.png`, fullPage: true })
+}
+
+/** Nothing sticks out of the window. */
+export const fits = (page: Page) => page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+
 export interface PageOptions {
   readonly width: number
   readonly height: number
