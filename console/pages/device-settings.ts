@@ -309,6 +309,9 @@ export function pathWords(path: readonly (string | number)[]): string {
     if (setting) return `${second}: ${setting.title.toLowerCase()}`
     return rest.length === 0 ? second : `${second}: ${rest.join('.')}`
   }
-  if (first === 'detect') return second === undefined ? 'the detector' : `the detector's ${second}`
+  if (first === 'detect') {
+    const title = ALL_SETTINGS.find((it) => it.path.join('.') === second)?.title.toLowerCase()
+    return second === undefined ? 'the detector' : `the detector: ${title ?? second}`
+  }
   return path.join('.')
 }

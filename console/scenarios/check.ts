@@ -144,7 +144,7 @@ function checkZones(document: Scenario, world: World, cameras: readonly CameraAd
     say(
       'warning',
       'zones',
-      `${pathOf(camera)} would have ${names.size} zones with those of other scenarios; a camera has at most ${ZONES_MAX} at once.`,
+      `${pathOf(camera)} would have ${names.size} zones together with those of other scenarios; a camera has at most ${ZONES_MAX} at once.`,
     )
     break
   }
@@ -165,7 +165,9 @@ function checkDevices(document: Scenario, world: World, cameras: readonly Camera
     say(
       'warning',
       'cameras',
-      `${listed(without)} ${without.length === 1 ? 'has' : 'have'} never said what ${without.length === 1 ? 'it takes' : 'they take'} from afar: ${without.length === 1 ? 'it is' : 'they are'} of an earlier version, have never been connected, or do not allow it ("remote.desired").`,
+      without.length === 1
+        ? `${listed(without)} has never said what it takes from afar: it is of an earlier version, has never been connected, or does not allow it ("remote.desired").`
+        : `${listed(without)} have never said what they take from afar: they are of an earlier version, have never been connected, or do not allow it ("remote.desired").`,
     )
 }
 

@@ -17,6 +17,8 @@ export interface Conflict {
   readonly values: readonly [unknown, unknown]
   /** When both first hold at once; undefined: always from now on. */
   readonly atMs: number | undefined
+  /** In which that time is said. */
+  readonly timeZone: string
 }
 
 export const CONFLICTS_MAX = 50
@@ -65,6 +67,7 @@ export function conflictsOf(
         ids: [one.id, other.id],
         ...clash,
         atMs: isAlways ? undefined : atMs,
+        timeZone: (one.scenario.schedule ?? other.scenario.schedule)?.timeZone ?? 'UTC',
       })
     if (found.length >= CONFLICTS_MAX) break
   }
@@ -72,15 +75,20 @@ export function conflictsOf(
 }
 
 /** For people: `"Night" and "Shop" both set record.mode of home/laptop/door: always, off`. */
-export function sentenceOf({ between, of, path, values, atMs, ids }: Conflict): string {
+export function sentenceOf({ between, of, path, values, atMs, timeZone, ids }: Conflict): string {
   const [a, b] = between
   const told = path.startsWith('zones.')
     ? `draw the zone "${path.slice(6)}" of ${of} differently`
     : `set ${path} of ${of}: ${values.map((it) => shown(it)).join(', ')}`
-  const when =
-    atMs === undefined ? '' : ` Their hours meet, next at ${new Date(atMs).toISOString().slice(0, 16)}Z.`
+  const when = atMs === undefined ? '' : ` Their hours meet, next on ${timeWords(atMs, timeZone)}.`
   const [first = ''] = [...ids].sort()
   return `"${a}" and "${b}" both ${told}.${when} "${first === ids[0] ? a : b}" is heard.`
+}
+
+/** `28 November 2026 at 22:00 (Europe/Zurich)` */
+function timeWords(atMs: number, timeZone: string): string {
+  const at = new Intl.DateTimeFormat('en-GB', { timeZone, dateStyle: 'long', timeStyle: 'short' })
+  return `${at.format(atMs)} (${timeZone})`
 }
 
 function differing(mine: readonly Setting[], theirs: readonly Setting[]): [string, [unknown, unknown]][] {

@@ -2,6 +2,7 @@ import { useState } from 'preact/hooks'
 import type { Camera } from '../../api/cameras.ts'
 import { CAMERA_SETTINGS, valueAt, withValue } from '../device-settings.ts'
 import type { DeviceDesired, DeviceDocument } from '../device-types.ts'
+import { useAsOpened } from '../parts/as-opened.ts'
 import { Dialog } from '../parts/dialog.tsx'
 import { Failed } from '../parts/states.tsx'
 import { DrawField } from './device-draw.tsx'
@@ -12,9 +13,8 @@ export function CameraForm({
   name,
   camera,
   is,
-  document,
-  save,
   onClose,
+  ...latest
 }: {
   readonly name: string
   readonly camera: Camera | undefined
@@ -23,6 +23,7 @@ export function CameraForm({
   readonly save: (next: DeviceDocument, done: string) => Promise<void>
   readonly onClose: () => void
 }) {
+  const { document, save } = useAsOpened(latest)
   const [settings, setSettings] = useState(document.content.cameras?.[name] ?? {})
   const [error, setError] = useState<unknown>(undefined)
   const [isWorking, setWorking] = useState(false)

@@ -1,6 +1,7 @@
 import { useState } from 'preact/hooks'
 import { isSame, type Setting, valueAt, valueWords, withValue } from '../device-settings.ts'
 import type { DeviceDesired, DeviceDocument } from '../device-types.ts'
+import { useAsOpened } from '../parts/as-opened.ts'
 import { Dialog } from '../parts/dialog.tsx'
 import { Failed } from '../parts/states.tsx'
 import { SettingField } from './setting-field.tsx'
@@ -46,15 +47,15 @@ export function DetectorIs({ is }: { readonly is: DeviceDesired }) {
 
 export function DetectorForm({
   is,
-  document,
-  save,
   onClose,
+  ...latest
 }: {
   readonly is: DeviceDesired
   readonly document: DeviceDocument
   readonly save: (next: DeviceDocument, done: string) => Promise<void>
   readonly onClose: () => void
 }) {
+  const { document, save } = useAsOpened(latest)
   const [detect, setDetect] = useState(document.content.detect ?? {})
   const [error, setError] = useState<unknown>(undefined)
   const [isWorking, setWorking] = useState(false)

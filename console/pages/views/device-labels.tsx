@@ -1,5 +1,6 @@
 import { useState } from 'preact/hooks'
 import type { DeviceDocument } from '../device-types.ts'
+import { useAsOpened } from '../parts/as-opened.ts'
 import { Dialog } from '../parts/dialog.tsx'
 import { Failed } from '../parts/states.tsx'
 
@@ -14,16 +15,16 @@ const listOf = (text: string) => [
 
 /** Labels of a device and of its cameras: by them scenarios find what they are for. */
 export function LabelsForm({
-  document,
   cameras,
-  save,
   onClose,
+  ...latest
 }: {
   readonly document: DeviceDocument
   readonly cameras: readonly string[]
   readonly save: (next: DeviceDocument, done: string) => Promise<void>
   readonly onClose: () => void
 }) {
+  const { document, save } = useAsOpened(latest)
   const [labels, setLabels] = useState(document.labels.join(', '))
   const [ofCameras, setOfCameras] = useState<Readonly<Record<string, string>>>(
     Object.fromEntries(cameras.map((name) => [name, (document.cameraLabels[name] ?? []).join(', ')])),

@@ -102,6 +102,10 @@ export function Settings({
           ))}
         </select>
       </label>
+      <p class="note">
+        What belongs to one camera’s picture (the part that is looked at, masks, the shape of its crops) is
+        set on the page of its <a href="/devices">device</a>.
+      </p>
     </>
   )
 }
