@@ -45,9 +45,13 @@ function device(t: Test, settings: { readonly fails: (camera: CameraConfig) => b
   const holding = Holding.ofFile(local)
   const commanded = new Commanded(folder, local, log)
   const calls: string[] = []
+  const stored = new StoredDesired(folder, local)
+  /** What was on disk when a camera began. */
+  const keptThen: string[] = []
   const works: Works = {
     add: (camera) => {
       calls.push(`add ${camera.name}`)
+      keptThen.push(stored.content?.toString() ?? '')
       if (settings.fails(camera)) throw failure('DISK_FULL', 'No room.')
     },
     remove: (name) => void calls.push(`remove ${name}`),
@@ -72,7 +76,6 @@ function device(t: Test, settings: { readonly fails: (camera: CameraConfig) => b
   }
   const used: string[] = []
   const answers: Reported[] = []
-  const stored = new StoredDesired(folder, local)
   const it = new DesiredConfiguration({
     ...{ local, holding, stored, cameras, log },
     detectors: detectors as Detectors,
@@ -100,7 +103,7 @@ function device(t: Test, settings: { readonly fails: (camera: CameraConfig) => b
     })
     return answers.at(-1) as Reported
   }
-  return { take, calls, commanded, stored, holding, detectors, disposed, used }
+  return { take, calls, keptThen, commanded, stored, holding, detectors, disposed, used }
 }
 
 t.test('a camera that cannot begin takes all back: settings, detector, disk, commands', async (t) => {
@@ -137,9 +140,13 @@ t.test('a camera that cannot begin takes all back: settings, detector, disk, com
 })
 
 t.test('a detector with another input begins all cameras anew; one with the same, none', async (t) => {
-  const { take, calls, used } = device(t, { fails: () => false })
+  const { take, calls, keptThen, used } = device(t, { fails: () => false })
   t.match(await take(1, { detect: { scoreMin: 0.7 } }), { state: 'applied' })
   t.strictSame(calls, ['remove a', 'remove b', 'remove c', 'add a', 'add b', 'add c'])
+  t.ok(
+    keptThen.every((it) => JSON.parse(it).desired.version === 1),
+    'on disk before anything is turned: a kill in the middle makes no mixture',
+  )
   calls.length = 0
   t.match(await take(2, { detect: { scoreMin: 0.6 } }), { state: 'applied' })
   t.strictSame(calls, [])
