@@ -140,7 +140,7 @@ t.test('a camera that cannot begin takes all back: settings, detector, disk, com
 })
 
 t.test('a detector with another input begins all cameras anew; one with the same, none', async (t) => {
-  const { take, calls, keptThen, used } = device(t, { fails: () => false })
+  const { take, calls, keptThen, disposed, used } = device(t, { fails: () => false })
   t.match(await take(1, { detect: { scoreMin: 0.7 } }), { state: 'applied' })
   t.strictSame(calls, ['remove a', 'remove b', 'remove c', 'add a', 'add b', 'add c'])
   t.ok(
@@ -150,7 +150,7 @@ t.test('a detector with another input begins all cameras anew; one with the same
   calls.length = 0
   t.match(await take(2, { detect: { scoreMin: 0.6 } }), { state: 'applied' })
   t.strictSame(calls, [])
-  t.strictSame(used, ['other', 'other'])
+  t.strictSame([used, disposed], [['other', 'other'], ['first', 'other']], 'each is let go')
 })
 
 t.test('emit and crop of a camera go on without its beginning anew', async (t) => {
