@@ -150,7 +150,14 @@ t.test('a detector with another input begins all cameras anew; one with the same
   calls.length = 0
   t.match(await take(2, { detect: { scoreMin: 0.6 } }), { state: 'applied' })
   t.strictSame(calls, [])
-  t.strictSame([used, disposed], [['other', 'other'], ['first', 'other']], 'each is let go')
+  t.strictSame(
+    [used, disposed],
+    [
+      ['other', 'other'],
+      ['first', 'other'],
+    ],
+    'each is let go',
+  )
 })
 
 t.test('emit and crop of a camera go on without its beginning anew', async (t) => {
