@@ -30,6 +30,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchMemory, printMemory } = await import('./memory.ts')
     printMemory(await benchMemory())
   },
+  view: async () => {
+    const { benchView, printView } = await import('./view.ts')
+    printView(await benchView())
+  },
   crossings: async () => {
     const { runCrossings } = await import('./crossings.ts')
     await runCrossings(100)

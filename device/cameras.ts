@@ -25,6 +25,11 @@ export interface CamerasOptions {
   readonly log: Log
 }
 
+export interface TurnOptions {
+  readonly all?: boolean
+  readonly isBack?: boolean
+}
+
 /**
  * Cameras that come, go and change while the agent runs, one change of a camera after the other. One whose source or recording
  * is set otherwise is gone, with its last chunk, before it is there again, so that nothing of it works by the old settings
@@ -74,15 +79,15 @@ export class Cameras {
    * All at once: those that cannot go on end, `turn` makes the others wanted, and then all work by these. One at a time. Rejects
    * with what fails, and what has begun by then works.
    * @param next what will be wanted, as far as that is known
-   * @param all no camera can go on
+   * @param options `all`: no camera can go on; `isBack`: to what was before, of which nobody is told as of something new
    */
   async turn(
     next: ReadonlyMap<string, CameraConfig>,
     turn: () => void | Promise<void>,
-    all = false,
+    options: TurnOptions = {},
   ): Promise<void> {
     while (this.#changes.size > 0) await Promise.allSettled(this.#changes.values())
-    const done = this.#turn(next, turn, all)
+    const done = this.#turn(next, turn, options)
     const turning = done
       .catch(() => {})
       .finally(() => {
@@ -95,7 +100,7 @@ export class Cameras {
   async #turn(
     next: ReadonlyMap<string, CameraConfig>,
     turn: () => void | Promise<void>,
-    all: boolean,
+    { all = false, isBack = false }: TurnOptions,
   ): Promise<void> {
     const { agent, others, wanted, replaced } = this.#options
     const before = new Map(this.#working)
@@ -107,7 +112,7 @@ export class Cameras {
     await turn()
     for (const [name, after] of wanted()) {
       const had = before.get(name)
-      if (had && !isDeepStrictEqual(had, after)) replaced?.(had, after)
+      if (had && !isBack && !isDeepStrictEqual(had, after)) replaced?.(had, after)
     }
     // At once, before anything is waited for.
     for (const [name, camera] of this.#working) {

@@ -35,7 +35,7 @@ export interface DesiredParts {
   readonly taken: Set<string>
   readonly cameras: Pick<Cameras, 'turn'>
   readonly agent: Pick<Agent, 'useDetector'>
-  readonly remote: Pick<Remote, 'refresh'>
+  readonly remote: Pick<Remote, 'refresh' | 'commands' | 'putBack'>
   readonly detectors: Detectors
   /** Checks where a source leads, and opens it. */
   readonly open: typeof openSource
@@ -297,8 +297,9 @@ export class DesiredConfiguration implements AsyncDisposable {
 
   /** All at once; where that fails, back to how it was. */
   async #turn({ effective, steps, detector }: Plan): Promise<void> {
-    const { holding, cameras, streams, detectors, log } = this.#parts
+    const { holding, cameras, streams, detectors, remote, log } = this.#parts
     const before = holding.effective
+    const { commands } = remote
     const looked = detectors.current
     const isOther = detector !== undefined && !isDeepStrictEqual(detector.input, looked.input)
     let areTaken = false
@@ -310,16 +311,17 @@ export class DesiredConfiguration implements AsyncDisposable {
           if (streams) await takeSteps(streams, steps)
           areTaken = true
         },
-        isOther,
+        { all: isOther },
       )
     } catch (error) {
       await cameras.turn(
         holding.cameras(streams?.cameras ?? [], before),
         async () => {
+          remote.putBack(commands)
           this.#hold(before, detector && looked)
           if (streams && areTaken) await undoSteps(streams, steps)
         },
-        isOther,
+        { all: isOther, isBack: true },
       )
       throw error
     } finally {

@@ -135,11 +135,12 @@ export class SceneWatch {
     if (sinceLookMs >= 0 && sinceLookMs < SCENE_LOOK_MS) return false
     if (!(sinceLookMs >= 0 && sinceLookMs <= SCENE_GAP_MS_MAX)) this.#resume()
     this.#lookedMs = nowMs
-    const frozen = this.#isSame(picture.data, nowMs, wallMs)
     const recycled = this.#looks.length >= LOOKS ? this.#looks.shift() : undefined
     const cells = recycled ?? new Float32Array(CELLS)
     shrink(picture, cells)
-    const noise = noiseOf(cells, this.#looks.at(-1))
+    const before = this.#looks.at(-1)
+    const frozen = this.#isSame(picture.data, isEqual(cells, before), nowMs, wallMs)
+    const noise = noiseOf(cells, before)
     this.#looks.push(cells)
     if (this.#looks.length < LOOKS) return false
     const level = average(this.#looks, this.#mean)
@@ -168,9 +169,10 @@ export class SceneWatch {
     this.#checksum = undefined
   }
 
-  #isSame(data: Uint8Array, nowMs: number, wallMs: number): 'frozen' | undefined {
-    const checksum = crc32(data)
-    if (checksum !== this.#checksum || !this.#sameSince)
+  /** @param mayBe its cells are those of the look before */
+  #isSame(data: Uint8Array, mayBe: boolean, nowMs: number, wallMs: number): 'frozen' | undefined {
+    const checksum = mayBe ? crc32(data) : undefined
+    if (checksum === undefined || checksum !== this.#checksum || !this.#sameSince)
       this.#sameSince = { is: 'frozen', sinceMs: nowMs, wallMs }
     this.#checksum = checksum
     return nowMs - this.#sameSince.sinceMs >= SCENE_FROZEN_MS ? 'frozen' : undefined
@@ -250,6 +252,12 @@ const edgesOf = (): Edges => ({
 const at = (cells: Float32Array, i: number) => cells[i] as number
 const blockOf = (x: number, y: number) => Math.floor(y / BLOCK_HEIGHT) * COLUMNS + Math.floor(x / BLOCK_WIDTH)
 
+function isEqual(a: Float32Array, b: Float32Array | undefined): boolean {
+  if (!b) return false
+  for (let i = 0; i < CELLS; i += 1) if (at(a, i) !== at(b, i)) return false
+  return true
+}
+
 /** Blocks with edges. */
 const count = (has: Uint8Array): number => has.reduce((sum, it) => sum + it, 0)
 
@@ -305,12 +313,10 @@ function findEdges(cells: Float32Array, { x, y, has }: Edges, levels: number, ha
     for (let cx = 1; cx < WIDTH - 1; cx += 1) {
       const i = cy * WIDTH + cx
       const here = at(cells, i)
-      const [left, right, above, below] = [
-        at(cells, i - 1),
-        at(cells, i + 1),
-        at(cells, i - WIDTH),
-        at(cells, i + WIDTH),
-      ]
+      const left = at(cells, i - 1)
+      const right = at(cells, i + 1)
+      const above = at(cells, i - WIDTH)
+      const below = at(cells, i + WIDTH)
       x[i] = right - left
       y[i] = below - above
       if (Math.abs(4 * here - left - right - above - below) < levels) continue
@@ -359,13 +365,18 @@ function isSameBlock(a: Edges, b: Edges, block: number, dx: number, dy: number):
     ) {
       const i = cy * WIDTH + cx
       const j = i + dy * WIDTH + dx
-      const [ax, ay, bx, by] = [at(a.x, i), at(a.y, i), at(b.x, j), at(b.y, j)]
-      const [a2, b2] = [ax * ax + ay * ay, bx * bx + by * by]
+      const ax = at(a.x, i)
+      const ay = at(a.y, i)
+      const bx = at(b.x, j)
+      const by = at(b.y, j)
+      const a2 = ax * ax + ay * ay
+      const b2 = bx * bx + by * by
       n += 1
       ab += ax * bx + ay * by
       aa += a2
       bb += b2
-      const [strongA, strongB] = [Math.sqrt(a2), Math.sqrt(b2)]
+      const strongA = Math.sqrt(a2)
+      const strongB = Math.sqrt(b2)
       sumA += strongA
       sumB += strongB
       sumAB += strongA * strongB

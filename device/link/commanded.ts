@@ -71,6 +71,16 @@ export class Commanded {
     this.#changed = true
   }
 
+  /** By camera, as it is now. */
+  get all(): ReadonlyMap<string, Wish> {
+    return new Map(this.#wishes)
+  }
+
+  /** What was forgotten holds again, where nothing else was commanded since. @param had `all` of before */
+  putBack(had: ReadonlyMap<string, Wish>): void {
+    for (const [camera, wish] of had) this.add(camera, { ...wish, ...this.of(camera) })
+  }
+
   /** Onto the disk, where there is something new. */
   keep(): void {
     if (!this.#changed) return

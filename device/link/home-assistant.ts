@@ -73,6 +73,15 @@ function looks(config: Parameters<typeof discovery>[0], camera: string): Compone
       json_attributes_topic: state_topic,
       json_attributes_template: '{{ (value_json.present.zones if value_json.present else {}) | tojson }}',
     }),
+    make('view', 'sensor', {
+      name: `${camera} view`,
+      icon: 'mdi:cctv',
+      device_class: 'enum',
+      options: ['clear', 'covered', 'turned', 'frozen'],
+      entity_category: 'diagnostic',
+      state_topic,
+      value_template: '{{ value_json.view.is if value_json.view else None }}',
+    }),
     make('seen', 'sensor', {
       name: `${camera} last seen`,
       device_class: 'timestamp',

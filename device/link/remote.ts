@@ -182,6 +182,15 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     )
   }
 
+  /** Which commands hold, to be put back where a new configuration cannot hold after all. */
+  get commands(): ReadonlyMap<string, Wish> {
+    return this.#parts.commanded.all
+  }
+
+  putBack(commands: ReadonlyMap<string, Wish>): void {
+    this.#parts.commanded.putBack(commands)
+  }
+
   /** What is configured of a camera has changed. */
   change(configured: CameraConfig): void {
     const camera = this.#cameras.get(configured.name)

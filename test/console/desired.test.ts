@@ -274,6 +274,31 @@ t.test('an answer that is nested without end is dropped, and harms nothing', asy
   t.equal(book.answer(PI)?.reported.effective.more, text, 'brackets in a text are none')
 })
 
+t.test('what a clock that was ahead has given is given anew, by a clock that is right', async (t) => {
+  const { book, write, news, clock } = await open(t, await sqlite(t))
+  book.connected()
+  clock(1_900_000_000_000)
+  await write({ detect: { sizeMin: 20 } })
+  const [ahead] = (await news()) as [Desired]
+  t.equal(ahead.version, 1_900_000_000_000)
+  clock(1_800_000_000_000)
+  book.take(
+    PI,
+    answer({
+      state: 'refused',
+      version: ahead.version,
+      refused: { code: 'DESIRED_AHEAD', message: 'No.', path: [] },
+    }),
+  )
+  const [anew] = (await news()) as [Desired]
+  t.match(anew, { version: 1_800_000_000_000, digest: ahead.digest })
+  // What a device says is plausible for a day ahead, such as of somebody else who told it.
+  const other = { version: 1_800_000_000_000 + 80_000_000, digest: 'e'.repeat(64), atMs: 0 }
+  clock(1_800_000_100_000)
+  book.take(PI, answer({ state: 'applied', version: other.version, applied: other }))
+  t.equal((await news())[0]?.version, other.version + 1)
+})
+
 t.test('what would be wrong is not told: what holds stays, and why is said', async (t) => {
   const { book, write, news, documents } = await open(t, await sqlite(t))
   book.connected()

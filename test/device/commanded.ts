@@ -40,6 +40,14 @@ export async function watch(t: Test, url: string, login: { username?: string; pa
 export const command = (client: MqttClient, what: string, payload: string, camera = 'card') =>
   client.publishAsync(`${BASE}/${camera}/set/${what}`, payload, { qos: 1 })
 
+/** Of each test its own: files are tested side by side, and a device that is started again finds what it has left. */
+const outboxes = new WeakMap<Test, string>()
+function outboxOf(t: Test): string {
+  const folder = outboxes.get(t) ?? temporaryFolder(t)
+  outboxes.set(t, folder)
+  return folder
+}
+
 const deviceConfig = (t: Test, url: string, settings: Record<string, unknown> = {}) => ({
   site: 'lab',
   device: 'bench1',
@@ -48,6 +56,7 @@ const deviceConfig = (t: Test, url: string, settings: Record<string, unknown> = 
   http: { port: 0 },
   report: { enabled: false },
   ...settings,
+  outbox: { folder: outboxOf(t), ...(settings.outbox as object) },
   remote: { folder: temporaryFolder(t), ...(settings.remote as object) },
   broker: { url, backoff: { min: '20ms', max: '200ms' }, ...(settings.broker as object) },
 })

@@ -1,9 +1,10 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { newStreamKey } from '../../device/listen/change.ts'
 import { hashOfKey, readStreams } from '../../device/listen/streams-file.ts'
 import { convertBlazeface } from '../../models/convert.ts'
+import { sharedData } from '../kit/data.ts'
 import { temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 import { startDevice } from './commanded.ts'
@@ -83,6 +84,28 @@ t.test(
     })
   },
 )
+
+const yunet = sharedData('models/yunet_n_320_320.onnx')
+const skip = yunet ? false : 'no shared test data'
+
+t.test('a model with another input opens all cameras again', { skip }, async (t) => {
+  const { url, eye, say, applied } = await broker(t)
+  const modelFolder = temporaryFolder(t)
+  copyFileSync(yunet as string, join(modelFolder, 'other.onnx'))
+  writeFileSync(join(modelFolder, 'catalog.yaml'), 'models:\n  - {name: other, file: other.onnx}\n')
+  const cameras = ['card', 'yard'].map((name) => ({ name, source: 'testcard' }))
+  const device = await startDevice(t, url, { cameras, detect: { modelFolder, provider: 'cpu', threads: 1 } })
+  const models = (camera: string) =>
+    eye.of('crop', camera).map(({ payload }) => /"model":"([^"]*)"/.exec(payload.toString('latin1'))?.[1])
+  const names = cameras.map(({ name }) => name)
+  await until('crops of both', () => names.every((it) => models(it).includes('blazeface')), 30_000)
+  await say(1, { detect: { model: 'other' } })
+  t.match(await applied(1), { effective: { detect: { model: 'other' } } })
+  await until('by the other model', () => names.every((it) => models(it).at(-1) === 'other'), 30_000)
+  t.equal(device.log.filter(({ msg }) => msg === 'camera opened').length, 4)
+  const firstOfOther = models('card').indexOf('other')
+  t.notOk(models('card').slice(firstOfOther).includes('blazeface'), 'never a mixture')
+})
 
 t.test('streams are added, changed and removed, those of its own stay as they are', async (t) => {
   const { url, eye, say, applied, refused } = await broker(t)

@@ -1,7 +1,7 @@
 import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { DESIRED_BYTES_MAX, digestOf } from '../../wire/desired.ts'
+import { DESIRED_AHEAD_MS_MAX, DESIRED_BYTES_MAX, digestOf } from '../../wire/desired.ts'
 import { temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
 import { command, metric, startDevice } from './commanded.ts'
@@ -144,7 +144,12 @@ t.test('what cannot be is refused whole, with its path, and what held goes on', 
   )
   await wrong("another device's", desired(version, {}, { device: 'other' }), 'NOT_ALLOWED', /for lab\/other/)
   await wrong("another site's", desired(version, {}, { site: 'other' }), 'NOT_ALLOWED', /for other\/bench1/)
-  await wrong('older', desired(9, {}), 'DESIRED_OLD', /9 is older than 10/)
+  await wrong(
+    'of the far future',
+    desired(Date.now() + 2 * DESIRED_AHEAD_MS_MAX, {}),
+    'DESIRED_AHEAD',
+    /more than a day ahead/,
+  )
   await wrong(
     'the same version, another content',
     desired(10, {}),
@@ -223,6 +228,37 @@ t.test('it holds after a restart without a network, and what no longer fits is s
   t.match((await corrupt.line(({ code }) => code === 'DESIRED_INVALID')).msg, /cannot be read/)
   await applied(3) // it is retained
   t.match((await eye.stateBecomes('again', ({ paused }) => paused)).threshold, 0.85)
+})
+
+t.test('an older one changes nothing of what holds and was said', async (t) => {
+  const { url, eye, say, applied, all } = await broker(t)
+  const device = await startDevice(t, url)
+  await say(20, { cameras: { card: { scoreMin: 0.8 } } })
+  await applied(20)
+  const before = all().length
+  await say(19, { cameras: { card: { paused: true } } })
+  await until('what holds is said again', () => all().length > before)
+  t.match(all().at(-1), { state: 'applied', version: 20, refused: null, applied: { version: 20 } })
+  t.match(await device.line(({ code }) => code === 'DESIRED_OLD'), { version: 19 })
+  t.equal(await metric(device, 'desired_refused_total{reason="DESIRED_OLD"'), 1)
+  t.equal(eye.states().at(-1)?.paused, false)
+})
+
+t.test('a version that was taken while the clock was not set keeps nothing out', async (t) => {
+  const { url, say, applied } = await broker(t)
+  const remote = { folder: temporaryFolder(t) }
+  const file = join(remote.folder, 'desired-lab-bench1.json')
+  const first = await startDevice(t, url, { remote })
+  await say(20, { cameras: { card: { scoreMin: 0.8 } } })
+  await applied(20)
+  await first.kill()
+  const kept = JSON.parse(readFileSync(file, 'utf8'))
+  kept.desired.version = Date.now() + 2 * DESIRED_AHEAD_MS_MAX
+  writeFileSync(file, JSON.stringify(kept))
+  await startDevice(t, url, { remote })
+  t.match(await applied(kept.desired.version), { effective: { cameras: { card: { scoreMin: 0.8 } } } })
+  await say(21, { cameras: { card: { scoreMin: 0.7 } } })
+  t.match(await applied(21), { effective: { cameras: { card: { scoreMin: 0.7 } } } })
 })
 
 t.test('who asks for no configuration takes none', async (t) => {

@@ -70,7 +70,7 @@ t.test('the message has what the documentation asks for, and no key that it does
   t.strictSame(device.identifiers, ['sightline_7_my_home_pi_1'])
   t.type(device.name, 'string')
   t.type(origin.name, 'string')
-  t.equal(Object.keys(components).length, cameras.length * 10)
+  t.equal(Object.keys(components).length, cameras.length * 11)
   for (const [key, options] of Object.entries(components)) {
     const platform = PLATFORMS[String(options.platform)]
     if (!platform) return t.fail(`${key}: ${options.platform} is no platform`)
