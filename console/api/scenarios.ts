@@ -4,7 +4,13 @@ import { demand, notFound } from '../access/demand.ts'
 import { isInScope, type Person } from '../access/may.ts'
 import type { Context } from '../context.ts'
 import { checkScenario, issuesOf, type Problem } from '../scenarios/check.ts'
-import { demandRecordings, demandWithin, isWithin, recordingProblems, worldWithin } from '../scenarios/confined.ts'
+import {
+  demandRecordings,
+  demandWithin,
+  isWithin,
+  recordingProblems,
+  worldWithin,
+} from '../scenarios/confined.ts'
 import { SCENARIO_STATES, type Scenario, scenarioSchema } from '../scenarios/document.ts'
 import { DOCUMENT_BYTES_MAX, demandRevision, type Kept } from '../scenarios/documents.ts'
 import { PROVIDED } from '../scenarios/provided.ts'

@@ -104,7 +104,8 @@ async function plan(
   filter: DetectionFilter,
   scope: Scope,
 ): Promise<Search | undefined> {
-  const { track, masked, scoreMin, scoreMax, sizeMin, reviewed, file, zone, attribute, storedAtMsMax } = filter
+  const { track, masked, scoreMin, scoreMax, sizeMin, reviewed, file, zone, attribute, storedAtMsMax } =
+    filter
   const cameras = await cameraIds(db, scope, filter)
   if (cameras?.length === 0) return undefined
   const attributes = attribute && (await attributeIds(db, attribute))
@@ -183,7 +184,13 @@ async function plan(
       ...search,
       along: detections('detections_by_file'),
       branches: [sql`d.file is not null`],
-      others: [...others, ...ofCameras, ...ofReviews, ...ofZone, sql`lower(d.file) like ${named} escape '\\'`],
+      others: [
+        ...others,
+        ...ofCameras,
+        ...ofReviews,
+        ...ofZone,
+        sql`lower(d.file) like ${named} escape '\\'`,
+      ],
     }
   if (zone !== undefined)
     return {

@@ -123,11 +123,7 @@ export async function tryScenario(document: Scenario, hours: number, options: Tr
   }
 }
 
-function triedOf(
-  rule: Rule,
-  notices: readonly NewNotice[],
-  exclusions: Exclusions | undefined,
-): TriedRule {
+function triedOf(rule: Rule, notices: readonly NewNotice[], exclusions: Exclusions | undefined): TriedRule {
   const excludedBy = exclusions?.most(notices.length)
   const untried = rule.enabled ? untriedOf(rule) : 'It is turned off.'
   return {
