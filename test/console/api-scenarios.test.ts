@@ -205,7 +205,7 @@ t.test('who may not see recordings cannot have their addresses sent to anybody',
   const arrivals = (kinds?: string[]) =>
     night({ rules: [{ id: 'all', name: 'All', on: 'arrival', ...(kinds && { conditions: { kinds } }) }] })
   const refused = async (call: [string, string, unknown?], path: RegExp) => {
-    const { detail } = await answer<{ detail: string }>(t, server, 403, call, 'otto')
+    const { detail } = await answer<{ detail: string }>(t, server, 403, call, 'olga')
     t.match(detail, path)
     t.match(detail, /needs the right "recordings"/)
   }
@@ -217,19 +217,19 @@ t.test('who may not see recordings cannot have their addresses sent to anybody',
     server,
     200,
     ['POST', '/scenarios/check', { document: arrivals(['clip']) }],
-    'otto',
+    'olga',
   )
   t.match(problems, [{ path: ['rules', 0, 'conditions', 'kinds'], kind: 'error' }])
   const own = { document: arrivals(['crop']) }
-  await answer(t, server, 201, ['POST', '/scenarios', own], 'otto')
+  await answer(t, server, 201, ['POST', '/scenarios', own], 'olga')
   await refused(['PUT', '/scenarios/night', { revision: 1, document: arrivals(['clip']) }], CLIPS)
 
   await answer(t, server, 200, ['PUT', '/scenarios/night', { revision: 1, document: arrivals(['clip']) }])
   await refused(['POST', '/scenarios/night/publish'], CLIPS)
   await refused(['POST', '/scenarios/night/copy'], CLIPS)
   await answer(t, server, 200, ['POST', '/scenarios/night/publish'])
-  await answer(t, server, 200, ['POST', '/scenarios/night/pause'], 'otto')
-  await answer(t, server, 200, ['POST', '/scenarios/night/rollback', { revision: 1 }], 'otto')
+  await answer(t, server, 200, ['POST', '/scenarios/night/pause'], 'olga')
+  await answer(t, server, 200, ['POST', '/scenarios/night/rollback', { revision: 1 }], 'olga')
   await refused(['POST', '/scenarios/night/rollback', { revision: 2 }], CLIPS)
 })
 
