@@ -219,7 +219,10 @@ t.test('who may not see recordings cannot have their addresses sent to anybody',
     ['POST', '/scenarios/check', { document: arrivals(['clip']) }],
     'olga',
   )
-  t.match(problems, [{ path: ['rules', 0, 'conditions', 'kinds'], kind: 'error' }])
+  t.match(
+    problems.filter(({ kind }) => kind === 'error'),
+    [{ path: ['rules', 0, 'conditions', 'kinds'], message: /"recordings"/ }],
+  )
   const own = { document: arrivals(['crop']) }
   await answer(t, server, 201, ['POST', '/scenarios', own], 'olga')
   await refused(['PUT', '/scenarios/night', { revision: 1, document: arrivals(['clip']) }], CLIPS)
