@@ -92,6 +92,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchSigning, printSigning } = await import('./signing.ts')
     printSigning(await benchSigning())
   },
+  arrivals: async () => {
+    const { benchArrivals, printArrivals } = await import('./arrivals.ts')
+    printArrivals(await benchArrivals())
+  },
   rules: async () => {
     const { benchRules, printRules } = await import('./rules.ts')
     printRules(await benchRules())

@@ -121,6 +121,7 @@ export const filterShape = {
   }).optional(),
   reviewed: flagParameter('Whether you have marked it.').optional(),
   file: z.string().min(1).max(255).optional().meta({ description: 'Part of the name of the photo.' }),
+  zone: nameSchema.optional().meta({ description: 'The zone that the face was in.' }),
   superseded: flagParameter(
     'Also first pictures whose best one is there; left out: without them.',
   ).optional(),

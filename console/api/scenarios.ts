@@ -110,17 +110,23 @@ const triedSchema = z
             why: z.string(),
           }),
         ),
-        untried: z.string().optional().meta({ description: 'Why there is nothing to try it on.' }),
-        missed: z
+        looked: z
+          .number()
+          .int()
+          .meta({ description: 'Faces, cameras or devices that it looked at, each once.' }),
+        excludedBy: z
           .object({
-            faces: z.number().int(),
-            most: z.object({ condition: z.string(), faces: z.number().int() }).optional(),
+            condition: z.string().meta({
+              description: 'A condition, or expression, schedule, quiet, cooldownMs, holdMs, moreThan.',
+            }),
+            count: z.number().int().meta({ description: 'How many of them.' }),
           })
           .optional()
-          .meta({
-            description:
-              'Of a rule on faces that found nothing: how many pictures it looked at, and which of its conditions most did not meet.',
-          }),
+          .meta({ description: 'What kept out most of them; absent: nothing did.' }),
+        untried: z
+          .string()
+          .optional()
+          .meta({ description: 'Why there is nothing, or only a part, to try it on.' }),
       }),
     ),
     looked: z.number().int().meta({ description: 'Detections and events of health that were looked at.' }),

@@ -35,6 +35,8 @@ export interface DetectionFilter {
   readonly reviewed?: { readonly by: string; readonly is: boolean }
   /** Part of the file's name, in upper or lower case (ASCII). */
   readonly file?: string
+  /** In this zone. */
+  readonly zone?: string
   /** Also first pictures of which a best one is there. Absent: without them. */
   readonly superseded?: boolean
 }

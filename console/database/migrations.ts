@@ -400,6 +400,12 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
     .columns(['at_ms', 'id', 'camera_id', ...searched, 'file'])
     .where(sql.ref('file'), 'is not', null)
     .execute()
+  await db.schema
+    .createIndex('detections_by_zone')
+    .on('detections')
+    .columns(['at_ms', 'id', 'camera_id', ...searched, 'zones_json'])
+    .where(sql.ref('zones_json'), 'is not', null)
+    .execute()
 
   await table('documents')
     .addColumn('kind', 'text', (it) => it.notNull())

@@ -15,7 +15,7 @@ import type { Tables } from './tables.ts'
 
 /**
  * Pages of detections by filter, along an index that gives them in their order: of all, of each camera that is asked for, of
- * an attribute, of a user's reviews, of photos, or of a track. The other conditions are looked at entry by entry; each such
+ * an attribute, of a user's reviews, of photos, of cameras with zones, or of a track. The other conditions are looked at entry by entry; each such
  * index holds what they need (`detections_search` and its like), so that only rows that are shown are read. A search whose
  * conditions few entries meet goes on in growing steps until its time is over, and then says how far it came.
  */
@@ -104,7 +104,8 @@ async function plan(
   filter: DetectionFilter,
   scope: Scope,
 ): Promise<Search | undefined> {
-  const { track, masked, scoreMin, scoreMax, sizeMin, reviewed, file, attribute, storedAtMsMax } = filter
+  const { track, masked, scoreMin, scoreMax, sizeMin, reviewed, file, zone, attribute, storedAtMsMax } =
+    filter
   const cameras = await cameraIds(db, scope, filter)
   if (cameras?.length === 0) return undefined
   const attributes = attribute && (await attributeIds(db, attribute))
@@ -139,6 +140,16 @@ async function plan(
           has(sql`select 1 from detections as f
             where f.at_ms = d.at_ms and f.id = d.id and lower(f.file) like ${named} escape '\\'`),
         ]
+  // Zones have names, in which nothing is escaped. LIKE would take "Door" for "door" on SQLite.
+  const isInZone = (zones: RawBuilder<unknown>) =>
+    sql`replace(${zones}, ${JSON.stringify(zone)}, '') <> ${zones}`
+  const ofZone =
+    zone === undefined
+      ? []
+      : [
+          has(sql`select 1 from detections as z
+            where z.at_ms = d.at_ms and z.id = d.id and ${isInZone(sql`z.zones_json`)}`),
+        ]
   /** SQLite goes along the index that it is told; PostgreSQL knows from its statistics. */
   const detections = (index: string) =>
     engine === 'sqlite' ? sql`detections as d indexed by ${sql.ref(index)}` : sql`detections as d`
@@ -150,7 +161,7 @@ async function plan(
       ...search,
       along: detections('detections_by_track'),
       branches: [sql`d.track = ${idBytes(track)}`],
-      others: [...others, ...ofCameras, ...ofAttributes, ...ofReviews, ...ofFile],
+      others: [...others, ...ofCameras, ...ofAttributes, ...ofReviews, ...ofFile, ...ofZone],
       few: true,
     }
   if (attributes)
@@ -159,21 +170,34 @@ async function plan(
       along: sql`detection_attributes as d`,
       branches: attributes.map((id) => sql`d.attribute_id = ${id}`),
       overlapping: attributes.length > 1,
-      others: [...others, ...ofCameras, ...ofReviews, ...ofFile],
+      others: [...others, ...ofCameras, ...ofReviews, ...ofFile, ...ofZone],
     }
   if (reviewed?.is)
     return {
       ...search,
       along: sql`reviews as d`,
       branches: [sql`d."user" = ${reviewed.by}`],
-      others: [...others, ...ofCameras, ...ofFile],
+      others: [...others, ...ofCameras, ...ofFile, ...ofZone],
     }
   if (named !== undefined)
     return {
       ...search,
       along: detections('detections_by_file'),
       branches: [sql`d.file is not null`],
-      others: [...others, ...ofCameras, ...ofReviews, sql`lower(d.file) like ${named} escape '\\'`],
+      others: [
+        ...others,
+        ...ofCameras,
+        ...ofReviews,
+        ...ofZone,
+        sql`lower(d.file) like ${named} escape '\\'`,
+      ],
+    }
+  if (zone !== undefined)
+    return {
+      ...search,
+      along: detections('detections_by_zone'),
+      branches: [sql`d.zones_json is not null`],
+      others: [...others, ...ofCameras, ...ofReviews, isInZone(sql`d.zones_json`)],
     }
   if (cameras && (cameras.length <= FEW_BRANCHES || !(await areMost(db, cameras))))
     return {

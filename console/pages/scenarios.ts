@@ -31,13 +31,11 @@ export interface Tried {
       readonly detection?: string | null
       readonly why: string
     }[]
-    /** Why there is nothing to try it on. */
+    /** Faces, cameras or devices that it looked at, and what kept out most of them. */
+    readonly looked: number
+    readonly excludedBy?: { readonly condition: string; readonly count: number }
+    /** Why there is nothing, or only a part, to try it on. */
     readonly untried?: string
-    /** Of a rule on faces that found nothing: how many it looked at, and what most of them did not meet. */
-    readonly missed?: {
-      readonly faces: number
-      readonly most?: { readonly condition: string; readonly faces: number }
-    }
   }[]
   readonly looked: number
   readonly fromMs: number

@@ -29,6 +29,7 @@ import {
   nameOf,
   type Occurrence,
   type Said,
+  setBack,
 } from './memory.ts'
 import { better, ended, newlySaid, noticeOf } from './said.ts'
 import { duration } from './sentences.ts'
@@ -55,6 +56,8 @@ const LASTING_OF_RULE_MAX = 20_000
 const COOLDOWNS_OF_RULE_MAX = 20_000
 /** How often is looked whether what holds a notice back is over, where it does not say until when. */
 const HELD_BACK_LOOK_MS = 10_000
+/** A clock that goes back by less is only kept right. */
+const CLOCK_BACK_MS_MIN = 1_000
 
 export interface EngineOptions extends Hours {
   /** Those that there are: whether a scenario has a camera of a device. */
@@ -88,6 +91,8 @@ export class RuleEngine {
   #suspended = new Suspended([])
   #due = new Due<DueItem>()
   readonly #journal = new Journal()
+  /** The clock at the last fact. */
+  #nowMs = Number.NEGATIVE_INFINITY
 
   constructor(options: EngineOptions) {
     this.#options = options
@@ -132,9 +137,18 @@ export class RuleEngine {
     this.#wantsEvents = compiled.some(looksAtEvents)
     this.#current = new Set(compiled)
     this.#covering.set(compiled)
+    for (const it of compiled) forgetUncovered(it)
+    this.#rearm()
+    const kept = new Set(compiled.map(({ memory }) => memory))
+    return [...known.values()]
+      .filter(({ memory }) => !kept.has(memory))
+      .map(({ published: { id }, rule }) => ({ scenario: id, rule: rule.id }))
+  }
+
+  /** What is to be looked at at its time, anew from what is remembered. */
+  #rearm(): void {
     this.#due = new Due()
-    for (const it of compiled) {
-      forgetUncovered(it)
+    for (const it of this.#compiled) {
       for (const [key, { pending }] of it.memory.occurrences)
         if (pending) this.#due.add(pending.dueMs, { compiled: it, is: 'occurrence', key })
       for (const [key, { dueMs }] of it.memory.lasting)
@@ -142,10 +156,18 @@ export class RuleEngine {
       it.memory.aging.clear()
       for (const key of it.memory.windows.keys()) this.#age(it, key)
     }
-    const kept = new Set(compiled.map(({ memory }) => memory))
-    return [...known.values()]
-      .filter(({ memory }) => !kept.has(memory))
-      .map(({ published: { id }, rule }) => ({ scenario: id, rule: rule.id }))
+  }
+
+  /**
+   * A clock that was set back takes with it what was timed by it: what was to be held for ten seconds is not held for an hour
+   * more, and a cooldown is not longer than it says. One that is set forward ends both early.
+   */
+  #keepTime(nowMs: number): void {
+    const backMs = this.#nowMs - nowMs
+    this.#nowMs = nowMs
+    if (backMs < CLOCK_BACK_MS_MIN) return
+    for (const { memory } of this.#compiled) setBack(memory, backMs)
+    this.#rearm()
   }
 
   setSuspensions(suspensions: readonly Suspension[]): void {
@@ -160,12 +182,14 @@ export class RuleEngine {
       if (!compiled || !row) continue
       const { memory } = compiled
       const name = key.slice(2)
-      if (key.startsWith('c:') && row.noticedAtMs !== null) memory.noticedAtMs.set(name, row.noticedAtMs)
+      if (key.startsWith('c:') && row.noticedAtMs !== null)
+        // By a clock that may have been set back since.
+        memory.noticedAtMs.set(name, Math.min(row.noticedAtMs, nowMs))
       else if (key.startsWith('o:') && row.said)
-        memory.occurrences.set(name, { touchedMs: row.noticedAtMs ?? nowMs, said: row.said })
+        memory.occurrences.set(name, { touchedMs: Math.min(row.noticedAtMs ?? nowMs, nowMs), said: row.said })
       else if (key.startsWith('l:') && row.said)
         memory.lasting.set(name, {
-          sinceMs: row.sinceMs ?? nowMs,
+          sinceMs: Math.min(row.sinceMs ?? nowMs, nowMs),
           dueMs: undefined,
           heldBack: undefined,
           said: row.said,
@@ -208,6 +232,7 @@ export class RuleEngine {
   }
 
   #take(fact: Fact, nowMs: number): void {
+    this.#keepTime(nowMs)
     switch (fact.is) {
       case 'face':
         this.#takeFace(fact.detection, nowMs)
@@ -599,6 +624,7 @@ export class RuleEngine {
   }
 
   #look(nowMs: number): void {
+    this.#keepTime(nowMs)
     for (let item = this.#due.take(nowMs); item; item = this.#due.take(nowMs)) {
       const { compiled, is, key } = item
       if (!this.#current.has(compiled)) continue

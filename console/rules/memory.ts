@@ -93,6 +93,26 @@ const emptyMemory = (): Memory => ({
   minute: { startMs: 0, notices: 0 },
 })
 
+/** All that was timed by a clock that was set back. When faces were counted is by their devices' clocks. */
+export function setBack({ occurrences, lasting, noticedAtMs, minute }: Memory, byMs: number): void {
+  for (const [key, it] of occurrences) {
+    const { touchedMs, pending } = it
+    occurrences.set(key, {
+      ...it,
+      touchedMs: touchedMs - byMs,
+      ...(pending && { pending: { ...pending, dueMs: pending.dueMs - byMs } }),
+    })
+  }
+  for (const [key, it] of lasting)
+    lasting.set(key, {
+      ...it,
+      sinceMs: it.sinceMs - byMs,
+      dueMs: it.dueMs === undefined ? undefined : it.dueMs - byMs,
+    })
+  for (const [key, atMs] of noticedAtMs) noticedAtMs.set(key, atMs - byMs)
+  minute.startMs -= byMs
+}
+
 /** Cameras that a scenario has no more: nobody will say that it has ended there. */
 export function forgetUncovered({ published, rule, memory }: Compiled): void {
   if (rule.on === 'device' || rule.on === 'keeper') return

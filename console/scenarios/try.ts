@@ -4,12 +4,14 @@ import { isInZone, type Zone } from '../../wire/zones.ts'
 import type { Database } from '../database/database.ts'
 import type { Detection } from '../database/detection.ts'
 import type { Scope } from '../database/scope.ts'
+import { ruleProblems } from '../rules/conditions.ts'
 import { RuleEngine } from '../rules/engine.ts'
 import type { Fact, NewNotice } from '../rules/fact.ts'
+import type { Outcome } from '../rules/journal.ts'
 import type { Rule } from '../rules/rule.ts'
 import { zonesOf } from './compile.ts'
 import type { Scenario } from './document.ts'
-import { type Missed, missedBy } from './missed.ts'
+import { type Excluded, Exclusions } from './excluded.ts'
 import { publishedOf } from './scenarios.ts'
 import { isActive } from './schedule.ts'
 import { type LabelsOf, pathOf } from './selection.ts'
@@ -38,10 +40,12 @@ export interface TriedRule {
     readonly detection?: string
     readonly why: string
   }[]
-  /** Why there is nothing to try it on. */
+  /** Faces, cameras or devices that it looked at. */
+  readonly looked: number
+  /** What kept out most of them; undefined: nothing did. */
+  readonly excludedBy?: Excluded
+  /** Why there is nothing, or only a part, to try it on. */
   readonly untried?: string
-  /** Of a rule on faces that has found nothing. */
-  readonly missed?: Missed
 }
 
 export interface Tried {
@@ -74,7 +78,7 @@ export async function tryScenario(document: Scenario, hours: number, options: Tr
   const wantedMs = nowMs - hours * 3_600_000
   if (covered.length === 0)
     return {
-      rules: document.rules.map((rule) => ({ id: rule.id, count: 0, examples: [] })),
+      rules: document.rules.map((rule) => ({ id: rule.id, count: 0, examples: [], looked: 0 })),
       looked: 0,
       fromMs: wantedMs,
     }
@@ -89,29 +93,40 @@ export async function tryScenario(document: Scenario, hours: number, options: Tr
   const engine = new RuleEngine({ holds: isActive, cameras: () => covered })
   engine.setScenarios([published])
   const found = new Map(document.rules.map((it) => [it.id, new Map<string, NewNotice>()]))
+  // What cannot be published is not tried: nothing of it can be compiled.
+  const exclusions = new Map(
+    document.rules
+      .filter((rule) => rule.enabled && ruleProblems(rule).length === 0)
+      .map((rule) => [rule.id, new Exclusions(rule)]),
+  )
   for (const [n, { atMs, fact }] of facts.entries()) {
     if (n % FACTS_A_TURN === 0) {
       await new Promise(setImmediate)
       options.signal?.throwIfAborted()
     }
-    for (const notice of engine.run([fact], atMs).notices) {
-      const notices = found.get(notice.notice.rule.id)
-      if (notices && !notices.has(notice.key)) notices.set(notice.key, notice)
-    }
+    for (const rule of exclusions.values()) rule.look(fact)
+    take(engine.run([fact], atMs))
   }
-  for (const notice of engine.run([], nowMs).notices)
-    if (!found.get(notice.notice.rule.id)?.has(notice.key))
-      found.get(notice.notice.rule.id)?.set(notice.key, notice)
+  take(engine.run([], nowMs))
+  function take({ notices, decisions }: Outcome) {
+    for (const notice of notices) {
+      const ofRule = found.get(notice.notice.rule.id)
+      if (ofRule && !ofRule.has(notice.key)) ofRule.set(notice.key, notice)
+    }
+    for (const decision of decisions) exclusions.get(decision.rule)?.decided(decision)
+  }
   return {
-    rules: document.rules.map((rule) => triedOf(rule, [...(found.get(rule.id)?.values() ?? [])], seen)),
+    rules: document.rules.map((rule) =>
+      triedOf(rule, [...(found.get(rule.id)?.values() ?? [])], exclusions.get(rule.id)),
+    ),
     looked: detections.length + health.length,
     fromMs,
   }
 }
 
-function triedOf(rule: Rule, notices: readonly NewNotice[], seen: readonly Detection[]): TriedRule {
+function triedOf(rule: Rule, notices: readonly NewNotice[], exclusions: Exclusions | undefined): TriedRule {
+  const excludedBy = exclusions?.most(notices.length)
   const untried = rule.enabled ? untriedOf(rule) : 'It is turned off.'
-  const missed = notices.length === 0 && untried === undefined ? missedBy(rule, seen) : undefined
   return {
     id: rule.id,
     count: notices.length,
@@ -125,37 +140,51 @@ function triedOf(rule: Rule, notices: readonly NewNotice[], seen: readonly Detec
         ...(notice.detection !== undefined && { detection: notice.detection }),
         why: notice.text === '' ? notice.title : notice.text,
       })),
+    looked: exclusions?.looked ?? 0,
+    ...(excludedBy && { excludedBy }),
     ...(untried !== undefined && { untried }),
-    ...(missed && { missed }),
   }
 }
 
-function untriedOf({ on, conditions }: Rule): string | undefined {
+function untriedOf({ on, conditions, holdMs }: Rule): string | undefined {
   switch (on) {
     case 'presence':
       return 'How many faces were in a picture at once is not stored.'
     case 'keeper':
       return 'What programs reported is not stored.'
     case 'arrival':
-      return conditions.kinds?.every((it) => it === 'clip')
-        ? 'Only faces are looked at here, no recordings.'
-        : undefined
+      return ofPart(conditions.kinds, 'crop', 'Only faces are looked at here, no recordings.')
     case 'track':
-      return conditions.trackEvents?.some((it) => it === 'new') === false
-        ? 'Only when a face was first seen is stored.'
-        : undefined
+      return (
+        ofPart(conditions.trackEvents, 'new', 'Only when a face was first seen is stored.') ?? ofHold(holdMs)
+      )
     case 'zone':
-      return conditions.zoneEvents?.some((it) => it === 'enter') === false
-        ? 'Only the pictures of a face are stored, and not when it left or for how long it stayed.'
-        : undefined
+      return (
+        ofPart(
+          conditions.zoneEvents,
+          'enter',
+          'Only the pictures of a face are stored, and not when it left or for how long it stayed.',
+        ) ?? ofHold(holdMs)
+      )
     case 'camera':
-      return conditions.states?.every((it) => it !== 'down')
-        ? 'Of cameras only is stored when they were down.'
-        : undefined
+      return ofPart(conditions.states ?? [], 'down', 'Of cameras only is stored when they were down.')
     default:
       return undefined
   }
 }
+
+/** @param wanted absent: all @param known what alone is stored of it */
+function ofPart<Name extends string>(
+  wanted: readonly Name[] | undefined,
+  known: Name,
+  why: string,
+): string | undefined {
+  if (wanted?.every((it) => it === known) && wanted.length > 0) return undefined
+  return wanted && !wanted.includes(known) ? why : `This was tried only in part. ${why}`
+}
+
+const ofHold = (holdMs: number) =>
+  holdMs > 0 ? 'This was tried only in part. For how long it was so is not stored.' : undefined
 
 /** The newest, oldest first. */
 async function detectionsOf(
@@ -245,7 +274,8 @@ async function healthOf(
     .selectFrom('health_events')
     .select(['kind', 'subject', 'at_ms', 'ended_at_ms'])
     .where('kind', 'in', ['camera-down', 'device-offline'])
-    .where('at_ms', '>=', fromMs)
+    // Also what began before, and lasted into it.
+    .where((it) => it.or([it('ended_at_ms', 'is', null), it('ended_at_ms', '>', fromMs)]))
     .where('at_ms', '<', nowMs)
     .orderBy('at_ms', 'desc')
     .limit(HEALTH_EVENTS_MAX)
@@ -266,7 +296,7 @@ async function healthOf(
     const began = fact(false, atMs)
     const ended = endedAtMs === null ? undefined : fact(true, endedAtMs)
     return [
-      ...(began ? [{ atMs, fact: began }] : []),
+      ...(began ? [{ atMs: Math.max(atMs, fromMs), fact: began }] : []),
       ...(ended && endedAtMs !== null ? [{ atMs: endedAtMs, fact: ended }] : []),
     ]
   })

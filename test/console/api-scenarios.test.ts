@@ -195,6 +195,51 @@ t.test('what is wrong with a scenario is said before it is published, and keeps 
   }
 })
 
+t.test('who may not see recordings cannot have their addresses sent to anybody', async (t) => {
+  const server = await apiServer(t)
+  const arrivals = (kinds?: string[]) =>
+    night({ rules: [{ id: 'all', name: 'All', on: 'arrival', ...(kinds && { conditions: { kinds } }) }] })
+  const refused = async (call: [string, string, unknown?], path: RegExp) => {
+    const { detail } = await answer<{ detail: string }>(t, server, 403, call, 'olga')
+    t.match(detail, path)
+    t.match(detail, /needs the right "recordings"/)
+  }
+  const CLIPS = /rules\.0\.conditions\.kinds/
+  await refused(['POST', '/scenarios', { document: arrivals(['crop', 'clip']) }], CLIPS)
+  await refused(['POST', '/scenarios', { document: arrivals() }], /rules\.0\.on/)
+  const { problems } = await answer<{ problems: Problem[] }>(
+    t,
+    server,
+    200,
+    ['POST', '/scenarios/check', { document: arrivals(['clip']) }],
+    'olga',
+  )
+  t.match(
+    problems.filter(({ kind }) => kind === 'error'),
+    [{ path: ['rules', 0, 'conditions', 'kinds'], message: /"recordings"/ }],
+  )
+  const own = { document: arrivals(['crop']) }
+  await answer(t, server, 201, ['POST', '/scenarios', own], 'olga')
+  await refused(['PUT', '/scenarios/night', { revision: 1, document: arrivals(['clip']) }], CLIPS)
+
+  await answer(t, server, 200, ['PUT', '/scenarios/night', { revision: 1, document: arrivals(['clip']) }])
+  await refused(['POST', '/scenarios/night/publish'], CLIPS)
+  await refused(['POST', '/scenarios/night/copy'], CLIPS)
+  await answer(t, server, 200, ['POST', '/scenarios/night/publish'])
+  await answer(t, server, 200, ['POST', '/scenarios/night/pause'], 'olga')
+  await answer(t, server, 200, ['POST', '/scenarios/night/rollback', { revision: 1 }], 'olga')
+  await refused(['POST', '/scenarios/night/rollback', { revision: 2 }], CLIPS)
+})
+
+t.test('a scenario whose name is a word of the addresses can be asked for all the same', async (t) => {
+  const server = await apiServer(t)
+  for (const name of ['Provided', 'check', 'TRY']) {
+    const { id } = await answer<Kept>(t, server, 201, ['POST', '/scenarios', { document: night({ name }) }])
+    t.equal(id, `${name.toLowerCase()}-2`)
+    t.equal((await server.json<Kept>(`/scenarios/${id}`)).document.name, name)
+  }
+})
+
 t.test('two scenarios that say different things of a camera are named, with where and when', async (t) => {
   const server = await apiServer(t)
   await answer(t, server, 201, ['POST', '/scenarios', { document: night() }])
@@ -316,9 +361,10 @@ t.test(
       rules: {
         id: string
         count: number
-        examples: { camera: string; detection?: string }[]
+        examples: { camera: string; detection?: string; atMs: number }[]
+        looked: number
+        excludedBy?: { condition: string; count: number }
         untried?: string
-        missed?: { faces: number; most?: { condition: string; faces: number } }
       }[]
       looked: number
       fromMs: number
@@ -338,15 +384,69 @@ t.test(
     t.equal(tried.looked, 3)
     t.match(tried.rules[0]?.examples, [{ camera: 'north/pi/gate', detection: /./ }])
     t.match(tried.rules[3]?.untried, /not stored/)
-    t.strictSame(
-      tried.rules.map(({ missed }) => missed),
-      [...Array(4).fill(undefined), { faces: 3, most: { condition: 'sizeMin', faces: 3 } }],
-      'a rule that found nothing says what stood in its way',
+    t.match(
+      tried.rules.map(({ looked, excludedBy }) => [looked, excludedBy]),
+      [
+        [2, { condition: 'zones', count: 1 }],
+        [1, undefined],
+        [2, undefined],
+        [0, undefined],
+      ],
+      'how many faces each looked at, and what kept out most',
     )
     t.ok(tried.fromMs >= nowMs - 24 * 3_600_000 - 1000)
     const longer = await answer<Tried>(t, server, 200, ['POST', '/scenarios/try', { document, hours: 48 }])
     t.equal(longer.rules[0]?.count, 2)
     await answer(t, server, 400, ['POST', '/scenarios/try', { document, hours: 1000 }])
+
+    for (const [id, kind, subject, at_ms, ended_at_ms] of [
+      ['a', 'camera-down', 'north/pi/gate', nowMs - 30 * 3_600_000, nowMs - 3_600_000],
+      ['b', 'device-offline', 'north/pi', nowMs - 90 * 3_600_000, null],
+      ['c', 'device-offline', 'north/pi', nowMs - 99 * 3_600_000, nowMs - 98 * 3_600_000],
+    ] as const)
+      await server.database.write
+        .insertInto('health_events')
+        .values({ id, kind, subject, at_ms, ended_at_ms, level: 'problem', text: '' })
+        .execute()
+    const states = await answer<Tried>(t, server, 200, [
+      'POST',
+      '/scenarios/try',
+      {
+        document: {
+          ...document,
+          rules: [
+            { id: 'down', name: 'Down', on: 'camera', conditions: { states: ['down', 'covered'] } },
+            { id: 'gone', name: 'Gone', on: 'device', conditions: { states: ['offline'] } },
+            { id: 'sure', name: 'Sure', on: 'face', conditions: { scoreMin: 1 }, cooldownMs: 1 },
+            { id: 'all', name: 'All', on: 'arrival' },
+            { id: 'told', name: 'Told', on: 'track', conditions: { trackEvents: ['new', 'end'] } },
+            { id: 'clips', name: 'Clips', on: 'arrival', conditions: { kinds: ['clip'] } },
+            { id: 'new', name: 'New', on: 'track', conditions: { trackEvents: ['new'] } },
+          ],
+        },
+        hours: 24,
+      },
+    ])
+    t.strictSame(
+      states.rules.map(({ id, count }) => [id, count]),
+      [
+        ['down', 1],
+        ['gone', 1],
+        ['sure', 0],
+        ['all', 3],
+        ['told', 2],
+        ['clips', 0],
+        ['new', 2],
+      ],
+      'what began before the time and lasted into it counts',
+    )
+    t.strictSame(
+      states.rules.map(({ untried = '' }) =>
+        untried.includes('in part') ? 'part' : untried === '' ? 'all' : 'none',
+      ),
+      ['part', 'all', 'all', 'part', 'part', 'none', 'all'],
+    )
+    t.strictSame(states.rules[2]?.excludedBy, { condition: 'scoreMin', count: 2 })
   },
 )
 

@@ -55,6 +55,8 @@ const USERS = [
   { name: 'anna', role: 'analyst' },
   { name: 'vera', role: 'viewer' },
   { name: 'nora', role: 'operator', sites: ['north'] },
+  // Without recordings.
+  { name: 'olga', role: 'operator', rights: ['live', 'export'] },
   { name: 'carl', role: 'viewer', cameras: ['south/pi/door'], rights: ['live', 'export'] },
 ] satisfies FileUser[]
 

@@ -406,6 +406,7 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
         { by: 'nobody', is: true },
       ]),
       file: maybe(['HOTO_1', '100%', '_', 'none']),
+      zone: maybe(['door', 'Door', 'oor', 'till']),
     })
     const takes = (filter: DetectionFilter, scope: Scope) =>
       all
@@ -678,6 +679,7 @@ async function furnish(
           ...(random() < 0.3 ? [{ name: 'hat', label: 'none', score: 0.1 }] : []),
         ],
       }),
+      ...(random() < 0.5 && { zones: pick([[], ['door'], ['Door', 'till'], ['back-door', 'till']]) }),
       ...(random() < 0.2 && { file: pick([`Photo_${n}.jpg`, `PHOTO ${n}.jpg`, `100% ${n}.png`]) }),
     }),
   )
@@ -692,7 +694,7 @@ async function furnish(
 function matches(it: StoredCrop, filter: DetectionFilter, reviewed: ReadonlySet<string>): boolean {
   const { site, device, camera } = it
   const { fromMs, beforeMs, sites, devices, cameras, track, masked, attribute } = filter
-  const { scoreMin, scoreMax, sizeMin, file } = filter
+  const { scoreMin, scoreMax, sizeMin, file, zone } = filter
   const places = sites ?? devices ?? cameras
   return (
     (fromMs === undefined || it.filedAtMs >= fromMs) &&
@@ -712,6 +714,7 @@ function matches(it: StoredCrop, filter: DetectionFilter, reviewed: ReadonlySet<
     (scoreMin === undefined || it.score >= scoreMin) &&
     (scoreMax === undefined || it.score <= scoreMax) &&
     (sizeMin === undefined || Math.min(it.box[2], it.box[3]) >= sizeMin) &&
+    (zone === undefined || it.zones?.includes(zone) === true) &&
     (filter.reviewed === undefined ||
       (filter.reviewed.by === 'anna' && reviewed.has(it.id)) === filter.reviewed.is) &&
     (file === undefined || (it.file ?? '\n').toLowerCase().includes(file.toLowerCase()))

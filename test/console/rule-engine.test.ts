@@ -460,3 +460,74 @@ t.test('a notice is what the wire says, its id of its time and of what it is abo
   ).notices
   t.match(arrived?.notice.object, { kind: 'crop', bytes: 20_000, frame: [640, 360] })
 })
+
+t.test(
+  'a clock that is set back an hour holds nothing back for that hour; nor one set forward a day',
+  async (t) => {
+    const HOUR = 3_600_000
+    const hold = { on: 'camera', conditions: { states: ['covered'] }, holdMs: 10_000 }
+    t.strictSame(
+      story(
+        engineOf([hold]),
+        [HOUR, view('covered')],
+        [1_000, present(0)], // the clock went back; the view is said no more
+        [1_000, view('covered')],
+        [12_000, view('covered')],
+      ).filter((it) => !it.endsWith('holding')),
+      ['11s new'],
+    )
+    t.strictSame(
+      story(
+        engineOf([hold]),
+        [0, view('covered')],
+        [24 * HOUR, view('covered')],
+        [24 * HOUR + 1, view('clear')],
+      ),
+      ['0s holding', '10s new', '86400.001s ended'],
+    )
+    const cool = { on: 'face', per: 'camera', cooldownMs: 60_000 }
+    const cooling = (...ms: number[]) => story(engineOf([cool]), ...ms.map((at) => [at, face(at)] as const))
+    t.strictSame(cooling(HOUR, 10_000, 50_000, 71_000), [
+      '3600s new',
+      '10s cooldown',
+      '50s cooldown',
+      '71s new',
+    ])
+    t.strictSame(cooling(0, 24 * HOUR, 24 * HOUR + 1), ['0s new', '86400s new', '86400.001s cooldown'])
+    t.strictSame(
+      cooling(0, 24 * HOUR, 59_000, 120_000),
+      ['0s new', '86400s new', '59s cooldown', '120s new'],
+      'forward, and right again',
+    )
+    const restarted = engineOf([cool])
+    restarted.load(engineOf([cool]).run([face(HOUR)], START_MS + HOUR).states, START_MS)
+    t.strictSame(
+      story(restarted, [1_000, face(1_000)], [61_000, face(61_000)]),
+      ['1s cooldown', '61s new'],
+      'also while the program was away',
+    )
+    const zone = engineOf([{ on: 'zone', conditions: { zoneEvents: ['enter'] }, holdMs: 5_000 }])
+    t.strictSame(
+      story(
+        zone,
+        [HOUR, event(HOUR, 'enter', A, { zone: 'door', zones: ['door'] })],
+        [0, event(HOUR + 1_000, 'update', A, { zones: ['door'] })],
+        [6_000],
+      ),
+      ['3600s holding', '5s new'],
+    )
+  },
+)
+
+t.test('what arrives is told each, however many; of others a flood is cut, and that is said', async (t) => {
+  const many = (rule: object) => {
+    const engine = engineOf([rule])
+    const { notices, decisions } = engine.run(
+      Array.from({ length: 6_100 }, (_, n) => face(n)),
+      START_MS + 7_000,
+    )
+    return [notices.length, decisions.filter(({ what }) => what === 'too many').length]
+  }
+  t.strictSame(many({ on: 'arrival', conditions: { kinds: ['crop'] } }), [6_100, 0])
+  t.strictSame(many({ on: 'face' }), [6_000, 100])
+})

@@ -3,7 +3,7 @@ import { useLoaded } from '../loaded.ts'
 import { Empty, Shown, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/when.tsx'
 import { facePicture } from '../recordings.ts'
-import type { ScenarioDocument } from '../scenario-types.ts'
+import type { Rule, ScenarioDocument } from '../scenario-types.ts'
 import type { Tried } from '../scenarios.ts'
 import * as scenarios from '../scenarios.ts'
 import { count, dayAndClock, number } from '../words.ts'
@@ -69,7 +69,7 @@ function Found({ document, tried }: { readonly document: ScenarioDocument; reado
                   <p class="muted">{ruleWords(rule)}</p>
                 </div>
                 <p class="tried-count">
-                  {found?.untried === undefined ? (
+                  {found?.untried === undefined || found.looked > 0 ? (
                     <>
                       <strong>{number(found?.count ?? 0)}</strong> {found?.count === 1 ? 'notice' : 'notices'}
                     </>
@@ -78,8 +78,10 @@ function Found({ document, tried }: { readonly document: ScenarioDocument; reado
                   )}
                 </p>
               </div>
-              {!found || found.examples.length === 0 ? (
-                <p class="muted">{found?.untried ?? nothingWords(tried.looked, found?.missed)}</p>
+              {found?.untried === undefined ? null : <p class="muted">{found.untried}</p>}
+              {!found || (found.untried !== undefined && found.looked === 0) ? null : found.examples
+                  .length === 0 ? (
+                <p class="muted">{nothingWords(rule, found)}</p>
               ) : (
                 <ul class="tried-examples">
                   {found.examples.map((example, index) => (
@@ -124,22 +126,33 @@ const CONDITIONS: Readonly<Record<string, string>> = {
   sizeMin: 'were smaller',
   masked: 'did not have what it says about a mask',
   attributes: 'did not have what it asks of a classifier',
+  states: 'were in none of its states',
   expression: 'did not meet its expression',
+  schedule: "came outside the scenario's hours",
+  quiet: 'came in its quiet hours',
+  cooldownMs: 'came too soon after another notice',
+  holdMs: 'did not last long enough',
+  moreThan: 'were too few at a time',
 }
 
 /** Of what was looked at, what stood in the way. */
-function nothingWords(looked: number, missed: Tried['rules'][number]['missed']): string {
-  if (looked === 0) return 'Nothing was seen in this time, so there is nothing to go by.'
-  if (missed?.faces === 0) return 'No face was stored in this time, so there is nothing to go by.'
+function nothingWords(rule: Rule | undefined, { looked, excludedBy }: Tried['rules'][number]): string {
+  if (looked === 0) return 'Nothing that it looks at was seen in this time, so there is nothing to go by.'
   const nothing = 'Nothing would have been noticed.'
-  if (!missed) return nothing
-  const { faces, most } = missed
-  if (!most) return `${nothing} ${count(faces, 'face')} looked at: each condition alone was met.`
+  const [one, many] = wordsOf(rule)
+  if (!excludedBy) return `${nothing} ${number(looked)} ${looked === 1 ? one : many} looked at.`
   const of =
-    most.faces === faces
-      ? faces === 1
-        ? 'The one face'
-        : `All ${number(faces)} faces`
-      : `${number(most.faces)} of ${count(faces, 'face')}`
-  return `${nothing} ${of} ${CONDITIONS[most.condition] ?? 'did not meet a condition'}.`
+    excludedBy.count >= looked
+      ? looked === 1
+        ? `The one ${one}`
+        : `All ${number(looked)} ${many}`
+      : `${number(excludedBy.count)} of ${number(looked)} ${many}`
+  return `${nothing} ${of} ${CONDITIONS[excludedBy.condition] ?? 'did not meet a condition'}.`
 }
+
+const wordsOf = (rule: Rule | undefined): readonly [string, string] =>
+  rule?.on === 'camera'
+    ? ['camera', 'cameras']
+    : rule?.on === 'device'
+      ? ['device', 'devices']
+      : ['face', 'faces']

@@ -330,3 +330,31 @@ t.test('notices are kept for their time, and those that still go out for longer'
   t.same(await left(), [waits.notice.id])
   t.same(await deliveriesOf(database, sent.notice.id), [])
 })
+
+t.test(
+  'arrivals are all told, whatever the channel takes in an hour, and use up nothing of it',
+  async (t) => {
+    const database = await openDatabase(t)
+    const receiver = await openReceiver(t)
+    await keepChannel(database, 'hook', { type: 'webhook', url: receiver.url, perHourMax: 2 })
+    const { write } = await open(t, database)
+    const arrival = () => {
+      const id = newId()
+      return newNotice({ id, object: { kind: 'crop', id, key: `${id}.jpg`, bytes: 1 } } as never)
+    }
+    await write(...Array.from({ length: 20 }, arrival))
+    await write(newNotice(), newNotice(), newNotice())
+    await until('all that may go out came', () => receiver.heard.length === 22)
+    await until('and is written down', async () => (await books(database))[0]?.sent === 22)
+    t.match(await books(database), [{ made: 23, sent: 22, not_sent: 1, waiting: 0 }])
+
+    await database.write.updateTable('notice_books').set({ made: 1_000_022 }).execute()
+    const [first, second] = [arrival(), arrival()]
+    await write(first, second)
+    const [waits, tooMany] = await Promise.all(
+      [first, second].map(({ notice }) => deliveriesOf(database, notice.id)),
+    )
+    t.match(tooMany, [{ state: 'not sent', why: /1000000 notices wait/ }])
+    t.not(waits?.[0]?.state, 'not sent')
+  },
+)
