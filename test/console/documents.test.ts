@@ -63,6 +63,12 @@ function contract(t: Test, place: (t: Test) => Promise<DatabaseOptions>): void {
     t.equal(again.id, 'visitors-at-the-door-2', 'the deleted one keeps its name: its history is found by it')
   })
 
+  t.test('a name that is an address of the API becomes another one', async (t) => {
+    const { documents } = await open(t)
+    const { id } = await documents.create('scenario', { document: scenario({ name: 'Provided' }), by: 'ada' })
+    t.equal(id, 'provided-2')
+  })
+
   t.test('of two who change the same revision one is refused, and nothing of it is kept', async (t) => {
     const { documents } = await open(t)
     const { id } = await documents.create('scenario', { document: scenario(), by: 'ada' })
