@@ -156,7 +156,7 @@ export class Outbox implements AsyncDisposable {
     const waiting = await waitingChannels(read)
     const ready = waiting.filter(
       ({ channel, due_at_ms, target }) =>
-        Number(due_at_ms) <= nowMs && this.#widthOf(channel, target !== '').free > 0,
+        Number(due_at_ms) <= nowMs && this.#widthOf(channel, Boolean(target)).free > 0,
     )
     const channels = await channelsOf(
       read,

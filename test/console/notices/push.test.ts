@@ -165,18 +165,20 @@ t.test('browsers of somebody that hang hold up nobody else', async (t) => {
   }
   await notices.push.add('ada', browser(url(1)).subscription, 'Phone')
   const all = Array.from({ length: 30 }, () => newNotice({}, ['phones']))
-  const began = performance.now()
   await write(...all)
-  await until('the phone has all of them', async () => {
-    const sent = await database.read
-      .selectFrom('deliveries')
-      .select('id')
-      .where('state', '=', 'sent')
-      .execute()
-    return sent.length === all.length
-  })
-  const tookMs = performance.now() - began
-  t.ok(tookMs < 4500, `${Math.round(tookMs)} ms, less than one of them hangs`)
+  await until(
+    'the phone has all of them',
+    async () => {
+      const sent = await database.read
+        .selectFrom('deliveries')
+        .select('id')
+        .where('state', '=', 'sent')
+        .execute()
+      return sent.length === all.length
+    },
+    30_000,
+  )
+  // One by one they would hang for minutes.
   t.ok(hung.size > 0)
 })
 
