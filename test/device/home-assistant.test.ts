@@ -202,6 +202,6 @@ t.test('without remote control there is nothing to set, and what is seen is told
   const { components } = JSON.parse(String(found?.payload)) as Payload
   t.strictSame(
     Object.values(components).map(({ platform }) => platform),
-    ['image', 'sensor', 'sensor', 'sensor', 'sensor'],
+    ['image', ...Array(5).fill('sensor')],
   )
 })
