@@ -29,7 +29,9 @@ async function fill({ database }: ApiServer, count: number): Promise<void> {
   })
   await database.apply(stored, 'cloud')
   await sql`
-    insert into detections
+    insert into detections (at_ms, id, camera_id, captured_at_ms, stored_at_ms, clock_sane, score, size, box_json,
+      region_json, frame_width, frame_height, track, masked, model, file, quality_json, attributes_json, bytes, sha256,
+      key, subscriber)
     with recursive numbers(n) as (select 1 union all select n + 1 from numbers where n < ${count - 2})
     select ${T0} + n as at_ms, unhex('0198000000007000' || printf('8%015x', n)) as id, camera_id,
       ${T0} + n as captured_at_ms, stored_at_ms, clock_sane, score, size, box_json, region_json, frame_width,

@@ -198,7 +198,10 @@ t.test('what is wrong with a scenario is said before it is published, and keeps 
 t.test('who may not see recordings cannot have their addresses sent to anybody', async (t) => {
   const server = await apiServer(t)
   const arrivals = (kinds?: string[]) =>
-    night({ rules: [{ id: 'all', name: 'All', on: 'arrival', ...(kinds && { conditions: { kinds } }) }] })
+    night({
+      settings: {}, // what is recorded takes that right as well
+      rules: [{ id: 'all', name: 'All', on: 'arrival', ...(kinds && { conditions: { kinds } }) }],
+    })
   const refused = async (call: [string, string, unknown?], path: RegExp) => {
     const { detail } = await answer<{ detail: string }>(t, server, 403, call, 'olga')
     t.match(detail, path)

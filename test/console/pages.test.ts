@@ -138,6 +138,7 @@ t.test('faces are reviewed by keyboard alone, many at once', { skip: skipWithout
   await page.waitForSelector('.face:focus')
   await page.keyboard.press('Enter')
   await page.waitForURL(`**/faces/${ids[2]}`)
+  await page.waitForSelector('h1:focus')
   t.equal(await page.evaluate('document.activeElement.tagName'), 'H1', 'the focus goes to the new page')
   t.strictSame(complaints, [])
 })
