@@ -96,9 +96,9 @@ async function checkWhatIsWatched(t: Tap, programs: readonly Program[]): Promise
     ))
       texts.push(`# TYPE sightline_${name} x`)
   // Of the console, which is not on this line, as its program names them.
-  for (const file of ['main.ts', 'notices/notices.ts'])
+  for (const file of ['meters.ts', 'notices/notices.ts'])
     for (const [, name] of readFileSync(join(DOCS, '..', 'console', file), 'utf8').matchAll(
-      /(?:counter|gauge|histogram)\(\s*metrics,\s*'(\w+)'/g,
+      /(?:counter|gauge|histogram)\(\s*(?:metrics|registry),\s*'(\w+)'/g,
     ))
       texts.push(`# TYPE sightline_${name} x`)
   const exposed = new Set(
