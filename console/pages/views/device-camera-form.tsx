@@ -3,8 +3,7 @@ import type { Camera } from '../../api/cameras.ts'
 import { CAMERA_SETTINGS, valueAt, withValue } from '../device-settings.ts'
 import type { DeviceDesired, DeviceDocument } from '../device-types.ts'
 import { useAsOpened } from '../parts/as-opened.ts'
-import { Dialog } from '../parts/dialog.tsx'
-import { Failed } from '../parts/states.tsx'
+import { DialogForm } from '../parts/dialog-form.tsx'
 import { DrawField } from './device-draw.tsx'
 import { SettingField } from './setting-field.tsx'
 
@@ -25,67 +24,47 @@ export function CameraForm({
 }) {
   const { document, save } = useAsOpened(latest)
   const [settings, setSettings] = useState(document.content.cameras?.[name] ?? {})
-  const [error, setError] = useState<unknown>(undefined)
-  const [isWorking, setWorking] = useState(false)
   const now = is.reported?.effective.cameras[name]
   async function act(): Promise<void> {
-    setWorking(true)
-    setError(undefined)
     const cameras = { ...document.content.cameras }
     if (Object.keys(settings).length === 0) delete cameras[name]
     else cameras[name] = settings
-    try {
-      await save({ ...document, content: { ...document.content, cameras } }, `${name} was saved.`)
-    } catch (problem) {
-      setError(problem)
-      setWorking(false)
-    }
+    await save({ ...document, content: { ...document.content, cameras } }, `${name} was saved.`)
   }
   return (
-    <Dialog title={`Settings of ${name}`} wide onClose={onClose}>
-      <form
-        class="form"
-        onSubmit={(event) => {
-          event.preventDefault()
-          void act()
-        }}
-      >
-        <p class="muted">
-          What is not set here is as the device's file says, or as a scenario says while it holds. A scenario
-          goes before what is set here.
-        </p>
-        {CAMERA_SETTINGS.map((group, index) => (
-          <details key={group.title} class="details setting-group" open={index === 0}>
-            <summary>{group.title}</summary>
-            <div class="setting-fields">
-              {group.settings.map((setting) => {
-                const value = valueAt(settings, setting.path)
-                const set = (next: unknown) => setSettings((old) => withValue(old, setting.path, next))
-                const props = { setting, value, now: valueAt(now, setting.path), onChange: set }
-                return ['zones', 'masks', 'region'].includes(setting.kind.is) ? (
-                  <DrawField
-                    key={setting.path.join('.')}
-                    {...props}
-                    camera={camera}
-                    opened={is.reported?.opened?.[name]}
-                  />
-                ) : (
-                  <SettingField key={setting.path.join('.')} {...props} />
-                )
-              })}
-            </div>
-          </details>
-        ))}
-        {error !== undefined && <Failed error={error} />}
-        <p class="buttons">
-          <button type="submit" class="button button-strong" disabled={isWorking}>
-            Save, and tell the device
-          </button>
-          <button type="button" class="button" onClick={onClose}>
-            Cancel
-          </button>
-        </p>
-      </form>
-    </Dialog>
+    <DialogForm
+      title={`Settings of ${name}`}
+      wide
+      submit="Save, and tell the device"
+      act={act}
+      onClose={onClose}
+    >
+      <p class="muted">
+        What is not set here is as the device's file says, or as a scenario says while it holds. A scenario
+        goes before what is set here.
+      </p>
+      {CAMERA_SETTINGS.map((group, index) => (
+        <details key={group.title} class="details setting-group" open={index === 0}>
+          <summary>{group.title}</summary>
+          <div class="setting-fields">
+            {group.settings.map((setting) => {
+              const value = valueAt(settings, setting.path)
+              const set = (next: unknown) => setSettings((old) => withValue(old, setting.path, next))
+              const props = { setting, value, now: valueAt(now, setting.path), onChange: set }
+              return ['zones', 'masks', 'region'].includes(setting.kind.is) ? (
+                <DrawField
+                  key={setting.path.join('.')}
+                  {...props}
+                  camera={camera}
+                  opened={is.reported?.opened?.[name]}
+                />
+              ) : (
+                <SettingField key={setting.path.join('.')} {...props} />
+              )
+            })}
+          </div>
+        </details>
+      ))}
+    </DialogForm>
   )
 }

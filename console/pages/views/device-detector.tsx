@@ -2,8 +2,7 @@ import { useState } from 'preact/hooks'
 import { isSame, type Setting, valueAt, valueWords, withValue } from '../device-settings.ts'
 import type { DeviceDesired, DeviceDocument } from '../device-types.ts'
 import { useAsOpened } from '../parts/as-opened.ts'
-import { Dialog } from '../parts/dialog.tsx'
-import { Failed } from '../parts/states.tsx'
+import { DialogForm } from '../parts/dialog-form.tsx'
 import { SettingField } from './setting-field.tsx'
 
 /** The model that finds faces, of all cameras of a device. */
@@ -57,81 +56,55 @@ export function DetectorForm({
 }) {
   const { document, save } = useAsOpened(latest)
   const [detect, setDetect] = useState(document.content.detect ?? {})
-  const [error, setError] = useState<unknown>(undefined)
-  const [isWorking, setWorking] = useState(false)
   const now = is.reported?.effective.detect
   const models = is.reported?.models ?? []
   async function act(): Promise<void> {
-    setWorking(true)
-    setError(undefined)
     const { detect: _before, ...content } = document.content
     const next = Object.keys(detect).length === 0 ? content : { ...content, detect }
-    try {
-      await save({ ...document, content: next }, 'The detector was saved.')
-    } catch (problem) {
-      setError(problem)
-      setWorking(false)
-    }
+    await save({ ...document, content: next }, 'The detector was saved.')
   }
   return (
-    <Dialog title="Detector" onClose={onClose}>
-      <form
-        class="form"
-        onSubmit={(event) => {
-          event.preventDefault()
-          void act()
-        }}
-      >
-        {models.length > 0 ? (
-          <label class="field">
-            <span>Model</span>
-            <select
-              value={detect.model ?? ''}
-              onChange={({ currentTarget: { value } }) =>
-                setDetect((old) => withValue(old, ['model'], value === '' ? undefined : value))
-              }
-            >
-              <option value="">(not set here{now ? `: ${now.model}` : ''})</option>
-              {[...new Set([...models, ...(detect.model ? [detect.model] : [])])].map((model) => (
-                <option key={model} value={model}>
-                  {model}
-                </option>
-              ))}
-            </select>
-          </label>
-        ) : (
-          <SettingField
-            setting={{
-              ...MODEL,
-              hint: 'By its name in the catalogue. The device has not said which it has.',
-            }}
-            value={detect.model}
-            now={now?.model}
-            onChange={(value) => setDetect((old) => withValue(old, ['model'], value))}
-          />
-        )}
-        {SETTINGS.map((setting) => (
-          <SettingField
-            key={setting.title}
-            setting={setting}
-            value={valueAt(detect, setting.path)}
-            now={valueAt(now, setting.path)}
-            onChange={(value) => setDetect((old) => withValue(old, setting.path, value))}
-          />
-        ))}
-        <p class="muted">
-          The device loads the model before it uses it, and goes on with its own if that fails.
-        </p>
-        {error !== undefined && <Failed error={error} />}
-        <p class="buttons">
-          <button type="submit" class="button button-strong" disabled={isWorking}>
-            Save, and tell the device
-          </button>
-          <button type="button" class="button" onClick={onClose}>
-            Cancel
-          </button>
-        </p>
-      </form>
-    </Dialog>
+    <DialogForm title="Detector" submit="Save, and tell the device" act={act} onClose={onClose}>
+      {models.length > 0 ? (
+        <label class="field">
+          <span>Model</span>
+          <select
+            value={detect.model ?? ''}
+            onChange={({ currentTarget: { value } }) =>
+              setDetect((old) => withValue(old, ['model'], value === '' ? undefined : value))
+            }
+          >
+            <option value="">(not set here{now ? `: ${now.model}` : ''})</option>
+            {[...new Set([...models, ...(detect.model ? [detect.model] : [])])].map((model) => (
+              <option key={model} value={model}>
+                {model}
+              </option>
+            ))}
+          </select>
+        </label>
+      ) : (
+        <SettingField
+          setting={{
+            ...MODEL,
+            hint: 'By its name in the catalogue. The device has not said which it has.',
+          }}
+          value={detect.model}
+          now={now?.model}
+          onChange={(value) => setDetect((old) => withValue(old, ['model'], value))}
+        />
+      )}
+      {SETTINGS.map((setting) => (
+        <SettingField
+          key={setting.title}
+          setting={setting}
+          value={valueAt(detect, setting.path)}
+          now={valueAt(now, setting.path)}
+          onChange={(value) => setDetect((old) => withValue(old, setting.path, value))}
+        />
+      ))}
+      <p class="muted">
+        The device loads the model before it uses it, and goes on with its own if that fails.
+      </p>
+    </DialogForm>
   )
 }

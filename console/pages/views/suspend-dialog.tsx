@@ -1,9 +1,8 @@
 import { useState } from 'preact/hooks'
 import type { Notice } from '../notice-types.ts'
 import * as api from '../notices.ts'
-import { Dialog } from '../parts/dialog.tsx'
+import { DialogForm } from '../parts/dialog-form.tsx'
 import { say } from '../parts/said.tsx'
-import { Failed } from '../parts/states.tsx'
 import { until } from './notice-suspensions.tsx'
 
 const HOUR_S = 3600
@@ -24,82 +23,56 @@ export function SuspendDialog({
   const [isHere, setHere] = useState(place !== undefined)
   const [isRule, setRule] = useState(true)
   const [hours, setHours] = useState<number>(1)
-  const [isWorking, setWorking] = useState(false)
-  const [error, setError] = useState<unknown>(undefined)
   async function suspend(): Promise<void> {
-    setWorking(true)
-    setError(undefined)
-    try {
-      const forS = hours * HOUR_S
-      await api.suspend({
-        scenario: notice.scenario.id,
-        ...(isRule ? { rule: notice.rule.id } : {}),
-        ...(isHere && place ? { camera: place } : {}),
-        forS,
-      })
-      say(`Suspended until ${until(Date.now() + forS * 1000)}.`)
-      done()
-    } catch (problem) {
-      setError(problem)
-      setWorking(false)
-    }
+    const forS = hours * HOUR_S
+    await api.suspend({
+      scenario: notice.scenario.id,
+      ...(isRule ? { rule: notice.rule.id } : {}),
+      ...(isHere && place ? { camera: place } : {}),
+      forS,
+    })
+    say(`Suspended until ${until(Date.now() + forS * 1000)}.`)
+    done()
   }
   return (
-    <Dialog title="Suspend these notices?" onClose={onClose}>
-      <form
-        class="form"
-        onSubmit={(event) => {
-          event.preventDefault()
-          void suspend()
-        }}
-      >
+    <DialogForm title="Suspend these notices?" submit="Suspend" act={suspend} onClose={onClose}>
+      <fieldset class="choices">
+        <legend>What</legend>
+        <label>
+          <input type="radio" name="what" checked={isRule} onChange={() => setRule(true)} />
+          the rule “{notice.rule.name}”
+        </label>
+        <label>
+          <input type="radio" name="what" checked={!isRule} onChange={() => setRule(false)} />
+          the whole scenario “{notice.scenario.name}”
+        </label>
+      </fieldset>
+      {place && (
         <fieldset class="choices">
-          <legend>What</legend>
+          <legend>Where</legend>
           <label>
-            <input type="radio" name="what" checked={isRule} onChange={() => setRule(true)} />
-            the rule “{notice.rule.name}”
+            <input type="radio" name="where" checked={isHere} onChange={() => setHere(true)} />
+            at {camera} alone
           </label>
           <label>
-            <input type="radio" name="what" checked={!isRule} onChange={() => setRule(false)} />
-            the whole scenario “{notice.scenario.name}”
+            <input type="radio" name="where" checked={!isHere} onChange={() => setHere(false)} />
+            at every camera
           </label>
         </fieldset>
-        {place && (
-          <fieldset class="choices">
-            <legend>Where</legend>
-            <label>
-              <input type="radio" name="where" checked={isHere} onChange={() => setHere(true)} />
-              at {camera} alone
-            </label>
-            <label>
-              <input type="radio" name="where" checked={!isHere} onChange={() => setHere(false)} />
-              at every camera
-            </label>
-          </fieldset>
-        )}
-        <label class="field">
-          <span>For how long</span>
-          <select value={String(hours)} onChange={({ currentTarget: { value } }) => setHours(Number(value))}>
-            {HOURS.map((value) => (
-              <option key={value} value={String(value)}>
-                {value === 1 ? 'an hour' : value === 24 ? 'a day' : `${value} hours`}
-              </option>
-            ))}
-          </select>
-        </label>
-        <p class="muted">
-          Nobody is told meanwhile. What would have been sent stands under “Why was nothing sent?”.
-        </p>
-        {error !== undefined && <Failed error={error} />}
-        <p class="buttons">
-          <button type="submit" class="button button-strong" disabled={isWorking}>
-            Suspend
-          </button>
-          <button type="button" class="button" onClick={onClose}>
-            Cancel
-          </button>
-        </p>
-      </form>
-    </Dialog>
+      )}
+      <label class="field">
+        <span>For how long</span>
+        <select value={String(hours)} onChange={({ currentTarget: { value } }) => setHours(Number(value))}>
+          {HOURS.map((value) => (
+            <option key={value} value={String(value)}>
+              {value === 1 ? 'an hour' : value === 24 ? 'a day' : `${value} hours`}
+            </option>
+          ))}
+        </select>
+      </label>
+      <p class="muted">
+        Nobody is told meanwhile. What would have been sent stands under “Why was nothing sent?”.
+      </p>
+    </DialogForm>
   )
 }
