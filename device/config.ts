@@ -13,11 +13,11 @@ import {
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
 import { isAllowable } from '../lib/networks.ts'
+import { PROVIDERS } from '../models/onnx.ts'
 import { EFFECTS, RECORD_MODES } from '../wire/commands.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { zonesSchema } from '../wire/zones.ts'
-import { PROVIDERS } from './detect/onnx.ts'
 import { HEADS, type HeadName, RUNTIMES } from './detect/open.ts'
 import {
   CAMERAS_MAX,

@@ -129,16 +129,6 @@ export const HIDDEN_MS = 2000
 export const HIDDEN_MAX = 400
 /** Between two pictures that say that a camera is paused, ms. */
 export const LIVE_PAUSED_REPEAT_MS = 5000
-/** A model's file, and its description where that is one of its own (TensorFlow.js). Face detectors are a few MB. */
-export const MODEL_BYTES_MAX = 512 * 1024 * 1024
-export const MODEL_JSON_BYTES_MAX = 32 * 1024 * 1024
-/** Measuring providers and thread counts at a start, all together, ms; of one of them; and inferences of one. */
-export const MEASURE_MS_MAX = 2000
-export const MEASURE_ONE_MS_MAX = 150
-export const MEASURE_RUNS_MIN = 5
-export const MEASURE_RUNS_MAX = 100
-/** Verdicts remembered in a model folder; the oldest go. */
-export const VERDICTS_MAX = 64
 /** The system's clock has been set where it goes on by this much more or less than the time that has passed, ms. */
 export const CLOCK_SET_MS_MIN = 1000
 /** A recording's times follow those of arrival by at most this part of the time that has passed, */

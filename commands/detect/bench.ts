@@ -1,11 +1,11 @@
-import { type Candidate, fastest, measureAndRemember } from '../../device/detect/choose.ts'
-import type { Timing } from '../../device/detect/detector.ts'
 import { type DetectorParts, FaceDetector, openParts } from '../../device/detect/open.ts'
-import type { Runtime } from '../../device/detect/runtime.ts'
 import { Testcard } from '../../device/sources/testcard.ts'
 import { failure } from '../../lib/errors.ts'
 import { openLog } from '../../lib/log.ts'
 import { table } from '../../lib/table.ts'
+import { type Candidate, fastest, measureAndRemember, type Timing } from '../../models/choose.ts'
+import type { Runtime } from '../../models/runtime.ts'
+import { shapeOf } from '../../models/tensor.ts'
 import { type Chosen, chosenDetector } from './options.ts'
 
 /** Long enough for every provider on a slow board; building TensorRT's engine alone takes a minute. */
@@ -45,7 +45,7 @@ export async function bench(chosen: Chosen, json: boolean): Promise<number> {
   try {
     if (bytes) {
       const wanted = { provider: options.provider ?? 'auto', threads: options.threads ?? 'auto' }
-      const subject = { bytes, name: model, shape: head.inputShape(input) }
+      const subject = { bytes, name: model, shape: shapeOf(head.format, input) }
       timings = await measureAndRemember(wanted, subject, options.modelFolder, MEASURE_MS_MAX, time)
       best = fastest(timings)
       whole = best && measured.get(nameOf(best))

@@ -1,5 +1,6 @@
-import type { Detection, Picture } from './detector.ts'
-import type { Head, HeadKind, Signature, Size } from './head.ts'
+import { floatsOf, type Signature, type Tensors } from '../../models/runtime.ts'
+import type { Detection } from './detector.ts'
+import type { Head, HeadKind, Size } from './head.ts'
 
 /**
  * BlazeFace (Bazarevsky et al.: "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019), MediaPipe's
@@ -12,8 +13,6 @@ const ANCHORS_FINE = 2
 const ANCHORS_COARSE = 6
 const NUMBERS = 16
 const LANDMARKS = 6
-
-const NORMALISED = Float32Array.from({ length: 256 }, (_, value) => value / 127.5 - 1)
 
 interface Grid {
   readonly scores: string
@@ -55,32 +54,14 @@ function blazefaceHead(inputSize: Size | undefined, grids: readonly Grid[]): Hea
     inputSizeDefault: { width: 256, height: 256 },
     scoreMinDefault: 0.6,
     overlapMax: 0.3,
-    padding: NORMALISED[0] as number,
-    inputShape: ({ width, height }) => [1, height, width, 3],
-    fill,
+    format: { layout: 'nhwc', channels: 'rgb', scale: 1 / 127.5, offset: -1 },
     decode: (outputs, size, scoreMin) => grids.flatMap((grid) => decodeGrid(grid, outputs, size, scoreMin)),
   }
 }
 
-function fill(tensor: Float32Array, { data, width, height }: Picture, size: Size): void {
-  let from = 0
-  for (let row = 0; row < height; row += 1) {
-    const end = (row * size.width + width) * 3
-    for (let to = row * size.width * 3; to < end; to += 1) {
-      tensor[to] = NORMALISED[data[from] as number] as number
-      from += 1
-    }
-  }
-}
-
-function decodeGrid(
-  grid: Grid,
-  outputs: ReadonlyMap<string, Float32Array>,
-  { width, height }: Size,
-  scoreMin: number,
-): Detection[] {
-  const logits = outputs.get(grid.scores) as Float32Array
-  const boxes = outputs.get(grid.boxes) as Float32Array
+function decodeGrid(grid: Grid, outputs: Tensors, { width, height }: Size, scoreMin: number): Detection[] {
+  const logits = floatsOf(outputs, grid.scores)
+  const boxes = floatsOf(outputs, grid.boxes)
   const found: Detection[] = []
   // The sigmoid grows with the logit: compare logits, take the sigmoid of the few that pass.
   const logitMin = Math.log(scoreMin / (1 - scoreMin))

@@ -1,3 +1,5 @@
+import type { Measured } from '../../models/choose.ts'
+
 /** One face. Coordinates are pixels of the picture that was given to `detect`. */
 export interface Detection {
   /** Left, top, width, height. May reach beyond the picture's edge. */
@@ -31,21 +33,6 @@ export interface Picture {
   readonly data: Uint8Array
   readonly width: number
   readonly height: number
-}
-
-/** One row of what was measured: a provider with so many threads, or why it does not load. */
-export interface Timing {
-  readonly provider: string
-  readonly threads: number
-  /** Milliseconds of one inference, the median. */
-  readonly ms?: number
-  readonly fault?: string
-}
-
-/** What was measured, and when: `remembered` where that was at an earlier start. */
-export interface Measured {
-  readonly timings: readonly Timing[]
-  readonly remembered: boolean
 }
 
 /** A model = one runtime + one head. */

@@ -1,17 +1,6 @@
-import type { Detection, Fit, Picture } from './detector.ts'
-
-/** A tensor a model takes or gives: a dimension that is a name is free. */
-export interface TensorInfo {
-  readonly name: string
-  readonly type: string
-  readonly shape: readonly (number | string)[]
-}
-
-/** What a model's file says about itself: the head is recognised from it. */
-export interface Signature {
-  readonly inputs: readonly TensorInfo[]
-  readonly outputs: readonly TensorInfo[]
-}
+import type { Signature, Tensors } from '../../models/runtime.ts'
+import type { InputFormat } from '../../models/tensor.ts'
+import type { Detection, Fit } from './detector.ts'
 
 /** Width and height, pixels. */
 export interface Size {
@@ -19,10 +8,7 @@ export interface Size {
   readonly height: number
 }
 
-/**
- * What a family of models shares: how a picture becomes the input tensor and the output tensors become faces.
- * Pure; the tensors are float32.
- */
+/** What a family of models shares: how a picture becomes the input tensor and the output tensors become faces. Pure. */
 export interface Head {
   /** The fixed input size; undefined: any size whose sides are multiples of 32. */
   readonly inputSize: Size | undefined
@@ -34,14 +20,10 @@ export interface Head {
   readonly scoreMinDefault: number
   /** Detections that overlap by more (IoU) are the same face. */
   readonly overlapMax: number
-  /** The tensor's value where the picture does not reach: black. */
-  readonly padding: number
-  /** The input tensor's shape for a size. */
-  inputShape(size: Size): number[]
-  /** Writes the picture at the tensor's top left; the rest of `tensor` is left as it is. */
-  fill(tensor: Float32Array, picture: Picture, size: Size): void
+  /** How a picture becomes the input tensor. */
+  readonly format: InputFormat
   /** Faces with at least this score, before suppression, in pixels of the input. */
-  decode(outputs: ReadonlyMap<string, Float32Array>, size: Size, scoreMin: number): Detection[]
+  decode(outputs: Tensors, size: Size, scoreMin: number): Detection[]
 }
 
 /** A family of models. */

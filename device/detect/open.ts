@@ -1,19 +1,21 @@
-import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
-import { basename, extname, join } from 'node:path'
-import { failure, SightlineError, systemCode } from '../../lib/errors.ts'
-import { findEntry, MODEL_FOLDER_DEFAULT, readCatalog } from '../../models/catalog.ts'
-import { BLAZEFACE, blazefaceTfjsFile, convertBlazeface, keptBlazeface } from '../../models/convert.ts'
-import { MODEL_BYTES_MAX } from '../limits.ts'
+import { failure } from '../../lib/errors.ts'
+import {
+  choose,
+  type Measured,
+  type Subject,
+  THREADS_DEFAULT,
+  unavailable,
+  type Wanted,
+} from '../../models/choose.ts'
+import { type Located, type LocateOptions, locate } from '../../models/locate.ts'
+import { openOnnx, type ProviderName } from '../../models/onnx.ts'
+import type { Bytes, Runtime } from '../../models/runtime.ts'
+import { type Fill, fillBlack, fillOf, isUniform, shapeOf } from '../../models/tensor.ts'
+import { openTfjs } from '../../models/tfjs.ts'
 import { blazeface } from './blazeface.ts'
-import { choose, type Subject, THREADS_DEFAULT, unavailable, type Wanted } from './choose.ts'
-import type { Detection, Detector, Input, Measured, Picture } from './detector.ts'
+import type { Detection, Detector, Input, Picture } from './detector.ts'
 import type { Head, HeadKind, Size } from './head.ts'
-import { openOnnx, type ProviderName } from './onnx.ts'
-import type { Runtime } from './runtime.ts'
 import { suppress } from './suppress.ts'
-import { openTfjs } from './tfjs.ts'
 import { ultraface } from './ultraface.ts'
 import { yunet } from './yunet.ts'
 
@@ -22,23 +24,9 @@ export type HeadName = keyof typeof HEADS
 export const RUNTIMES = ['onnx', 'tfjs'] as const
 export type RuntimeName = (typeof RUNTIMES)[number]
 
-export interface DetectorOptions {
-  /**
-   * A name of the catalogue (`blazeface` comes with Sightline), or the path of an ONNX file or of a graph model of
-   * TensorFlow.js (model.json).
-   */
-  readonly model?: string
-  /**
-   * Where models lie that were pulled, the one that comes with Sightline is kept once it is made (made anew each time
-   * where absent), and what was measured is remembered (nothing is, where absent).
-   */
-  readonly modelFolder?: string
-  /** The user's own catalogue; `catalog.yaml` in the folder of the models where absent. */
-  readonly catalog?: string
+export interface DetectorOptions extends LocateOptions {
   /** The family of models; `auto` recognises it from the model's inputs and outputs. */
   readonly head?: HeadName | 'auto'
-  /** `auto`: TensorFlow.js for its own files, ONNX Runtime for all others. */
-  readonly runtime?: RuntimeName | 'auto'
   /** ONNX Runtime's execution provider; `auto` measures which is fastest. The CPU where absent. */
   readonly provider?: ProviderName | 'auto'
   /** Threads of one inference; `auto` measures how many are worth it. Two at most where absent. */
@@ -51,7 +39,6 @@ export interface DetectorOptions {
   readonly inputSize?: Size
 }
 
-const MODEL_DEFAULT = BLAZEFACE
 /** The largest stride of every head here. */
 const SIDE_MULTIPLE = 32
 /** A tensor of 4096 x 4096 is 200 MB; beyond, it is a mistake. */
@@ -98,7 +85,7 @@ export async function openParts(options: DetectorOptions = {}): Promise<Detector
     }
     let measured: Measured | undefined
     if (model.bytes && (wanted.provider !== 'cpu' || wanted.threads === 'auto')) {
-      const subject: Subject = { bytes: model.bytes, name: model.label, shape: head.inputShape(size) }
+      const subject: Subject = { bytes: model.bytes, name: model.label, shape: shapeOf(head.format, size) }
       const choice = await choose(wanted, subject, options.modelFolder)
       measured = choice.measured
       await runtime[Symbol.asyncDispose]()
@@ -109,101 +96,6 @@ export async function openParts(options: DetectorOptions = {}): Promise<Detector
   } catch (error) {
     await runtime[Symbol.asyncDispose]()
     throw error
-  }
-}
-
-/** Where a model was found, and what its catalogue entry says of it. One of `bytes` (ONNX) and `tfjsFile` is there. */
-interface Located {
-  /** In crops' metadata. */
-  readonly name: string
-  /** What to call it in errors. */
-  readonly label: string
-  readonly bytes?: Uint8Array
-  readonly tfjsFile?: string
-  readonly head?: string
-  readonly scoreMin?: number
-  readonly inputSize?: Size
-}
-
-async function locate(options: DetectorOptions): Promise<Located> {
-  const wanted = options.model ?? MODEL_DEFAULT
-  if (wanted === MODEL_DEFAULT) {
-    const own = { name: BLAZEFACE, label: BLAZEFACE }
-    if (options.runtime === 'tfjs') return { ...own, tfjsFile: blazefaceTfjsFile() }
-    return {
-      ...own,
-      bytes: await (options.modelFolder ? keptBlazeface(options.modelFolder) : convertBlazeface()),
-    }
-  }
-  if (!isPath(wanted)) return await locateByName(wanted, options)
-  const found = { name: basename(wanted, extname(wanted)), label: wanted }
-  const tfjs = extname(wanted).toLowerCase() === '.json'
-  if (options.runtime !== undefined && options.runtime !== 'auto' && tfjs !== (options.runtime === 'tfjs'))
-    throw failure(
-      'MODEL_UNUSABLE',
-      tfjs
-        ? `${wanted} is a TensorFlow.js file, but "detect.runtime" is onnx. Set it to auto or tfjs, or name an ONNX file.`
-        : `${wanted} is not a TensorFlow.js model.json, but "detect.runtime" is tfjs. Set it to auto or onnx, or name a model.json.`,
-    )
-  return tfjs ? { ...found, tfjsFile: wanted } : { ...found, bytes: await readModel(wanted) }
-}
-
-/** What names a file: it has a folder or an extension in it, or is there. */
-function isPath(model: string): boolean {
-  return /[/\\]|\.(onnx|json|ort)$/i.test(model) || existsSync(model)
-}
-
-async function locateByName(name: string, options: DetectorOptions): Promise<Located> {
-  const folder = options.modelFolder ?? MODEL_FOLDER_DEFAULT
-  const entry = findEntry(readCatalog(folder, options.catalog), name)
-  if (entry.file === undefined)
-    throw failure('CONFIG_INVALID', `The catalogue's entry ${name} has no file. Add one.`)
-  const file = join(folder, entry.file)
-  if (!existsSync(file))
-    throw failure(
-      'MODEL_NOT_FOUND',
-      entry.sources.length > 0
-        ? `Model ${name} not found: ${file} is missing. Run "sightline models pull ${name}".`
-        : `Model ${name} not found: ${file} is missing. Put it there.`,
-    )
-  if (options.runtime === 'tfjs')
-    throw failure(
-      'MODEL_UNUSABLE',
-      `The model ${name} is an ONNX file, but "detect.runtime" is tfjs. Set it to auto or onnx.`,
-    )
-  const bytes = await readModel(file)
-  if (entry.sha256 !== undefined && createHash('sha256').update(bytes).digest('hex') !== entry.sha256)
-    throw failure(
-      'CHECKSUM_WRONG',
-      `Checksum mismatch: ${file} is not the model ${name} of the catalogue. ${entry.sources.length > 0 ? `Run "sightline models pull ${name}", which downloads it again.` : 'Copy it again, or correct "sha256" in its entry.'}`,
-    )
-  return {
-    name,
-    label: `the model ${name}`,
-    bytes,
-    head: entry.head,
-    scoreMin: entry.scoreMin,
-    inputSize: entry.input && { width: entry.input.width, height: entry.input.height },
-  }
-}
-
-async function readModel(file: string): Promise<Uint8Array> {
-  try {
-    const { size } = await stat(file)
-    if (size > MODEL_BYTES_MAX)
-      throw failure('MODEL_UNUSABLE', `${file} has ${size} bytes; the limit is ${MODEL_BYTES_MAX}.`)
-    const bytes = await readFile(file)
-    if (bytes.length === 0) throw failure('MODEL_UNUSABLE', `The model ${file} is empty. Copy it again.`)
-    return bytes
-  } catch (error) {
-    if (systemCode(error) === undefined || error instanceof SightlineError) throw error
-    const why =
-      { ENOENT: 'does not exist', EISDIR: 'is a folder' }[systemCode(error) ?? ''] ?? 'cannot be read'
-    throw failure(
-      'MODEL_NOT_FOUND',
-      `The model ${file} ${why}. Give the path of an ONNX file, or "${MODEL_DEFAULT}" for the model that comes with Sightline; "sightline models list" names others.`,
-      error,
-    )
   }
 }
 
@@ -281,10 +173,10 @@ function inputSize(head: Head, wanted: Size | undefined, model: string): Size {
 /** Runs it once on black: a model may look right and still not run at this size, or give something else than it says. */
 async function tryOut(runtime: Runtime, head: Head, size: Size, model: string): Promise<void> {
   try {
-    const outputs = await runtime.run(
-      new Float32Array(size.width * size.height * 3).fill(head.padding),
-      head.inputShape(size),
-    )
+    const data = new Float32Array(size.width * size.height * 3)
+    fillBlack(data, head.format)
+    const shape = shapeOf(head.format, size)
+    const outputs = await runtime.run(new Map([[inputName(runtime), { type: 'float32', shape, data }]]))
     head.decode(outputs, size, 1)
   } catch (error) {
     throw failure(
@@ -293,6 +185,16 @@ async function tryOut(runtime: Runtime, head: Head, size: Size, model: string): 
       error,
     )
   }
+}
+
+const inputName = ({ inputs }: Runtime) => inputs[0]?.name ?? ''
+
+/** An input tensor, reused. `size` is its size, `filled` the picture's in it. */
+interface Slot {
+  readonly fill: Fill
+  tensor: Float32Array | Uint8Array
+  size: Size
+  filled: Size
 }
 
 export class FaceDetector implements Detector {
@@ -307,11 +209,11 @@ export class FaceDetector implements Detector {
   readonly #runtime: Runtime
   readonly #head: Head
   readonly #scoreFloor: number
-  /** The input tensor, reused: one inference at a time. `#size` is its size, `#filled` the picture's in it. */
-  #tensor = new Float32Array(0)
-  #size: Size = { width: 0, height: 0 }
-  #filled: Size = { width: 0, height: 0 }
-  #last: Promise<unknown> = Promise.resolve()
+  readonly #bytes: Bytes | undefined
+  /** Those that are not in use; who waits for one, first come, first served. */
+  readonly #free: Slot[]
+  readonly #waiting: ((slot: Slot) => void)[] = []
+  readonly #running = new Set<Promise<unknown>>()
   #closed: Promise<void> | undefined
 
   constructor({ model, runtime, head, headName, input, scoreMin, scoreLow, measured }: DetectorParts) {
@@ -325,9 +227,18 @@ export class FaceDetector implements Detector {
     this.#runtime = runtime
     this.#head = head
     this.#scoreFloor = scoreMin * scoreLow
+    const { format } = head
+    const asBytes = runtime.takesBytes === true && isUniform(format)
+    this.#bytes = asBytes ? { scale: format.scale as number, offset: format.offset as number } : undefined
+    this.#free = Array.from({ length: runtime.concurrency ?? 1 }, () => ({
+      fill: fillOf(format),
+      tensor: asBytes ? new Uint8Array(0) : new Float32Array(0),
+      size: { width: 0, height: 0 },
+      filled: { width: 0, height: 0 },
+    }))
   }
 
-  /** One after the other, in the order of the calls. The picture must stay as it is until its turn is over. */
+  /** In the order of the calls, as many at a time as the runtime takes. The picture must stay as it is until its turn is over. */
   async detect(picture: Picture): Promise<Detection[]> {
     const { data, width, height } = picture
     if (width > this.input.width || height > this.input.height)
@@ -341,29 +252,49 @@ export class FaceDetector implements Detector {
     if (!(width > 0 && height > 0 && data.length === width * height * 3))
       throw new RangeError(`${data.length} bytes are not an RGB picture of ${width}x${height}`)
     if (this.#closed) throw new Error('the detector is closed')
-    const result = this.#last.then(() => this.#detect(picture))
-    this.#last = result.catch(() => {})
+    const result = this.#detect(picture)
+    const running = result.catch(() => {}).then(() => void this.#running.delete(running))
+    this.#running.add(running)
     return result
   }
 
   async #detect(picture: Picture): Promise<Detection[]> {
-    const size = this.#head.inputSize ?? {
-      // Only as much as the picture needs: a 16:9 frame takes 60 % of a square's time.
-      width: Math.ceil(picture.width / SIDE_MULTIPLE) * SIDE_MULTIPLE,
-      height: Math.ceil(picture.height / SIDE_MULTIPLE) * SIDE_MULTIPLE,
+    const slot = this.#free.pop() ?? (await new Promise<Slot>((resolve) => this.#waiting.push(resolve)))
+    try {
+      const size = this.#head.inputSize ?? {
+        // Only as much as the picture needs: a 16:9 frame takes 60 % of a square's time.
+        width: Math.ceil(picture.width / SIDE_MULTIPLE) * SIDE_MULTIPLE,
+        height: Math.ceil(picture.height / SIDE_MULTIPLE) * SIDE_MULTIPLE,
+      }
+      this.#fill(slot, picture, size)
+      const shape = shapeOf(this.#head.format, size)
+      const { tensor } = slot
+      const input =
+        tensor instanceof Uint8Array
+          ? ({ type: 'uint8', shape, data: tensor } as const)
+          : ({ type: 'float32', shape, data: tensor } as const)
+      const outputs = await this.#runtime.run(new Map([[inputName(this.#runtime), input]]), this.#bytes)
+      return suppress(this.#head.decode(outputs, size, this.#scoreFloor), this.#head.overlapMax)
+    } finally {
+      const next = this.#waiting.shift()
+      if (next) next(slot)
+      else this.#free.push(slot)
     }
-    if (!same(size, this.#size)) {
-      this.#size = size
-      this.#tensor = new Float32Array(size.width * size.height * 3).fill(this.#head.padding)
-    } else if (!same(picture, this.#filled)) this.#tensor.fill(this.#head.padding)
-    this.#filled = { width: picture.width, height: picture.height }
-    this.#head.fill(this.#tensor, picture, size)
-    const outputs = await this.#runtime.run(this.#tensor, this.#head.inputShape(size))
-    return suppress(this.#head.decode(outputs, size, this.#scoreFloor), this.#head.overlapMax)
+  }
+
+  #fill(slot: Slot, picture: Picture, size: Size): void {
+    if (!same(size, slot.size)) {
+      const values = size.width * size.height * 3
+      slot.size = size
+      slot.tensor = this.#bytes ? new Uint8Array(values) : new Float32Array(values)
+      fillBlack(slot.tensor, this.#head.format)
+    } else if (!same(picture, slot.filled)) fillBlack(slot.tensor, this.#head.format)
+    slot.filled = { width: picture.width, height: picture.height }
+    slot.fill(slot.tensor, picture, size)
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    this.#closed ??= this.#last.then(() => this.#runtime[Symbol.asyncDispose]())
+    this.#closed ??= Promise.all(this.#running).then(() => this.#runtime[Symbol.asyncDispose]())
     return this.#closed
   }
 }

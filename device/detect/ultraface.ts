@@ -1,6 +1,6 @@
+import { floatsOf, type Signature, type Tensors } from '../../models/runtime.ts'
 import type { Detection } from './detector.ts'
-import type { Head, HeadKind, Signature, Size } from './head.ts'
-import { planarFill } from './planar.ts'
+import type { Head, HeadKind, Size } from './head.ts'
 
 /**
  * UltraFace (Linzaer/Ultra-Light-Fast-Generic-Face-Detector-1MB: "slim" and "RFB"), an SSD whose network ends in
@@ -43,21 +43,19 @@ function ultrafaceHead(inputSize: Size | undefined, names: Outputs): Head {
     inputSizeDefault: { width: 320, height: 256 },
     scoreMinDefault: 0.7,
     overlapMax: 0.35,
-    padding: -127 / 128,
-    inputShape: ({ width, height }) => [1, 3, height, width],
-    fill: planarFill('rgb', { scale: 1 / 128, offset: -127 / 128 }),
+    format: { layout: 'nchw', channels: 'rgb', scale: 1 / 128, offset: -127 / 128 },
     decode: (outputs, size, scoreMin) => decode(names, outputs, size, scoreMin),
   }
 }
 
 function decode(
   { scores: scoresName, boxes: boxesName, classes }: Outputs,
-  outputs: ReadonlyMap<string, Float32Array>,
+  outputs: Tensors,
   { width, height }: Size,
   scoreMin: number,
 ): Detection[] {
-  const scores = outputs.get(scoresName) as Float32Array
-  const boxes = outputs.get(boxesName) as Float32Array
+  const scores = floatsOf(outputs, scoresName)
+  const boxes = floatsOf(outputs, boxesName)
   const found: Detection[] = []
   const tellsMasks = classes === CLASSES_MAX
   for (let anchor = 0, at = 0; at < scores.length; anchor += 1, at += classes) {

@@ -1,6 +1,6 @@
+import { floatsOf, type Tensors } from '../../models/runtime.ts'
 import type { Detection } from './detector.ts'
 import type { Head, HeadKind, Size } from './head.ts'
-import { planarFill } from './planar.ts'
 
 /**
  * YuNet (Wu, Peng, Yu: "YuNet: A Tiny Millisecond-level Face Detector", 2023), as ShiqiYu/libfacedetection.train
@@ -34,26 +34,20 @@ function yunetHead(inputSize: Size | undefined): Head {
     inputSizeDefault: { width: 320, height: 320 },
     scoreMinDefault: 0.7,
     overlapMax: 0.3,
-    padding: 0,
-    inputShape: ({ width, height }) => [1, 3, height, width],
-    fill: planarFill('bgr'),
+    format: { layout: 'nchw', channels: 'bgr', scale: 1, offset: 0 },
     decode,
   }
 }
 
-function decode(
-  outputs: ReadonlyMap<string, Float32Array>,
-  { width, height }: Size,
-  scoreMin: number,
-): Detection[] {
+function decode(outputs: Tensors, { width, height }: Size, scoreMin: number): Detection[] {
   const found: Detection[] = []
   // The score is the root of class times objectness: compare squares, take the root of the few that pass.
   const productMin = scoreMin * scoreMin
   for (const stride of STRIDES) {
-    const classes = outputs.get(`cls_${stride}`) as Float32Array
-    const objectness = outputs.get(`obj_${stride}`) as Float32Array
-    const boxes = outputs.get(`bbox_${stride}`) as Float32Array
-    const points = outputs.get(`kps_${stride}`) as Float32Array
+    const classes = floatsOf(outputs, `cls_${stride}`)
+    const objectness = floatsOf(outputs, `obj_${stride}`)
+    const boxes = floatsOf(outputs, `bbox_${stride}`)
+    const points = floatsOf(outputs, `kps_${stride}`)
     const columns = width / stride
     const cells = columns * (height / stride)
     for (let cell = 0; cell < cells; cell += 1) {

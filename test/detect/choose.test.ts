@@ -1,10 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { candidates, choose, fastest, threadCounts } from '../../device/detect/choose.ts'
-import { listProviders } from '../../device/detect/onnx.ts'
 import { openDetector } from '../../device/detect/open.ts'
+import { candidates, choose, fastest, threadCounts } from '../../models/choose.ts'
 import { convertBlazeface } from '../../models/convert.ts'
+import { listProviders } from '../../models/onnx.ts'
 
 t.test('what is tried: every provider, and on the CPU 1, 2, 4 threads up to all cores', async (t) => {
   t.same(threadCounts(1), [1])

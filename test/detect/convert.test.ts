@@ -5,8 +5,9 @@ import '@tensorflow/tfjs-backend-cpu'
 import { loadGraphModel } from '@tensorflow/tfjs-converter'
 import { type Tensor, tensor4d } from '@tensorflow/tfjs-core'
 import t from 'tap'
-import { openOnnx } from '../../device/detect/onnx.ts'
 import { blazefaceTfjsFile, convertBlazeface, keptBlazeface } from '../../models/convert.ts'
+import { openOnnx } from '../../models/onnx.ts'
+import { floatsOf } from '../../models/runtime.ts'
 
 const TFJS_NAMES = {
   scores_16: 'Identity',
@@ -43,12 +44,14 @@ t.test('the converted BlazeFace gives what TensorFlow.js gives from the same fil
     { length: 256 * 256 * 3 },
     (_, i) => 0.6 * Math.sin(i / 97) * Math.cos(i / 15013) + 0.5 * noise(),
   )
-  const outputs = await converted.run(input, [1, 256, 256, 3])
+  const outputs = await converted.run(
+    new Map([['input', { type: 'float32', shape: [1, 256, 256, 3], data: input }]]),
+  )
   const picture = tensor4d(input, [1, 256, 256, 3])
   const expected = original.execute({ 'input:0': picture }, Object.values(TFJS_NAMES)) as Tensor[]
   for (const [index, name] of Object.keys(TFJS_NAMES).entries()) {
     const theirs = await (expected[index] as Tensor).data()
-    const ours = outputs.get(name) as Float32Array
+    const ours = floatsOf(outputs, name)
     t.equal(ours.length, theirs.length, `${name} has as many numbers`)
     let worst = 0
     let largest = 0

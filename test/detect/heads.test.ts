@@ -1,6 +1,8 @@
 import t from 'tap'
-import type { Head, Signature } from '../../device/detect/head.ts'
+import type { Head } from '../../device/detect/head.ts'
 import { HEADS } from '../../device/detect/open.ts'
+import type { Tensors } from '../../models/runtime.ts'
+import { fillBlack, fillOf } from '../../models/tensor.ts'
 
 const tensor = (name: string, shape: readonly (number | string)[]) => ({ name, type: 'float32', shape })
 
@@ -29,6 +31,9 @@ function ultraface(classes: number, names = ['scores', 'boxes']): Signature {
     outputs: [tensor(names[0] as string, [1, 4420, classes]), tensor(names[1] as string, [1, 4420, 4])],
   }
 }
+
+const tensors = (outputs: ReadonlyMap<string, Float32Array>): Tensors =>
+  new Map([...outputs].map(([name, data]) => [name, { type: 'float32', shape: [data.length], data }]))
 
 t.test('a head takes the models of its family and no others', async (t) => {
   t.same(HEADS.yunet.recognise(yunet(320, 192))?.inputSize, { width: 320, height: 192 })
@@ -75,7 +80,7 @@ t.test(
           for (let channel = 0; channel < 3; channel += 1)
             expected[(2 - channel) * 1024 + y * 32 + x] = data[(y * width + x) * 3 + channel] as number
       const filled = new Float32Array(3 * 32 * 32).fill(-7)
-      head.fill(filled, { data, width, height }, size)
+      fillOf(head.format)(filled, { data, width, height }, size)
       t.ok(
         Buffer.from(filled.buffer).equals(Buffer.from(expected.buffer)),
         `${width}x${height}, offset ${offset}`,
@@ -87,12 +92,21 @@ t.test(
 t.test('BlazeFace sees red, green, blue in turn, -1 to 1, at the top left', async (t) => {
   const head = HEADS.blazeface.recognise(BLAZEFACE) as Head
   const filled = new Float32Array(4 * 2 * 3).fill(9)
-  head.fill(filled, { data: Uint8Array.of(0, 255, 51), width: 1, height: 1 }, { width: 4, height: 2 })
+  fillOf(head.format)(
+    filled,
+    { data: Uint8Array.of(0, 255, 51), width: 1, height: 1 },
+    { width: 4, height: 2 },
+  )
   t.equal(filled[0], -1)
   t.equal(filled[1], 1)
   t.ok(Math.abs((filled[2] as number) + 0.6) < 1e-6)
   t.ok(filled.subarray(3).every((value) => value === 9))
-  t.equal(head.padding, -1, 'where the picture does not reach it is black')
+  const black = new Float32Array(6)
+  fillBlack(black, head.format)
+  t.ok(
+    black.every((value) => value === -1),
+    'where the picture does not reach it is black',
+  )
 })
 
 t.test('YuNet: a cell gives its score, box and landmarks', async (t) => {
@@ -115,7 +129,7 @@ t.test('YuNet: a cell gives its score, box and landmarks', async (t) => {
   set('obj_16', 6, [0.4])
   set('bbox_16', 6, [0.5, 0.25, Math.log(2), Math.log(3)])
   set('kps_16', 6, [0, 0, 1, 0, 0.5, 0.5, 0, 1, 1, 1])
-  const [face, ...more] = head.decode(outputs, { width: 64, height: 32 }, 0.59)
+  const [face, ...more] = head.decode(tensors(outputs), { width: 64, height: 32 }, 0.59)
   t.same(more, [])
   t.ok(Math.abs((face?.score ?? 0) - 0.6) < 1e-6)
   t.same(
@@ -129,7 +143,7 @@ t.test('YuNet: a cell gives its score, box and landmarks', async (t) => {
     [32, 32],
     [48, 32],
   ])
-  t.same(head.decode(outputs, { width: 64, height: 32 }, 0.61), [])
+  t.same(head.decode(tensors(outputs), { width: 64, height: 32 }, 0.61), [])
 })
 
 t.test('BlazeFace: an anchor gives its score, box and landmarks, in both grids', async (t) => {
@@ -148,7 +162,7 @@ t.test('BlazeFace: an anchor gives its score, box and landmarks, in both grids',
   outputs.get('b')?.set(numbers, fine * 16)
   outputs.get('t')?.fill(0, coarse, coarse + 1)
   outputs.get('c')?.set(numbers, coarse * 16)
-  const [first, second, ...more] = head.decode(outputs, { width: 256, height: 256 }, 0.5)
+  const [first, second, ...more] = head.decode(tensors(outputs), { width: 256, height: 256 }, 0.5)
   t.same(more, [])
   t.same(first?.box, [88 + 4 - 10, 56 - 2 - 15, 20, 30])
   t.ok(Math.abs((first?.score ?? 0) - 1 / (1 + Math.exp(-2))) < 1e-9)
@@ -162,7 +176,7 @@ t.test('BlazeFace: an anchor gives its score, box and landmarks, in both grids',
   ])
   t.same(second?.box, [48 + 4 - 10, 80 - 2 - 15, 20, 30])
   t.equal(second?.score, 0.5)
-  t.equal(head.decode(outputs, { width: 256, height: 256 }, 0.51).length, 1)
+  t.equal(head.decode(tensors(outputs), { width: 256, height: 256 }, 0.51).length, 1)
 })
 
 t.test('BlazeFace: which grid is which does not follow from the order of the outputs', async (t) => {
@@ -174,7 +188,7 @@ t.test('BlazeFace: which grid is which does not follow from the order of the out
     ['c', new Float32Array(384 * 16)],
   ])
   const [face] = (HEADS.blazeface.recognise(reversed) as Head).decode(
-    outputs,
+    tensors(outputs),
     { width: 256, height: 256 },
     0.5,
   )
@@ -187,7 +201,7 @@ t.test('UltraFace sees red, green and blue planes, about -1 to 1, stretched', as
   const size = { width: 6, height: 2 }
   const data = Uint8Array.from({ length: 36 }, (_, i) => (i * 37 + 11) % 256)
   const filled = new Float32Array(36)
-  head.fill(filled, { data, ...size }, size)
+  fillOf(head.format)(filled, { data, ...size }, size)
   for (let pixel = 0; pixel < 12; pixel += 1)
     for (let channel = 0; channel < 3; channel += 1) {
       const value = ((data[pixel * 3 + channel] as number) - 127) / 128
@@ -201,10 +215,12 @@ t.test('UltraFace: corners are shares of the input; the better of face and maske
   const two = HEADS.ultraface.recognise(ultraface(2, ['a', 'b'])) as Head
   const scores = Float32Array.of(0.9, 0.1, 0.25, 0.75, 0.5, 0.5)
   const found = two.decode(
-    new Map([
-      ['a', scores],
-      ['b', boxes],
-    ]),
+    tensors(
+      new Map([
+        ['a', scores],
+        ['b', boxes],
+      ]),
+    ),
     size,
     0.7,
   )
@@ -212,10 +228,12 @@ t.test('UltraFace: corners are shares of the input; the better of face and maske
   const three = HEADS.ultraface.recognise(ultraface(3, ['a', 'b'])) as Head
   const masks = Float32Array.of(0.9, 0.1, 0, 0, 0.25, 0.75, 0, 0.875, 0.125)
   const faces = three.decode(
-    new Map([
-      ['a', masks],
-      ['b', boxes],
-    ]),
+    tensors(
+      new Map([
+        ['a', masks],
+        ['b', boxes],
+      ]),
+    ),
     size,
     0.7,
   )

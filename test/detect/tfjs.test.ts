@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { openDetector } from '../../device/detect/open.ts'
-import { openTfjs } from '../../device/detect/tfjs.ts'
 import { openDetectorThread } from '../../device/detect/thread.ts'
 import { blazefaceTfjsFile } from '../../models/convert.ts'
+import { openTfjs } from '../../models/tfjs.ts'
 import { fitted, PORTRAIT } from './pictures.ts'
 
 const BLAZEFACE = blazefaceTfjsFile()

@@ -1,9 +1,8 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { failure } from '../../lib/errors.ts'
-import type { TensorInfo } from './head.ts'
-import type { Runtime } from './runtime.ts'
+import { failure } from '../lib/errors.ts'
+import type { Runtime, Tensor, TensorInfo } from './runtime.ts'
 
 /** ONNX Runtime's execution providers that are tried here, by the names of the configuration. */
 export const PROVIDERS = ['cpu', 'cuda', 'tensorrt', 'coreml', 'directml'] as const
@@ -59,14 +58,22 @@ export async function openOnnx(
       error,
     )
   })
-  const [inputName = ''] = session.inputNames
   return {
     description: `ONNX Runtime ${ort.env.versions.node ?? ort.env.versions.common}, ${PROVIDERS_FOR_PEOPLE[provider]}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`,
     inputs: tensors(session.inputMetadata),
     outputs: tensors(session.outputMetadata),
-    async run(input, shape) {
-      const results = await session.run({ [inputName]: new ort.Tensor('float32', input, shape) })
-      return new Map(Object.entries(results).map(([key, tensor]) => [key, tensor.data as Float32Array]))
+    async run(inputs) {
+      const feeds = [...inputs].map(([key, { type, data, shape }]) => [
+        key,
+        new ort.Tensor(type as 'float32', data as Float32Array, shape),
+      ])
+      const results = await session.run(Object.fromEntries(feeds))
+      return new Map(
+        Object.entries(results).map(([key, { type, data, dims }]) => [
+          key,
+          { type, shape: dims, data } as Tensor,
+        ]),
+      )
     },
     [Symbol.asyncDispose]: () => session.release(),
   }

@@ -3,18 +3,17 @@ import { readFile } from 'node:fs/promises'
 import { availableParallelism, cpus } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { asFailure, failure } from '../../lib/errors.ts'
-import { keepFile } from '../../lib/keep-file.ts'
+import { asFailure, failure } from '../lib/errors.ts'
+import { keepFile } from '../lib/keep-file.ts'
 import {
   MEASURE_MS_MAX,
   MEASURE_ONE_MS_MAX,
   MEASURE_RUNS_MAX,
   MEASURE_RUNS_MIN,
   VERDICTS_MAX,
-} from '../limits.ts'
-import type { Measured, Timing } from './detector.ts'
+} from './limits.ts'
 import { listProviders, onnxVersion, openOnnx, PROVIDERS, type ProviderName } from './onnx.ts'
-import type { Runtime } from './runtime.ts'
+import type { Runtime, Tensors } from './runtime.ts'
 
 /**
  * Which execution provider, and how many threads. For networks as small as these nothing general can be said: a GPU is
@@ -29,6 +28,21 @@ const THREAD_GAIN_MIN = 0.15
 /** It builds an engine for the model before the first inference: minutes, which nobody can interrupt. */
 const SLOW_TO_OPEN: ReadonlySet<ProviderName> = new Set(['tensorrt'])
 const VERDICTS_FILE = 'providers.json'
+
+/** One row of what was measured: a provider with so many threads, or why it does not load. */
+export interface Timing {
+  readonly provider: string
+  readonly threads: number
+  /** Milliseconds of one inference, the median. */
+  readonly ms?: number
+  readonly fault?: string
+}
+
+/** What was measured, and when: `remembered` where that was at an earlier start. */
+export interface Measured {
+  readonly timings: readonly Timing[]
+  readonly remembered: boolean
+}
 
 export interface Wanted {
   readonly provider: ProviderName | 'auto'
@@ -192,18 +206,19 @@ export async function measure(
 /** The median of one inference, ms. */
 async function timeRuntime(runtime: Runtime, shape: readonly number[], deadlineMs: number): Promise<number> {
   // No zeros: some kernels are quicker, or slower, on them.
-  const input = Float32Array.from(
+  const data = Float32Array.from(
     { length: shape.reduce((a, b) => a * b, 1) },
     (_, i) => ((i * 37) % 251) / 251,
   )
-  await runtime.run(input, shape)
+  const inputs: Tensors = new Map([[runtime.inputs[0]?.name ?? '', { type: 'float32', shape, data }]])
+  await runtime.run(inputs)
   const times: number[] = []
   const endMs = Math.min(performance.now() + MEASURE_ONE_MS_MAX, deadlineMs)
   while (times.length < MEASURE_RUNS_MAX) {
     const startMs = performance.now()
     if (startMs > endMs && times.length >= MEASURE_RUNS_MIN) break
     if (startMs > deadlineMs && times.length > 0) break
-    await runtime.run(input, shape)
+    await runtime.run(inputs)
     times.push(performance.now() - startMs)
   }
   return times.sort((a, b) => a - b)[times.length >> 1] as number

@@ -2,10 +2,9 @@ import { readFile, stat } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { basename, dirname, join, sep } from 'node:path'
 import { z } from 'zod'
-import { asFailure, failure, systemCode } from '../../lib/errors.ts'
-import { MODEL_BYTES_MAX, MODEL_JSON_BYTES_MAX } from '../limits.ts'
-import type { TensorInfo } from './head.ts'
-import type { Runtime } from './runtime.ts'
+import { asFailure, failure, systemCode } from '../lib/errors.ts'
+import { MODEL_BYTES_MAX, MODEL_JSON_BYTES_MAX } from './limits.ts'
+import type { Runtime, TensorInfo, Tensors } from './runtime.ts'
 
 /**
  * TensorFlow.js: graph models, a JSON file with the network and the files of weights beside it. On TensorFlow's own
@@ -16,7 +15,7 @@ const NATIVE_PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'] a
 /** For a model whose sides are free: what its outputs look like is learnt from a picture of this side, pixels. */
 const TRIAL_SIDE = 256
 
-interface Tensor {
+interface TfTensor {
   readonly shape: readonly number[]
   readonly dtype: string
   data(): Promise<Float32Array | Int32Array | Uint8Array>
@@ -29,13 +28,13 @@ interface GraphModel {
     readonly dtype: string
   }[]
   readonly outputs: readonly { readonly name: string }[]
-  execute(inputs: Record<string, Tensor>, outputs: string[]): Tensor | Tensor[]
+  execute(inputs: Record<string, TfTensor>, outputs: string[]): TfTensor | TfTensor[]
   dispose(): void
 }
 /** What is used of TensorFlow.js, whichever package it comes from. */
 interface TensorFlow {
   readonly description: string
-  tensor(values: Float32Array, shape: number[]): Tensor
+  tensor(values: Float32Array, shape: number[]): TfTensor
   loadGraphModel(source: { load(): Promise<unknown> }): Promise<GraphModel>
 }
 
@@ -118,14 +117,21 @@ class TfjsRuntime implements Runtime {
     return runtime
   }
 
-  async run(input: Float32Array, shape: readonly number[]): Promise<ReadonlyMap<string, Float32Array>> {
-    const results = this.#execute(input, shape)
+  async run(inputs: Tensors): Promise<Tensors> {
+    const input = inputs.get(this.inputs[0]?.name ?? '')
+    if (input?.type !== 'float32') throw new Error('its input must be float32')
+    const results = this.#execute(input.data, input.shape)
     const arrays = await Promise.all(results.map((result) => result.data()))
+    const outputs = results.map(({ shape }, index) => ({
+      type: 'float32' as const,
+      shape: [...shape],
+      data: arrays[index] as Float32Array,
+    }))
     for (const result of results) result.dispose()
-    return new Map(this.#outputNames.map((name, index) => [name, arrays[index] as Float32Array]))
+    return new Map(this.#outputNames.map((name, index) => [name, outputs[index] as (typeof outputs)[number]]))
   }
 
-  #execute(input: Float32Array, shape: readonly number[]): Tensor[] {
+  #execute(input: Float32Array, shape: readonly number[]): TfTensor[] {
     const tensor = this.#tf.tensor(input, [...shape])
     try {
       const [{ name } = { name: '' }] = this.#model.inputs
