@@ -13,6 +13,7 @@ import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
 import type { Publisher } from './link/publish.ts'
 import type { Seal } from './link/seal.ts'
 import type { Meters } from './meters.ts'
+import type { Processing } from './process/processing.ts'
 import type { Recorder } from './record/recorder.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from './settings.ts'
 import { kindOf, nameOf } from './sources/address.ts'
@@ -37,6 +38,8 @@ export interface AgentParts {
   readonly states?: Map<string, string>
   /** What the sources give is recorded, where that is set. */
   readonly recorder?: Pick<Recorder, 'tap' | 'set' | 'moved'>
+  /** Looks at each face that is published. */
+  readonly processing?: Pick<Processing, 'attributes'>
   /** Who looks at frames beside the pipeline. */
   readonly watchers?: readonly Watcher[]
   /** Told where faces are, before those who look. */

@@ -15,14 +15,17 @@ import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
 import { isAllowable } from '../lib/networks.ts'
 import { PROVIDERS } from '../models/onnx.ts'
 import { EFFECTS, RECORD_MODES } from '../wire/commands.ts'
+import { PROCESSORS_MAX } from '../wire/desired.ts'
 import { NAME_PATTERN, NAME_RULE } from '../wire/names.ts'
 import { DISCOVERY_PREFIX_DEFAULT, TOPIC_PREFIX_DEFAULT, TOPIC_PREFIX_PATTERN } from '../wire/topics.ts'
 import { zonesSchema } from '../wire/zones.ts'
-import { HEADS, type HeadName, RUNTIMES } from './detect/open.ts'
+import { HEADS, type HeadName, REMOTE_RUNTIMES, RUNTIMES } from './detect/open.ts'
+import { isRemote } from './detect/options.ts'
 import {
   CAMERAS_MAX,
   CHUNK_MS_LEAST,
   CHUNK_MS_MOST,
+  INFERENCE_SERVERS_MAX,
   MASK_CORNERS_MAX,
   MASKS_MAX,
   PUBLISHERS_MAX,
@@ -133,6 +136,8 @@ export const cameraObject = z.strictObject({
     .strictObject({ effect: z.enum(EFFECTS).default('none'), watch: z.boolean().default(true) })
     .prefault({}),
   paused: z.boolean().default(false),
+  /** Which processors look at its faces; absent: all. */
+  process: z.array(name()).max(PROCESSORS_MAX).optional(),
   /** What holds for this camera alone; absent: as `detect`, `emit` and `crop` say. */
   scoreMin: z.union([z.number().min(0).max(1), z.literal('auto')]).optional(),
   sizeMin: z.number().min(0).optional(),
@@ -303,6 +308,59 @@ const listenShape = z
   })
   .prefault({})
 
+/** A second look at each face: a classifier (`model`), or a plugin (`module`). */
+export const processorSchema = z
+  .strictObject({
+    name: name(),
+    model: z.string().min(1).optional(),
+    module: z.string().min(1).optional(),
+    /** A classifier's: labels that score less are not said. */
+    scoreMin: fraction().optional(),
+    timeout: duration().prefault('2s'),
+    waitingMax: z.number().int().min(1).max(1000).default(16),
+    /** A plugin's own. */
+    settings: z.record(z.string(), z.json()).optional(),
+  })
+  .refine((it) => (it.model === undefined) !== (it.module === undefined), {
+    path: ['model'],
+    error: 'must be given, or "module" instead: a classifier has the one, a plugin the other',
+  })
+  .refine((it) => it.module !== undefined || it.settings === undefined, {
+    path: ['settings'],
+    error: 'must be left out: they are for plugins ("module")',
+  })
+export type ProcessorConfig = z.output<typeof processorSchema>
+
+/** Inference servers (`runtime: remote`), or those of CompreFace or CodeProject.AI. */
+const serversSchema = z
+  .strictObject({
+    addresses: z
+      .array(address('http://192.168.1.20:8500', ['http', 'https', 'grpc', 'grpcs']))
+      .min(1, 'must list at least one address')
+      .max(INFERENCE_SERVERS_MAX),
+    model: z.string().min(1).max(200).optional(),
+    deadline: duration().prefault('1s'),
+    inFlight: z.number().int().min(1).max(64).default(2),
+    /** Who takes over: the model of `detect.model` where it is here, none, or another. */
+    local: z.string().min(1).default('auto'),
+    token: z.string().optional(),
+    tokenFile: z.string().min(1).optional(),
+    caFile: z.string().min(1).optional(),
+    certFile: z.string().min(1).optional(),
+    keyFile: z.string().min(1).optional(),
+    /** Whether a token may cross the network unencrypted. */
+    plaintext: z.boolean().default(false),
+  })
+  .refine((it) => it.token === undefined || it.tokenFile === undefined, {
+    path: ['tokenFile'],
+    error: 'must not be given together with token',
+  })
+  .refine((it) => (it.certFile === undefined) === (it.keyFile === undefined), {
+    path: ['keyFile'],
+    error: 'must be given together with certFile',
+  })
+export type InferenceServers = z.output<typeof serversSchema>
+
 const deviceObject = z.strictObject({
   site: name().default('home'),
   device: name().default('laptop'),
@@ -326,15 +384,23 @@ const deviceObject = z.strictObject({
       catalog: z.string().min(1).optional(),
       head: z.enum(['auto', ...(Object.keys(HEADS) as HeadName[])]).default('auto'),
       scoreMin: z.union([z.number().min(0).max(1), z.literal('auto')]).default('auto'),
-      runtime: z.enum(['auto', ...RUNTIMES]).default('auto'),
+      runtime: z.enum(['auto', ...RUNTIMES, ...REMOTE_RUNTIMES]).default('auto'),
       provider: z.enum(['auto', ...PROVIDERS]).default('auto'),
       threads: z.union([z.number().int().min(1).max(64), z.literal('auto')]).default('auto'),
       inputSize: z
         .strictObject({ width: z.number().int().positive(), height: z.number().int().positive() })
         .optional(),
       sizeMin: z.number().min(0).default(0),
+      servers: serversSchema.optional(),
     })
     .prefault({}),
+  process: z
+    .array(processorSchema)
+    .max(PROCESSORS_MAX)
+    .refine((list) => new Set(list.map((it) => it.name)).size === list.length, {
+      error: 'must give each processor its own name',
+    })
+    .default([]),
   crop: z
     .strictObject({
       margin: z.number().min(0).max(4).default(0.25),
@@ -425,6 +491,7 @@ const deviceObject = z.strictObject({
             .max(100)
             .default([]),
           signers: z.string().min(1).optional(),
+          models: z.boolean().default(false),
         })
         .prefault({}),
     })
@@ -464,6 +531,25 @@ export type CameraConfig = DeviceConfig['cameras'][number]
 
 /** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
 export function checkDeviceConfig(config: DeviceConfig): void {
+  const { runtime, servers } = config.detect
+  if (isRemote(runtime) && !servers)
+    throw failure(
+      'CONFIG_INVALID',
+      `"detect.runtime" is ${runtime}, but "detect.servers" is missing. Say where they are: servers: { addresses: [http://...] }.`,
+    )
+  if (!isRemote(runtime) && servers)
+    throw failure(
+      'CONFIG_INVALID',
+      `"detect.servers" needs "detect.runtime": one of ${REMOTE_RUNTIMES.join(', ')}.`,
+    )
+  const known = new Set(config.process.map(({ name }) => name))
+  for (const [at, { process = [] }] of config.cameras.entries())
+    for (const name of process)
+      if (!known.has(name))
+        throw failure(
+          'CONFIG_INVALID',
+          `"cameras[${at}].process" names "${name}", which "process" does not have.`,
+        )
   refuseOpenHttp(config.http)
   const { streamsFile, rtmp, whip, http } = config.listen
   for (const [name, listener] of Object.entries({ rtmp, whip, http })) {

@@ -258,3 +258,6 @@ export const TRIED_PICTURE_WIDTHS = [480, 320, 160] as const
 export const TRIED_PICTURE_QUALITIES = [75, 50, 30] as const
 /** A model that has to be downloaded first is there within so long, ms. */
 export const MODEL_FETCH_MS_MAX = 120_000
+/** Of one device, and of one request's answer, bytes. */
+export const INFERENCE_SERVERS_MAX = 16
+export const INFERENCE_ANSWER_BYTES_MAX = 32 * 1024 * 1024

@@ -40,6 +40,8 @@ import { SigningSeal } from './link/sign.ts'
 import { openListeners } from './listen/listeners.ts'
 import { readStreams } from './listen/streams-file.ts'
 import { type Meters, measurePending, openMeters } from './meters.ts'
+import { openProcessor } from './process/open.ts'
+import { Processing } from './process/processing.ts'
 import { Recorder } from './record/recorder.ts'
 import { openSource } from './sources/open.ts'
 import { Effects } from './view/effects.ts'
@@ -162,6 +164,13 @@ export async function runDevice(options: RunOptions): Promise<number> {
     })
     chunkLost = (clip) => recorder.lost(clip)
     const zones = (camera: string) => wanted().get(camera)?.zones ?? []
+    await using processing = await Processing.open({
+      processors: config.process,
+      camera: (name) => wanted().get(name),
+      open: (it) => openProcessor(it, config.detect),
+      meters,
+      log,
+    })
     using live = new Live({
       config: { ...config, cameras: initial },
       zones,
@@ -242,6 +251,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       log,
       remote,
       recorder,
+      processing,
       watchers: [remote, live, preview, recorder].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
       onView: (camera, view) => {

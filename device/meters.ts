@@ -83,6 +83,13 @@ export function openMeters(registry: Registry) {
       'Packets, pictures and chunks that a recording had no room for',
       ['camera', 'what'],
     ),
+    cropsUnprocessed: counter(
+      registry,
+      'crops_unprocessed_total',
+      'Crops that a classifier or plugin did not look at, or not in time; they were published without its attributes',
+      ['processor', 'reason'],
+    ),
+    processSeconds: histogram(registry, 'process_seconds', 'Time of one second look', SECONDS, ['processor']),
     detectSeconds: histogram(registry, 'detect_seconds', 'Time of one detection', SECONDS),
   }
 }

@@ -52,6 +52,15 @@ const EXIT_STATUS_BY_CODE = {
   MODEL_UNUSABLE: 65,
   PROVIDER_UNAVAILABLE: 69,
   CHECKSUM_WRONG: 65,
+  // inference elsewhere: nobody answers, in time, or something else than an answer
+  INFERENCE_UNAVAILABLE: 69,
+  INFERENCE_LATE: 75,
+  INFERENCE_WRONG: 76,
+  // plugins and classifiers
+  PLUGIN_NOT_FOUND: 66,
+  PLUGIN_UNUSABLE: 65,
+  PROCESSOR_FAILED: 70,
+  PROCESSOR_LATE: 75,
   DOWNLOAD_FAILED: 69,
   // what is written to
   FOLDER_UNWRITABLE: 73,

@@ -76,8 +76,14 @@ export function gauge<L extends string>(
   return made
 }
 
-export function histogram(registry: Registry, name: string, help: string, buckets: number[]): Histogram {
-  return new Histogram({ name: `sightline_${name}`, help, buckets, registers: [registry] })
+export function histogram<L extends string = never>(
+  registry: Registry,
+  name: string,
+  help: string,
+  buckets: number[],
+  labelNames: readonly L[] = [],
+): Histogram<L> {
+  return new Histogram({ name: `sightline_${name}`, help, buckets, labelNames, registers: [registry] })
 }
 
 /** What a counter counted, all labels together. */

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { EFFECTS, RECORD_MODES } from './commands.ts'
+import { PROCESSORS_MAX } from './desired.ts'
 import { ID_PATTERN } from './id.ts'
 import { NAME_PATTERN } from './names.ts'
 import { streamStateSchema } from './stream.ts'
@@ -65,6 +66,28 @@ export const cameraStateSchema = z.object({
       is: z.enum(['clear', 'covered', 'turned', 'frozen']),
       sinceMs: z.number().int().nonnegative(),
     })
+    .optional(),
+  /**
+   * Where its faces are looked for: by this device, by an inference server, or nowhere at the moment; and why not where they
+   * should be. Of devices that have inference servers.
+   */
+  detect: z
+    .object({
+      on: z.enum(['local', 'remote', 'none']),
+      why: z.string().max(WHY_CHARACTERS_MAX).nullable(),
+      sinceMs: z.number().int().nonnegative(),
+    })
+    .optional(),
+  /** Its classifiers and plugins, and why one of them does not work. */
+  process: z
+    .array(
+      z.object({
+        name,
+        state: z.enum(['up', 'down']),
+        why: z.string().max(WHY_CHARACTERS_MAX).nullable(),
+      }),
+    )
+    .max(PROCESSORS_MAX)
     .optional(),
   /** Of a camera that comes to the device. */
   stream: streamStateSchema.optional(),

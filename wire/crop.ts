@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { attributesSchema } from './attributes.ts'
 import { DIGEST_PATTERN } from './clip.ts'
 import { ID_PATTERN } from './id.ts'
 import { NAME_PATTERN } from './names.ts'
@@ -68,6 +69,8 @@ export const cropMetadataSchema = z.object({
   zones: zoneNamesSchema.optional(),
   /** Whether the face wears a mask, where the model can tell. */
   masked: z.boolean().optional(),
+  /** What classifiers and plugins say of it. Absent where none looked, or none of them had anything to say. */
+  attributes: attributesSchema.optional(),
   /** The model's name. */
   model: z.string().max(200).regex(PRINTABLE),
   /** The name of the photo's file, without folders. Absent where frames are no files. */

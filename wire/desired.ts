@@ -22,6 +22,11 @@ export const REPORTED_BYTES_MAX = 512 * 1024
 /** Of one of these pictures, before base64. */
 export const OPENED_PICTURE_BYTES_MAX = 24 * 1024
 
+/** Classifiers and plugins of one device. */
+export const PROCESSORS_MAX = 16
+/** Models by address in one document. */
+export const DESIRED_MODELS_MAX = 8
+
 const name = z.string().regex(NAME_PATTERN, `must be a name: ${NAME_RULE}`)
 const timeMs = z.number().int().nonnegative().max(253_402_300_799_999)
 const fraction = z.number().min(0).max(1)
@@ -74,6 +79,8 @@ export const cameraSettingsSchema = z.strictObject({
       quality: z.number().int().min(1).max(51).optional(),
     })
     .optional(),
+  /** Which of the device's processors look at its faces, by name; absent: all. */
+  process: z.array(name).max(PROCESSORS_MAX).optional(),
   view: z.strictObject({ effect: z.enum(EFFECTS).optional(), watch: z.boolean().optional() }).optional(),
   emit: z
     .strictObject({
@@ -125,18 +132,66 @@ export const desiredStreamSchema = z.strictObject({
 })
 export type DesiredStream = z.infer<typeof desiredStreamSchema>
 
+/** By its name in the catalogue, or of `models`; never a file. */
+const modelName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9._-]{0,99}$/i, 'must be the name of a model in the catalogue')
+
+/** A tensor that a model must have. A dimension that is a name is free. */
+const tensorSchema = z.strictObject({
+  name: z.string().min(1).max(200),
+  type: z.string().regex(/^[a-z]+\d*$/),
+  shape: z.array(z.union([z.number().int().positive(), z.string().min(1).max(100)])).max(8),
+})
+
+/** A model by address: an entry of a catalogue (models/catalog.yaml), for this device. */
+export const desiredModelSchema = z.strictObject({
+  name: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/),
+  about: z.string().max(500).optional(),
+  sources: z
+    .array(z.url({ protocol: /^https?$/ }).max(2000))
+    .min(1)
+    .max(8),
+  sha256: z.string().regex(DIGEST_PATTERN),
+  bytes: z
+    .number()
+    .int()
+    .positive()
+    .max(2 ** 31)
+    .optional(),
+  /** A detector's family; or how a classifier is asked (`classify` of the catalogue). */
+  head: z.string().max(64).optional(),
+  classify: z.record(z.string(), z.unknown()).optional(),
+  input: z
+    .strictObject({ width: z.number().int().positive(), height: z.number().int().positive() })
+    .optional(),
+  scoreMin: fraction.optional(),
+  /** What it must be like: held against the file before it is used. */
+  inputs: z.array(tensorSchema).max(16).optional(),
+  outputs: z.array(tensorSchema).max(64).optional(),
+})
+export type DesiredModel = z.infer<typeof desiredModelSchema>
+
+/** A classifier for faces (`process` of conf/device.yaml). Plugins are the device's own file's alone. */
+export const desiredProcessorSchema = z.strictObject({
+  name,
+  model: modelName,
+  scoreMin: fraction.optional(),
+})
+export type DesiredProcessor = z.infer<typeof desiredProcessorSchema>
+
 export const desiredContentSchema = z.strictObject({
   detect: z
     .strictObject({
-      /** By its name in the catalogue; never a file. */
-      model: z
-        .string()
-        .regex(/^[a-z0-9][a-z0-9._-]{0,99}$/i, 'must be the name of a model in the catalogue')
-        .optional(),
+      model: modelName.optional(),
       scoreMin: z.union([fraction, z.literal('auto')]).optional(),
       sizeMin: z.number().min(0).max(65_535).optional(),
     })
     .optional(),
+  /** Models that may be named here beside those of the device's catalogue; where the device's own file allows it. */
+  models: z.array(desiredModelSchema).max(DESIRED_MODELS_MAX).optional(),
+  /** Classifiers beside those of the device's own file; one of the same name takes its place. */
+  process: z.array(desiredProcessorSchema).max(PROCESSORS_MAX).optional(),
   /** By name: settings of those that there are, and those that are added. */
   cameras: z.record(name, desiredCameraSchema).optional(),
   /** Of the device's own file, those that do not run. */
@@ -230,9 +285,18 @@ export const reportedSchema = z.object({
     networks: z.array(z.string().max(200)).max(100),
     /** Whether documents have to be signed. */
     signed: z.boolean(),
+    /** Whether models may be brought by address. Absent from earlier versions. */
+    models: z.boolean().optional(),
   }),
   effective: z.looseObject({
     detect: z.looseObject({ model: z.string().max(200) }),
+    /** By name: a classifier's model; of a plugin no more than that it is one. Absent from earlier versions. */
+    process: z
+      .array(
+        z.looseObject({ name, kind: z.enum(['classifier', 'plugin']), from: z.enum(['file', 'desired']) }),
+      )
+      .max(PROCESSORS_MAX)
+      .optional(),
     cameras: z.record(name, effectiveCameraSchema),
   }),
   /** Names of models that the device could load. */

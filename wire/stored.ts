@@ -22,16 +22,6 @@ const v = z.literal(STORED_VERSION)
 /** The object's key in the bucket (object-key.ts). */
 const key = z.string().min(1).max(1024)
 
-/** Databases refuse U+0000 in a text. */
-const PRINTABLE = /^\P{Cc}*$/u
-
-/** What a classifier said of a face. */
-export const attributeSchema = z.object({
-  name: z.string().min(1).max(64).regex(PRINTABLE),
-  label: z.string().min(1).max(64).regex(PRINTABLE),
-  score: z.number().min(0).max(1),
-})
-
 /** What a key says, and what stands beside it: whoever may see the one sees the other. */
 const ofKey = 'not what the key says'
 
@@ -72,7 +62,6 @@ export const storedCropSchema = z
   .object({
     ...ofObject,
     kind: z.literal(CROP.name),
-    attributes: z.array(attributeSchema).max(32).optional(),
     ...cropMetadataSchema.omit({ v: true, landmarks: true }).shape,
   })
   .refine(isOfKey, { error: ofKey, path: ['key'] })

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { failure } from '../../lib/errors.ts'
-import { attributeSchema } from '../../wire/stored.ts'
+import { attributeSchema } from '../../wire/attributes.ts'
 import { isCameraPath } from '../../wire/users.ts'
 import { notFound } from '../access/demand.ts'
 import type { Person } from '../access/may.ts'

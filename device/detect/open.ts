@@ -22,6 +22,9 @@ import { yunet } from './yunet.ts'
 export const HEADS = { yunet, blazeface, ultraface } as const satisfies Record<string, HeadKind>
 export type HeadName = keyof typeof HEADS
 export const RUNTIMES = ['onnx', 'tfjs'] as const
+/** Where faces are looked for elsewhere: by the Open Inference Protocol, or by what people run already. */
+export const REMOTE_RUNTIMES = ['remote', 'compreface', 'codeproject'] as const
+export type RemoteRuntimeName = (typeof REMOTE_RUNTIMES)[number]
 export type RuntimeName = (typeof RUNTIMES)[number]
 
 export interface DetectorOptions extends LocateOptions {

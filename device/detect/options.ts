@@ -1,7 +1,10 @@
 import type { DeviceConfig } from '../config.ts'
-import type { DetectorOptions } from './open.ts'
+import { type DetectorOptions, REMOTE_RUNTIMES, type RemoteRuntimeName } from './open.ts'
 
-/** The detector that a configuration asks for */
+export const isRemote = (runtime: string): runtime is RemoteRuntimeName =>
+  (REMOTE_RUNTIMES as readonly string[]).includes(runtime)
+
+/** The detector that runs here, as a configuration asks for it. */
 export function detectorOptions(detect: DeviceConfig['detect']): DetectorOptions {
   const { model, modelFolder, catalog, head, runtime, provider, threads, scoreMin, inputSize } = detect
   return {
@@ -9,7 +12,7 @@ export function detectorOptions(detect: DeviceConfig['detect']): DetectorOptions
     modelFolder,
     catalog,
     head,
-    runtime,
+    runtime: isRemote(runtime) ? 'auto' : runtime,
     provider,
     threads,
     scoreMin: scoreMin === 'auto' ? undefined : scoreMin,

@@ -16,6 +16,7 @@ import {
 import type { Publisher } from '../link/publish.ts'
 import { PLAIN_SEAL, type Seal } from '../link/seal.ts'
 import type { Meters } from '../meters.ts'
+import type { Processing } from '../process/processing.ts'
 import type { Effects } from '../view/effects.ts'
 import type { SeenFace, Watcher } from '../view/watcher.ts'
 import { type Quality, qualityOf, sharpnessOf } from './best-shot.ts'
@@ -48,6 +49,8 @@ export interface EmitterParts {
   readonly lossless: boolean
   /** Pixels of best shots held at the moment, bytes, all cameras together. */
   readonly held: { bytes: number }
+  /** Looks at each face that is published. */
+  readonly processing?: Pick<Processing, 'attributes'>
   /** Who looks at frames beside this. */
   readonly watchers?: readonly Watcher[]
   /** Told where faces are, before those who look. */
@@ -426,17 +429,25 @@ export class Emitter {
     return [{ mode: 'best', shot, of: followed }]
   }
 
-  /** All are encoded at the same time, and sealed and offered in their order: each names the one before. */
+  /** All are encoded and looked at at the same time, and sealed and offered in their order: each names the one before. */
   async #publish(making: readonly Making[], signal: AbortSignal): Promise<void> {
     const { camera, config, lossless, meters, publisher, seal = PLAIN_SEAL } = this.#parts
-    const jpegs = making.map(async ({ shot }) => encodeJpeg(await shot.rgb, shot.region, config.crop))
-    await Promise.allSettled(jpegs)
-    for (const [index, encoded] of jpegs.entries()) {
+    const looks = making.map(async ({ shot: { rgb, region, metadata } }) => {
+      const pixels = await rgb
+      const { width, height } = region
+      return await Promise.all([
+        encodeJpeg(pixels, region, config.crop),
+        this.#parts.processing?.attributes({ camera, rgb: pixels, width, height, metadata }) ?? [],
+      ])
+    })
+    await Promise.allSettled(looks)
+    for (const [index, look] of looks.entries()) {
       const { mode, shot, of } = making[index] as Making
-      const jpeg = await encoded
+      const [jpeg, attributes] = await look
       if (lossless) await publisher.room(signal)
       const metadata = {
         ...shot.metadata,
+        ...(attributes.length > 0 && { attributes: [...attributes] }),
         ...(isFirstWanted(config) && (mode === 'first' || mode === 'best') && { shot: mode }),
         ...(of && shot.metadata.zones && { zones: of.visits.visitedAnd(shot.metadata.zones) }),
       }

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Head } from '../../device/detect/head.ts'
 import { HEADS } from '../../device/detect/open.ts'
-import type { Tensors } from '../../models/runtime.ts'
+import type { Signature, Tensors } from '../../models/runtime.ts'
 import { fillBlack, fillOf } from '../../models/tensor.ts'
 
 const tensor = (name: string, shape: readonly (number | string)[]) => ({ name, type: 'float32', shape })

@@ -93,6 +93,7 @@ const EXAMPLES = {
     ...{ mode: 'faces', before: '2s', after: '2s', chunk: '5s', audio: true, encode: 'always' },
     ...{ bitrateMax: 1_000_000, quality: 30 },
   },
+  process: ['mask'],
   view: { effect: 'pixelate', watch: false },
   emit: { mode: 'interval', first: true, bestAfter: '4s', interval: '4s', rateMax: 3 },
   crop: { margin: 0.5, quality: 70, sizeMax: 512 },

@@ -1,0 +1,11 @@
+import { failure } from '../../lib/errors.ts'
+import type { DeviceConfig, ProcessorConfig } from '../config.ts'
+import type { Processor } from './processor.ts'
+
+/** Errors: those of opening a model; PLUGIN_NOT_FOUND, PLUGIN_UNUSABLE. */
+export async function openProcessor(
+  config: ProcessorConfig,
+  _detect: DeviceConfig['detect'],
+): Promise<Processor> {
+  throw failure('NOT_INCLUDED', `The processor ${config.name} cannot be opened.`)
+}

@@ -1,0 +1,223 @@
+import { once } from 'node:events'
+import {
+  isMainThread,
+  parentPort,
+  type ResourceLimits,
+  type TransferListItem,
+  Worker,
+  workerData,
+} from 'node:worker_threads'
+import { asFailure, type ErrorCode, failure } from './errors.ts'
+
+/**
+ * A worker thread that answers calls: what blocks, throws or leaks there does so there. One module is both sides: it opens the
+ * thread with its own address, and at its end calls `serveThread`, which does nothing but in that thread.
+ *
+ *     this side                          the thread
+ *     Thread.open         -- data    ->  open
+ *                        <-  opened  --
+ *     call                -- value   ->  call; several at a time, as they come
+ *                        <-  answer  --
+ *     dispose             -- close   ->  close, then the thread ends
+ *     kill                               it ends at once, whatever it does
+ */
+export interface ThreadOptions {
+  /** Of the module: `import.meta.url`. */
+  readonly url: string
+  /** Marks its thread, so that importing the module from another thread starts nothing. */
+  readonly role: string
+  /** What `open` is given: anything that can be cloned. */
+  readonly data: unknown
+  readonly openMsMax?: number
+  readonly resourceLimits?: ResourceLimits
+  /** What the thread sends unasked. */
+  readonly onSaid?: (said: unknown) => void
+}
+
+type ToThread = { readonly id: number; readonly value: unknown } | { readonly close: true }
+interface Failed {
+  readonly code: ErrorCode
+  readonly message: string
+}
+type FromThread =
+  | { readonly opened: unknown }
+  | { readonly id: number; readonly answer: unknown }
+  | { readonly said: unknown }
+  | { readonly id?: number; readonly failed: Failed }
+
+const ENDED = 'The thread has ended.'
+/** An end that was asked for, and does not come, is brought about, ms. */
+const CLOSE_MS_MAX = 5000
+
+export class Thread implements AsyncDisposable {
+  /** What the thread's `open` has said. */
+  readonly opened: unknown
+  /** Resolves when it has ended, however: with why, or undefined where it was disposed of. */
+  readonly ended: Promise<Error | undefined>
+  readonly #worker: Worker
+  readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
+  #nextId = 0
+  #fault: Error | undefined
+  #isClosed = false
+
+  private constructor(worker: Worker, opened: unknown, onSaid: ThreadOptions['onSaid']) {
+    this.#worker = worker
+    this.opened = opened
+    worker.on('message', (message: FromThread) => {
+      if ('said' in message) onSaid?.(message.said)
+      else this.#settle(message)
+    })
+    worker.on('error', (error) => this.#end(asFailure(error)))
+    this.ended = new Promise((resolve) => {
+      worker.once('exit', () => {
+        this.#end(failure('UNEXPECTED', ENDED))
+        resolve(this.#isClosed ? undefined : this.#fault)
+      })
+    })
+  }
+
+  /** Errors: those of the thread's `open`; UNEXPECTED, where it ends by itself; PROCESSOR_LATE after `openMsMax`. */
+  static async open({ url, role, data, openMsMax, resourceLimits, onSaid }: ThreadOptions): Promise<Thread> {
+    const worker = new Worker(new URL(url), { workerData: { role, data }, name: role, resourceLimits })
+    using late = new DisposableStack()
+    const ended = once(worker, 'exit').then(() => [undefined])
+    const first = Promise.race([once(worker, 'message'), ended])
+    const reply = (await (openMsMax === undefined
+      ? first
+      : Promise.race([
+          first,
+          new Promise((resolve) => {
+            const timer = setTimeout(resolve, openMsMax, ['late'])
+            late.defer(() => clearTimeout(timer))
+          }),
+        ]))) as [FromThread | 'late' | undefined]
+    const [told] = reply
+    if (typeof told === 'object' && 'opened' in told) return new Thread(worker, told.opened, onSaid)
+    await worker.terminate()
+    if (told === 'late')
+      throw failure('PROCESSOR_LATE', `The thread "${role}" did not start within ${openMsMax} ms.`)
+    if (told && 'failed' in told) throw failure(told.failed.code, told.failed.message)
+    throw failure('UNEXPECTED', ENDED)
+  }
+
+  /**
+   * What the thread answers. After `msMax` it is not waited for any longer; the thread goes on.
+   * @param transfer what of `value` is given away instead of copied
+   * Errors: what it throws there, by code and sentence; PROCESSOR_LATE; UNEXPECTED, where the thread has ended.
+   */
+  async call(
+    value: unknown,
+    {
+      transfer = [],
+      msMax,
+    }: { readonly transfer?: readonly TransferListItem[]; readonly msMax?: number } = {},
+  ): Promise<unknown> {
+    if (this.#fault) throw this.#fault
+    const id = this.#nextId
+    this.#nextId += 1
+    const waiting = Promise.withResolvers<unknown>()
+    this.#waiting.set(id, waiting)
+    const timer =
+      msMax === undefined
+        ? undefined
+        : setTimeout(() => {
+            this.#waiting.delete(id)
+            waiting.reject(failure('PROCESSOR_LATE', `No answer within ${msMax} ms.`))
+          }, msMax)
+    try {
+      this.#post({ id, value }, transfer)
+      return await waiting.promise
+    } finally {
+      clearTimeout(timer)
+      this.#waiting.delete(id)
+    }
+  }
+
+  /** Ends it at once; what it was asked fails. */
+  async kill(why: Error): Promise<void> {
+    this.#end(why)
+    await this.#worker.terminate()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true
+    this.#post({ close: true })
+    const timer = setTimeout(() => void this.#worker.terminate(), CLOSE_MS_MAX).unref()
+    await this.ended
+    clearTimeout(timer)
+  }
+
+  #post(message: ToThread, transfer: readonly TransferListItem[] = []): void {
+    this.#worker.postMessage(message, transfer)
+  }
+
+  #settle(reply: Exclude<FromThread, { said: unknown }>): void {
+    if (!('id' in reply) || reply.id === undefined) return
+    const waiting = this.#waiting.get(reply.id)
+    if ('answer' in reply) waiting?.resolve(reply.answer)
+    else waiting?.reject(failure(reply.failed.code, reply.failed.message))
+  }
+
+  #end(error: Error): void {
+    this.#fault ??= error
+    for (const waiting of this.#waiting.values()) waiting.reject(this.#fault)
+    this.#waiting.clear()
+  }
+}
+
+/** An answer, and what of it is given away instead of copied. */
+export interface Answer {
+  readonly value: unknown
+  readonly transfer?: readonly TransferListItem[]
+}
+
+export interface Served {
+  /** What `Thread.opened` is to be. */
+  readonly opened: unknown
+  call(value: unknown): Promise<Answer>
+  /** After the last call has been answered. */
+  close(): Promise<void>
+}
+
+/** The thread's side. @param say sends something unasked */
+export async function serveThread(
+  role: string,
+  open: (data: never, say: (said: unknown) => void) => Promise<Served>,
+): Promise<void> {
+  const given = workerData as { readonly role?: string; readonly data?: unknown } | null
+  const port = parentPort
+  if (isMainThread || !port || given?.role !== role) return
+  const send = (message: FromThread, transfer: readonly TransferListItem[] = []) =>
+    port.postMessage(message, transfer)
+  const failedOf = (error: unknown): Failed => {
+    const { code, message } = asFailure(error)
+    return { code, message }
+  }
+  let served: Served
+  try {
+    served = await open(given.data as never, (said) => send({ said }))
+  } catch (error) {
+    send({ failed: failedOf(error) })
+    return
+  }
+  const running = new Set<Promise<void>>()
+  const answer = async ({ id, value }: { readonly id: number; readonly value: unknown }) => {
+    try {
+      const { value: answered, transfer } = await served.call(value)
+      send({ id, answer: answered }, transfer)
+    } catch (error) {
+      send({ id, failed: failedOf(error) })
+    }
+  }
+  port.on('message', async (message: ToThread) => {
+    if ('close' in message) {
+      await Promise.all(running)
+      await served.close()
+      port.close()
+      return
+    }
+    const done = answer(message).then(() => void running.delete(done))
+    running.add(done)
+  })
+  send({ opened: served.opened })
+}
