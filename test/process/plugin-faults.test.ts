@@ -151,11 +151,13 @@ t.test('while it hangs it can be let go of at once', async (t) => {
 })
 
 t.test('it gets neither the environment nor the configuration of the agent', async (t) => {
+  process.env.SIGHTLINE_BROKER__PASSWORD = 'secret'
+  t.teardown(() => delete process.env.SIGHTLINE_BROKER__PASSWORD)
   const { crops } = await line(
     t,
-    'return { crop: () => [{ name: "env", label: Object.keys(process.env).join() || "none", score: 1 }, { name: "keys", label: Object.keys(context).join(), score: 1 }] }',
+    'return { crop: () => [{ name: "env", label: String(process.env.SIGHTLINE_BROKER__PASSWORD), score: 1 }, { name: "keys", label: Object.keys(context).join(), score: 1 }] }',
   )
-  t.match(crops[0]?.attributes, [{ label: 'none' }, { label: 'name,settings,folder,log' }])
+  t.match(crops[0]?.attributes, [{ label: 'undefined' }, { label: 'name,settings,folder,log' }])
 })
 
 t.test('what it prints and logs is in the log, a line a second', async (t) => {
