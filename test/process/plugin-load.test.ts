@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { openPlugin } from '../../device/process/plugin-thread.ts'
+import { openPlugin } from '../../device/process/plugin-open.ts'
 import { temporaryFolder } from '../kit/programs.ts'
 import { logged, moduleOf, opening } from './plugged.ts'
 
