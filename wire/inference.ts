@@ -176,7 +176,7 @@ const tensorSchema = z.object({
   datatype: z.string().max(NAME_UNITS_MAX),
   shape,
   parameters: absent(parameters),
-  data: z.unknown(),
+  data: z.unknown().optional(),
 })
 /** What is in `data` is checked value by value as it becomes bytes. */
 const requestSchema = z.object({
