@@ -261,3 +261,14 @@ export const MODEL_FETCH_MS_MAX = 120_000
 /** Of one device, and of one request's answer, bytes. */
 export const INFERENCE_SERVERS_MAX = 16
 export const INFERENCE_ANSWER_BYTES_MAX = 32 * 1024 * 1024
+/** A server that answers nothing is asked so often whether it is ready, ms, and has so long to say so; */
+export const SERVER_READY_EVERY_MS = 3000
+export const SERVER_READY_MS_MAX = 2000
+/** one that failed is left alone for so long, ms: the more often, the longer; */
+export const SERVER_REST_MS_MIN = 500
+export const SERVER_REST_MS_MAX = 30_000
+/** one that is not there, or not ready, for no longer than this; and one that is busy, whatever it says, than that, ms; */
+export const SERVER_AWAY_MS_MAX = 5000
+export const SERVER_BUSY_MS_MAX = 1000
+/** and so many are asked about one frame, one after the other. */
+export const SERVERS_ASKED_MAX = 3
