@@ -134,23 +134,18 @@ export function best(labels: readonly string[], scores: Scores, threshold: numbe
 }
 
 /**
- * What an entry has said wrongly of its activation, as far as the outputs for several pictures tell.
+ * What has to be done with a model's outputs, as far as those for several pictures tell: probabilities are left as they are.
  * @param raw the output's values of each picture, as they came
  */
-export function activationFault(
-  raw: readonly Float32Array[],
-  activation: Classify['activation'],
-): string | undefined {
-  if (activation !== 'softmax') return undefined
+export function guessActivation(raw: readonly Float32Array[]): Classify['activation'] {
+  const isOne = raw.every(({ length }) => length === 1)
   const isProbabilities = raw.every(
     (values) =>
-      values.length > 1 &&
       values.every((value) => value >= 0 && value <= 1) &&
-      Math.abs(values.reduce((a, b) => a + b, 0) - 1) <= SUM_SLACK,
+      (isOne || Math.abs(values.reduce((a, b) => a + b, 0) - 1) <= SUM_SLACK),
   )
-  return isProbabilities
-    ? 'its output is probabilities already, which softmax would blur. Set "classify.activation" to none'
-    : undefined
+  if (isProbabilities) return 'none'
+  return isOne ? 'sigmoid' : 'softmax'
 }
 
 function decode(

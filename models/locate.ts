@@ -122,7 +122,8 @@ const described = (entry: CatalogEntry, bytes: Uint8Array): Located => ({
   entry,
 })
 
-async function readModel(file: string): Promise<Uint8Array> {
+/** The bytes of a model's file. Errors: MODEL_NOT_FOUND, MODEL_UNUSABLE. */
+export async function readModel(file: string): Promise<Uint8Array> {
   try {
     const { size } = await stat(file)
     if (size > MODEL_BYTES_MAX)

@@ -1,21 +1,15 @@
 import { createHash } from 'node:crypto'
 import { asFailure, failure } from '../../lib/errors.ts'
 import type { Classify } from '../../models/catalog.ts'
-import {
-  activationFault,
-  batchShape,
-  best,
-  type ClassifierHead,
-  classifierHead,
-  type Said,
-} from '../../models/classify.ts'
+import { batchShape, best, type ClassifierHead, classifierHead, type Said } from '../../models/classify.ts'
 import { type Located, locate } from '../../models/locate.ts'
 import { openOnnx } from '../../models/onnx.ts'
-import type { Runtime, Tensors } from '../../models/runtime.ts'
+import type { Runtime } from '../../models/runtime.ts'
 import { checkSignature } from '../../models/signature.ts'
 import { fillOf, type Rgb } from '../../models/tensor.ts'
 import { openMaskDetector } from './mask-detector.ts'
 import { fitted } from './shown.ts'
+import { checkActivation, tryClassifier } from './trial.ts'
 
 export interface ClassifierOptions {
   /** A name of the catalogue, or the path of a detector that tells masked faces from others. */
@@ -66,7 +60,7 @@ export async function openClassifier(options: ClassifierOptions): Promise<Classi
   try {
     checkSignature(runtime, model.entry, model.label)
     const head = classifierHead(runtime, classify, model.inputSize, model.label)
-    await tryOut(runtime, head, classify, model.label)
+    checkActivation(classify.activation, await tryClassifier(runtime, head, model.label), model.label)
     return new NetworkClassifier(runtime, head, classify, model)
   } catch (error) {
     await runtime[Symbol.asyncDispose]()
@@ -105,7 +99,9 @@ class NetworkClassifier implements Classifier {
     const data = new Float32Array(3 * size.width * size.height)
     this.#fill(data, { data: bytes, ...size }, size)
     try {
-      const outputs = await run(this.#runtime, this.#head, data)
+      const outputs = await this.#runtime.run(
+        new Map([[this.#head.inputName, { type: 'float32', shape: batchShape(this.#head, 1), data }]]),
+      )
       const [scores] = this.#head.decode(outputs, 1)
       const said = scores && best(this.#head.labels, scores, 0)
       if (said === undefined) throw new Error('it gives no scores')
@@ -121,50 +117,5 @@ class NetworkClassifier implements Classifier {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#runtime[Symbol.asyncDispose]()
-  }
-}
-
-const run = (runtime: Runtime, head: ClassifierHead, data: Float32Array): Promise<Tensors> =>
-  runtime.run(new Map([[head.inputName, { type: 'float32', shape: batchShape(head, 1), data }]]))
-
-/** So many values as bytes can have, each its own way: what a model makes of them tells probabilities from other numbers. */
-const TRIALS: readonly ((index: number) => number)[] = [
-  () => 0,
-  (index) => (index * 37) % 256,
-  (index) => (index * index * 7 + (index >> 5)) % 256,
-  () => 255,
-]
-
-/** Runs it on a few pictures: a model may look right and still not run, or give something else than its entry says. */
-async function tryOut(
-  runtime: Runtime,
-  head: ClassifierHead,
-  { activation }: Classify,
-  label: string,
-): Promise<void> {
-  const fill = fillOf(head.format)
-  const values = 3 * head.size.width * head.size.height
-  const raw: Float32Array[] = []
-  try {
-    for (const trial of TRIALS) {
-      const data = new Float32Array(values)
-      fill(
-        data,
-        { data: Uint8Array.from({ length: values }, (_, index) => trial(index)), ...head.size },
-        head.size,
-      )
-      const outputs = await run(runtime, head, data)
-      head.decode(outputs, 1)
-      const output = outputs.get(head.outputName)
-      if (output?.type === 'float32') raw.push(output.data)
-    }
-    const fault = activationFault(raw, activation)
-    if (fault !== undefined) throw new Error(fault)
-  } catch (error) {
-    throw failure(
-      'MODEL_UNUSABLE',
-      `${label} fails on a trial (${error instanceof Error ? error.message : String(error)}). Correct "classify" in its catalogue entry, or use another model.`,
-      error,
-    )
   }
 }

@@ -6,8 +6,9 @@ import { type DetectorParts, FaceDetector, openParts } from '../detect/open.ts'
 import { byOf, type Classifier, type ClassifierOptions } from './classifier.ts'
 import { fitted } from './shown.ts'
 
-export const WITH_MASK = 'with mask'
-export const WITHOUT_MASK = 'without mask'
+const WITH_MASK = 'with mask'
+const WITHOUT_MASK = 'without mask'
+export const MASK_LABELS: readonly string[] = [WITH_MASK, WITHOUT_MASK]
 /**
  * A detector that tells masked faces from others, as a classifier: it looks at the crop, stretched to its input as a frame is, and
  * the face nearest the middle says what it is. Errors: as `openClassifier`.
@@ -39,7 +40,7 @@ export async function openMaskDetector(options: ClassifierOptions): Promise<Clas
 class MaskDetector implements Classifier {
   readonly by: string
   readonly runtime: string
-  readonly labels = [WITH_MASK, WITHOUT_MASK]
+  readonly labels = MASK_LABELS
   readonly threshold: number
   readonly margin = undefined
   readonly input: Classifier['input']
