@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { asFailure, failure } from '../../lib/errors.ts'
 import type { Classify } from '../../models/catalog.ts'
 import { batchShape, best, type ClassifierHead, classifierHead, type Said } from '../../models/classify.ts'
-import { type Located, locate } from '../../models/locate.ts'
+import { type Located, type LocateOptions, locate } from '../../models/locate.ts'
 import { openOnnx } from '../../models/onnx.ts'
 import type { Runtime } from '../../models/runtime.ts'
 import { checkSignature } from '../../models/signature.ts'
@@ -11,11 +11,9 @@ import { openMaskDetector } from './mask-detector.ts'
 import { fitted } from './shown.ts'
 import { checkActivation, tryClassifier } from './trial.ts'
 
-export interface ClassifierOptions {
+export interface ClassifierOptions extends Pick<LocateOptions, 'modelFolder' | 'catalog' | 'entry'> {
   /** A name of the catalogue, or the path of a detector that tells masked faces from others. */
   readonly model: string
-  readonly modelFolder?: string
-  readonly catalog?: string
 }
 
 /** Tells what a face is: a model of the catalogue with `classify`, or a detector with classes. */
