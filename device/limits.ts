@@ -260,6 +260,15 @@ export const TRIED_PICTURE_WIDTHS = [480, 320, 160] as const
 export const TRIED_PICTURE_QUALITIES = [75, 50, 30] as const
 /** A model that has to be downloaded first is there within so long, ms. */
 export const MODEL_FETCH_MS_MAX = 120_000
+/** Of an answer of CompreFace or CodeProject.AI: its bytes, its faces, and what is repeated of what it says. */
+export const ADAPTER_ANSWER_BYTES_MAX = 1024 * 1024
+export const ADAPTER_FACES_MAX = 1000
+export const ADAPTER_SAID_CHARACTERS_MAX = 200
+/** Frames are sent to them at most so large, pixels, unless "detect.inputSize" says otherwise, as JPEG of this quality; */
+export const ADAPTER_INPUT = { width: 640, height: 640 } as const
+export const ADAPTER_JPEG_QUALITY = 90
+/** and a black picture of this size, pixels, to learn whether they work: their detectors need no larger one. */
+export const ADAPTER_PROBE = { width: 160, height: 160 } as const
 /** Of one device, and of one request's answer, bytes. */
 export const INFERENCE_SERVERS_MAX = 16
 export const INFERENCE_ANSWER_BYTES_MAX = 32 * 1024 * 1024
