@@ -163,7 +163,7 @@ const open = (name: ApiName, addresses: readonly string[], more: Partial<ApiDete
   ApiDetector.open({
     name,
     addresses,
-    token: KEY,
+    token: () => KEY,
     credentials: () => ({}),
     inFlight: 2,
     deadlineMs: 5000,
@@ -517,7 +517,7 @@ t.test('an address may have a path, a name and a password; they are not told', a
     json(response, 200, { success: true, predictions: [] })
   }
   const url = server.url.replace('http://', 'http://ann:s%3Acret@')
-  await using detector = await open('codeproject', [`${url}/ai/`], { token: undefined })
+  await using detector = await open('codeproject', [`${url}/ai/`], { token: () => undefined })
   t.same(asked[0], ['/ai/v1/vision/face', `Basic ${Buffer.from('ann:s:cret').toString('base64')}`])
   t.equal(detector.pool.states[0]?.address, `${server.url}/ai`)
   t.notMatch(detector.runtime, /cret/)
