@@ -23,6 +23,8 @@ export interface LocateOptions {
   readonly modelFolder?: string
   /** The user's own catalogue; `catalog.yaml` in the folder of the models where absent. */
   readonly catalog?: string
+  /** The model's entry, where it is none of the catalogue: it came by address. */
+  readonly entry?: CatalogEntry
   /** `auto`: TensorFlow.js for its own files, ONNX Runtime for all others. */
   readonly runtime?: 'auto' | 'onnx' | 'tfjs'
 }
@@ -48,7 +50,7 @@ export interface Located {
  */
 export async function locate(options: LocateOptions): Promise<Located> {
   const wanted = options.model ?? MODEL_DEFAULT
-  if (wanted === MODEL_DEFAULT) {
+  if (wanted === MODEL_DEFAULT && !options.entry) {
     const own = { name: BLAZEFACE, label: BLAZEFACE }
     if (options.runtime === 'tfjs') return { ...own, tfjsFile: blazefaceTfjsFile() }
     return {
@@ -56,7 +58,7 @@ export async function locate(options: LocateOptions): Promise<Located> {
       bytes: await (options.modelFolder ? keptBlazeface(options.modelFolder) : convertBlazeface()),
     }
   }
-  if (!isPath(wanted)) return await locateByName(wanted, options)
+  if (options.entry || !isPath(wanted)) return await locateByName(wanted, options)
   const found = { name: basename(wanted, extname(wanted)), label: wanted }
   const tfjs = extname(wanted).toLowerCase() === '.json'
   if (options.runtime !== undefined && options.runtime !== 'auto' && tfjs !== (options.runtime === 'tfjs'))
@@ -76,16 +78,18 @@ function isPath(model: string): boolean {
 
 async function locateByName(name: string, options: LocateOptions): Promise<Located> {
   const folder = options.modelFolder ?? MODEL_FOLDER_DEFAULT
-  const entry = findEntry(readCatalog(folder, options.catalog), name)
+  const entry = options.entry ?? findEntry(readCatalog(folder, options.catalog), name)
   if (entry.file === undefined)
     throw failure('CONFIG_INVALID', `The catalogue's entry ${name} has no file. Add one.`)
   const file = join(folder, entry.file)
   if (!existsSync(file))
     throw failure(
       'MODEL_NOT_FOUND',
-      entry.sources.length > 0
-        ? `Model ${name} not found: ${file} is missing. Run "sightline models pull ${name}".`
-        : `Model ${name} not found: ${file} is missing. Put it there.`,
+      options.entry
+        ? `The model ${name}, which came by address, is not here any more: ${file} is missing.`
+        : entry.sources.length > 0
+          ? `Model ${name} not found: ${file} is missing. Run "sightline models pull ${name}".`
+          : `Model ${name} not found: ${file} is missing. Put it there.`,
     )
   if (options.runtime === 'tfjs')
     throw failure(
