@@ -306,8 +306,7 @@ export class DesiredConfiguration implements AsyncDisposable {
     const { holding, local, detectors } = this.#parts
     if (isDeepStrictEqual(detect, holding.effective.detect)) return undefined
     try {
-      if (!detect.entry && detect.model !== local.detect.model)
-        await fetchModel(detect.model, detect, signal)
+      if (!detect.entry && detect.model !== local.detect.model) await fetchModel(detect.model, detect, signal)
       return await detectors.another(detect)
     } catch (error) {
       throw Refused.at(['detect', 'model'], asFailure(error))

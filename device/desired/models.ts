@@ -37,7 +37,10 @@ export interface ModelsContext {
  * The catalogue's entries of what was named by address, in that order.
  * Errors: Refused, with NOT_ALLOWED, CONFIG_INVALID, NAME_TAKEN, ADDRESS_NOT_ALLOWED, TOO_MANY (bytes); those of the user's catalogue.
  */
-export function entriesOf(models: readonly DesiredModel[], { local, networks }: ModelsContext): CatalogEntry[] {
+export function entriesOf(
+  models: readonly DesiredModel[],
+  { local, networks }: ModelsContext,
+): CatalogEntry[] {
   if (models.length === 0) return []
   if (!local.remote.desired.models)
     throw new Refused(
@@ -138,10 +141,18 @@ async function inTime(signal: AbortSignal, work: (until: AbortSignal) => Promise
 }
 
 /** Opens one by address, as what it is, and lets it go. Errors: those of opening it. */
-export async function tryModel(entry: CatalogEntry, detect: DetectConfig, signal: AbortSignal): Promise<void> {
+export async function tryModel(
+  entry: CatalogEntry,
+  detect: DetectConfig,
+  signal: AbortSignal,
+): Promise<void> {
   const { name } = entry
   if (entry.classify) {
-    await tryProcessor({ name: 'trial', model: name, entry, timeout: MODEL_TRY_MS_MAX, waitingMax: 1 }, detect, signal)
+    await tryProcessor(
+      { name: 'trial', model: name, entry, timeout: MODEL_TRY_MS_MAX, waitingMax: 1 },
+      detect,
+      signal,
+    )
     return
   }
   const tried = { ...detect, model: name, entry, head: 'auto' as const, inputSize: undefined }
@@ -168,7 +179,10 @@ async function opened(opening: Promise<AsyncDisposable>, name: string, signal: A
         reject(
           signal.aborted
             ? signal.reason
-            : failure('MODEL_UNUSABLE', `The model "${name}" was not open within ${MODEL_TRY_MS_MAX / 1000} s.`),
+            : failure(
+                'MODEL_UNUSABLE',
+                `The model "${name}" was not open within ${MODEL_TRY_MS_MAX / 1000} s.`,
+              ),
         )
       either.addEventListener('abort', end, { once: true })
       if (either.aborted) end()

@@ -247,11 +247,12 @@ function refuseUnknown(
   process: readonly ProcessorConfig[],
   at: Path,
 ): void {
-  const n = names.findIndex((name) => !process.some((it) => it.name === name))
+  const known = new Set(process.map(({ name }) => name))
+  const n = names.findIndex((name) => !known.has(name))
   if (n < 0) return
   throw new Refused(
     'CONFIG_INVALID',
-    `This device has no processor "${names[n]}". It has: ${process.map(({ name }) => name).join(', ') || 'none'}.`,
+    `This device has no processor "${names[n]}". It has: ${[...known].join(', ') || 'none'}.`,
     [...at, 'process', n],
   )
 }

@@ -5,12 +5,7 @@ import type { CameraConfig } from '../config.ts'
 import type { Detector } from '../detect/detector.ts'
 import { type Box, toFrame } from '../faces/crop.ts'
 import type { Frame } from '../frame.ts'
-import {
-  TRIED_AT_ONCE_MAX,
-  TRIED_PICTURE_QUALITIES,
-  TRIED_PICTURE_WIDTHS,
-  TRY_MS_BEYOND,
-} from '../limits.ts'
+import { TRIED_AT_ONCE_MAX, TRIED_PICTURE_QUALITIES, TRIED_PICTURE_WIDTHS, TRY_MS_BEYOND } from '../limits.ts'
 import { sharp } from '../sharp.ts'
 import type { openSource } from '../sources/open.ts'
 import { Effects } from '../view/effects.ts'
