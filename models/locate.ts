@@ -4,7 +4,15 @@ import { readFile, stat } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
 import { failure, SightlineError, systemCode } from '../lib/errors.ts'
 import { type CatalogEntry, findEntry, MODEL_FOLDER_DEFAULT, readCatalog } from './catalog.ts'
-import { BLAZEFACE, blazefaceTfjsFile, convertBlazeface, keptBlazeface } from './convert.ts'
+import {
+  BLAZEFACE,
+  blazefaceTfjsFile,
+  convertBlazeface,
+  convertModel,
+  isMade,
+  keptBlazeface,
+  keptModel,
+} from './convert.ts'
 import { MODEL_BYTES_MAX } from './limits.ts'
 import type { Sides } from './tensor.ts'
 
@@ -79,8 +87,11 @@ function isPath(model: string): boolean {
 async function locateByName(name: string, options: LocateOptions): Promise<Located> {
   const folder = options.modelFolder ?? MODEL_FOLDER_DEFAULT
   const entry = options.entry ?? findEntry(readCatalog(folder, options.catalog), name)
-  if (entry.file === undefined)
-    throw failure('CONFIG_INVALID', `The catalogue's entry ${name} has no file. Add one.`)
+  if (entry.file === undefined) {
+    if (!isMade(name)) throw failure('CONFIG_INVALID', `The catalogue's entry ${name} has no file. Add one.`)
+    const bytes = await (options.modelFolder ? keptModel(name, options.modelFolder) : convertModel(name))
+    return described(entry, bytes)
+  }
   const file = join(folder, entry.file)
   if (!existsSync(file))
     throw failure(
@@ -102,18 +113,21 @@ async function locateByName(name: string, options: LocateOptions): Promise<Locat
       'CHECKSUM_WRONG',
       `Checksum mismatch: ${file} is not the model ${name} of the catalogue. ${entry.sources.length > 0 ? `Run "sightline models pull ${name}", which downloads it again.` : 'Copy it again, or correct "sha256" in its entry.'}`,
     )
-  return {
-    name,
-    label: `the model ${name}`,
-    bytes,
-    head: entry.head,
-    scoreMin: entry.scoreMin,
-    inputSize: entry.input && { width: entry.input.width, height: entry.input.height },
-    entry,
-  }
+  return described(entry, bytes)
 }
 
-async function readModel(file: string): Promise<Uint8Array> {
+const described = (entry: CatalogEntry, bytes: Uint8Array): Located => ({
+  name: entry.name,
+  label: `the model ${entry.name}`,
+  bytes,
+  head: entry.head,
+  scoreMin: entry.scoreMin,
+  inputSize: entry.input && { width: entry.input.width, height: entry.input.height },
+  entry,
+})
+
+/** The bytes of a model's file. Errors: MODEL_NOT_FOUND, MODEL_UNUSABLE. */
+export async function readModel(file: string): Promise<Uint8Array> {
   try {
     const { size } = await stat(file)
     if (size > MODEL_BYTES_MAX)
