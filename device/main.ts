@@ -15,7 +15,7 @@ import type { Store } from '../store/store.ts'
 import type { ClipMetadata } from '../wire/clip.ts'
 import { desiredTopic } from '../wire/desired.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
-import { commandFilter, statusTopic } from '../wire/topics.ts'
+import { commandFilter, eventTopic, statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
 import { Cameras } from './cameras.ts'
 import { type CameraConfig, checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
@@ -168,7 +168,14 @@ export async function runDevice(options: RunOptions): Promise<number> {
     await using processing = await Processing.open({
       processors: holding.effective.process,
       camera: (name) => wanted().get(name),
-      open: (it) => openProcessor(it, config.detect),
+      open: (it) => openProcessor(it, config.detect, log),
+      onEvent: (event) => {
+        const { topicPrefix, site, device, events } = config
+        const payload = JSON.stringify({ ...event, site, device })
+        const topic = eventTopic(topicPrefix, { site, device, camera: event.camera })
+        if (events.enabled) publisher.say({ camera: event.camera, topic, payload, qos: events.qos })
+      },
+      onState: () => remote?.processChanged(),
       meters,
       log,
     })
@@ -176,6 +183,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       config: { ...config, cameras: initial },
       zones,
       effects,
+      redraw: processing,
       publisher,
       isPaused: (camera) => remote?.settings(camera).paused ?? false,
       meters,
@@ -191,6 +199,8 @@ export async function runDevice(options: RunOptions): Promise<number> {
             publisher,
             live,
             effects,
+            redraw: processing,
+            processing,
             streams,
             recorder: {
               state: (camera) => {
@@ -226,6 +236,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
             zones: zones(camera),
           }),
           effects,
+          redraw: processing,
           meters,
           log,
         })
@@ -253,7 +264,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       remote,
       recorder,
       processing,
-      watchers: [remote, live, preview, recorder].filter((it) => it !== undefined),
+      watchers: [remote, live, preview, recorder, processing].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
       onView: (camera, view) => {
         if (view && view.is !== 'clear')
@@ -305,12 +316,16 @@ export async function runDevice(options: RunOptions): Promise<number> {
         : undefined
     publisher.onDesired = (payload) => desired?.take(payload)
     health = () => ({
-      ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
+      ok:
+        publisher.trouble === undefined &&
+        processing.isWell &&
+        ![...states.values()].some((it) => it.startsWith('down')),
       checks: {
         broker: publisher.trouble ?? 'connected',
         ...(outbox && saidOfOutbox(outbox, clips)),
         ...(desired?.trouble !== undefined && { desired: desired.trouble }),
         ...Object.fromEntries([...states].map(([name, state]) => [`camera ${name}`, state])),
+        ...processing.checks,
       },
     })
     await using server = await HttpServer.open({

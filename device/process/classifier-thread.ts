@@ -40,6 +40,8 @@ export async function openClassifierThread(
       if (said === undefined || said.score < (scoreMin ?? threshold)) return []
       return [{ name, label: said.label, score: Math.round(said.score * 1000) / 1000, by }]
     },
+    ended: thread.ended,
+    kill: (why) => thread.kill(why),
     [Symbol.asyncDispose]: () => thread[Symbol.asyncDispose](),
   }
 }
