@@ -260,6 +260,9 @@ export const TRIED_PICTURE_WIDTHS = [480, 320, 160] as const
 export const TRIED_PICTURE_QUALITIES = [75, 50, 30] as const
 /** A model that has to be downloaded first is there within so long, ms. */
 export const MODEL_FETCH_MS_MAX = 120_000
+/** One by address has so many bytes at most, and is opened within so long, ms. */
+export const MODEL_BY_ADDRESS_BYTES_MAX = 128 * 1024 * 1024
+export const MODEL_TRY_MS_MAX = 60_000
 /** Of an answer of CompreFace or CodeProject.AI: its bytes, its faces, and what is repeated of what it says. */
 export const ADAPTER_ANSWER_BYTES_MAX = 1024 * 1024
 export const ADAPTER_FACES_MAX = 1000

@@ -22,6 +22,7 @@ import { type CameraConfig, checkDeviceConfig, type DeviceConfig, deviceSchema }
 import { DesiredConfiguration } from './desired/desired.ts'
 import { Detectors } from './desired/detectors.ts'
 import { Holding } from './desired/holding.ts'
+import { tryProcessor } from './desired/models.ts'
 import { Networks } from './desired/networks.ts'
 import { DesiredSigners } from './desired/signers.ts'
 import { StoredDesired } from './desired/stored.ts'
@@ -165,7 +166,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     chunkLost = (clip) => recorder.lost(clip)
     const zones = (camera: string) => wanted().get(camera)?.zones ?? []
     await using processing = await Processing.open({
-      processors: config.process,
+      processors: holding.effective.process,
       camera: (name) => wanted().get(name),
       open: (it) => openProcessor(it, config.detect, log),
       onEvent: (event) => {
@@ -308,7 +309,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       told.isOn && remote
         ? new DesiredConfiguration({
             ...{ local: config, ...told },
-            ...{ streams, taken, cameras, agent, remote, detectors, publisher, meters, log },
+            ...{ streams, taken, cameras, agent, remote, detectors, processing, publisher, meters, log },
             open: openSource,
             changed,
           })
@@ -383,11 +384,14 @@ function desiredParts(config: DeviceConfig, log: ReturnType<typeof openLog>) {
   return { isOn, networks, stored, signers, holding }
 }
 
-/** By what the device was told, or where that cannot be loaded, by its own file. Errors: those of openDetector. */
+/** By what the device was told, or where that, or a classifier of it, cannot be loaded, by its own file. Errors: those of openDetector. */
 async function openDetectors(config: DeviceConfig, holding: Holding, log: ReturnType<typeof openLog>) {
   if (holding.applied) {
+    const { process, processFromAfar, detect } = holding.effective
     try {
-      return await Detectors.open(holding.effective.detect)
+      for (const it of process)
+        if (processFromAfar.has(it.name)) await tryProcessor(it, detect, new AbortController().signal)
+      return await Detectors.open(detect)
     } catch (error) {
       holding.fallBack(asFailure(error), log)
     }

@@ -19,12 +19,13 @@ export async function openClassifierThread(
     model,
     scoreMin,
     timeout,
-  }: Pick<ProcessorConfig, 'name' | 'scoreMin' | 'timeout'> & {
+    entry,
+  }: Pick<ProcessorConfig, 'name' | 'scoreMin' | 'timeout' | 'entry'> & {
     readonly model: string
   },
   { modelFolder, catalog }: Pick<DeviceConfig['detect'], 'modelFolder' | 'catalog'>,
 ): Promise<Processor> {
-  const data: ClassifierOptions = { model, modelFolder, catalog }
+  const data: ClassifierOptions = { model, modelFolder, catalog, entry }
   const thread = await Thread.open({ url: import.meta.url, role: ROLE, data })
   const { by, threshold, margin } = thread.opened as Opened
   return {
