@@ -258,6 +258,26 @@ export const TRIED_PICTURE_WIDTHS = [480, 320, 160] as const
 export const TRIED_PICTURE_QUALITIES = [75, 50, 30] as const
 /** A model that has to be downloaded first is there within so long, ms. */
 export const MODEL_FETCH_MS_MAX = 120_000
+/** Of an answer of CompreFace or CodeProject.AI: its bytes, its faces, and what is repeated of what it says. */
+export const ADAPTER_ANSWER_BYTES_MAX = 1024 * 1024
+export const ADAPTER_FACES_MAX = 1000
+export const ADAPTER_SAID_CHARACTERS_MAX = 200
+/** Frames are sent to them at most so large, pixels, unless "detect.inputSize" says otherwise, as JPEG of this quality; */
+export const ADAPTER_INPUT = { width: 640, height: 640 } as const
+export const ADAPTER_JPEG_QUALITY = 90
+/** and a black picture of this size, pixels, to learn whether they work: their detectors need no larger one. */
+export const ADAPTER_PROBE = { width: 160, height: 160 } as const
 /** Of one device, and of one request's answer, bytes. */
 export const INFERENCE_SERVERS_MAX = 16
 export const INFERENCE_ANSWER_BYTES_MAX = 32 * 1024 * 1024
+/** A server that answers nothing is asked so often whether it is ready, ms, and has so long to say so; */
+export const SERVER_READY_EVERY_MS = 3000
+export const SERVER_READY_MS_MAX = 2000
+/** one that failed is left alone for so long, ms: the more often, the longer; */
+export const SERVER_REST_MS_MIN = 500
+export const SERVER_REST_MS_MAX = 30_000
+/** one that is not there, or not ready, for no longer than this; and one that is busy, whatever it says, than that, ms; */
+export const SERVER_AWAY_MS_MAX = 5000
+export const SERVER_BUSY_MS_MAX = 1000
+/** and so many are asked about one frame, one after the other. */
+export const SERVERS_ASKED_MAX = 3
