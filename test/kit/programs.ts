@@ -18,6 +18,7 @@ const MAIN = {
   subscriber: 'cloud-subscriber/main.ts',
   device: 'device/main.ts',
   console: 'console/main.ts',
+  inference: 'inference/main.ts',
 } as const
 /** Starts take half as long with it. */
 const COMPILE_CACHE = join(ROOT, 'node_modules', '.cache', 'sightline-test')
