@@ -80,7 +80,7 @@ async function startWorker(own: Test, modelFolder: string): Promise<string> {
     rest: { port: 0 },
     http: { port: 0 },
   })
-  return worker.rest
+  return `http://127.0.0.1:${(worker.config.rest as { port: number }).port}`
 }
 
 async function framesOf(source: string, input: Input): Promise<Picture[]> {
@@ -89,7 +89,11 @@ async function framesOf(source: string, input: Input): Promise<Picture[]> {
   if (!camera) throw new Error('no camera')
   const events = { skipped() {}, damaged() {} }
   const ending = new AbortController()
-  await using frames = await openSource(camera, { input, events, log: openLog('bench', 'warn') }, ending.signal)
+  await using frames = await openSource(
+    camera,
+    { input, events, log: openLog('bench', 'warn') },
+    ending.signal,
+  )
   const pictures: Picture[] = []
   for await (using frame of frames) {
     const shared = new Uint8Array(new SharedArrayBuffer(frame.scaled.data.length))

@@ -125,7 +125,9 @@ async function areKilledAndHung({ short, random }: TrialOptions): Promise<Verdic
     )
   for (const [camera, moments] of looks.moments)
     for (const goneMs of goneAlthoughThere(moments, truth))
-      faults.push(`nobody is said to be at ${camera}, ${goneMs.toFixed(0)} ms after somebody was in each frame`)
+      faults.push(
+        `nobody is said to be at ${camera}, ${goneMs.toFixed(0)} ms after somebody was in each frame`,
+      )
   const found = foundIn(looks, truth)
   if (Math.abs(found.faces - found.truth) > FACES_PART_MAX * found.truth)
     faults.push(`${found.faces} faces were found in frames that have ${found.truth}`)

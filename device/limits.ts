@@ -317,3 +317,8 @@ export const DETECT_LOST_MS = 10_000
 export const LOOK_AGAIN_MS_MIN = 100
 export const LOOK_AGAIN_MS_MAX = 2000
 export const LOOKS_WRONG_MAX = 3
+/** The file of their token is looked at so often, ms. */
+export const TOKEN_LOOK_MS = 5000
+/** Servers that are there again have looked at so many frames beside the detector here, for so long, before it is relieved, ms. */
+export const REMOTE_TRIED_LOOKS = 3
+export const REMOTE_TRIED_MS = 2000

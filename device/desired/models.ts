@@ -3,6 +3,7 @@ import { basename, join } from 'node:path'
 import { download } from '../../lib/download.ts'
 import { asFailure, failure, SightlineError, systemCode } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
+import { openLog } from '../../lib/log.ts'
 import { type CatalogEntry, catalogEntrySchema, findEntry, readCatalog } from '../../models/catalog.ts'
 import { presenceOf, pull } from '../../models/pull.ts'
 import type { DesiredModel } from '../../wire/desired.ts'
@@ -164,7 +165,8 @@ export const tryProcessor = (
   config: ProcessorConfig,
   detect: DetectConfig,
   signal: AbortSignal,
-): Promise<void> => opened(openProcessor(config, detect), config.model ?? config.name, signal)
+): Promise<void> =>
+  opened(openProcessor(config, detect, openLog('device', 'silent')), config.model ?? config.name, signal)
 
 /** One that is late is let go of once it is open. */
 async function opened(opening: Promise<AsyncDisposable>, name: string, signal: AbortSignal): Promise<void> {
