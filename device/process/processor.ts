@@ -20,6 +20,10 @@ export interface Processor extends AsyncDisposable {
   readonly by: string
   /** What it says of a face; nothing where it is not sure of anything. The pixels must stay as they are until it resolves. */
   attributes?(crop: CropPixels): Promise<readonly Attribute[]>
+  /** Resolves when it works no longer: with why, or undefined where it was disposed of. It is opened again then. */
+  readonly ended?: Promise<Error | undefined>
+  /** Ends it at once, whatever it does; what it was asked rejects. */
+  kill?(why: Error): Promise<void>
   /** Sees a frame that was looked at. Resolves once its pixels are copied: the pipeline waits, and goes on then. */
   look?(camera: string, frame: Frame, faces: readonly SeenFace[]): Promise<void>
   /** What viewers shall see in the place of this picture: RGB, as large. In a picture for which it rejects nothing is to be seen. */
