@@ -7,6 +7,7 @@ import type { ProcessorConfig } from '../../device/config.ts'
 import { openDetector } from '../../device/detect/open.ts'
 import { type ClassifierOptions, openClassifier } from '../../device/process/classifier.ts'
 import { openProcessor } from '../../device/process/open.ts'
+import { openLog } from '../../lib/log.ts'
 import { classifySchema } from '../../models/catalog.ts'
 import { classifierHead, guessActivation } from '../../models/classify.ts'
 import { MODEL_BYTES_MAX } from '../../models/limits.ts'
@@ -33,11 +34,12 @@ const processor = (model: string, more: Partial<ProcessorConfig> = {}): Processo
   ...more,
 })
 type Detect = Parameters<typeof openProcessor>[1]
+const LOG = openLog('test', 'silent')
 
 t.test('a classifier says the best label, by its name and its file', async (t) => {
   const bytes = tinyModel(COLOURS)
   const detect = kept(t.testdir(), { colours: { bytes, entry: { classify: { labels: LABELS } } } })
-  await using colours = await openProcessor(processor('colours'), detect as Detect)
+  await using colours = await openProcessor(processor('colours'), detect as Detect, LOG)
   const by = `colours@${createHash('sha256').update(bytes).digest('hex').slice(0, 12)}`
   t.match(colours, { name: 'colour', by })
   const said = await colours.attributes?.(crop(RED))
@@ -57,9 +59,9 @@ t.test('what scores too little is not said', async (t) => {
     colours: { bytes: tinyModel(COLOURS), entry: { classify: { labels: LABELS, threshold: 0.8 } } },
   })
   const grey = crop([100, 100, 110])
-  await using colours = await openProcessor(processor('colours'), detect as Detect)
+  await using colours = await openProcessor(processor('colours'), detect as Detect, LOG)
   t.strictSame(await colours.attributes?.(grey), [], 'as the entry says')
-  await using bold = await openProcessor(processor('colours', { scoreMin: 0.1 }), detect as Detect)
+  await using bold = await openProcessor(processor('colours', { scoreMin: 0.1 }), detect as Detect, LOG)
   t.match(await bold.attributes?.(grey), [{ label: 'blue' }], 'or as the processor does')
 })
 
@@ -105,7 +107,7 @@ t.test('margin: a model that was trained on tight faces sees tight faces', async
     ['tight', 'red'],
     ['wide', 'blue'],
   ] as const) {
-    await using it = await openProcessor(processor(model), detect as Detect)
+    await using it = await openProcessor(processor(model), detect as Detect, LOG)
     const pixels = crop(BLUE, RED)
     const before = Buffer.from(pixels.rgb)
     t.match(await it.attributes?.(pixels), [{ label }], model)
@@ -126,7 +128,7 @@ t.test('one number tells two labels', async (t) => {
     three: { bytes, entry: { classify: { ...classify, labels: LABELS } } },
     soft: { bytes, entry: { classify: { ...classify, activation: 'softmax' } } },
   })
-  await using light = await openProcessor(processor('light'), detect as Detect)
+  await using light = await openProcessor(processor('light'), detect as Detect, LOG)
   t.match(await light.attributes?.(crop([255, 255, 255])), [{ label: 'bright', score: 0.993 }])
   t.match(await light.attributes?.(crop([0, 0, 0])), [{ label: 'dark', score: 0.993 }])
   for (const model of ['three', 'soft'])
@@ -246,7 +248,7 @@ t.test('an answer that is none is no attribute, and the next crop has its own', 
     ['nan', /answer of the model nan is none: the output out is not a number/],
     ['fewer', /answer of the model fewer is none: .*out is \[0\] for 1 picture, which is not 3 numbers each/],
   ] as const) {
-    await using it = await openProcessor(processor(model), detect as Detect)
+    await using it = await openProcessor(processor(model), detect as Detect, LOG)
     t.equal((await it.attributes?.(crop([255, 128, 128])))?.length, 1)
     await t.rejects(async () => void (await it.attributes?.(crop(QUARTER))), {
       code: 'INFERENCE_WRONG',
