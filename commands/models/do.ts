@@ -185,7 +185,7 @@ async function info(entry: CatalogEntry, folder: string, { json }: ModelsOptions
     ['kind', entry.classify ? 'classifier' : 'detector'],
     ['head', entry.classify ? undefined : entry.head],
     ['labels', labelsOf(entry)],
-    ['score', entry.classify && `at least ${entry.classify.threshold}, ${entry.classify.activation}`],
+    ['score', entry.classify && `at least ${entry.classify.threshold}`],
     ['input', inputOf(entry)],
     ['size', entry.bytes === undefined ? undefined : size(entry.bytes)],
     ['licence', entry.licence],
