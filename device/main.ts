@@ -25,6 +25,8 @@ import { Holding } from './desired/holding.ts'
 import { Networks } from './desired/networks.ts'
 import { DesiredSigners } from './desired/signers.ts'
 import { StoredDesired } from './desired/stored.ts'
+import type { Detector } from './detect/detector.ts'
+import type { RemoteParts } from './detect/remote/open.ts'
 import { CONNECT_MS_MAX, FAREWELL_MS_MAX } from './limits.ts'
 import { ClipSender, clipsClientId } from './link/clip-sender.ts'
 import { Commanded } from './link/commanded.ts'
@@ -134,7 +136,10 @@ export async function runDevice(options: RunOptions): Promise<number> {
     await using _serving = serving // before the outbox is closed
     if (config.outbox.enabled && !isOverTcp)
       log.info('Recordings wait in memory: the outbox needs a broker at mqtt:// or mqtts://.')
-    await using detectors = await openDetectors(config, holding, log)
+    // Whom it concerns is opened after the detectors.
+    let whereaboutsChanged = () => {}
+    const elsewhere = { log, meters, changed: () => whereaboutsChanged() }
+    await using detectors = await openDetectors(config, holding, elsewhere)
     const detector = detectors.current
     log.info(
       {
@@ -202,6 +207,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
           })
         : undefined
     publisher.onCommand = (message) => remote?.take(message)
+    whereaboutsChanged = () => remote?.whereaboutsChanged()
     outboxChanged = () => {
       for (const name of wanted().keys()) remote?.recordChanged(name)
     }
@@ -307,6 +313,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
       checks: {
         broker: publisher.trouble ?? 'connected',
+        ...saidOfDetector(detectors.current),
         ...(outbox && saidOfOutbox(outbox, clips)),
         ...(desired?.trouble !== undefined && { desired: desired.trouble }),
         ...Object.fromEntries([...states].map(([name, state]) => [`camera ${name}`, state])),
@@ -369,15 +376,22 @@ function desiredParts(config: DeviceConfig, log: ReturnType<typeof openLog>) {
 }
 
 /** By what the device was told, or where that cannot be loaded, by its own file. Errors: those of openDetector. */
-async function openDetectors(config: DeviceConfig, holding: Holding, log: ReturnType<typeof openLog>) {
+async function openDetectors(config: DeviceConfig, holding: Holding, looks: RemoteParts) {
   if (holding.applied) {
     try {
-      return await Detectors.open(holding.effective.detect)
+      return await Detectors.open(holding.effective.detect, looks)
     } catch (error) {
-      holding.fallBack(asFailure(error), log)
+      holding.fallBack(asFailure(error), looks.log)
     }
   }
-  return await Detectors.open(config.detect)
+  return await Detectors.open(config.detect, looks)
+}
+
+/** For `/healthz`: of a detector that may look elsewhere. */
+function saidOfDetector({ whereabouts }: Detector): Record<string, string> {
+  if (!whereabouts) return {}
+  const { on, why } = whereabouts
+  return { detector: why === null ? on : `${on}: ${why}` }
 }
 
 /** For `/healthz`. */
