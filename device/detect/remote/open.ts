@@ -161,7 +161,7 @@ async function openApi(
     ...options,
     name: runtime as 'compreface' | 'codeproject',
     addresses: servers.addresses,
-    token: token(),
+    token,
     credentials,
     inputSize,
     scoreMin: detect.scoreMin === 'auto' ? undefined : detect.scoreMin,
