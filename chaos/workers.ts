@@ -140,6 +140,7 @@ async function areKilledAndHung({ short, random }: TrialOptions): Promise<Verdic
   const found = foundIn(looks, truth)
   if (Math.abs(found.faces - found.truth) > FACES_PART_MAX * found.truth)
     faults.push(`${found.faces} faces were found in frames that have ${found.truth}`)
+  if (found.blank > 0) faults.push(`no face was found in ${found.blank} frames that have some`)
   faults.push(...(await unbalanced(looks, meters, given)))
   return {
     faults: faults.slice(0, 20),
@@ -197,6 +198,8 @@ function foundIn({ looks }: Looks, truth: ReadonlyMap<string, number>) {
   return {
     looked: looked.length,
     missed: looks.length - looked.length,
+    // A failure that was taken for an answer looks like this.
+    blank: looked.filter(({ picture, faces }) => faces === 0 && (truth.get(picture) ?? 0) > 0).length,
     faces: looked.reduce((sum, { faces = 0 }) => sum + faces, 0),
     truth: looked.reduce((sum, { picture }) => sum + (truth.get(picture) ?? 0), 0),
   }
