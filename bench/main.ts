@@ -126,6 +126,9 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
   workers: async () => {
     const { benchWorkers, printWorkers } = await import('./workers.ts')
     printWorkers(await benchWorkers())
+  inference: async () => {
+    const { benchInference, printInference } = await import('./inference.ts')
+    printInference(await benchInference())
   },
   recording: async () => {
     const { benchRecording, printRecording } = await import('./recording.ts')
