@@ -126,6 +126,7 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
   workers: async () => {
     const { benchWorkers, printWorkers } = await import('./workers.ts')
     printWorkers(await benchWorkers())
+  },
   inference: async () => {
     const { benchInference, printInference } = await import('./inference.ts')
     printInference(await benchInference())
