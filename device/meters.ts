@@ -118,6 +118,25 @@ export function openMeters(registry: Registry) {
       ['processor'],
     ),
     processSeconds: histogram(registry, 'process_seconds', 'Time of one second look', SECONDS, ['processor']),
+    inferenceAsked: counter(registry, 'inference_asked_total', 'Looks asked of an inference server', [
+      'server',
+    ]),
+    inferenceFailed: counter(
+      registry,
+      'inference_failed_total',
+      'Looks that an inference server did not answer in time, or rightly',
+      ['server', 'reason'],
+    ),
+    inferenceReady: gauge(registry, 'inference_ready', '1 while the inference server can be asked', [
+      'server',
+    ]),
+    inferenceSeconds: histogram(
+      registry,
+      'inference_seconds',
+      'Time until an inference server answered',
+      SECONDS,
+      ['server'],
+    ),
     detectSeconds: histogram(registry, 'detect_seconds', 'Time of one detection', SECONDS),
   }
 }
