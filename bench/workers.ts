@@ -89,7 +89,11 @@ async function framesOf(source: string, input: Input): Promise<Picture[]> {
   if (!camera) throw new Error('no camera')
   const events = { skipped() {}, damaged() {} }
   const ending = new AbortController()
-  await using frames = await openSource(camera, { input, events, log: openLog('bench', 'warn') }, ending.signal)
+  await using frames = await openSource(
+    camera,
+    { input, events, log: openLog('bench', 'warn') },
+    ending.signal,
+  )
   const pictures: Picture[] = []
   for await (using frame of frames) {
     const shared = new Uint8Array(new SharedArrayBuffer(frame.scaled.data.length))
