@@ -5,7 +5,7 @@ import { isCameraPath } from '../../wire/users.ts'
 import { notFound } from '../access/demand.ts'
 import type { Person } from '../access/may.ts'
 import type { Context } from '../context.ts'
-import type { DetectionFilter, Detection as Row } from '../database/detection.ts'
+import type { DetectionFilter, NamedAttribute, Detection as Row } from '../database/detection.ts'
 import { pictureAddress } from './addresses.ts'
 import { content, done, problems, unchanged } from './answers.ts'
 import { asked } from './asked.ts'
@@ -110,9 +110,13 @@ export const filterShape = {
     .meta({ description: 'Whether the face wears a mask; unknown: the model cannot tell.' }),
   attribute: z
     .string()
-    .regex(/^[^:]{1,64}(:.{1,64})?$/, 'must be an attribute, as name or name:label')
+    .regex(/^.{1,129}$/u, 'must be an attribute, as name or name:label')
     .optional()
-    .meta({ description: 'What a classifier said, as name or name:label.' }),
+    .meta({ description: 'What a classifier or a plugin said, as name or name:label.' }),
+  attributeScoreMin: numberParameter('With "attribute": how sure it was of that, at least.', {
+    min: 0,
+    max: 1,
+  }).optional(),
   scoreMin: numberParameter('The score at least.', { min: 0, max: 1 }).optional(),
   scoreMax: numberParameter('The score at most.', { min: 0, max: 1 }).optional(),
   sizeMin: numberParameter('The shorter side of the face at least, pixels.', {
@@ -386,8 +390,9 @@ type ReadFilter = z.output<typeof filterSchema>
 
 /** What the parameters mean. */
 export function filterOf(query: ReadFilter, { name }: Person): DetectionFilter {
-  const { from, to, site, device, camera, masked, attribute, reviewed, ...rest } = query
-  const [attributeName = '', ...label] = attribute?.split(':') ?? []
+  const { from, to, site, device, camera, masked, attribute, attributeScoreMin, reviewed, ...rest } = query
+  if (attributeScoreMin !== undefined && attribute === undefined)
+    throw failure('PARAMETER_INVALID', '"attributeScoreMin" needs an "attribute".')
   return {
     ...rest,
     fromMs: from,
@@ -395,11 +400,18 @@ export function filterOf(query: ReadFilter, { name }: Person): DetectionFilter {
     ...placesOf(query),
     masked: masked === undefined ? undefined : masked === 'unknown' ? null : masked === 'true',
     attribute:
-      attribute === undefined
-        ? undefined
-        : { name: attributeName, label: label.length === 0 ? undefined : label.join(':') },
+      attribute === undefined ? undefined : { ...readingsOf(attribute), scoreMin: attributeScoreMin },
     reviewed: reviewed === undefined ? undefined : { by: name, is: reviewed },
   }
+}
+
+/** A name alone, or name:label. Both may have colons. */
+function readingsOf(text: string): NonNullable<DetectionFilter['attribute']> {
+  const readings: NamedAttribute[] = []
+  for (let at = text.indexOf(':'); at >= 0; at = text.indexOf(':', at + 1))
+    if (at > 0 && at < text.length - 1) readings.push({ name: text.slice(0, at), label: text.slice(at + 1) })
+  const [first, ...or] = [...readings, { name: text }]
+  return { ...(first as NamedAttribute), or }
 }
 
 export const placesOf = ({

@@ -11,6 +11,7 @@ import { demand } from '../access/demand.ts'
 import type { Right } from '../access/may.ts'
 import type { Context } from '../context.ts'
 import { API_PREFIX } from './addresses.ts'
+import { attributesRoutes } from './attributes.ts'
 import { auditRoutes } from './audit.ts'
 import { camerasRoutes } from './cameras.ts'
 import { channelsRoutes } from './channels.ts'
@@ -67,6 +68,7 @@ export type Api = FastifyInstance<
 export type Resource = (api: Api, context: Context) => void
 
 const RESOURCES: readonly Resource[] = [
+  attributesRoutes,
   detectionsRoutes,
   exportRoutes,
   countsRoutes,

@@ -6,7 +6,7 @@ import { forgetInNotices } from '../notices/retention.ts'
 import { applyKept, insertClips, removeClips } from './clip-announcements.ts'
 import type { Detection } from './detection.ts'
 import { type DetectionRow, detectionOfStored, idBytes, idText, rowOf } from './rows.ts'
-import { type Shot, supersede } from './superseding.ts'
+import { inTurn, type Shot, supersede } from './superseding.ts'
 import { HOUR_COLUMNS, type Tables } from './tables.ts'
 
 /** Announcements to rows, in one transaction: what is acknowledged is on disk, whole. */
@@ -34,8 +34,9 @@ export interface Applied {
 export type KnownCameras = Map<string, number>
 
 type Attributed = Pick<DetectionRow, 'attributes_json'>
+type Attribute = Pick<NonNullable<StoredCrop['attributes']>[number], 'name' | 'label' | 'score'>
 type Counted = Pick<DetectionRow, 'at_ms' | 'camera_id' | 'masked'>
-type Removed = Counted & Shot & Pick<DetectionRow, 'id' | 'superseded'>
+type Removed = Counted & Shot & Attributed & Pick<DetectionRow, 'id' | 'superseded'>
 
 /**
  * @param known of committed transactions; what is new is added to `learnt`, to be kept when this one is committed
@@ -87,6 +88,7 @@ export async function applyAnnouncements(
   const added = await insertRows(db, rows)
   await insertAttributes(db, added)
   const { hidden, shown } = await supersede(db, added, removed)
+  await dropAttributes(db, removed)
   await count(db, [...added, ...shown], [...counted(removed), ...hidden])
   // The horizon is the crops': of clips, each one that goes is said.
   const addedClips = await insertClips(
@@ -242,17 +244,23 @@ function insertion(db: Kysely<Tables>, rows: DetectionRow[]): CompiledQuery<{ id
   return compiled
 }
 
-const attributesOf = ({ attributes_json }: Attributed): readonly { name: string; label: string }[] =>
+const attributesOf = ({ attributes_json }: Attributed): readonly Attribute[] =>
   attributes_json === null ? [] : JSON.parse(attributes_json)
 const attributeKey = ({ name, label }: { name: string; label: string }) => JSON.stringify([name, label])
 
 async function insertAttributes(db: Kysely<Tables>, added: readonly DetectionRow[]): Promise<void> {
   const pairs = added.flatMap((row) =>
-    [...new Map(attributesOf(row).map((it) => [attributeKey(it), it])).values()].map(
-      (it) => [row, it] as const,
-    ),
+    // The surest of those that say the same.
+    [
+      ...new Map(
+        attributesOf(row)
+          .toSorted((a, b) => a.score - b.score)
+          .map((it) => [attributeKey(it), it]),
+      ).values(),
+    ].map((it) => [row, it] as const),
   )
   if (pairs.length === 0) return
+  await inTurn(db)
   const ids = await attributeIds(
     db,
     pairs.map(([, it]) => it),
@@ -266,6 +274,7 @@ async function insertAttributes(db: Kysely<Tables>, added: readonly DetectionRow
     masked,
     score,
     size,
+    attribute_score: it.score,
   }))
   for (const part of parts(rows, ROWS_A_STATEMENT))
     await db
@@ -302,9 +311,31 @@ async function attributeIds(
   return ids
 }
 
+/** A name and label that no detection has any more: what a plugin read off a face is forgotten with it. */
+async function dropAttributes(db: Kysely<Tables>, removed: readonly Attributed[]): Promise<void> {
+  const pairs = removed.flatMap(attributesOf)
+  if (pairs.length === 0) return
+  await inTurn(db)
+  const ids = [...(await attributeIds(db, pairs, false)).values()]
+  for (const part of parts(ids, IDS_A_STATEMENT))
+    await db
+      .deleteFrom('attributes')
+      .where('id', 'in', part)
+      .where(({ not, exists, selectFrom }) =>
+        not(
+          exists(
+            selectFrom('detection_attributes')
+              .select('detection_attributes.id')
+              .whereRef('attribute_id', '=', 'attributes.id'),
+          ),
+        ),
+      )
+      .execute()
+}
+
 /** @returns those that were there; their attributes, reviews and counts go with them: see `count` */
 async function removeRows(db: Kysely<Tables>, ids: readonly Buffer[]): Promise<Removed[]> {
-  const removed: (Removed & Attributed)[] = []
+  const removed: Removed[] = []
   for (const part of parts(ids, IDS_A_STATEMENT))
     removed.push(
       ...(await db
@@ -420,6 +451,7 @@ export async function sweepRows(db: Transaction<Tables>, subscriber: string, lim
     ids.map(({ id }) => Buffer.from(id)),
   )
   const { hidden, shown } = await supersede(db, [], removed)
+  await dropAttributes(db, removed)
   await count(db, shown, [...counted(removed), ...hidden])
   return ids.length
 }

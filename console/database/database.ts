@@ -19,6 +19,7 @@ import {
   type PageQuery,
   type Totals,
 } from './detection.ts'
+import { type KnownAttribute, knownAttributes } from './known-attributes.ts'
 import { type Engine, migrate } from './migrations.ts'
 import { cameraIds, listCameras } from './places.ts'
 import { placeOf, postgresDialect } from './postgres.ts'
@@ -302,6 +303,11 @@ export class Database implements AsyncDisposable {
   /** By their names. */
   cameras(scope: Scope): Promise<readonly CameraRow[]> {
     return this.#reading(async () => (await listCameras(this.read, scope)).map(({ id, ...camera }) => camera))
+  }
+
+  /** What classifiers and plugins have said of what is seen. */
+  attributes(scope: Scope): Promise<readonly KnownAttribute[]> {
+    return this.#reading(() => knownAttributes(this.read, scope))
   }
 
   /** The newest of each camera, the newest first. */

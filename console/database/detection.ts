@@ -13,6 +13,12 @@ export type Detection = Omit<StoredCrop, 'v' | 'is' | 'kind' | 'filedAtMs' | 'at
   readonly subscriber: string
 }
 
+/** Without a label: any. */
+export interface NamedAttribute {
+  readonly name: string
+  readonly label?: string
+}
+
 /** What is searched for: all that is named must hold. */
 export interface DetectionFilter {
   /** From, and before. */
@@ -27,7 +33,12 @@ export interface DetectionFilter {
   readonly track?: string
   /** null: not known. */
   readonly masked?: boolean | null
-  readonly attribute?: { readonly name: string; readonly label?: string }
+  /** What a classifier or a plugin said, and how sure it was at least. Links that were shared hold it as it is here. */
+  readonly attribute?: NamedAttribute & {
+    readonly scoreMin?: number
+    /** Instead, or one of these. */
+    readonly or?: readonly NamedAttribute[]
+  }
   readonly scoreMin?: number
   readonly scoreMax?: number
   /** Pixels, of the box's shorter side. */

@@ -12,6 +12,7 @@ const migrationsOf = (engine: Engine): Record<string, Migration> => ({
   '0001-first': { up: (db) => first(db, engine) },
   '0002-recordings': { up: (db) => recordings(db, engine) },
   '0003-scenarios': { up: (db) => scenarios(db) },
+  '0004-attributes': { up: (db) => attributes(db) },
 })
 
 /** Errors: DATABASE_NEWER, and those of the database. */
@@ -551,6 +552,14 @@ async function scenarios(db: Kysely<unknown>): Promise<void> {
   for (const column of ['made', 'sent', 'given_up', 'not_sent'])
     books = books.addColumn(column, 'bigint', (it) => it.notNull())
   await books.execute()
+}
+
+/** How sure a classifier was, beside its attribute. Rows that are there came from no classifier of ours: they count as sure. */
+async function attributes(db: Kysely<unknown>): Promise<void> {
+  await db.schema
+    .alterTable('detection_attributes')
+    .addColumn('attribute_score', 'double precision', (it) => it.notNull().defaultTo(1))
+    .execute()
 }
 
 /** The audit log only grows: the database itself refuses anything else. */

@@ -3,6 +3,7 @@ import {
   cursorOf,
   type Detection,
   type DetectionFilter,
+  type NamedAttribute,
   type Page,
   type PageQuery,
   readCursor,
@@ -108,8 +109,11 @@ async function plan(
     filter
   const cameras = await cameraIds(db, scope, filter)
   if (cameras?.length === 0) return undefined
-  const attributes = attribute && (await attributeIds(db, attribute))
-  if (attributes?.length === 0) return undefined
+  const named = attribute && [attribute, ...(attribute.or ?? [])]
+  const known = named && (await attributeIds(db, named))
+  if (known?.length === 0) return undefined
+  // Of a name with a label for each face (what a plugin reads off them), the index would be entered once for each.
+  const attributes = known && known.length <= BRANCHES_MAX ? known : undefined
 
   const others: RawBuilder<unknown>[] = []
   if (masked === null) others.push(sql`d.masked is null`)
@@ -122,23 +126,32 @@ async function plan(
   const ofCameras = cameras ? [sql`+d.camera_id in (${sql.join(cameras)})`] : []
   // Asked for each entry: as "exists", PostgreSQL would first gather all marks of the user, for a page of fifty.
   const has = (asked: RawBuilder<unknown>) => sql`(${asked} limit 1) is not null`
+  const isSure = (score: RawBuilder<unknown>) => sql`${score} >= ${attribute?.scoreMin ?? 0}`
   const ofAttributes = attributes
     ? [
         has(sql`select 1 from detection_attributes as a
-          where a.attribute_id in (${sql.join(attributes)}) and a.at_ms = d.at_ms and a.id = d.id`),
+          where a.attribute_id in (${sql.join(attributes)}) and a.at_ms = d.at_ms and a.id = d.id
+            and ${isSure(sql`a.attribute_score`)}`),
       ]
-    : []
+    : named
+      ? [
+          has(sql`select 1 from detections as t, ${elementsOf(engine, sql`t.attributes_json`)} as j
+            where t.at_ms = d.at_ms and t.id = d.id
+              and ${anyAttribute(named, sql`j.value ->> 'name'`, sql`j.value ->> 'label'`)}
+              and ${isSure(sql`cast(j.value ->> 'score' as double precision)`)}`),
+        ]
+      : []
   const marked =
     reviewed &&
     has(sql`select 1 from reviews as r where r."user" = ${reviewed.by} and r.at_ms = d.at_ms and r.id = d.id`)
   const ofReviews = marked ? [reviewed.is ? marked : sql`not (${marked})`] : []
-  const named = file === undefined ? undefined : `%${file.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
+  const fileLike = file === undefined ? undefined : `%${file.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
   const ofFile =
-    named === undefined
+    fileLike === undefined
       ? []
       : [
           has(sql`select 1 from detections as f
-            where f.at_ms = d.at_ms and f.id = d.id and lower(f.file) like ${named} escape '\\'`),
+            where f.at_ms = d.at_ms and f.id = d.id and lower(f.file) like ${fileLike} escape '\\'`),
         ]
   // Zones have names, in which nothing is escaped. LIKE would take "Door" for "door" on SQLite.
   const isInZone = (zones: RawBuilder<unknown>) =>
@@ -170,16 +183,23 @@ async function plan(
       along: sql`detection_attributes as d`,
       branches: attributes.map((id) => sql`d.attribute_id = ${id}`),
       overlapping: attributes.length > 1,
-      others: [...others, ...ofCameras, ...ofReviews, ...ofFile, ...ofZone],
+      others: [
+        ...others,
+        ...ofCameras,
+        ...ofReviews,
+        ...ofFile,
+        ...ofZone,
+        ...(attribute?.scoreMin === undefined ? [] : [isSure(sql`d.attribute_score`)]),
+      ],
     }
   if (reviewed?.is)
     return {
       ...search,
       along: sql`reviews as d`,
       branches: [sql`d."user" = ${reviewed.by}`],
-      others: [...others, ...ofCameras, ...ofFile, ...ofZone],
+      others: [...others, ...ofCameras, ...ofAttributes, ...ofFile, ...ofZone],
     }
-  if (named !== undefined)
+  if (fileLike !== undefined)
     return {
       ...search,
       along: detections('detections_by_file'),
@@ -187,9 +207,10 @@ async function plan(
       others: [
         ...others,
         ...ofCameras,
+        ...ofAttributes,
         ...ofReviews,
         ...ofZone,
-        sql`lower(d.file) like ${named} escape '\\'`,
+        sql`lower(d.file) like ${fileLike} escape '\\'`,
       ],
     }
   if (zone !== undefined)
@@ -197,20 +218,20 @@ async function plan(
       ...search,
       along: detections('detections_by_zone'),
       branches: [sql`d.zones_json is not null`],
-      others: [...others, ...ofCameras, ...ofReviews, isInZone(sql`d.zones_json`)],
+      others: [...others, ...ofCameras, ...ofAttributes, ...ofReviews, isInZone(sql`d.zones_json`)],
     }
   if (cameras && (cameras.length <= FEW_BRANCHES || !(await areMost(db, cameras))))
     return {
       ...search,
       along: detections('detections_search_camera'),
       branches: cameras.map((id) => sql`d.camera_id = ${id}`),
-      others: [...others, ...ofReviews],
+      others: [...others, ...ofAttributes, ...ofReviews],
     }
   return {
     ...search,
     along: detections('detections_search'),
     branches: [sql`true`],
-    others: [...others, ...ofCameras, ...ofReviews],
+    others: [...others, ...ofCameras, ...ofAttributes, ...ofReviews],
   }
 }
 
@@ -224,15 +245,29 @@ async function areMost(db: Kysely<Tables>, cameras: readonly number[]): Promise<
   return cameras.length * 2 > all
 }
 
-async function attributeIds(
-  db: Kysely<Tables>,
-  { name, label }: NonNullable<DetectionFilter['attribute']>,
-): Promise<number[]> {
-  let query = db.selectFrom('attributes').select('id').where('name', '=', name)
-  if (label !== undefined) query = query.where('label', '=', label)
-  const rows = await query.orderBy('id').limit(BRANCHES_MAX).execute()
+/** @returns one more than BRANCHES_MAX where there are more */
+async function attributeIds(db: Kysely<Tables>, named: readonly NamedAttribute[]): Promise<number[]> {
+  const { rows } = await sql<{ id: number }>`select id from attributes
+    where ${anyAttribute(named, sql`name`, sql`label`)} order by id limit ${BRANCHES_MAX + 1}`.execute(db)
   return rows.map(({ id }) => id)
 }
+
+const anyAttribute = (
+  named: readonly NamedAttribute[],
+  name: RawBuilder<unknown>,
+  label: RawBuilder<unknown>,
+) =>
+  sql`(${sql.join(
+    named.map((it) =>
+      it.label === undefined
+        ? sql`${name} = ${it.name}`
+        : sql`(${name} = ${it.name} and ${label} = ${it.label})`,
+    ),
+    sql` or `,
+  )})`
+
+const elementsOf = (engine: Engine, json: RawBuilder<unknown>) =>
+  engine === 'sqlite' ? sql`json_each(${json})` : sql`json_array_elements(${json}::json)`
 
 /** Where a step of so many entries ends, the last one included; undefined where all that there is fits into it. */
 async function stepEnd(

@@ -43,10 +43,10 @@ export async function supersede(
 const ADVISORY_LOCK = 7_310_016
 
 /**
- * On PostgreSQL others write at the same time (retention beside the indexer): one would hide a picture behind a best one that
- * the other takes away. Until its commit, only one of them looks. SQLite has one writer.
+ * On PostgreSQL others write at the same time (retention beside the indexer): one would hide a picture behind a best one, or
+ * give it an attribute, that the other takes away. Until its commit, only one of them looks. SQLite has one writer.
  */
-async function inTurn(db: Kysely<Tables>): Promise<void> {
+export async function inTurn(db: Kysely<Tables>): Promise<void> {
   if (db.getExecutor().adapter instanceof PostgresAdapter)
     await sql`select pg_advisory_xact_lock(${sql.lit(ADVISORY_LOCK)})`.execute(db)
 }

@@ -104,6 +104,8 @@ export interface DetectionAttributesTable {
   score: number
   size: number
   superseded: Generated<Flag>
+  /** How sure the classifier is of it, 0 to 1. `score` is the detector's. */
+  attribute_score: Generated<number>
 }
 
 type HourColumn =

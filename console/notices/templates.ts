@@ -1,7 +1,7 @@
 import { failure } from '../../lib/errors.ts'
+import { multipart } from '../../lib/http/multipart.ts'
 import type { Notice } from '../../wire/notice.ts'
 import type { Channel, WebhookTemplate } from './channel.ts'
-import { multipart } from './multipart.ts'
 import type { OutRequest } from './request.ts'
 import { signatureHeaders } from './signature.ts'
 

@@ -43,6 +43,7 @@ function ultrafaceHead(inputSize: Size | undefined, names: Outputs): Head {
     inputSizeDefault: { width: 320, height: 256 },
     scoreMinDefault: 0.7,
     overlapMax: 0.35,
+    tellsMasks: names.classes === CLASSES_MAX,
     format: { layout: 'nchw', channels: 'rgb', scale: 1 / 128, offset: -127 / 128 },
     decode: (outputs, size, scoreMin) => decode(names, outputs, size, scoreMin),
   }
@@ -55,7 +56,7 @@ function decode(
   scoreMin: number,
 ): Detection[] {
   const scores = floatsOf(outputs, scoresName)
-  const boxes = floatsOf(outputs, boxesName)
+  const boxes = floatsOf(outputs, boxesName, (scores.length / classes) * CORNERS)
   const found: Detection[] = []
   const tellsMasks = classes === CLASSES_MAX
   for (let anchor = 0, at = 0; at < scores.length; anchor += 1, at += classes) {

@@ -373,6 +373,47 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
     await agrees(t, database)
   })
 
+  t.test(
+    'attributes that are there can be chosen from, of what one sees, and go with their last face',
+    async (t) => {
+      const database = await open(t)
+      const plates = Array.from({ length: 60 }, (_, n) => `B ${String(n).padStart(2, '0')}`)
+      const attributes = (name: string, label: string) => ({ attributes: [{ name, label, score: 0.9 }] })
+      const gate = { site: 'north', device: 'pi', camera: 'gate' }
+      const yard = { site: 'south', device: 'pi', camera: 'yard' }
+      const stored = [
+        makeStored({ ...gate, ...attributes('mask', 'with mask') }),
+        makeStored({ ...gate, ...attributes('mask', 'with mask') }),
+        makeStored({ ...yard, ...attributes('mask', 'without mask') }),
+        makeStored({ ...yard, ...attributes('<b>&', '=1+1') }),
+        ...plates.map((label) => makeStored({ ...gate, ...attributes('plate', label) })),
+      ]
+      await database.apply(stored, 'cloud')
+      const mask = { name: 'mask', labels: ['with mask', 'without mask'], more: false }
+      const plate = { name: 'plate', labels: plates.slice(0, 50), more: true }
+      t.strictSame(await database.attributes(EVERYTHING), [
+        { name: '<b>&', labels: ['=1+1'], more: false },
+        mask,
+        plate,
+      ])
+      t.strictSame(await database.attributes({ all: false, sites: ['north'], cameras: [] }), [
+        { ...mask, labels: ['with mask'] },
+        plate,
+      ])
+      t.strictSame(await database.attributes({ all: false, sites: [], cameras: [] }), [])
+      await database.apply(
+        stored.filter((_, n) => n > 0).map((it) => makeRemoved(it)),
+        'cloud',
+      )
+      t.strictSame(await database.attributes(EVERYTHING), [{ ...mask, labels: ['with mask'] }])
+      t.strictSame(
+        await database.read.selectFrom('attributes').select('label').execute(),
+        [{ label: 'with mask' }],
+        'and nothing of them is left',
+      )
+    },
+  )
+
   t.test('a page of any filter has what that filter takes, in order, and no other', async (t) => {
     const database = await open(t)
     const { all, reviewed } = await furnish(database)
@@ -395,6 +436,11 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
       attribute: maybe<NonNullable<DetectionFilter['attribute']>>([
         { name: 'hat' },
         { name: 'hat', label: 'red' },
+        { name: 'hat', scoreMin: 0.3 },
+        { name: 'hat', label: 'none', scoreMin: 0.3 },
+        { name: 'hat:red', scoreMin: 0.5, or: [{ name: 'hat', label: 'red' }] },
+        { name: 'plate' },
+        { name: 'plate', scoreMin: 0.5 },
         { name: 'beard' },
       ]),
       scoreMin: maybe([0.5, 0.99]),
@@ -677,6 +723,8 @@ async function furnish(
         attributes: [
           { name: 'hat', label: pick(['red', 'blue']), score: 0.5 },
           ...(random() < 0.3 ? [{ name: 'hat', label: 'none', score: 0.1 }] : []),
+          // More labels than a search goes along at once.
+          ...(random() < 0.3 ? [{ name: 'plate', label: `B ${n}`, score: random() }] : []),
         ],
       }),
       ...(random() < 0.5 && { zones: pick([[], ['door'], ['Door', 'till'], ['back-door', 'till']]) }),
@@ -708,8 +756,10 @@ function matches(it: StoredCrop, filter: DetectionFilter, reviewed: ReadonlySet<
     (masked === undefined || (it.masked ?? null) === masked) &&
     (attribute === undefined ||
       (it.attributes ?? []).some(
-        ({ name, label }) =>
-          name === attribute.name && (attribute.label === undefined || label === attribute.label),
+        ({ name, label, score }) =>
+          [attribute, ...(attribute.or ?? [])].some(
+            (wanted) => name === wanted.name && (wanted.label === undefined || label === wanted.label),
+          ) && score >= (attribute.scoreMin ?? 0),
       )) &&
     (scoreMin === undefined || it.score >= scoreMin) &&
     (scoreMax === undefined || it.score <= scoreMax) &&

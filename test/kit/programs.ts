@@ -133,6 +133,8 @@ export class Program {
     if (Array.isArray(ready.listeners))
       this.config.listeners = ready.listeners.map((at, n) => ({ ...given[n], ...pin(String(at)) }))
     if (typeof ready.http === 'string') this.config.http = pin(ready.http)
+    if (typeof ready.rest === 'string')
+      this.config.rest = { ...(this.config.rest as object | undefined), ...pin(ready.rest) }
   }
 
   #spawn(onLine: (line: string) => void): ChildProcess {
