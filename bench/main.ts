@@ -123,6 +123,14 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
         '\nDevice: left out, for want of test clips: set SIGHTLINE_TEST_DATA to the folder that holds video/ and models/\n',
       )
   },
+  workers: async () => {
+    const { benchWorkers, printWorkers } = await import('./workers.ts')
+    printWorkers(await benchWorkers())
+  },
+  inference: async () => {
+    const { benchInference, printInference } = await import('./inference.ts')
+    printInference(await benchInference())
+  },
   recording: async () => {
     const { benchRecording, printRecording } = await import('./recording.ts')
     const result = await benchRecording(Number(values.cameras), Number(values.video))

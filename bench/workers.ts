@@ -3,13 +3,13 @@ import { deviceSchema } from '../device/config.ts'
 import { Detectors } from '../device/desired/detectors.ts'
 import type { Detector, Input, Picture } from '../device/detect/detector.ts'
 import { openMeters } from '../device/meters.ts'
-import { openSource } from '../device/sources/open.ts'
 import { loadConfig } from '../lib/config.ts'
 import { asFailure } from '../lib/errors.ts'
 import { openLog } from '../lib/log.ts'
 import { openMetrics } from '../lib/metrics.ts'
 import { table } from '../lib/table.ts'
 import { sharedData } from '../test/kit/data.ts'
+import { picturesOf } from '../test/kit/played.ts'
 import { Program, type Test, temporaryFolder } from '../test/kit/programs.ts'
 
 /**
@@ -51,7 +51,7 @@ export async function benchWorkers(): Promise<WorkersBenchResult> {
   const detect = { modelFolder, provider: 'cpu', threads: 1 }
   const here = stack.use(await open({ detect }))
   const clip = sharedData(CLIP)
-  const frames = await framesOf(clip ?? 'testcard', here.current.input)
+  const frames = await picturesOf(clip ?? 'testcard', here.current.input, { count: FRAMES })
   const rows: Row[] = [await measure('here, 1 thread', here.current, frames)]
   const addresses: string[] = []
   for (let count = 1; count <= WORKERS_MAX; count += 1) {
@@ -81,28 +81,6 @@ async function startWorker(own: Test, modelFolder: string): Promise<string> {
     http: { port: 0 },
   })
   return `http://127.0.0.1:${(worker.config.rest as { port: number }).port}`
-}
-
-async function framesOf(source: string, input: Input): Promise<Picture[]> {
-  const overrides = { cameras: [{ name: 'clip', source, pace: 'asfast', loop: true }] }
-  const [camera] = loadConfig(deviceSchema, { overrides }).cameras
-  if (!camera) throw new Error('no camera')
-  const events = { skipped() {}, damaged() {} }
-  const ending = new AbortController()
-  await using frames = await openSource(
-    camera,
-    { input, events, log: openLog('bench', 'warn') },
-    ending.signal,
-  )
-  const pictures: Picture[] = []
-  for await (using frame of frames) {
-    const shared = new Uint8Array(new SharedArrayBuffer(frame.scaled.data.length))
-    shared.set(frame.scaled.data)
-    pictures.push({ ...frame.scaled, data: shared })
-    if (pictures.length >= FRAMES) break
-  }
-  ending.abort()
-  return pictures
 }
 
 async function measure(
