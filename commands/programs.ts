@@ -65,7 +65,7 @@ export const subscriber = program(
 
 export const inference = program(
   'inference',
-  'an inference server: models for devices that ask over the network',
+  'the inference server: models for devices that ask for them',
   'The inference server: runs models of the catalogue for devices that send their\nframes, by the Open Inference Protocol (HTTP and gRPC).',
   'conf/inference.yaml',
   async () => (await import('../inference/main.ts')).runInference,

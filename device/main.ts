@@ -15,13 +15,14 @@ import type { Store } from '../store/store.ts'
 import type { ClipMetadata } from '../wire/clip.ts'
 import { desiredTopic } from '../wire/desired.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
-import { commandFilter, statusTopic } from '../wire/topics.ts'
+import { commandFilter, eventTopic, statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
 import { Cameras } from './cameras.ts'
 import { type CameraConfig, checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
 import { DesiredConfiguration } from './desired/desired.ts'
 import { Detectors } from './desired/detectors.ts'
 import { Holding } from './desired/holding.ts'
+import { tryProcessor } from './desired/models.ts'
 import { Networks } from './desired/networks.ts'
 import { DesiredSigners } from './desired/signers.ts'
 import { StoredDesired } from './desired/stored.ts'
@@ -170,9 +171,16 @@ export async function runDevice(options: RunOptions): Promise<number> {
     chunkLost = (clip) => recorder.lost(clip)
     const zones = (camera: string) => wanted().get(camera)?.zones ?? []
     await using processing = await Processing.open({
-      processors: config.process,
+      processors: holding.effective.process,
       camera: (name) => wanted().get(name),
-      open: (it) => openProcessor(it, config.detect),
+      open: (it) => openProcessor(it, config.detect, log),
+      onEvent: (event) => {
+        const { topicPrefix, site, device, events } = config
+        const payload = JSON.stringify({ ...event, site, device })
+        const topic = eventTopic(topicPrefix, { site, device, camera: event.camera })
+        if (events.enabled) publisher.say({ camera: event.camera, topic, payload, qos: events.qos })
+      },
+      onState: () => remote?.processChanged(),
       meters,
       log,
     })
@@ -180,6 +188,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       config: { ...config, cameras: initial },
       zones,
       effects,
+      redraw: processing,
       publisher,
       isPaused: (camera) => remote?.settings(camera).paused ?? false,
       meters,
@@ -195,6 +204,8 @@ export async function runDevice(options: RunOptions): Promise<number> {
             publisher,
             live,
             effects,
+            redraw: processing,
+            processing,
             streams,
             recorder: {
               state: (camera) => {
@@ -231,6 +242,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
             zones: zones(camera),
           }),
           effects,
+          redraw: processing,
           meters,
           log,
         })
@@ -258,7 +270,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       remote,
       recorder,
       processing,
-      watchers: [remote, live, preview, recorder].filter((it) => it !== undefined),
+      watchers: [remote, live, preview, recorder, processing].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
       onView: (camera, view) => {
         if (view && view.is !== 'clear')
@@ -303,20 +315,24 @@ export async function runDevice(options: RunOptions): Promise<number> {
       told.isOn && remote
         ? new DesiredConfiguration({
             ...{ local: config, ...told },
-            ...{ streams, taken, cameras, agent, remote, detectors, publisher, meters, log },
+            ...{ streams, taken, cameras, agent, remote, detectors, processing, publisher, meters, log },
             open: openSource,
             changed,
           })
         : undefined
     publisher.onDesired = (payload) => desired?.take(payload)
     health = () => ({
-      ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
+      ok:
+        publisher.trouble === undefined &&
+        processing.isWell &&
+        ![...states.values()].some((it) => it.startsWith('down')),
       checks: {
         broker: publisher.trouble ?? 'connected',
         ...saidOfDetector(detectors.current),
         ...(outbox && saidOfOutbox(outbox, clips)),
         ...(desired?.trouble !== undefined && { desired: desired.trouble }),
         ...Object.fromEntries([...states].map(([name, state]) => [`camera ${name}`, state])),
+        ...processing.checks,
       },
     })
     await using server = await HttpServer.open({
@@ -375,11 +391,14 @@ function desiredParts(config: DeviceConfig, log: ReturnType<typeof openLog>) {
   return { isOn, networks, stored, signers, holding }
 }
 
-/** By what the device was told, or where that cannot be loaded, by its own file. Errors: those of openDetector. */
+/** By what the device was told, or where that, or a classifier of it, cannot be loaded, by its own file. Errors: those of openDetector. */
 async function openDetectors(config: DeviceConfig, holding: Holding, looks: RemoteParts) {
   if (holding.applied) {
+    const { process, processFromAfar, detect } = holding.effective
     try {
-      return await Detectors.open(holding.effective.detect, looks)
+      for (const it of process)
+        if (processFromAfar.has(it.name)) await tryProcessor(it, detect, new AbortController().signal)
+      return await Detectors.open(detect, looks)
     } catch (error) {
       holding.fallBack(asFailure(error), looks.log)
     }

@@ -4,7 +4,15 @@ import { readFile, stat } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
 import { failure, SightlineError, systemCode } from '../lib/errors.ts'
 import { type CatalogEntry, findEntry, MODEL_FOLDER_DEFAULT, readCatalog } from './catalog.ts'
-import { BLAZEFACE, blazefaceTfjsFile, convertBlazeface, keptBlazeface } from './convert.ts'
+import {
+  BLAZEFACE,
+  blazefaceTfjsFile,
+  convertBlazeface,
+  convertModel,
+  isMade,
+  keptBlazeface,
+  keptModel,
+} from './convert.ts'
 import { MODEL_BYTES_MAX } from './limits.ts'
 import type { Sides } from './tensor.ts'
 
@@ -23,6 +31,8 @@ export interface LocateOptions {
   readonly modelFolder?: string
   /** The user's own catalogue; `catalog.yaml` in the folder of the models where absent. */
   readonly catalog?: string
+  /** The model's entry, where it is none of the catalogue: it came by address. */
+  readonly entry?: CatalogEntry
   /** `auto`: TensorFlow.js for its own files, ONNX Runtime for all others. */
   readonly runtime?: 'auto' | 'onnx' | 'tfjs'
 }
@@ -48,7 +58,7 @@ export interface Located {
  */
 export async function locate(options: LocateOptions): Promise<Located> {
   const wanted = options.model ?? MODEL_DEFAULT
-  if (wanted === MODEL_DEFAULT) {
+  if (wanted === MODEL_DEFAULT && !options.entry) {
     const own = { name: BLAZEFACE, label: BLAZEFACE }
     if (options.runtime === 'tfjs') return { ...own, tfjsFile: blazefaceTfjsFile() }
     return {
@@ -56,7 +66,7 @@ export async function locate(options: LocateOptions): Promise<Located> {
       bytes: await (options.modelFolder ? keptBlazeface(options.modelFolder) : convertBlazeface()),
     }
   }
-  if (!isPath(wanted)) return await locateByName(wanted, options)
+  if (options.entry || !isPath(wanted)) return await locateByName(wanted, options)
   const found = { name: basename(wanted, extname(wanted)), label: wanted }
   const tfjs = extname(wanted).toLowerCase() === '.json'
   if (options.runtime !== undefined && options.runtime !== 'auto' && tfjs !== (options.runtime === 'tfjs'))
@@ -76,16 +86,21 @@ function isPath(model: string): boolean {
 
 async function locateByName(name: string, options: LocateOptions): Promise<Located> {
   const folder = options.modelFolder ?? MODEL_FOLDER_DEFAULT
-  const entry = findEntry(readCatalog(folder, options.catalog), name)
-  if (entry.file === undefined)
-    throw failure('CONFIG_INVALID', `The catalogue's entry ${name} has no file. Add one.`)
+  const entry = options.entry ?? findEntry(readCatalog(folder, options.catalog), name)
+  if (entry.file === undefined) {
+    if (!isMade(name)) throw failure('CONFIG_INVALID', `The catalogue's entry ${name} has no file. Add one.`)
+    const bytes = await (options.modelFolder ? keptModel(name, options.modelFolder) : convertModel(name))
+    return described(entry, bytes)
+  }
   const file = join(folder, entry.file)
   if (!existsSync(file))
     throw failure(
       'MODEL_NOT_FOUND',
-      entry.sources.length > 0
-        ? `Model ${name} not found: ${file} is missing. Run "sightline models pull ${name}".`
-        : `Model ${name} not found: ${file} is missing. Put it there.`,
+      options.entry
+        ? `The model ${name}, which came by address, is not here any more: ${file} is missing.`
+        : entry.sources.length > 0
+          ? `Model ${name} not found: ${file} is missing. Run "sightline models pull ${name}".`
+          : `Model ${name} not found: ${file} is missing. Put it there.`,
     )
   if (options.runtime === 'tfjs')
     throw failure(
@@ -98,18 +113,21 @@ async function locateByName(name: string, options: LocateOptions): Promise<Locat
       'CHECKSUM_WRONG',
       `Checksum mismatch: ${file} is not the model ${name} of the catalogue. ${entry.sources.length > 0 ? `Run "sightline models pull ${name}", which downloads it again.` : 'Copy it again, or correct "sha256" in its entry.'}`,
     )
-  return {
-    name,
-    label: `the model ${name}`,
-    bytes,
-    head: entry.head,
-    scoreMin: entry.scoreMin,
-    inputSize: entry.input && { width: entry.input.width, height: entry.input.height },
-    entry,
-  }
+  return described(entry, bytes)
 }
 
-async function readModel(file: string): Promise<Uint8Array> {
+const described = (entry: CatalogEntry, bytes: Uint8Array): Located => ({
+  name: entry.name,
+  label: `the model ${entry.name}`,
+  bytes,
+  head: entry.head,
+  scoreMin: entry.scoreMin,
+  inputSize: entry.input && { width: entry.input.width, height: entry.input.height },
+  entry,
+})
+
+/** The bytes of a model's file. Errors: MODEL_NOT_FOUND, MODEL_UNUSABLE. */
+export async function readModel(file: string): Promise<Uint8Array> {
   try {
     const { size } = await stat(file)
     if (size > MODEL_BYTES_MAX)

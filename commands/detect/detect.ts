@@ -14,7 +14,8 @@ Usage: sightline detect FILE...
 With files: a line of JSON for each, with boxes (left, top, width, height),
 scores and landmarks in pixels of the picture as displayed. eval compares the
 model with the boxes.json of a folder of photos (photo to list of boxes) and
-prints recall, precision and average precision. bench times the model on every
+prints recall, precision and average precision; of a classifier, with a folder
+of crops for each label, how often it is right and what it confuses. bench times the model on every
 execution provider and number of threads, saves which is fastest, and prints how
 much of a detection is the network.
 
@@ -24,7 +25,8 @@ Options:
   --input WxH        the input size, for models that accept any
   --runtime NAME     auto, onnx or tfjs
   --provider NAME    auto, cpu, cuda, tensorrt, coreml or directml
-  --score-min SCORE  minimum score of a face (default: depends on the model)
+  --score-min SCORE  minimum score of a face, or of what a classifier says of it
+                     (default: depends on the model)
   --draw OUT         with files: draw the boxes; OUT is a picture, or a folder
   --iou SHARE        eval: how much boxes must overlap (default: 0.4)
   --json             eval, bench: as JSON
@@ -80,12 +82,10 @@ Options:
     }
     if (verb === 'bench') return (await import('./bench.ts')).bench(chosen, json)
     if (verb === 'files') return (await import('./files.ts')).detectFiles(positionals, chosen, draw)
-    const iou = values.iou === undefined ? IOU_DEFAULT : share('--iou', values.iou)
+    const iou = values.iou === undefined ? undefined : share('--iou', values.iou)
     return (await import('./eval.ts')).evaluateFolder(rest[0] as string, chosen, iou, json)
   },
 }
-
-const IOU_DEFAULT = 0.4
 
 function sizeOf(text: string): { width: number; height: number } {
   const [, width, height] = /^(\d{1,5})x(\d{1,5})$/.exec(text) ?? []

@@ -1,12 +1,15 @@
-import { readFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { readdir, readFile } from 'node:fs/promises'
 import { join, sep } from 'node:path'
 import { z } from 'zod'
 import { averagePrecision, evaluate, judge, sum } from '../../device/detect/evaluate.ts'
-import { openDetector } from '../../device/detect/open.ts'
+import { type DetectorOptions, openDetector } from '../../device/detect/open.ts'
 import { readPhoto } from '../../device/detect/photo.ts'
 import type { Box } from '../../device/detect/suppress.ts'
 import { toFrame } from '../../device/faces/crop.ts'
+import { MASK_LABELS } from '../../device/process/mask-detector.ts'
 import { failure, systemCode } from '../../lib/errors.ts'
+import { readCatalog } from '../../models/catalog.ts'
 import { type Chosen, chosenDetector } from './options.ts'
 
 const BOXES_FILE = 'boxes.json'
@@ -15,15 +18,48 @@ const SCORE_MIN_CURVE = 0.05
 
 const boxesSchema = z.record(z.string(), z.array(z.tuple([z.number(), z.number(), z.number(), z.number()])))
 
-/** Prints recall, precision and average precision. Errors: SOURCE_NOT_FOUND, SOURCE_UNREADABLE; those of opening a model. */
+const IOU_DEFAULT = 0.4
+
+/**
+ * Prints a detector's recall, precision and average precision, or how often a classifier is right.
+ * @param iou how much boxes must overlap; of detectors only
+ * Errors: SOURCE_NOT_FOUND, SOURCE_UNREADABLE; those of opening a model.
+ */
 export async function evaluateFolder(
   folder: string,
   chosen: Chosen,
+  iou: number | undefined,
+  json: boolean,
+): Promise<number> {
+  const options = chosenDetector(chosen)
+  if (await isOfLabels(folder, options)) {
+    if (iou !== undefined)
+      throw failure('USAGE', '--iou is for detectors: what a classifier says has no boxes.')
+    const { evaluateLabels } = await import('./eval-labels.ts')
+    return await evaluateLabels(folder, chosen, json)
+  }
+  return await evaluateBoxes(folder, options, iou ?? IOU_DEFAULT, json)
+}
+
+/** Whether it is crops in folders named like labels, which a classifier is shown; a detector with classes, where there are no boxes. */
+async function isOfLabels(
+  folder: string,
+  { model, modelFolder, catalog }: DetectorOptions,
+): Promise<boolean> {
+  const entry = readCatalog(modelFolder, catalog).entries.get(model ?? '')
+  if (entry?.classify) return true
+  if (existsSync(join(folder, BOXES_FILE))) return false
+  const found = await readdir(folder, { withFileTypes: true }).catch(() => [])
+  return found.some((it) => it.isDirectory() && MASK_LABELS.includes(it.name))
+}
+
+async function evaluateBoxes(
+  folder: string,
+  options: DetectorOptions,
   iou: number,
   json: boolean,
 ): Promise<number> {
   const truth = await readBoxes(join(folder, BOXES_FILE))
-  const options = chosenDetector(chosen)
   const scoreMin = await usualScoreMin(options)
   await using detector = await openDetector({ ...options, scoreMin: Math.min(scoreMin, SCORE_MIN_CURVE) })
   const evaluations = []

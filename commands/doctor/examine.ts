@@ -206,6 +206,23 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
         { what: 'bucket', msMax: BUCKET_MS_MAX, run: (signal) => checkBucketToRead(config, signal) },
       ]
     }
+    case 'inference': {
+      const { config } = configuration
+      return [
+        ...common,
+        {
+          what: 'tokens',
+          msMax: FILES_MS_MAX,
+          run: async () => (await import('./inference.ts')).checkTokens(config),
+        },
+        ...config.models.map((model) => ({
+          what: `model ${model.model}`,
+          msMax: MODEL_MS_MAX,
+          isHeavy: true,
+          run: async () => [await (await import('./inference.ts')).checkServedModel(config, model)],
+        })),
+      ]
+    }
     case 'device': {
       const { config } = configuration
       return [

@@ -18,6 +18,7 @@ import {
 } from '../../models/catalog.ts'
 import { type Presence, presenceOf, pull } from '../../models/pull.ts'
 import { progressBar } from '../progress.ts'
+import { classifierIn } from './classifier.ts'
 
 export type Verb = 'list' | 'pull' | 'verify' | 'info' | 'import'
 
@@ -30,6 +31,13 @@ export interface ModelsOptions {
   readonly name?: string
   readonly head?: string
   readonly licence?: string
+  /** Of a classifier that is imported, as they were written. */
+  readonly labels?: string
+  readonly activation?: string
+  readonly channels?: string
+  readonly mean?: string
+  readonly scale?: string
+  readonly input?: string
   readonly json?: boolean
 }
 
@@ -73,15 +81,28 @@ async function list(catalog: Catalog, folder: string, { json }: ModelsOptions): 
     say(JSON.stringify(entries.map(({ entry, presence }) => ({ ...entry, presence }))))
     return 0
   }
-  const rows = entries.map(({ entry, presence }) => [
+  const detectors = entries.filter(({ entry }) => entry.classify === undefined)
+  const classifiers = entries.filter(({ entry }) => entry.classify !== undefined)
+  const cells = ({ input, bytes }: CatalogEntry) => [
+    input ? `${input.width}x${input.height}${input.free ? '*' : ''}` : '',
+    bytes === undefined ? '' : size(bytes),
+  ]
+  const rows = detectors.map(({ entry, presence }) => [
     entry.name,
-    entry.input ? `${entry.input.width}x${entry.input.height}${entry.input.free ? '*' : ''}` : '',
-    entry.bytes === undefined ? '' : size(entry.bytes),
+    ...cells(entry),
     entry.measured?.recall.toFixed(2) ?? '',
     entry.measured?.precision.toFixed(2) ?? '',
     SAID[presence],
   ])
-  process.stdout.write(table([['name', 'input', 'size', 'recall', 'precision', ''], ...rows]))
+  process.stdout.write(table([['detector', 'input', 'size', 'recall', 'precision', ''], ...rows]))
+  const looks = classifiers.map(({ entry, presence }) => [
+    entry.name,
+    ...cells(entry),
+    SAID[presence],
+    labelsOf(entry, LABELS_WIDTH),
+  ])
+  if (looks.length > 0)
+    process.stdout.write(`\n${table([['classifier', 'input', 'size', '', 'labels'], ...looks])}`)
   const known = entries.map(({ entry }) => entry)
   const remarks = [
     ...(known.some(({ input }) => input?.free) ? ['* also accepts other input sizes'] : []),
@@ -92,6 +113,15 @@ async function list(catalog: Catalog, folder: string, { json }: ModelsOptions): 
   ]
   process.stdout.write(`\n${remarks.map((remark) => `${remark}\n`).join('')}`)
   return 0
+}
+
+/** Columns that are left for labels in a list. */
+const LABELS_WIDTH = 24
+
+/** A classifier's labels, as many as there is room for. */
+function labelsOf({ classify }: CatalogEntry, width = Infinity): string {
+  const text = (classify?.labels ?? []).join(', ')
+  return text.length <= width ? text : `${text.slice(0, width - 3)}...`
 }
 
 async function pullAll(catalog: Catalog, folder: string, options: ModelsOptions): Promise<number> {
@@ -152,7 +182,10 @@ async function info(entry: CatalogEntry, folder: string, { json }: ModelsOptions
   const rows = [
     ['name', entry.name],
     ['about', entry.about],
-    ['head', entry.head],
+    ['kind', entry.classify ? 'classifier' : 'detector'],
+    ['head', entry.classify ? undefined : entry.head],
+    ['labels', labelsOf(entry)],
+    ['score', entry.classify && `at least ${entry.classify.threshold}`],
     ['input', inputOf(entry)],
     ['size', entry.bytes === undefined ? undefined : size(entry.bytes)],
     ['licence', entry.licence],
@@ -191,26 +224,46 @@ async function importModel(catalog: Catalog, folder: string, options: ModelsOpti
   const head = (options.head ?? 'auto') as HeadName | 'auto'
   // As a path, whatever it is called.
   const path = file.includes('/') ? file : `./${file}`
-  await using detector = await openDetector({ model: path, head, threads: 1 })
-  const bytes = await readFile(path)
   const kept = `${name}.onnx`
   if (existsSync(join(folder, kept)))
     throw failure('FILE_EXISTS', `${join(folder, kept)} already exists. Give another --name.`)
+  const { bytes, kind, ...found } =
+    options.labels === undefined
+      ? await detectorIn(path, head, options)
+      : await classifierIn(path, options.labels, options)
   const entry = {
     name,
-    head: detector.head,
     file: kept,
     sha256: createHash('sha256').update(bytes).digest('hex'),
     bytes: bytes.length,
     ...(options.licence !== undefined && { licence: options.licence }),
-    input: { width: detector.input.width, height: detector.input.height, free: detector.inputFree },
+    ...found,
   }
   keepFile(bytes, join(folder, kept))
   keepFile(await withEntry(catalog.ownFile, entry), catalog.ownFile)
+  const use =
+    options.labels === undefined ? `detect.model: ${name}` : `process: [{ name: ${name}, model: ${name} }]`
   say(
-    `${name} (${entry.head}, ${entry.input.width}x${entry.input.height}) is in ${join(folder, kept)}, its entry in ${catalog.ownFile}. Use it: "detect.model: ${name}".`,
+    `${name} (${kind}, ${entry.input.width}x${entry.input.height}) is in ${join(folder, kept)}, its entry in ${catalog.ownFile}. Use it: "${use}".`,
   )
   return 0
+}
+
+/** What is needed of a detector's file for its entry. Errors: those of openDetector; USAGE. */
+async function detectorIn(path: string, head: HeadName | 'auto', options: ModelsOptions) {
+  const useless = (['activation', 'channels', 'mean', 'scale', 'input'] as const).find(
+    (option) => options[option] !== undefined,
+  )
+  if (useless !== undefined)
+    throw failure('USAGE', `--${useless} is for classifiers. Give their labels, too: --labels A,B.`)
+  await using detector = await openDetector({ model: path, head, threads: 1 })
+  const { width, height } = detector.input
+  return {
+    kind: detector.head,
+    bytes: await readFile(path),
+    head: detector.head,
+    input: { width, height, free: detector.inputFree },
+  }
 }
 
 const nameAfter = (file: string) =>

@@ -4,10 +4,11 @@ import { type Command, parse } from '../command.ts'
 import type { Verb } from './do.ts'
 
 export const models: Command = {
-  summary: 'face detectors: list, download and check them, add your own',
-  help: `Face detectors by name. One is built in; the others are downloaded once, from
-their publishers, and checked against their checksums. Set "detect.model" in the
-device's configuration to a name.
+  summary: 'face detectors and classifiers: list, download and check them, add your own',
+  help: `Face detectors and classifiers by name. Some are built in; the others are
+downloaded once, from their publishers, and checked against their checksums. In
+the device's configuration, "detect.model" names a detector and "process" lists
+classifiers.
 
 Usage: sightline models list
        sightline models pull NAME...
@@ -27,6 +28,12 @@ Options:
   --name NAME       import: name of the model (default: from its file)
   --head HEAD       import: its family, if it is not recognised
   --licence TEXT    import: its licence
+  --labels A,B,...  import: a classifier, and its labels in the output's order
+  --activation NAME import: softmax, sigmoid or none (default: as a trial shows)
+  --channels ORDER  import: rgb or bgr (default: rgb)
+  --mean M          import: a number, or R,G,B; a byte becomes (byte - mean) *
+  --scale S         scale (default: mean 0, scale 1/255)
+  --input WxH       import: a classifier's input size, if any fits it
   --json            list, info, verify: as JSON
   --help            this text
 `,
@@ -42,6 +49,12 @@ Options:
           name: { type: 'string' },
           head: { type: 'string' },
           licence: { type: 'string' },
+          labels: { type: 'string' },
+          activation: { type: 'string' },
+          channels: { type: 'string' },
+          mean: { type: 'string' },
+          scale: { type: 'string' },
+          input: { type: 'string' },
           json: { type: 'boolean' },
         },
       }),
@@ -83,7 +96,7 @@ const VERBS: Readonly<
   import: {
     min: 1,
     max: 1,
-    options: ['name', 'head', 'licence'],
+    options: ['name', 'head', 'licence', 'labels', 'activation', 'channels', 'mean', 'scale', 'input'],
     usage: 'Write: sightline models import FILE.',
   },
 }

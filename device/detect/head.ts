@@ -22,6 +22,8 @@ export interface Head {
   readonly overlapMax: number
   /** How a picture becomes the input tensor. */
   readonly format: InputFormat
+  /** Whether its detections say `masked`. */
+  readonly tellsMasks?: boolean
   /** Faces with at least this score, before suppression, in pixels of the input. */
   decode(outputs: Tensors, size: Size, scoreMin: number): Detection[]
 }

@@ -10,6 +10,7 @@ import {
 import { type Located, type LocateOptions, locate } from '../../models/locate.ts'
 import { openOnnx, type ProviderName } from '../../models/onnx.ts'
 import type { Bytes, Runtime, Signature } from '../../models/runtime.ts'
+import { checkSignature } from '../../models/signature.ts'
 import { type Fill, fillBlack, fillOf, isUniform, shapeOf } from '../../models/tensor.ts'
 import { openTfjs } from '../../models/tfjs.ts'
 import { blazeface } from './blazeface.ts'
@@ -72,9 +73,15 @@ export async function openDetector(options: DetectorOptions = {}): Promise<FaceD
 /** The parts of the detector that `options` describe; the runtime is the caller's to dispose of. */
 export async function openParts(options: DetectorOptions = {}): Promise<DetectorParts> {
   const model = await locate(options)
+  if (model.entry?.classify)
+    throw failure(
+      'MODEL_UNUSABLE',
+      `The model ${model.name} is a classifier, not a face detector. Name it under "process", and a detector as "detect.model".`,
+    )
   const wanted: Wanted = { provider: options.provider ?? 'cpu', threads: options.threads ?? THREADS_DEFAULT }
   let runtime = await openFirst(model, wanted)
   try {
+    checkSignature(runtime, model.entry, model.label)
     const { size, ...recognised } = partsOf(runtime, model, options)
     const parts = { ...recognised, bytes: model.bytes }
     const { head } = parts

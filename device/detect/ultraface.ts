@@ -43,6 +43,7 @@ function ultrafaceHead(inputSize: Size | undefined, names: Outputs): Head {
     inputSizeDefault: { width: 320, height: 256 },
     scoreMinDefault: 0.7,
     overlapMax: 0.35,
+    tellsMasks: names.classes === CLASSES_MAX,
     format: { layout: 'nchw', channels: 'rgb', scale: 1 / 128, offset: -127 / 128 },
     decode: (outputs, size, scoreMin) => decode(names, outputs, size, scoreMin),
   }

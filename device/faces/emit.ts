@@ -184,7 +184,7 @@ export class Emitter {
     const following = frame.atMs === undefined ? undefined : this.#tracker.follow(faces, frame.atMs, frame)
     const seen = this.#seen(faces, following?.tracks)
     this.#parts.effects?.looked(camera, frame, seen, following ? this.#tracker.tracks : [])
-    await this.#show(frame, seen)
+    await this.#show(frame, seen, true)
     if (frame.atMs === undefined || !following) {
       const making: Making[] = []
       for (const face of sure)
@@ -216,7 +216,7 @@ export class Emitter {
 
   async #still(frame: Frame, signal: AbortSignal): Promise<void> {
     this.#parts.effects?.still(this.#parts.camera)
-    await this.#show(frame, [])
+    await this.#show(frame, [], false)
     if (frame.atMs === undefined) return
     this.#tracker.still(frame.atMs)
     this.#atMs = Math.max(this.#atMs, frame.atMs)
@@ -233,7 +233,7 @@ export class Emitter {
     using _frame = frame
     await this.#alone(async () => {
       this.#parts.effects?.unlooked(this.#parts.camera, frame)
-      await this.#show(frame, undefined)
+      await this.#show(frame, undefined, false)
       if (frame.atMs !== undefined) this.#tracker.unlooked(frame.atMs)
     }, signal)
   }
@@ -263,9 +263,10 @@ export class Emitter {
   }
 
   /** To those who look, while the frame is there. */
-  async #show(frame: Frame, faces: readonly SeenFace[] | undefined): Promise<void> {
+  async #show(frame: Frame, faces: readonly SeenFace[] | undefined, isLooked: boolean): Promise<void> {
     const { camera, watchers = [] } = this.#parts
-    for (const watcher of watchers) if (watcher.wants(camera)) await watcher.see(camera, frame, faces)
+    for (const watcher of watchers)
+      if ((isLooked || !watcher.looksOnly) && watcher.wants(camera)) await watcher.see(camera, frame, faces)
   }
 
   #seen(faces: readonly Face[], tracks?: readonly (Track | undefined)[]): SeenFace[] {

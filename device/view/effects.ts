@@ -98,11 +98,12 @@ export class Effects {
   /** Hides in a frame's pixels what must not be seen, in place. @returns what it has done */
   apply(name: string, rgb: Uint8Array, frame: Size): Effect {
     const effect = this.of(name)
-    if (effect !== 'none') applyEffect(effect, rgb, frame, this.#areas(name, frame))
+    if (effect !== 'none') applyEffect(effect, rgb, frame, this.areas(name, frame))
     return effect
   }
 
-  #areas(name: string, frame: Size): Area[] {
+  /** What of a frame must not be seen where faces are to be hidden. */
+  areas(name: string, frame: Size): Area[] {
     const camera = this.#cameras.get(name)
     const { width, height } = frame
     // Also where there are more faces than are remembered.

@@ -15,6 +15,8 @@ export interface SeenFace {
 
 /** Who looks at frames beside the pipeline: snapshots, the live preview. */
 export interface Watcher {
+  /** Only frames in which faces were looked for are shown to it. */
+  readonly looksOnly?: boolean
   /** Whether the camera's frame is wanted: asked for each one. */
   wants(camera: string): boolean
   /**

@@ -197,7 +197,10 @@ export async function openGrpc(
   const headers: IncomingHttpHeaders[] = []
   const proto = join(import.meta.dirname, '..', '..', 'wire', 'inference.proto')
   const service = loadSync(proto, PROTO_OPTIONS)[PROTO_SERVICE] as unknown as grpc.ServiceDefinition
-  const server = new grpc.Server({ 'grpc.max_send_message_length': -1, 'grpc.max_receive_message_length': -1 })
+  const server = new grpc.Server({
+    'grpc.max_send_message_length': -1,
+    'grpc.max_receive_message_length': -1,
+  })
   const unary =
     (answer: (message: unknown) => Promise<object>): grpc.handleUnaryCall<unknown, unknown> =>
     (call, done) => {

@@ -6,7 +6,8 @@ import { deviceSchema } from '../../device/config.ts'
 import type { Detection } from '../../device/detect/detector.ts'
 import type { Present } from '../../device/faces/emit.ts'
 import type { Frame } from '../../device/frame.ts'
-import { openMeters } from '../../device/meters.ts'
+import { type Meters, openMeters } from '../../device/meters.ts'
+import type { Processing } from '../../device/process/processing.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { openLog } from '../../lib/log.ts'
 import { openMetrics, total } from '../../lib/metrics.ts'
@@ -59,6 +60,8 @@ export async function run(
     lossless?: boolean
     room?: (signal: AbortSignal) => Promise<void>
     onOffer?: () => void
+    meters?: Meters
+    processing?: Processing
   } = {},
 ) {
   const crops: CropMetadata[] = []
@@ -68,7 +71,7 @@ export async function run(
   /** When each crop was offered, ms since the start. */
   const offeredMs: number[] = []
   const startMs = performance.now()
-  const meters = openMeters(openMetrics('test'))
+  const { meters = openMeters(openMetrics('test')), processing } = more
   const { signal = new AbortController().signal } = more
   let at = 0
   let cut = 0
@@ -123,6 +126,7 @@ export async function run(
         order.push(event.type)
       },
     },
+    ...(processing && { processing, watchers: [processing] }),
     onPresent: (_camera, now) => present.push(now),
     onState: () => {},
   })
