@@ -310,6 +310,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
     const changed = () => {
       discover()
       sayStatus()
+      remote?.processChanged()
     }
     await using desired =
       told.isOn && remote

@@ -5,6 +5,7 @@ import { detectorOptions, isRemote } from '../../device/detect/options.ts'
 import { openRemoteDetector, type RemoteConfig } from '../../device/detect/remote/open.ts'
 import { openMeters } from '../../device/meters.ts'
 import { loadConfig } from '../../lib/config.ts'
+import { failure } from '../../lib/errors.ts'
 import { openLog } from '../../lib/log.ts'
 import { openMetrics } from '../../lib/metrics.ts'
 
@@ -51,17 +52,23 @@ export function chosenDetect({
 export const chosenDetector = (chosen: Chosen): DetectorOptions => detectorOptions(chosenDetect(chosen))
 
 /**
- * The device's detector, here or at its servers. What takes over for servers that cannot be asked is told of on stderr.
+ * The device's detector; where it looks elsewhere, it is those servers, and nobody takes over.
  * @param scoreMin instead of the configured one
+ * Errors: those of openDetector and openRemoteDetector; INFERENCE_UNAVAILABLE where no server can be asked.
  */
 export async function openChosen(detect: DeviceConfig['detect'], scoreMin?: number): Promise<Detector> {
   const wanted = scoreMin === undefined ? detect : { ...detect, scoreMin }
   if (!isRemote(wanted.runtime)) return await openDetector(detectorOptions(wanted))
-  const detector = await openRemoteDetector(wanted as RemoteConfig, {
-    log: openLog('detect', 'silent'),
-    meters: openMeters(openMetrics('detect')),
-  })
-  const { on, why } = detector.whereabouts ?? {}
-  if (on === 'local') process.stderr.write(`Faces are detected here: ${why}\n`)
-  return detector
+  const { servers } = wanted as RemoteConfig
+  const detector = await openRemoteDetector(
+    { ...(wanted as RemoteConfig), servers: { ...servers, local: 'none' } },
+    {
+      log: openLog('detect', 'silent'),
+      meters: openMeters(openMetrics('detect')),
+    },
+  )
+  const { whereabouts } = detector
+  if (whereabouts?.on === 'remote') return detector
+  await detector[Symbol.asyncDispose]()
+  throw failure('INFERENCE_UNAVAILABLE', whereabouts?.why ?? 'No inference server can be asked.')
 }

@@ -27,6 +27,7 @@ const PORTS_MS_MAX = 15_000
 const STORE_MS_MAX = 60_000
 const DATABASE_MS_MAX = 60_000
 const MODEL_MS_MAX = 60_000
+const INFERENCE_SERVER_MS_MAX = 20_000
 /** Opening a camera has its timeout, which no signal ends sooner, and so has its first frame. */
 const CAMERA_MORE_MS = 5000
 const CONFIGURATION = 'configuration'
@@ -253,6 +254,12 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
           isHeavy: true,
           run: async (signal) => (await import('./model.ts')).checkModel(config, signal),
         },
+        ...(config.detect.servers?.addresses ?? []).map((address) => ({
+          what: `inference server ${address}`,
+          msMax: INFERENCE_SERVER_MS_MAX,
+          run: async (signal: AbortSignal) =>
+            (await import('./model.ts')).checkServer(config, address, signal),
+        })),
         ...config.cameras.map((camera) => ({
           what: `camera ${camera.name}`,
           msMax: 2 * camera.timeout + CAMERA_MORE_MS,

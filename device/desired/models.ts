@@ -3,7 +3,6 @@ import { basename, join } from 'node:path'
 import { download } from '../../lib/download.ts'
 import { asFailure, failure, SightlineError, systemCode } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
-import { openLog } from '../../lib/log.ts'
 import { type CatalogEntry, catalogEntrySchema, findEntry, readCatalog } from '../../models/catalog.ts'
 import { presenceOf, pull } from '../../models/pull.ts'
 import type { DesiredModel } from '../../wire/desired.ts'
@@ -12,7 +11,7 @@ import { HEADS } from '../detect/open.ts'
 import { detectorOptions } from '../detect/options.ts'
 import { openDetectorThread } from '../detect/thread.ts'
 import { MODEL_BY_ADDRESS_BYTES_MAX, MODEL_FETCH_MS_MAX, MODEL_TRY_MS_MAX } from '../limits.ts'
-import { openProcessor } from '../process/open.ts'
+import { openClassifierThread } from '../process/classifier-thread.ts'
 import { guardedFetch, judgeModelAddress } from './guarded-fetch.ts'
 import type { Networks } from './networks.ts'
 import { refusalOf } from './read.ts'
@@ -160,13 +159,17 @@ export async function tryModel(
   await opened(openDetectorThread({ ...detectorOptions(tried), provider: 'cpu', threads: 1 }), name, signal)
 }
 
-/** Errors: those of openProcessor. */
+/** Opens a classifier, and lets it go. Errors: those of opening it. */
 export const tryProcessor = (
   config: ProcessorConfig,
   detect: DetectConfig,
   signal: AbortSignal,
 ): Promise<void> =>
-  opened(openProcessor(config, detect, openLog('device', 'silent')), config.model ?? config.name, signal)
+  opened(
+    openClassifierThread({ ...config, model: config.model ?? '' }, detect),
+    config.model ?? config.name,
+    signal,
+  )
 
 /** One that is late is let go of once it is open. */
 async function opened(opening: Promise<AsyncDisposable>, name: string, signal: AbortSignal): Promise<void> {

@@ -2,7 +2,10 @@ import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import t from 'tap'
+import { evaluateFolder } from '../../commands/detect/eval.ts'
+import { classifierIn } from '../../commands/models/classifier.ts'
 import { judgeLabels } from '../../device/process/judge.ts'
+import { readCatalog } from '../../models/catalog.ts'
 import { writeCrop } from '../../wire/crop.ts'
 import { type Test, temporaryFolder } from '../kit/programs.ts'
 import { COLOURS, kept, tinyModel } from '../process/tiny-models.ts'
@@ -100,24 +103,24 @@ t.test('a crop of Sightline’s says where the face is: a tight model sees that 
 })
 
 t.test('what cannot be evaluated is a sentence', async (t) => {
-  const { folder, crops, env } = workplace(t)
-  const evaluated = (where: string, ...more: string[]) =>
-    sightline(t, ['detect', 'eval', where, '--model', 'colours', ...more], env)
-  t.match(await evaluated(join(folder, 'gone')), {
-    status: 66,
+  const { folder, crops, modelFolder } = workplace(t)
+  const config = join(folder, 'device.yaml')
+  writeFileSync(config, JSON.stringify({ detect: { modelFolder } }))
+  const evaluated = (where: string, iou?: number) =>
+    evaluateFolder(where, { config, model: 'colours' }, iou, false)
+  await t.rejects(evaluated(join(folder, 'gone')), {
     code: 'SOURCE_NOT_FOUND',
-    sentence: /folders named like the labels \(red, green, blue\)/,
+    message: /folders named like the labels \(red, green, blue\)/,
   })
-  t.match(await evaluated(crops), { status: 65, code: 'SOURCE_UNREADABLE', sentence: /has no pictures/ })
-  t.match(await evaluated(crops, '--iou', '0.3'), { status: 64, code: 'USAGE' })
+  await t.rejects(evaluated(crops), { code: 'SOURCE_UNREADABLE', message: /has no pictures/ })
+  await t.rejects(evaluated(crops, 0.3), { code: 'USAGE' })
   mkdirSync(join(crops, 'purple'))
-  t.match(await evaluated(crops), {
-    status: 65,
+  await t.rejects(evaluated(crops), {
     code: 'SOURCE_UNREADABLE',
-    sentence: /a folder "purple", which is no label of this model.*red, green, blue/,
+    message: /a folder "purple", which is no label of this model.*red, green, blue/,
   })
-  t.match(await evaluated(join(folder, 'models')), { code: 'SOURCE_UNREADABLE', sentence: /has no folders/ })
-  t.match(await evaluated(join(folder, 'models', 'catalog.yaml')), { sentence: /is not a folder/ })
+  await t.rejects(evaluated(modelFolder), { code: 'SOURCE_UNREADABLE', message: /has no folders/ })
+  await t.rejects(evaluated(config), { message: /is not a folder/ })
 })
 
 t.test('many labels: their worst confusions, within 80 columns', async (t) => {
@@ -171,17 +174,19 @@ t.test('import makes an entry of a classifier; what was not said is found out', 
     mean: [123.7, 116.3, 103.5],
     scale: 0.017,
   })
-  for (const [args, code, sentence] of [
-    [['--labels', 'a,b'], 'MODEL_UNUSABLE', /3 numbers, but the entry lists 2 labels: a, b/],
-    [['--labels', 'a,b,b'], 'USAGE', /--labels: must not list a label twice/],
-    [['--labels', 'a,b,c', '--activation', 'softmax'], 'USAGE', /gives probabilities already/],
-    [['--labels', 'a,b,c', '--activation', 'relu'], 'USAGE', /--activation/],
-    [['--labels', 'a,b,c', '--mean', 'x'], 'USAGE', /--mean needs a number/],
-    [['--labels', 'a,b,c', '--head', 'yunet'], 'USAGE', /--head is for detectors/],
-    [['--mean', '1'], 'USAGE', /--mean is for classifiers/],
-    [['--labels', 'a,\u001b[31m,c'], 'USAGE', /--labels/],
+  for (const [labels, told, code, message] of [
+    ['a,b', {}, 'MODEL_UNUSABLE', /3 numbers, but the entry lists 2 labels: a, b/],
+    ['a,b,b', {}, 'USAGE', /--labels: must not list a label twice/],
+    ['a,b,c', { activation: 'softmax' }, 'USAGE', /gives probabilities already/],
+    ['a,b,c', { activation: 'relu' }, 'USAGE', /--activation/],
+    ['a,b,c', { mean: 'x' }, 'USAGE', /--mean needs a number/],
+    ['a,b,c', { head: 'yunet' }, 'USAGE', /--head is for detectors/],
+    ['a,\u001b[31m,c', {}, 'USAGE', /--labels/],
   ] as const)
-    t.match(await imported('--name', 'wrong', ...args), { code, sentence }, args.join(' '))
-  t.notMatch((await sightline(t, ['models', 'list'], { ...env })).stdout, /wrong/)
-  t.ok(modelFolder)
+    await t.rejects(classifierIn(file, labels, told), { code, message }, message.source)
+  t.match(await imported('--name', 'wrong', '--mean', '1'), {
+    code: 'USAGE',
+    sentence: /--mean is for classifiers/,
+  })
+  t.notOk(readCatalog(modelFolder).entries.has('wrong'))
 })

@@ -75,9 +75,11 @@ t.test('sightline detect asks the servers of the configuration, and says what ra
   t.ok(server.asked.length > 1)
 
   server.answer = (_request, response) => void response.writeHead(401).end()
-  const instead = await sightline(t, ['detect', portrait], env)
-  t.match(instead.stderr, /detected here: .*refuses the API key/)
-  t.match(JSON.parse(instead.stdout).faces, [{ model: 'blazeface' }])
+  t.match(await sightline(t, ['detect', portrait], env), {
+    status: 69,
+    code: 'INFERENCE_UNAVAILABLE',
+    stderr: /refuses the API key/,
+  })
 
   const asked = server.asked.length
   const here = await sightline(t, ['detect', portrait, '--runtime', 'onnx'], env)
