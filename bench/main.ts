@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util'
  * `recording` `--video 30` (minutes) and `--cameras 16`, `salvage`
  * `--copies 4` (of each of three stores, for each kind of damage), `console-database` `--rows 10000000` (and PostgreSQL too
  * where SIGHTLINE_TEST_POSTGRES is the address of an empty database; `--keep FOLDER` leaves the file for `console-pages
- * --database FILE`). `console-live`, `console-pages` and `whip` need Chromium (SIGHTLINE_TEST_CHROMIUM). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
+ * --database FILE`; of `gpu` it takes the figures as JSON). `console-live`, `console-pages` and `whip` need Chromium (SIGHTLINE_TEST_CHROMIUM). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
  * the path) and, for the device, test clips (SIGHTLINE_TEST_DATA).
  */
 const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
@@ -110,6 +110,10 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchWhip, printWhip } = await import('./whip.ts')
     printWhip(await benchWhip())
   },
+  gpu: async () => {
+    const { benchGpu, printGpu } = await import('./gpu.ts')
+    printGpu(await benchGpu(), values.keep)
+  },
   device: async () => {
     const { benchDevice, printDevice } = await import('./device.ts')
     const result = await benchDevice()
@@ -118,6 +122,14 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
       process.stdout.write(
         '\nDevice: left out, for want of test clips: set SIGHTLINE_TEST_DATA to the folder that holds video/ and models/\n',
       )
+  },
+  workers: async () => {
+    const { benchWorkers, printWorkers } = await import('./workers.ts')
+    printWorkers(await benchWorkers())
+  },
+  inference: async () => {
+    const { benchInference, printInference } = await import('./inference.ts')
+    printInference(await benchInference())
   },
   recording: async () => {
     const { benchRecording, printRecording } = await import('./recording.ts')

@@ -13,7 +13,7 @@ export type InboxHeader = Pick<
   IndexEntry,
   'id' | 'key' | 'site' | 'device' | 'camera' | 'capturedAtMs' | 'filedAtMs'
 > &
-  Partial<Pick<IndexEntry, 'score' | 'width' | 'height' | 'file' | 'track' | 'shot'>>
+  Partial<Pick<IndexEntry, 'score' | 'width' | 'height' | 'file' | 'track' | 'shot' | 'attributes'>>
 
 export interface QuarantineHeader {
   readonly topic: string

@@ -127,6 +127,8 @@ export const LIVE_IN_FLIGHT_MAX = 2
 /** Under an effect: how long a face that is gone stays hidden where it was, ms, and how many of one camera; more hide all. */
 export const HIDDEN_MS = 2000
 export const HIDDEN_MAX = 400
+/** Where nobody can look for faces, they are hidden widely for so long; then everything is, ms. */
+export const BLIND_MS = 500
 /** Between two pictures that say that a camera is paused, ms. */
 export const LIVE_PAUSED_REPEAT_MS = 5000
 /** The system's clock has been set where it goes on by this much more or less than the time that has passed, ms. */
@@ -309,3 +311,14 @@ export const PROCESSOR_RETRY_MS_MIN = 1000
 export const PROCESSOR_RETRY_MS_MAX = 60_000
 /** and having lived for so long it is well: the next wait is the shortest again, ms. */
 export const PROCESSOR_WELL_MS = 60_000
+/** A camera at whose frames nobody could look for so long is down: who is there is not known, ms. */
+export const DETECT_LOST_MS = 10_000
+/** Where no frame may be passed over, it is looked at again so soon, ms, and so often where the answer was none. */
+export const LOOK_AGAIN_MS_MIN = 100
+export const LOOK_AGAIN_MS_MAX = 2000
+export const LOOKS_WRONG_MAX = 3
+/** The file of their token is looked at so often, ms. */
+export const TOKEN_LOOK_MS = 5000
+/** Servers that are there again have looked at so many frames beside the detector here, for so long, before it is relieved, ms. */
+export const REMOTE_TRIED_LOOKS = 3
+export const REMOTE_TRIED_MS = 2000

@@ -26,6 +26,8 @@ import { tryProcessor } from './desired/models.ts'
 import { Networks } from './desired/networks.ts'
 import { DesiredSigners } from './desired/signers.ts'
 import { StoredDesired } from './desired/stored.ts'
+import type { Detector } from './detect/detector.ts'
+import type { RemoteParts } from './detect/remote/open.ts'
 import { CONNECT_MS_MAX, FAREWELL_MS_MAX } from './limits.ts'
 import { ClipSender, clipsClientId } from './link/clip-sender.ts'
 import { Commanded } from './link/commanded.ts'
@@ -135,7 +137,10 @@ export async function runDevice(options: RunOptions): Promise<number> {
     await using _serving = serving // before the outbox is closed
     if (config.outbox.enabled && !isOverTcp)
       log.info('Recordings wait in memory: the outbox needs a broker at mqtt:// or mqtts://.')
-    await using detectors = await openDetectors(config, holding, log)
+    // Whom it concerns is opened after the detectors.
+    let whereaboutsChanged = () => {}
+    const elsewhere = { log, meters, changed: () => whereaboutsChanged() }
+    await using detectors = await openDetectors(config, holding, elsewhere)
     const detector = detectors.current
     log.info(
       {
@@ -213,6 +218,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
           })
         : undefined
     publisher.onCommand = (message) => remote?.take(message)
+    whereaboutsChanged = () => remote?.whereaboutsChanged()
     outboxChanged = () => {
       for (const name of wanted().keys()) remote?.recordChanged(name)
     }
@@ -323,6 +329,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
         ![...states.values()].some((it) => it.startsWith('down')),
       checks: {
         broker: publisher.trouble ?? 'connected',
+        ...saidOfDetector(detectors.current),
         ...(outbox && saidOfOutbox(outbox, clips)),
         ...(desired?.trouble !== undefined && { desired: desired.trouble }),
         ...Object.fromEntries([...states].map(([name, state]) => [`camera ${name}`, state])),
@@ -386,18 +393,25 @@ function desiredParts(config: DeviceConfig, log: ReturnType<typeof openLog>) {
 }
 
 /** By what the device was told, or where that, or a classifier of it, cannot be loaded, by its own file. Errors: those of openDetector. */
-async function openDetectors(config: DeviceConfig, holding: Holding, log: ReturnType<typeof openLog>) {
+async function openDetectors(config: DeviceConfig, holding: Holding, looks: RemoteParts) {
   if (holding.applied) {
     const { process, processFromAfar, detect } = holding.effective
     try {
       for (const it of process)
         if (processFromAfar.has(it.name)) await tryProcessor(it, detect, new AbortController().signal)
-      return await Detectors.open(detect)
+      return await Detectors.open(detect, looks)
     } catch (error) {
-      holding.fallBack(asFailure(error), log)
+      holding.fallBack(asFailure(error), looks.log)
     }
   }
-  return await Detectors.open(config.detect)
+  return await Detectors.open(config.detect, looks)
+}
+
+/** For `/healthz`: of a detector that may look elsewhere. */
+function saidOfDetector({ whereabouts }: Detector): Record<string, string> {
+  if (!whereabouts) return {}
+  const { on, why } = whereabouts
+  return { detector: why === null ? on : `${on}: ${why}` }
 }
 
 /** For `/healthz`. */

@@ -1,3 +1,4 @@
+import type { Attribute } from './attributes.ts'
 import { type ClipMetadata, readClip } from './clip.ts'
 import { type CropMetadata, readCrop } from './crop.ts'
 import { isName } from './names.ts'
@@ -38,8 +39,22 @@ export interface Kind<Metadata extends KeptMetadata = KeptMetadata> {
   /** Never throws, whatever the bytes. */
   readonly read: (payload: Uint8Array) => Reading<Metadata>
   /** What the gallery's index says of it, beside place and time. */
-  readonly indexed: (metadata: Metadata) => Readonly<Record<string, number | string>>
+  readonly indexed: (
+    metadata: Metadata,
+  ) => Readonly<Record<string, number | string | readonly IndexedAttribute[]>>
 }
+
+/** Of one crop, the surest: a page reads some hundred entries at once. */
+const INDEXED_ATTRIBUTES_MAX = 8
+
+/** Name, label and score of an attribute, as the gallery's index has it. */
+export type IndexedAttribute = readonly [name: string, label: string, score: number]
+
+const indexedAttributes = (attributes: readonly Attribute[]): IndexedAttribute[] =>
+  attributes
+    .toSorted((a, b) => b.score - a.score)
+    .slice(0, INDEXED_ATTRIBUTES_MAX)
+    .map(({ name, label, score }) => [name, label, Math.round(score * 1000) / 1000])
 
 export const CROP = {
   name: 'crop',
@@ -53,12 +68,13 @@ export const CROP = {
     const reading = readCrop(payload)
     return 'crop' in reading ? { metadata: reading.crop } : reading
   },
-  indexed: ({ score, box, file, track, shot }: CropMetadata) => ({
+  indexed: ({ score, box, file, track, shot, attributes = [] }: CropMetadata) => ({
     score,
     width: Math.round(box[2]),
     height: Math.round(box[3]),
     ...(file !== undefined && { file }),
     ...(track !== undefined && shot !== undefined && { track, shot }),
+    ...(attributes.length > 0 && { attributes: indexedAttributes(attributes) }),
   }),
 } as const satisfies Kind<CropMetadata>
 

@@ -4,6 +4,7 @@ import { Backoff } from '../../lib/backoff.ts'
 import { type Bucket, CACHE_REVALIDATE } from '../../lib/buckets/bucket.ts'
 import { asFailure, failure } from '../../lib/errors.ts'
 import { type Log, throttled } from '../../lib/log.ts'
+import type { IndexedAttribute } from '../../wire/kinds.ts'
 import { isName, NAME_RULE } from '../../wire/names.ts'
 import { dayOf } from '../../wire/object-key.ts'
 import { AHEAD_MS_MAX } from '../filed-at.ts'
@@ -55,6 +56,8 @@ export interface IndexEntry {
   /** Of a camera that sends first pictures (`emit.first`): the face, and which it is. The page shows the best in the first's place. */
   readonly track?: string
   readonly shot?: 'first' | 'best'
+  /** What classifiers and plugins say of it, the surest first. */
+  readonly attributes?: readonly IndexedAttribute[]
 }
 
 export interface IndexWriterOptions {
@@ -614,7 +617,7 @@ const yearKey = (writer: string, year: string) => `${INDEX_PREFIX}/${writer}/${y
 /** One line, only what the format knows, in its order. */
 function rowOf(entry: IndexEntry): string {
   const { id, key, site, device, camera, capturedAtMs, filedAtMs, storedAtMs } = entry
-  const { score, width, height, file, track, shot } = entry
+  const { score, width, height, file, track, shot, attributes } = entry
   return JSON.stringify({
     id,
     key,
@@ -630,6 +633,7 @@ function rowOf(entry: IndexEntry): string {
     file,
     track,
     shot,
+    attributes,
   })
 }
 

@@ -1,3 +1,4 @@
+import type { Attributes } from '../api/attributes.ts'
 import type { Camera, Cameras, Command } from '../api/cameras.ts'
 import type { Counts, CountsQuery, Overview } from '../api/counts.ts'
 import type {
@@ -129,6 +130,9 @@ export const detection = (id: string, signal?: AbortSignal) =>
 export const forget = (id: string) => request<Forgotten>('DELETE', `/detections/${encodeURIComponent(id)}`)
 export const review = (reviews: Reviews) =>
   request<ReviewsDone>('POST', '/detections/reviews', { body: reviews })
+
+/** What can be filtered by. */
+export const attributes = (signal?: AbortSignal) => request<Attributes>('GET', '/attributes', { signal })
 
 export const counts = (query: CountsQuery, signal?: AbortSignal) =>
   request<Counts>('GET', '/counts', { query, signal })

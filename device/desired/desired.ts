@@ -1,11 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
-import { asFailure, failureOf } from '../../lib/errors.ts'
+import { asFailure, failure, failureOf } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
 import { type Desired, type DesiredContent, isFarAhead, reportedTopic } from '../../wire/desired.ts'
 import type { Agent } from '../agent.ts'
 import type { Cameras } from '../cameras.ts'
 import type { DeviceConfig } from '../config.ts'
 import type { Detector } from '../detect/detector.ts'
+import { isRemote } from '../detect/options.ts'
 import { DESIRED_DUE_MS } from '../limits.ts'
 import type { Publisher } from '../link/publish.ts'
 import type { Remote } from '../link/remote.ts'
@@ -306,8 +307,15 @@ export class DesiredConfiguration implements AsyncDisposable {
     const { holding, local, detectors } = this.#parts
     if (isDeepStrictEqual(detect, holding.effective.detect)) return undefined
     try {
-      if (!detect.entry && detect.model !== local.detect.model) await fetchModel(detect.model, detect, signal)
-      return await detectors.another(detect)
+      // Servers have it, and where nobody here takes over, it is not needed here.
+      const isHere = !isRemote(detect.runtime) || detect.servers?.local === 'auto'
+      if (isHere && !detect.entry && detect.model !== local.detect.model)
+        await fetchModel(detect.model, detect, signal)
+      const detector = await detectors.another(detect)
+      const { whereabouts } = detector
+      if (!whereabouts || whereabouts.on === 'remote') return detector
+      await detector[Symbol.asyncDispose]()
+      throw failure('INFERENCE_UNAVAILABLE', whereabouts.why ?? 'No inference server can be asked.')
     } catch (error) {
       throw Refused.at(['detect', 'model'], asFailure(error))
     }

@@ -44,7 +44,7 @@ export interface RemoteParts {
   /** Those that it begins with. */
   readonly cameras: readonly CameraConfig[]
   /** By what is looked: its threshold. */
-  readonly detector: () => Pick<Detector, 'scoreMin'>
+  readonly detector: () => Pick<Detector, 'scoreMin' | 'whereabouts'>
   readonly commanded: Commanded
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
   readonly live: Pick<Live, 'look'>
@@ -461,6 +461,11 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
+  /** Faces are looked for elsewhere than before. */
+  whereaboutsChanged(): void {
+    for (const camera of this.#cameras.values()) this.#tell(camera)
+  }
+
   /** A chunk was made, or the camera records or no longer does. One that was just removed hands over its last chunk. */
   recordChanged(name: string): void {
     const camera = this.#cameras.get(name)
@@ -601,6 +606,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     const { record: mode, paused, threshold, scoreMin, rate, effect } = settings
     const stream = this.#parts.streams?.state(name)
     const process = this.#parts.processing?.states(name)
+    const detect = this.#parts.detector().whereabouts
     const [, why] = /^down: (.*)$/s.exec(state) ?? []
     return {
       v: CAMERA_STATE_VERSION,
@@ -620,6 +626,7 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       ...(view && { view }),
       ...this.#recordOf(name, mode),
       ...(process && { process }),
+      ...(detect && { detect: { ...detect, why: detect.why?.slice(0, WHY_CHARACTERS_MAX) ?? null } }),
       ...(stream && { stream }),
     }
   }

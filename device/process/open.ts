@@ -1,7 +1,7 @@
 import type { Log } from '../../lib/log.ts'
 import type { DeviceConfig, ProcessorConfig } from '../config.ts'
 import { openClassifierThread } from './classifier-thread.ts'
-import { openPlugin } from './plugin-thread.ts'
+import { openPlugin } from './plugin-open.ts'
 import type { Processor } from './processor.ts'
 
 /** Errors: those of opening a model; PLUGIN_NOT_FOUND, PLUGIN_UNUSABLE. */

@@ -54,6 +54,8 @@ interface Camera {
   readonly untilMs: Record<View, number>
   dueMs: number
   making: boolean
+  /** In the frame that was last looked at. */
+  faces: number
   /** Of LIVE_STEPS, for each: the last that was small enough. */
   readonly step: Record<View, number>
   saidPausedMs: number
@@ -109,7 +111,7 @@ export class Live implements Watcher, Disposable {
       { live: 0, original: 0 },
       { live: 0, original: 0 },
     ]
-    this.#cameras.set(name, { name, untilMs, dueMs: 0, making: false, step, saidPausedMs })
+    this.#cameras.set(name, { name, untilMs, dueMs: 0, making: false, faces: 0, step, saidPausedMs })
   }
 
   remove(name: string): void {
@@ -152,7 +154,7 @@ export class Live implements Watcher, Disposable {
     camera.dueMs = Math.max(camera.dueMs, performance.now() - intervalMs) + intervalMs
   }
 
-  async see(name: string, frame: Frame, faces: readonly SeenFace[]): Promise<void> {
+  async see(name: string, frame: Frame, faces: readonly SeenFace[] | undefined): Promise<void> {
     const camera = this.#cameras.get(name)
     if (!camera) return
     const { effects, redraw = NO_REDRAW } = this.#parts
@@ -182,15 +184,16 @@ export class Live implements Watcher, Disposable {
     pictures: readonly Picture[],
     frame: Size,
     capturedAtMs: number,
-    faces: readonly SeenFace[],
+    faces: readonly SeenFace[] | undefined,
   ): Promise<void> {
     try {
-      const sure = faces.filter((face) => face.sure).slice(0, PREVIEW_FACES_MAX)
+      const sure = faces?.filter((face) => face.sure).slice(0, PREVIEW_FACES_MAX) ?? []
+      if (faces) camera.faces = sure.length
       const metadata = {
         v: LIVE_VERSION,
         capturedAtMs: Math.round(capturedAtMs),
         frame: [frame.width, frame.height],
-        faces: sure.length,
+        faces: camera.faces,
         paused: false,
       } as const satisfies LiveMetadata
       const zones = this.#parts.zones?.(camera.name) ?? []
@@ -200,7 +203,7 @@ export class Live implements Watcher, Disposable {
         const rgb =
           by === ''
             ? seen
-            : await redraw.redraw(camera.name, seen, frame, faces, areas).catch(() => undefined)
+            : await redraw.redraw(camera.name, seen, frame, faces ?? [], areas).catch(() => undefined)
         if (!rgb) return undefined
         drawZones(rgb, frame, zones, widthOf(camera.step[view]))
         drawFaces(rgb, frame, sure, widthOf(camera.step[view]))

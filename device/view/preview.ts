@@ -162,7 +162,7 @@ export class Preview implements Watcher, Disposable {
     return now >= camera.dueMs - 250 / this.#options.rateMax
   }
 
-  async see(name: string, frame: Frame, faces: readonly SeenFace[]): Promise<void> {
+  async see(name: string, frame: Frame, faces: readonly SeenFace[] = []): Promise<void> {
     const camera = this.#cameras.get(name)
     if (!camera) return
     const intervalMs = 1000 / this.#options.rateMax

@@ -26,6 +26,8 @@ export interface Scripted {
   }[]
   /** The frame comes so long after the one before, ms. */
   readonly afterMs?: number
+  /** Nobody can look at it, so often. */
+  readonly missed?: { readonly error: Error; times: number }
 }
 
 export const SIZE = { width: 640, height: 360 }
@@ -85,7 +87,12 @@ export async function run(
       scoreMin: SCORE_MIN,
       input: { ...SIZE, fit: 'letterbox' },
       async detect() {
-        const { faces = [] } = script[at] ?? {}
+        const { faces = [], missed } = script[at] ?? {}
+        if (missed && missed.times > 0) {
+          missed.times -= 1
+          if (!(more.lossless ?? true)) at += 1
+          throw missed.error
+        }
         at += 1
         return faces.map(({ box, score = 0.9, landmarks = [] }) => ({ box, score, landmarks }))
       },
@@ -142,7 +149,10 @@ export async function run(
   const reasons = Object.fromEntries(
     (await meters.facesPassedOver.get()).values.map(({ labels, value }) => [labels.reason, value]),
   )
-  return { crops, events, order, reasons, cut, failed, detected, present, offeredMs }
+  const skipped = Object.fromEntries(
+    (await meters.framesSkipped.get()).values.map(({ labels, value }) => [labels.reason, value]),
+  )
+  return { crops, events, order, reasons, cut, failed, detected, present, offeredMs, skipped }
 }
 
 /** A face that walks by, ten frames a second, largest in the middle. */

@@ -21,7 +21,7 @@ import { temporaryFolder } from '../kit/programs.ts'
 const ROOT = resolve(import.meta.dirname, '..', '..')
 const DOCKER = join(ROOT, 'docker')
 const read = (file: string) => readFileSync(join(DOCKER, file), 'utf8')
-const dockerfiles = ['Dockerfile', 'jetson.Dockerfile']
+const dockerfiles = ['Dockerfile', 'jetson.Dockerfile', 'jetson-inference.Dockerfile']
 const composeFiles = globSync('compose.*.yaml', { cwd: DOCKER })
 
 /** Instructions, each on one line, comments left out. */
@@ -157,7 +157,7 @@ t.test('every container is confined, its image pinned, its settings there', asyn
         )
       }
       for (const port of service.ports ?? [])
-        t.match(port, /:(8883|8443|8444)$/, `${said}: TLS alone is published`)
+        t.match(port, /:(8883|8443|8444|8500)$/, `${said}: TLS alone is published`)
     }
   }
 })
@@ -314,7 +314,7 @@ const noSystemd =
 t.test('systemd takes the units', { skip: noSystemd }, async (t) => {
   const folder = join(ROOT, 'conf', 'systemd')
   const units = globSync('*.service', { cwd: folder }).map((unit) => join(folder, unit))
-  t.equal(units.length, 4)
+  t.equal(units.length, 5)
   const { stderr } = spawnSync('systemd-analyze', ['verify', ...units], { encoding: 'utf8' })
   const complaints = stderr
     .split('\n')

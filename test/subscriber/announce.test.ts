@@ -136,6 +136,7 @@ t.test('what the bucket has is announced with all that is known of it, and leave
       track,
       shot: 'first',
       zones: ['counter', 'door'],
+      attributes: [{ name: 'mask', label: 'with mask', score: 0.9, by: 'mask@0f3a5c9b1d2e' }],
       file: 'Gäste.jpg',
     }),
     ...crops(49, { camera: 'yard' }),

@@ -13,7 +13,7 @@ import { S3Bucket } from '../../lib/buckets/s3.ts'
 import { HttpServer } from '../../lib/http/server.ts'
 import { newId } from '../../wire/id.ts'
 import { objectKey } from '../../wire/object-key.ts'
-import { openChromium, openPage, skipWithoutChromium } from '../kit/chromium.ts'
+import { fits, keepPicture, openChromium, openPage, skipWithoutChromium } from '../kit/chromium.ts'
 import { emptyS3Bucket, makeS3Bucket, s3Endpoint, skipWithoutS3 } from '../kit/s3.ts'
 
 /** The page in a real browser, over a real bucket. */
@@ -251,6 +251,40 @@ t.test('the page in a browser', { skip: skipWithoutChromium }, (t) => {
     await tiles(page).nth(2).waitFor()
     t.strictSame(await shownIds(page), [alone.id, best.id, older.id])
     t.same(complaints, [])
+  })
+
+  t.test('what classifiers say stands under the face and beside it, as text', async (t) => {
+    await using here = await gallery(t)
+    const { index, http, add } = here
+    const markup = '<img src=x onerror="document.title=1">'
+    await add(MINUTE_MS, {
+      attributes: [
+        ['mask', 'with mask', 0.97],
+        [markup, '</dd><b>&amp;', 0.5],
+        ['لون', 'أحمر', 1],
+      ],
+    })
+    // Whatever somebody wrote into the bucket.
+    await add(2 * MINUTE_MS, { attributes: [7, ['alone'], {}] as never })
+    await index.flush()
+    for (const [width, size] of [
+      ['1280', DESKTOP],
+      ['360', PHONE],
+    ] as const) {
+      const { page, complaints } = await openPage(t, browser, size)
+      await page.goto(http.url)
+      await tiles(page).nth(1).waitFor()
+      t.strictSame(await page.locator('.caption .attribute').allInnerTexts(), ['mask: with mask +2'])
+      await keepPicture(page, `gallery-attributes-${width}`)
+      await tiles(page).first().click()
+      await page.locator('#viewer-list dt').first().waitFor()
+      const facts = await page.locator('#viewer-list').textContent()
+      for (const part of ['with mask, 97 %', markup, '</dd><b>&amp;, 50 %', 'أحمر, 100 %'])
+        t.ok(facts?.includes(part), part)
+      t.ok(await fits(page))
+      await keepPicture(page, `gallery-attributes-viewer-${width}`)
+      t.same(complaints, [])
+    }
   })
 
   t.test('a visitor who scrolled down is told of new faces, not pushed', async (t) => {

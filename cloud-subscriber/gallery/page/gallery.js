@@ -401,6 +401,14 @@ function tileOf(entry, isNew) {
   whereElement.append(`${entry.device} · ${entry.camera}`)
   whereElement.title = `${entry.site} · ${entry.device} · ${entry.camera}`
   caption.append(timeElement, score, whereElement)
+  const [attribute, ...more] = attributesOf(entry)
+  if (attribute) {
+    const attributeElement = document.createElement('span')
+    attributeElement.className = 'attribute'
+    attributeElement.append(textElement(`${attribute[0]}: ${attribute[1]}`))
+    if (more.length > 0) attributeElement.append(` +${more.length}`)
+    caption.append(attributeElement)
+  }
   link.append(image, caption)
   tile.append(link)
   tiles.set(entry.id, tile)
@@ -779,13 +787,27 @@ page.skip.addEventListener('click', (event) => {
 
 // ---------------------------------------------------------------- one face, large
 
+/** Text that may be written in the other direction than what is around it. */
+function textElement(text) {
+  const element = document.createElement('bdi')
+  element.textContent = text
+  return element
+}
+
 function addFact(name, value) {
   if (value === '') return
   const term = document.createElement('dt')
-  term.textContent = name
+  term.append(textElement(name))
   const description = document.createElement('dd')
-  description.textContent = value
+  description.append(textElement(value))
   page['viewer-list'].append(term, description)
+}
+
+/** What classifiers and plugins say: their names and labels are text. */
+function attributesOf({ attributes }) {
+  return Array.isArray(attributes)
+    ? attributes.filter((it) => Array.isArray(it) && typeof it[0] === 'string' && typeof it[1] === 'string')
+    : []
 }
 
 /** How long it took from what it is filed by: the capture, or the receipt where the camera's clock is wrong. */
@@ -843,6 +865,8 @@ function view1(entry) {
   addFact('Device', entry.device)
   addFact('Camera', entry.camera)
   addFact('Score', scoreText(entry.score))
+  for (const [name, label, score] of attributesOf(entry))
+    addFact(name, Number.isFinite(score) ? `${label}, ${Math.round(score * 100)} %` : label)
   addFact('Face', entry.width > 0 ? `${entry.width} × ${entry.height} px` : '')
   addFact('Stored', delayText(entry))
   addFact('File', typeof entry.file === 'string' ? entry.file : '')

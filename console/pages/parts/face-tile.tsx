@@ -1,6 +1,7 @@
 import type { Detection } from '../../api/detections.ts'
 import { nowMs } from '../now.ts'
 import { ago, exact } from '../words.ts'
+import { AttributesOnTile } from './attributes.tsx'
 import { useNear } from './near.ts'
 import { When } from './when.tsx'
 
@@ -12,6 +13,7 @@ export function FaceTile({ face, isNew = false }: { readonly face: Detection; re
       <span class="face-caption">
         <span class="face-camera">{face.camera}</span>
         <When atMs={face.capturedAtMs} />
+        <AttributesOnTile attributes={face.attributes} />
       </span>
       {face.reviewed && <span class="visually-hidden">, reviewed</span>}
     </a>

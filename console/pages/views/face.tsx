@@ -1,3 +1,4 @@
+import { Fragment } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
 import type { DetectionDetail, Forgotten } from '../../api/detections.ts'
 import * as api from '../api.ts'
@@ -288,13 +289,27 @@ function Facts({ face }: { readonly face: DetectionDetail }) {
       )}
       <dt>Mask</dt>
       <dd>{face.masked === null ? 'Not known' : face.masked ? 'Yes' : 'No'}</dd>
-      {face.attributes.map(({ name, label, score }) => [
-        <dt key={`${name} name`}>{name}</dt>,
-        <dd key={name}>
-          <a href={`/faces${api.queryText({ attribute: `${name}:${label}` })}`}>{label}</a>{' '}
-          <span class="muted">{share(score)} sure</span>
-        </dd>,
-      ])}
+      {face.attributes.map(({ name, label, score, by }, index) => (
+        // A plugin may say the same twice.
+        <Fragment key={index}>
+          <dt>
+            <bdi>{name}</bdi>
+          </dt>
+          <dd>
+            <a href={`/faces${api.queryText({ attribute: `${name}:${label}` })}`}>
+              <bdi>{label}</bdi>
+            </a>{' '}
+            <span class="muted">
+              {share(score)} sure
+              {by !== undefined && (
+                <>
+                  , says <bdi class="mono">{by}</bdi>
+                </>
+              )}
+            </span>
+          </dd>
+        </Fragment>
+      ))}
       <dt>Score</dt>
       <dd>
         <span class="meter" role="presentation">

@@ -6,7 +6,7 @@ import { cameraKey, date } from '../words.ts'
 import { type Filter, isEmpty, timeOf } from './faces-filter.ts'
 
 /** What is shown from the beginning only where it is in use. */
-const BEHIND_MORE = ['from', 'to', 'scoreMin', 'sizeMin', 'attribute'] as const
+const BEHIND_MORE = ['from', 'to', 'scoreMin', 'sizeMin'] as const
 
 /** The filters, as a form; each change stands in the address bar at once. */
 export function FilterForm({ filter }: { readonly filter: Filter }) {
@@ -61,6 +61,7 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
             <option value="unknown">Not known</option>
           </select>
         </label>
+        <AttributeField filter={filter} />
         <label class="field">
           <span>Reviewed</span>
           <select
@@ -113,19 +114,6 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
                 onChange={({ currentTarget: { value } }) => ask({ sizeMin: value })}
               />
             </label>
-            <label class="field">
-              <span>Attribute</span>
-              <input
-                type="text"
-                placeholder="name:label"
-                pattern="[^:]{1,64}(:.{1,64})?"
-                value={filter.attribute ?? ''}
-                onChange={({ currentTarget }) => {
-                  if (currentTarget.checkValidity()) ask({ attribute: currentTarget.value })
-                  else currentTarget.reportValidity()
-                }}
-              />
-            </label>
           </>
         ) : (
           <button type="button" class="link-button filters-more" onClick={() => setOpen(true)}>
@@ -155,6 +143,73 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
         <p class="visually-hidden">Faces before {date(timeOf(filter.to))}</p>
       )}
     </search>
+  )
+}
+
+/** By what classifiers and plugins have said; nothing where they have said nothing. */
+function AttributeField({ filter: { attribute = '', attributeScoreMin = '' } }: { readonly filter: Filter }) {
+  const known = useLoaded('known attributes', api.attributes)
+  const items = known.value?.items ?? []
+  const choose = (value: string) =>
+    ask({ attribute: value, ...(value === '' && { attributeScoreMin: undefined }) })
+  const all = items.flatMap(({ name, labels }) => [name, ...labels.map((label) => `${name}:${label}`)])
+  if (all.length === 0 && attribute === '') return null
+  return (
+    <>
+      {items.some(({ more }) => more) ? (
+        // More than a list is for: it suggests, and takes any other.
+        <label class="field">
+          <span>Attribute</span>
+          <input
+            type="text"
+            list="known-attributes"
+            maxLength={129}
+            placeholder="name or name:label"
+            value={attribute}
+            onChange={({ currentTarget: { value } }) => choose(value.trim())}
+          />
+          <datalist id="known-attributes">
+            {all.map((value) => (
+              <option key={value} value={value} />
+            ))}
+          </datalist>
+        </label>
+      ) : (
+        <label class="field">
+          <span>Attribute</span>
+          <select value={attribute} onChange={({ currentTarget: { value } }) => choose(value)}>
+            <option value="">All</option>
+            {!all.includes(attribute) && attribute !== '' && <option value={attribute}>{attribute}</option>}
+            {items.map(({ name, labels }) => (
+              <optgroup key={name} label={name}>
+                <option value={name}>{name}: any</option>
+                {labels.map((label) => (
+                  <option key={label} value={`${name}:${label}`}>
+                    {name}: {label}
+                  </option>
+                ))}
+              </optgroup>
+            ))}
+          </select>
+        </label>
+      )}
+      {attribute !== '' && (
+        <label class="field">
+          <span>Sure of that at least, %</span>
+          <input
+            type="number"
+            min="0"
+            max="100"
+            step="5"
+            placeholder="e.g. 80"
+            value={attributeScoreMin === '' ? '' : Math.round(Number(attributeScoreMin) * 100)}
+            onChange={({ currentTarget: { value } }) =>
+              ask({ attributeScoreMin: value === '' ? undefined : String(Number(value) / 100) })
+            }
+          />
+        </label>
+      )}
+    </>
   )
 }
 

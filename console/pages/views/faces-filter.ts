@@ -10,6 +10,7 @@ const OTHERS = [
   'track',
   'masked',
   'attribute',
+  'attributeScoreMin',
   'scoreMin',
   'scoreMax',
   'sizeMin',
@@ -51,6 +52,7 @@ export function takes(filter: Filter, face: Detection): boolean {
     track,
     masked,
     attribute,
+    attributeScoreMin = '0',
     scoreMin,
     scoreMax,
     sizeMin,
@@ -68,7 +70,10 @@ export function takes(filter: Filter, face: Detection): boolean {
     (to === undefined || face.atMs < timeOf(to)) &&
     (track === undefined || face.track === track) &&
     (masked === undefined || String(face.masked ?? 'unknown') === masked) &&
-    (attribute === undefined || face.attributes.some((has) => hasAttribute(has, attribute))) &&
+    (attribute === undefined ||
+      face.attributes.some(
+        (has) => hasAttribute(has, attribute) && has.score >= Number(attributeScoreMin),
+      )) &&
     (scoreMin === undefined || face.score >= Number(scoreMin)) &&
     (scoreMax === undefined || face.score <= Number(scoreMax)) &&
     (sizeMin === undefined || Math.min(face.box[2], face.box[3]) >= Number(sizeMin)) &&
