@@ -5,6 +5,7 @@ import type { KeeperReport } from '../wire/keepers.ts'
 import type { CameraAddress } from '../wire/topics.ts'
 import type { CameraSeen, DeviceSeen, KeeperSeen } from './context.ts'
 import type { Database } from './database/database.ts'
+import { isWithoutServers } from './rules/looked.ts'
 
 /**
  * What went wrong, and for how long: opened and closed by what programs, devices and cameras say. One event lasts as long as
@@ -14,6 +15,9 @@ import type { Database } from './database/database.ts'
 type HealthKind =
   | 'camera-down'
   | 'recording-stopped'
+  | 'not-looking'
+  | 'servers-away'
+  | 'processor-down'
   | 'device-offline'
   | 'desired-refused'
   | 'keeper-silent'
@@ -43,7 +47,10 @@ const MOMENTS_MAX = 1_000
 const KEPT_MS_MAX = 90 * 24 * 3_600_000
 const TIDY_INTERVAL_MS = 24 * 3_600_000
 
-const CHANGING: ReadonlySet<HealthKind> = new Set(['camera-down', 'recording-stopped', 'desired-refused'])
+const CHANGING: ReadonlySet<HealthKind> = new Set([
+  ...(['camera-down', 'recording-stopped', 'desired-refused'] as const),
+  ...(['not-looking', 'servers-away', 'processor-down'] as const),
+])
 
 interface Cause {
   readonly kind: HealthKind
@@ -129,6 +136,30 @@ export class HealthEvents implements AsyncDisposable {
       subject,
       level: 'problem',
       text: record?.why ?? 'It does not record.',
+      camera: { site, device, camera },
+    })
+    // Where nobody looks for long the camera is down, which says why.
+    const { on, why: whyThere } = state?.detect ?? { on: undefined, why: null }
+    this.#is(on === 'none' && seen.is === 'live', {
+      kind: 'not-looking',
+      subject,
+      level: 'problem',
+      text: `Nobody looks for faces. ${whyThere ?? ''}`.trim(),
+      camera: { site, device, camera },
+    })
+    this.#is(isWithoutServers(state) && seen.is === 'live', {
+      kind: 'servers-away',
+      subject,
+      level: 'warning',
+      text: `Its device looks for faces itself. ${whyThere ?? ''}`.trim(),
+      camera: { site, device, camera },
+    })
+    const broken = (state?.process ?? []).filter((one) => one.state === 'down')
+    this.#is(broken.length > 0 && seen.is === 'live', {
+      kind: 'processor-down',
+      subject,
+      level: 'problem',
+      text: broken.map(({ name, why }) => `${name}: ${why ?? 'it does not work.'}`).join(' '),
       camera: { site, device, camera },
     })
   }

@@ -154,7 +154,7 @@ async function bringUp(
     say("          (the certificate is from this deployment's own authority: the browser asks once)")
   say(`logs      sightline deploy logs -f${flags(options)}`)
   if (kind === 'inference')
-    say(`next      for edges: sightline deploy invite${flags(options)} writes a join file (--inference)`)
+    say(`next      an edge: sightline deploy token${flags(options)} writes a join file for it (--inference)`)
   if (kind === 'cloud') for (const line of sayEdges(secrets, flags(options))) say(line)
   const before = had && siteOf(had.settings)
   if (kind === 'edge' && before !== undefined && before !== siteOf(settings))
@@ -220,7 +220,7 @@ export async function login(options: Where): Promise<string> {
       'DEPLOYMENT_NOT_FOUND',
       kind === 'edge'
         ? `"${options.name}" has no console and no gallery: its cloud has them.`
-        : `"${options.name}" is an inference server, which nobody logs in to. What an edge needs: sightline deploy invite${flags(options)}`,
+        : `"${options.name}" is an inference server, which nobody logs in to. What an edge needs: sightline deploy token${flags(options)}`,
     )
   const people = peopleOf(settings, secrets)
   if (people.length === 0) return 'Only those of the users files that were given.\n'
@@ -236,14 +236,14 @@ export async function invite(
 }
 
 /** What edges need to use an inference server. Errors: DEPLOYMENT_NOT_FOUND, FILE_EXISTS, FOLDER_UNWRITABLE */
-export async function inviteToInference(options: Where & { readonly joinFile: string }): Promise<void> {
+export async function shareInference(options: Where & { readonly joinFile: string }): Promise<void> {
   using engine = await Engine.open(options.address, options.ssh)
   const { name } = options
   const { kind, image } = await known(engine, name)
   if (kind !== 'inference')
     throw failure(
       'USAGE',
-      `"${name}" is no inference server, but: ${kind}. For an edge write: sightline deploy invite SITE. Each edge needs its own site.`,
+      `"${name}" is no inference server, but: ${kind}. For an edge's own join file write: sightline deploy invite SITE`,
     )
   const { settings, secrets } = await stateOf(new Volumes(engine, { name, kind }, image), { name, kind })
   const port = settings.inferencePort ?? INFERENCE_PORT

@@ -49,7 +49,7 @@ function readOne(file: string): Looking {
   if (!existsSync(file))
     throw failure(
       'CONFIG_NOT_FOUND',
-      `Join file ${file} not found. Create one at the inference server: sightline deploy invite --name inference (or docker/secrets.sh inference HOST).`,
+      `Join file ${file} not found. Create one at the inference server: sightline deploy token (or docker/secrets.sh inference HOST).`,
     )
   const { inference: addresses, token, ca } = loadConfig(lookingSchema, { file })
   try {

@@ -29,6 +29,8 @@ const CAMERA = [...NO_CAMERA, 'onnxruntime-node']
 const SUBSCRIBER = ['cloud-subscriber/main']
 const INFERENCE = ['inference/main', 'commands/doctor/inference']
 const BUCKET = ['lib/buckets/s3']
+/** It keeps nothing: what it is asked is answered, or refused. */
+const STORES = ['commands/doctor/stores', 'commands/doctor/console', 'lmdb']
 /** Beside the program: what its commands, and doctor of its configuration, need. */
 const CONSOLE = ['console/main', 'commands/console/mend', 'commands/doctor/database']
 
@@ -66,7 +68,7 @@ export const PROGRAMS = {
   inference: {
     entries: ['cli.ts', 'bin/sightline.js'],
     commands: [...COMMON, 'models'],
-    without: [...NO_CAMERA, ...SUBSCRIBER, ...BUCKET, ...CONSOLE, 'broker/main'],
+    without: [...NO_CAMERA, ...SUBSCRIBER, ...BUCKET, ...CONSOLE, ...STORES, 'broker/main'],
     schemaOnly: ['device/', 'broker/', 'cloud-subscriber/', 'console/'],
     settings: [['conf/inference.yaml', 'inference.yaml']],
   },

@@ -22,6 +22,7 @@ const TAKES: Readonly<Record<string, readonly string[]>> = {
   upgrade: [...WHERE, ...IMAGES],
   down: [...WHERE, 'purge'],
   invite: [...WHERE, 'out'],
+  token: [...WHERE, 'out'],
   remove: [...WHERE, 'shared'],
   login: WHERE,
 }
@@ -40,14 +41,14 @@ Usage: sightline deploy edge --host ssh://me@jetson --join FILE
        sightline deploy demo
        sightline deploy inference --host ssh://me@gpu --address NAME [--gpu]
        sightline deploy invite|remove SITE
-       sightline deploy status|upgrade|down|logs|login [--name NAME]
+       sightline deploy status|upgrade|down|logs|login|token [--name NAME]
 
 edge     a capture agent and its broker, which forwards to a cloud
 cloud    a broker, a subscriber with bucket and gallery, and the console
 demo     all of them on one machine
 inference  a server that looks at the frames of edges
-invite   adds an edge: writes a join file with its own site and user; of an
-         inference server, without SITE: a join file for edges (--inference)
+invite   adds an edge: writes a join file with its own site and user
+token    of an inference server: writes a join file for edges (--inference)
 remove   removes one edge: its connection ends, the others stay
 status   what runs where, and its health; exit status 1: something is unhealthy
 logs     logs of all parts, or of one: logs broker -f
@@ -84,7 +85,8 @@ Options:
   --build-arg NAME=X    build argument for images
   --build-network MODE  network of the build, e.g. host
   --wait DURATION       time for each part to become healthy (default: 3m)
-  --out FILE            invite: the join file (default: SITE.join.yaml)
+  --out FILE            invite, token: the join file (default: SITE.join.yaml,
+                        inference.join.yaml)
   --shared              remove: the user shared by edges of an earlier version
   --follow, -f          logs: follow new lines
   --tail N              logs: number of last lines (default: 100)
@@ -216,17 +218,19 @@ More in docs/deploy.md.
         return 0
       }
       case 'invite': {
-        if (part === undefined) {
-          const joinFile = values.out ?? 'inference.join.yaml'
-          await run.inviteToInference({ ...where, name: await named(), joinFile })
-          say(`wrote ${joinFile}: copy it to edges. It contains a token.`)
-          say(`next      sightline deploy edge --join SITE.join.yaml --inference ${joinFile}`)
-          return 0
-        }
+        if (part === undefined)
+          throw failure('USAGE', 'Write: sightline deploy invite SITE. Each edge needs its own site.')
         const joinFile = values.out ?? `${part}.join.yaml`
         await run.invite({ ...where, name: await named(), site: part, joinFile })
         say(`wrote ${joinFile}: copy it to one edge, and delete it here. It contains a password.`)
         say(`next      sightline deploy edge --join ${joinFile}`)
+        return 0
+      }
+      case 'token': {
+        const joinFile = values.out ?? 'inference.join.yaml'
+        await run.shareInference({ ...where, name: await named(), joinFile })
+        say(`wrote ${joinFile}: copy it to edges. It contains a token.`)
+        say(`next      sightline deploy edge --join SITE.join.yaml --inference ${joinFile}`)
         return 0
       }
       case 'remove':

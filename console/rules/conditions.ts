@@ -22,7 +22,10 @@ export const CONDITIONS_OF: Readonly<Record<FactKind, readonly (keyof Conditions
 type State = NonNullable<Conditions['states']>[number]
 
 export const STATES_OF: Readonly<Record<'camera' | 'device' | 'keeper', readonly State[]>> = {
-  camera: ['down', 'offline', 'paused', 'waiting', 'ended', 'covered', 'turned', 'frozen', 'not recording'],
+  camera: [
+    ...(['down', 'offline', 'paused', 'waiting', 'ended', 'covered', 'turned', 'frozen'] as const),
+    ...(['not recording', 'not looking', 'without servers', 'processor down'] as const),
+  ],
   device: ['offline'],
   keeper: ['unwell', 'silent'],
 }

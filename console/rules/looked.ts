@@ -132,6 +132,10 @@ export function lookAtEvent({ type, zone, inZoneMs = 0, after }: FaceEvent): Loo
 function statesOf({ is, state }: CameraSeen): string[] {
   if (is === 'offline') return ['offline']
   const states: string[] = [is]
+  if (is !== 'live' && is !== 'down') return states
+  if (state?.detect?.on === 'none') states.push('not looking')
+  if (isWithoutServers(state)) states.push('without servers')
+  if (state?.process?.some((one) => one.state === 'down')) states.push('processor down')
   if (is !== 'live') return states
   if (state?.view && state.view.is !== 'clear') states.push(state.view.is)
   const record = state?.record
@@ -140,6 +144,10 @@ function statesOf({ is, state }: CameraSeen): string[] {
     states.push('not recording')
   return states
 }
+
+/** Its device looks itself, where inference servers should. */
+export const isWithoutServers = (state: CameraSeen['state']) =>
+  state?.detect?.on === 'local' && state.detect.why !== null
 
 export function lookAtCamera(it: CameraSeen): Looked {
   const { site, device, camera, state } = it
@@ -155,6 +163,8 @@ export function lookAtCamera(it: CameraSeen): Looked {
       view: state?.view?.is ?? '',
       recording: state?.record?.recording ?? false,
       faces: int(state?.present?.faces ?? 0),
+      detect: state?.detect?.on ?? '',
+      processorsDown: (state?.process ?? []).filter((one) => one.state === 'down').map(({ name }) => name),
       why: state?.why ?? state?.record?.why ?? '',
     })),
   }

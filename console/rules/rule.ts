@@ -74,11 +74,14 @@ export const conditionsSchema = z.strictObject({
         'turned',
         'frozen',
         'not recording',
+        'not looking',
+        'without servers',
+        'processor down',
         'unwell',
         'silent',
       ]),
     )
-    .max(12)
+    .max(16)
     .optional(),
   /** keeper: only of these programs. */
   programs: z.array(z.enum(['device', 'broker', 'subscriber', 'console'])).optional(),

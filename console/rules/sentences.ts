@@ -62,11 +62,18 @@ function sentenceOf(on: FactKind, told: Told, { conditions }: Rule): string {
       if (told.ended) return `${subject} is well again`
       const wanted = conditions.states as readonly string[] | undefined
       const named = wanted ? states.filter((state) => wanted.includes(state)) : states
-      return `${subject} is ${named.join(', ') || 'as the rule says'}`
+      return `${subject} is ${named.map((state) => SPOKEN[state] ?? state).join(', ') || 'as the rule says'}`
     }
     case 'arrival':
       return `${told.kind === 'clip' ? 'Recording' : 'Picture'} of ${place ?? 'a camera'} has arrived`
   }
+}
+
+/** States that do not read well behind "is". */
+const SPOKEN: Readonly<Record<string, string>> = {
+  'not looking': 'not looking for faces',
+  'without servers': 'without its inference servers',
+  'processor down': 'without one of its processors',
 }
 
 function mask({ masked }: Told, asked: boolean | undefined): string {

@@ -90,6 +90,12 @@ export const VARIABLES: Readonly<Record<FactKind, readonly Variable[]>> = {
     variable('view', 'string', '"clear", "covered", "turned" or "frozen"; "" where that is not watched.'),
     variable('recording', 'bool', 'It records now.'),
     variable('faces', 'int', 'How many faces are in the picture now.'),
+    variable(
+      'detect',
+      'string',
+      'Where faces are looked for: "local", "remote" or "none"; "" where there are no inference servers.',
+    ),
+    variable('processorsDown', 'list<string>', 'Its classifiers and plugins that do not work.'),
     variable('why', 'string', 'What is wrong with it, in a sentence; "" where nothing is.'),
   ],
   device: [

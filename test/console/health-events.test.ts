@@ -94,6 +94,34 @@ t.test('a camera that is down is one event, from when it went down until it is b
   t.ok((event?.ended_at_ms ?? 0) >= (event?.at_ms ?? Infinity))
 })
 
+t.test('who looks for faces is an event of health where it is not who should', async (t) => {
+  const { events, rows, changes } = await open(t)
+  const seen = (state: Partial<NonNullable<CameraSeen['state']>>, is: CameraSeen['is'] = 'live') => ({
+    ...camera(is),
+    state: { why: null, ...state } as CameraSeen['state'],
+  })
+  const why = 'No inference server can be asked.'
+  const mask = { name: 'mask', state: 'down', why: 'It has ended.' } as const
+  events.camera(seen({ detect: { on: 'remote', why: null, sinceMs: 1 } }))
+  events.camera(seen({ detect: { on: 'local', why, sinceMs: 1 }, process: [mask] }))
+  await until('both are opened', () => changes.length === 2)
+  events.camera(seen({ detect: { on: 'none', why, sinceMs: 1 } }))
+  await until('two are over, and one is opened', () => changes.length === 5)
+  events.camera(seen({ detect: { on: 'none', why, sinceMs: 1 } }, 'down'))
+  await until('a camera that is down says why itself', () => changes.length === 7)
+  t.strictSame(
+    (await rows())
+      .map(({ kind, level, text, ended_at_ms }) => [kind, level, text, ended_at_ms !== null])
+      .sort(),
+    [
+      ['camera-down', 'problem', 'No picture from the camera.', false],
+      ['not-looking', 'problem', `Nobody looks for faces. ${why}`, true],
+      ['processor-down', 'problem', 'mask: It has ended.', true],
+      ['servers-away', 'warning', `Its device looks for faces itself. ${why}`, true],
+    ],
+  )
+})
+
 t.test('what passes at once is no event', async (t) => {
   const { events, rows } = await open(t)
   events.keeper(keeper({ ok: false, checks: { broker: 'connecting' } }), undefined)

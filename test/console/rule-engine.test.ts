@@ -297,6 +297,39 @@ t.test('a camera that is covered, and clear again', async (t) => {
   t.match(made?.notice, { title: /^.+: door$/, text: 'home/pi/door is turned.' })
 })
 
+t.test('a camera whose faces nobody looks for as they should be', async (t) => {
+  const away = 'No inference server can be asked.'
+  const detect = (on: 'local' | 'remote' | 'none', why: string | null = null) =>
+    camera({ detect: { on, why, sinceMs: START_MS } })
+  const process = (...down: string[]) =>
+    camera({
+      process: ['mask', 'glasses'].map((name) => ({
+        ...{ name, state: down.includes(name) ? ('down' as const) : ('up' as const), why: null },
+      })),
+    })
+  for (const [states, ...facts] of [
+    ['not looking', detect('remote'), detect('none', away), detect('local')],
+    ['without servers', detect('local'), detect('local', away), detect('remote')],
+    ['processor down', process(), process('glasses'), process()],
+  ] as const)
+    t.strictSame(
+      story(
+        engineOf([{ on: 'camera', conditions: { states: [states] } }]),
+        ...facts.map((fact, n) => [n * 1000, fact] as const),
+      ),
+      ['1s new', '2s ended'],
+      states,
+    )
+  const looking = { on: 'camera', expression: 'detect == "local" || "mask" in processorsDown' }
+  const { notices } = engineOf([looking]).run([process('mask')], START_MS)
+  t.equal(notices.length, 1)
+  const [made] = engineOf([{ on: 'camera', conditions: { states: ['processor down'] } }]).run(
+    [process('mask')],
+    START_MS,
+  ).notices
+  t.match(made?.notice, { text: 'home/pi/door is without one of its processors.' })
+})
+
 t.test('a device that goes away is told once, whatever its cameras say', async (t) => {
   const names = Array.from({ length: 40 }, (_, n) => `c${n}`)
   const away = names.map((name) => camera({ is: 'offline', name }))

@@ -1,4 +1,5 @@
 import type { Camera } from '../../api/cameras.ts'
+import { When } from './when.tsx'
 
 /** A camera's state in a word, with a dot whose colour says it again. */
 
@@ -61,4 +62,70 @@ function viewWords({ state }: Camera): string | undefined {
     default:
       return undefined
   }
+}
+
+/** Pictures come, and faces are not looked for as they should be: a sentence for a tile; undefined where all is well. */
+export function whatLooksBadly({ is, state }: Camera): string | undefined {
+  if (is !== 'live' || !state) return undefined
+  if (state.detect?.on === 'none') return 'Nobody looks for faces at the moment.'
+  const broken = state.process?.filter((one) => one.state === 'down').map(({ name }) => name) ?? []
+  if (broken.length > 0) return `${broken.join(', ')} ${broken.length === 1 ? 'does' : 'do'} not work.`
+  if (isWithoutServers(state)) return 'Its device looks for faces itself: no inference server does.'
+  return undefined
+}
+
+type State = NonNullable<Camera['state']>
+
+const isWithoutServers = ({ detect }: State) => detect?.on === 'local' && detect.why !== null
+
+const LOOKS: Readonly<Record<NonNullable<State['detect']>['on'], string>> = {
+  remote: 'By an inference server',
+  local: 'By this device',
+  none: 'By nobody',
+}
+
+/** Where faces are looked for, of a device that has inference servers, and how its classifiers and plugins are; a part of a list of facts. */
+export function LooksFacts({ state }: { readonly state: State }) {
+  const { detect, process = [] } = state
+  return (
+    <>
+      {detect && (
+        <>
+          <dt>Faces are looked for</dt>
+          <dd>
+            <span
+              class="tone"
+              data-tone={detect.on === 'none' ? 'bad' : detect.why === null ? 'good' : 'late'}
+            >
+              <span class="dot" />
+              {LOOKS[detect.on]}
+            </span>{' '}
+            <span class="muted">
+              since <When atMs={detect.sinceMs} />
+            </span>
+            {detect.why !== null && <span class="note">{detect.why}</span>}
+          </dd>
+        </>
+      )}
+      {process.length > 0 && (
+        <>
+          <dt>Looked at again by</dt>
+          <dd>
+            <ul class="processors">
+              {process.map(({ name, state, why }) => (
+                <li key={name}>
+                  <span class="tone" data-tone={state === 'up' ? 'good' : 'bad'}>
+                    <span class="dot" />
+                    {name}
+                    {state === 'down' && ': does not work'}
+                  </span>
+                  {why !== null && <span class="note">{why}</span>}
+                </li>
+              ))}
+            </ul>
+          </dd>
+        </>
+      )}
+    </>
+  )
 }

@@ -4,7 +4,7 @@ import * as api from '../api.ts'
 import { devicePage } from '../devices.ts'
 import { useEvery, useLoaded } from '../loaded.ts'
 import { useNews } from '../news.ts'
-import { CameraIs, whatIsWrong } from '../parts/camera-state.tsx'
+import { CameraIs, LooksFacts, whatIsWrong } from '../parts/camera-state.tsx'
 import { FaceTile } from '../parts/face-tile.tsx'
 import { icons } from '../parts/icons.tsx'
 import { LastPicture } from '../parts/last-picture.tsx'
@@ -182,6 +182,7 @@ function One({ camera, told }: { readonly camera: Camera; readonly told: (camera
               </dd>
             </>
           )}
+          {state && <LooksFacts state={state} />}
           <dt>Newest face</dt>
           <dd>{camera.newest ? <When atMs={camera.newest.capturedAtMs} /> : 'None yet'}</dd>
           {state && (

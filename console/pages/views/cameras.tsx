@@ -5,7 +5,7 @@ import * as api from '../api.ts'
 import { useEvery, useLoaded } from '../loaded.ts'
 import { useNews } from '../news.ts'
 import { withNews } from '../parts/camera-news.ts'
-import { CameraIs, whatIsWrong } from '../parts/camera-state.tsx'
+import { CameraIs, whatIsWrong, whatLooksBadly } from '../parts/camera-state.tsx'
 import { LastPicture } from '../parts/last-picture.tsx'
 import { LivePicture } from '../parts/live-picture.tsx'
 import { Empty, Shown, Waiting } from '../parts/states.tsx'
@@ -96,7 +96,7 @@ function Tile({
   readonly isLive: boolean
   readonly toggle: () => void
 }) {
-  const wrong = whatIsWrong(camera)
+  const wrong = whatIsWrong(camera) ?? whatLooksBadly(camera)
   const canLive = may('live') && camera.is === 'live'
   return (
     <article class="tile" data-is={camera.is}>

@@ -70,7 +70,7 @@ export const RULE_KINDS: readonly RuleKind[] = [
   {
     on: 'camera',
     title: 'Camera health',
-    text: 'A camera gives no picture, is covered, turned away or frozen.',
+    text: 'A camera gives no picture, is covered, turned away or frozen, or what looks for faces does not work.',
     icon: 'cameras',
     knows: ['states'],
     lasts: true,
@@ -124,6 +124,9 @@ export const STATES = {
     turned: 'is turned away',
     frozen: 'is frozen',
     'not recording': 'does not record',
+    'not looking': 'finds no faces: nobody looks for them',
+    'without servers': 'has no inference server, so that its device looks itself',
+    'processor down': 'has a classifier or plugin that does not work',
   },
   device: { offline: 'is not connected' },
   keeper: { unwell: 'says that something is wrong', silent: 'says nothing any more' },
