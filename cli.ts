@@ -12,7 +12,7 @@ import { healthcheck } from './commands/healthcheck/healthcheck.ts'
 import { link } from './commands/link/link.ts'
 import { models } from './commands/models/models.ts'
 import { preview } from './commands/preview/preview.ts'
-import { broker, device, subscriber } from './commands/programs.ts'
+import { broker, device, inference, subscriber } from './commands/programs.ts'
 import { quarantine } from './commands/quarantine/quarantine.ts'
 import { queue } from './commands/queue/queue.ts'
 import { secrets } from './commands/secrets/secrets.ts'
@@ -30,6 +30,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   broker,
   subscriber,
   console: consoleCommand,
+  inference,
   config,
   doctor,
   models,

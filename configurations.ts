@@ -5,6 +5,7 @@ import { brokerSchema, checkBrokerConfig } from './broker/config.ts'
 import { checkSubscriberConfig, subscriberSchema } from './cloud-subscriber/config.ts'
 import { checkConsoleConfig, consoleSchema } from './console/config.ts'
 import { checkDeviceConfig, deviceSchema } from './device/config.ts'
+import { checkInferenceConfig, inferenceSchema } from './inference/config.ts'
 import { loadConfig } from './lib/config.ts'
 import { failure } from './lib/errors.ts'
 import { misspeltIn, settingsIn } from './lib/variables.ts'
@@ -14,6 +15,7 @@ export const PROGRAMS: Readonly<Record<string, { schema: z.ZodObject; check?: (c
   broker: { schema: brokerSchema, check: checkBrokerConfig },
   subscriber: { schema: subscriberSchema, check: checkSubscriberConfig },
   console: { schema: consoleSchema, check: checkConsoleConfig },
+  inference: { schema: inferenceSchema, check: checkInferenceConfig },
 }
 
 export interface Checked {

@@ -11,6 +11,7 @@ import { RECORDING_TRIALS } from './recordings.ts'
 import { LINE_TRIALS } from './scenarios.ts'
 import { STORAGE_TRIALS } from './storage.ts'
 import type { Trial, Verdict } from './trial.ts'
+import { WORKERS_TRIAL } from './workers.ts'
 
 /**
  * `npm run chaos`: kills, cuts and stalls while crops and recordings flow through the whole line, and then the proof: all that
@@ -28,6 +29,7 @@ const TRIALS: readonly Trial[] = [
   ...HOSTILE_TRIALS,
   INSIDER,
   OUTSIDER,
+  WORKERS_TRIAL,
 ]
 
 /** They mostly wait: for programs to start, for backoffs, for what is to be noticed. */

@@ -62,3 +62,11 @@ export const subscriber = program(
   'conf/subscriber.yaml',
   async () => (await import('../cloud-subscriber/main.ts')).runSubscriber,
 )
+
+export const inference = program(
+  'inference',
+  'the inference server: models for devices that ask for them',
+  'The inference server: runs models of the catalogue for devices that send their\nframes, by the Open Inference Protocol (HTTP and gRPC).',
+  'conf/inference.yaml',
+  async () => (await import('../inference/main.ts')).runInference,
+)

@@ -45,6 +45,8 @@ import {
   DEVICE_USER,
   dataVolume,
   EDGE_USER,
+  INFERENCE_PORT,
+  INFERENCE_USER,
   networkName,
   PARTS,
   type Part,
@@ -104,6 +106,7 @@ export function compose(deployment: string, settings: Settings, secrets: Secrets
     if (part.program === 'device') return device(deployment, part, settings, secrets, facts)
     if (part.program === 'subscriber') return subscriber(deployment, part, settings, secrets, facts)
     if (part.program === 'console') return consoleProgram(deployment, part, settings, secrets, facts)
+    if (part.program === 'inference') return inferenceServer(deployment, part, settings, secrets, facts)
     return part.end === 'edge'
       ? edgeBroker(deployment, part, settings, secrets, facts)
       : cloudBroker(deployment, part, settings, secrets)
@@ -144,7 +147,7 @@ function device(
   const config: Tree = {
     ...tree,
     ...deviceNames(settings, facts.machineName),
-    detect: { ...branch(tree.detect), modelFolder: `${DATA_FOLDER}/models` },
+    detect: { ...branch(tree.detect), modelFolder: `${DATA_FOLDER}/models`, ...remote(settings) },
     broker: {
       ...without(branch(tree.broker), 'caFile', 'certFile', 'keyFile', 'password'),
       url: `mqtt://${broker}:${PORT_PLAIN}`,
@@ -156,8 +159,8 @@ function device(
   const groups = Object.values(facts.cameraGroups)
   return container(deployment, part, {
     config,
-    files: { ...decoded(given?.files), [password]: secretOf(secrets, DEVICE_USER) },
-    mounts: settings.mounts.map((path) => ({ Type: 'bind', Source: path, Target: path, ReadOnly: true })),
+    files: { ...decoded(given?.files), [password]: secretOf(secrets, DEVICE_USER), ...remoteFiles(settings) },
+    mounts: foldersOf(settings),
     memoryBytes: settings.gpu ? MEMORY_BYTES_GPU : MEMORY_BYTES.device,
     host: {
       Devices: Object.keys(facts.cameraGroups).map((path) => ({
@@ -168,10 +171,83 @@ function device(
       GroupAdd: [...new Set(groups)].map(String),
       ...(settings.gpu ? gpu(facts.architecture) : {}),
     },
-    env:
-      settings.gpu && facts.architecture === 'arm64'
-        ? ['NVIDIA_VISIBLE_DEVICES=all', 'NVIDIA_DRIVER_CAPABILITIES=all']
-        : [],
+    env: gpuVariables(settings, facts),
+  })
+}
+
+const foldersOf = ({ mounts }: Settings): Dockerode.MountSettings[] =>
+  mounts.map((path) => ({ Type: 'bind', Source: path, Target: path, ReadOnly: true }))
+
+const gpuVariables = ({ gpu }: Settings, { architecture }: Facts): string[] =>
+  gpu && architecture === 'arm64' ? ['NVIDIA_VISIBLE_DEVICES=all', 'NVIDIA_DRIVER_CAPABILITIES=all'] : []
+
+const LOOKING_TOKEN = 'inference.token'
+const LOOKING_CA = 'inference.ca.pem'
+
+/** What of `detect` follows from the servers that an edge was given; what else is set of them stays. */
+function remote({ looking, configs }: Settings): Tree {
+  if (!looking) return {}
+  const { servers } = branch(configs.device?.tree.detect)
+  return {
+    runtime: 'remote',
+    servers: {
+      ...without(branch(servers), 'token', 'certFile', 'keyFile'),
+      addresses: looking.addresses,
+      tokenFile: `${CONFIG_FOLDER}/${LOOKING_TOKEN}`,
+      caFile: `${CONFIG_FOLDER}/${LOOKING_CA}`,
+    },
+  }
+}
+
+const remoteFiles = ({ looking }: Settings): Record<string, Buffer> =>
+  looking ? { [LOOKING_TOKEN]: Buffer.from(looking.token), [LOOKING_CA]: Buffer.from(looking.ca) } : {}
+
+/** Looks at the frames of edges: over TLS, for who shows its token. */
+function inferenceServer(
+  deployment: string,
+  part: Part,
+  settings: Settings,
+  secrets: Secrets,
+  facts: Facts,
+): Composed {
+  const given = settings.configs.inference
+  const tree = given?.tree ?? {}
+  const port = settings.inferencePort ?? INFERENCE_PORT
+  const tokens = 'tokens'
+  const config: Tree = {
+    ...tree,
+    modelFolder: `${DATA_FOLDER}/models`,
+    rest: {
+      ...branch(tree.rest),
+      host: '0.0.0.0',
+      port: INFERENCE_PORT,
+      plaintext: false,
+      tls: {
+        ...branch(branch(tree.rest).tls),
+        certFile: `${CONFIG_FOLDER}/server.pem`,
+        keyFile: `${CONFIG_FOLDER}/server.key`,
+      },
+    },
+    tokensFile: `${CONFIG_FOLDER}/${tokens}`,
+    anonymous: false,
+    http: { port: 9105 },
+  }
+  const listed =
+    typeof tree.tokensFile === 'string' ? given?.files[tree.tokensFile.split('/').at(-1) ?? ''] : ''
+  const own = Buffer.from(
+    `${Buffer.from(listed ?? '', 'base64')
+      .toString('utf8')
+      .trim()}\n${secretOf(secrets, INFERENCE_USER)}\n`,
+  )
+  return container(deployment, part, {
+    config,
+    files: { ...decoded(given?.files), ...serverFiles(secrets), [tokens]: own },
+    mounts: foldersOf(settings),
+    memoryBytes: settings.gpu ? MEMORY_BYTES_GPU : MEMORY_BYTES.inference,
+    host: settings.gpu ? gpu(facts.architecture) : {},
+    env: gpuVariables(settings, facts),
+    ports: [{ inside: INFERENCE_PORT, address: '0.0.0.0', port }],
+    look: `inference https://${bracketed(facts.host)}:${port}/v2`,
   })
 }
 

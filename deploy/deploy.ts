@@ -10,7 +10,18 @@ import { type Cloud, inviteEdge, removeEdge, sayEdges, writeUsers } from './edge
 import { Engine, type EngineAddress } from './engine.ts'
 import { checkSource, ensureImages, type ImageSource, type Images } from './images.ts'
 import { DISK_BYTES_TO_BUILD, DISK_BYTES_TO_RUN } from './limits.ts'
-import { DEPLOYMENT, EDGE_USER, HELPER, KIND, type Kind, PARTS, ROLE } from './names.ts'
+import { writeLooking } from './looking-file.ts'
+import {
+  DEPLOYMENT,
+  EDGE_USER,
+  HELPER,
+  INFERENCE_PORT,
+  INFERENCE_USER,
+  KIND,
+  type Kind,
+  PARTS,
+  ROLE,
+} from './names.ts'
 import type { Say } from './say.ts'
 import { completeSecrets, placeholders, type Secrets } from './secrets.ts'
 import {
@@ -111,7 +122,7 @@ async function bringUp(
   const had = await readState(volumes, name)
   const secrets = await completeSecrets(kind, hostsOf(settings), had?.secrets)
   await writeState(volumes, name, newState(settings, secrets))
-  if (kind !== 'edge') await writeUsers(volumes, name, cloudUsers(settings, secrets))
+  if (hasUsers(kind)) await writeUsers(volumes, name, cloudUsers(settings, secrets))
   const facts: Facts = {
     architecture: found.architecture,
     machineName: found.name,
@@ -142,6 +153,8 @@ async function bringUp(
   if (people.length > 0)
     say("          (the certificate is from this deployment's own authority: the browser asks once)")
   say(`logs      sightline deploy logs -f${flags(options)}`)
+  if (kind === 'inference')
+    say(`next      an edge: sightline deploy token${flags(options)} writes a join file for it (--inference)`)
   if (kind === 'cloud') for (const line of sayEdges(secrets, flags(options))) say(line)
   const before = had && siteOf(had.settings)
   if (kind === 'edge' && before !== undefined && before !== siteOf(settings))
@@ -186,7 +199,7 @@ export async function onlyOne(where: Omit<Where, 'name'>): Promise<string> {
 
 /** Who may look at gallery and console, of those that deploy makes; a name and a password each. */
 function peopleOf({ kind, configs }: Settings, { users }: Secrets): (readonly [string, string])[] {
-  if (kind === 'edge' || hasOwnPeople(configs)) return []
+  if (!hasUsers(kind) || hasOwnPeople(configs)) return []
   const given = givenPeople(configs)?.users
   return (given === undefined ? [ADMIN_USER, VIEWER_USER] : [ADMIN_USER]).flatMap((name) => {
     const login = given?.some((user) => user.name === name) ? undefined : users[name]
@@ -202,10 +215,12 @@ export async function login(options: Where): Promise<string> {
     name: options.name,
     kind,
   })
-  if (kind === 'edge')
+  if (!hasUsers(kind))
     throw failure(
       'DEPLOYMENT_NOT_FOUND',
-      `"${options.name}" has no console and no gallery: its cloud has them.`,
+      kind === 'edge'
+        ? `"${options.name}" has no console and no gallery: its cloud has them.`
+        : `"${options.name}" is an inference server, which nobody logs in to. What an edge needs: sightline deploy token${flags(options)}`,
     )
   const people = peopleOf(settings, secrets)
   if (people.length === 0) return 'Only those of the users files that were given.\n'
@@ -218,6 +233,26 @@ export async function invite(
 ): Promise<void> {
   using engine = await Engine.open(options.address, options.ssh)
   await inviteEdge(await cloudOf(engine, options), options.site, options.joinFile)
+}
+
+/** What edges need to use an inference server. Errors: DEPLOYMENT_NOT_FOUND, FILE_EXISTS, FOLDER_UNWRITABLE */
+export async function shareInference(options: Where & { readonly joinFile: string }): Promise<void> {
+  using engine = await Engine.open(options.address, options.ssh)
+  const { name } = options
+  const { kind, image } = await known(engine, name)
+  if (kind !== 'inference')
+    throw failure(
+      'USAGE',
+      `"${name}" is no inference server, but: ${kind}. For an edge's own join file write: sightline deploy invite SITE`,
+    )
+  const { settings, secrets } = await stateOf(new Volumes(engine, { name, kind }, image), { name, kind })
+  const port = settings.inferencePort ?? INFERENCE_PORT
+  const [host = hostOf(engine, settings)] = settings.addresses
+  writeLooking(options.joinFile, {
+    addresses: [`https://${bracketed(host)}:${port}`],
+    token: secrets.users[INFERENCE_USER]?.password ?? '',
+    ca: secrets.authority?.cert ?? '',
+  })
 }
 
 /** Errors: DEPLOYMENT_NOT_FOUND, and those of removeEdge */
@@ -334,6 +369,11 @@ function checkSettings(name: string, settings: Settings): void {
       )
   }
   checkUsers(settings)
+  if (settings.configs.inference?.tree.grpc !== undefined)
+    throw failure(
+      'CONFIG_INVALID',
+      'deploy opens an inference server by REST alone. Remove "grpc" from its configuration, or use Compose (docs/inference.md).',
+    )
   const { site } = settings.configs.device?.tree ?? {}
   const own = settings.uplink?.site
   if (own !== undefined && site !== undefined && site !== own)
@@ -341,6 +381,7 @@ function checkSettings(name: string, settings: Settings): void {
       'CONFIG_INVALID',
       `The device's configuration names the site "${site}", but the join file is for the site "${own}", the only one that its user may publish. Make them the same, or remove "site" from the configuration.`,
     )
+  if (!hasCameras(settings.kind)) return
   for (const { name: camera, source } of camerasOf(settings.configs.device?.tree ?? {})) {
     if (source === 'testcard' || /^[a-z][a-z0-9+.-]*:\/\//i.test(source) || isDevice(source)) continue
     if (!isBelow(source, settings.mounts))
@@ -372,10 +413,14 @@ function checkUsers(settings: Settings): void {
     )
 }
 
+/** Whether people and edges log in to it. */
+const hasUsers = (kind: Kind) => kind === 'cloud' || kind === 'demo'
+const hasCameras = (kind: Kind) => kind === 'edge' || kind === 'demo'
+
 const isDevice = (source: string) => source.startsWith('/dev/')
 
 const devicesOf = (settings: Settings) =>
-  settings.kind === 'cloud'
+  !hasCameras(settings.kind)
     ? []
     : camerasOf(settings.configs.device?.tree ?? {})
         .map(({ source }) => source)
@@ -402,13 +447,21 @@ function portsOf(settings: Settings) {
     { ...gallery, option: '--gallery-port' },
     { ...consoleOf(settings), option: '--console-port' },
   ]
+  if (kind === 'inference')
+    return [
+      { address: '0.0.0.0', port: settings.inferencePort ?? INFERENCE_PORT, option: '--inference-port' },
+    ]
   if (kind === 'cloud') return [{ address: '0.0.0.0', port: mqttPort, option: '--mqtt-port' }, ...web]
   return kind === 'demo' ? web : []
 }
 
 /** Of the cloud's certificate: within the deployment, on its machine, and from outside. */
 const hostsOf = ({ kind, addresses }: Settings) =>
-  kind === 'edge' ? [] : [...new Set(['broker', 'cloud-broker', 'localhost', '127.0.0.1', ...addresses])]
+  kind === 'edge'
+    ? []
+    : kind === 'inference'
+      ? [...new Set(['inference', 'localhost', '127.0.0.1', ...addresses])]
+      : [...new Set(['broker', 'cloud-broker', 'localhost', '127.0.0.1', ...addresses])]
 
 const hostOf = (engine: Engine, { addresses }: Settings) => addresses[0] ?? engine.hostName ?? '127.0.0.1'
 
@@ -431,7 +484,7 @@ function planOf(
   return [
     `engine    Docker ${found.version} on ${engine.machine.description}: ${found.system}, ${found.architecture}${found.diskBytesFree === undefined ? '' : `, ${(found.diskBytesFree / 1e9).toFixed(0)} GB free`}`,
     `deploy    "${name}": ${PARTS[kind].map((part) => part.name).join(', ')}; images ${from}`,
-    ...(kind === 'cloud'
+    ...(!hasCameras(kind)
       ? []
       : [
           `cameras   ${camerasOf(settings.configs.device?.tree ?? {})
@@ -440,6 +493,9 @@ function planOf(
               ', ',
             )}${unused.length > 0 ? ` (also found: ${unused.join(', ')}; choose one with --camera)` : ''}`,
         ]),
+    ...(kind === 'edge' && settings.looking
+      ? [`looks     elsewhere: ${settings.looking.addresses.join(', ')}`]
+      : []),
     ...(kind === 'edge' && uplink
       ? [
           `cloud     ${parseBrokerUrl(uplink.url).host}, as ${uplink.username}`,

@@ -18,7 +18,7 @@ export type ImageSource =
       readonly network?: string
     }
   | { readonly kind: 'file'; readonly file: string }
-  /** `{program}` stands for broker, subscriber, console, device. */
+  /** `{program}` stands for broker, subscriber, console, device, inference. */
   | { readonly kind: 'tag'; readonly reference: string }
 
 export interface Image {
@@ -38,21 +38,44 @@ interface Target {
   readonly dockerfile: string
   /** Of the image, without `sightline-`. */
   readonly name: string
-  /** What it is built upon; the Dockerfile's argument DEVICE names it. */
-  readonly from?: Target
+  /** What it is built upon, by the Dockerfile's arguments that name it. */
+  readonly from?: Readonly<Record<string, Target>>
 }
 
 function targetsOf(kind: Kind, gpu: boolean, architecture: 'amd64' | 'arm64'): Target[] {
   return [...new Set(PARTS[kind].map(({ program }) => program))].map((program) => {
-    const dockerfile = 'docker/Dockerfile'
-    if (program !== 'device' || !gpu) return { program, stage: program, dockerfile, name: program }
-    return architecture === 'amd64'
-      ? { program, stage: 'device-cuda', dockerfile, name: 'device-cuda' }
-      : { program, dockerfile: 'docker/jetson.Dockerfile', name: 'device-jetson', from: DEVICE }
+    const looks = program === 'device' || program === 'inference'
+    if (!looks || !gpu) return plain(program)
+    if (architecture === 'arm64') return JETSON[program]
+    return { program, stage: `${program}-cuda`, dockerfile: DOCKERFILE, name: `${program}-cuda` }
   })
 }
 
-const DEVICE: Target = { program: 'device', stage: 'device', dockerfile: 'docker/Dockerfile', name: 'device' }
+const DOCKERFILE = 'docker/Dockerfile'
+
+const plain = (program: ProgramName): Target => ({
+  program,
+  stage: program,
+  dockerfile: DOCKERFILE,
+  name: program,
+})
+
+const DEVICE_JETSON: Target = {
+  program: 'device',
+  dockerfile: 'docker/jetson.Dockerfile',
+  name: 'device-jetson',
+  from: { DEVICE: plain('device') },
+}
+/** What takes hours, ONNX Runtime, is built once for both. */
+const JETSON = {
+  device: DEVICE_JETSON,
+  inference: {
+    program: 'inference',
+    dockerfile: 'docker/jetson-inference.Dockerfile',
+    name: 'inference-jetson',
+    from: { DEVICE_JETSON, INFERENCE: plain('inference') },
+  },
+} as const satisfies Record<string, Target>
 
 /** What can be said about the source without the engine. Errors: IMAGE_NOT_FOUND, IMAGE_UNUSABLE, PAYLOAD_TOO_LARGE */
 export async function checkSource(source: ImageSource): Promise<SavedImage[] | undefined> {
@@ -114,8 +137,9 @@ async function build(
   const { version } = JSON.parse(readFileSync(`${ROOT}/package.json`, 'utf8')) as { version: string }
   const references: References = {}
   const ensure = async (target: Target): Promise<string> => {
-    const base = target.from && (await ensure(target.from))
-    const all = { VERSION: version, ...(base === undefined ? {} : { DEVICE: base }), ...args }
+    const bases: Record<string, string> = {}
+    for (const [argument, base] of Object.entries(target.from ?? {})) bases[argument] = await ensure(base)
+    const all = { VERSION: version, ...bases, ...args }
     const context = readContext(ROOT, target.dockerfile)
     const source = hashOf(context, [target.stage ?? '', target.dockerfile, JSON.stringify(all)])
     const reference = `sightline-${target.name}:${all.VERSION}`

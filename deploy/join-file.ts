@@ -52,6 +52,11 @@ export function writeJoin(file: string, { url, site, username, password, ca }: U
 #   docker/secrets.sh edge FILE DEVICE
 # It holds a password that is stored nowhere else: whoever has this file can publish as that edge.
 ${stringify({ version: 2, url, site, username, password, ca })}`
+  writeNew(file, text)
+}
+
+/** A file with a secret in it: whole, or not at all. Errors: FILE_EXISTS, FOLDER_UNWRITABLE */
+export function writeNew(file: string, text: string): void {
   let made = false
   try {
     const descriptor = openSync(file, 'wx', 0o600)

@@ -42,12 +42,13 @@ export const USERS_BYTES_MAX = 1e6
 /** Of one that describes images in a `docker save` tarball. */
 export const MANIFEST_BYTES_MAX = 4e6
 
-/** Containers: memory and processes (threads count). An agent with a GPU keeps its networks in the same memory. */
+/** Containers: memory and processes (threads count). With a GPU networks are kept in the same memory. */
 export const MEMORY_BYTES = {
   broker: 512 * 2 ** 20,
   subscriber: 512 * 2 ** 20,
   console: 512 * 2 ** 20,
   device: 1024 * 2 ** 20,
+  inference: 2048 * 2 ** 20,
 } as const
 export const MEMORY_BYTES_GPU = 4096 * 2 ** 20
 export const PROCESSES_MAX = 256

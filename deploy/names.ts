@@ -1,7 +1,7 @@
 /** How a deployment's things are called, and how they are known as its own. Pure. */
 
-export type Kind = 'edge' | 'cloud' | 'demo'
-export type ProgramName = 'device' | 'broker' | 'subscriber' | 'console'
+export type Kind = 'edge' | 'cloud' | 'demo' | 'inference'
+export type ProgramName = 'device' | 'broker' | 'subscriber' | 'console' | 'inference'
 
 /** One container of a deployment. */
 export interface Part {
@@ -30,6 +30,7 @@ export const PARTS: Readonly<Record<Kind, readonly Part[]>> = {
     { name: 'edge-broker', program: 'broker', end: 'edge' },
     { name: 'device', program: 'device' },
   ],
+  inference: [{ name: 'inference', program: 'inference' }],
 }
 
 /** Labels. What bears none of the deployment's name is never touched. */
@@ -77,7 +78,12 @@ export function namesOf(deployment: string, kind: Kind) {
   }
 }
 
+/** Where an inference server listens, within its container too. */
+export const INFERENCE_PORT = 8500
+
 /** The agent at its edge. */
 export const DEVICE_USER = 'device'
 /** The login of a demo's edge; at a cloud that an earlier version deployed, the user of all edges in common. */
 export const EDGE_USER = 'edge'
+/** Whose password is the token of an inference server. */
+export const INFERENCE_USER = 'inference'

@@ -37,6 +37,8 @@ import {
   viewerUser,
 } from './edge-users.ts'
 import { readJoin, type Uplink, writeJoin } from './join-file.ts'
+import { newToken, readLooking, writeLooking } from './looking-file.ts'
+import { INFERENCE_PORT } from './names.ts'
 
 /**
  * `sightline secrets`: the files that docker/compose.*.yaml mount and read, below one folder. What is made in several
@@ -54,6 +56,7 @@ const OF_CONTAINERS = [
   'cloud/people',
   'edge/broker',
   'edge/device',
+  'inference/server',
 ]
 /** Who may look at the gallery and sign in to the console: one file for both. */
 const PEOPLE = 'cloud/people/users.yaml'
@@ -62,6 +65,7 @@ const AUTHORITY_DAYS = 7300
 const BROKER_DAYS = 3650
 const WEB_DAYS = 397
 const MQTT_PORT = 8883
+const INFERENCE_JOIN = 'invitations/inference.join.yaml'
 
 /** @param hosts under which edges reach the cloud; the first stands in their join files. Errors: FILE_EXISTS, USAGE, NOT_ALLOWED, FOLDER_UNWRITABLE */
 export async function cloudSecrets(folder: string, hosts: readonly [string, ...string[]]): Promise<string> {
@@ -146,6 +150,77 @@ export async function demoSecrets(folder: string): Promise<string> {
   return `Made: ${join(folder, 'demo')}.
 Start:   docker compose -f docker/compose.demo.yaml up -d
 ${sayPeople('localhost', people)}`
+}
+
+/** @param hosts under which edges reach it; the first stands in the join file. Errors: FILE_EXISTS, NOT_ALLOWED, FOLDER_UNWRITABLE */
+export async function inferenceSecrets(
+  folder: string,
+  hosts: readonly [string, ...string[]],
+): Promise<string> {
+  refuseExisting(folder, 'inference')
+  refuseExisting(folder, INFERENCE_JOIN)
+  await inOne(folder, ['inference'], async (base) => {
+    const [authority, server] = [join(base, 'inference/authority'), join(base, 'inference/server')]
+    mkdirSync(server, { recursive: true })
+    await makeAuthority(authority, 'Sightline inference', { days: AUTHORITY_DAYS })
+    const names = ['inference', 'localhost', ...hosts]
+    await serverCertificates(authority)('inference', names, BROKER_DAYS, join(server, 'server'))
+    write(join(server, 'tokens'), `# One a line. Who shows one of them may use this server.\n${newToken()}\n`)
+  })
+  const file = join(folder, INFERENCE_JOIN)
+  const token = readFileSync(join(folder, 'inference/server/tokens'), 'utf8').trim().split('\n').at(-1)
+  const ca = readFileSync(join(folder, 'inference/authority/ca.pem'), 'utf8')
+  mkdirSync(join(file, '..'), { recursive: true })
+  writeLooking(file, {
+    addresses: [`https://${bracketed(hosts[0])}:${INFERENCE_PORT}`],
+    token: token ?? '',
+    ca,
+  })
+  const { uid, gid } = statSync(folder)
+  for (const path of [join(file, '..'), file]) chownSync(path, uid, gid)
+  return `Made: ${join(folder, 'inference')}, and ${file}.
+Start: docker compose -f docker/compose.inference.yaml up -d
+Next, for each edge: scp ${file} USER@EDGE: and there ${SCRIPT} servers ~/inference.join.yaml
+`
+}
+
+const LOOKING_VARIABLE = /^SIGHTLINE_DETECT__(RUNTIME|SERVERS__)/
+
+/** Of an edge whose frames inference servers look at. Errors: CERTIFICATE_NOT_FOUND, NOT_ALLOWED, FOLDER_UNWRITABLE, and those of readLooking */
+export function lookingSecrets(folder: string, files: readonly string[]): string {
+  const [agent, variables] = [join(folder, 'edge/device'), join(folder, 'edge/device.env')]
+  if (!existsSync(agent))
+    throw failure('CERTIFICATE_NOT_FOUND', `${agent} not found: run ${SCRIPT} edge FILE DEVICE first.`)
+  begin(folder)
+  const { addresses, token, ca } = readLooking(files)
+  const [tokenFile, caFile] = ['inference.token', 'inference-ca.pem']
+  for (const [name, content] of [
+    [tokenFile, `${token}\n`],
+    [caFile, ca],
+  ] as const) {
+    const path = join(agent, name)
+    write(path, content)
+    chownSync(path, CONTAINER_USER, CONTAINER_USER)
+    flush(path)
+  }
+  const had = readFileSync(variables, 'utf8').split('\n')
+  const set = [
+    'RUNTIME=remote',
+    `SERVERS__ADDRESSES=[${addresses.join(', ')}]`,
+    `SERVERS__TOKEN_FILE=/run/secrets/${tokenFile}`,
+    `SERVERS__CA_FILE=/run/secrets/${caFile}`,
+  ].map((it) => `SIGHTLINE_DETECT__${it}`)
+  // What makes the login whole stays the last line: a file that was cut is refused.
+  const text = [...set, ...had.filter((line) => !LOOKING_VARIABLE.test(line))].join('\n')
+  const { uid, gid } = statSync(variables)
+  write(`${variables}.new`, text)
+  chownSync(`${variables}.new`, uid, gid)
+  flush(`${variables}.new`)
+  renameSync(`${variables}.new`, variables)
+  flush(join(folder, 'edge'))
+  return `Made: ${join(agent, tokenFile)} and ${join(agent, caFile)}; ${variables} names ${addresses.join(', ')}.
+Start: docker compose -f docker/compose.edge.yaml up -d
+`
 }
 
 /** Passwords of those who may look. */

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { FileUser } from '../lib/access/users.ts'
 import { ADMIN_USER, CONSOLE_USER, type Login, newLogin, SUBSCRIBER_USER, VIEWER_USER } from './edge-users.ts'
 import { AUTHORITY_DAYS, CERTIFICATE_DAYS } from './limits.ts'
-import { DEVICE_USER, EDGE_USER, type Kind } from './names.ts'
+import { DEVICE_USER, EDGE_USER, INFERENCE_USER, type Kind } from './names.ts'
 
 /** What nobody may know: made once for a deployment, and then kept. */
 export interface Secrets {
@@ -28,6 +28,7 @@ const USERS: Readonly<Record<Kind, readonly string[]>> = {
   edge: [DEVICE_USER],
   cloud: [SUBSCRIBER_USER, CONSOLE_USER, ADMIN_USER, VIEWER_USER],
   demo: [DEVICE_USER, EDGE_USER, SUBSCRIBER_USER, CONSOLE_USER, ADMIN_USER, VIEWER_USER],
+  inference: [INFERENCE_USER],
 }
 
 /**

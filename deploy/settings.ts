@@ -8,12 +8,14 @@ import { checkSubscriberConfig, subscriberSchema } from '../cloud-subscriber/con
 import { programOf } from '../configurations.ts'
 import { checkConsoleConfig, consoleSchema } from '../console/config.ts'
 import { checkDeviceConfig, deviceSchema } from '../device/config.ts'
+import { checkInferenceConfig, inferenceSchema } from '../inference/config.ts'
 import { readUsers, type UsersList, usersOfText } from '../lib/access/users.ts'
 import { loadConfig } from '../lib/config.ts'
 import { failure, SightlineError } from '../lib/errors.ts'
 import { TOPIC_PREFIX_DEFAULT } from '../wire/topics.ts'
 import type { Uplink } from './join-file.ts'
 import { NAMED_FILE_BYTES_MAX } from './limits.ts'
+import type { Looking } from './looking-file.ts'
 import { type Kind, PARTS, type ProgramName } from './names.ts'
 
 /**
@@ -33,6 +35,10 @@ export interface Settings {
   readonly console?: Opened
   readonly configs: Readonly<Partial<Record<ProgramName, Configuration>>>
   readonly uplink?: Uplink
+  /** Of an edge: the inference servers that look at its frames. */
+  readonly looking?: Looking
+  /** Of an inference server, for edges. */
+  readonly inferencePort?: number
   /** An AWS shared credentials file. */
   readonly s3Credentials?: string
 }
@@ -66,6 +72,7 @@ const PROGRAMS = {
   broker: { schema: brokerSchema, check: checkBrokerConfig },
   subscriber: { schema: subscriberSchema, check: checkSubscriberConfig },
   console: { schema: consoleSchema, check: checkConsoleConfig },
+  inference: { schema: inferenceSchema, check: checkInferenceConfig },
 } as const satisfies Record<ProgramName, { schema: z.ZodType; check: (config: never) => void }>
 
 /**
@@ -80,7 +87,8 @@ export function readConfigurations(
   const configs: Partial<Record<ProgramName, Configuration>> = {}
   const possible = [...new Set(PARTS[kind].map(({ program }) => program))]
   for (const argument of given) {
-    const [, named, file = argument] = /^(device|broker|subscriber|console)=(.+)$/.exec(argument) ?? []
+    const [, named, file = argument] =
+      /^(device|broker|subscriber|console|inference)=(.+)$/.exec(argument) ?? []
     const program = (named ?? whose(file)) as ProgramName
     if (!possible.includes(program))
       throw failure(
@@ -97,7 +105,7 @@ export function readConfigurations(
     const tree = (parse(readFileSync(file, 'utf8'), { merge: true }) ?? {}) as Record<string, unknown>
     if (program === 'broker' && kind === 'cloud' && typeof tree.usersFile === 'string')
       readUsers(tree.usersFile)
-    configs[program] = withFiles(tree, file, program === 'device' ? mounts : [])
+    configs[program] = withFiles(tree, file, program === 'device' || program === 'inference' ? mounts : [])
     if (tree.topicPrefix !== undefined && tree.topicPrefix !== TOPIC_PREFIX_DEFAULT)
       throw failure(
         'CONFIG_INVALID',
@@ -150,8 +158,8 @@ function withFiles(tree: Record<string, unknown>, owner: string, mounts: readonl
     const key = path.join('.')
     if (typeof node !== 'string') return node
     if (/File$/.test(key)) return take(node, key)
-    if (key === 'detect.model' && /[/\\]|\.[a-z]+$/i.test(node) && !isBelow(node, mounts))
-      return take(node, key)
+    const isModel = key === 'detect.model' || /^models\.\d+\.model$/.test(key)
+    if (isModel && /[/\\]|\.[a-z]+$/i.test(node) && !isBelow(node, mounts)) return take(node, key)
     if (key === 'remote.desired.signers' && !isBelow(node, mounts)) {
       // One file is enough: the authority's certificate, and those of who may sign, one behind the other.
       if (isFolder(node))

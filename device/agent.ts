@@ -1,15 +1,23 @@
 import { isDeepStrictEqual } from 'node:util'
 import { Backoff } from '../lib/backoff.ts'
-import { asFailure, type SightlineError } from '../lib/errors.ts'
+import { asFailure, SightlineError } from '../lib/errors.ts'
 import type { Log } from '../lib/log.ts'
 import type { CropMetadata } from '../wire/crop.ts'
 import { idMinter } from '../wire/id.ts'
 import type { CameraConfig, DeviceConfig } from './config.ts'
-import type { Detector } from './detect/detector.ts'
+import type { Detection, Detector } from './detect/detector.ts'
 import { Emitter, type Present } from './faces/emit.ts'
 import { MotionGate } from './faces/motion.ts'
 import { SceneWatch, type View } from './faces/scene.ts'
-import { SOURCE_RETRY_MS_MAX, SOURCE_RETRY_MS_MIN } from './limits.ts'
+import type { Frame } from './frame.ts'
+import {
+  DETECT_LOST_MS,
+  LOOK_AGAIN_MS_MAX,
+  LOOK_AGAIN_MS_MIN,
+  LOOKS_WRONG_MAX,
+  SOURCE_RETRY_MS_MAX,
+  SOURCE_RETRY_MS_MIN,
+} from './limits.ts'
 import type { Publisher } from './link/publish.ts'
 import type { Seal } from './link/seal.ts'
 import type { Meters } from './meters.ts'
@@ -43,7 +51,7 @@ export interface AgentParts {
   /** Who looks at frames beside the pipeline. */
   readonly watchers?: readonly Watcher[]
   /** Told where faces are, before those who look. */
-  readonly effects?: Pick<Effects, 'looked' | 'still'>
+  readonly effects?: Pick<Effects, 'looked' | 'still' | 'unlooked'>
   /** Cameras that come to this device; they come and go while it runs. */
   readonly streams?: PushedStreams
   /** Those that it begins with; the configuration's where absent. */
@@ -191,9 +199,9 @@ export class Agent {
         wasLive = source.live
         log.info({ camera: name, source: source.name, live: source.live }, 'camera opened')
         if (source.isPatient) this.#state(name, 'up')
-        await this.#watch(running, source, scene, signal, () => {
+        await this.#watch(running, source, scene, signal, (blind) => {
           backoff.reset()
-          this.#state(name, 'up')
+          this.#state(name, blind === undefined ? 'up' : `down: ${blind}`)
         })
         if (!source.comesAgain || signal.aborted) return this.#state(name, 'ended')
       } catch (error) {
@@ -215,15 +223,15 @@ export class Agent {
     this.#state(name, 'ended')
   }
 
-  /** The pipeline. */
+  /** The pipeline. @param alive told of each frame, and why nobody can look at what is seen, where that is so */
   async #watch(
     running: Running,
     source: Source,
     scene: SceneWatch,
     signal: AbortSignal,
-    alive: () => void,
+    alive: (blind?: string) => void,
   ): Promise<void> {
-    const { config, meters, remote, recorder } = this.#parts
+    const { config, log, meters, remote, recorder } = this.#parts
     const { name } = running.camera
     const settingsOf = (): CameraSettings =>
       remote?.settings(name) ?? configuredSettings(config, this.#detector.scoreMin, running.camera)
@@ -275,6 +283,44 @@ export class Agent {
       view = now
       this.#parts.onView?.(name, now)
     }
+    /** Why nobody has looked at a frame for long, and since when nobody could look at any. */
+    let blind: string | undefined
+    let missedSinceMs: number | undefined
+    /** Nobody could look, which is no "nobody is here"; after a while nothing is known any more. */
+    const missed = async (fault: SightlineError) => {
+      missedSinceMs ??= performance.now()
+      if (performance.now() - missedSinceMs < DETECT_LOST_MS) return
+      if (blind === undefined) {
+        log.error({ camera: name, code: fault.code }, `nobody looks at the camera's frames: ${fault.message}`)
+        await emitting
+        await emitter.end(signal)
+        emitter = this.#emitter(source, pipeline)
+      }
+      blind = fault.message
+      alive(blind)
+    }
+    /** @returns why nobody could look, where that is so */
+    const look = async (frame: Frame): Promise<readonly Detection[] | Missed> => {
+      const backoff = new Backoff({ delayMsMin: LOOK_AGAIN_MS_MIN, delayMsMax: LOOK_AGAIN_MS_MAX })
+      for (let wrong = 0; ; ) {
+        const detector = told?.detector ?? pipeline.detector
+        try {
+          const faces = await detector.detect(frame.scaled)
+          if (blind !== undefined) log.info({ camera: name }, "the camera's frames are looked at again")
+          blind = undefined
+          missedSinceMs = undefined
+          return faces
+        } catch (error) {
+          const reason = missedFor(error)
+          if (!reason) throw error
+          await missed(error as SightlineError)
+          if (reason === 'wrong') wrong += 1
+          // A live camera goes on; where no frame may be passed over, it is looked at again.
+          if (!source.lossless || signal.aborted || wrong >= LOOKS_WRONG_MAX) return reason
+          await backoff.wait(signal).catch(() => {})
+        }
+      }
+    }
     const frames = source[Symbol.asyncIterator]()
     let upcoming = frames.next()
     let emitting: Promise<void> = Promise.resolve()
@@ -284,7 +330,7 @@ export class Agent {
         if (done || !frame) break
         upcoming = frames.next()
         upcoming.catch(() => {}) // awaited in the next round
-        alive()
+        alive(blind)
         const paused = await isPaused().catch((error: unknown) => {
           frame[Symbol.dispose]()
           throw error
@@ -303,18 +349,28 @@ export class Agent {
         if (gate) recorder?.moved(name, frame.capturedAtMs, !isStill)
         if (isStill) {
           await emitting
-          emitting = emitter.still(frame, signal)
+          // Where nobody could look, what is still is not known either.
+          emitting =
+            missedSinceMs === undefined ? emitter.still(frame, signal) : emitter.unlooked(frame, signal)
           emitting.catch(() => {}) // awaited in the next round
           meters.framesSkipped.inc({ camera: name, reason: 'still scene' })
           continue
         }
-        meters.framesCaptured.inc({ camera: name })
         const stop = meters.detectSeconds.startTimer()
-        const faces = await pipeline.detector.detect(frame.scaled).catch((error: unknown) => {
+        const faces = await look(frame).catch((error: unknown) => {
           frame[Symbol.dispose]()
           throw error
         })
+        if (typeof faces === 'string') {
+          await emitting
+          emitting = emitter.unlooked(frame, signal)
+          emitting.catch(() => {}) // awaited in the next round
+          meters.framesSkipped.inc({ camera: name, reason: faces })
+          continue
+        }
         stop()
+        meters.framesCaptured.inc({ camera: name })
+        alive()
         await emitting
         emitting = emitter.see(frame, faces, signal)
         emitting.catch(() => {}) // awaited in the next round
@@ -371,6 +427,21 @@ export class Agent {
     this.#parts.meters.sourceUp.set({ camera }, state === 'up' ? 1 : 0)
     this.#parts.onState(this.states)
   }
+}
+
+/** Why nobody could look at a frame. */
+type Missed = 'late' | 'unavailable' | 'wrong'
+
+const MISSED = {
+  INFERENCE_LATE: 'late',
+  INFERENCE_UNAVAILABLE: 'unavailable',
+  INFERENCE_WRONG: 'wrong',
+} as const satisfies Partial<Record<SightlineError['code'], Missed>>
+
+/** Undefined: another error, such as one of this program. */
+function missedFor(error: unknown): Missed | undefined {
+  if (!(error instanceof SightlineError) || !Object.hasOwn(MISSED, error.code)) return undefined
+  return MISSED[error.code as keyof typeof MISSED]
 }
 
 /** What ends tracks where it changes. */

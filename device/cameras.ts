@@ -160,7 +160,7 @@ function isSameSource(a: CameraConfig, b: CameraConfig): boolean {
 
 /** Without what is made of its frames. */
 function sourceOf(camera: CameraConfig) {
-  const { paused, scoreMin, sizeMin, emit, crop, zones, motion, view, record, ...source } = camera
+  const { paused, scoreMin, sizeMin, emit, crop, zones, motion, view, record, process, ...source } = camera
   const { mode, ...recording } = record
   return { source, recording }
 }

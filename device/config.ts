@@ -13,6 +13,7 @@ import {
 import { failure } from '../lib/errors.ts'
 import { isLoopback, refuseOpenHttp } from '../lib/http/server.ts'
 import { isAllowable } from '../lib/networks.ts'
+import type { CatalogEntry } from '../models/catalog.ts'
 import { PROVIDERS } from '../models/onnx.ts'
 import { EFFECTS, RECORD_MODES } from '../wire/commands.ts'
 import { PROCESSORS_MAX } from '../wire/desired.ts'
@@ -329,7 +330,10 @@ export const processorSchema = z
     path: ['settings'],
     error: 'must be left out: they are for plugins ("module")',
   })
-export type ProcessorConfig = z.output<typeof processorSchema>
+export type ProcessorConfig = z.output<typeof processorSchema> & {
+  /** Of a model that the console named by address; none of the file has it. */
+  readonly entry?: CatalogEntry
+}
 
 /** Inference servers (`runtime: remote`), or those of CompreFace or CodeProject.AI. */
 const serversSchema = z
@@ -528,6 +532,10 @@ export const deviceSchema = deviceObject.refine(
 
 export type DeviceConfig = z.output<typeof deviceSchema>
 export type CameraConfig = DeviceConfig['cameras'][number]
+export type DetectConfig = DeviceConfig['detect'] & {
+  /** Of a model that the console named by address; none of the file has it. */
+  readonly entry?: CatalogEntry
+}
 
 /** What the schema alone cannot see. Errors: CONFIG_UNSAFE_LISTENER, CONFIG_INVALID. */
 export function checkDeviceConfig(config: DeviceConfig): void {

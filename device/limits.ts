@@ -127,6 +127,8 @@ export const LIVE_IN_FLIGHT_MAX = 2
 /** Under an effect: how long a face that is gone stays hidden where it was, ms, and how many of one camera; more hide all. */
 export const HIDDEN_MS = 2000
 export const HIDDEN_MAX = 400
+/** Where nobody can look for faces, they are hidden widely for so long; then everything is, ms. */
+export const BLIND_MS = 500
 /** Between two pictures that say that a camera is paused, ms. */
 export const LIVE_PAUSED_REPEAT_MS = 5000
 /** The system's clock has been set where it goes on by this much more or less than the time that has passed, ms. */
@@ -258,6 +260,9 @@ export const TRIED_PICTURE_WIDTHS = [480, 320, 160] as const
 export const TRIED_PICTURE_QUALITIES = [75, 50, 30] as const
 /** A model that has to be downloaded first is there within so long, ms. */
 export const MODEL_FETCH_MS_MAX = 120_000
+/** One by address has so many bytes at most, and is opened within so long, ms. */
+export const MODEL_BY_ADDRESS_BYTES_MAX = 128 * 1024 * 1024
+export const MODEL_TRY_MS_MAX = 60_000
 /** Of an answer of CompreFace or CodeProject.AI: its bytes, its faces, and what is repeated of what it says. */
 export const ADAPTER_ANSWER_BYTES_MAX = 1024 * 1024
 export const ADAPTER_FACES_MAX = 1000
@@ -281,3 +286,39 @@ export const SERVER_AWAY_MS_MAX = 5000
 export const SERVER_BUSY_MS_MAX = 1000
 /** and so many are asked about one frame, one after the other. */
 export const SERVERS_ASKED_MAX = 3
+/** A plugin has opened within so long, ms; */
+export const PLUGIN_OPEN_MS_MAX = 30_000
+/** its thread's heap, MB, and what it holds in buffers outside of it, looked at so often, ms. */
+export const PLUGIN_HEAP_MB_MAX = 512
+export const PLUGIN_OUTSIDE_BYTES_MAX = 1024 * 1024 * 1024
+export const PLUGIN_LOOK_MS = 1000
+/** What it writes into the log: characters of a sentence, and of its fields as JSON. */
+export const PLUGIN_SENTENCE_CHARACTERS_MAX = 500
+export const PLUGIN_FIELDS_CHARACTERS_MAX = 1000
+/** What it says of the faces of one frame. */
+export const FRAME_ATTRIBUTES_MAX = 400
+/** Its events a second, of all cameras. */
+export const PLUGIN_EVENTS_A_SECOND_MAX = 10
+/** Followed faces of which plugins have said something, of one camera; those of whom something was said last. */
+export const TRACKS_SAID_MAX = 200
+/** Frames and viewers' pictures that one processor has and has not answered, of all cameras. */
+export const PROCESSOR_FRAMES_MAX = 2
+export const PROCESSOR_PICTURES_MAX = 8
+/** A processor whose answer is late is ended when none at all has come for so many times its time limit. */
+export const PROCESSOR_HUNG_FACTOR = 3
+/** One that has ended is opened again after so long, ms; */
+export const PROCESSOR_RETRY_MS_MIN = 1000
+export const PROCESSOR_RETRY_MS_MAX = 60_000
+/** and having lived for so long it is well: the next wait is the shortest again, ms. */
+export const PROCESSOR_WELL_MS = 60_000
+/** A camera at whose frames nobody could look for so long is down: who is there is not known, ms. */
+export const DETECT_LOST_MS = 10_000
+/** Where no frame may be passed over, it is looked at again so soon, ms, and so often where the answer was none. */
+export const LOOK_AGAIN_MS_MIN = 100
+export const LOOK_AGAIN_MS_MAX = 2000
+export const LOOKS_WRONG_MAX = 3
+/** The file of their token is looked at so often, ms. */
+export const TOKEN_LOOK_MS = 5000
+/** Servers that are there again have looked at so many frames beside the detector here, for so long, before it is relieved, ms. */
+export const REMOTE_TRIED_LOOKS = 3
+export const REMOTE_TRIED_MS = 2000

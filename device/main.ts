@@ -15,16 +15,19 @@ import type { Store } from '../store/store.ts'
 import type { ClipMetadata } from '../wire/clip.ts'
 import { desiredTopic } from '../wire/desired.ts'
 import { FORGET_COMMAND } from '../wire/forget.ts'
-import { commandFilter, statusTopic } from '../wire/topics.ts'
+import { commandFilter, eventTopic, statusTopic } from '../wire/topics.ts'
 import { Agent } from './agent.ts'
 import { Cameras } from './cameras.ts'
 import { type CameraConfig, checkDeviceConfig, type DeviceConfig, deviceSchema } from './config.ts'
 import { DesiredConfiguration } from './desired/desired.ts'
 import { Detectors } from './desired/detectors.ts'
 import { Holding } from './desired/holding.ts'
+import { tryProcessor } from './desired/models.ts'
 import { Networks } from './desired/networks.ts'
 import { DesiredSigners } from './desired/signers.ts'
 import { StoredDesired } from './desired/stored.ts'
+import type { Detector } from './detect/detector.ts'
+import type { RemoteParts } from './detect/remote/open.ts'
 import { CONNECT_MS_MAX, FAREWELL_MS_MAX } from './limits.ts'
 import { ClipSender, clipsClientId } from './link/clip-sender.ts'
 import { Commanded } from './link/commanded.ts'
@@ -134,7 +137,10 @@ export async function runDevice(options: RunOptions): Promise<number> {
     await using _serving = serving // before the outbox is closed
     if (config.outbox.enabled && !isOverTcp)
       log.info('Recordings wait in memory: the outbox needs a broker at mqtt:// or mqtts://.')
-    await using detectors = await openDetectors(config, holding, log)
+    // Whom it concerns is opened after the detectors.
+    let whereaboutsChanged = () => {}
+    const elsewhere = { log, meters, changed: () => whereaboutsChanged() }
+    await using detectors = await openDetectors(config, holding, elsewhere)
     const detector = detectors.current
     log.info(
       {
@@ -165,9 +171,16 @@ export async function runDevice(options: RunOptions): Promise<number> {
     chunkLost = (clip) => recorder.lost(clip)
     const zones = (camera: string) => wanted().get(camera)?.zones ?? []
     await using processing = await Processing.open({
-      processors: config.process,
+      processors: holding.effective.process,
       camera: (name) => wanted().get(name),
-      open: (it) => openProcessor(it, config.detect),
+      open: (it) => openProcessor(it, config.detect, log),
+      onEvent: (event) => {
+        const { topicPrefix, site, device, events } = config
+        const payload = JSON.stringify({ ...event, site, device })
+        const topic = eventTopic(topicPrefix, { site, device, camera: event.camera })
+        if (events.enabled) publisher.say({ camera: event.camera, topic, payload, qos: events.qos })
+      },
+      onState: () => remote?.processChanged(),
       meters,
       log,
     })
@@ -175,6 +188,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       config: { ...config, cameras: initial },
       zones,
       effects,
+      redraw: processing,
       publisher,
       isPaused: (camera) => remote?.settings(camera).paused ?? false,
       meters,
@@ -190,6 +204,8 @@ export async function runDevice(options: RunOptions): Promise<number> {
             publisher,
             live,
             effects,
+            redraw: processing,
+            processing,
             streams,
             recorder: {
               state: (camera) => {
@@ -202,6 +218,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
           })
         : undefined
     publisher.onCommand = (message) => remote?.take(message)
+    whereaboutsChanged = () => remote?.whereaboutsChanged()
     outboxChanged = () => {
       for (const name of wanted().keys()) remote?.recordChanged(name)
     }
@@ -225,6 +242,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
             zones: zones(camera),
           }),
           effects,
+          redraw: processing,
           meters,
           log,
         })
@@ -252,7 +270,7 @@ export async function runDevice(options: RunOptions): Promise<number> {
       remote,
       recorder,
       processing,
-      watchers: [remote, live, preview, recorder].filter((it) => it !== undefined),
+      watchers: [remote, live, preview, recorder, processing].filter((it) => it !== undefined),
       onCrop: (crop) => remote?.cropMade(crop),
       onView: (camera, view) => {
         if (view && view.is !== 'clear')
@@ -292,24 +310,30 @@ export async function runDevice(options: RunOptions): Promise<number> {
     const changed = () => {
       discover()
       sayStatus()
+      remote?.processChanged()
     }
     await using desired =
       told.isOn && remote
         ? new DesiredConfiguration({
             ...{ local: config, ...told },
-            ...{ streams, taken, cameras, agent, remote, detectors, publisher, meters, log },
+            ...{ streams, taken, cameras, agent, remote, detectors, processing, publisher, meters, log },
             open: openSource,
             changed,
           })
         : undefined
     publisher.onDesired = (payload) => desired?.take(payload)
     health = () => ({
-      ok: publisher.trouble === undefined && ![...states.values()].some((it) => it.startsWith('down')),
+      ok:
+        publisher.trouble === undefined &&
+        processing.isWell &&
+        ![...states.values()].some((it) => it.startsWith('down')),
       checks: {
         broker: publisher.trouble ?? 'connected',
+        ...saidOfDetector(detectors.current),
         ...(outbox && saidOfOutbox(outbox, clips)),
         ...(desired?.trouble !== undefined && { desired: desired.trouble }),
         ...Object.fromEntries([...states].map(([name, state]) => [`camera ${name}`, state])),
+        ...processing.checks,
       },
     })
     await using server = await HttpServer.open({
@@ -368,16 +392,26 @@ function desiredParts(config: DeviceConfig, log: ReturnType<typeof openLog>) {
   return { isOn, networks, stored, signers, holding }
 }
 
-/** By what the device was told, or where that cannot be loaded, by its own file. Errors: those of openDetector. */
-async function openDetectors(config: DeviceConfig, holding: Holding, log: ReturnType<typeof openLog>) {
+/** By what the device was told, or where that, or a classifier of it, cannot be loaded, by its own file. Errors: those of openDetector. */
+async function openDetectors(config: DeviceConfig, holding: Holding, looks: RemoteParts) {
   if (holding.applied) {
+    const { process, processFromAfar, detect } = holding.effective
     try {
-      return await Detectors.open(holding.effective.detect)
+      for (const it of process)
+        if (processFromAfar.has(it.name)) await tryProcessor(it, detect, new AbortController().signal)
+      return await Detectors.open(detect, looks)
     } catch (error) {
-      holding.fallBack(asFailure(error), log)
+      holding.fallBack(asFailure(error), looks.log)
     }
   }
-  return await Detectors.open(config.detect)
+  return await Detectors.open(config.detect, looks)
+}
+
+/** For `/healthz`: of a detector that may look elsewhere. */
+function saidOfDetector({ whereabouts }: Detector): Record<string, string> {
+  if (!whereabouts) return {}
+  const { on, why } = whereabouts
+  return { detector: why === null ? on : `${on}: ${why}` }
 }
 
 /** For `/healthz`. */

@@ -89,6 +89,34 @@ export function openMeters(registry: Registry) {
       'Crops that a classifier or plugin did not look at, or not in time; they were published without its attributes',
       ['processor', 'reason'],
     ),
+    framesUnprocessed: counter(
+      registry,
+      'frames_unprocessed_total',
+      'Frames that a plugin missed: it was busy, or failed, or was late',
+      ['processor', 'reason'],
+    ),
+    picturesWithheld: counter(
+      registry,
+      'pictures_withheld_total',
+      'Pictures that viewers did not get because a plugin did not change them, or not in time',
+      ['processor', 'reason'],
+    ),
+    pluginEvents: counter(registry, 'plugin_events_total', 'Events of plugins handed to the broker', [
+      'processor',
+    ]),
+    pluginEventsDropped: counter(
+      registry,
+      'plugin_events_dropped_total',
+      'Events of plugins that were too many',
+      ['processor'],
+    ),
+    processorUp: gauge(registry, 'processor_up', '1 while a classifier or plugin works', ['processor']),
+    processorsEnded: counter(
+      registry,
+      'processors_ended_total',
+      'Times a classifier or plugin ended, or was ended because it hung',
+      ['processor'],
+    ),
     processSeconds: histogram(registry, 'process_seconds', 'Time of one second look', SECONDS, ['processor']),
     inferenceAsked: counter(registry, 'inference_asked_total', 'Looks asked of an inference server', [
       'server',

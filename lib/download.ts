@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs'
 import { mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { connectionFault } from './connection-faults.ts'
-import { failure, type SightlineError, systemCode } from './errors.ts'
+import { failure, SightlineError, systemCode } from './errors.ts'
 
 /**
  * Downloads a file whose checksum is known: from several sources in turn, going on where an earlier try was cut off
@@ -22,7 +22,14 @@ export interface Download {
   readonly bytesMax: number
   /** Called now and then: bytes so far, and of how many (undefined: the server does not say). */
   readonly onProgress?: (done: number, total: number | undefined) => void
+  /** Who asks: the runtime's own, which goes wherever it is sent, where absent. */
+  readonly fetch?: Fetch
 }
+
+export type Fetch = (
+  address: string,
+  asked: { readonly headers: Readonly<Record<string, string>>; readonly signal: AbortSignal },
+) => Promise<Response>
 
 /** No answer, or nothing more of it, for so long: the next source's turn. */
 const STALL_MS_MAX = 20_000
@@ -107,11 +114,12 @@ async function fetchInto(
   if (has > 0 && has === wanted.bytes) return true
   try {
     alive()
-    const answer = await fetch(source, {
+    const answer = await (wanted.fetch ?? fetch)(source, {
       // Compressed on the way, a range would be one of something else.
       headers: { 'accept-encoding': 'identity', ...(has > 0 && { range: `bytes=${has}-` }) },
       signal: AbortSignal.any([signal, stalled.signal]),
     }).catch((error: unknown) => {
+      if (error instanceof SightlineError) throw new SourceFault('answer', error.message, error)
       throw new SourceFault('unreachable', reasonOf(error, stalled.signal), error)
     })
     // The range begins where the file ends: it was whole, or it was something else. The checksum tells.

@@ -30,6 +30,10 @@ export interface ThreadOptions {
   readonly data: unknown
   readonly openMsMax?: number
   readonly resourceLimits?: ResourceLimits
+  /** Its environment; the process's where absent. */
+  readonly env?: Readonly<Record<string, string>>
+  /** What it prints; where absent, it goes where the process's own output goes. */
+  readonly onPrinted?: (text: string) => void
   /** What the thread sends unasked. */
   readonly onSaid?: (said: unknown) => void
 }
@@ -45,7 +49,8 @@ type FromThread =
   | { readonly said: unknown }
   | { readonly id?: number; readonly failed: Failed }
 
-const ENDED = 'The thread has ended.'
+/** Why one failed that ended by itself, without an error. */
+export const THREAD_ENDED = 'The thread has ended.'
 /** An end that was asked for, and does not come, is brought about, ms. */
 const CLOSE_MS_MAX = 5000
 
@@ -70,15 +75,23 @@ export class Thread implements AsyncDisposable {
     worker.on('error', (error) => this.#end(asFailure(error)))
     this.ended = new Promise((resolve) => {
       worker.once('exit', () => {
-        this.#end(failure('UNEXPECTED', ENDED))
+        this.#end(failure('UNEXPECTED', THREAD_ENDED))
         resolve(this.#isClosed ? undefined : this.#fault)
       })
     })
   }
 
   /** Errors: those of the thread's `open`; UNEXPECTED, where it ends by itself; PROCESSOR_LATE after `openMsMax`. */
-  static async open({ url, role, data, openMsMax, resourceLimits, onSaid }: ThreadOptions): Promise<Thread> {
-    const worker = new Worker(new URL(url), { workerData: { role, data }, name: role, resourceLimits })
+  static async open(options: ThreadOptions): Promise<Thread> {
+    const { url, role, data, openMsMax, resourceLimits, env, onPrinted, onSaid } = options
+    const [stdout, stderr] = [onPrinted !== undefined, onPrinted !== undefined]
+    const worker = new Worker(new URL(url), {
+      ...{ workerData: { role, data }, name: role, resourceLimits, stdout, stderr },
+      ...(env && { env: { ...env } }),
+    })
+    if (onPrinted)
+      for (const stream of [worker.stdout, worker.stderr])
+        stream.setEncoding('utf8').on('data', (text: string) => onPrinted(text))
     using late = new DisposableStack()
     const ended = once(worker, 'exit').then(() => [undefined])
     const first = Promise.race([once(worker, 'message'), ended])
@@ -97,7 +110,7 @@ export class Thread implements AsyncDisposable {
     if (told === 'late')
       throw failure('PROCESSOR_LATE', `The thread "${role}" did not start within ${openMsMax} ms.`)
     if (told && 'failed' in told) throw failure(told.failed.code, told.failed.message)
-    throw failure('UNEXPECTED', ENDED)
+    throw failure('UNEXPECTED', THREAD_ENDED)
   }
 
   /**
@@ -131,6 +144,11 @@ export class Thread implements AsyncDisposable {
       clearTimeout(timer)
       this.#waiting.delete(id)
     }
+  }
+
+  /** Bytes that it holds outside of its heap, which no resource limit bounds: the contents of buffers. */
+  async outsideBytes(): Promise<number> {
+    return (await this.#worker.getHeapStatistics()).external_memory
   }
 
   /** Ends it at once; what it was asked fails. */

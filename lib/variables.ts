@@ -13,9 +13,16 @@ const PREFIX = 'SIGHTLINE_'
 const PREFIX_TESTS = 'SIGHTLINE_TEST_'
 /** Of the Compose files and docker/secrets.sh, for the shell that they are started from. */
 export const COMPOSE_VARIABLES: ReadonlySet<string> = new Set(
-  ['VERSION', 'IMAGE', 'SECRETS', 'CAMERA', 'BROKER_PORT', 'GALLERY_PORT', 'CONSOLE_PORT'].map(
-    (name) => PREFIX + name,
-  ),
+  [
+    'VERSION',
+    'IMAGE',
+    'SECRETS',
+    'CAMERA',
+    'BROKER_PORT',
+    'GALLERY_PORT',
+    'CONSOLE_PORT',
+    'INFERENCE_PORT',
+  ].map((name) => PREFIX + name),
 )
 /** Letters that are wrong, missing, or too many in a name that was meant for another; of a short one, one. */
 const MISSPELT_LETTERS_MAX = 2

@@ -213,7 +213,8 @@ function outputOf(outputs: readonly TensorInfo[], name: string | undefined, labe
 /** The numbers that it has for each picture; undefined where that is not written in the file. */
 function numbersOf({ shape }: TensorInfo): number | undefined {
   let numbers = 1
-  for (const side of shape.slice(1)) {
+  // Without an axis for pictures it has one for labels.
+  for (const side of shape.length > 1 ? shape.slice(1) : shape) {
     if (typeof side !== 'number') return undefined
     numbers *= side
   }

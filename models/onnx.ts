@@ -120,7 +120,10 @@ function missingLibrary(provider: ProviderName): string | undefined {
   const library = ['shared', provider]
     .map((part) => `${prefix}onnxruntime_providers_${part}${suffix}`)
     .find((name) => existsSync(folder) && !existsSync(join(folder, name)))
-  return library && `${library} not found beside ONNX Runtime; it comes with its GPU packages`
+  return (
+    library &&
+    `${library} not found beside ONNX Runtime; npm does not bring it (docs/inference.md says how to get it)`
+  )
 }
 
 function tensors(

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { download, sha256OfFile } from '../lib/download.ts'
+import { download, type Fetch, sha256OfFile } from '../lib/download.ts'
 import { failure, systemCode } from '../lib/errors.ts'
 import { keepFile } from '../lib/keep-file.ts'
 import type { CatalogEntry } from './catalog.ts'
@@ -32,6 +32,10 @@ export interface PullOptions {
   /** A folder in which it lies, instead of the network. */
   readonly from?: string
   readonly onProgress?: (done: number, total: number | undefined) => void
+  /** What it may have where its entry does not say. */
+  readonly bytesMax?: number
+  /** Who asks its sources; the runtime's own where absent. */
+  readonly fetch?: Fetch
 }
 
 /**
@@ -40,7 +44,7 @@ export interface PullOptions {
  */
 export async function pull(
   entry: CatalogEntry,
-  { folder, from, onProgress }: PullOptions,
+  { folder, from, onProgress, bytesMax = BYTES_MAX, fetch }: PullOptions,
   signal: AbortSignal,
 ): Promise<'pulled' | 'was here'> {
   const presence = await presenceOf(entry, folder)
@@ -58,7 +62,7 @@ export async function pull(
     )
   try {
     await download(
-      { name, sources, file: target, sha256, bytes: entry.bytes, bytesMax: BYTES_MAX, onProgress },
+      { name, sources, file: target, sha256, bytes: entry.bytes, bytesMax, onProgress, fetch },
       signal,
     )
   } catch (error) {

@@ -53,12 +53,17 @@ export interface Runtime extends Signature, AsyncDisposable {
   run(inputs: Tensors, bytes?: Bytes): Promise<Tensors>
 }
 
-/** The one float32 output of this name, as its values. Errors: Error where it is another, or none. */
-export function floatsOf(tensors: Tensors, name: string): Float32Array {
+/**
+ * The one float32 output of this name, as its values.
+ * Errors: Error where it is another, or none, or has not so many values.
+ */
+export function floatsOf(tensors: Tensors, name: string, count?: number): Float32Array {
   const tensor = tensors.get(name)
   if (tensor?.type !== 'float32')
     throw new Error(
       tensor ? `the output ${name} is ${tensor.type}, not float32` : `the output ${name} is missing`,
     )
+  if (count !== undefined && tensor.data.length !== count)
+    throw new Error(`the output ${name} has ${tensor.data.length} values, not ${count}`)
   return tensor.data
 }

@@ -4,7 +4,7 @@ import { basename, dirname, join, sep } from 'node:path'
 import { z } from 'zod'
 import { asFailure, failure, systemCode } from '../lib/errors.ts'
 import { MODEL_BYTES_MAX, MODEL_JSON_BYTES_MAX } from './limits.ts'
-import type { Runtime, TensorInfo, Tensors } from './runtime.ts'
+import type { Runtime, Tensor, TensorInfo, Tensors } from './runtime.ts'
 
 /**
  * TensorFlow.js: graph models, a JSON file with the network and the files of weights beside it. On TensorFlow's own
@@ -15,10 +15,11 @@ const NATIVE_PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'] a
 /** For a model whose sides are free: what its outputs look like is learnt from a picture of this side, pixels. */
 const TRIAL_SIDE = 256
 
+type Values = Float32Array | Int32Array | Uint8Array
 interface TfTensor {
   readonly shape: readonly number[]
   readonly dtype: string
-  data(): Promise<Float32Array | Int32Array | Uint8Array>
+  data(): Promise<Values>
   dispose(): void
 }
 interface GraphModel {
@@ -121,14 +122,17 @@ class TfjsRuntime implements Runtime {
     const input = inputs.get(this.inputs[0]?.name ?? '')
     if (input?.type !== 'float32') throw new Error('its input must be float32')
     const results = this.#execute(input.data, input.shape)
-    const arrays = await Promise.all(results.map((result) => result.data()))
-    const outputs = results.map(({ shape }, index) => ({
-      type: 'float32' as const,
-      shape: [...shape],
-      data: arrays[index] as Float32Array,
-    }))
-    for (const result of results) result.dispose()
-    return new Map(this.#outputNames.map((name, index) => [name, outputs[index] as (typeof outputs)[number]]))
+    try {
+      const arrays = await Promise.all(results.map((result) => result.data()))
+      return new Map(
+        results.map((result, index) => [
+          this.#outputNames[index] as string,
+          tensorOf(result, arrays[index] as Values),
+        ]),
+      )
+    } finally {
+      for (const result of results) result.dispose()
+    }
   }
 
   #execute(input: Float32Array, shape: readonly number[]): TfTensor[] {
@@ -145,6 +149,14 @@ class TfjsRuntime implements Runtime {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#model.dispose()
   }
+}
+
+/** TensorFlow.js knows these types, and strings and complex numbers, of which no model here has any. */
+function tensorOf({ shape, dtype }: TfTensor, data: Values): Tensor {
+  if (data instanceof Float32Array) return { type: 'float32', shape: [...shape], data }
+  if (data instanceof Int32Array) return { type: 'int32', shape: [...shape], data }
+  if (dtype === 'bool') return { type: 'bool', shape: [...shape], data }
+  throw new Error(`an output is ${dtype}, which is not supported`)
 }
 
 async function readDescription(file: string): Promise<z.infer<typeof modelSchema>> {

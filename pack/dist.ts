@@ -14,7 +14,7 @@ const ROOT = resolve(import.meta.dirname, '..')
 const SHIPPED = [
   'cli.ts',
   'configurations.ts',
-  '{bin,broker,cloud-subscriber,commands,console,demo,deploy,device,lib,models,pack,store,wire}/**/*',
+  '{bin,broker,cloud-subscriber,commands,console,demo,deploy,device,inference,lib,models,pack,store,wire}/**/*',
   '{conf,docker}/**/*',
   'package.json',
   '.dockerignore',

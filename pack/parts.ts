@@ -17,17 +17,20 @@ export interface Program {
 /** For people who look into a container: of every image. */
 const COMMON = ['programs', 'healthcheck', 'doctor', 'config']
 
-const CAMERA = [
+const NO_CAMERA = [
   'device/main',
   'commands/doctor/device',
   'commands/doctor/model',
   'commands/doctor/sources',
   'node-av',
-  'onnxruntime-node',
   'sharp',
 ]
+const CAMERA = [...NO_CAMERA, 'onnxruntime-node']
 const SUBSCRIBER = ['cloud-subscriber/main']
+const INFERENCE = ['inference/main', 'commands/doctor/inference']
 const BUCKET = ['lib/buckets/s3']
+/** It keeps nothing: what it is asked is answered, or refused. */
+const STORES = ['commands/doctor/stores', 'commands/doctor/console', 'lmdb']
 /** Beside the program: what its commands, and doctor of its configuration, need. */
 const CONSOLE = ['console/main', 'commands/console/mend', 'commands/doctor/database']
 
@@ -35,22 +38,22 @@ export const PROGRAMS = {
   broker: {
     entries: ['cli.ts', 'bin/sightline.js'],
     commands: [...COMMON, 'queue', 'quarantine', 'forget', 'users', 'certs', 'secrets'],
-    without: [...CAMERA, ...SUBSCRIBER, ...BUCKET, ...CONSOLE],
-    schemaOnly: ['device/', 'models/', 'console/'],
+    without: [...CAMERA, ...SUBSCRIBER, ...BUCKET, ...CONSOLE, ...INFERENCE],
+    schemaOnly: ['device/', 'models/', 'console/', 'inference/'],
     settings: [['conf/broker.yaml', 'broker.yaml']],
   },
   subscriber: {
     entries: ['cli.ts', 'bin/sightline.js'],
     commands: [...COMMON, 'queue', 'quarantine', 'forget', 'link', 'users'],
-    without: [...CAMERA, 'broker/main', ...CONSOLE],
-    schemaOnly: ['device/', 'models/', 'console/'],
+    without: [...CAMERA, 'broker/main', ...CONSOLE, ...INFERENCE],
+    schemaOnly: ['device/', 'models/', 'console/', 'inference/'],
     settings: [['conf/subscriber.yaml', 'subscriber.yaml']],
   },
   console: {
     entries: ['cli.ts', 'bin/sightline.js'],
     commands: [...COMMON, 'console', 'queue', 'quarantine', 'users'],
-    without: [...CAMERA, 'broker/main', ...SUBSCRIBER],
-    schemaOnly: ['device/', 'models/', 'broker/', 'cloud-subscriber/'],
+    without: [...CAMERA, 'broker/main', ...SUBSCRIBER, ...INFERENCE],
+    schemaOnly: ['device/', 'models/', 'broker/', 'cloud-subscriber/', 'inference/'],
     served: ['preact', '@preact/signals', 'uplot', 'hls.js'],
     settings: [['conf/console.yaml', 'console.yaml']],
   },
@@ -58,9 +61,16 @@ export const PROGRAMS = {
     entries: ['cli.ts', 'bin/sightline.js'],
     // It has a store too: the outbox.
     commands: [...COMMON, 'queue', 'quarantine', 'forget', 'streams'],
-    without: [...SUBSCRIBER, ...BUCKET, ...CONSOLE, 'broker/main'],
-    schemaOnly: ['broker/', 'cloud-subscriber/', 'console/'],
+    without: [...SUBSCRIBER, ...BUCKET, ...CONSOLE, ...INFERENCE, 'broker/main'],
+    schemaOnly: ['broker/', 'cloud-subscriber/', 'console/', 'inference/'],
     settings: [['conf/device.yaml', 'device.yaml']],
+  },
+  inference: {
+    entries: ['cli.ts', 'bin/sightline.js'],
+    commands: [...COMMON, 'models'],
+    without: [...NO_CAMERA, ...SUBSCRIBER, ...BUCKET, ...CONSOLE, ...STORES, 'broker/main'],
+    schemaOnly: ['device/', 'broker/', 'cloud-subscriber/', 'console/'],
+    settings: [['conf/inference.yaml', 'inference.yaml']],
   },
 } as const satisfies Record<string, Program>
 

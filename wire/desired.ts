@@ -301,6 +301,8 @@ export const reportedSchema = z.object({
   }),
   /** Names of models that the device could load. */
   models: z.array(z.string().max(200)).max(200).optional(),
+  /** Of these, classifiers. Absent from earlier versions. */
+  classifiers: z.array(z.string().max(200)).max(200).optional(),
 })
 export type Reported = z.infer<typeof reportedSchema>
 

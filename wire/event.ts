@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { attributeSchema } from './attributes.ts'
 import { ID_PATTERN } from './id.ts'
 import { NAME_PATTERN } from './names.ts'
 import { zoneNamesSchema } from './zones.ts'
@@ -56,5 +57,41 @@ export const eventSchema = z.object({
   after: followedFaceSchema,
 })
 
+/** What a plugin may say happened: so much at once, and JSON of so many bytes in each. */
+export const PLUGIN_EVENTS_MAX = 16
+export const PLUGIN_DATA_BYTES_MAX = 2048
+
+/** In a plugin's words. */
+export const pluginSaidSchema = z.object({
+  /** What happened: `dark`. */
+  name: attributeSchema.shape.name,
+  label: attributeSchema.shape.label.optional(),
+  score: attributeSchema.shape.score.optional(),
+  /** The plugin's own: up to `PLUGIN_DATA_BYTES_MAX` as JSON. */
+  data: z.json().optional(),
+})
+
+/** What a plugin says happened in front of a camera, on the same topic as what happens to faces. */
+export const pluginEventSchema = pluginSaidSchema.extend({
+  v: z.literal(EVENT_VERSION),
+  type: z.literal('plugin'),
+  site: name,
+  device: name,
+  camera: name,
+  /** When the frame was captured, ms since 1970. */
+  atMs: timeMs,
+  /** The plugin, as the device's configuration names it; and with its version. */
+  plugin: name,
+  by: attributeSchema.shape.by.unwrap(),
+  /** The followed face that it is about. */
+  track: id.optional(),
+})
+
+/** Whatever comes on a topic of events. */
+export const anyEventSchema = z.discriminatedUnion('type', [eventSchema, pluginEventSchema])
+
+export type PluginSaid = z.infer<typeof pluginSaidSchema>
+export type PluginEvent = z.infer<typeof pluginEventSchema>
+export type AnyEvent = z.infer<typeof anyEventSchema>
 export type FollowedFace = z.infer<typeof followedFaceSchema>
 export type FaceEvent = z.infer<typeof eventSchema>

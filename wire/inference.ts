@@ -479,7 +479,8 @@ const ARRAYS = {
 /** The numbers: a view where the bytes lie so that there can be one, a copy else. FP16 as its 16 bits. */
 export function valuesOf({ datatype, data }: Pick<WireTensor, 'datatype' | 'data'>): Values {
   const size = SIZES[datatype]
-  const aligned = data.byteOffset % size === 0 ? data : data.slice()
+  // A Buffer's own slice is a view.
+  const aligned = data.byteOffset % size === 0 ? data : Uint8Array.prototype.slice.call(data)
   return new ARRAYS[datatype](aligned.buffer as ArrayBuffer, aligned.byteOffset, aligned.length / size)
 }
 

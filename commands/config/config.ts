@@ -6,10 +6,11 @@ export const config: Command = {
   summary: 'checks a configuration file',
   help: `Checks a configuration file without starting anything.
 
-Usage: sightline config check FILE [--for device|broker|subscriber]
+Usage: sightline config check FILE [--for PROGRAM]
 
 Options:
-  --for PROGRAM   the program of the file (default: detected from its keys)
+  --for PROGRAM   the program of the file: device, broker, subscriber, console,
+                  inference (default: detected from its keys)
   --help          this text
 
 SIGHTLINE_... variables apply as they do for the program, and are listed. In

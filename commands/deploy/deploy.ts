@@ -4,7 +4,7 @@ import { type Command, parse } from '../command.ts'
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 
-const SET_UP = ['edge', 'cloud', 'demo'] as const
+const SET_UP = ['edge', 'cloud', 'demo', 'inference'] as const
 
 const WHERE = ['host', 'name', 'identity', 'known-hosts']
 const IMAGES = ['images', 'tag', 'build-arg', 'build-network', 'wait']
@@ -13,14 +13,16 @@ const WEB = ['gallery-port', 'console-port', 's3-credentials']
 
 /** The options of each verb. */
 const TAKES: Readonly<Record<string, readonly string[]>> = {
-  edge: [...WHERE, ...IMAGES, ...AGENT, 'config', 'join', 'cloud', 'ca', 'user-file'],
+  edge: [...WHERE, ...IMAGES, ...AGENT, 'config', 'join', 'cloud', 'ca', 'user-file', 'inference'],
   cloud: [...WHERE, ...IMAGES, ...WEB, 'config', 'address', 'mqtt-port'],
   demo: [...WHERE, ...IMAGES, ...AGENT, ...WEB, 'config'],
+  inference: [...WHERE, ...IMAGES, 'config', 'mount', 'gpu', 'address', 'inference-port'],
   status: WHERE,
   logs: [...WHERE, 'follow', 'tail'],
   upgrade: [...WHERE, ...IMAGES],
   down: [...WHERE, 'purge'],
   invite: [...WHERE, 'out'],
+  token: [...WHERE, 'out'],
   remove: [...WHERE, 'shared'],
   login: WHERE,
 }
@@ -37,13 +39,16 @@ all are healthy. Run again, it updates only what has changed.
 Usage: sightline deploy edge --host ssh://me@jetson --join FILE
        sightline deploy cloud --host ssh://me@server --address NAME
        sightline deploy demo
+       sightline deploy inference --host ssh://me@gpu --address NAME [--gpu]
        sightline deploy invite|remove SITE
-       sightline deploy status|upgrade|down|logs|login [--name NAME]
+       sightline deploy status|upgrade|down|logs|login|token [--name NAME]
 
 edge     a capture agent and its broker, which forwards to a cloud
 cloud    a broker, a subscriber with bucket and gallery, and the console
 demo     all of them on one machine
+inference  a server that looks at the frames of edges
 invite   adds an edge: writes a join file with its own site and user
+token    of an inference server: writes a join file for edges (--inference)
 remove   removes one edge: its connection ends, the others stay
 status   what runs where, and its health; exit status 1: something is unhealthy
 logs     logs of all parts, or of one: logs broker -f
@@ -54,29 +59,34 @@ login    shows the users and passwords of console and gallery
 Options:
   --host HOST           unix:///var/run/docker.sock (default, or DOCKER_HOST),
                         or ssh://user@machine[:port], with an SSH key
-  --name NAME           of the deployment (default: edge, cloud or demo)
+  --name NAME           of the deployment (default: edge, cloud, demo
+                        or inference)
   --identity FILE       private key for SSH (default: the agent's, and ~/.ssh)
   --known-hosts FILE    file with the machine's key (default: as for ssh)
   --config FILE         settings of a program, as in conf/; repeatable. Files
                         that it names are copied too
   --join FILE           edge: its join file, from "invite"
+  --inference FILE      edge: frames are looked at there: a join file of an
+                        inference server; repeatable
   --cloud URL           edge: another cloud, mqtts://HOST:8883, with
   --ca FILE             its authority's certificate, and
   --user-file FILE      user name and password, one per line
   --camera SOURCE       edge, demo: /dev/video0, rtsp://... or testcard
-  --mount DIR           edge, demo: a folder there that the agent may read
-  --gpu                 edge, demo: detect on an NVIDIA GPU
-  --address HOST        cloud: address for edges (default: --host's)
+  --mount DIR           a folder there that agent or inference server may read
+  --gpu                 edge, demo, inference: detect on an NVIDIA GPU
+  --address HOST        cloud, inference: address for edges (default: --host's)
   --mqtt-port N         cloud: for edges (default: 8883)
   --gallery-port N      cloud, demo: for browsers (default: 8080)
   --console-port N      cloud, demo: for browsers (default: 8444)
+  --inference-port N    inference: for edges (default: 8500)
   --s3-credentials FILE cloud, demo: an AWS shared credentials file
   --images FILE         images from "docker save" (default: build them)
   --tag REFERENCE       images by name: registry/sightline-{program}:1.0
   --build-arg NAME=X    build argument for images
   --build-network MODE  network of the build, e.g. host
   --wait DURATION       time for each part to become healthy (default: 3m)
-  --out FILE            invite: the join file (default: SITE.join.yaml)
+  --out FILE            invite, token: the join file (default: SITE.join.yaml,
+                        inference.join.yaml)
   --shared              remove: the user shared by edges of an earlier version
   --follow, -f          logs: follow new lines
   --tail N              logs: number of last lines (default: 100)
@@ -99,6 +109,8 @@ More in docs/deploy.md.
           'known-hosts': { type: 'string' },
           config: { type: 'string', multiple: true },
           join: { type: 'string' },
+          inference: { type: 'string', multiple: true },
+          'inference-port': { type: 'string' },
           cloud: { type: 'string' },
           ca: { type: 'string' },
           'user-file': { type: 'string' },
@@ -212,6 +224,13 @@ More in docs/deploy.md.
         await run.invite({ ...where, name: await named(), site: part, joinFile })
         say(`wrote ${joinFile}: copy it to one edge, and delete it here. It contains a password.`)
         say(`next      sightline deploy edge --join ${joinFile}`)
+        return 0
+      }
+      case 'token': {
+        const joinFile = values.out ?? 'inference.join.yaml'
+        await run.shareInference({ ...where, name: await named(), joinFile })
+        say(`wrote ${joinFile}: copy it to edges. It contains a token.`)
+        say(`next      sightline deploy edge --join SITE.join.yaml --inference ${joinFile}`)
         return 0
       }
       case 'remove':

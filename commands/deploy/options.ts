@@ -3,7 +3,8 @@ import { type EngineAddress, parseEngineAddress } from '../../deploy/engine.ts'
 import type { ImageSource } from '../../deploy/images.ts'
 import { readJoin, readUplink } from '../../deploy/join-file.ts'
 import { HEALTHY_MS_MAX } from '../../deploy/limits.ts'
-import type { Kind } from '../../deploy/names.ts'
+import { readLooking } from '../../deploy/looking-file.ts'
+import { INFERENCE_PORT, type Kind } from '../../deploy/names.ts'
 import { CONSOLE_PORT, checkAddress, readConfigurations, type Settings } from '../../deploy/settings.ts'
 import { duration } from '../../lib/config.ts'
 import { failure } from '../../lib/errors.ts'
@@ -15,6 +16,8 @@ export const ENGINE_HOST_DEFAULT = 'unix:///var/run/docker.sock'
 export interface Values {
   readonly config?: string[]
   readonly join?: string
+  readonly inference?: string[]
+  readonly 'inference-port'?: string
   readonly cloud?: string
   readonly ca?: string
   readonly 'user-file'?: string
@@ -57,13 +60,13 @@ export function readSettings(kind: Kind, values: Values, engine: EngineAddress):
     gallery: wholeNumber('--gallery-port', values['gallery-port'], 8080, 65_535),
     console: wholeNumber('--console-port', values['console-port'], CONSOLE_PORT, 65_535),
   }
-  if (kind !== 'edge' && ports.gallery === ports.console)
+  if (hasWeb(kind) && ports.gallery === ports.console)
     throw failure(
       'USAGE',
       `Gallery and console cannot both have the port ${ports.gallery}. Choose another with --console-port.`,
     )
   if (
-    kind !== 'edge' &&
+    hasWeb(kind) &&
     credentials === undefined &&
     (isS3(configs.subscriber?.tree) || isS3(configs.console?.tree))
   )
@@ -75,15 +78,21 @@ export function readSettings(kind: Kind, values: Values, engine: EngineAddress):
     kind,
     gpu: values.gpu === true,
     mounts,
-    addresses: kind === 'cloud' ? addresses(values.address, engine) : [],
+    addresses: kind === 'cloud' || kind === 'inference' ? addresses(values.address, engine) : [],
     mqttPort: wholeNumber('--mqtt-port', values['mqtt-port'], 8883, 65_535),
     gallery: { address: webAddress, port: ports.gallery },
-    ...(kind === 'edge' ? {} : { console: { address: webAddress, port: ports.console } }),
+    ...(!hasWeb(kind) ? {} : { console: { address: webAddress, port: ports.console } }),
     configs,
     uplink: uplink(values),
+    ...(values.inference === undefined ? {} : { looking: readLooking(values.inference) }),
+    ...(kind === 'inference' && {
+      inferencePort: wholeNumber('--inference-port', values['inference-port'], INFERENCE_PORT, 65_535),
+    }),
     s3Credentials: credentials === undefined ? undefined : readText(credentials, '--s3-credentials'),
   }
 }
+
+const hasWeb = (kind: Kind) => kind === 'cloud' || kind === 'demo'
 
 function addresses(given: readonly string[] | undefined, engine: EngineAddress): string[] {
   if (given !== undefined) return given.map(checkAddress)

@@ -122,8 +122,8 @@ function rounded(judgement: Judgement) {
     accuracy: thousandth(judgement.accuracy),
     labels: judgement.labels.map((it) => ({
       ...it,
-      recall: thousandth(it.recall),
-      precision: thousandth(it.precision),
+      recall: it.recall === undefined ? undefined : thousandth(it.recall),
+      precision: it.precision === undefined ? undefined : thousandth(it.precision),
     })),
   }
 }
@@ -139,15 +139,15 @@ function told(
   const labels = judgement.labels.toSorted((a, b) => b.crops - a.crops).slice(0, LABELS_TOLD_MAX)
   const left = judgement.labels.length - labels.length
   const parts = [
-    `${by}, ${input.width}x${input.height} (${input.fit}${margin === undefined ? '' : `, margin ${margin}`}), score at least ${threshold}\non ${runtime}\n${crops} crops${passedOver === 0 ? '' : `, ${passedOver} files passed over`}\n`,
+    `${by}, ${input.width}x${input.height} (${input.fit}${margin === undefined ? '' : `, margin ${margin}`}), score at least ${threshold}\non ${runtime}\n${crops} ${crops === 1 ? 'crop' : 'crops'}${passedOver === 0 ? '' : `, ${passedOver} ${passedOver === 1 ? 'file' : 'files'} passed over`}\n`,
     `accuracy  ${accuracy.toFixed(3)}   ${right} right, ${wrong} wrong, ${notSure} not sure\n`,
     table([
       ['label', 'crops', 'recall', 'precision', ''],
       ...labels.map((it) => [
         short(it.label, LABEL_WIDTH_MAX),
         String(it.crops),
-        it.recall.toFixed(3),
-        it.precision.toFixed(3),
+        it.recall?.toFixed(3) ?? '-',
+        it.precision?.toFixed(3) ?? '-',
         '',
       ]),
     ]) + (left > 0 ? `and ${left} more: --json\n` : ''),
@@ -159,7 +159,7 @@ function told(
         String(it.right),
         String(it.wrong),
         String(it.notSure),
-        it.right + it.wrong === 0 ? '' : (it.right / (it.right + it.wrong)).toFixed(3),
+        it.right + it.wrong === 0 ? '-' : (it.right / (it.right + it.wrong)).toFixed(3),
         it.scoreMin === threshold ? 'set' : '',
       ]),
     ]),

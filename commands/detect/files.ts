@@ -1,12 +1,11 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { basename, extname, join, resolve } from 'node:path'
 import type { Detection } from '../../device/detect/detector.ts'
-import { openDetector } from '../../device/detect/open.ts'
 import { type Photo, readPhoto } from '../../device/detect/photo.ts'
 import { pointToFrame, toFrame } from '../../device/faces/crop.ts'
 import { sharp } from '../../device/sharp.ts'
 import { asFailure, failure, systemCode } from '../../lib/errors.ts'
-import { type Chosen, chosenDetector } from './options.ts'
+import { type Chosen, openChosen } from './options.ts'
 
 const PICTURES = ['.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.avif']
 
@@ -20,7 +19,7 @@ export async function detectFiles(
   draw: string | undefined,
 ): Promise<number> {
   const drawn = draw === undefined ? undefined : await drawTargets(files, draw)
-  await using detector = await openDetector(chosenDetector(chosen))
+  await using detector = await openChosen(chosen)
   let status = 0
   for (const [at, file] of files.entries()) {
     try {

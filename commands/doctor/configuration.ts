@@ -7,6 +7,7 @@ import {
 import { programOf } from '../../configurations.ts'
 import { type ConsoleConfig, checkConsoleConfig, consoleSchema } from '../../console/config.ts'
 import { checkDeviceConfig, type DeviceConfig, deviceSchema } from '../../device/config.ts'
+import { checkInferenceConfig, type InferenceConfig, inferenceSchema } from '../../inference/config.ts'
 import { loadConfig } from '../../lib/config.ts'
 
 /** A configuration file and whose it is. */
@@ -15,6 +16,7 @@ export type Configuration = { readonly file: string } & (
   | { readonly program: 'broker'; readonly config: BrokerConfig }
   | { readonly program: 'subscriber'; readonly config: SubscriberConfig }
   | { readonly program: 'console'; readonly config: ConsoleConfig }
+  | { readonly program: 'inference'; readonly config: InferenceConfig }
 )
 
 /** Errors: those of loadConfig, CONFIG_UNSAFE_LISTENER, USAGE. */
@@ -35,6 +37,11 @@ export function loadConfiguration(file: string, env: NodeJS.ProcessEnv | undefin
       checkConsoleConfig(config)
       return { file, program: 'console', config }
     }
+    case 'inference': {
+      const config = loadConfig(inferenceSchema, { file, env })
+      checkInferenceConfig(config)
+      return { file, program: 'inference', config }
+    }
     default: {
       const config = loadConfig(deviceSchema, { file, env })
       checkDeviceConfig(config)
@@ -45,5 +52,5 @@ export function loadConfiguration(file: string, env: NodeJS.ProcessEnv | undefin
 
 /** As its metrics name it. */
 export function nameOf({ program, config }: Configuration): string {
-  return program === 'device' ? 'device' : config.name
+  return program === 'device' || program === 'inference' ? program : config.name
 }

@@ -11,8 +11,8 @@ cameras, streams, signing.
 Usage: sightline doctor [--config FILE ...] [--json]
 
 Options:
-  --config FILE   settings of a device, a broker or a subscriber, YAML;
-                  repeatable; without it only the machine is checked
+  --config FILE   settings of a program, YAML; repeatable; without it only the
+                  machine is checked
   --json          a line of JSON for each check, and one with the sum
   --help          this text
 

@@ -27,6 +27,7 @@ const PORTS_MS_MAX = 15_000
 const STORE_MS_MAX = 60_000
 const DATABASE_MS_MAX = 60_000
 const MODEL_MS_MAX = 60_000
+const INFERENCE_SERVER_MS_MAX = 20_000
 /** Opening a camera has its timeout, which no signal ends sooner, and so has its first frame. */
 const CAMERA_MORE_MS = 5000
 const CONFIGURATION = 'configuration'
@@ -206,6 +207,23 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
         { what: 'bucket', msMax: BUCKET_MS_MAX, run: (signal) => checkBucketToRead(config, signal) },
       ]
     }
+    case 'inference': {
+      const { config } = configuration
+      return [
+        ...common,
+        {
+          what: 'tokens',
+          msMax: FILES_MS_MAX,
+          run: async () => (await import('./inference.ts')).checkTokens(config),
+        },
+        ...config.models.map((model) => ({
+          what: `model ${model.model}`,
+          msMax: MODEL_MS_MAX,
+          isHeavy: true,
+          run: async () => [await (await import('./inference.ts')).checkServedModel(config, model)],
+        })),
+      ]
+    }
     case 'device': {
       const { config } = configuration
       return [
@@ -236,6 +254,12 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
           isHeavy: true,
           run: async (signal) => (await import('./model.ts')).checkModel(config, signal),
         },
+        ...(config.detect.servers?.addresses ?? []).map((address) => ({
+          what: `inference server ${address}`,
+          msMax: INFERENCE_SERVER_MS_MAX,
+          run: async (signal: AbortSignal) =>
+            (await import('./model.ts')).checkServer(config, address, signal),
+        })),
         ...config.cameras.map((camera) => ({
           what: `camera ${camera.name}`,
           msMax: 2 * camera.timeout + CAMERA_MORE_MS,

@@ -64,7 +64,14 @@ function pairsOf({ program, config }: Configuration): Pair[] {
           }),
           ...config.bridges.map((bridge, at) => client(`bridges.${at}`, bridge)),
         ]
-      : [client('broker', config.broker)]
+      : program === 'inference'
+        ? (['rest', 'grpc'] as const).flatMap((name) => {
+            const tls = config[name]?.tls
+            const where = `${name}.tls`
+            const authorities = [{ key: `${where}.clientCaFile`, file: tls?.clientCaFile }]
+            return tls ? [{ where, ...tls, authorities }] : []
+          })
+        : [client('broker', config.broker)]
   if (program === 'device')
     for (const [name, it] of Object.entries(config.listen))
       if (typeof it === 'object' && it.tls)
@@ -79,6 +86,7 @@ function secretsOf({ program, config }: Configuration): Secret[] {
       ...config.users.map((user) => ({ ...user, owner: `user "${user.name}"` })),
       ...config.bridges.map((bridge) => ({ ...bridge, owner: `bridge "${bridge.name}"` })),
     ]
+  if (program === 'inference') return []
   const secrets: Secret[] = [{ ...config.broker, owner: '"broker"' }]
   if (program !== 'console') return secrets
   const { database, access, notices } = config

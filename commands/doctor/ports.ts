@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { basename } from 'node:path'
 import type { DeviceConfig } from '../../device/config.ts'
+import type { InferenceConfig } from '../../inference/config.ts'
 import { systemCode } from '../../lib/errors.ts'
 import { listenFailure } from '../../lib/http/server.ts'
 import { inOneLine } from '../../lib/table.ts'
@@ -35,9 +36,15 @@ export function listeningOf({ program, config }: Configuration): Listening[] {
       ? config.listeners.map((it, at) => ({ host: it.host, port: it.port, key: `listeners.${at}` }))
       : []),
     ...(program === 'device' ? publisherListeners(config.listen) : []),
+    ...(program === 'inference' ? inferenceListeners(config) : []),
     { host, port, key: 'http' },
   ]
 }
+
+const inferenceListeners = ({ rest, grpc }: InferenceConfig): Listening[] => [
+  { host: rest.host, port: rest.port, key: 'rest' },
+  ...(grpc ? [{ host: grpc.host, port: grpc.port, key: 'grpc' }] : []),
+]
 
 const publisherListeners = ({ rtmp, whip, http }: DeviceConfig['listen']): Listening[] =>
   Object.entries({ rtmp, whip, http }).flatMap(([name, it]) =>

@@ -13,6 +13,7 @@ const PROGRAMS = {
   broker: { port: 9102, store: { key: 'store', folder: 'data/broker' } },
   subscriber: { port: 8080, store: { key: 'inbox', folder: 'data/subscriber' } },
   console: { port: 8090, store: { key: 'inbox', folder: 'data/console' } },
+  inference: { port: 9105, store: undefined },
 } as const
 
 export type HealthProgram = keyof typeof PROGRAMS

@@ -8,7 +8,8 @@ export const healthcheck: Command = {
 address under "http" in its settings. For containers, service managers and
 scripts; for people there is "sightline doctor".
 
-Usage: sightline healthcheck device|broker|subscriber|console [--config FILE]
+Usage: sightline healthcheck device|broker|subscriber|console|inference
+                             [--config FILE]
 
 Options:
   --config FILE   the settings that the program was started with
@@ -28,7 +29,7 @@ Exit status: 0 healthy, 1 unhealthy or no answer.
     if (program === undefined || rest.length > 0 || !isHealthProgram(program))
       throw failure(
         'USAGE',
-        'Write: sightline healthcheck device|broker|subscriber|console [--config FILE]. See sightline healthcheck --help.',
+        'Write: sightline healthcheck device|broker|subscriber|console|inference [--config FILE]. See sightline healthcheck --help.',
       )
     const { ok, said } = await askHealth(program, values.config, process.env)
     process.stdout.write(`${said}\n`)

@@ -185,7 +185,7 @@ async function info(entry: CatalogEntry, folder: string, { json }: ModelsOptions
     ['kind', entry.classify ? 'classifier' : 'detector'],
     ['head', entry.classify ? undefined : entry.head],
     ['labels', labelsOf(entry)],
-    ['score', entry.classify && `at least ${entry.classify.threshold}, ${entry.classify.activation}`],
+    ['score', entry.classify && `at least ${entry.classify.threshold}`],
     ['input', inputOf(entry)],
     ['size', entry.bytes === undefined ? undefined : size(entry.bytes)],
     ['licence', entry.licence],
@@ -224,13 +224,13 @@ async function importModel(catalog: Catalog, folder: string, options: ModelsOpti
   const head = (options.head ?? 'auto') as HeadName | 'auto'
   // As a path, whatever it is called.
   const path = file.includes('/') ? file : `./${file}`
-  const kept = `${name}.onnx`
-  if (existsSync(join(folder, kept)))
-    throw failure('FILE_EXISTS', `${join(folder, kept)} already exists. Give another --name.`)
   const { bytes, kind, ...found } =
     options.labels === undefined
       ? await detectorIn(path, head, options)
       : await classifierIn(path, options.labels, options)
+  const kept = `${name}.onnx`
+  if (existsSync(join(folder, kept)))
+    throw failure('FILE_EXISTS', `${join(folder, kept)} already exists. Give another --name.`)
   const entry = {
     name,
     file: kept,

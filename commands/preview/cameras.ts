@@ -4,6 +4,8 @@ import { detectorOptions } from '../../device/detect/options.ts'
 import { openDetectorThread } from '../../device/detect/thread.ts'
 import { SCORE_LOW } from '../../device/limits.ts'
 import { openMeters } from '../../device/meters.ts'
+import { openProcessor } from '../../device/process/open.ts'
+import { Processing } from '../../device/process/processing.ts'
 import { configuredEffect } from '../../device/settings.ts'
 import { checkSource } from '../../device/sources/check.ts'
 import { Effects } from '../../device/view/effects.ts'
@@ -55,6 +57,15 @@ export async function previewCameras({
       scoreLow: SCORE_LOW,
     })
     const effects = new Effects((camera) => configuredEffect(config.cameras, camera))
+    await using processing = await Processing.open({
+      processors: config.process,
+      camera: (camera) => cameras.find(({ name }) => name === camera),
+      open: (it) => openProcessor(it, config.detect, log),
+      onEvent: ({ camera, plugin, name, label, score }) =>
+        log.info({ camera, plugin, name, label, score }, 'event of a plugin'),
+      meters,
+      log,
+    })
     using preview = new Preview({
       ...config.preview,
       cameras: config.cameras.map(({ name }) => name),
@@ -65,6 +76,7 @@ export async function previewCameras({
         zones: cameras.find(({ name }) => name === camera)?.zones ?? [],
       }),
       effects,
+      redraw: processing,
       meters,
       log,
     })
@@ -80,7 +92,8 @@ export async function previewCameras({
       meters,
       log,
       effects,
-      watchers: [preview],
+      processing,
+      watchers: [preview, processing],
       onState: () => {},
     })
     await using server = await HttpServer.open({
@@ -88,7 +101,7 @@ export async function previewCameras({
       log,
       metrics: registry,
       routes: (app) => preview.routes(app),
-      health: () => ({ ok: true, checks: Object.fromEntries(agent.states) }),
+      health: () => ({ ok: true, checks: { ...Object.fromEntries(agent.states), ...processing.checks } }),
     })
     process.stdout.write(`${server.url}/preview\n`)
     log.info({ url: `${server.url}/preview` }, 'the preview is served; nothing is published')

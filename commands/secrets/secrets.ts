@@ -7,6 +7,8 @@ const USAGE = `Usage: sightline secrets cloud DIR HOST [HOST ...]
        sightline secrets console DIR
        sightline secrets edge DIR FILE DEVICE
        sightline secrets demo DIR
+       sightline secrets inference DIR HOST [HOST ...]
+       sightline secrets servers DIR FILE [FILE ...]
 `
 
 export const secrets: Command = {
@@ -22,6 +24,10 @@ remove   removes one edge: its connection ends, the others stay
 console  at a cloud that was made before there was the console: what it needs
 edge     at the edge, once; FILE: its join file, DEVICE: a name
 demo     both on this machine
+inference  at an inference server, once; HOST: a name or address that edges
+         connect to
+servers  at an edge: its frames are looked at there; FILE: the join file of
+         an inference server
 
 Options:
   --help   this text
@@ -44,6 +50,9 @@ Options:
     else if (verb === 'console' && args.length === 0) say(await make.consoleSecrets(folder))
     else if (verb === 'edge' && first !== undefined && second !== undefined && args.length === 2)
       say(await make.edgeSecrets(folder, first, second))
+    else if (verb === 'inference' && first !== undefined)
+      say(await make.inferenceSecrets(folder, [first, ...args.slice(1)]))
+    else if (verb === 'servers' && first !== undefined) say(make.lookingSecrets(folder, args))
     else if (verb === 'demo' && args.length === 0) say(await make.demoSecrets(folder))
     else writeOneOf('secrets', USAGE)
     return 0

@@ -61,10 +61,25 @@ export const isUnopened = ({ state, opened = {} }: Reported): boolean =>
 const UNANSWERED = new Set(['password', 'username'])
 
 /** Where what holds is not what was asked for, setting by setting: `cameras.door.record.mode`. */
-export function undone(content: DesiredContent, { effective }: Reported): Difference[] {
+export function undone(content: DesiredContent, reported: Reported): Difference[] {
+  const { effective } = reported
   const found: Difference[] = []
-  const { cameras = {}, detect = {}, removed = [] } = content
+  const { cameras = {}, detect = {}, removed = [], process = [], models = [] } = content
   compare(detect, effective.detect, ['detect'], found)
+  for (const { name, ...wanted } of process) {
+    const holds = effective.process?.find((it) => it.name === name)
+    if (!holds) found.push({ path: `process.${name}`, before: 'a second look' })
+    else if (holds.kind === 'plugin')
+      found.push({ path: `process.${name}`, before: wanted.model, after: 'a plugin' })
+    else {
+      compare(wanted, holds, ['process', name], found)
+      if (wanted.scoreMin !== undefined && holds.scoreMin === undefined)
+        found.push({ path: `process.${name}.scoreMin`, before: wanted.scoreMin })
+    }
+  }
+  for (const { name } of models)
+    if (reported.models && !reported.models.includes(name))
+      found.push({ path: `models.${name}`, before: 'a model' })
   for (const [name, { source, ...settings }] of Object.entries(cameras)) {
     const holds = Object.hasOwn(effective.cameras, name) ? effective.cameras[name] : undefined
     if (!holds) found.push({ path: `cameras.${name}`, before: 'a camera' })

@@ -21,6 +21,8 @@ export type Kind =
   | { readonly is: 'text' }
   /** Drawn on the picture. */
   | { readonly is: 'zones' | 'masks' | 'region' }
+  /** Names of second looks. */
+  | { readonly is: 'looks' }
 
 export interface Setting {
   /** Within a camera's settings. */
@@ -57,6 +59,7 @@ export const CAMERA_SETTINGS: readonly SettingGroup[] = [
         hint: 'The shorter side of its box.',
         kind: { is: 'number', min: 0, max: 65_535, unit: 'pixels' },
       },
+      { path: ['process'], title: 'Second looks', kind: { is: 'looks' } },
       { path: ['emit', 'mode'], title: 'Sends', kind: { is: 'choice', options: MODES } },
       {
         path: ['emit', 'first'],
@@ -270,6 +273,8 @@ export function valueWords({ kind }: Setting, value: unknown): string {
       return capital(kind.options.find(([option]) => option === value)?.[1] ?? String(value))
     case 'zones':
       return listWords(value, (zone) => String(valueAt(zone, ['name'])))
+    case 'looks':
+      return listWords(value, String)
     case 'masks':
       return Array.isArray(value) && value.length > 0 ? `${value.length}` : 'None'
     case 'region':
@@ -313,5 +318,12 @@ export function pathWords(path: readonly (string | number)[]): string {
     const title = ALL_SETTINGS.find((it) => it.path.join('.') === second)?.title.toLowerCase()
     return second === undefined ? 'the detector' : `the detector: ${title ?? second}`
   }
+  if (first === 'process')
+    return second === undefined ? 'the second looks' : `second look ${numbered(second)}`
+  if (first === 'models')
+    return second === undefined ? 'the models by address' : `model by address ${numbered(second)}`
   return path.join('.')
 }
+
+/** Of a list, as people count; by its name where it has one. */
+const numbered = (text: string) => (/^\d+$/.test(text) ? String(Number(text) + 1) : text)

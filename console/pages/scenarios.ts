@@ -113,9 +113,11 @@ export interface Effective {
   readonly reported?: {
     readonly effective?: {
       readonly detect?: Readonly<Record<string, unknown>>
+      readonly process?: readonly { readonly name: string; readonly from: 'file' | 'desired' }[]
       readonly cameras?: Readonly<Record<string, Readonly<Record<string, unknown>>>>
     }
     readonly models?: readonly string[]
+    readonly classifiers?: readonly string[]
   } | null
 }
 export const deviceSettings = (site: string, device: string, signal?: AbortSignal) =>

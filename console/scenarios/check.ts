@@ -1,5 +1,10 @@
 import type { z } from 'zod'
-import { DESIRED_VERSION, type Reported } from '../../wire/desired.ts'
+import {
+  DESIRED_VERSION,
+  type DesiredContent,
+  type DesiredProcessor,
+  type Reported,
+} from '../../wire/desired.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import { ZONES_MAX } from '../../wire/zones.ts'
 import { ruleProblems } from '../rules/conditions.ts'
@@ -30,6 +35,8 @@ export interface World {
   readonly channels: ReadonlySet<string>
   /** The last that a device answered. */
   readonly reportedOf: (site: string, device: string) => Reported | undefined
+  /** What a device is beside scenarios. */
+  readonly documentOf?: (site: string, device: string) => DeviceDocument | undefined
   /** Whether what devices are told is signed. */
   readonly signs: boolean
   /** Those that are published. */
@@ -63,6 +70,7 @@ export function checkScenario(input: unknown, world: World, id = ''): Checked<Sc
   checkSchedule(document, world, say)
   checkZones(document, world, cameras, say)
   checkDevices(document, world, cameras, say)
+  checkTwice(document, '', say)
   const byId = new Map<string, number>()
   for (const [n, rule] of document.rules.entries()) {
     const at = `rules.${n}`
@@ -73,15 +81,19 @@ export function checkScenario(input: unknown, world: World, id = ''): Checked<Sc
   }
   const self: Covering = { id, scenario: document, covers }
   for (const conflict of conflictsOf(self, world.published, world.cameras, world.nowMs))
-    say(
-      'conflict',
-      conflict.path.startsWith('zones.') ? 'zones' : pathIn(conflict.path),
-      sentenceOf(conflict),
-    )
+    say('conflict', pathIn(document, conflict.path), sentenceOf(conflict))
   return { document, problems, cameras }
 }
 
-const pathIn = (path: string) => (path.startsWith('detect.') ? path : `settings.${path}`)
+function pathIn({ process = [], models = [] }: Scenario, path: string): string {
+  const [what = '', ...of] = path.split('.')
+  const at = (list: readonly { readonly name: string }[]) =>
+    list.findIndex(({ name }) => name === of.join('.'))
+  if (what === 'zones') return 'zones'
+  if (what === 'look') return `process.${at(process)}`
+  if (what === 'model') return `models.${at(models)}`
+  return what === 'detect' ? path : `settings.${path}`
+}
 
 type Say = (kind: Problem['kind'], path: string, message: string) => void
 
@@ -152,14 +164,23 @@ function checkZones(document: Scenario, world: World, cameras: readonly CameraAd
 
 /** What the devices of its cameras say that they can. */
 function checkDevices(document: Scenario, world: World, cameras: readonly CameraAddress[], say: Say): void {
-  const asks = settingsOf(document).length + detectOf(document).length + document.zones.length > 0
+  const { zones, process = [], models = [] } = document
+  const asks =
+    settingsOf(document).length + detectOf(document).length + zones.length + process.length + models.length >
+    0
   if (!asks) return
   const devices = new Map(cameras.map((it) => [`${it.site}/${it.device}`, it]))
   const without: string[] = []
   for (const [path, { site, device }] of devices) {
     const reported = world.reportedOf(site, device)
     if (!reported) without.push(path)
-    else checkReported(path, reported, document.detect?.model, 'detect.model', world, say)
+    else {
+      const own = world.documentOf?.(site, device)?.content
+      checkReported(path, reported, document, '', world, say, own)
+      const known = looksOn(reported, own, process)
+      for (const [n, name] of (document.settings.process ?? []).entries())
+        if (!known.has(name)) say('error', `settings.process.${n}`, unknownLook(path, name, known))
+    }
   }
   if (without.length > 0)
     say(
@@ -171,14 +192,40 @@ function checkDevices(document: Scenario, world: World, cameras: readonly Camera
     )
 }
 
+/** Processors that a device has whatever scenarios do, and these. */
+function looksOn(
+  { effective }: Reported,
+  own: DesiredContent | undefined,
+  brought: readonly DesiredProcessor[],
+): ReadonlySet<string> {
+  const ofFile = (effective.process ?? []).filter(({ from }) => from === 'file')
+  return new Set([...ofFile, ...(own?.process ?? []), ...brought].map(({ name }) => name))
+}
+
+const unknownLook = (path: string, name: string, known: ReadonlySet<string>) =>
+  `${path} has no second look "${name}". It has: ${listed([...known]) || 'none'}.`
+
+type Asked = Pick<DesiredContent, 'detect' | 'process' | 'models'>
+
+/** Names that are there twice. @param at where the lists are: `content.` */
+function checkTwice({ process = [], models = [] }: Asked, at: string, say: Say): void {
+  for (const [key, list] of Object.entries({ process, models }))
+    for (const [n, { name }] of list.entries())
+      if (list.findIndex((it) => it.name === name) < n)
+        say('error', `${at}${key}.${n}.name`, `There are two of the name "${name}". Keep one.`)
+}
+
+/** @param own what the device is asked for beside it */
 function checkReported(
   path: string,
-  { understands, allows, models, program }: Reported,
-  model: string | undefined,
+  { understands, allows, models, program, effective }: Reported,
+  asked: Asked,
   at: string,
   { signs }: World,
   say: Say,
+  own: Asked = {},
 ): void {
+  const brought = [...(asked.models ?? []), ...(own.models ?? [])]
   if (understands < DESIRED_VERSION)
     say(
       'error',
@@ -191,8 +238,37 @@ function checkReported(
       'cameras',
       `${path} takes only what is signed, and this console does not sign. See "desired.signing" in its configuration.`,
     )
-  if (model !== undefined && models && !models.includes(model))
-    say('error', at, `${path} has no model "${model}". It has: ${listed(models)}.`)
+  const checkModel = (model: string, where: string) => {
+    if (models && !models.includes(model) && !brought.some(({ name }) => name === model))
+      say('error', where, `${path} has no model "${model}". It has: ${listed(models)}.`)
+  }
+  if (asked.detect?.model !== undefined) checkModel(asked.detect.model, `${at}detect.model`)
+  if (asked.models?.length && !allows.models)
+    say(
+      'error',
+      `${at}models`,
+      allows.models === undefined
+        ? `${path} (version ${program}) does not know models by address. Update it.`
+        : `${path} does not take models by address ("remote.desired.models" in its file).`,
+    )
+  if (asked.process?.length && !effective.process)
+    say('error', `${at}process`, `${path} (version ${program}) does not know second looks. Update it.`)
+  for (const [n, { name, model }] of (asked.process ?? []).entries()) {
+    if (effective.process?.some((it) => it.name === name && it.kind === 'plugin'))
+      say(
+        'error',
+        `${at}process.${n}.name`,
+        `"${name}" is a plugin of ${path}; no classifier takes its place. Choose another name.`,
+      )
+    checkModel(model, `${at}process.${n}.model`)
+    const entry = brought.find((it) => it.name === model)
+    if (entry && !entry.classify)
+      say(
+        'error',
+        `${at}process.${n}.model`,
+        `The model "${model}" finds faces, and tells nothing of them: it says no labels.`,
+      )
+  }
 }
 
 function checkRule(
@@ -229,6 +305,7 @@ function checkRule(
         `A face is said to stay only in a zone that has a time for it ("stayS"), and ${listed(named)} has none.`,
       )
   }
+  checkAttributes(rule, at, document, world, cameras, say)
   const { settings, detect } = document
   const watches = on === 'face' || on === 'track' || on === 'zone' || on === 'presence' || on === 'count'
   if (watches && settings.paused === true)
@@ -246,6 +323,54 @@ function checkRule(
     say('error', `${at}.conditions.kinds`, 'The scenario turns recordings off: no clip arrives.')
   if (quiet && isActive(quiet, world.nowMs) && nextChange(quiet, world.nowMs) === undefined)
     say('error', `${at}.quiet`, 'Its quiet hours never end.')
+}
+
+/** An attribute that nobody gives is never there. */
+function checkAttributes(
+  { conditions }: Rule,
+  at: string,
+  { process = [], settings }: Scenario,
+  world: World,
+  cameras: readonly CameraAddress[],
+  say: Say,
+): void {
+  for (const [n, { name }] of (conditions.attributes ?? []).entries()) {
+    const where = `${at}.conditions.attributes.${n}`
+    const isBrought = process.some((it) => it.name === name)
+    const isChosen = settings.process?.includes(name) ?? true
+    if (!isChosen)
+      say(
+        'warning',
+        where,
+        `The scenario's cameras do not have the second look "${name}": it is not among "settings.process".`,
+      )
+    if (isBrought) continue
+    const without = [...new Set(cameras.map(({ site, device }) => `${site}/${device}`))].filter((path) => {
+      const [site = '', device = ''] = path.split('/')
+      const reported = world.reportedOf(site, device)
+      const { effective = { process: [] } } = reported ?? {}
+      // A plugin says what it likes.
+      if (effective.process?.some((it) => it.name === name || it.kind === 'plugin')) return false
+      return !world.documentOf?.(site, device)?.content.process?.some((it) => it.name === name)
+    })
+    const [first] = without
+    const isOfAnother = world.published.some(
+      ({ scenario, covers }) => scenario.process?.some((it) => it.name === name) && cameras.some(covers),
+    )
+    if (isOfAnother) continue
+    if (cameras.length === 0)
+      say(
+        'warning',
+        where,
+        `The scenario has no second look "${name}", and no camera yet that could have one.`,
+      )
+    else if (first !== undefined)
+      say(
+        'warning',
+        where,
+        `Nobody tells "${name}" on ${listed(without)}: neither this scenario nor the device has such a second look.`,
+      )
+  }
 }
 
 /** By name, whether one of them has a time after which a face stays. Zones of the device itself and of others count. */
@@ -290,6 +415,7 @@ export function checkDevice(
   const path = `${site}/${device}`
   const reported = world.reportedOf(site, device)
   const isAsked = Object.keys(content).length > 0
+  checkTwice(content, 'content.', say)
   if (!reported && isAsked)
     say(
       'warning',
@@ -297,7 +423,12 @@ export function checkDevice(
       `${path} has never said what it takes from afar: it is of an earlier version, has never been connected, or does not allow it ("remote.desired").`,
     )
   if (reported) {
-    checkReported(path, reported, content.detect?.model, 'content.detect.model', world, say)
+    checkReported(path, reported, content, 'content.', world, say)
+    const looks = looksOn(reported, content, [])
+    for (const [name, { process = [] }] of Object.entries(content.cameras ?? {}))
+      for (const [n, look] of process.entries())
+        if (!looks.has(look))
+          say('error', `content.cameras.${name}.process.${n}`, unknownLook(path, look, looks))
     const { allows, effective } = reported
     for (const [name, { source, username, password }] of Object.entries(content.cameras ?? {})) {
       const isSource = source !== undefined || username !== undefined || password !== undefined

@@ -1,4 +1,9 @@
-import type { CameraSettingsFromAfar, DesiredContent } from '../../wire/desired.ts'
+import type {
+  CameraSettingsFromAfar,
+  DesiredContent,
+  DesiredModel,
+  DesiredProcessor,
+} from '../../wire/desired.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 import type { Zone } from '../../wire/zones.ts'
 import type { PublishedScenario } from '../context.ts'
@@ -46,10 +51,16 @@ export function compileDevice(
   const heard = new Set<string>()
   const claimed = new Set<string>()
   const zones = new Map<string, Map<string, Zone>>()
+  /** By camera: which processors look at its faces. */
+  const looks = new Map<string, Set<string>>()
+  const processors = new Map<string, DesiredProcessor>()
+  const models = new Map<string, DesiredModel>()
   for (const { id, scenario, covers } of byId(active)) {
     const covered = names.filter((camera) => covers({ ...place, camera }))
     if (covered.length === 0) continue
     for (const camera of covered) {
+      const wanted = looksOf(scenario)
+      if (wanted.length > 0) looks.set(camera, new Set([...(looks.get(camera) ?? []), ...wanted]))
       for (const setting of settingsOf(scenario))
         claim(['cameras', camera, ...setting.path], setting.value, id)
       for (const zone of zonesOf(scenario, { ...place, camera })) {
@@ -60,13 +71,32 @@ export function compileDevice(
       }
     }
     for (const { path, value } of detectOf(scenario)) claim(['detect', ...path], value, id)
+    bring(processors, scenario.process, id)
+    bring(models, scenario.models, id)
   }
+  for (const [camera, wanted] of looks) {
+    const said = content.cameras?.[camera]?.process
+    if (said) setAt(content, ['cameras', camera, 'process'], [...new Set([...said, ...wanted])])
+  }
+  if (processors.size > 0) content.process = laidOver(content.process, processors)
+  if (models.size > 0) content.models = laidOver(content.models, models)
   for (const [camera, added] of zones) {
     const own = content.cameras?.[camera]?.zones ?? []
     const all = [...own.filter(({ name }) => !added.has(name)), ...added.values()]
     setAt(content, ['cameras', camera, 'zones'], all)
   }
   return { content, scenarios: [...heard] }
+
+  function bring<It extends { readonly name: string }>(
+    all: Map<string, It>,
+    brought: readonly It[] | undefined,
+    id: string,
+  ): void {
+    for (const it of brought ?? []) {
+      heard.add(id)
+      if (!all.has(it.name)) all.set(it.name, it)
+    }
+  }
 
   function claim(path: readonly string[], value: unknown, id: string): void {
     const key = path.join('/')
@@ -76,6 +106,12 @@ export function compileDevice(
     setAt(content, path, value)
   }
 }
+
+/** By name: one of the same name takes its place. */
+const laidOver = <It extends { readonly name: string }>(
+  own: readonly It[] | undefined,
+  added: ReadonlyMap<string, It>,
+): It[] => [...(own ?? []).filter(({ name }) => !added.has(name)), ...added.values()]
 
 /** Those of a device that settings can be for: a device refuses those of cameras that it does not have. */
 function camerasToSet(document: DeviceDocument | undefined, cameras: readonly string[]): readonly string[] {
@@ -92,6 +128,10 @@ export const byId = <It extends { readonly id: string }>(list: readonly It[]): I
 /** Of each of its cameras, without zones. */
 export const settingsOf = ({ settings }: Scenario): Setting[] =>
   leavesOf(settings satisfies CameraSettingsFromAfar)
+
+/** Which processors a scenario wants to look at the faces of its cameras: where it does not say, those that it brings. */
+export const looksOf = ({ settings, process = [] }: Scenario): readonly string[] =>
+  settings.process ?? process.map(({ name }) => name)
 
 export const detectOf = ({ detect = {} }: Scenario): Setting[] => leavesOf(detect)
 

@@ -1,6 +1,7 @@
 import type { CameraAddress } from '../../wire/topics.ts'
 import { type Covering, detectOf, type Setting, settingsOf, zonesOf } from './compile.ts'
 import { isSame } from './diff.ts'
+import type { Scenario } from './document.ts'
 import { firstOverlap } from './schedule.ts'
 import { pathOf } from './selection.ts'
 
@@ -12,7 +13,7 @@ export interface Conflict {
   readonly ids: readonly [string, string]
   /** `site/device/camera`, or `site/device`. */
   readonly of: string
-  /** Such as `record.mode`, `detect.model`, `zones.counter`. */
+  /** Such as `record.mode`, `detect.model`, `zones.counter`, `look.mask`, `model.gate`. */
   readonly path: string
   readonly values: readonly [unknown, unknown]
   /** When both first hold at once; undefined: always from now on. */
@@ -32,19 +33,27 @@ export function conflictsOf(
 ): Conflict[] {
   const covered = cameras.filter((camera) => one.covers(camera))
   const found: Conflict[] = []
-  const mine = settingsOf(one.scenario)
+  const mine = ofCameras(one.scenario)
   const detect = detectOf(one.scenario)
+  const looks = broughtBy('look', one.scenario.process)
+  const models = broughtBy('model', one.scenario.models)
   for (const other of others) {
     if (other.id === one.id) continue
     const both = covered.filter((camera) => other.covers(camera))
     if (both.length === 0) continue
-    const settings = differing(mine, settingsOf(other.scenario))
-    const detectors = differing(detect, detectOf(other.scenario))
+    const settings = differing(mine, ofCameras(other.scenario))
+    const detectors = [
+      ...differing(detect, detectOf(other.scenario)).map(
+        ([path, values]) => [`detect.${path}`, values] as const,
+      ),
+      ...differing(looks, broughtBy('look', other.scenario.process)),
+      ...differing(models, broughtBy('model', other.scenario.models)),
+    ]
     const clashes: Pick<Conflict, 'of' | 'path' | 'values'>[] = []
     for (const { site, device } of both) {
       const of = `${site}/${device}`
       if (clashes.some((it) => it.of === of)) continue
-      for (const [path, values] of detectors) clashes.push({ of, path: `detect.${path}`, values })
+      for (const [path, values] of detectors) clashes.push({ of, path, values })
     }
     for (const camera of both) {
       const of = pathOf(camera)
@@ -74,12 +83,26 @@ export function conflictsOf(
   return found.slice(0, CONFLICTS_MAX)
 }
 
+/** Those that look at a camera's faces are all that any scenario wants. */
+const ofCameras = (scenario: Scenario): Setting[] =>
+  settingsOf(scenario).filter(({ path }) => path[0] !== 'process')
+
+/** What is said of a model for people makes it no other one. */
+const broughtBy = (
+  what: 'look' | 'model',
+  list: readonly { readonly name: string; readonly about?: string }[] = [],
+): Setting[] => list.map(({ name, about, ...value }) => ({ path: [what, name], value }))
+
 /** For people: `"Night" and "Shop" both set record.mode of home/laptop/door: always, off`. */
 export function sentenceOf({ between, of, path, values, atMs, timeZone, ids }: Conflict): string {
   const [a, b] = between
   const told = path.startsWith('zones.')
     ? `draw the zone "${path.slice(6)}" of ${of} differently`
-    : `set ${path} of ${of}: ${values.map((it) => shown(it)).join(', ')}`
+    : path.startsWith('look.')
+      ? `have a second look "${path.slice(5)}" on ${of}: ${values.map((it) => shown(it)).join(', ')}`
+      : path.startsWith('model.')
+        ? `bring a model "${path.slice(6)}" to ${of}, and not the same one`
+        : `set ${path} of ${of}: ${values.map((it) => shown(it)).join(', ')}`
   const when = atMs === undefined ? '' : ` Their hours meet, next on ${timeWords(atMs, timeZone)}.`
   const [first = ''] = [...ids].sort()
   return `"${a}" and "${b}" both ${told}.${when} "${first === ids[0] ? a : b}" is heard.`

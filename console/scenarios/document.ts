@@ -47,6 +47,10 @@ export const scenarioSchema = z.strictObject({
   settings: cameraSettingsSchema.omit({ zones: true }).default({}),
   /** Of the devices of its cameras. */
   detect: desiredContentSchema.shape.detect,
+  /** Second looks that its devices have while it holds, beside their own; `settings.process` says which of them its cameras have. */
+  process: desiredContentSchema.shape.process,
+  /** Models by address that `detect` and `process` may name. */
+  models: desiredContentSchema.shape.models,
   /** Drawn on a camera's picture; without `camera`, on each. */
   zones: z
     .array(z.strictObject({ camera: cameraPath.optional(), ...zoneSchema.shape }))

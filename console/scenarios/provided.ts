@@ -11,6 +11,9 @@ export interface Provided {
 
 const MINUTE_MS = 60_000
 
+/** Of every device's catalogue, with where it can be fetched. Whatever finds the faces, this one tells masks. */
+const MASK = [{ name: 'mask', model: 'ultraface-rfb-640-masked' }]
+
 const provided = (id: string, input: Parameters<typeof scenarioSchema.parse>[0] & object): Provided => {
   const document = scenarioSchema.parse({ cameras: { all: true }, ...input })
   return { id, name: document.name, description: document.description, document }
@@ -64,13 +67,15 @@ export const PROVIDED: readonly Provided[] = [
   }),
   provided('without-mask', {
     name: 'Somebody without a mask',
-    description: 'Tells of each face without a mask. The device needs a model that tells masks.',
+    description:
+      'Has a second look at each face, and tells of those without a mask. Its devices fetch the model for that, unless they have it.',
+    process: MASK,
     rules: [
       {
         id: 'without-mask',
         name: 'Somebody without a mask',
         on: 'face',
-        conditions: { masked: false, scoreMin: 0.6 },
+        conditions: { attributes: [{ name: 'mask', labels: ['without mask'], scoreMin: 0.7 }] },
         per: 'track',
         level: 'warning',
       },
@@ -79,13 +84,14 @@ export const PROVIDED: readonly Provided[] = [
   provided('with-mask', {
     name: 'Somebody with a mask',
     description:
-      'Tells of each face with a mask, such as in front of a counter. The device needs a model that tells masks.',
+      'Has a second look at each face, and tells of those with a mask, such as in front of a counter. Its devices fetch the model for that, unless they have it.',
+    process: MASK,
     rules: [
       {
         id: 'with-mask',
         name: 'Somebody with a mask',
         on: 'face',
-        conditions: { masked: true, scoreMin: 0.6 },
+        conditions: { attributes: [{ name: 'mask', labels: ['with mask'], scoreMin: 0.7 }] },
         per: 'track',
         level: 'warning',
       },

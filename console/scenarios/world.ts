@@ -38,6 +38,7 @@ export async function worldOf({
     labels,
     channels: new Set(channels.map(({ id }) => id)),
     reportedOf: (site, device) => desired?.answer({ site, device })?.reported,
+    documentOf: (site, device) => devices.get(`${site}/${device}`),
     signs: desired?.signs ?? false,
     published,
     nowMs: Date.now(),

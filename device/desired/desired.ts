@@ -1,19 +1,30 @@
 import { isDeepStrictEqual } from 'node:util'
-import { asFailure, failureOf } from '../../lib/errors.ts'
+import { asFailure, failure, failureOf } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
 import { type Desired, type DesiredContent, isFarAhead, reportedTopic } from '../../wire/desired.ts'
 import type { Agent } from '../agent.ts'
 import type { Cameras } from '../cameras.ts'
 import type { DeviceConfig } from '../config.ts'
 import type { Detector } from '../detect/detector.ts'
+import { isRemote } from '../detect/options.ts'
 import { DESIRED_DUE_MS } from '../limits.ts'
 import type { Publisher } from '../link/publish.ts'
 import type { Remote } from '../link/remote.ts'
 import type { Streams } from '../listen/streams.ts'
 import type { Meters } from '../meters.ts'
+import type { Processing } from '../process/processing.ts'
 import type { openSource } from '../sources/open.ts'
 import type { Detectors } from './detectors.ts'
 import type { Holding } from './holding.ts'
+import {
+  fetchByAddress,
+  fetchModel,
+  type Loadable,
+  loadable,
+  removeOthers,
+  tryModel,
+  tryProcessor,
+} from './models.ts'
 import type { Networks } from './networks.ts'
 import { type Effective, isToBeTried, overlay } from './overlay.ts'
 import { checkDesired, readContent, readDesired } from './read.ts'
@@ -22,7 +33,7 @@ import { type Told, writeReported } from './report.ts'
 import type { DesiredSigners } from './signers.ts'
 import type { StoredDesired } from './stored.ts'
 import { type Step, stepsTo, takeSteps, undoSteps } from './streams.ts'
-import { fetchModel, modelsOf, tryCameras } from './try.ts'
+import { tryCameras } from './try.ts'
 
 export interface DesiredParts {
   readonly local: DeviceConfig
@@ -37,6 +48,7 @@ export interface DesiredParts {
   readonly agent: Pick<Agent, 'useDetector'>
   readonly remote: Pick<Remote, 'refresh' | 'commands' | 'putBack'>
   readonly detectors: Detectors
+  readonly processing: Pick<Processing, 'use'>
   /** Checks where a source leads, and opens it. */
   readonly open: typeof openSource
   readonly publisher: Pick<Publisher, 'keep'>
@@ -199,8 +211,10 @@ export class DesiredConfiguration implements AsyncDisposable {
         await this.#apply(desired, AbortSignal.any([stop.signal, this.#stop.signal]))
       } catch (error) {
         // A newer one has come, or the device stops.
-        if (!stop.signal.aborted && !this.#stop.signal.aborted) this.#refuse(error, desired)
-        else this.#parts.log.info({ version: desired.version }, 'a configuration is not tried any further')
+        if (!stop.signal.aborted && !this.#stop.signal.aborted) {
+          removeOthers(this.#parts.holding.effective.models, this.#parts.local, this.#parts.log)
+          this.#refuse(error, desired)
+        } else this.#parts.log.info({ version: desired.version }, 'a configuration is not tried any further')
       } finally {
         this.#trying = undefined
       }
@@ -218,6 +232,7 @@ export class DesiredConfiguration implements AsyncDisposable {
     refuseGone(content, effective, steps)
     this.#tell({ state: 'applying', version, refused: null })
     log.info({ version, by: desired.by }, 'a configuration from the console is tried')
+    await this.#models(effective, signal)
     const detector = await this.#detector(effective, signal)
     const plan: Plan = { desired, content, effective, steps, detector }
     try {
@@ -244,6 +259,7 @@ export class DesiredConfiguration implements AsyncDisposable {
       throw error
     }
     this.#forgetOwned()
+    removeOthers(holding.effective.models, local, log)
     meters.desiredApplied.inc()
     log.info({ version, by: desired.by }, 'a configuration from the console holds')
     this.#tell({ state: 'applied', version, refused: null })
@@ -261,13 +277,45 @@ export class DesiredConfiguration implements AsyncDisposable {
     }
   }
 
+  /** Brings the models by address, and tries them; then the classifiers, whatever their model. Errors: Refused. */
+  async #models({ models, process, processFromAfar }: Effective, signal: AbortSignal): Promise<void> {
+    const { holding, local, networks } = this.#parts
+    const { effective } = holding
+    for (const [n, entry] of models.entries())
+      try {
+        await fetchByAddress(entry, { local, networks }, signal)
+        if (!effective.models.some((it) => isDeepStrictEqual(it, entry)))
+          await tryModel(entry, local.detect, signal)
+      } catch (error) {
+        signal.throwIfAborted()
+        throw Refused.at(['models', n], asFailure(error))
+      }
+    for (const [n, name] of [...processFromAfar].entries())
+      try {
+        const config = process.find((it) => it.name === name)
+        if (!config || effective.process.some((it) => isDeepStrictEqual(it, config))) continue
+        if (!config.entry && config.model !== undefined) await fetchModel(config.model, local.detect, signal)
+        await tryProcessor(config, local.detect, signal)
+      } catch (error) {
+        signal.throwIfAborted()
+        throw Refused.at(['process', n, 'model'], asFailure(error))
+      }
+  }
+
   /** Another detector, where one is wanted. */
   async #detector({ detect }: Effective, signal: AbortSignal): Promise<Detector | undefined> {
     const { holding, local, detectors } = this.#parts
     if (isDeepStrictEqual(detect, holding.effective.detect)) return undefined
     try {
-      if (detect.model !== local.detect.model) await fetchModel(detect, signal)
-      return await detectors.another(detect)
+      // Servers have it, and where nobody here takes over, it is not needed here.
+      const isHere = !isRemote(detect.runtime) || detect.servers?.local === 'auto'
+      if (isHere && !detect.entry && detect.model !== local.detect.model)
+        await fetchModel(detect.model, detect, signal)
+      const detector = await detectors.another(detect)
+      const { whereabouts } = detector
+      if (!whereabouts || whereabouts.on === 'remote') return detector
+      await detector[Symbol.asyncDispose]()
+      throw failure('INFERENCE_UNAVAILABLE', whereabouts.why ?? 'No inference server can be asked.')
     } catch (error) {
       throw Refused.at(['detect', 'model'], asFailure(error))
     }
@@ -297,11 +345,12 @@ export class DesiredConfiguration implements AsyncDisposable {
 
   /** All at once; where that fails, back to how it was. */
   async #turn({ effective, steps, detector }: Plan): Promise<void> {
-    const { holding, cameras, streams, detectors, remote, log } = this.#parts
+    const { holding, cameras, streams, detectors, processing, remote, log } = this.#parts
     const before = holding.effective
     const { commands } = remote
     const looked = detectors.current
     const isOther = detector !== undefined && !isDeepStrictEqual(detector.input, looked.input)
+    const isOtherProcess = !isDeepStrictEqual(effective.process, before.process)
     let areTaken = false
     try {
       await cameras.turn(
@@ -310,6 +359,7 @@ export class DesiredConfiguration implements AsyncDisposable {
           this.#hold(effective, detector)
           if (streams) await takeSteps(streams, steps)
           areTaken = true
+          if (isOtherProcess) await processing.use(effective.process)
         },
         { all: isOther },
       )
@@ -319,6 +369,7 @@ export class DesiredConfiguration implements AsyncDisposable {
         async () => {
           remote.putBack(commands)
           this.#hold(before, detector && looked)
+          if (isOtherProcess) await processing.use(before.process)
           if (streams && areTaken) await undoSteps(streams, steps)
         },
         { all: isOther, isBack: true },
@@ -372,20 +423,20 @@ export class DesiredConfiguration implements AsyncDisposable {
     const { local, holding, streams, detectors, publisher } = this.#parts
     const text = writeReported(this.#told, {
       ...{ local, model: detectors.current.model },
-      ...{ detect: holding.effective.detect, sizeMin: holding.effective.sizeMin },
+      effective: holding.effective,
       cameras: holding.cameras(streams?.cameras ?? []).values(),
-      fromAfar: holding.effective.fromAfar,
-      models: this.#models(),
+      ...this.#loadable(),
       atMs: Date.now(),
     })
     publisher.keep(reportedTopic(local.topicPrefix, local), text)
   }
 
-  #models(): string[] {
+  #loadable(): Loadable {
+    const { local, holding } = this.#parts
     try {
-      return modelsOf(this.#parts.local.detect)
+      return loadable(local.detect, holding.effective.models)
     } catch {
-      return [] // a catalogue that cannot be read is said where a model is looked for
+      return { models: [], classifiers: [] } // a catalogue that cannot be read is said where a model is looked for
     }
   }
 

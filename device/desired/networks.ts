@@ -1,3 +1,4 @@
+import type { LookupAddress } from 'node:dns'
 import { lookup } from 'node:dns/promises'
 import { isIP } from 'node:net'
 import { failure } from '../../lib/errors.ts'
@@ -5,7 +6,7 @@ import { AllowedNetworks, isHostName, plainHost } from '../../lib/networks.ts'
 import { RESOLVE_MS_MAX } from '../limits.ts'
 
 /**
- * Where a camera that the console adds may be. Addresses of the internet may be called; those of private networks only where
+ * Where a camera that the console adds, or a model that it names, may be. Addresses of the internet may be called; those of private networks only where
  * the device's own file names them, and those of this machine and of its link only where they are named themselves: the
  * console is not to look around in a network that it is not in.
  */
@@ -54,7 +55,11 @@ export class Networks {
   async check(source: string): Promise<void> {
     this.judge(source)
     const { name, address } = hostOf(source) as Host
-    if (address !== undefined) return
+    if (address === undefined) await this.addressesOf(name)
+  }
+
+  /** Of a host, each of which may be called. Errors: ADDRESS_NOT_ALLOWED, SOURCE_UNAVAILABLE. */
+  async addressesOf(name: string): Promise<readonly LookupAddress[]> {
     const found = await Promise.race([
       this.#lookup(name, { all: true }).catch((error: unknown) => {
         throw failure('SOURCE_UNAVAILABLE', `The host ${name} cannot be found. Check the address.`, error)
@@ -69,6 +74,7 @@ export class Networks {
     // Whichever of them is taken.
     const inside = found.find((it) => !this.#allowed.allows(it.address, name))
     if (inside) throw refused(`${name} (${inside.address})`)
+    return found
   }
 }
 

@@ -1,23 +1,46 @@
 import { isDeepStrictEqual } from 'node:util'
 import { asFailure } from '../../lib/errors.ts'
-import type { CameraSettingsFromAfar, DesiredCamera, DesiredContent } from '../../wire/desired.ts'
-import { type CameraConfig, cameraFaults, cameraObject, type DeviceConfig, pushedCamera } from '../config.ts'
+import type { CatalogEntry } from '../../models/catalog.ts'
+import {
+  type CameraSettingsFromAfar,
+  type DesiredCamera,
+  type DesiredContent,
+  type DesiredProcessor,
+  PROCESSORS_MAX,
+} from '../../wire/desired.ts'
+import {
+  type CameraConfig,
+  cameraFaults,
+  cameraObject,
+  type DetectConfig,
+  type DeviceConfig,
+  type ProcessorConfig,
+  processorSchema,
+  pushedCamera,
+} from '../config.ts'
 import { CAMERAS_MAX } from '../limits.ts'
 import { kindOf } from '../sources/address.ts'
+import { entriesOf } from './models.ts'
 import type { Networks } from './networks.ts'
 import { refusalOf } from './read.ts'
 import { type Path, Refused } from './refused.ts'
 
 /**
  * What a device is told to be, laid over its own file. Pure, but for the streams that it is given: what cannot be is refused,
- * whole, with the setting that it is over.
+ * whole, with the setting that it is over. With models by address, the catalogue is read.
  */
 export interface Effective {
   /** Those that the device fetches: of its own file, and those that were added. */
   readonly cameras: readonly CameraConfig[]
   /** Of these: their source was said from afar. */
   readonly fromAfar: ReadonlySet<string>
-  readonly detect: DeviceConfig['detect']
+  readonly detect: DetectConfig
+  /** Those that look at faces: of its own file, and what was laid over. */
+  readonly process: readonly ProcessorConfig[]
+  /** Of these, those that were said from afar. */
+  readonly processFromAfar: ReadonlySet<string>
+  /** By address. */
+  readonly models: readonly CatalogEntry[]
   /** Settings of cameras that come to the device. */
   readonly ofStreams: ReadonlyMap<string, CameraSettingsFromAfar>
   readonly sizeMin: number | undefined
@@ -31,15 +54,18 @@ export interface OverlayContext {
 }
 
 /** The device's own file alone. */
-export const effectiveOf = ({ cameras, detect }: DeviceConfig): Effective => ({
+export const effectiveOf = ({ cameras, detect, process }: DeviceConfig): Effective => ({
   cameras,
   fromAfar: new Set(),
   detect,
+  process,
+  processFromAfar: new Set(),
+  models: [],
   ofStreams: new Map(),
   sizeMin: undefined,
 })
 
-/** Errors: Refused, with CONFIG_INVALID, SETTING_UNKNOWN, NOT_ALLOWED, ADDRESS_NOT_ALLOWED, TOO_MANY. */
+/** Errors: Refused, with CONFIG_INVALID, SETTING_UNKNOWN, NOT_ALLOWED, ADDRESS_NOT_ALLOWED, NAME_TAKEN, TOO_MANY. */
 export function overlay(content: DesiredContent, { local, networks, streams }: OverlayContext): Effective {
   const allowed = local.remote.desired.cameras
   const removed = new Set(content.removed)
@@ -61,6 +87,8 @@ export function overlay(content: DesiredContent, { local, networks, streams }: O
       ['removed', content.removed.findIndex((name) => own.has(name))],
       'Cameras may not be removed',
     )
+  const models = entriesOf(content.models ?? [], { local, networks })
+  const process = processOf(local.process, content.process ?? [], models)
   const sizeMin = content.detect?.sizeMin
   const fromAfar = new Set<string>()
   const ofStreams = new Map<string, CameraSettingsFromAfar>()
@@ -69,6 +97,7 @@ export function overlay(content: DesiredContent, { local, networks, streams }: O
   )
   for (const [name, settings] of Object.entries(content.cameras ?? {})) {
     const at = ['cameras', name]
+    refuseUnknown(settings, process, at)
     if (removed.has(name))
       throw new Refused('CONFIG_INVALID', `"${name}" is both removed and set. Keep one.`, at)
     if (!own.has(name) && pushed.has(name)) {
@@ -110,7 +139,10 @@ export function overlay(content: DesiredContent, { local, networks, streams }: O
   return {
     cameras: [...cameras.values()],
     fromAfar,
-    detect: detectOf(local.detect, content.detect ?? {}),
+    detect: detectOf(local.detect, content.detect ?? {}, models),
+    process,
+    processFromAfar: new Set(content.process?.map(({ name }) => name)),
+    models,
     ofStreams,
     sizeMin,
   }
@@ -152,13 +184,77 @@ const withSize = (camera: CameraConfig, sizeMin: number | undefined): CameraConf
   sizeMin === undefined || camera.sizeMin !== undefined ? camera : { ...camera, sizeMin }
 
 /** By its name in the catalogue, another model is not of the family and the size that the file says of its own. */
-function detectOf(local: DeviceConfig['detect'], { model, scoreMin }: NonNullable<DesiredContent['detect']>) {
+function detectOf(
+  local: DeviceConfig['detect'],
+  { model, scoreMin }: NonNullable<DesiredContent['detect']>,
+  models: readonly CatalogEntry[],
+): DetectConfig {
+  const entry = models.find(({ name }) => name === model)
   return {
     ...local,
     ...(model !== undefined &&
-      model !== local.model && { model, head: 'auto' as const, inputSize: undefined }),
+      (model !== local.model || entry) && { model, head: 'auto' as const, inputSize: undefined }),
+    ...(entry && { entry }),
     ...(scoreMin !== undefined && { scoreMin }),
   }
+}
+
+/** Classifiers over those of the device's own file. Errors: Refused, with CONFIG_INVALID, NOT_ALLOWED, TOO_MANY. */
+function processOf(
+  local: readonly ProcessorConfig[],
+  wanted: readonly DesiredProcessor[],
+  models: readonly CatalogEntry[],
+): readonly ProcessorConfig[] {
+  const all = new Map(local.map((it) => [it.name, it]))
+  const seen = new Set<string>()
+  for (const [n, { name, model, scoreMin }] of wanted.entries()) {
+    const own = all.get(name)
+    const at = ['process', n]
+    if (seen.has(name))
+      throw new Refused('CONFIG_INVALID', `There are two processors "${name}". Keep one.`, [...at, 'name'])
+    seen.add(name)
+    if (own?.module !== undefined)
+      throw new Refused(
+        'NOT_ALLOWED',
+        `"${name}" is a plugin of the device's own file; no classifier takes its place from afar. Choose another name.`,
+        [...at, 'name'],
+      )
+    const entry = models.find((it) => it.name === model)
+    if (entry && !entry.classify)
+      throw new Refused(
+        'CONFIG_INVALID',
+        `The model "${model}" has no "classify": it finds faces, and tells nothing of them.`,
+        [...at, 'model'],
+      )
+    const { timeout, waitingMax } = own ?? processorSchema.parse({ name, model })
+    all.set(name, {
+      ...{ name, model, timeout, waitingMax },
+      ...(scoreMin !== undefined && { scoreMin }),
+      ...(entry && { entry }),
+    })
+  }
+  if (all.size > PROCESSORS_MAX)
+    throw new Refused(
+      'TOO_MANY',
+      `A device has ${PROCESSORS_MAX} processors at most, not ${all.size}: those of its own file count.`,
+      ['process'],
+    )
+  return [...all.values()]
+}
+
+function refuseUnknown(
+  { process: names = [] }: DesiredCamera,
+  process: readonly ProcessorConfig[],
+  at: Path,
+): void {
+  const known = new Set(process.map(({ name }) => name))
+  const n = names.findIndex((name) => !known.has(name))
+  if (n < 0) return
+  throw new Refused(
+    'CONFIG_INVALID',
+    `This device has no processor "${names[n]}". It has: ${[...known].join(', ') || 'none'}.`,
+    [...at, 'process', n],
+  )
 }
 
 /** @param base undefined: it is added */

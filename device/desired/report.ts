@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { packageVersion } from '../../lib/version.ts'
 import {
   type CameraSettingsFromAfar,
@@ -7,6 +8,7 @@ import {
 } from '../../wire/desired.ts'
 import type { CameraConfig, DeviceConfig } from '../config.ts'
 import { kindOf, nameOf } from '../sources/address.ts'
+import type { Effective } from './overlay.ts'
 
 /** What a device answers to its configuration: what holds, in the words of conf/device.yaml, and nothing that is secret. Pure. */
 
@@ -15,12 +17,10 @@ export type Told = Pick<Reported, 'applied' | 'state' | 'version' | 'refused' | 
 export interface ReportParts {
   readonly local: DeviceConfig
   readonly model: string
-  readonly detect: DeviceConfig['detect']
-  readonly sizeMin: number | undefined
+  readonly effective: Effective
   readonly cameras: Iterable<CameraConfig>
-  /** Of the device's own file, as it stands there. */
-  readonly fromAfar: ReadonlySet<string>
   readonly models: readonly string[]
+  readonly classifiers: readonly string[]
   readonly atMs: number
 }
 
@@ -53,7 +53,8 @@ export function writeReported(told: Told, parts: ReportParts): string {
 }
 
 function reportedOf(told: Told, parts: ReportParts): Reported {
-  const { local, model, detect, cameras, fromAfar, models, atMs, sizeMin } = parts
+  const { local, model, effective, cameras, models, classifiers, atMs } = parts
+  const { detect, sizeMin, fromAfar, process, processFromAfar } = effective
   const { desired } = local.remote
   return {
     v: DESIRED_VERSION,
@@ -68,6 +69,7 @@ function reportedOf(told: Told, parts: ReportParts): Reported {
       streams: local.listen.remote && local.listen.streamsFile !== undefined,
       networks: desired.networks,
       signed: desired.signers !== undefined,
+      models: desired.models,
     },
     effective: {
       detect: {
@@ -75,6 +77,17 @@ function reportedOf(told: Told, parts: ReportParts): Reported {
         scoreMin: detect.scoreMin,
         sizeMin: sizeMin ?? local.detect.sizeMin,
       },
+      process: process.map(({ name, model, scoreMin }) => ({
+        name,
+        from: processFromAfar.has(name) ? ('desired' as const) : ('file' as const),
+        ...(model === undefined
+          ? { kind: 'plugin' as const }
+          : {
+              kind: 'classifier' as const,
+              model: basename(model).slice(0, 200), // of a file, not where it lies
+              ...(scoreMin !== undefined && { scoreMin }),
+            }),
+      })),
       cameras: Object.fromEntries(
         [...cameras].map((camera) => [
           camera.name,
@@ -93,6 +106,7 @@ function reportedOf(told: Told, parts: ReportParts): Reported {
       ),
     },
     models: [...models],
+    classifiers: [...classifiers],
   }
 }
 
@@ -130,6 +144,7 @@ function settingsOf(camera: CameraConfig, { emit, crop, detect }: DeviceConfig):
       bitrateMax: record.bitrateMax,
       quality: record.quality,
     },
+    ...(camera.process && { process: [...camera.process] }),
     view: { effect: camera.view.effect, watch: camera.view.watch },
     emit: {
       mode: emitted.mode,

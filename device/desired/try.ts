@@ -1,25 +1,16 @@
-import { existsSync } from 'node:fs'
 import { asFailure, failure } from '../../lib/errors.ts'
 import type { Log } from '../../lib/log.ts'
-import { findEntry, readCatalog } from '../../models/catalog.ts'
-import { presenceOf, pull } from '../../models/pull.ts'
 import { OPENED_PICTURE_BYTES_MAX, type Reported } from '../../wire/desired.ts'
-import type { CameraConfig, DeviceConfig } from '../config.ts'
+import type { CameraConfig } from '../config.ts'
 import type { Detector } from '../detect/detector.ts'
 import { type Box, toFrame } from '../faces/crop.ts'
 import type { Frame } from '../frame.ts'
-import {
-  MODEL_FETCH_MS_MAX,
-  TRIED_AT_ONCE_MAX,
-  TRIED_PICTURE_QUALITIES,
-  TRIED_PICTURE_WIDTHS,
-  TRY_MS_BEYOND,
-} from '../limits.ts'
+import { TRIED_AT_ONCE_MAX, TRIED_PICTURE_QUALITIES, TRIED_PICTURE_WIDTHS, TRY_MS_BEYOND } from '../limits.ts'
 import { sharp } from '../sharp.ts'
 import type { openSource } from '../sources/open.ts'
 import { Effects } from '../view/effects.ts'
 
-/** What is tried before a configuration is kept: cameras are opened, a model is there. */
+/** What is tried before a configuration is kept: cameras are opened. */
 
 type Opened = NonNullable<Reported['opened']>[string]
 
@@ -102,34 +93,4 @@ async function pictureOf(
       if (jpeg.length <= OPENED_PICTURE_BYTES_MAX) return jpeg
     }
   return undefined
-}
-
-/**
- * A model that was named from afar is one of the catalogue, and is there; where it can be downloaded, it is.
- * Errors: MODEL_NOT_FOUND, DOWNLOAD_FAILED, and those of the catalogue.
- */
-export async function fetchModel(detect: DeviceConfig['detect'], signal: AbortSignal): Promise<void> {
-  const entry = findEntry(readCatalog(detect.modelFolder, detect.catalog), detect.model)
-  if (existsSync(detect.model))
-    throw failure(
-      'MODEL_NOT_FOUND',
-      `Where the device runs, "${detect.model}" is a file, too. Only models of the catalogue can be set from afar.`,
-    )
-  if ((await presenceOf(entry, detect.modelFolder)) === 'here') return
-  const inTime = AbortSignal.any([signal, AbortSignal.timeout(MODEL_FETCH_MS_MAX)])
-  await pull(entry, { folder: detect.modelFolder }, inTime)
-}
-
-/** Names of the models that this device could load. */
-export function modelsOf({ modelFolder, catalog }: DeviceConfig['detect']): string[] {
-  const { entries } = readCatalog(modelFolder, catalog)
-  return [...entries.values()]
-    .filter(
-      ({ file, sources, sha256 }) =>
-        file === undefined ||
-        (sources.length > 0 && sha256 !== undefined) ||
-        existsSync(`${modelFolder}/${file}`),
-    )
-    .map(({ name }) => name)
-    .slice(0, 200)
 }

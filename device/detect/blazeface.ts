@@ -61,13 +61,15 @@ function blazefaceHead(inputSize: Size | undefined, grids: readonly Grid[]): Hea
 
 function decodeGrid(grid: Grid, outputs: Tensors, { width, height }: Size, scoreMin: number): Detection[] {
   const logits = floatsOf(outputs, grid.scores)
-  const boxes = floatsOf(outputs, grid.boxes)
+  const boxes = floatsOf(outputs, grid.boxes, logits.length * NUMBERS)
   const found: Detection[] = []
   // The sigmoid grows with the logit: compare logits, take the sigmoid of the few that pass.
   const logitMin = Math.log(scoreMin / (1 - scoreMin))
   // The front model's strides are 8 and 16, the back model's 16 and 32; the number of cells tells.
   const stride = Math.round(Math.sqrt((width * height * grid.anchors) / logits.length))
   const columns = width / stride
+  if (grid.anchors * columns * (height / stride) !== logits.length)
+    throw new Error(`the output ${grid.scores} has ${logits.length} values, which fit no ${width}x${height}`)
   for (let anchor = 0; anchor < logits.length; anchor += 1) {
     const logit = logits[anchor] as number
     if (!(logit >= logitMin)) continue

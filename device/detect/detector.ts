@@ -10,6 +10,18 @@ export interface Detection {
   readonly landmarks: readonly (readonly [number, number])[]
   /** Whether the face wears a mask; undefined where the model cannot tell. */
   readonly masked?: boolean
+  /** Who found it, where that is not the detector's own `model`: another took over. */
+  readonly model?: string
+}
+
+/** Where faces are looked for at the moment. */
+export interface Whereabouts {
+  /** Here, at an inference server, or nowhere. */
+  readonly on: 'local' | 'remote' | 'none'
+  /** Why it is not where it should be; null where it is. */
+  readonly why: string | null
+  /** Since 1970. */
+  readonly sinceMs: number
 }
 
 /**
@@ -46,9 +58,12 @@ export interface Detector extends AsyncDisposable {
   readonly scoreMin: number
   /** What was measured to choose provider and threads; undefined where both were given, or there was no choice. */
   readonly measured?: Measured
+  /** Of one that may look elsewhere: how that is now. Undefined: always here. */
+  readonly whereabouts?: Whereabouts
   /**
    * Faces above the score threshold, or above `scoreLow` of it, after non-maximum suppression, best first. Calls wait for one another, in
    * order; the picture must stay as it is until its own has resolved. A picture that does not fit is a RangeError.
+   * Errors: of one that looks elsewhere INFERENCE_LATE, INFERENCE_UNAVAILABLE, INFERENCE_WRONG: nobody has looked at it.
    */
   detect(picture: Picture): Promise<Detection[]>
 }

@@ -9,7 +9,7 @@ import {
 } from '../../models/choose.ts'
 import { type Located, type LocateOptions, locate } from '../../models/locate.ts'
 import { openOnnx, type ProviderName } from '../../models/onnx.ts'
-import type { Bytes, Runtime } from '../../models/runtime.ts'
+import type { Bytes, Runtime, Signature } from '../../models/runtime.ts'
 import { checkSignature } from '../../models/signature.ts'
 import { type Fill, fillBlack, fillOf, isUniform, shapeOf } from '../../models/tensor.ts'
 import { openTfjs } from '../../models/tfjs.ts'
@@ -82,17 +82,9 @@ export async function openParts(options: DetectorOptions = {}): Promise<Detector
   let runtime = await openFirst(model, wanted)
   try {
     checkSignature(runtime, model.entry, model.label)
-    const { head, headName } = recognise(runtime, options.head ?? 'auto', model)
-    const size = inputSize(head, options.inputSize ?? model.inputSize, model.label)
-    const parts = {
-      model: model.name,
-      bytes: model.bytes,
-      head,
-      headName,
-      input: { ...size, fit: head.fit },
-      scoreLow: options.scoreLow ?? 1,
-      scoreMin: options.scoreMin ?? model.scoreMin ?? head.scoreMinDefault,
-    }
+    const { size, ...recognised } = partsOf(runtime, model, options)
+    const parts = { ...recognised, bytes: model.bytes }
+    const { head } = parts
     let measured: Measured | undefined
     if (model.bytes && (wanted.provider !== 'cpu' || wanted.threads === 'auto')) {
       const subject: Subject = { bytes: model.bytes, name: model.label, shape: shapeOf(head.format, size) }
@@ -106,6 +98,28 @@ export async function openParts(options: DetectorOptions = {}): Promise<Detector
   } catch (error) {
     await runtime[Symbol.asyncDispose]()
     throw error
+  }
+}
+
+/**
+ * What kind of detector a network is by what it says of itself; nothing is run. `size` is that of the input tensor.
+ * Errors: MODEL_UNUSABLE; CONFIG_INVALID where its catalogue entry names an unknown family.
+ */
+export function partsOf(
+  signature: Signature,
+  model: Pick<Located, 'name' | 'label' | 'head' | 'scoreMin' | 'inputSize'>,
+  options: Pick<DetectorOptions, 'head' | 'inputSize' | 'scoreMin' | 'scoreLow'>,
+): Omit<DetectorParts, 'runtime'> & { readonly size: Size } {
+  const { head, headName } = recognise(signature, options.head ?? 'auto', model)
+  const size = inputSize(head, options.inputSize ?? model.inputSize, model.label)
+  return {
+    model: model.name,
+    head,
+    headName,
+    input: { ...size, fit: head.fit },
+    scoreLow: options.scoreLow ?? 1,
+    scoreMin: options.scoreMin ?? model.scoreMin ?? head.scoreMinDefault,
+    size,
   }
 }
 
@@ -135,9 +149,9 @@ async function openChosen(
 }
 
 function recognise(
-  runtime: Runtime,
+  runtime: Signature,
   wanted: HeadName | 'auto',
-  model: Located,
+  model: Pick<Located, 'name' | 'label' | 'head'>,
 ): { readonly head: Head; readonly headName: HeadName } {
   const named = wanted === 'auto' ? (model.head ?? 'auto') : wanted
   if (named !== 'auto' && !Object.hasOwn(HEADS, named))

@@ -56,7 +56,7 @@ function decode(
   scoreMin: number,
 ): Detection[] {
   const scores = floatsOf(outputs, scoresName)
-  const boxes = floatsOf(outputs, boxesName)
+  const boxes = floatsOf(outputs, boxesName, (scores.length / classes) * CORNERS)
   const found: Detection[] = []
   const tellsMasks = classes === CLASSES_MAX
   for (let anchor = 0, at = 0; at < scores.length; anchor += 1, at += classes) {

@@ -44,12 +44,12 @@ function decode(outputs: Tensors, { width, height }: Size, scoreMin: number): De
   // The score is the root of class times objectness: compare squares, take the root of the few that pass.
   const productMin = scoreMin * scoreMin
   for (const stride of STRIDES) {
-    const classes = floatsOf(outputs, `cls_${stride}`)
-    const objectness = floatsOf(outputs, `obj_${stride}`)
-    const boxes = floatsOf(outputs, `bbox_${stride}`)
-    const points = floatsOf(outputs, `kps_${stride}`)
     const columns = width / stride
     const cells = columns * (height / stride)
+    const classes = floatsOf(outputs, `cls_${stride}`, cells)
+    const objectness = floatsOf(outputs, `obj_${stride}`, cells)
+    const boxes = floatsOf(outputs, `bbox_${stride}`, cells * 4)
+    const points = floatsOf(outputs, `kps_${stride}`, cells * LANDMARKS * 2)
     for (let cell = 0; cell < cells; cell += 1) {
       const product = (classes[cell] as number) * (objectness[cell] as number)
       if (!(product >= productMin)) continue

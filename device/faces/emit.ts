@@ -54,7 +54,7 @@ export interface EmitterParts {
   /** Who looks at frames beside this. */
   readonly watchers?: readonly Watcher[]
   /** Told where faces are, before those who look. */
-  readonly effects?: Pick<Effects, 'looked' | 'still'>
+  readonly effects?: Pick<Effects, 'looked' | 'still' | 'unlooked'>
   /** Called for each crop that is handed to the publisher. */
   readonly onCrop?: (crop: CropMetadata) => void
   /** Called when the faces that are here have changed; undefined: nobody looks any more. */
@@ -91,6 +91,8 @@ interface Face {
   readonly score: number
   readonly landmarks: readonly Point[]
   readonly masked?: boolean
+  /** Who found it, where that is another than the detector. */
+  readonly model: string | undefined
   readonly region: Region | undefined
 }
 
@@ -182,7 +184,7 @@ export class Emitter {
     const following = frame.atMs === undefined ? undefined : this.#tracker.follow(faces, frame.atMs, frame)
     const seen = this.#seen(faces, following?.tracks)
     this.#parts.effects?.looked(camera, frame, seen, following ? this.#tracker.tracks : [])
-    await this.#show(frame, seen)
+    await this.#show(frame, seen, true)
     if (frame.atMs === undefined || !following) {
       const making: Making[] = []
       for (const face of sure)
@@ -214,7 +216,7 @@ export class Emitter {
 
   async #still(frame: Frame, signal: AbortSignal): Promise<void> {
     this.#parts.effects?.still(this.#parts.camera)
-    await this.#show(frame, [])
+    await this.#show(frame, [], false)
     if (frame.atMs === undefined) return
     this.#tracker.still(frame.atMs)
     this.#atMs = Math.max(this.#atMs, frame.atMs)
@@ -224,6 +226,16 @@ export class Emitter {
     await this.#publish([...this.#firsts(), ...this.#due()], signal)
     this.#tell([])
     this.#count()
+  }
+
+  /** A frame at which nobody could look: whoever was here is here as far as is known. The frame is disposed of. */
+  async unlooked(frame: Frame, signal: AbortSignal): Promise<void> {
+    using _frame = frame
+    await this.#alone(async () => {
+      this.#parts.effects?.unlooked(this.#parts.camera, frame)
+      await this.#show(frame, undefined, false)
+      if (frame.atMs !== undefined) this.#tracker.unlooked(frame.atMs)
+    }, signal)
   }
 
   /** No more frames: all tracks end, and their best shots go out. */
@@ -251,9 +263,10 @@ export class Emitter {
   }
 
   /** To those who look, while the frame is there. */
-  async #show(frame: Frame, faces: readonly SeenFace[]): Promise<void> {
+  async #show(frame: Frame, faces: readonly SeenFace[] | undefined, isLooked: boolean): Promise<void> {
     const { camera, watchers = [] } = this.#parts
-    for (const watcher of watchers) if (watcher.wants(camera)) await watcher.see(camera, frame, faces)
+    for (const watcher of watchers)
+      if ((isLooked || !watcher.looksOnly) && watcher.wants(camera)) await watcher.see(camera, frame, faces)
   }
 
   #seen(faces: readonly Face[], tracks?: readonly (Track | undefined)[]): SeenFace[] {
@@ -264,13 +277,14 @@ export class Emitter {
     })
   }
 
-  #face(frame: Frame, { box, score, landmarks, masked }: Detection): Face {
+  #face(frame: Frame, { box, score, landmarks, masked, model }: Detection): Face {
     const inFrame = toFrame(box, frame.scaled, frame)
     return {
       box: inFrame,
       score: Math.min(1, Math.max(0, score)),
       landmarks: landmarks.map((point) => pointToFrame(point, frame.scaled, frame)),
       masked,
+      model,
       region: cropRegion(inFrame, this.#parts.config.crop.margin, frame),
     }
   }
@@ -595,7 +609,7 @@ export class Emitter {
           frontality: thousandth(quality.frontality),
         },
       }),
-      model: detector.model,
+      model: face.model ?? detector.model,
       ...(file !== undefined && { file }),
       frame: [frame.width, frame.height],
     }

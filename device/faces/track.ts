@@ -60,6 +60,8 @@ const INTERVAL_NEWEST = 0.2
 /** A face is stationary when its centre has stayed within this part of its side for so long, ms. */
 const STATIONARY_WITHIN = 0.3
 const STATIONARY_MS = 3000
+/** Unseen for longer, a face is not expected to have gone on as it went, ms. */
+const EXPECTED_MS_MAX = 1000
 
 /** One face, followed. The tracker alone writes to it. */
 export class Track {
@@ -127,6 +129,8 @@ export class Tracker {
   /** Between frames, as a rule. */
   #intervalMs: number | undefined
   #frames = 0
+  /** When there last was a frame at which nobody could look. */
+  #unlookedAtMs: number | undefined
 
   constructor(options: TrackerOptions) {
     this.#options = options
@@ -198,12 +202,25 @@ export class Tracker {
     this.#atMs = atMs
   }
 
+  /**
+   * A frame at which nobody could look: nobody is missed for it, and those who were there are expected further on, though not
+   * for longer than a second.
+   */
+  unlooked(atMs: number): void {
+    if (this.#atMs === undefined || atMs < this.#atMs) return
+    const passedMs = atMs - Math.max(this.#atMs, this.#unlookedAtMs ?? -Infinity)
+    for (const track of this.#tracks) track.seenAtMs += passedMs
+    this.#unlookedAtMs = atMs
+    this.#atMs = Math.max(this.#atMs, atMs - EXPECTED_MS_MAX)
+  }
+
   /** Ends all tracks. Where there were too few frames for so many hits, what was in all of them is confirmed. */
   end(): readonly Track[] {
     this.#confirm(Math.min(this.#hitsNeeded(), this.#frames))
     const ended = this.#tracks
     this.#tracks = []
     this.#atMs = undefined
+    this.#unlookedAtMs = undefined
     this.#frames = 0
     return ended
   }

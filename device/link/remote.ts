@@ -29,11 +29,13 @@ import {
 } from '../limits.ts'
 import type { Streams } from '../listen/streams.ts'
 import type { Meters } from '../meters.ts'
+import type { Processing } from '../process/processing.ts'
 import type { Recorder } from '../record/recorder.ts'
 import { type CameraSettings, configuredSettings, type SettingsSource } from '../settings.ts'
 import type { Effects } from '../view/effects.ts'
 import type { Live } from '../view/live.ts'
-import type { Watcher } from '../view/watcher.ts'
+import { NO_REDRAW, type Redraw } from '../view/redraw.ts'
+import type { SeenFace, Watcher } from '../view/watcher.ts'
 import { type Commanded, WISHES, type Wish } from './commanded.ts'
 import type { CommandMessage, Publisher } from './publish.ts'
 
@@ -42,12 +44,16 @@ export interface RemoteParts {
   /** Those that it begins with. */
   readonly cameras: readonly CameraConfig[]
   /** By what is looked: its threshold. */
-  readonly detector: () => Pick<Detector, 'scoreMin'>
+  readonly detector: () => Pick<Detector, 'scoreMin' | 'whereabouts'>
   readonly commanded: Commanded
   readonly publisher: Pick<Publisher, 'keep' | 'send'>
   readonly live: Pick<Live, 'look'>
   /** What of a snapshot must not be seen. */
-  readonly effects: Pick<Effects, 'apply' | 'of'>
+  readonly effects: Pick<Effects, 'apply' | 'of' | 'areas'>
+  /** Who changes it after that; nobody where absent. */
+  readonly redraw?: Redraw
+  /** How a camera's classifiers and plugins are; none where absent. */
+  readonly processing?: Pick<Processing, 'states'>
   readonly recorder: Pick<Recorder, 'state'>
   /** What comes to this device, and may be changed from afar. */
   readonly streams?: Pick<Streams, 'gone' | 'state' | 'change'>
@@ -455,10 +461,20 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     this.#tell(camera)
   }
 
+  /** Faces are looked for elsewhere than before. */
+  whereaboutsChanged(): void {
+    for (const camera of this.#cameras.values()) this.#tell(camera)
+  }
+
   /** A chunk was made, or the camera records or no longer does. One that was just removed hands over its last chunk. */
   recordChanged(name: string): void {
     const camera = this.#cameras.get(name)
     if (camera) this.#tell(camera)
+  }
+
+  /** A classifier or a plugin works no longer, or again, or there are others. */
+  processChanged(): void {
+    for (const camera of this.#cameras.values()) this.#tell(camera)
   }
 
   wants(name: string): boolean {
@@ -479,17 +495,23 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     camera.snapshot = 'none'
   }
 
-  async see(name: string, frame: Frame): Promise<void> {
+  async see(name: string, frame: Frame, faces: readonly SeenFace[]): Promise<void> {
     const camera = this.#camera(name)
+    const { effects, redraw = NO_REDRAW } = this.#parts
     clearTimeout(camera.snapshotTimer)
     camera.snapshot = 'making'
     const { width, height, capturedAtMs } = frame
     // Before the next frame says where its own faces are.
     const pixels = frame.cut(0, 0, width, height).then((rgb) => ({
-      effect: this.#parts.effects.apply(name, rgb, { width, height }),
+      effect: effects.apply(name, rgb, { width, height }),
+      areas: effects.areas(name, { width, height }),
+      by: redraw.redrawnBy(name),
       rgb,
     }))
-    const made = this.#makeSnapshot(camera, pixels, { width, height }, capturedAtMs)
+    const redrawn = pixels.then(async (it) =>
+      it.by === '' ? it : { ...it, rgb: await redraw.redraw(name, it.rgb, frame, faces, it.areas) },
+    )
+    const made = this.#makeSnapshot(camera, redrawn, { width, height }, capturedAtMs)
     this.#making.add(made)
     void made.then(() => this.#making.delete(made))
     await pixels.catch(() => {}) // said by who makes the snapshot
@@ -497,13 +519,13 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
 
   async #makeSnapshot(
     camera: Camera,
-    pixels: Promise<{ readonly rgb: Uint8Array; readonly effect: Effect }>,
+    pixels: Promise<{ readonly rgb: Uint8Array; readonly effect: Effect; readonly by: string }>,
     size: { width: number; height: number },
     capturedAtMs: number,
   ): Promise<void> {
-    const { config, publisher, log, effects } = this.#parts
+    const { config, publisher, log, effects, redraw = NO_REDRAW } = this.#parts
     try {
-      const { rgb, effect } = await pixels
+      const { rgb, effect, by } = await pixels
       const metadata: LiveMetadata = {
         v: LIVE_VERSION,
         capturedAtMs: Math.round(capturedAtMs),
@@ -517,7 +539,11 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
         const payload = writeLive(jpeg, metadata)
         if (payload.length > config.broker.payloadMax) continue
         // It shows what nobody is to see any more.
-        if (camera.settings.paused || effects.of(camera.name) !== effect)
+        if (
+          camera.settings.paused ||
+          effects.of(camera.name) !== effect ||
+          redraw.redrawnBy(camera.name) !== by
+        )
           return this.#ignore(
             'not sent',
             { camera: camera.name },
@@ -579,6 +605,8 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
     const { site, device } = this.#parts.config
     const { record: mode, paused, threshold, scoreMin, rate, effect } = settings
     const stream = this.#parts.streams?.state(name)
+    const process = this.#parts.processing?.states(name)
+    const detect = this.#parts.detector().whereabouts
     const [, why] = /^down: (.*)$/s.exec(state) ?? []
     return {
       v: CAMERA_STATE_VERSION,
@@ -597,6 +625,8 @@ export class Remote implements SettingsSource, Watcher, AsyncDisposable {
       ...(present && { present }),
       ...(view && { view }),
       ...this.#recordOf(name, mode),
+      ...(process && { process }),
+      ...(detect && { detect: { ...detect, why: detect.why?.slice(0, WHY_CHARACTERS_MAX) ?? null } }),
       ...(stream && { stream }),
     }
   }

@@ -12,19 +12,15 @@ const ROLE = 'sightline classifier'
 
 type Opened = Pick<Classifier, 'by' | 'threshold' | 'margin'>
 
+/** What a classifier needs of its processor's settings. */
+type Wanted = Pick<ProcessorConfig, 'name' | 'scoreMin'> & Pick<ClassifierOptions, 'model' | 'entry'>
+
 /** Errors: those of `openClassifier`. */
 export async function openClassifierThread(
-  {
-    name,
-    model,
-    scoreMin,
-    timeout,
-  }: Pick<ProcessorConfig, 'name' | 'scoreMin' | 'timeout'> & {
-    readonly model: string
-  },
+  { name, model, entry, scoreMin }: Wanted,
   { modelFolder, catalog }: Pick<DeviceConfig['detect'], 'modelFolder' | 'catalog'>,
 ): Promise<Processor> {
-  const data: ClassifierOptions = { model, modelFolder, catalog }
+  const data: ClassifierOptions = { model, entry, modelFolder, catalog }
   const thread = await Thread.open({ url: import.meta.url, role: ROLE, data })
   const { by, threshold, margin } = thread.opened as Opened
   return {
@@ -32,13 +28,13 @@ export async function openClassifierThread(
     by,
     async attributes({ rgb, width, height, metadata }: CropPixels): Promise<readonly Attribute[]> {
       const shown = shownOf({ data: rgb, width, height }, metadata, margin)
-      const said = (await thread.call(shown, {
-        transfer: [shown.data.buffer as ArrayBuffer],
-        msMax: timeout,
-      })) as Said | undefined
+      const transfer = [shown.data.buffer as ArrayBuffer]
+      const said = (await thread.call(shown, { transfer })) as Said | undefined
       if (said === undefined || said.score < (scoreMin ?? threshold)) return []
       return [{ name, label: said.label, score: Math.round(said.score * 1000) / 1000, by }]
     },
+    ended: thread.ended,
+    kill: (why) => thread.kill(why),
     [Symbol.asyncDispose]: () => thread[Symbol.asyncDispose](),
   }
 }

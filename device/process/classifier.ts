@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { asFailure, failure } from '../../lib/errors.ts'
+import { failure } from '../../lib/errors.ts'
 import type { Classify } from '../../models/catalog.ts'
 import { batchShape, best, type ClassifierHead, classifierHead, type Said } from '../../models/classify.ts'
 import { type Located, type LocateOptions, locate } from '../../models/locate.ts'
@@ -107,7 +107,7 @@ class NetworkClassifier implements Classifier {
     } catch (error) {
       throw failure(
         'INFERENCE_WRONG',
-        `The answer of ${this.#label} is none: ${asFailure(error).message}.`,
+        `The answer of ${this.#label} is none: ${error instanceof Error ? error.message : String(error)}.`,
         error,
       )
     }

@@ -11,10 +11,10 @@ export interface Judged {
 export interface LabelResult {
   readonly label: string
   readonly crops: number
-  /** Share of its crops of which it was said; 1 where there are none. */
-  readonly recall: number
-  /** Share of what it was said of that is so; 1 where it was said of nothing. */
-  readonly precision: number
+  /** Share of its crops of which it was said; undefined where there are none. */
+  readonly recall: number | undefined
+  /** Share of what it was said of that is so; undefined where it was said of nothing. */
+  readonly precision: number | undefined
 }
 
 export interface Judgement {
@@ -54,7 +54,7 @@ export function judgeLabels(
     right,
     notSure,
     wrong: crops - right - notSure,
-    accuracy: share(right, crops),
+    accuracy: share(right, crops) ?? 0,
     labels: labels.map((label, index) => ({
       label,
       crops: sum(rows[index] ?? []),
@@ -65,4 +65,4 @@ export function judgeLabels(
   }
 }
 
-const share = (part: number, whole: number) => (whole === 0 ? 1 : part / whole)
+const share = (part: number, whole: number) => (whole === 0 ? undefined : part / whole)

@@ -196,7 +196,7 @@ export class CameraRecorder implements AsyncDisposable {
   })()
 
   /** A frame was looked at: whether somebody is in it, and, where the source gives nothing else, its pixels. */
-  async see(frame: Frame, faces: number): Promise<void> {
+  async see(frame: Frame, faces: number | undefined): Promise<void> {
     if (!this.isActive) return
     this.#keeper.look({ atMs: frame.capturedAtMs, faces, moving: undefined })
     if (this.#way !== 'frames') return

@@ -131,8 +131,8 @@ export class Recorder implements Watcher, AsyncDisposable {
     return this.#of(camera).recorder?.isActive === true
   }
 
-  async see(camera: string, frame: Frame, faces: readonly SeenFace[]): Promise<void> {
-    await this.#of(camera).recorder?.see(frame, faces.filter(({ sure }) => sure).length)
+  async see(camera: string, frame: Frame, faces: readonly SeenFace[] | undefined): Promise<void> {
+    await this.#of(camera).recorder?.see(frame, faces?.filter(({ sure }) => sure).length)
   }
 
   /** What the motion gate said of a frame. */

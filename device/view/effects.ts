@@ -2,7 +2,7 @@ import type { Effect } from '../../wire/commands.ts'
 import type { Box, Size } from '../faces/crop.ts'
 import type { Track } from '../faces/track.ts'
 import type { Frame } from '../frame.ts'
-import { HIDDEN_MAX, HIDDEN_MS } from '../limits.ts'
+import { BLIND_MS, HIDDEN_MAX, HIDDEN_MS } from '../limits.ts'
 import { type Area, applyEffect } from './effect.ts'
 import type { SeenFace } from './watcher.ts'
 
@@ -28,7 +28,11 @@ interface Camera {
   region: Frame['region']
   /** Newest first. */
   hidden: readonly Hidden[]
+  /** When it was last looked at, by the frames' clock. */
+  readonly lookedAtMs: number
   looked: boolean
+  /** Nobody could look for so long that faces may be anywhere. */
+  isBlind: boolean
 }
 
 /**
@@ -70,8 +74,19 @@ export class Effects {
       size: { width, height },
       region,
       hidden: [...now, ...earlier].slice(0, HIDDEN_MAX),
+      lookedAtMs: nowMs,
       looked: true,
+      isBlind: false,
     })
+  }
+
+  /** A frame in which nobody could look for faces: at first they are not far from where they were, then they may be anywhere. */
+  unlooked(name: string, { atMs, capturedAtMs }: LookedAt): void {
+    const camera = this.#cameras.get(name)
+    if (!camera) return
+    const passedMs = (atMs ?? capturedAtMs) - camera.lookedAtMs
+    camera.looked = false
+    if (!(passedMs >= 0 && passedMs < BLIND_MS)) camera.isBlind = true
   }
 
   /** A frame in which nobody looked for faces, because the scene was still: they are where they were, or not far. */
@@ -83,16 +98,17 @@ export class Effects {
   /** Hides in a frame's pixels what must not be seen, in place. @returns what it has done */
   apply(name: string, rgb: Uint8Array, frame: Size): Effect {
     const effect = this.of(name)
-    if (effect !== 'none') applyEffect(effect, rgb, frame, this.#areas(name, frame))
+    if (effect !== 'none') applyEffect(effect, rgb, frame, this.areas(name, frame))
     return effect
   }
 
-  #areas(name: string, frame: Size): Area[] {
+  /** What of a frame must not be seen where faces are to be hidden. */
+  areas(name: string, frame: Size): Area[] {
     const camera = this.#cameras.get(name)
     const { width, height } = frame
     // Also where there are more faces than are remembered.
-    if (camera?.size.width !== width || camera.size.height !== height || camera.hidden.length >= HIDDEN_MAX)
-      return [{ left: 0, top: 0, width, height }]
+    const isKnown = camera?.size.width === width && camera.size.height === height && !camera.isBlind
+    if (!isKnown || camera.hidden.length >= HIDDEN_MAX) return [{ left: 0, top: 0, width, height }]
     const margin = camera.looked ? MARGIN : MARGIN_STILL
     return [
       ...outside(camera.region, frame),

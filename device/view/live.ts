@@ -17,7 +17,9 @@ import type { Unshown } from '../link/publish.ts'
 import type { Meters } from '../meters.ts'
 import { sharp } from '../sharp.ts'
 import { drawFaces, drawZones } from './draw.ts'
+import type { Area } from './effect.ts'
 import type { Effects } from './effects.ts'
+import { NO_REDRAW, type Redraw } from './redraw.ts'
 import type { SeenFace, Watcher } from './watcher.ts'
 
 /** Of the publisher: what takes a picture, or says why not. */
@@ -31,7 +33,9 @@ export interface LiveParts {
   readonly config: Pick<DeviceConfig, 'topicPrefix' | 'site' | 'device' | 'cameras'>
   readonly publisher: PictureLine
   /** What must not be seen on the `live` topic. */
-  readonly effects: Pick<Effects, 'of' | 'apply'>
+  readonly effects: Pick<Effects, 'of' | 'apply' | 'areas'>
+  /** Who changes it after that; nobody where absent. */
+  readonly redraw?: Redraw
   readonly isPaused: (camera: string) => boolean
   /** Those of a camera; none where absent. */
   readonly zones?: (camera: string) => readonly Zone[]
@@ -50,6 +54,8 @@ interface Camera {
   readonly untilMs: Record<View, number>
   dueMs: number
   making: boolean
+  /** In the frame that was last looked at. */
+  faces: number
   /** Of LIVE_STEPS, for each: the last that was small enough. */
   readonly step: Record<View, number>
   saidPausedMs: number
@@ -60,6 +66,9 @@ interface Picture {
   readonly view: View
   readonly rgb: Uint8Array
   readonly effect: Effect
+  /** Who is to change it still, and what faces cover. */
+  readonly by: string
+  readonly areas: readonly Area[]
 }
 
 const TICK_MS = 250
@@ -102,7 +111,7 @@ export class Live implements Watcher, Disposable {
       { live: 0, original: 0 },
       { live: 0, original: 0 },
     ]
-    this.#cameras.set(name, { name, untilMs, dueMs: 0, making: false, step, saidPausedMs })
+    this.#cameras.set(name, { name, untilMs, dueMs: 0, making: false, faces: 0, step, saidPausedMs })
   }
 
   remove(name: string): void {
@@ -145,9 +154,10 @@ export class Live implements Watcher, Disposable {
     camera.dueMs = Math.max(camera.dueMs, performance.now() - intervalMs) + intervalMs
   }
 
-  async see(name: string, frame: Frame, faces: readonly SeenFace[]): Promise<void> {
+  async see(name: string, frame: Frame, faces: readonly SeenFace[] | undefined): Promise<void> {
     const camera = this.#cameras.get(name)
     if (!camera) return
+    const { effects, redraw = NO_REDRAW } = this.#parts
     this.#tookTurn(camera)
     camera.making = true
     try {
@@ -155,10 +165,13 @@ export class Live implements Watcher, Disposable {
       const rgb = await frame.cut(0, 0, width, height)
       const pictures: Picture[] = []
       if (this.isWatched(name, 'original'))
-        pictures.push({ view: 'original', rgb: rgb.slice(), effect: 'none' })
+        pictures.push({ view: 'original', rgb: rgb.slice(), effect: 'none', by: '', areas: [] })
       // Before the next frame says where its own faces are.
       if (this.isWatched(name, 'live'))
-        pictures.push({ view: 'live', rgb, effect: this.#parts.effects.apply(name, rgb, { width, height }) })
+        pictures.push({
+          ...{ view: 'live', rgb, effect: effects.apply(name, rgb, { width, height }) },
+          ...{ by: redraw.redrawnBy(name), areas: effects.areas(name, { width, height }) },
+        })
       void this.#make(camera, pictures, { width, height }, capturedAtMs, faces)
     } catch (error) {
       this.#failed(camera, error)
@@ -171,34 +184,43 @@ export class Live implements Watcher, Disposable {
     pictures: readonly Picture[],
     frame: Size,
     capturedAtMs: number,
-    faces: readonly SeenFace[],
+    faces: readonly SeenFace[] | undefined,
   ): Promise<void> {
     try {
-      const sure = faces.filter((face) => face.sure).slice(0, PREVIEW_FACES_MAX)
+      const sure = faces?.filter((face) => face.sure).slice(0, PREVIEW_FACES_MAX) ?? []
+      if (faces) camera.faces = sure.length
       const metadata = {
         v: LIVE_VERSION,
         capturedAtMs: Math.round(capturedAtMs),
         frame: [frame.width, frame.height],
-        faces: sure.length,
+        faces: camera.faces,
         paused: false,
       } as const satisfies LiveMetadata
       const zones = this.#parts.zones?.(camera.name) ?? []
-      const made = await Promise.all(
-        pictures.map(async ({ view, rgb, effect }) => {
-          drawZones(rgb, frame, zones, widthOf(camera.step[view]))
-          drawFaces(rgb, frame, sure, widthOf(camera.step[view]))
-          const of = effect === 'none' ? metadata : { ...metadata, effect }
-          return { view, effect, payload: await this.#encode(camera, view, rgb, frame, of) }
-        }),
-      )
+      const { redraw = NO_REDRAW } = this.#parts
+      const makings = pictures.map(async ({ view, rgb: seen, effect, by, areas }) => {
+        // Whoever fails at it has said so: that picture goes to nobody.
+        const rgb =
+          by === ''
+            ? seen
+            : await redraw.redraw(camera.name, seen, frame, faces ?? [], areas).catch(() => undefined)
+        if (!rgb) return undefined
+        drawZones(rgb, frame, zones, widthOf(camera.step[view]))
+        drawFaces(rgb, frame, sure, widthOf(camera.step[view]))
+        const of = effect === 'none' ? metadata : { ...metadata, effect }
+        return { view, effect, by, payload: await this.#encode(camera, view, rgb, frame, of) }
+      })
+      const made = (await Promise.all(makings)).filter((it) => it !== undefined)
+      if (made.length < pictures.length) this.#lose(camera, 'plugin')
       camera.making = false
       // It was made while the camera was being paused,
       if (this.#parts.isPaused(camera.name)) return
       // or while nobody looked any more, or while it was told to hide faces.
       const wanted = made.filter(
-        ({ view, effect }) =>
+        ({ view, effect, by }) =>
           this.isWatched(camera.name, view) &&
-          (view === 'original' || effect === this.#parts.effects.of(camera.name)),
+          (view === 'original' ||
+            (effect === this.#parts.effects.of(camera.name) && by === redraw.redrawnBy(camera.name))),
       )
       const ready = wanted.flatMap(({ view, payload }) => (payload ? [{ view, payload }] : []))
       if (ready.length < wanted.length) this.#lose(camera, 'too large')
@@ -239,7 +261,7 @@ export class Live implements Watcher, Disposable {
     else this.#lose(camera, unshown)
   }
 
-  #lose({ name }: Camera, reason: Unshown | 'too large'): void {
+  #lose({ name }: Camera, reason: Unshown | 'too large' | 'plugin'): void {
     this.#parts.meters.liveLost.inc({ camera: name, reason })
   }
 

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
+import { asFailure } from '../../lib/errors.ts'
 import { notFound } from '../../lib/http/server.ts'
 import { type Log, throttled } from '../../lib/log.ts'
 import type { Effect } from '../../wire/commands.ts'
@@ -17,7 +18,9 @@ import {
 } from '../limits.ts'
 import type { Meters } from '../meters.ts'
 import { sharp } from '../sharp.ts'
+import type { Area } from './effect.ts'
 import type { Effects } from './effects.ts'
+import { NO_REDRAW, type Redraw } from './redraw.ts'
 import type { SeenFace, Watcher } from './watcher.ts'
 
 /** How a camera is, for people who look. */
@@ -37,7 +40,9 @@ export interface PreviewOptions {
   readonly viewersMax: number
   readonly look: (camera: string) => CameraLook
   /** What must not be seen. */
-  readonly effects: Pick<Effects, 'of' | 'apply'>
+  readonly effects: Pick<Effects, 'of' | 'apply' | 'areas'>
+  /** Who changes it after that; nobody where absent. */
+  readonly redraw?: Redraw
   readonly meters: Pick<Meters, 'previewPictures' | 'previewLost' | 'previewViewers'>
   readonly log: Log
   /** For tests. */
@@ -53,8 +58,16 @@ interface Camera {
   /** The newest picture, as a part of the stream; kept while somebody looks. */
   last: Buffer | undefined
   /** What was done to that. */
-  lastEffect: Effect
+  lastDone: Done
   faces: number
+  /** Why the newest picture was shown to nobody. */
+  why: string | undefined
+}
+
+/** What was done to a picture: the camera's effect, and by whom it was changed after that. */
+interface Done {
+  readonly effect: Effect
+  readonly by: string
 }
 
 interface Viewer {
@@ -113,8 +126,9 @@ export class Preview implements Watcher, Disposable {
       dueMs: 0,
       making: false,
       last: undefined,
-      lastEffect: 'none',
+      lastDone: { effect: 'none', by: '' },
       faces: 0,
+      why: undefined,
     })
   }
 
@@ -148,7 +162,7 @@ export class Preview implements Watcher, Disposable {
     return now >= camera.dueMs - 250 / this.#options.rateMax
   }
 
-  async see(name: string, frame: Frame, faces: readonly SeenFace[]): Promise<void> {
+  async see(name: string, frame: Frame, faces: readonly SeenFace[] = []): Promise<void> {
     const camera = this.#cameras.get(name)
     if (!camera) return
     const intervalMs = 1000 / this.#options.rateMax
@@ -160,8 +174,11 @@ export class Preview implements Watcher, Disposable {
       const { width, height } = frame
       const rgb = await frame.cut(0, 0, width, height)
       // Before the next frame says where its own faces are.
-      const effect = this.#options.effects.apply(name, rgb, { width, height })
-      void this.#make(camera, rgb, { width, height }, faces, effect)
+      const { effects } = this.#options
+      const effect = effects.apply(name, rgb, { width, height })
+      const areas = effects.areas(name, { width, height })
+      const done = { effect, by: this.#redraw.redrawnBy(name) }
+      void this.#make(camera, rgb, { width, height }, faces, areas, done)
     } catch (error) {
       this.#failed(camera, error)
     }
@@ -172,17 +189,48 @@ export class Preview implements Watcher, Disposable {
     rgb: Uint8Array,
     size: Size,
     faces: readonly SeenFace[],
-    effect: Effect,
+    areas: readonly Area[],
+    done: Done,
   ): Promise<void> {
     try {
-      const jpeg = await encodePicture(rgb, size)
+      const drawn = await this.#redrawn(camera, rgb, size, faces, areas, done)
+      if (!drawn) return
+      const jpeg = await encodePicture(drawn, size)
       camera.making = false
       camera.faces = faces.filter(({ sure }) => sure).length
       this.#options.meters.previewPictures.inc({ camera: camera.name })
-      this.#show(camera, asPart(jpeg, facesHeader(faces, size)), effect)
+      this.#show(camera, asPart(jpeg, facesHeader(faces, size)), done)
     } catch (error) {
       this.#failed(camera, error)
     }
+  }
+
+  /** @returns undefined where it must not be shown; whoever failed at it has said so */
+  async #redrawn(
+    camera: Camera,
+    rgb: Uint8Array,
+    size: Size,
+    faces: readonly SeenFace[],
+    areas: readonly Area[],
+    { by }: Done,
+  ): Promise<Uint8Array | undefined> {
+    try {
+      const drawn = by === '' ? rgb : await this.#redraw.redraw(camera.name, rgb, size, faces, areas)
+      camera.why = undefined
+      return drawn
+    } catch (error) {
+      camera.making = false
+      camera.why = asFailure(error).message
+      return undefined
+    }
+  }
+
+  get #redraw(): Redraw {
+    return this.#options.redraw ?? NO_REDRAW
+  }
+
+  #isCurrent(name: string, { effect, by }: Done): boolean {
+    return effect === this.#options.effects.of(name) && by === this.#redraw.redrawnBy(name)
   }
 
   #failed(camera: Camera, error: unknown): void {
@@ -191,12 +239,12 @@ export class Preview implements Watcher, Disposable {
     this.#complain()
   }
 
-  #show(camera: Camera, part: Buffer, effect: Effect): void {
+  #show(camera: Camera, part: Buffer, done: Done): void {
     // It was made while the camera was being paused, or told to hide faces, or while everybody left.
     if (this.#options.look(camera.name).paused || camera.viewers.size === 0) return
-    if (effect !== this.#options.effects.of(camera.name)) return
+    if (!this.#isCurrent(camera.name, done)) return
     camera.last = part
-    camera.lastEffect = effect
+    camera.lastDone = done
     const slow: Viewer[] = []
     for (const viewer of camera.viewers) if (!write(viewer, part)) slow.push(viewer)
     this.#lose(camera, slow)
@@ -222,8 +270,8 @@ export class Preview implements Watcher, Disposable {
 
   /** What must not be seen any more is not sent again. */
   #forgetLast(camera: Camera): void {
-    const { look, effects } = this.#options
-    if (look(camera.name).paused || camera.lastEffect !== effects.of(camera.name)) camera.last = undefined
+    const { name, lastDone } = camera
+    if (this.#options.look(name).paused || !this.#isCurrent(name, lastDone)) camera.last = undefined
   }
 
   /** Give it to HttpServer as `routes`. */
@@ -287,7 +335,7 @@ export class Preview implements Watcher, Disposable {
     const { title, look, effects } = this.#options
     return {
       title,
-      cameras: [...this.#cameras.values()].map(({ name, faces, viewers }) => {
+      cameras: [...this.#cameras.values()].map(({ name, faces, viewers, why: hidden }) => {
         const { state, paused, zones = [] } = look(name)
         const [, why] = /^down: (.*)$/s.exec(state) ?? []
         return {
@@ -296,6 +344,9 @@ export class Preview implements Watcher, Disposable {
           why: why ?? null,
           paused,
           effect: effects.of(name),
+          /** Why pictures are shown to nobody. */
+          hidden:
+            this.#redraw.redrawnBy(name) === '' ? null : (hidden ?? this.#redraw.whyNotRedrawn(name) ?? null),
           zones: zones.map(({ name, points }) => ({ name, points })),
           faces: viewers.size > 0 ? faces : null,
         }

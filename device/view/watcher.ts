@@ -15,8 +15,13 @@ export interface SeenFace {
 
 /** Who looks at frames beside the pipeline: snapshots, the live preview. */
 export interface Watcher {
+  /** Only frames in which faces were looked for are shown to it. */
+  readonly looksOnly?: boolean
   /** Whether the camera's frame is wanted: asked for each one. */
   wants(camera: string): boolean
-  /** Resolves once its pixels are copied: the pipeline waits, and the frame is not the watcher's own. Never rejects. */
-  see(camera: string, frame: Frame, faces: readonly SeenFace[]): Promise<void>
+  /**
+   * Resolves once its pixels are copied: the pipeline waits, and the frame is not the watcher's own. Never rejects.
+   * @param faces undefined: nobody could look for any
+   */
+  see(camera: string, frame: Frame, faces: readonly SeenFace[] | undefined): Promise<void>
 }

@@ -6,6 +6,7 @@ import { brokerSchema } from '../../broker/config.ts'
 import { subscriberSchema } from '../../cloud-subscriber/config.ts'
 import { consoleSchema } from '../../console/config.ts'
 import { deviceSchema } from '../../device/config.ts'
+import { inferenceSchema } from '../../inference/config.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { sightline } from './sightline.ts'
 
@@ -19,6 +20,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
   preview: ['--config', '--source', '--rate', '--port'],
   broker: ['--config'],
   subscriber: ['--config'],
+  inference: ['--config'],
   config: ['--for'],
   doctor: ['--config', '--json'],
   models: ['--config', '--from', '--all', '--name', '--head', '--licence', '--json'],
@@ -169,6 +171,7 @@ t.test(
       ['subscriber.yaml', subscriberSchema],
       ['console.yaml', consoleSchema],
       ['device.yaml', deviceSchema],
+      ['inference.yaml', inferenceSchema],
     ] as const) {
       const path = join(CONF, file)
       t.strictSame(loadConfig(schema as z.ZodType, { file: path }), schema.parse({}), file)

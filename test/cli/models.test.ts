@@ -5,7 +5,7 @@ import t from 'tap'
 import { models } from '../../commands/models/models.ts'
 import { barLine } from '../../commands/progress.ts'
 import { readCatalog } from '../../models/catalog.ts'
-import { convertBlazeface } from '../../models/convert.ts'
+import { convertBlazeface, convertModel, isMade } from '../../models/convert.ts'
 import { sharedData } from '../kit/data.ts'
 import { serveFiles } from '../kit/file-server.ts'
 import { freePort } from '../kit/ports.ts'
@@ -47,8 +47,10 @@ t.test('list says what there is, and which of it is here', async (t) => {
   const { env } = folderOf(t)
   const { status, stdout, stderr } = await sightline(t, ['models', 'list'], env)
   t.match({ status, stderr }, { status: 0, stderr: '' })
-  t.match(stdout, /^blazeface +256x256\* +581\.1 KB +0\.98 +0\.93 +built in$/m)
+  t.match(stdout, /^blazeface +256x256\* +581\.2 KB +0\.98 +0\.93 +built in$/m)
   t.match(stdout, /^yunet-s-640 +640x640 +232\.6 KB +1\.00 +0\.98 +not downloaded$/m)
+  t.match(stdout, /^classifier +input/m, 'what each is: detectors first, then classifiers')
+  t.match(stdout, /^liveness +32x32 +601\.1 KB +built in +fake, real$/m)
   t.match(stdout, /^measured on 16 photos: .* dogs, a cat/m, 'and on what it was measured')
   for (const line of stdout.split('\n')) t.ok(line.length <= 80, `${line.length} columns: ${line}`)
   const json = JSON.parse((await sightline(t, ['models', 'list', '--json'], env)).stdout)
@@ -58,9 +60,9 @@ t.test('list says what there is, and which of it is here', async (t) => {
 
 t.test('every model of the catalogue has sources, a checksum, a licence and figures', async (t) => {
   for (const entry of readCatalog(t.testdir()).entries.values()) {
-    t.ok(entry.licence && entry.measured?.on && entry.input, entry.name)
-    if (entry.name === 'blazeface') {
-      t.equal(entry.bytes, (await convertBlazeface()).length, 'its size is that of what is made')
+    t.ok(entry.licence && (entry.classify ?? entry.measured?.on) && entry.input, entry.name)
+    if (isMade(entry.name)) {
+      t.equal(entry.bytes, (await convertModel(entry.name)).length, 'its size is that of what is made')
       continue
     }
     t.ok(entry.sources.length >= 2 && entry.sha256 && entry.bytes, entry.name)

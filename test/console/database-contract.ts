@@ -373,43 +373,46 @@ export function databaseContract(t: Test, { place }: DatabaseFactory): void {
     await agrees(t, database)
   })
 
-  t.test('attributes that are there can be chosen from, and go with their last face', async (t) => {
-    const database = await open(t)
-    const plates = Array.from({ length: 60 }, (_, n) => `B ${String(n).padStart(2, '0')}`)
-    const attributes = (name: string, label: string) => ({ attributes: [{ name, label, score: 0.9 }] })
-    const gate = { site: 'north', device: 'pi', camera: 'gate' }
-    const yard = { site: 'south', device: 'pi', camera: 'yard' }
-    const stored = [
-      makeStored({ ...gate, ...attributes('mask', 'with mask') }),
-      makeStored({ ...gate, ...attributes('mask', 'with mask') }),
-      makeStored({ ...yard, ...attributes('mask', 'without mask') }),
-      makeStored({ ...yard, ...attributes('<b>&', '=1+1') }),
-      ...plates.map((label) => makeStored({ ...gate, ...attributes('plate', label) })),
-    ]
-    await database.apply(stored, 'cloud')
-    const mask = { name: 'mask', labels: ['with mask', 'without mask'], more: false }
-    const plate = { name: 'plate', labels: plates.slice(0, 50), more: true }
-    t.strictSame(await database.attributes(EVERYTHING), [
-      { name: '<b>&', labels: ['=1+1'], more: false },
-      mask,
-      plate,
-    ])
-    t.strictSame(await database.attributes({ all: false, sites: ['north'], cameras: [] }), [
-      { ...mask, labels: ['with mask'] },
-      plate,
-    ])
-    t.strictSame(await database.attributes({ all: false, sites: [], cameras: [] }), [])
-    await database.apply(
-      stored.filter((_, n) => n > 0).map((it) => makeRemoved(it)),
-      'cloud',
-    )
-    t.strictSame(await database.attributes(EVERYTHING), [{ ...mask, labels: ['with mask'] }])
-    t.strictSame(
-      await database.read.selectFrom('attributes').select('label').execute(),
-      [{ label: 'with mask' }],
-      'and nothing of them is left',
-    )
-  })
+  t.test(
+    'attributes that are there can be chosen from, of what one sees, and go with their last face',
+    async (t) => {
+      const database = await open(t)
+      const plates = Array.from({ length: 60 }, (_, n) => `B ${String(n).padStart(2, '0')}`)
+      const attributes = (name: string, label: string) => ({ attributes: [{ name, label, score: 0.9 }] })
+      const gate = { site: 'north', device: 'pi', camera: 'gate' }
+      const yard = { site: 'south', device: 'pi', camera: 'yard' }
+      const stored = [
+        makeStored({ ...gate, ...attributes('mask', 'with mask') }),
+        makeStored({ ...gate, ...attributes('mask', 'with mask') }),
+        makeStored({ ...yard, ...attributes('mask', 'without mask') }),
+        makeStored({ ...yard, ...attributes('<b>&', '=1+1') }),
+        ...plates.map((label) => makeStored({ ...gate, ...attributes('plate', label) })),
+      ]
+      await database.apply(stored, 'cloud')
+      const mask = { name: 'mask', labels: ['with mask', 'without mask'], more: false }
+      const plate = { name: 'plate', labels: plates.slice(0, 50), more: true }
+      t.strictSame(await database.attributes(EVERYTHING), [
+        { name: '<b>&', labels: ['=1+1'], more: false },
+        mask,
+        plate,
+      ])
+      t.strictSame(await database.attributes({ all: false, sites: ['north'], cameras: [] }), [
+        { ...mask, labels: ['with mask'] },
+        plate,
+      ])
+      t.strictSame(await database.attributes({ all: false, sites: [], cameras: [] }), [])
+      await database.apply(
+        stored.filter((_, n) => n > 0).map((it) => makeRemoved(it)),
+        'cloud',
+      )
+      t.strictSame(await database.attributes(EVERYTHING), [{ ...mask, labels: ['with mask'] }])
+      t.strictSame(
+        await database.read.selectFrom('attributes').select('label').execute(),
+        [{ label: 'with mask' }],
+        'and nothing of them is left',
+      )
+    },
+  )
 
   t.test('a page of any filter has what that filter takes, in order, and no other', async (t) => {
     const database = await open(t)
@@ -836,22 +839,16 @@ async function dump(database: Database): Promise<Record<string, string[]>> {
   const names = new Map(
     (await database.write.selectFrom('cameras').selectAll().execute()).map(({ id, camera }) => [id, camera]),
   )
-  const attributes = new Map(
-    (await database.write.selectFrom('attributes').selectAll().execute()).map((it) => [
-      it.id,
-      `${it.name}:${it.label}`,
-    ]),
-  )
-  const named = (key: string, value: unknown) =>
-    (key === 'camera_id' && names.get(value as number)) ||
-    (key === 'attribute_id' && attributes.get(value as number)) ||
-    value
   const tables: Record<string, string[]> = {}
   for (const table of DERIVED) {
     const { rows } = await sql<Record<string, unknown>>`select * from ${sql.table(table)}`.execute(
       database.write,
     )
-    tables[table] = rows.map(({ removed_at_ms, ...row }) => JSON.stringify(row, named)).sort()
+    tables[table] = rows
+      .map(({ removed_at_ms, ...row }) =>
+        JSON.stringify(row, (key, value) => (key === 'camera_id' ? (names.get(value) ?? value) : value)),
+      )
+      .sort()
   }
   return tables
 }

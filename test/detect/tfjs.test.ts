@@ -6,6 +6,7 @@ import t from 'tap'
 import { openDetector } from '../../device/detect/open.ts'
 import { openDetectorThread } from '../../device/detect/thread.ts'
 import { blazefaceTfjsFile } from '../../models/convert.ts'
+import { floatsOf } from '../../models/runtime.ts'
 import { openTfjs } from '../../models/tfjs.ts'
 import { fitted, PORTRAIT } from './pictures.ts'
 
@@ -102,4 +103,32 @@ t.test('a model of TensorFlow.js that is no face detector says what it has', asy
     code: 'MODEL_UNUSABLE',
     message: /emotion\.json.*Supported: yunet/,
   })
+})
+
+t.test('an output keeps its type: whole numbers are no floats', async (t) => {
+  const shape = { shape: { dim: [{ size: '1' }, { size: '4' }] } }
+  const model = {
+    format: 'graph-model',
+    modelTopology: {
+      versions: { producer: 1, minConsumer: 0 },
+      node: [
+        { name: 'x', op: 'Placeholder', attr: { dtype: { type: 'DT_FLOAT' }, shape } },
+        {
+          name: 'axis',
+          op: 'Const',
+          attr: { dtype: { type: 'DT_INT32' }, value: { tensor: { dtype: 'DT_INT32', tensorShape: {} } } },
+        },
+        { name: 'best', op: 'ArgMax', input: ['x', 'axis'], attr: { T: { type: 'DT_FLOAT' } } },
+      ],
+    },
+    weightsManifest: [{ paths: ['w.bin'], weights: [{ name: 'axis', shape: [], dtype: 'int32' }] }],
+  }
+  const folder = t.testdir({ 'best.json': JSON.stringify(model) })
+  writeFileSync(join(folder, 'w.bin'), Buffer.from(Int32Array.of(1).buffer))
+  await using runtime = await openTfjs(join(folder, 'best.json'))
+  const data = Float32Array.of(0, 0.2, 0.7, 0.1)
+  const outputs = await runtime.run(new Map([['x', { type: 'float32', shape: [1, 4], data }]]))
+  const best = outputs.get('best')
+  t.same([best?.type, best?.shape, [...(best?.data ?? [])]], ['int32', [1], [2]])
+  t.throws(() => floatsOf(outputs, 'best'), /best is int32, not float32/)
 })

@@ -217,8 +217,8 @@ t.test('an answer is never too large, and holds no secret', async (t) => {
     })),
   })
   const parts = {
-    ...{ local: config, model: 'blazeface', detect: config.detect, sizeMin: undefined, atMs: 1 },
-    ...{ cameras: config.cameras, fromAfar: new Set<string>(), models: ['blazeface'] },
+    ...{ local: config, model: 'blazeface', effective: effectiveOf(config), atMs: 1 },
+    ...{ cameras: config.cameras, models: ['blazeface'], classifiers: [] },
   }
   const picture = 'a'.repeat(32_000)
   const told = {

@@ -6,7 +6,8 @@ import { deviceSchema } from '../../device/config.ts'
 import type { Detection } from '../../device/detect/detector.ts'
 import type { Present } from '../../device/faces/emit.ts'
 import type { Frame } from '../../device/frame.ts'
-import { openMeters } from '../../device/meters.ts'
+import { type Meters, openMeters } from '../../device/meters.ts'
+import type { Processing } from '../../device/process/processing.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { openLog } from '../../lib/log.ts'
 import { openMetrics, total } from '../../lib/metrics.ts'
@@ -25,6 +26,8 @@ export interface Scripted {
   }[]
   /** The frame comes so long after the one before, ms. */
   readonly afterMs?: number
+  /** Nobody can look at it, so often. */
+  readonly missed?: { readonly error: Error; times: number }
 }
 
 export const SIZE = { width: 640, height: 360 }
@@ -59,6 +62,8 @@ export async function run(
     lossless?: boolean
     room?: (signal: AbortSignal) => Promise<void>
     onOffer?: () => void
+    meters?: Meters
+    processing?: Processing
   } = {},
 ) {
   const crops: CropMetadata[] = []
@@ -68,7 +73,7 @@ export async function run(
   /** When each crop was offered, ms since the start. */
   const offeredMs: number[] = []
   const startMs = performance.now()
-  const meters = openMeters(openMetrics('test'))
+  const { meters = openMeters(openMetrics('test')), processing } = more
   const { signal = new AbortController().signal } = more
   let at = 0
   let cut = 0
@@ -82,7 +87,12 @@ export async function run(
       scoreMin: SCORE_MIN,
       input: { ...SIZE, fit: 'letterbox' },
       async detect() {
-        const { faces = [] } = script[at] ?? {}
+        const { faces = [], missed } = script[at] ?? {}
+        if (missed && missed.times > 0) {
+          missed.times -= 1
+          if (!(more.lossless ?? true)) at += 1
+          throw missed.error
+        }
         at += 1
         return faces.map(({ box, score = 0.9, landmarks = [] }) => ({ box, score, landmarks }))
       },
@@ -123,6 +133,7 @@ export async function run(
         order.push(event.type)
       },
     },
+    ...(processing && { processing, watchers: [processing] }),
     onPresent: (_camera, now) => present.push(now),
     onState: () => {},
   })
@@ -138,7 +149,10 @@ export async function run(
   const reasons = Object.fromEntries(
     (await meters.facesPassedOver.get()).values.map(({ labels, value }) => [labels.reason, value]),
   )
-  return { crops, events, order, reasons, cut, failed, detected, present, offeredMs }
+  const skipped = Object.fromEntries(
+    (await meters.framesSkipped.get()).values.map(({ labels, value }) => [labels.reason, value]),
+  )
+  return { crops, events, order, reasons, cut, failed, detected, present, offeredMs, skipped }
 }
 
 /** A face that walks by, ten frames a second, largest in the middle. */

@@ -10,9 +10,10 @@ import { cloudUsers, compose, type Facts } from '../../deploy/compose.ts'
 import { hashOf, readContext } from '../../deploy/context.ts'
 import { edgeName } from '../../deploy/edge-users.ts'
 import { readJoin, writeJoin } from '../../deploy/join-file.ts'
+import { readLooking, writeLooking } from '../../deploy/looking-file.ts'
 import { PARTS } from '../../deploy/names.ts'
 import { completeSecrets } from '../../deploy/secrets.ts'
-import { checkTree, type Settings } from '../../deploy/settings.ts'
+import { checkTree, readConfigurations, type Settings } from '../../deploy/settings.ts'
 import { newState, readState, writeState } from '../../deploy/state.ts'
 import type { Volumes } from '../../deploy/volumes.ts'
 import { usersOfText } from '../../lib/access/users.ts'
@@ -463,10 +464,113 @@ const facts: Facts = {
   cameraGroups: { '/dev/video0': 44 },
 }
 
+const LOOKING = { addresses: ['https://gpu.example.org:8500'], token: 'looking-secret-token', ca: 'pem\n' }
+
+t.test('an inference server is for edges that have its join file', async (t) => {
+  const engine = await FakeEngine.open(t)
+  t.match(await run(['inference', ...TAG, '--host', engine.host]), {
+    sentence: /Missing: the name or address/,
+  })
+  const grpc = configFile(t, { grpc: { port: 8501 } }, 'inference.yaml')
+  t.match(
+    await run([
+      'inference',
+      ...TAG,
+      '--address',
+      'gpu',
+      '--host',
+      engine.host,
+      '--config',
+      `inference=${grpc}`,
+    ]),
+    { code: 'CONFIG_INVALID', sentence: /by REST alone/ },
+  )
+  const tokens = join(temporaryFolder(t), 'tokens')
+  writeFileSync(tokens, '# of the others\nanother-token-of-others\n')
+  const file = configFile(
+    t,
+    { models: [{ model: 'yunet-n' }], tokensFile: tokens, rest: { connectionsMax: 9 } },
+    'own.yaml',
+  )
+  const configs = readConfigurations('inference', [file], [])
+  const secrets = await completeSecrets('inference', ['gpu.example.org'], undefined)
+  const { password: token = '' } = secrets.users.inference ?? {}
+  const [server] = compose('x', settings('inference', { configs, inferencePort: 9000, gpu: true }), secrets, {
+    ...facts,
+    architecture: 'amd64',
+  })
+  t.ok(server)
+  if (!server) return
+  checkTree('inference', server.config)
+  t.match(server.config, { models: [{ model: 'yunet-n' }], rest: { port: 8500, connectionsMax: 9 } })
+  const { files, create, look } = server
+  t.strictSame(files.tokens?.toString().split('\n'), [
+    '# of the others',
+    'another-token-of-others',
+    token,
+    '',
+  ])
+  t.strictSame(create.HostConfig?.PortBindings, { '8500/tcp': [{ HostIp: '0.0.0.0', HostPort: '9000' }] })
+  t.match(create.HostConfig?.DeviceRequests, [{ Driver: 'nvidia' }])
+  t.equal(look, 'inference https://jetson:9000/v2')
+
+  // And an edge that has been given it: whatever else its configuration says of servers stays.
+  const joinFile = join(temporaryFolder(t), 'inference.join.yaml')
+  const ca = secrets.authority?.cert ?? ''
+  writeLooking(joinFile, { addresses: ['https://gpu.example.org:9000'], token, ca })
+  t.equal(statSync(joinFile).mode & 0o777, 0o600)
+  const own = configFile(
+    t,
+    { detect: { servers: { addresses: ['http://127.0.0.1:1'], model: 'yunet-n', token: 'old-token' } } },
+    'device.yaml',
+  )
+  const edge = settings('edge', {
+    configs: readConfigurations('edge', [own], []),
+    looking: readLooking([joinFile]),
+  })
+  const device = compose('x', edge, await completeSecrets('edge', [], undefined), facts).find(
+    ({ part }) => part.program === 'device',
+  )
+  checkTree('device', device?.config)
+  t.match(device?.config, {
+    detect: {
+      runtime: 'remote',
+      servers: {
+        addresses: ['https://gpu.example.org:9000'],
+        model: 'yunet-n',
+        token: undefined,
+        tokenFile: '/etc/sightline/inference.token',
+        caFile: '/etc/sightline/inference.ca.pem',
+      },
+    },
+  })
+  t.equal(device?.files['inference.token']?.toString(), token)
+  t.equal(device?.files['inference.ca.pem']?.toString().trim(), ca.trim())
+
+  // Two machines: both are asked, with one token.
+  const second = join(temporaryFolder(t), 'second.yaml')
+  writeLooking(second, { addresses: ['https://other.example.org:8500'], token, ca })
+  t.strictSame(readLooking([joinFile, second]), {
+    addresses: ['https://gpu.example.org:9000', 'https://other.example.org:8500'],
+    token,
+    ca,
+  })
+  const third = join(temporaryFolder(t), 'third.yaml')
+  writeLooking(third, { addresses: ['https://third.example.org:8500'], token: 'a token of its own', ca })
+  t.throws(() => readLooking([joinFile, third]), { code: 'USAGE', message: /have different tokens/ })
+  writeFileSync(third, readFileSync(joinFile, 'utf8').slice(0, -400))
+  t.throws(() => readLooking([third]), { code: 'CONFIG_INVALID', message: /no certificate in PEM/ })
+  t.throws(() => readLooking(['/nowhere.yaml']), {
+    code: 'CONFIG_NOT_FOUND',
+    message: /deploy token/,
+  })
+})
+
 t.test('containers are confined, and no secret is in what an engine shows of them', async (t) => {
-  for (const kind of ['edge', 'cloud', 'demo'] as const) {
+  for (const kind of ['edge', 'cloud', 'demo', 'inference'] as const) {
     const secrets = await completeSecrets(kind, ['broker', 'cloud.example.org'], undefined)
-    const composed = compose('x', settings(kind, { gpu: true, s3Credentials: 'aws-secret' }), secrets, facts)
+    const more = { gpu: true, s3Credentials: 'aws-secret', looking: LOOKING }
+    const composed = compose('x', settings(kind, more), secrets, facts)
     t.strictSame(
       composed.map(({ part }) => part),
       PARTS[kind],
@@ -488,7 +592,7 @@ t.test('containers are confined, and no secret is in what an engine shows of the
         t.notMatch(shown, password)
         t.notOk(shown.includes(hash))
       }
-      t.notMatch(shown, /uplink-secret|aws-secret|PRIVATE KEY/)
+      t.notMatch(shown, /uplink-secret|aws-secret|looking-secret|PRIVATE KEY/)
     }
     const device = composed.find(({ part }) => part.program === 'device')
     if (device)

@@ -8,7 +8,10 @@ import { ENVIRONMENT } from '../../bin/runtime.js'
 import { brokerSchema, checkBrokerConfig } from '../../broker/config.ts'
 import { checkSubscriberConfig, subscriberSchema } from '../../cloud-subscriber/config.ts'
 import { checkConsoleConfig, consoleSchema } from '../../console/config.ts'
+import { readLooking } from '../../deploy/looking-file.ts'
 import { checkDeviceConfig, deviceSchema } from '../../device/config.ts'
+import { checkInferenceConfig, inferenceSchema } from '../../inference/config.ts'
+import { Tokens } from '../../inference/tokens.ts'
 import { readUsers } from '../../lib/access/users.ts'
 import { removeUser } from '../../lib/access/users-file.ts'
 import { loadConfig } from '../../lib/config.ts'
@@ -21,7 +24,7 @@ import { temporaryFolder } from '../kit/programs.ts'
 const ROOT = resolve(import.meta.dirname, '..', '..')
 const DOCKER = join(ROOT, 'docker')
 const read = (file: string) => readFileSync(join(DOCKER, file), 'utf8')
-const dockerfiles = ['Dockerfile', 'jetson.Dockerfile']
+const dockerfiles = ['Dockerfile', 'jetson.Dockerfile', 'jetson-inference.Dockerfile']
 const composeFiles = globSync('compose.*.yaml', { cwd: DOCKER })
 
 /** Instructions, each on one line, comments left out. */
@@ -157,7 +160,7 @@ t.test('every container is confined, its image pinned, its settings there', asyn
         )
       }
       for (const port of service.ports ?? [])
-        t.match(port, /:(8883|8443|8444)$/, `${said}: TLS alone is published`)
+        t.match(port, /:(8883|8443|8444|8500)$/, `${said}: TLS alone is published`)
     }
   }
 })
@@ -183,6 +186,8 @@ t.test(
     t.equal(run('invite', 'school').status, 0)
     const edge = run('edge', join(secrets, 'invitations', 'school.join.yaml'), 'door')
     t.equal(edge.status, 0, edge.stderr)
+    const inference = run('inference', 'gpu.example.org', '192.0.2.9')
+    t.equal(inference.status, 0, inference.stderr)
 
     const variables = (file: string) =>
       Object.fromEntries(
@@ -214,6 +219,7 @@ t.test(
       checkSubscriberConfig(loadConfig(subscriberSchema, { file: join(DOCKER, file) }))
     for (const file of ['cloud/console.yaml', 'demo/console.yaml'])
       checkConsoleConfig(loadConfig(consoleSchema, { file: join(DOCKER, file) }))
+    checkInferenceConfig(loadConfig(inferenceSchema, { file: join(DOCKER, 'inference/inference.yaml') }))
 
     // What each container is given is there, and nothing else: no key of the authority.
     for (const file of composeFiles)
@@ -236,6 +242,33 @@ t.test(
             t.ok(existsSync(join(given, secret)), `${file}: ${name} has ${secret}`)
         }
       }
+
+    // An edge whose frames that server looks at; said again, with another server, the last word counts.
+    const joinFile = join(secrets, 'invitations', 'inference.join.yaml')
+    const { token } = readLooking([joinFile])
+    Tokens.read({ tokens: [], tokensFile: join(secrets, 'inference/server/tokens') }).check(
+      `Bearer ${token}`,
+      '192.0.2.1',
+    )
+    for (const files of [[joinFile], [joinFile, joinFile]]) {
+      const servers = run('servers', ...files)
+      t.equal(servers.status, 0, servers.stderr)
+      const device = loadConfig(deviceSchema, {
+        file: join(DOCKER, 'edge/device.yaml'),
+        env: variables('edge/device.env'),
+      })
+      checkDeviceConfig(device)
+      t.match(device, { device: 'door', detect: { runtime: 'remote' } })
+      t.strictSame(
+        device.detect.servers?.addresses,
+        files.map(() => 'https://gpu.example.org:8500'),
+      )
+      for (const path of [device.detect.servers?.tokenFile, device.detect.servers?.caFile])
+        t.ok(existsSync(join(secrets, 'edge/device', (path ?? '').replace('/run/secrets/', ''))), 'is there')
+    }
+    t.match(Object.keys(variables('edge/device.env')).at(-1), /USERNAME$/)
+    t.match(run('servers', secrets), { status: 66, stderr: /Create one on the inference server/ })
+    t.match(run('inference', 'other.example.org'), { status: 73, stderr: /^FILE_EXISTS/ })
 
     const address = join(secrets, 'authority', 'address')
     const whole = readFileSync(address, 'utf8')
@@ -314,7 +347,7 @@ const noSystemd =
 t.test('systemd takes the units', { skip: noSystemd }, async (t) => {
   const folder = join(ROOT, 'conf', 'systemd')
   const units = globSync('*.service', { cwd: folder }).map((unit) => join(folder, unit))
-  t.equal(units.length, 4)
+  t.equal(units.length, 5)
   const { stderr } = spawnSync('systemd-analyze', ['verify', ...units], { encoding: 'utf8' })
   const complaints = stderr
     .split('\n')

@@ -32,6 +32,10 @@ const IMAGES = {
     ],
   },
   device: { bytesMax: 350e6, without: ['@aws-sdk', '@smithy', 'aedes', 'lmdb', '@vladmandic'] },
+  inference: {
+    bytesMax: 150e6,
+    without: ['node-av', '@seydx', 'sharp', '@img', '@aws-sdk', 'aedes', 'lmdb', 'mqtt', '@vladmandic'],
+  },
 } as const
 const WELL_MS_MAX = 60_000
 

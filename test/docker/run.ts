@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
  * `npm run test:docker -- test/docker/images.docker.ts` runs some of them.
  *
  * SIGHTLINE_TEST_DOCKER_BUILD   more arguments of "docker build", such as --network=host
- * SIGHTLINE_TEST_DOCKER_TARGETS which images, by commas (default: broker,subscriber,console,device)
+ * SIGHTLINE_TEST_DOCKER_TARGETS which images, by commas (default: broker,subscriber,console,device,inference)
  */
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
@@ -37,7 +37,9 @@ async function main(): Promise<number> {
   process.stdout.write(`Docker engine ${engine.stdout}`)
   const more = (process.env.SIGHTLINE_TEST_DOCKER_BUILD ?? '').split(' ').filter((it) => it !== '')
   const files = process.argv.slice(2)
-  const targets = (process.env.SIGHTLINE_TEST_DOCKER_TARGETS ?? 'broker,subscriber,console,device').split(',')
+  const targets = (
+    process.env.SIGHTLINE_TEST_DOCKER_TARGETS ?? 'broker,subscriber,console,device,inference'
+  ).split(',')
   for (const target of targets) {
     const started = performance.now()
     const code = await run('docker', [

@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import { brokerSchema, checkBrokerConfig } from '../../broker/config.ts'
 import { checkSubscriberConfig, subscriberSchema } from '../../cloud-subscriber/config.ts'
 import { checkDeviceConfig, deviceSchema } from '../../device/config.ts'
+import { checkInferenceConfig, inferenceSchema } from '../../inference/config.ts'
 import { loadConfig } from '../../lib/config.ts'
 import { SightlineError } from '../../lib/errors.ts'
 import { Mutator } from './mutate.ts'
@@ -28,6 +29,11 @@ const PROGRAMS = [
   {
     files: ['device.yaml'],
     load: (options: Parameters<typeof loadConfig>[1]) => checkDeviceConfig(loadConfig(deviceSchema, options)),
+  },
+  {
+    files: ['inference.yaml'],
+    load: (options: Parameters<typeof loadConfig>[1]) =>
+      checkInferenceConfig(loadConfig(inferenceSchema, options)),
   },
 ] as const
 

@@ -18,6 +18,7 @@ const MAIN = {
   subscriber: 'cloud-subscriber/main.ts',
   device: 'device/main.ts',
   console: 'console/main.ts',
+  inference: 'inference/main.ts',
 } as const
 /** Starts take half as long with it. */
 const COMPILE_CACHE = join(ROOT, 'node_modules', '.cache', 'sightline-test')
@@ -132,6 +133,8 @@ export class Program {
     if (Array.isArray(ready.listeners))
       this.config.listeners = ready.listeners.map((at, n) => ({ ...given[n], ...pin(String(at)) }))
     if (typeof ready.http === 'string') this.config.http = pin(ready.http)
+    if (typeof ready.rest === 'string')
+      this.config.rest = { ...(this.config.rest as object | undefined), ...pin(ready.rest) }
   }
 
   #spawn(onLine: (line: string) => void): ChildProcess {

@@ -21,6 +21,8 @@ const FORBIDDEN = {
     /^(@aws-sdk\/|@smithy\/|aedes$|@vladmandic\/|dockerode$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|web-push$|nodemailer$|@marcbachmann\/|@fastify\/swagger)/,
   console:
     /^(node-av|@seydx\/|onnxruntime-|sharp$|@img\/|@tensorflow\/|@vladmandic\/|dockerode$|aedes$|mqtt$|smtp-server$|typescript$)/,
+  inference:
+    /^(node-av|@seydx\/|sharp$|@img\/|@aws-sdk\/|@smithy\/|aedes$|mqtt$|lmdb$|werift$|@vladmandic\/|dockerode$|kysely$|pg$|preact$|@preact\/|uplot$|openid-client$|web-push$|nodemailer$|@marcbachmann\/|@fastify\/swagger)/,
 } as const
 
 t.test('an image holds what its program imports, and nothing of the other programs', async (t) => {
@@ -35,7 +37,7 @@ t.test('an image holds what its program imports, and nothing of the other progra
       `${name}: packages`,
     )
     const app = join(out, name, 'app')
-    const mains = globSync('{broker,cloud-subscriber,console,device,demo}/main.js', { cwd: app })
+    const mains = globSync('{broker,cloud-subscriber,console,device,inference,demo}/main.js', { cwd: app })
     const own = mains.filter((file) => !readFileSync(join(app, file), 'utf8').includes('NOT_INCLUDED'))
     t.strictSame(own, [`${name === 'subscriber' ? 'cloud-subscriber' : name}/main.js`], `${name}: programs`)
     for (const file of globSync('**/*.js', { cwd: app })) {

@@ -1,8 +1,14 @@
 import t from 'tap'
-import { cameraObject, deviceSchema } from '../../device/config.ts'
+import { cameraObject, deviceSchema, processorSchema } from '../../device/config.ts'
 import { Networks } from '../../device/desired/networks.ts'
 import { overlay } from '../../device/desired/overlay.ts'
-import { desiredCameraSchema, desiredContentSchema } from '../../wire/desired.ts'
+import { catalogEntrySchema } from '../../models/catalog.ts'
+import {
+  desiredCameraSchema,
+  desiredContentSchema,
+  desiredModelSchema,
+  desiredProcessorSchema,
+} from '../../wire/desired.ts'
 
 /** Settings from afar are those of the device's own file, under the same names: two schemas that must not part. */
 
@@ -54,6 +60,34 @@ t.test('each setting from afar is one of the file, and each of the file but a fe
   t.strictSame(
     [...FILE.keys()].filter((path) => !AFAR.has(path)),
     FILE_ONLY,
+  )
+  t.end()
+})
+
+t.test('what a classifier is from afar, it is in the file', (t) => {
+  const afar = Object.keys(desiredProcessorSchema.shape)
+  const file = Object.keys(processorSchema.shape)
+  t.strictSame(
+    file.filter((key) => !afar.includes(key)),
+    ['module', 'timeout', 'waitingMax', 'settings'],
+  )
+  t.strictSame(
+    afar.filter((key) => !file.includes(key)),
+    [],
+  )
+  t.end()
+})
+
+t.test('what a model is from afar, it is in a catalogue', (t) => {
+  const [afar, entry] = [desiredModelSchema, catalogEntrySchema].map((it) => Object.keys(it.shape))
+  t.strictSame(
+    afar?.filter((key) => !entry?.includes(key)),
+    [],
+  )
+  // Where it lies is the device's to say.
+  t.strictSame(
+    entry?.filter((key) => !afar?.includes(key)),
+    ['file', 'licence', 'measured'],
   )
   t.end()
 })
@@ -116,6 +150,7 @@ t.test('each setting from afar, alone, is taken by a device, and changes that an
   )
   const local = deviceSchema.parse({
     cameras: [{ name: 'door', source: 'rtsp://198.41.0.4/own', username: 'own' }],
+    process: [{ name: 'mask', model: 'ultraface-rfb-640-masked' }],
     remote: { desired: { cameras: true } },
   })
   const before = new Map(flat(local.cameras[0]))

@@ -17,7 +17,10 @@ export function DeviceAllows({
       <h2 id="allows">What it allows</h2>
       <dl class="facts">
         <dt>Settings</dt>
-        <dd>Those of its cameras and its detector, always. Files and folders of the device, never.</dd>
+        <dd>
+          Those of its cameras, its detector and its classifiers, always. Its plugins, files and folders,
+          never.
+        </dd>
         <dt>Cameras</dt>
         <dd>
           {allows.cameras ? (
@@ -54,6 +57,17 @@ export function DeviceAllows({
             <>
               May not be added or removed from here.
               <File lines={['listen:', '  remote: true', '  streamsFile: streams.yaml']} />
+            </>
+          )}
+        </dd>
+        <dt>Models by address</dt>
+        <dd>
+          {allows.models ? (
+            'May be brought from here; it fetches them itself.'
+          ) : (
+            <>
+              May not be brought from here.
+              {allows.models === false && <File lines={['remote:', '  desired:', '    models: true']} />}
             </>
           )}
         </dd>

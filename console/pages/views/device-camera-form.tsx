@@ -1,9 +1,10 @@
 import { useState } from 'preact/hooks'
 import type { Camera } from '../../api/cameras.ts'
-import { CAMERA_SETTINGS, valueAt, withValue } from '../device-settings.ts'
+import { CAMERA_SETTINGS, valueAt, valueWords, withValue } from '../device-settings.ts'
 import type { DeviceDesired, DeviceDocument } from '../device-types.ts'
 import { useAsOpened } from '../parts/as-opened.ts'
 import { DialogForm } from '../parts/dialog-form.tsx'
+import { LookChoice } from '../parts/look-list.tsx'
 import { DrawField } from './device-draw.tsx'
 import { SettingField } from './setting-field.tsx'
 
@@ -25,6 +26,9 @@ export function CameraForm({
   const { document, save } = useAsOpened(latest)
   const [settings, setSettings] = useState(document.content.cameras?.[name] ?? {})
   const now = is.reported?.effective.cameras[name]
+  const looks = [...(is.reported?.effective.process ?? []), ...(document.content.process ?? [])].map(
+    (it) => it.name,
+  )
   async function act(): Promise<void> {
     const cameras = { ...document.content.cameras }
     if (Object.keys(settings).length === 0) delete cameras[name]
@@ -51,6 +55,17 @@ export function CameraForm({
               const value = valueAt(settings, setting.path)
               const set = (next: unknown) => setSettings((old) => withValue(old, setting.path, next))
               const props = { setting, value, now: valueAt(now, setting.path), onChange: set }
+              if (setting.kind.is === 'looks')
+                return (
+                  <LookChoice
+                    key={setting.path.join('.')}
+                    title={setting.title}
+                    value={settings.process}
+                    names={looks}
+                    now={`not set here: ${now?.process === undefined ? 'all of the device' : valueWords(setting, now.process)}`}
+                    change={set}
+                  />
+                )
               return ['zones', 'masks', 'region'].includes(setting.kind.is) ? (
                 <DrawField
                   key={setting.path.join('.')}

@@ -57,7 +57,11 @@ export function DetectorForm({
   const { document, save } = useAsOpened(latest)
   const [detect, setDetect] = useState(document.content.detect ?? {})
   const now = is.reported?.effective.detect
-  const models = is.reported?.models ?? []
+  const classifiers = new Set(is.reported?.classifiers)
+  const byAddress = (document.content.models ?? []).filter(({ classify }) => !classify)
+  const models = [...(is.reported?.models ?? []), ...byAddress.map(({ name }) => name)].filter(
+    (model) => !classifiers.has(model),
+  )
   async function act(): Promise<void> {
     const { detect: _before, ...content } = document.content
     const next = Object.keys(detect).length === 0 ? content : { ...content, detect }

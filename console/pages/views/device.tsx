@@ -19,6 +19,7 @@ import { DeviceCamera } from './device-camera.tsx'
 import { DetectorForm, DetectorIs } from './device-detector.tsx'
 import { DeviceHistory } from './device-history.tsx'
 import { LabelsForm } from './device-labels.tsx'
+import { LooksAre, LooksForm } from './device-looks.tsx'
 
 await style('devices.css')
 await style('cameras.css')
@@ -78,7 +79,7 @@ export default function DevicePage({ params }: { readonly params: Readonly<Recor
   )
 }
 
-type Doing = 'detector' | 'camera' | 'labels' | 'history'
+type Doing = 'detector' | 'looks' | 'camera' | 'labels' | 'history'
 
 function One({
   address,
@@ -235,6 +236,20 @@ function One({
         </section>
       )}
 
+      {reported?.effective.process && (
+        <section aria-labelledby="looks">
+          <div class="section-head">
+            <h2 id="looks">Second looks</h2>
+            {canChange && (
+              <button type="button" class="button" onClick={() => setDoing('looks')}>
+                Change<span class="visually-hidden"> the second looks</span>
+              </button>
+            )}
+          </div>
+          <LooksAre is={is} />
+        </section>
+      )}
+
       <section aria-labelledby="cameras">
         <div class="section-head">
           <h2 id="cameras">Cameras</h2>
@@ -278,6 +293,9 @@ function One({
       )}
       {doing === 'detector' && (
         <DetectorForm is={is} document={document} save={save} onClose={() => setDoing(undefined)} />
+      )}
+      {doing === 'looks' && (
+        <LooksForm is={is} document={document} save={save} onClose={() => setDoing(undefined)} />
       )}
       {doing === 'camera' && (
         <AddCamera

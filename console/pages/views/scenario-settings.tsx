@@ -34,7 +34,8 @@ export function Settings({
 }) {
   const own = useOwn(covered)
   const known = new Map(SETTINGS.map((setting) => [keyOf(setting), setting]))
-  const paths = pathsIn({ settings: document.settings, detect: document.detect })
+  const { process: _looks, ...settings } = document.settings
+  const paths = pathsIn({ settings, detect: document.detect })
   const set_ = paths.map((path) => path.join('.'))
   const shown = SETTINGS.filter((setting) => set_.includes(keyOf(setting)))
   const others = paths.filter((path) => !known.has(path.join('.')))
@@ -42,7 +43,10 @@ export function Settings({
   const change = (path: readonly string[], value: SettingValue | undefined) =>
     set(withValue(document, path, value))
   const beside = problems.filter(
-    ({ path }) => (path[0] === 'settings' || path[0] === 'detect') && !paths.some((it) => isPart(it, path)),
+    ({ path }) =>
+      (path[0] === 'settings' || path[0] === 'detect') &&
+      path[1] !== 'process' &&
+      !paths.some((it) => isPart(it, path)),
   )
   return (
     <>
@@ -114,14 +118,17 @@ const isPart = (whole: readonly string[], path: readonly (string | number)[]) =>
   whole.every((step, index) => path[index] === undefined || String(path[index]) === step)
 
 /** Of one camera: what holds there now. */
-interface Own {
+export interface Own {
   readonly camera: string
   readonly settings: Readonly<Record<string, unknown>> | undefined
   readonly detect: Readonly<Record<string, unknown>> | undefined
   readonly models: readonly string[]
+  readonly classifiers: readonly string[]
+  /** Names of the device's own second looks. */
+  readonly looks: readonly string[]
 }
 
-function useOwn(covered: readonly string[]): readonly Own[] {
+export function useOwn(covered: readonly string[]): readonly Own[] {
   const devices = [...new Set(covered.map((path) => path.split('/').slice(0, 2).join('/')))].slice(
     0,
     DEVICES_MAX,
@@ -147,6 +154,8 @@ function useOwn(covered: readonly string[]): readonly Own[] {
         settings: effective.cameras?.[camera],
         detect: effective.detect,
         models: reported?.models ?? [],
+        classifiers: reported?.classifiers ?? [],
+        looks: (effective.process ?? []).filter(({ from }) => from === 'file').map(({ name }) => name),
       },
     ]
   })

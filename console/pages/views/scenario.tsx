@@ -13,6 +13,7 @@ import { ScenarioDevices } from './scenario-devices.tsx'
 import { Difference } from './scenario-difference.tsx'
 import { type Editing, sentence, useEditing } from './scenario-editing.ts'
 import { History } from './scenario-history.tsx'
+import { Looks } from './scenario-looks.tsx'
 import { Rules } from './scenario-rules.tsx'
 import { Settings } from './scenario-settings.tsx'
 import { ScenarioIs } from './scenario-state.tsx'
@@ -158,6 +159,7 @@ const SECTIONS = [
   ['what', 'What'],
   ['where', 'Where'],
   ['settings', 'Settings'],
+  ['looks', 'Second looks'],
   ['zones', 'Zones'],
   ['rules', 'Rules'],
   ['when', 'When'],
@@ -166,6 +168,7 @@ const KEYS_OF: Readonly<Record<string, readonly string[]>> = {
   what: ['name', 'description'],
   where: ['cameras'],
   settings: ['settings', 'detect'],
+  looks: ['process', 'models'],
   zones: ['zones'],
   rules: ['rules'],
   when: ['schedule'],
@@ -239,6 +242,13 @@ function Form({ editing }: { readonly editing: Editing }) {
           text="What these cameras do otherwise while the scenario is active. All others stay as each device has them."
         >
           <Settings document={document} set={set} covered={checked?.cameras ?? []} problems={problems} />
+        </Part>
+        <Part
+          name="looks"
+          title="Second looks"
+          text="What looks again at each face before its picture is sent, and tells something of it that rules can ask for."
+        >
+          <Looks document={document} set={set} covered={checked?.cameras ?? []} problems={problems} />
         </Part>
         <Part
           name="zones"

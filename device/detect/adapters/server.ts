@@ -24,7 +24,9 @@ export interface ApiServerOptions {
   readonly api: DetectionApi
   /** http or https; may have a path, a name and a password. */
   readonly url: string
-  readonly token: string | undefined
+  /** Asked for at each request: a renewed one holds. */
+  readonly token: () => string | undefined
+  /** Asked for at each connection. */
   readonly credentials: () => ClientCredentials
   readonly scoreFloor: number
   readonly inFlight: number
@@ -59,7 +61,8 @@ export class ApiServer implements AskedServer<Sent, Detection[]>, Disposable {
   /** Errors: ServerBusy; INFERENCE_WRONG, INFERENCE_UNAVAILABLE. */
   async ask(picture: Sent, signal: AbortSignal): Promise<Detection[]> {
     const { api, token, scoreFloor } = this.#options
-    const answer = await this.#post(api.request({ jpeg: picture.jpeg, scoreFloor, token }), signal)
+    const request = api.request({ jpeg: picture.jpeg, scoreFloor, token: token() })
+    const answer = await this.#post(request, signal)
     try {
       const faces = api.read(answer, picture)
       if (!faces) throw this.#refused(answer)
@@ -98,7 +101,7 @@ export class ApiServer implements AskedServer<Sent, Detection[]>, Disposable {
   /** With the server's address, and without the token, which servers repeat. */
   #named(error: unknown): unknown {
     if (error instanceof ServerBusy || !(error instanceof Error)) return error
-    const { token } = this.#options
+    const token = this.#options.token()
     const code = (error as SightlineError).code ?? 'INFERENCE_UNAVAILABLE'
     const message = token === undefined ? error.message : error.message.replaceAll(token, '***')
     return failure(code, `${this.#options.api.product} at ${this.address}: ${message}`)

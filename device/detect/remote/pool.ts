@@ -176,8 +176,9 @@ export class WorkerPool<Input, Output> implements AsyncDisposable {
       for (;;) {
         const member = await this.#place(tried, deadline.signal, failed)
         tried.add(member)
-        if (deadline.signal.aborted) {
+        if (deadline.signal.aborted || this.#closing.signal.aborted) {
           this.#left(member)
+          this.#closing.signal.throwIfAborted()
           throw failed ?? this.#allBusy()
         }
         const answer = await this.#ask(member, input, deadline.signal)
