@@ -53,7 +53,7 @@ t.test('a face shows what is said of it, by whom, and is found by it', { skip },
     await choice.selectOption('mask:with mask')
     await until('those that it was said of', async () => (await shown()) === 2)
     await page.getByLabel('Sure of that at least, %').fill('90')
-    await page.keyboard.press('Enter')
+    await page.keyboard.press('Tab')
     await until('the sure one', async () => (await shown()) === 1)
     t.ok(await tile(masked?.id).isVisible())
     t.notOk(await tile(unsure?.id).isVisible())
