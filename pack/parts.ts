@@ -60,7 +60,7 @@ export const PROGRAMS = {
   device: {
     entries: ['cli.ts', 'bin/sightline.js'],
     // It has a store too: the outbox.
-    commands: [...COMMON, 'queue', 'quarantine', 'forget', 'streams'],
+    commands: [...COMMON, 'queue', 'quarantine', 'forget', 'streams', 'plugin'],
     without: [...SUBSCRIBER, ...BUCKET, ...CONSOLE, ...INFERENCE, 'broker/main'],
     schemaOnly: ['broker/', 'cloud-subscriber/', 'console/', 'inference/'],
     settings: [['conf/device.yaml', 'device.yaml']],
