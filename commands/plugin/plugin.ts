@@ -7,7 +7,7 @@ const USAGE = `Usage: sightline plugin new NAME [--folder FOLDER]
 `
 
 export const plugin: Command = {
-  summary: 'code of your own that looks at faces: a template, and a trial of it',
+  summary: 'code of your own that looks at faces: write one, try it',
   help: `Plugins: modules of your own that look at crops, frames and what viewers see
 ("process" in the device's configuration). docs/plugins.md explains them.
 

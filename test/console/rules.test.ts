@@ -298,6 +298,14 @@ t.test(
     t.equal(events.take(DOOR, Buffer.from('null')), undefined)
     t.equal(events.take(DOOR, Buffer.alloc(20_000, ' ')), undefined)
     t.equal(events.dropped, 4)
+    const ofPlugin = {
+      ...{ v: 1, type: 'plugin', ...DOOR, atMs: 1 },
+      plugin: 'mine',
+      by: 'mine@1',
+      name: 'dark',
+    }
+    t.equal(events.take(DOOR, Buffer.from(JSON.stringify(ofPlugin))), undefined, 'plugins are passed over')
+    t.equal(events.dropped, 4)
     let taken = 0
     for (let n = 0; n < 2000; n += 1) if (events.take(DOOR, payload)) taken += 1
     t.ok(taken < 510, `${taken} at once`)
