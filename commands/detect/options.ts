@@ -19,8 +19,13 @@ export interface Chosen {
   readonly scoreMin?: number
 }
 
-/** The device's detector, with what the command line says otherwise. Errors: those of loadConfig. */
+/** The detector that runs here, with what the command line says otherwise. Errors: those of loadConfig; USAGE. */
 export function chosenDetector(chosen: Chosen): DetectorOptions {
+  if (chosen.runtime !== undefined && isRemote(chosen.runtime))
+    throw failure(
+      'USAGE',
+      `--runtime ${chosen.runtime} is for files: "eval" and "bench" are about models that run here.`,
+    )
   return detectorOptions(chosenConfig(chosen).detect)
 }
 
