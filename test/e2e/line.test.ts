@@ -101,6 +101,10 @@ async function checkWhatIsWatched(t: Tap, programs: readonly Program[]): Promise
       /(?:counter|gauge|histogram)\(\s*(?:metrics|registry),\s*'(\w+)'/g,
     ))
       texts.push(`# TYPE sightline_${name} x`)
+  for (const [, name] of readFileSync(join(DOCS, '..', 'inference', 'meters.ts'), 'utf8').matchAll(
+    /(?:counter|gauge|histogram)\(\s*registry,\s*'(\w+)'/g,
+  ))
+    texts.push(`# TYPE sightline_${name} x`)
   const exposed = new Set(
     texts.flatMap((text) =>
       [...text.matchAll(/^# TYPE (sightline_\w+) /gm)].map(([, name]) => name as string),
