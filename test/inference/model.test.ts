@@ -52,7 +52,9 @@ t.test('a thread that ends takes its requests along, and is opened again', async
     kinds.join(),
   )
   t.equal(model.isReady, false)
-  await t.rejects(model.infer({ inputs: [tensor([1, 1], 0)] }, never()), { message: /does not run at the moment/ })
+  await t.rejects(model.infer({ inputs: [tensor([1, 1], 0)] }, never()), {
+    message: /does not run at the moment/,
+  })
   await until('it runs again', () => model.isReady)
   t.match(await model.infer({ inputs: [tensor([1, 1], 0)] }, never()), { model: 'slow' })
   t.equal(threads.length, 2)
@@ -77,7 +79,9 @@ t.test('bytes count as the floats that they become', async (t) => {
     parameters: { scale: 1, offset: 0 },
   })
   await model.infer({ inputs: [bytes(62)] }, never())
-  await t.rejects(model.infer({ inputs: [bytes(63)] }, never()), { message: /more than 1000 bytes as floats/ })
+  await t.rejects(model.infer({ inputs: [bytes(63)] }, never()), {
+    message: /more than 1000 bytes as floats/,
+  })
 })
 
 t.test('a size that the network cannot take is an error of that request alone', async (t) => {
