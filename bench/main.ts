@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 /**
  * `npm run bench`: everything that has a bar, side by side with what people would use instead, as ratios of one run.
  * `npm run bench -- transport backlog` runs some of them; `leak` takes `--minutes 15` and `--openings 1000`, `clip-lane` `--seconds 60`,
- * `recording` `--video 30` (minutes) and `--cameras 16`, `salvage`
+ * `recording` `--video 30` (minutes) and `--cameras 16`, `process` `--rounds 5`, `salvage`
  * `--copies 4` (of each of three stores, for each kind of damage), `console-database` `--rows 10000000` (and PostgreSQL too
  * where SIGHTLINE_TEST_POSTGRES is the address of an empty database; `--keep FOLDER` leaves the file for `console-pages
  * --database FILE`; of `gpu` it takes the figures as JSON). `console-live`, `console-pages` and `whip` need Chromium (SIGHTLINE_TEST_CHROMIUM). Needs Mosquitto (SIGHTLINE_TEST_MOSQUITTO, or `mosquitto` on
@@ -131,6 +131,12 @@ const BENCHES: Readonly<Record<string, () => Promise<void>>> = {
     const { benchInference, printInference } = await import('./inference.ts')
     printInference(await benchInference())
   },
+  process: async () => {
+    const { benchProcess, printProcess } = await import('./process.ts')
+    const result = await benchProcess(Number(values.rounds))
+    if (result) printProcess(result)
+    else process.stdout.write('\nSecond looks: left out, for want of test clips (SIGHTLINE_TEST_DATA)\n')
+  },
   recording: async () => {
     const { benchRecording, printRecording } = await import('./recording.ts')
     const result = await benchRecording(Number(values.cameras), Number(values.video))
@@ -145,6 +151,7 @@ const { positionals, values } = parseArgs({
     minutes: { type: 'string', default: '15' },
     seconds: { type: 'string', default: '60' },
     openings: { type: 'string', default: '1000' },
+    rounds: { type: 'string', default: '5' },
     copies: { type: 'string', default: '4' },
     cameras: { type: 'string', default: '16' },
     video: { type: 'string', default: '30' },

@@ -161,3 +161,101 @@ t.test('a camera is added where the device allows it, and labels are given', { s
   t.equal(await page.getByRole('button', { name: 'Add a camera' }).count(), 0)
   t.strictSame(complaints, [])
 })
+
+t.test('second looks, and models by address, are given to a device', { skip }, async (t) => {
+  const server = await pagesServer(t)
+  const { api } = server
+  const { allows, effective } = reported()
+  const able = {
+    allows: { ...allows, models: true },
+    models: ['blazeface', 'yunet', 'liveness'],
+    classifiers: ['liveness'],
+    effective: { ...effective, process: [{ name: 'shape', kind: 'plugin' as const, from: 'file' as const }] },
+  }
+  for (const size of [DESKTOP, PHONE]) {
+    await answers(api, 'north/pi', { state: 'none', ...able })
+    const { page, complaints } = await openPage(t, await browserOf(), size)
+    await server.signIn(page, 'ada', '/devices/north/pi')
+    await page.waitForSelector('#looks')
+    await page.waitForSelector('dd:text("a plugin of the device\'s file")')
+    await page.getByRole('button', { name: 'Change the second looks' }).click()
+    const dialog = page.getByRole('dialog')
+    if (size === DESKTOP) {
+      await dialog.getByRole('button', { name: 'Add a second look' }).click()
+      await dialog.getByRole('button', { name: 'Add a model by address' }).click()
+    }
+    await dialog.getByLabel('What it tells').fill('mask')
+    await dialog.getByLabel('Model', { exact: true }).fill('gate')
+    await dialog
+      .getByLabel('Said from, %')
+      .first()
+      .fill(size === DESKTOP ? '80' : '70')
+    await dialog.getByLabel('Name of the model').fill('gate')
+    await dialog.getByLabel('Address of its ONNX file').fill('https://models.example/gate.onnx')
+    await dialog.getByLabel('SHA-256 of the file').fill('a'.repeat(64))
+    await dialog.getByLabel('Labels, in the order').fill('without mask, with mask')
+    await dialog.getByLabel('Input, pixels').fill('112x112')
+    await dialog.locator('summary').click()
+    await dialog.getByLabel('Scale: one number').fill('1, 2')
+    await dialog.getByLabel('Scale: one number').blur()
+    await page.waitForSelector('.field-wrong:text("Write one number, or three")')
+    await dialog.getByLabel('Scale: one number').fill('0.017, 0.018, 0.019')
+    await dialog.getByLabel('Inputs, one a line').fill('in float32 batch x 3 x 112 x 112')
+    await dialog.getByLabel('Inputs, one a line').blur()
+    t.ok(await fits(page), 'nothing sticks out')
+    await keepPicture(page, `looks-form-${size.width}`)
+    await dialog.getByRole('button', { name: 'Save, and tell the device' }).click()
+    await page.waitForSelector('.said-text:text("The second looks were saved")')
+    await page.waitForSelector('.muted:text("not there yet")')
+    await page.waitForSelector('.note:text("Shall be gate")')
+    t.match(api.desired.told({ site: 'north', device: 'pi' })?.content, {
+      process: [{ name: 'mask', model: 'gate', scoreMin: size === DESKTOP ? 0.8 : 0.7 }],
+      models: [
+        {
+          name: 'gate',
+          sources: ['https://models.example/gate.onnx'],
+          sha256: 'a'.repeat(64),
+          input: { width: 112, height: 112 },
+          classify: { labels: ['without mask', 'with mask'], scale: [0.017, 0.018, 0.019] },
+          inputs: [{ name: 'in', type: 'float32', shape: ['batch', 3, 112, 112] }],
+        },
+      ],
+    })
+    // Which of them a camera has.
+    await answers(api, 'north/pi', {
+      state: 'applied',
+      ...able,
+      models: [...able.models, 'gate'],
+      effective: {
+        ...able.effective,
+        process: [
+          ...able.effective.process,
+          { name: 'mask', kind: 'classifier', from: 'desired', model: 'gate', scoreMin: 0.8 },
+        ],
+      },
+    })
+    await page.waitForSelector('dd:text("gate, from 80 %")')
+    await page.getByRole('button', { name: 'Change' }).last().click()
+    await page.getByRole('dialog').getByLabel('Second looks').selectOption('some')
+    await page.getByRole('dialog').getByRole('checkbox', { name: 'shape' }).uncheck()
+    await keepPicture(page, `looks-camera-${size.width}`)
+    await page.getByRole('button', { name: 'Save, and tell the device' }).click()
+    await page.waitForSelector('.said-text:text("gate was saved")')
+    await page.waitForSelector('.device-settings tr >> text=Second looks')
+    t.match(api.desired.told({ site: 'north', device: 'pi' })?.content, {
+      cameras: { gate: { process: ['mask'] } },
+    })
+    await answers(api, 'north/pi', {
+      ...{ state: 'refused', ...able },
+      refused: {
+        code: 'CHECKSUM_WRONG',
+        message: 'The sources of gate send something else.',
+        path: ['models', 0],
+      },
+    })
+    await page.waitForSelector('.device-state >> text=/model by address 1/')
+    t.ok(await fits(page), 'nothing sticks out')
+    await keepPicture(page, `looks-${size.width}`)
+    t.strictSame(complaints, [])
+  }
+})

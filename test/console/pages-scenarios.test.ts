@@ -5,10 +5,10 @@ import { channelSchema } from '../../console/notices/channel.ts'
 import { type Scenario, scenarioSchema } from '../../console/scenarios/document.ts'
 import type { Kept } from '../../console/scenarios/documents.ts'
 import { newId } from '../../wire/id.ts'
-import { openPage, sharedChromium, skipWithoutChromium } from '../kit/chromium.ts'
+import { fits, keepPicture, openPage, sharedChromium, skipWithoutChromium } from '../kit/chromium.ts'
 import { until } from '../kit/wait.ts'
 import { NORTH } from './api-server.ts'
-import { reported } from './pages-held.ts'
+import { answers, reported } from './pages-held.ts'
 import { type PagesServer, pagesServer } from './pages-server.ts'
 
 /** Scenarios in a real browser: drawn, written, published, tried, rolled back. */
@@ -20,7 +20,7 @@ const GATE = 'north/pi/gate'
 
 /** What is read of the page, in it. */
 declare const document: {
-  querySelectorAll(selector: '.zones'): ArrayLike<{
+  querySelectorAll(selector: string): ArrayLike<{
     readonly clientWidth: number
     readonly clientHeight: number
   }>
@@ -480,4 +480,51 @@ t.test('who may not write scenarios is offered none', { skip }, async (t) => {
   const { page } = await opened(t, server, '/', DESKTOP, 'anna')
   const menu = await page.locator('nav[aria-label=Pages] a').allTextContents()
   t.ok(menu.includes('Faces') && !menu.includes('Scenarios'), menu.join())
+})
+
+t.test('a scenario brings a second look, and says which its cameras have', { skip }, async (t) => {
+  const { server, held } = await served(t)
+  await held.put(DOOR)
+  const { effective, allows } = reported()
+  await answers(server.api, GATE.split('/').slice(0, 2).join('/'), {
+    state: 'none',
+    ...{ models: ['yunet', 'masked'], classifiers: [], allows: { ...allows, models: false } },
+    effective: { ...effective, process: [{ name: 'hat', kind: 'classifier', from: 'file', model: 'hats' }] },
+  })
+  for (const size of [DESKTOP, PHONE]) {
+    const { page, complaints } = await opened(t, server, PAGE, size)
+    const part = page.locator('#looks')
+    const look = part.getByLabel('Second looks', { exact: true })
+    if (size === DESKTOP) await part.getByRole('button', { name: 'Add a second look' }).click()
+    await look.getByLabel('What it tells').fill('mask')
+    await look.getByLabel('Model', { exact: true }).fill('absent')
+    await look.getByLabel('Said from, %').fill('90')
+    await page.waitForSelector('#looks .trouble:text("has no model \\"absent\\"")')
+    await look.getByLabel('Model', { exact: true }).fill('masked')
+    await look.getByLabel('Said from, %').fill('')
+    await part.getByLabel('Which second looks').selectOption('some')
+    await part.getByRole('checkbox', { name: 'hat' }).uncheck()
+    await page.waitForFunction(() => document.querySelectorAll('#looks .trouble').length === 0)
+    t.equal(await page.locator('#settings .setting').count(), 0, 'it is shown once')
+    await part.scrollIntoViewIfNeeded()
+    await keepPicture(page, `scenario-looks-${size.width}`)
+    t.ok(await fits(page), 'nothing sticks out')
+    if (size === DESKTOP) {
+      await part.locator('summary').first().click()
+      await part.getByRole('button', { name: 'Add a model by address' }).click()
+      await page.waitForSelector('#looks .trouble')
+      await part.getByRole('button', { name: 'Remove the model' }).click()
+      await page.getByRole('button', { name: 'Publish' }).click()
+      await page.waitForSelector('.said-text:text("is published")')
+      t.match((await held.only()).document, {
+        process: [{ name: 'mask', model: 'masked' }],
+        settings: { process: ['mask'] },
+      })
+      t.match(server.api.desired.told({ site: 'north', device: 'pi' })?.content, {
+        process: [{ name: 'mask', model: 'masked' }],
+        cameras: { gate: { process: ['mask'] } },
+      })
+    }
+    t.strictSame(complaints, [])
+  }
 })

@@ -290,6 +290,10 @@ t.test(
     const payload = Buffer.from(JSON.stringify(seen.is === 'event' ? seen.event : undefined))
     t.ok(events.take(DOOR, payload))
     t.equal(events.take({ ...DOOR, camera: 'yard' }, payload), undefined)
+    const dropped = events.dropped
+    const said = { v: 1, type: 'plugin', ...DOOR, atMs: 1, plugin: 'light', by: 'light@1.0', name: 'dark' }
+    t.equal(events.take(DOOR, Buffer.from(JSON.stringify(said))), undefined)
+    t.equal(events.dropped, dropped, 'what plugins say is passed over')
     t.equal(events.take(DOOR, Buffer.from('{')), undefined)
     t.equal(events.take(DOOR, Buffer.from('null')), undefined)
     t.equal(events.take(DOOR, Buffer.alloc(20_000, ' ')), undefined)

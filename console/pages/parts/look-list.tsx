@@ -121,12 +121,12 @@ export function LookChoice({
           onChange={({ currentTarget: { value: chosen } }) => change(chosen === '' ? undefined : all)}
         >
           <option value="">({now})</option>
-          <option value="some">only these</option>
+          <option value="some">those that are ticked</option>
         </select>
       </label>
       {value !== undefined && (
         <fieldset class="choices">
-          <legend>Only these; with none ticked, nobody looks again.</legend>
+          <legend>With none ticked, nobody looks again.</legend>
           {all.length === 0 && <p class="muted">There are none.</p>}
           {all.map((name) => (
             <label key={name}>

@@ -116,6 +116,8 @@ function explain(camera, is) {
   if (is === 'down') return ['This camera is down', camera.why ?? '']
   if (is === 'opening') return ['Opening the camera', '']
   if (refused !== '') return ['No picture', refused]
+  // The last picture would look as if nothing happened any more.
+  if (camera.hidden) return ['No picture: a plugin does not change it', camera.hidden]
   if (seen) return ['', '']
   if (is === 'ended') return ['The source has ended', '']
   return ['Waiting for the picture', '']
