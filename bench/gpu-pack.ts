@@ -20,6 +20,14 @@ import { NEEDLESS } from '../pack/parts.ts'
 const ROOT = resolve(import.meta.dirname, '..')
 const PLATFORM = 'bin/napi-v6/linux/x64'
 const VIDEO = ['node-av', '@seydx/node-av-linux-x64']
+/** Of what is imported when it is needed: what the benchmark needs. */
+const NEEDED_LATER = ['onnxruntime-node']
+/** Three of the catalogue's models are made from what lies there. */
+const MADE_FROM = [
+  'package.json',
+  'dist/human.node.js',
+  ...['antispoof', 'blazeface', 'liveness'].flatMap((name) => [`models/${name}.json`, `models/${name}.bin`]),
+].map((it) => `node_modules/@vladmandic/human/${it}`)
 /** Its package has libraries for six systems. */
 const ONNX_RUNTIME = 'onnxruntime-node'
 
@@ -29,7 +37,7 @@ function packages(): string[] {
   const part = partOf({
     root: ROOT,
     entries: ['bench/main.ts', 'bench/gpu.ts', 'bench/gpu-work.ts', 'device/detect/thread.ts'],
-    leavesOut: (from, _to, isLater) => from === 'bench/main.ts' && isLater,
+    leavesOut: (_from, to, isLater) => isLater && !NEEDED_LATER.includes(to),
   })
   const named = { ...file.devDependencies, ...file.dependencies }
   // Others are tried where somebody has them (TensorFlow's own binding).
@@ -69,6 +77,7 @@ if (import.meta.main) {
   const all = packages()
   const others = all.filter((place) => !isVideo(place) && place !== `node_modules/${ONNX_RUNTIME}`)
   const ort = ['package.json', 'dist', PLATFORM].map((it) => `node_modules/${ONNX_RUNTIME}/${it}`)
-  pack(join(folder, 'network.tar.xz'), ['node_modules/node/bin/node', ...ort, ...others], ['*.map', '*.d.ts'])
+  const network = ['node_modules/node/bin/node', ...ort, ...MADE_FROM, ...others]
+  pack(join(folder, 'network.tar.xz'), network, ['*.map', '*.d.ts'])
   pack(join(folder, 'video.tar.xz'), all.filter(isVideo), ['*.map', '*.d.ts'])
 }
