@@ -221,13 +221,13 @@ const BAD: readonly Bad[] = [
       setImmediate(() => response.destroy())
     },
     code: 'INFERENCE_UNAVAILABLE',
-    says: /no answer/,
+    says: /does not answer/,
   },
   {
     what: 'another protocol',
     answer: (request) => void request.socket.end('SSH-2.0-OpenSSH_9.6\r\n'),
     code: 'INFERENCE_UNAVAILABLE',
-    says: /no answer/,
+    says: /does not answer/,
   },
 ]
 

@@ -42,6 +42,11 @@ t.test('a server that does not know binary tensors gets JSON', async (t) => {
   const { look } = await openRemote(t, [server])
   t.equal((await look()).length, 1)
   t.match(server.asked[0], { binaryOutput: false, inputs: [{ datatype: 'FP32' }] })
+  const unsaid = await openRest(t)
+  unsaid.wrongs.extensions = []
+  unsaid.wrongs.name = 'OpenVINO Model Server'
+  await (await openRemote(t, [unsaid])).look()
+  t.match(unsaid.asked[0], { binaryOutput: true })
 })
 
 const [FIRST, REST] = [0, 1]

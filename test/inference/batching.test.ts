@@ -8,11 +8,19 @@ import { sharedData } from '../kit/data.ts'
 import { until } from '../kit/wait.ts'
 import { ask, binaryRequest, floatsOf, identityModel, mixingModel, openServer } from './kit.ts'
 
-const OPTIONS = { batchMax: 8, delayMsMax: 0, waitingMax: 1000, waitMsMax: 60_000, retryAfterS: () => 1 }
+const OPTIONS = {
+  batchMax: 8,
+  bytesMax: 1000,
+  delayMsMax: 0,
+  waitingMax: 1000,
+  waitMsMax: 60_000,
+  retryAfterS: () => 1,
+}
 const jobOf = (key: string, rows: number): Job & { why?: Refusal } => {
   const job: Job & { why?: Refusal } = {
     key,
     rows,
+    bytes: rows * 100,
     reject: (why) => {
       job.why = why
     },
@@ -29,7 +37,7 @@ t.test(
           minLength: 1,
           maxLength: 30,
         }),
-        fc.integer({ min: 1, max: 8 }),
+        fc.integer({ min: 1, max: 16 }),
         async (given, batchMax) => {
           using batcher = new Batcher({ ...OPTIONS, batchMax })
           const jobs = given.map(({ key, rows }) => jobOf(key, rows))
@@ -40,7 +48,7 @@ t.test(
             const rows = batch.reduce((sum, job) => sum + job.rows, 0)
             if (batch[0] !== jobs.find((job) => !seen.includes(job))) return false
             if (batch.some((job) => job.key !== batch[0]?.key || seen.includes(job))) return false
-            if (rows > batchMax && batch.length > 1) return false
+            if ((rows > batchMax || rows * 100 > OPTIONS.bytesMax) && batch.length > 1) return false
             seen.push(...batch)
           }
           return batcher.waiting === 0 && jobs.every(({ why }) => why === undefined)

@@ -50,7 +50,7 @@ const inputs = [{ name: 'input', datatype: 'FP32', shape: [1, 4] }]
 
 t.test('by gRPC it is the same server', async (t) => {
   const { server } = await openServer(t, {
-    models: [{ model: identityModel(t) }],
+    models: [{ model: identityModel(t), waitingMax: 200 }],
     grpc: { port: 0 },
     payloadMax: '1MB',
   })

@@ -1,5 +1,5 @@
-import { join } from 'node:path'
 import { createSecureContext } from 'node:tls'
+import { fileURLToPath } from 'node:url'
 import * as grpc from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 import type { z } from 'zod'
@@ -20,10 +20,11 @@ import {
   serverMetadataSchema,
 } from '../../../wire/inference.ts'
 import { SERVER_BUSY_MS_MAX } from '../../limits.ts'
+import { said } from './http.ts'
 import { ServerBusy } from './pool.ts'
-import { said, type Transport, type TransportOptions, unavailable, wrong } from './transport.ts'
+import { type Transport, type TransportOptions, unavailable, wrong } from './transport.ts'
 
-const PROTO_FILE = join(import.meta.dirname, '..', '..', '..', 'wire', 'inference.proto')
+const PROTO_FILE = fileURLToPath(new URL('../../../wire/inference.proto', import.meta.url))
 /** A server that is away is connected to again after so long, ms. */
 const RECONNECT_MS_MIN = 200
 const RECONNECT_MS_MAX = 2000

@@ -2,7 +2,7 @@ import { asFailure, failure } from '../../../lib/errors.ts'
 import type { Log } from '../../../lib/log.ts'
 import { findEntry, readCatalog } from '../../../models/catalog.ts'
 import type { Tensors } from '../../../models/runtime.ts'
-import type { DeviceConfig, InferenceServers } from '../../config.ts'
+import type { DetectConfig, InferenceServers } from '../../config.ts'
 import { INFERENCE_ANSWER_BYTES_MAX, SCORE_LOW } from '../../limits.ts'
 import { ApiDetector } from '../adapters/open.ts'
 import type { Detector, Input } from '../detector.ts'
@@ -15,8 +15,6 @@ import { RemoteLooks } from './looks.ts'
 import { type PoolOptions, WorkerPool } from './pool.ts'
 import { type Ask, InferenceServer } from './server.ts'
 import { openTransport } from './transport.ts'
-
-type DetectConfig = DeviceConfig['detect']
 
 /** A configuration with servers. */
 export type RemoteConfig = DetectConfig & {
@@ -193,7 +191,7 @@ async function openLocal(
   const model = local === 'auto' ? detect.model : local
   const isProduct = detect.runtime !== 'remote'
   const own = {
-    ...(model !== detect.model && { head: 'auto' as const }),
+    ...(model !== detect.model && { head: 'auto' as const, entry: undefined }),
     // How large a product's pictures are says nothing of a model here.
     ...((model !== detect.model || isProduct) && { inputSize: undefined }),
   }
@@ -225,8 +223,10 @@ export function askedModel({ servers, model }: Pick<RemoteConfig, 'servers' | 'm
 
 /** What the catalogue says of the model that servers are asked for, where it knows it. */
 function entryOf(detect: RemoteConfig) {
+  const { entry, servers, model, modelFolder, catalog } = detect
+  if (entry && entry.name === (servers.model ?? model)) return entry
   try {
-    return findEntry(readCatalog(detect.modelFolder, detect.catalog), detect.servers.model ?? detect.model)
+    return findEntry(readCatalog(modelFolder, catalog), servers.model ?? model)
   } catch {
     return undefined
   }
