@@ -11,6 +11,7 @@ import { forget } from './commands/forget/forget.ts'
 import { healthcheck } from './commands/healthcheck/healthcheck.ts'
 import { link } from './commands/link/link.ts'
 import { models } from './commands/models/models.ts'
+import { plugin } from './commands/plugin/plugin.ts'
 import { preview } from './commands/preview/preview.ts'
 import { broker, device, inference, subscriber } from './commands/programs.ts'
 import { quarantine } from './commands/quarantine/quarantine.ts'
@@ -35,6 +36,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   doctor,
   models,
   detect,
+  plugin,
   healthcheck,
   queue,
   quarantine,

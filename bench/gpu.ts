@@ -21,12 +21,8 @@ import { type Job, type Measured, WAYS, type Way } from './gpu-work.ts'
  *
  * CUDA and TensorRT are libraries that npm does not bring: docs/inference.md#the-gpus-libraries.
  *
- * A machine without network, for a while: pack here what the benchmark needs (x86-64, Debian or Ubuntu), 75 MB beside the
- * checkout and 12 MB of test data, and unpack it there in the checkout.
- *
- *     tar -cJf runtime.tar.xz node_modules/node/bin/node node_modules/onnxruntime-node/{package.json,dist,bin/napi-v6/linux/x64} \
- *       node_modules/{onnxruntime-common,zod,yaml,pino,pino-std-serializers,sonic-boom,thread-stream,...}
- *     tar -cJf video.tar.xz node_modules/node-av node_modules/@seydx/node-av-linux-x64
+ * A machine without a network, for a while (x86-64 Linux): `bench/gpu-pack.ts` packs here what the benchmark needs beside a checkout, and
+ * says how to run it there.
  */
 /** Of everything, ms: a machine is lent for minutes. What is not begun by then is a row that says so. */
 const TOTAL_MS_MAX = 330_000

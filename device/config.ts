@@ -545,6 +545,12 @@ export function checkDeviceConfig(config: DeviceConfig): void {
       'CONFIG_INVALID',
       `"detect.runtime" is ${runtime}, but "detect.servers" is missing. Say where they are: servers: { addresses: [http://...] }.`,
     )
+  const byGrpc = servers?.addresses.find((address) => /^grpcs?:/i.test(address))
+  if (runtime !== 'remote' && isRemote(runtime) && byGrpc !== undefined)
+    throw failure(
+      'CONFIG_INVALID',
+      `"detect.servers.addresses" has an address of gRPC, which ${runtime} does not speak. Use its http or https address.`,
+    )
   if (!isRemote(runtime) && servers)
     throw failure(
       'CONFIG_INVALID',

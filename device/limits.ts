@@ -263,10 +263,9 @@ export const MODEL_FETCH_MS_MAX = 120_000
 /** One by address has so many bytes at most, and is opened within so long, ms. */
 export const MODEL_BY_ADDRESS_BYTES_MAX = 128 * 1024 * 1024
 export const MODEL_TRY_MS_MAX = 60_000
-/** Of an answer of CompreFace or CodeProject.AI: its bytes, its faces, and what is repeated of what it says. */
+/** Of an answer of CompreFace or CodeProject.AI: its bytes, and its faces. */
 export const ADAPTER_ANSWER_BYTES_MAX = 1024 * 1024
 export const ADAPTER_FACES_MAX = 1000
-export const ADAPTER_SAID_CHARACTERS_MAX = 200
 /** Frames are sent to them at most so large, pixels, unless "detect.inputSize" says otherwise, as JPEG of this quality; */
 export const ADAPTER_INPUT = { width: 640, height: 640 } as const
 export const ADAPTER_JPEG_QUALITY = 90

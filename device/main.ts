@@ -247,8 +247,10 @@ export async function runDevice(options: RunOptions): Promise<number> {
           log,
         })
       : undefined
-    const sayStatus = () =>
-      publisher.setStatus({ model: detectors.current.model, cameras: Object.fromEntries(states) })
+    const sayStatus = () => {
+      const { model, runtime } = detectors.current
+      publisher.setStatus({ model, runtime, cameras: Object.fromEntries(states) })
+    }
     const agent: Agent = new Agent({
       config,
       seal,

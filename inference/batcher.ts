@@ -5,12 +5,16 @@ export interface Job {
   readonly key: string
   /** 1 or more: the first side of its tensors. */
   readonly rows: number
+  /** Of its tensors, as the model takes them. */
+  readonly bytes: number
   reject(why: Refusal): void
 }
 
 export interface BatcherOptions {
   /** Rows that run together; 1: each job alone. */
   readonly batchMax: number
+  /** Of what runs together: the network's own memory grows with it. One job alone may have more. */
+  readonly bytesMax: number
   /** A job that could run waits so long for others to run with, ms. */
   readonly delayMsMax: number
   /** Jobs that wait. */
@@ -128,13 +132,16 @@ export class Batcher<J extends Job> implements Disposable {
   }
 
   #batchOf(first: J): J[] {
+    const { batchMax, bytesMax } = this.#options
     const batch = [first]
-    let rows = first.rows
+    let { rows, bytes } = first
     for (const job of this.#waiting.keys()) {
-      if (rows >= this.#options.batchMax) break
-      if (job === first || job.key !== first.key || rows + job.rows > this.#options.batchMax) continue
+      if (rows >= batchMax) break
+      if (job === first || job.key !== first.key) continue
+      if (rows + job.rows > batchMax || bytes + job.bytes > bytesMax) continue
       batch.push(job)
       rows += job.rows
+      bytes += job.bytes
     }
     return batch
   }

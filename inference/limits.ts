@@ -4,6 +4,8 @@
 export const JSON_BYTES_MAX = 32 * 1024 * 1024
 /** An inference that takes longer hangs: its thread is ended and opened again, ms. */
 export const RUN_MS_MAX = 60_000
+/** Tensors that run together, as the model takes them: activations need several times as much. */
+export const BATCH_BYTES_MAX = 64 * 1024 * 1024
 /** To load a model, measure on what it runs best, and try it, ms. TensorRT builds an engine first. */
 export const OPEN_MS_MAX = 600_000
 /** Between two attempts to open a model's thread again. */

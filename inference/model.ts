@@ -7,7 +7,7 @@ import { datatypeOf } from '../models/wire-tensor.ts'
 import type { InferRequest, InferResponse, ModelMetadata, WireTensor } from '../wire/inference.ts'
 import { Batcher, type Job } from './batcher.ts'
 import type { ModelConfig } from './config.ts'
-import { REOPEN_DELAY, RETRY_AFTER_S, RETRY_AFTER_S_MAX, RUN_MS_MAX } from './limits.ts'
+import { BATCH_BYTES_MAX, REOPEN_DELAY, RETRY_AFTER_S, RETRY_AFTER_S_MAX, RUN_MS_MAX } from './limits.ts'
 import type { Meters } from './meters.ts'
 import { type BatchOutputs, type ModelOpened, type ModelOptions, openModelThread } from './model-thread.ts'
 import { Refusal } from './refusal.ts'
@@ -25,6 +25,9 @@ export interface ModelParts {
   readonly options: ModelOptions
   readonly config: ModelConfig
   readonly waitMsMax: number
+  /** Of one request's tensors, as the model takes them. */
+  readonly payloadBytesMax: number
+  readonly openThread?: typeof openModelThread
   readonly meters: Meters
   readonly log: Log
 }
@@ -48,6 +51,7 @@ export class Model implements AsyncDisposable {
     const { batchMax, delayMax, waitingMax } = parts.config
     this.#batcher = new Batcher({
       batchMax: opened.batches ? batchMax : 1,
+      bytesMax: BATCH_BYTES_MAX,
       delayMsMax: opened.batches && batchMax > 1 ? delayMax : 0,
       waitingMax,
       waitMsMax: parts.waitMsMax,
@@ -57,7 +61,7 @@ export class Model implements AsyncDisposable {
 
   /** Errors: those of openModelThread. */
   static async open(parts: ModelParts): Promise<Model> {
-    const first = await openModelThread(parts.options)
+    const first = await (parts.openThread ?? openModelThread)(parts.options)
     const opened = first.opened as ModelOpened
     const model = new Model(opened, parts)
     model.#lanes.push(model.#lane(first))
@@ -110,6 +114,9 @@ export class Model implements AsyncDisposable {
     try {
       const inputs = this.#inputsOf(request)
       const wanted = this.#wantedOf(request)
+      const { payloadBytesMax } = this.#parts
+      if (this.#bytesOf(inputs) > payloadBytesMax)
+        throw new Refusal('tooLarge', `The inputs have more than ${payloadBytesMax} bytes as floats.`)
       if (!this.isReady) throw this.#away()
       const outputs = await this.#run(inputs, signal)
       outcome = 'ok'
@@ -140,6 +147,7 @@ export class Model implements AsyncDisposable {
         inputs,
         key,
         rows,
+        bytes: this.#bytesOf(inputs),
         sinceMs: performance.now(),
         resolve: (outputs) => {
           end()
@@ -157,6 +165,14 @@ export class Model implements AsyncDisposable {
       this.#batcher.add(job)
       signal.addEventListener('abort', leave)
     })
+  }
+
+  /** As the model takes them: what came as bytes in the place of floats is four times as large. */
+  #bytesOf(inputs: readonly WireTensor[]): number {
+    return inputs.reduce(
+      (sum, { data, parameters }) => sum + data.length * (parameters?.scale === undefined ? 1 : 4),
+      0,
+    )
   }
 
   /** Equal keys: the same sides but for the first. */
@@ -225,7 +241,8 @@ export class Model implements AsyncDisposable {
 
   async #openThread(): Promise<Thread> {
     const { provider, threads, version } = this.opened
-    const thread = await openModelThread({ ...this.#parts.options, provider, threads })
+    const { options, openThread = openModelThread } = this.#parts
+    const thread = await openThread({ ...options, provider, threads })
     const again = thread.opened as ModelOpened
     if (again.version === version) return thread
     await thread[Symbol.asyncDispose]()

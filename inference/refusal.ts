@@ -4,7 +4,7 @@ import { InferenceFault } from '../wire/inference.ts'
 const KINDS = {
   /** It is not as the protocol, or the model, wants it. */
   wrong: { http: 400, grpc: 3 },
-  tooLarge: { http: 413, grpc: 8 },
+  tooLarge: { http: 413, grpc: 3 },
   unknown: { http: 404, grpc: 5 },
   stranger: { http: 401, grpc: 16 },
   tooManyFailures: { http: 429, grpc: 8 },

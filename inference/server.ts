@@ -46,6 +46,7 @@ export class InferenceServer implements AsyncDisposable {
           options: optionsOf(config, model),
           config: model,
           waitMsMax: config.waitMax,
+          payloadBytesMax: config.payloadMax,
           meters,
           log,
         }),

@@ -94,7 +94,7 @@ export class Thread implements AsyncDisposable {
         stream.setEncoding('utf8').on('data', (text: string) => onPrinted(text))
     using late = new DisposableStack()
     const ended = once(worker, 'exit').then(() => [undefined])
-    const first = Promise.race([once(worker, 'message'), ended])
+    const first = Promise.race([firstReply(worker, onSaid), ended])
     const reply = (await (openMsMax === undefined
       ? first
       : Promise.race([
@@ -180,6 +180,21 @@ export class Thread implements AsyncDisposable {
     this.#fault ??= error
     for (const waiting of this.#waiting.values()) waiting.reject(this.#fault)
     this.#waiting.clear()
+  }
+}
+
+/** Whether it has opened; it may say something before. Rejects with what ends it. */
+async function firstReply(worker: Worker, onSaid: ThreadOptions['onSaid']): Promise<[FromThread]> {
+  const reply = Promise.withResolvers<[FromThread]>()
+  const take = (message: FromThread) => {
+    if ('said' in message) onSaid?.(message.said)
+    else reply.resolve([message])
+  }
+  worker.on('message', take).once('error', reply.reject)
+  try {
+    return await reply.promise
+  } finally {
+    worker.off('message', take).off('error', reply.reject)
   }
 }
 

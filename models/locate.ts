@@ -92,6 +92,11 @@ async function locateByName(name: string, options: LocateOptions): Promise<Locat
     const bytes = await (options.modelFolder ? keptModel(name, options.modelFolder) : convertModel(name))
     return described(entry, bytes)
   }
+  if (/\.json$/i.test(entry.file))
+    throw failure(
+      'MODEL_UNUSABLE',
+      `The catalogue's entry ${name} names a file of TensorFlow.js (${entry.file}), but entries are for ONNX files. Convert it to ONNX, or, if it is a detector, set "detect.model" to its path.`,
+    )
   const file = join(folder, entry.file)
   if (!existsSync(file))
     throw failure(

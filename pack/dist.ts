@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import { buildPages } from '../console/pages-build.ts'
 import { keptBlazeface } from '../models/convert.ts'
 import { ship } from './image.ts'
+import { writeTypes } from './types.ts'
 
 /**
  * `dist/`, which `npm pack` ships: everything that runs, as JavaScript (Node strips no types under `node_modules`), in
@@ -14,7 +15,7 @@ const ROOT = resolve(import.meta.dirname, '..')
 const SHIPPED = [
   'cli.ts',
   'configurations.ts',
-  '{bin,broker,cloud-subscriber,commands,console,demo,deploy,device,inference,lib,models,pack,store,wire}/**/*',
+  '{bin,broker,cloud-subscriber,commands,console,demo,deploy,device,inference,lib,models,pack,plugins,store,wire}/**/*',
   '{conf,docker}/**/*',
   'package.json',
   '.dockerignore',
@@ -28,6 +29,7 @@ export async function makeDist(out: string): Promise<void> {
     if (entry.isFile()) ship(ROOT, join(entry.parentPath, entry.name).slice(ROOT.length + 1), out)
   // Under its own name npm leaves it out only at the top: images are built from the versions that are in it.
   cpSync(join(ROOT, 'package-lock.json'), join(out, 'package-lock.json'))
+  await writeTypes(ROOT, out)
   await keptBlazeface(join(out, 'models'))
   await buildPages(join(out, 'console', 'pages'))
 }

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { attributesSchema } from './attributes.ts'
 import { ID_PATTERN } from './id.ts'
 import { NAME_PATTERN } from './names.ts'
 import { zoneNamesSchema } from './zones.ts'
@@ -36,6 +37,8 @@ export const noticeSchema = z.object({
   track: z.string().regex(ID_PATTERN).optional(),
   zones: zoneNamesSchema.optional(),
   masked: z.boolean().optional(),
+  /** What classifiers and plugins say of the face. Their names and labels are text, whatever they look like. */
+  attributes: attributesSchema.optional(),
   /** How many, where the rule counts. */
   count: z.number().int().nonnegative().optional(),
   /** The crop, by its id in the bucket; and an address at which its picture can be had for a while. */

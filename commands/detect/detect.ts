@@ -23,8 +23,8 @@ Options:
   --config FILE      the device's configuration
   --model MODEL      a name of "sightline models list", or the path of a model
   --input WxH        the input size, for models that accept any
-  --runtime NAME     auto, onnx or tfjs; with files: remote, compreface or
-                     codeproject, at the servers of the configuration
+  --runtime NAME     auto, onnx or tfjs; remote, compreface or codeproject: at
+                     the servers of the configuration
   --provider NAME    auto, cpu, cuda, tensorrt, coreml or directml
   --score-min SCORE  minimum score of a face, or of what a classifier says of it
                      (default: depends on the model)

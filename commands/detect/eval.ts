@@ -2,15 +2,15 @@ import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { join, sep } from 'node:path'
 import { z } from 'zod'
+import type { DeviceConfig } from '../../device/config.ts'
 import { averagePrecision, evaluate, judge, sum } from '../../device/detect/evaluate.ts'
-import { type DetectorOptions, openDetector } from '../../device/detect/open.ts'
 import { readPhoto } from '../../device/detect/photo.ts'
 import type { Box } from '../../device/detect/suppress.ts'
 import { toFrame } from '../../device/faces/crop.ts'
 import { MASK_LABELS } from '../../device/process/mask-detector.ts'
 import { failure, systemCode } from '../../lib/errors.ts'
 import { readCatalog } from '../../models/catalog.ts'
-import { type Chosen, chosenDetector } from './options.ts'
+import { type Chosen, chosenDetect, openChosen } from './options.ts'
 
 const BOXES_FILE = 'boxes.json'
 /** Average precision asks what a model finds at every threshold; below this there is noise alone. */
@@ -31,22 +31,22 @@ export async function evaluateFolder(
   iou: number | undefined,
   json: boolean,
 ): Promise<number> {
-  const options = chosenDetector(chosen)
-  if (await isOfLabels(folder, options)) {
+  const detect = chosenDetect(chosen)
+  if (await isOfLabels(folder, detect)) {
     if (iou !== undefined)
       throw failure('USAGE', '--iou is for detectors: what a classifier says has no boxes.')
     const { evaluateLabels } = await import('./eval-labels.ts')
     return await evaluateLabels(folder, chosen, json)
   }
-  return await evaluateBoxes(folder, options, iou ?? IOU_DEFAULT, json)
+  return await evaluateBoxes(folder, detect, iou ?? IOU_DEFAULT, json)
 }
 
 /** Whether it is crops in folders named like labels, which a classifier is shown; a detector with classes, where there are no boxes. */
 async function isOfLabels(
   folder: string,
-  { model, modelFolder, catalog }: DetectorOptions,
+  { model, modelFolder, catalog }: DeviceConfig['detect'],
 ): Promise<boolean> {
-  const entry = readCatalog(modelFolder, catalog).entries.get(model ?? '')
+  const entry = readCatalog(modelFolder, catalog).entries.get(model)
   if (entry?.classify) return true
   if (existsSync(join(folder, BOXES_FILE))) return false
   const found = await readdir(folder, { withFileTypes: true }).catch(() => [])
@@ -55,13 +55,13 @@ async function isOfLabels(
 
 async function evaluateBoxes(
   folder: string,
-  options: DetectorOptions,
+  detect: DeviceConfig['detect'],
   iou: number,
   json: boolean,
 ): Promise<number> {
   const truth = await readBoxes(join(folder, BOXES_FILE))
-  const scoreMin = await usualScoreMin(options)
-  await using detector = await openDetector({ ...options, scoreMin: Math.min(scoreMin, SCORE_MIN_CURVE) })
+  const scoreMin = await usualScoreMin(detect)
+  await using detector = await openChosen(detect, Math.min(scoreMin, SCORE_MIN_CURVE))
   const evaluations = []
   const judged = []
   let faces = 0
@@ -129,8 +129,8 @@ average precision  ${it.averagePrecision.toFixed(3)}
 const thousandth = (value: number) => Math.round(value * 1000) / 1000
 
 /** What the detector takes for a face when nobody says otherwise. */
-async function usualScoreMin(options: Parameters<typeof openDetector>[0]): Promise<number> {
-  await using detector = await openDetector(options)
+async function usualScoreMin(detect: DeviceConfig['detect']): Promise<number> {
+  await using detector = await openChosen(detect)
   return detector.scoreMin
 }
 

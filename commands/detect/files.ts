@@ -5,7 +5,7 @@ import { type Photo, readPhoto } from '../../device/detect/photo.ts'
 import { pointToFrame, toFrame } from '../../device/faces/crop.ts'
 import { sharp } from '../../device/sharp.ts'
 import { asFailure, failure, systemCode } from '../../lib/errors.ts'
-import { type Chosen, openChosen } from './options.ts'
+import { type Chosen, chosenDetect, openChosen } from './options.ts'
 
 const PICTURES = ['.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.avif']
 
@@ -19,7 +19,7 @@ export async function detectFiles(
   draw: string | undefined,
 ): Promise<number> {
   const drawn = draw === undefined ? undefined : await drawTargets(files, draw)
-  await using detector = await openChosen(chosen)
+  await using detector = await openChosen(chosenDetect(chosen))
   let status = 0
   for (const [at, file] of files.entries()) {
     try {
@@ -28,8 +28,9 @@ export async function detectFiles(
       const target = drawn?.[at]
       if (target !== undefined) await drawFaces(photo, faces, target)
       const { width, height } = photo
+      const { model, runtime } = detector
       process.stdout.write(
-        `${JSON.stringify({ file, width, height, model: detector.model, faces, ...(target && { drawn: target }) })}\n`,
+        `${JSON.stringify({ file, width, height, model, runtime, faces, ...(target && { drawn: target }) })}\n`,
       )
     } catch (error) {
       const fault = asFailure(error)

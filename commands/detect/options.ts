@@ -19,23 +19,49 @@ export interface Chosen {
   readonly scoreMin?: number
 }
 
-/** The device's detector, with what the command line says otherwise. Errors: those of loadConfig. */
-export function chosenDetector(chosen: Chosen): DetectorOptions {
-  return detectorOptions(chosenConfig(chosen).detect)
+/** The device's settings, with what the command line says otherwise. Errors: those of loadConfig and checkDeviceConfig. */
+export function chosenDetect({
+  config,
+  model,
+  input,
+  runtime,
+  provider,
+  scoreMin,
+}: Chosen): DeviceConfig['detect'] {
+  const overrides = {
+    'detect.model': model,
+    'detect.inputSize': input,
+    'detect.runtime': runtime,
+    'detect.provider': provider,
+    'detect.scoreMin': scoreMin,
+  }
+  const given = Object.entries(overrides).filter(([, value]) => value !== undefined)
+  const loaded = loadConfig(deviceSchema, {
+    file: config,
+    env: process.env,
+    overrides: Object.fromEntries(given),
+  })
+  const { detect } = loaded
+  // Who names a runtime that is here means it, whatever servers the file has.
+  if (runtime !== undefined && !isRemote(runtime)) return { ...detect, servers: undefined }
+  if (isRemote(detect.runtime)) checkDeviceConfig(loaded)
+  return detect
 }
 
+/** The detector that runs here. */
+export const chosenDetector = (chosen: Chosen): DetectorOptions => detectorOptions(chosenDetect(chosen))
+
 /**
- * The same, opened, also where it looks elsewhere: then it is those servers, and nobody takes over.
- * Errors: those of loadConfig, openDetector and openRemoteDetector; INFERENCE_UNAVAILABLE where no server can be asked.
+ * The device's detector; where it looks elsewhere, it is those servers, and nobody takes over.
+ * @param scoreMin instead of the configured one
+ * Errors: those of openDetector and openRemoteDetector; INFERENCE_UNAVAILABLE where no server can be asked.
  */
-export async function openChosen(chosen: Chosen): Promise<Detector> {
-  const config = chosenConfig(chosen)
-  checkDeviceConfig(config)
-  const { detect } = config
-  if (!isRemote(detect.runtime)) return await openDetector(detectorOptions(detect))
-  const servers = { ...(detect as RemoteConfig).servers, local: 'none' }
+export async function openChosen(detect: DeviceConfig['detect'], scoreMin?: number): Promise<Detector> {
+  const wanted = scoreMin === undefined ? detect : { ...detect, scoreMin }
+  if (!isRemote(wanted.runtime)) return await openDetector(detectorOptions(wanted))
+  const { servers } = wanted as RemoteConfig
   const detector = await openRemoteDetector(
-    { ...(detect as RemoteConfig), servers },
+    { ...(wanted as RemoteConfig), servers: { ...servers, local: 'none' } },
     {
       log: openLog('detect', 'silent'),
       meters: openMeters(openMetrics('detect')),
@@ -45,20 +71,4 @@ export async function openChosen(chosen: Chosen): Promise<Detector> {
   if (whereabouts?.on === 'remote') return detector
   await detector[Symbol.asyncDispose]()
   throw failure('INFERENCE_UNAVAILABLE', whereabouts?.why ?? 'No inference server can be asked.')
-}
-
-function chosenConfig({ config, model, input, runtime, provider, scoreMin }: Chosen): DeviceConfig {
-  const overrides = {
-    'detect.model': model,
-    'detect.inputSize': input,
-    'detect.runtime': runtime,
-    'detect.provider': provider,
-    'detect.scoreMin': scoreMin,
-  }
-  const given = Object.entries(overrides).filter(([, value]) => value !== undefined)
-  return loadConfig(deviceSchema, {
-    file: config,
-    env: process.env,
-    overrides: Object.fromEntries(given),
-  })
 }

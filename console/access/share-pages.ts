@@ -161,11 +161,16 @@ ${more}
   )
 }
 
-function faceItem(secret: string, { id, site, device, camera, capturedAtMs, masked }: Detection): Html {
+function faceItem(
+  secret: string,
+  { id, site, device, camera, capturedAtMs, masked, attributes }: Detection,
+): Html {
   const time = timeText(capturedAtMs)
   return html`<li><figure>
 <img src="/s/${secret}/picture/${id}.jpg" alt="Face at ${time}" loading="lazy">
-<figcaption>${time}<br>${site}/${device}/${camera}${masked === true ? html`<br>masked` : ''}</figcaption>
+<figcaption>${time}<br>${site}/${device}/${camera}${masked === true ? html`<br>masked` : ''}${attributes.map(
+    ({ name, label, score }) => html`<br><bdi>${name}: ${label}</bdi> (${Math.round(score * 100)} %)`,
+  )}</figcaption>
 </figure></li>
 `
 }

@@ -1,9 +1,9 @@
-import { eventSchema, type FaceEvent } from '../../wire/event.ts'
+import { anyEventSchema, type FaceEvent } from '../../wire/event.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
 
 /**
  * Events of faces off the line, for rules: what is none, is of another camera than its topic says, or comes faster than a
- * camera sends, is dropped and counted. Nobody keeps events, so that one that is lost here is as one that was lost on its way.
+ * camera sends, is dropped and counted; what plugins say there is passed over. Nobody keeps events, so that one that is lost here is as one that was lost on its way.
  */
 
 /** With two faces of 128 characters in all their fields it is 3 KB. */
@@ -32,7 +32,7 @@ export class FaceEvents {
     return this.#dropped
   }
 
-  /** @returns undefined where it is dropped */
+  /** @returns undefined where it is dropped, or is of a plugin: no rule asks for these */
   take(address: CameraAddress, payload: Buffer): FaceEvent | undefined {
     const { site, device, camera } = address
     if (
@@ -48,8 +48,9 @@ export class FaceEvents {
     } catch {
       return this.#drop()
     }
-    const event = eventSchema.safeParse(json).data
+    const event = anyEventSchema.safeParse(json).data
     if (!event) return this.#drop()
+    if (event.type === 'plugin') return undefined
     const { after, before } = event
     const isOwn = [after, before].every(
       (face) => face.site === site && face.device === device && face.camera === camera,

@@ -11,6 +11,7 @@ export const PLACEHOLDERS = [
   'count',
   'time',
   'masked',
+  'attributes',
 ] as const
 type Placeholder = (typeof PLACEHOLDERS)[number]
 
@@ -34,6 +35,10 @@ function partOf(name: Placeholder, notice: NewNotice['notice']): string {
       return new Date(notice.atMs).toISOString().replace(/\.\d+Z$/, 'Z')
     case 'masked':
       return notice.masked === undefined ? '' : notice.masked ? 'with a mask' : 'without a mask'
+    case 'attributes':
+      return (notice.attributes ?? [])
+        .map(({ name, label, score }) => `${name}: ${label} (${Math.round(score * 100)} %)`)
+        .join(', ')
     default:
       return notice[name] ?? ''
   }

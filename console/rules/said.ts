@@ -31,6 +31,7 @@ export function newlySaid(
     ...(subject.track !== undefined && { track: subject.track }),
     ...(subject.looked.zones.length > 0 && { zones: [...subject.looked.zones] }),
     ...(subject.looked.masked !== undefined && { masked: subject.looked.masked }),
+    ...(subject.looked.attributes.length > 0 && { attributes: [...subject.looked.attributes] }),
     ...(subject.count !== undefined && { count: subject.count }),
     ...(detection && { detection: detection.id }),
     ...(rule.on === 'arrival' && { object: objectOf(subject) }),
@@ -54,6 +55,7 @@ export function better(said: Said, detection: Detection): Said | undefined {
     detection: detection.id,
     ...(detection.masked !== undefined && { masked: detection.masked }),
     ...(detection.zones && { zones: detection.zones }),
+    ...(detection.attributes.length > 0 && { attributes: detection.attributes }),
   }
   return { ...said, rank, notice }
 }

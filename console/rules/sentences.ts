@@ -1,3 +1,4 @@
+import type { Looked } from './looked.ts'
 import type { FactKind, Rule } from './rule.ts'
 
 /**
@@ -17,6 +18,7 @@ export interface Told {
   readonly event: string | undefined
   readonly count: number | undefined
   readonly masked: boolean | undefined
+  readonly attributes: Looked['attributes']
   readonly kind: 'crop' | 'clip' | undefined
   readonly ended: boolean
 }
@@ -42,7 +44,7 @@ function sentenceOf(on: FactKind, told: Told, { conditions }: Rule): string {
   switch (on) {
     case 'face': {
       const named = conditions.zones?.filter((it) => zones.includes(it)) ?? []
-      return `Face${mask(told, conditions.masked)}${named.length > 0 ? ` in ${named.join(', ')}` : ''}${at}`
+      return `Face${mask(told, conditions.masked)}${said(told, conditions.attributes)}${named.length > 0 ? ` in ${named.join(', ')}` : ''}${at}`
     }
     case 'track':
       return event === 'end' ? `A face has gone${at}` : `Face${at}`
@@ -79,6 +81,14 @@ const SPOKEN: Readonly<Record<string, string>> = {
 function mask({ masked }: Told, asked: boolean | undefined): string {
   if (asked === undefined || masked === undefined) return ''
   return masked ? ' with a mask' : ' without a mask'
+}
+
+/** Of what a rule asks for: what is said of this face. */
+function said({ attributes }: Told, asked: Rule['conditions']['attributes'] = []): string {
+  const named = asked.flatMap(({ name, labels }) =>
+    attributes.filter((one) => one.name === name && labels.includes(one.label)).slice(0, 1),
+  )
+  return named.length === 0 ? '' : ` (${named.map(({ name, label }) => `${name}: ${label}`).join(', ')})`
 }
 
 const people = (count: number) => (count === 1 ? '1 person' : `${count} people`)

@@ -56,6 +56,7 @@ export function toldOf({ place, looked, count }: Subject, ended: boolean): Told 
     event: looked.event,
     count,
     masked: looked.masked,
+    attributes: looked.attributes,
     kind: looked.kind,
     ended,
   }

@@ -48,7 +48,7 @@ export interface DesiredParts {
   readonly agent: Pick<Agent, 'useDetector'>
   readonly remote: Pick<Remote, 'refresh' | 'commands' | 'putBack'>
   readonly detectors: Detectors
-  readonly processing: Pick<Processing, 'use'>
+  readonly processing: Pick<Processing, 'use' | 'redrawnBy'>
   /** Checks where a source leads, and opens it. */
   readonly open: typeof openSource
   readonly publisher: Pick<Publisher, 'keep'>
@@ -323,13 +323,14 @@ export class DesiredConfiguration implements AsyncDisposable {
 
   /** Opens the cameras that are new, or whose source is. Errors: those of their sources. */
   async #try({ effective, detector }: Plan, signal: AbortSignal): Promise<void> {
-    const { holding, detectors, open, networks, log } = this.#parts
+    const { holding, detectors, open, networks, processing, log } = this.#parts
     const before = new Map(holding.effective.cameras.map((camera) => [camera.name, camera]))
     const cameras = effective.cameras.filter(
       (camera) => effective.fromAfar.has(camera.name) && isToBeTried(before.get(camera.name), camera),
     )
     const options = {
       detector: detector ?? detectors.current,
+      redraw: processing,
       open: async (...[camera, context, until]: Parameters<typeof openSource>) => {
         await networks.check(camera.source)
         return await open(camera, { ...context, isFromAfar: true }, until)

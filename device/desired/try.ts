@@ -9,6 +9,7 @@ import { TRIED_AT_ONCE_MAX, TRIED_PICTURE_QUALITIES, TRIED_PICTURE_WIDTHS, TRY_M
 import { sharp } from '../sharp.ts'
 import type { openSource } from '../sources/open.ts'
 import { Effects } from '../view/effects.ts'
+import type { Redraw } from '../view/redraw.ts'
 
 /** What is tried before a configuration is kept: cameras are opened. */
 
@@ -17,6 +18,8 @@ type Opened = NonNullable<Reported['opened']>[string]
 export interface TryOptions {
   /** Looks where a camera's effect has to hide faces. */
   readonly detector: Detector
+  /** A camera whose picture a plugin changes for viewers is tried without one: nobody has changed it. */
+  readonly redraw?: Pick<Redraw, 'redrawnBy'>
   /** Checks where it leads, and opens it. */
   readonly open: typeof openSource
   readonly log: Log
@@ -50,7 +53,8 @@ async function tryCamera(camera: CameraConfig, options: TryOptions, signal: Abor
     await using source = await options.open(camera, context, either)
     for await (const frame of source) {
       using taken = frame
-      const picture = camera.paused ? undefined : await pictureOf(camera, taken, options.detector)
+      const isShown = !camera.paused && !options.redraw?.redrawnBy(camera.name)
+      const picture = !isShown ? undefined : await pictureOf(camera, taken, options.detector)
       return {
         frame: [taken.width, taken.height],
         ...(picture && { picture: picture.toString('base64') }),

@@ -16,7 +16,10 @@ import type { DeviceConfig } from '../config.ts'
  * not abbreviated). Pure.
  */
 export function discovery(
-  config: Pick<DeviceConfig, 'site' | 'device' | 'topicPrefix' | 'cameras' | 'remote' | 'homeAssistant'>,
+  config: Pick<
+    DeviceConfig,
+    'site' | 'device' | 'topicPrefix' | 'cameras' | 'remote' | 'homeAssistant' | 'detect'
+  >,
   model: string,
 ): { readonly topic: string; readonly payload: string } {
   const { site, device, topicPrefix, cameras, homeAssistant, remote } = config
@@ -82,6 +85,7 @@ function looks(config: Parameters<typeof discovery>[0], camera: string): Compone
       state_topic,
       value_template: '{{ value_json.view.is if value_json.view else None }}',
     }),
+    ...(config.detect.servers ? [looker(make, camera, state_topic)] : []),
     make('seen', 'sensor', {
       name: `${camera} last seen`,
       device_class: 'timestamp',
@@ -101,6 +105,20 @@ function looks(config: Parameters<typeof discovery>[0], camera: string): Compone
     }),
   ]
 }
+
+/** Of a device with inference servers: who looks for faces. */
+const looker = (make: ReturnType<typeof maker>, camera: string, state_topic: string): Component =>
+  make('detect', 'sensor', {
+    name: `${camera} detector`,
+    icon: 'mdi:server-network',
+    device_class: 'enum',
+    options: ['local', 'remote', 'none'],
+    entity_category: 'diagnostic',
+    state_topic,
+    value_template: '{{ value_json.detect.on if value_json.detect else None }}',
+    json_attributes_topic: state_topic,
+    json_attributes_template: "{{ {'why': value_json.detect.why if value_json.detect else None} | tojson }}",
+  })
 
 /** What there is to set. */
 function controls(config: Parameters<typeof discovery>[0], camera: string): Component[] {

@@ -92,7 +92,7 @@ class NetworkClassifier implements Classifier {
   }
 
   async look(picture: Rgb): Promise<Said> {
-    const bytes = await fitted(picture, this.input)
+    const bytes = fitted(picture, this.input)
     const { size } = this.#head
     const data = new Float32Array(3 * size.width * size.height)
     this.#fill(data, { data: bytes, ...size }, size)

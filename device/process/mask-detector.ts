@@ -58,7 +58,7 @@ class MaskDetector implements Classifier {
 
   async look(picture: Rgb): Promise<Said | undefined> {
     const { width, height } = this.input
-    const data = await fitted(picture, this.input)
+    const data = fitted(picture, this.input)
     const face = nearest(await this.#detector.detect({ data, width, height }), [width / 2, height / 2])
     if (face?.masked === undefined) return undefined
     return { label: face.masked ? WITH_MASK : WITHOUT_MASK, score: face.score }

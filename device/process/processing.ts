@@ -304,7 +304,7 @@ export class Processing implements Watcher, Redraw, AsyncDisposable {
 const nothing = async (): Promise<SaidOfFrame> => ({ events: [], attributes: [] })
 
 /** A copy of the frame, with its faces in the copy's pixels. */
-async function pixelsOf(
+export async function pixelsOf(
   camera: string,
   frame: Frame,
   faces: readonly SeenFace[],

@@ -15,7 +15,7 @@ const WANTS_CERTIFICATE =
   'requires a client certificate. Name one under "certFile" and "keyFile", signed by an authority that it trusts'
 const REFUSES_OURS =
   'rejects the certificate under "certFile". Check that it is for clients, valid, and signed by an authority that the server trusts'
-const NO_TLS = 'does not use TLS on this port. Use its TLS port, or mqtt:// for a port without TLS'
+const NO_TLS = 'does not use TLS on this port. Use its TLS port, or an address without TLS (mqtt://, http://)'
 
 const LASTING: Readonly<Record<string, string>> = {
   UNABLE_TO_GET_ISSUER_CERT: UNKNOWN_AUTHORITY,

@@ -141,6 +141,7 @@ t.test('CSV is what spreadsheets read, and no cell of it is a formula', async (t
     capturedAtMs: T0,
     file: '=cmd|calc!A1.jpg',
     masked: true,
+    attributes: [{ name: '=1+1', label: 'a"b', score: 0.5, by: '@x' }],
     box: [-1.5, 2, 30, 40],
     model: 'a, "b"',
   })
@@ -150,7 +151,10 @@ t.test('CSV is what spreadsheets read, and no cell of it is a formula', async (t
   const [head, row, end] = (await answer.text()).split('\r\n')
   t.match(head, /^id,at,captured_at,clock_sane,stored_at,site,device,camera,score,masked,/)
   t.match(row, `${one?.id},2026-11-20T09:00:00.000Z,2026-11-20T09:00:00.000Z,true,`)
-  t.match(row, `,true,,,,-1.5,2,30,40,640,360,"a, ""b""",'=cmd|calc!A1.jpg,${one?.bytes},${one?.sha256},`)
+  t.match(
+    row,
+    `,true,"'=1+1:a""b:0.5",,,-1.5,2,30,40,640,360,"a, ""b""",'=cmd|calc!A1.jpg,${one?.bytes},${one?.sha256},`,
+  )
   t.equal(end, '')
   t.equal(createHash('sha256').update('').digest('hex').length, one?.sha256.length)
   const [entry] = await access.audit.page({ action: 'detections.export' }, undefined, 10)

@@ -332,6 +332,12 @@ t.test(
     await form.getByRole('button', { name: 'score', exact: true }).click()
     await page.keyboard.type(' > 0.5')
     await page.waitForSelector('.expression-right')
+    await form.getByLabel('What a classifier says').fill('mask')
+    await form.getByLabel('is one of (with commas)').fill('with mask, not sure')
+    await form.getByLabel('sure to at least, %').fill('80')
+    await form.getByRole('button', { name: 'Add', exact: true }).click()
+    await form.getByRole('button', { name: 'Remove mask' }).waitFor()
+    await keepPicture(page, 'rule-attributes')
     await form.getByLabel('After a notice, none for', { exact: true }).fill('15')
     await form.getByLabel('Mail to the porter').check()
     await form.getByLabel('How bad it is').selectOption('warning')
@@ -342,7 +348,10 @@ t.test(
     t.match((await held.only()).document.rules, [
       {
         ...{ id: 'count', name: 'Rush', on: 'count', level: 'warning', notify: ['mail'], per: 'camera' },
-        conditions: { moreThan: 12, windowMs: 300_000, zones: ['entrance'] },
+        conditions: {
+          ...{ moreThan: 12, windowMs: 300_000, zones: ['entrance'] },
+          attributes: [{ name: 'mask', labels: ['with mask', 'not sure'], scoreMin: 0.8 }],
+        },
         ...{ expression: 'score > 0.5', cooldownMs: 900_000, title: '{count} at {camera}' },
       },
     ])

@@ -88,6 +88,21 @@ t.test('an expression holds beside the conditions', async (t) => {
   t.equal(at({ zones: ['door'], masked: false, score: 0.4 }), 0)
 })
 
+t.test('a notice says what classifiers say', async (t) => {
+  const by = 'mask@0f3a5c9b1d2e'
+  const attributes = [
+    { name: 'mask', label: 'with mask', score: 0.967, by },
+    { name: '<b>', label: '=1+1', score: 0.5 },
+  ]
+  const masked = { on: 'face', conditions: { attributes: [{ name: 'mask', labels: ['with mask'] }] } }
+  const [told, worded] = engineOf([masked, { ...masked, text: '{attributes}' }]).run(
+    [face(0, { attributes })],
+    START_MS,
+  ).notices
+  t.match(told?.notice, { text: 'Face (mask: with mask) at home/pi/door.', attributes })
+  t.equal(worded?.notice.text, 'mask: with mask (97 %), <b>: =1+1 (50 %)')
+})
+
 t.test('an expression that cannot be evaluated is false, which is said once', async (t) => {
   const engine = engineOf([{ on: 'face', expression: 'labels.glasses == "yes"' }])
   t.strictSame(story(engine, [0, face(0)], [1000, face(1000)]), ['0s rule error'])

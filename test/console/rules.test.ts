@@ -290,9 +290,21 @@ t.test(
     const payload = Buffer.from(JSON.stringify(seen.is === 'event' ? seen.event : undefined))
     t.ok(events.take(DOOR, payload))
     t.equal(events.take({ ...DOOR, camera: 'yard' }, payload), undefined)
+    const dropped = events.dropped
+    const said = { v: 1, type: 'plugin', ...DOOR, atMs: 1, plugin: 'light', by: 'light@1.0', name: 'dark' }
+    t.equal(events.take(DOOR, Buffer.from(JSON.stringify(said))), undefined)
+    t.equal(events.dropped, dropped, 'what plugins say is passed over')
     t.equal(events.take(DOOR, Buffer.from('{')), undefined)
     t.equal(events.take(DOOR, Buffer.from('null')), undefined)
     t.equal(events.take(DOOR, Buffer.alloc(20_000, ' ')), undefined)
+    t.equal(events.dropped, 4)
+    const ofPlugin = {
+      ...{ v: 1, type: 'plugin', ...DOOR, atMs: 1 },
+      plugin: 'mine',
+      by: 'mine@1',
+      name: 'dark',
+    }
+    t.equal(events.take(DOOR, Buffer.from(JSON.stringify(ofPlugin))), undefined, 'plugins are passed over')
     t.equal(events.dropped, 4)
     let taken = 0
     for (let n = 0; n < 2000; n += 1) if (events.take(DOOR, payload)) taken += 1

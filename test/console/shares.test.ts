@@ -19,7 +19,8 @@ async function share(browser: Browser, body: Record<string, unknown>): Promise<M
 
 t.test('a link shows one face to somebody without an account, and nothing else', async (t) => {
   const server = await accessServer(t)
-  const [face, other] = await server.store(NORTH, NORTH)
+  const attributes = [{ name: '<b>mask', label: '<img src=x>', score: 0.97 }]
+  const [face, other] = await server.store({ ...NORTH, attributes }, NORTH)
   const anna = await server.signIn('anna')
   const { address } = await share(anna, { detection: face?.id, name: 'For Anna <script>alert(1)</script>' })
   t.match(address, /^\/s\/[\w-]{43}$/)
@@ -35,6 +36,7 @@ t.test('a link shows one face to somebody without an account, and nothing else',
   const text = await page.text()
   t.match(text, 'For Anna &lt;script&gt;')
   t.notMatch(text, /<script/)
+  t.match(text, '<bdi>&lt;b&gt;mask: &lt;img src=x&gt;</bdi> (97 %)')
   t.match(text, `<img src="${address}/picture/${face?.id}.jpg"`)
   t.notMatch(text, other?.id ?? '')
   const picture = await fetch(`${server.url}${address}/picture/${face?.id}.jpg`)

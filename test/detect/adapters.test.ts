@@ -1,164 +1,20 @@
 import { readFileSync } from 'node:fs'
-import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { createServer as createHttpsServer } from 'node:https'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
-import { buffer } from 'node:stream/consumers'
 import sharp from 'sharp'
 import t from 'tap'
 import { ApiDetector, type ApiDetectorOptions, type ApiName } from '../../device/detect/adapters/open.ts'
-import type { Detection, Picture } from '../../device/detect/detector.ts'
-import { openDetector } from '../../device/detect/open.ts'
+import type { Picture } from '../../device/detect/detector.ts'
 import { overlap } from '../../device/detect/suppress.ts'
 import { openMeters } from '../../device/meters.ts'
 import { openLog } from '../../lib/log.ts'
 import { openMetrics } from '../../lib/metrics.ts'
 import { openAuthority } from '../kit/certificates.ts'
 import { until } from '../kit/wait.ts'
+import { type Answering, facesIn, json, KEY, serveApi } from './api-servers.ts'
 import { PORTRAIT } from './pictures.ts'
 
-/** Servers of the test's own, as the products' documentation describes them, with a real detector behind. */
-
-const KEY = '00000000-0000-0000-0000-000000000002'
 const NAMES: readonly ApiName[] = ['compreface', 'codeproject']
-/** What they find is found by this one. */
-const model = await openDetector({ threads: 1 })
-t.after(() => model[Symbol.asyncDispose]())
-
-type Answering = (request: IncomingMessage, response: ServerResponse) => void | Promise<void>
-
-interface Asked {
-  readonly url: URL
-  readonly headers: IncomingMessage['headers']
-  readonly form: FormData
-  readonly size: { readonly width: number; readonly height: number }
-}
-
-interface TestServer extends AsyncDisposable {
-  readonly url: string
-  readonly asked: Asked[]
-  /** How it answers instead. */
-  answer: Answering | undefined
-  readonly connections: Set<unknown>
-}
-
-const json = (response: ServerResponse, status: number, value: unknown, headers = {}) =>
-  void response
-    .writeHead(status, { 'content-type': 'application/json', ...headers })
-    .end(JSON.stringify(value))
-
-async function facesIn(
-  jpeg: Uint8Array,
-  scoreMin: number,
-): Promise<{ faces: Detection[]; size: Asked['size'] }> {
-  const { data, info } = await sharp(jpeg).raw().toBuffer({ resolveWithObject: true })
-  const { width, height, format } = { ...info, ...(await sharp(jpeg).metadata()) }
-  if (format !== 'jpeg') throw new Error('no JPEG')
-  const scale = Math.min(1, model.input.width / width, model.input.height / height)
-  const small = { width: Math.round(width * scale), height: Math.round(height * scale) }
-  const pixels = await sharp(data, { raw: { width, height, channels: 3 } })
-    .resize(small)
-    .raw()
-    .toBuffer()
-  const found = await model.detect({ data: pixels, ...small })
-  const back = (value: number) => value / scale
-  const faces = found
-    .filter(({ score }) => score >= scoreMin)
-    .map(({ box, score, landmarks }) => ({
-      box: box.map(back) as unknown as Detection['box'],
-      score,
-      landmarks: landmarks.map(([x, y]) => [back(x), back(y)] as const),
-    }))
-  return { faces, size: { width, height } }
-}
-
-const corners = ([left, top, width, height]: Detection['box']) => ({
-  x_min: Math.round(left),
-  y_min: Math.round(top),
-  x_max: Math.round(left + width),
-  y_max: Math.round(top + height),
-})
-
-/** As docs/Rest-API-description.md of CompreFace says; errors as its `CommonExceptionCode`. */
-async function asCompreface(asked: Asked, response: ServerResponse): Promise<Asked['size'] | undefined> {
-  const { url, headers, form } = asked
-  if (url.pathname !== '/api/v1/detection/detect') return void json(response, 404, { code: 0, message: 'x' })
-  const key = headers['x-api-key']
-  if (key === undefined) return void json(response, 400, { code: 20, message: 'Missing header: x-api-key' })
-  if (key !== KEY)
-    return void json(response, 404, { code: 10, message: `Model with api key ${key} not found` })
-  const jpeg = await (form.get('file') as File).bytes()
-  const { faces, size } = await facesIn(jpeg, Number(url.searchParams.get('det_prob_threshold')))
-  if (faces.length === 0) json(response, 400, { message: 'No face is found in the given image', code: 28 })
-  else
-    json(response, 200, {
-      result: faces.map(({ box, score, landmarks }) => ({
-        box: { probability: score, ...corners(box) },
-        ...(url.searchParams.get('face_plugins') === 'landmarks' && {
-          landmarks: landmarks.map(([x, y]) => [Math.round(x), Math.round(y)]),
-        }),
-      })),
-      plugins_versions: { detector: 'facenet.FaceDetector' },
-    })
-  return size
-}
-
-/** As the API reference of CodeProject.AI says. */
-async function asCodeproject(
-  { url, form }: Asked,
-  response: ServerResponse,
-): Promise<Asked['size'] | undefined> {
-  if (url.pathname !== '/v1/vision/face') return void response.writeHead(404).end()
-  const jpeg = await (form.get('image') as File).bytes()
-  const { faces, size } = await facesIn(jpeg, Number(form.get('min_confidence')))
-  json(response, 200, {
-    success: true,
-    predictions: faces.map(({ box, score }) => ({ confidence: score, ...corners(box) })),
-    count: faces.length,
-    message: `Found ${faces.length} faces`,
-    inferenceMs: 12,
-    moduleId: 'FaceProcessing',
-    command: 'detect',
-    analysisRoundTripMs: 15,
-  })
-  return size
-}
-
-const BEHAVES = { compreface: asCompreface, codeproject: asCodeproject }
-
-async function serve(name: ApiName, tls?: { cert: Buffer; key: Buffer }): Promise<TestServer> {
-  const handle: Answering = async (request, response) => {
-    if (served.answer) return served.answer(request, response)
-    const url = new URL(request.url ?? '', 'http://x')
-    const body = await buffer(request)
-    const form = await new Response(body, {
-      headers: { 'content-type': request.headers['content-type'] ?? '' },
-    }).formData()
-    const asked = { url, headers: request.headers, form, size: { width: 0, height: 0 } }
-    const size = await BEHAVES[name](asked, response)
-    if (size) served.asked.push({ ...asked, size })
-  }
-  const listener = (request: IncomingMessage, response: ServerResponse) =>
-    void Promise.resolve(handle(request, response)).catch((error: Error) => response.destroy(error))
-  const server = tls ? createHttpsServer(tls, listener) : createHttpServer(listener)
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const connections = new Set<unknown>()
-  server.on('connection', (socket) => {
-    connections.add(socket)
-    socket.once('close', () => connections.delete(socket))
-  })
-  const served: TestServer = {
-    url: `${tls ? 'https' : 'http'}://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    asked: [],
-    answer: undefined,
-    connections,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections()
-      await new Promise((resolve) => server.close(resolve))
-    },
-  }
-  return served
-}
-
 const open = (name: ApiName, addresses: readonly string[], more: Partial<ApiDetectorOptions> = {}) =>
   ApiDetector.open({
     name,
@@ -184,7 +40,7 @@ const portrait = async (): Promise<Picture> => {
 
 for (const name of NAMES)
   t.test(`${name}: the faces of a frame, in its pixels`, async (t) => {
-    await using server = await serve(name)
+    await using server = await serveApi(name)
     await using detector = await open(name, [server.url], { scoreMin: 0.5, scoreLow: 0.5 })
     t.match(detector.runtime, server.url.slice('http://'.length), 'it says where it looks')
     t.same([detector.input, detector.scoreMin], [{ width: 640, height: 640, fit: 'letterbox' }, 0.5])
@@ -211,7 +67,7 @@ const jpegOf = ({ data, width, height }: Picture) =>
 
 for (const name of NAMES)
   t.test(`${name}: nobody there is an answer, not a failure`, async (t) => {
-    await using server = await serve(name)
+    await using server = await serveApi(name)
     await using detector = await open(name, [server.url])
     t.same(await detector.detect(BLACK), [])
     if (name === 'codeproject') {
@@ -223,7 +79,7 @@ for (const name of NAMES)
   })
 
 t.test('pictures that do not fit are told apart before anybody is asked', async (t) => {
-  await using server = await serve('codeproject')
+  await using server = await serveApi('codeproject')
   await using detector = await open('codeproject', [server.url], { inputSize: { width: 320, height: 320 } })
   const asked = server.asked.length
   await t.rejects(detector.detect({ ...BLACK, width: 400, height: 48 }), RangeError)
@@ -365,19 +221,19 @@ const BAD: readonly Bad[] = [
       setImmediate(() => response.destroy())
     },
     code: 'INFERENCE_UNAVAILABLE',
-    says: /no answer/,
+    says: /does not answer/,
   },
   {
     what: 'another protocol',
     answer: (request) => void request.socket.end('SSH-2.0-OpenSSH_9.6\r\n'),
     code: 'INFERENCE_UNAVAILABLE',
-    says: /no answer/,
+    says: /does not answer/,
   },
 ]
 
 for (const name of NAMES)
   t.test(`${name}: an answer that is none is never an empty one`, async (t) => {
-    await using server = await serve(name)
+    await using server = await serveApi(name)
     for (const { what, answer, code, says } of BAD) {
       server.answer = undefined
       await using detector = await open(name, [server.url])
@@ -397,7 +253,7 @@ for (const name of NAMES)
   })
 
 t.test('what CodeProject.AI calls a failure is one', async (t) => {
-  await using server = await serve('codeproject')
+  await using server = await serveApi('codeproject')
   for (const error of ['Unable to load the face detector', undefined]) {
     server.answer = undefined
     await using detector = await open('codeproject', [server.url])
@@ -410,7 +266,7 @@ t.test('what CodeProject.AI calls a failure is one', async (t) => {
 })
 
 t.test('a gigabyte is not taken, and an answer that never ends is late', async (t) => {
-  await using server = await serve('compreface')
+  await using server = await serveApi('compreface')
   let sent = 0
   const pour: Answering = (_request, response) => {
     response.writeHead(200, { 'content-type': 'application/json' })
@@ -442,8 +298,8 @@ t.test('a gigabyte is not taken, and an answer that never ends is late', async (
 })
 
 t.test('one that is busy is left alone for a while, and the other is asked', async (t) => {
-  await using busy = await serve('compreface')
-  await using other = await serve('compreface')
+  await using busy = await serveApi('compreface')
+  await using other = await serveApi('compreface')
   await using detector = await open('compreface', [busy.url, other.url])
   busy.answer = text(503, 'application/json', '{}', { 'retry-after': '1' })
   for (let i = 0; i < 3; i += 1) t.same(await detector.detect(BLACK), [])
@@ -457,7 +313,7 @@ t.test('one that is busy is left alone for a while, and the other is asked', asy
 })
 
 t.test('one that is not there, or whose key is wrong, is asked again until it can be asked', async (t) => {
-  await using server = await serve('compreface')
+  await using server = await serveApi('compreface')
   server.answer = text(401, 'text/plain', '')
   const nobody = createTcpServer()
   await new Promise<void>((resolve) => nobody.listen(0, '127.0.0.1', resolve))
@@ -474,7 +330,7 @@ t.test('one that is not there, or whose key is wrong, is asked again until it ca
 })
 
 t.test('a kept connection that the server has closed costs no frame', async (t) => {
-  await using server = await serve('codeproject')
+  await using server = await serveApi('codeproject')
   await using detector = await open('codeproject', [server.url])
   const seen = new Set<unknown>()
   let resets = 0
@@ -498,7 +354,10 @@ t.test('a kept connection that the server has closed costs no frame', async (t) 
 t.test('over TLS, with an authority of its own', async (t) => {
   const authority = await openAuthority(t)
   const { certFile, keyFile } = await authority.server('detection')
-  await using server = await serve('compreface', { cert: readFileSync(certFile), key: readFileSync(keyFile) })
+  await using server = await serveApi('compreface', {
+    cert: readFileSync(certFile),
+    key: readFileSync(keyFile),
+  })
   {
     await using detector = await open('compreface', [server.url], {
       credentials: () => ({ ca: readFileSync(authority.caFile, 'utf8') }),
@@ -510,7 +369,7 @@ t.test('over TLS, with an authority of its own', async (t) => {
 })
 
 t.test('an address may have a path, a name and a password; they are not told', async (t) => {
-  await using server = await serve('codeproject')
+  await using server = await serveApi('codeproject')
   const asked: [string | undefined, string | undefined][] = []
   server.answer = (request, response) => {
     asked.push([request.url, request.headers.authorization])

@@ -41,6 +41,7 @@ export const MODEL = 'blazeface'
 export interface Wrongs {
   ready: boolean
   hasModel: boolean
+  name: string
   extensions: string[]
   /** What it says of the model. */
   metadata: (right: ModelMetadata) => ModelMetadata
@@ -62,6 +63,7 @@ export interface OipServer extends AsyncDisposable {
 const right = (): Wrongs => ({
   ready: true,
   hasModel: true,
+  name: 'test',
   extensions: [BINARY_EXTENSION],
   metadata: (it) => it,
   answer: (it) => it,
@@ -160,7 +162,7 @@ async function serve(
     case '/v2/health/ready':
       return void response.writeHead(wrongs.ready ? 200 : 503).end()
     case '/v2':
-      return json(200, { name: 'test', version: '1', extensions: wrongs.extensions })
+      return json(200, { name: wrongs.name, version: '1', extensions: wrongs.extensions })
     case `/v2/models/${MODEL}/ready`:
       return void response.writeHead(wrongs.hasModel ? 200 : 404).end()
     case `/v2/models/${MODEL}`:
@@ -212,7 +214,7 @@ export async function openGrpc(
     }
   server.addService(service, {
     ServerReady: unary(async () => ({ ready: wrongs.ready })),
-    ServerMetadata: unary(async () => ({ name: 'test', version: '1', extensions: wrongs.extensions })),
+    ServerMetadata: unary(async () => ({ name: wrongs.name, version: '1', extensions: wrongs.extensions })),
     ModelReady: unary(async () => ({ ready: wrongs.hasModel })),
     ModelMetadata: unary(async () => wrongs.metadata(await metadataOf())),
     ModelInfer: unary(async (message) => {

@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { openDetector } from '../../device/detect/open.ts'
 import { openDetectorThread } from '../../device/detect/thread.ts'
+import { openClassifier } from '../../device/process/classifier.ts'
 import { blazefaceTfjsFile } from '../../models/convert.ts'
 import { floatsOf } from '../../models/runtime.ts'
 import { openTfjs } from '../../models/tfjs.ts'
@@ -131,4 +132,19 @@ t.test('an output keeps its type: whole numbers are no floats', async (t) => {
   const best = outputs.get('best')
   t.same([best?.type, best?.shape, [...(best?.data ?? [])]], ['int32', [1], [2]])
   t.throws(() => floatsOf(outputs, 'best'), /best is int32, not float32/)
+})
+
+t.test('what cannot look at crops because it is of TensorFlow.js is told why', async (t) => {
+  const folder = t.testdir({
+    'mine.json': '{}',
+    'catalog.yaml': 'models:\n  - name: mine\n    file: mine.json\n    classify: { labels: [yes, no] }\n',
+  })
+  await t.rejects(openClassifier({ model: 'mine', modelFolder: folder }), {
+    code: 'MODEL_UNUSABLE',
+    message: /file of TensorFlow\.js \(mine\.json\)/,
+  })
+  await t.rejects(openClassifier({ model: BLAZEFACE }), {
+    code: 'MODEL_UNUSABLE',
+    message: /finds faces, but says nothing of them/,
+  })
 })

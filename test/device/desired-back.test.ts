@@ -82,7 +82,7 @@ function device(t: Test, settings: { readonly fails: (camera: CameraConfig) => b
     networks: new Networks([]),
     taken: new Set(['a', 'b', 'c']),
     agent: { useDetector: (it: Detector) => void used.push(it.model) },
-    processing: { use: async () => {} },
+    processing: { use: async () => {}, redrawnBy: () => '' },
     remote: {
       refresh() {},
       get commands() {

@@ -93,6 +93,26 @@ t.test('the message has what the documentation asks for, and no key that it does
   t.equal(new Set(ids).size, ids.length, 'unique ids are unique')
 })
 
+t.test('who looks for faces is a sensor where there are inference servers', async (t) => {
+  const cameras = [{ name: 'door', source: 'testcard' }]
+  const detect = { runtime: 'remote', servers: { addresses: ['http://127.0.0.1:8500'] } }
+  const of = (settings: object) => {
+    const { payload } = discovery(
+      configure({ site: 'home', device: 'pi', cameras, ...settings }),
+      'blazeface',
+    )
+    return (JSON.parse(payload) as Payload).components
+  }
+  t.notOk(of({}).door_detect)
+  const options = of({ detect }).door_detect
+  t.match(options, { platform: 'sensor', device_class: 'enum', options: ['local', 'remote', 'none'] })
+  for (const key of Object.keys(options ?? {}))
+    t.ok(
+      [...COMMON, ...(PLATFORMS.sensor?.required ?? []), ...(PLATFORMS.sensor?.optional ?? [])].includes(key),
+      key,
+    )
+})
+
 t.test('unique ids are unique across devices whose names hold underscores', async (t) => {
   const ids = new Set<unknown>()
   let count = 0

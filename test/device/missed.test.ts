@@ -31,6 +31,29 @@ t.test('of a live camera such frames are dropped and counted; faces are followed
   }
 })
 
+t.test('somebody who was hidden just then is not lost by that', async (t) => {
+  const standing = Array.from({ length: 80 }, (_, i) => ({
+    atMs: i * 100,
+    faces: (i >= 20 && i < 24) || (i >= 55 && i < 60) ? [] : [{ box: [100, 100, 80, 80] as const }],
+  }))
+  const { events, present } = await run(missing(standing, 24, 55), {}, { lossless: false })
+  t.same(
+    events.filter(({ type }) => type !== 'update').map(({ type }) => type),
+    ['new', 'end'],
+  )
+  t.same(
+    present.map((it) => it?.faces),
+    [0, 1, undefined],
+  )
+})
+
+t.test('a still scene that nobody could look at is not known to be empty', async (t) => {
+  const cameras = [{ name: 'door', source: 'script.mp4', motion: { enabled: true } }]
+  const { skipped, present } = await run(missing(nobody(40, 0), 0, 40), { cameras }, { lossless: false })
+  t.ok((skipped.late ?? 0) > 0 && (skipped['still scene'] ?? 0) > 0)
+  t.same(present, [undefined])
+})
+
 t.test('where no frame may be passed over, it is looked at again', async (t) => {
   const whole = await run(walk(40))
   const script = walk(40).map((it, at) => (at % 15 === 10 ? { ...it, missed: { ...late(), times: 2 } } : it))

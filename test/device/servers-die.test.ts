@@ -90,3 +90,19 @@ t.test('with a detector here: each crop says which model found it', async (t) =>
   t.equal(models().at(-1), 'blazeface')
   t.equal(await metric(device, 'frames_skipped_total{camera="card",reason="unavailable"'), 0)
 })
+
+t.test('a model set from afar is one that the servers have', async (t) => {
+  const { url, eye, say, refused } = await broker(t)
+  const server = await openRest(t)
+  await startDevice(t, url, {
+    detect: { runtime: 'remote', servers: { addresses: [server.address], local: 'none' } },
+  })
+  await until('crops', () => eye.of('crop').length > 0)
+  await say(1, { detect: { model: 'yunet' } })
+  t.match(await refused(1), {
+    refused: { code: 'INFERENCE_UNAVAILABLE', message: /has no model yunet/, path: ['detect', 'model'] },
+    effective: { detect: { model: 'blazeface' } },
+  })
+  const before = eye.of('crop').length
+  await until('it goes on', () => eye.of('crop').length > before + 3)
+})

@@ -81,5 +81,7 @@ t.test('TypeScript and JavaScript, with and without the contract', async (t) => 
   const body = 'definePlugin({ version: "1", open: () => ({ crop: () => [] }) })'
   t.equal(await opened(moduleOf(t, `${contract}const it: object = ${body}\nexport default it`)), undefined)
   t.equal(await opened(moduleOf(t, `${contract}export default ${body}`, 'plugin.mjs')), undefined)
+  const talks = 'for (let n = 0; n < 3; n += 1) context.log.warn("opening"); return { crop() {} }'
+  t.equal(await opened(moduleOf(t, opening(talks))), undefined, 'it may log while it opens')
   t.equal(await opened(moduleOf(t, opening('return { picture: ({ rgb }) => rgb }'), 'plugin.js')), undefined)
 })

@@ -109,7 +109,7 @@ export function LooksFacts({ state }: { readonly state: State }) {
       )}
       {process.length > 0 && (
         <>
-          <dt>Looked at again by</dt>
+          <dt>Second looks by</dt>
           <dd>
             <ul class="processors">
               {process.map(({ name, state, why }) => (

@@ -1,3 +1,4 @@
+import { Fragment } from 'preact'
 import { useState } from 'preact/hooks'
 import { cameraPath, Problem, queryText } from '../api.ts'
 import { useEvery, useLoaded } from '../loaded.ts'
@@ -11,7 +12,7 @@ import { Empty, Shown, Waiting } from '../parts/states.tsx'
 import { When } from '../parts/when.tsx'
 import { may } from '../session.ts'
 import { style } from '../styles.ts'
-import { bytes, dayAndClock, exact, number } from '../words.ts'
+import { bytes, dayAndClock, exact, number, share } from '../words.ts'
 import { SuspendDialog } from './suspend-dialog.tsx'
 
 await style('notices.css')
@@ -125,6 +126,16 @@ function One({ notice, again }: { readonly notice: NoticeDetail; readonly again:
                 <dd>{notice.zones.join(', ')}</dd>
               </>
             )}
+            {notice.attributes?.map((one, index) => (
+              <Fragment key={index}>
+                <dt>
+                  <bdi>{one.name}</bdi>
+                </dt>
+                <dd>
+                  <bdi>{one.label}</bdi> <span class="muted">{share(one.score)} sure</span>
+                </dd>
+              </Fragment>
+            ))}
             {notice.masked !== undefined && (
               <>
                 <dt>Mask</dt>

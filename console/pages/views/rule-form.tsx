@@ -1,7 +1,9 @@
 import type { ComponentChildren } from 'preact'
 import { useId, useState } from 'preact/hooks'
-import type { Loaded } from '../loaded.ts'
+import * as api from '../api.ts'
+import { type Loaded, useLoaded } from '../loaded.ts'
 import type { Rule, Trouble } from '../scenario-types.ts'
+import { share } from '../words.ts'
 import { RuleExpression } from './rule-expression.tsx'
 import { RuleMessage } from './rule-message.tsx'
 import {
@@ -460,6 +462,11 @@ function Attributes({
 }) {
   const [name, setName] = useState('')
   const [labels, setLabels] = useState('')
+  const [sure, setSure] = useState('')
+  // What has been said of faces before can be chosen; what a new classifier will say is typed.
+  const known = useLoaded('known attributes', api.attributes)
+  const names = known.value?.items ?? []
+  const labelsKnown = names.find((one) => one.name === name.trim())?.labels ?? []
   const listed = labels
     .split(',')
     .map((label) => label.trim())
@@ -470,13 +477,14 @@ function Attributes({
         <p class="buttons">
           {value.map((one, index) => (
             <button
-              key={one.name}
+              key={index}
               type="button"
-              class="chip"
+              class="chip breaks"
               aria-label={`Remove ${one.name}`}
               onClick={() => set(value.toSpliced(index, 1))}
             >
-              {one.name}: {one.labels.join(' or ')} ×
+              <bdi>{one.name}</bdi>: <bdi>{one.labels.join(' or ')}</bdi>
+              {one.scoreMin !== undefined && `, sure to at least ${share(one.scoreMin)}`} ×
             </button>
           ))}
         </p>
@@ -487,17 +495,41 @@ function Attributes({
           <input
             maxLength={64}
             placeholder="glasses"
+            list="rule-attribute-names"
             value={name}
             onInput={({ currentTarget: { value: text } }) => setName(text)}
           />
         </label>
+        <datalist id="rule-attribute-names">
+          {names.map((one) => (
+            <option key={one.name} value={one.name} />
+          ))}
+        </datalist>
         <label class="field">
           <span>is one of (with commas)</span>
           <input
             maxLength={500}
             placeholder="yes"
+            list="rule-attribute-labels"
             value={labels}
             onInput={({ currentTarget: { value: text } }) => setLabels(text)}
+          />
+        </label>
+        <datalist id="rule-attribute-labels">
+          {labelsKnown.map((label) => (
+            <option key={label} value={label} />
+          ))}
+        </datalist>
+        <label class="field">
+          <span>sure to at least, %</span>
+          <input
+            type="number"
+            min="0"
+            max="100"
+            step="1"
+            placeholder="any"
+            value={sure}
+            onInput={({ currentTarget: { value: text } }) => setSure(text)}
           />
         </label>
         <button
@@ -505,9 +537,14 @@ function Attributes({
           class="button rule-row-button"
           disabled={name.trim() === '' || listed.length === 0}
           onClick={() => {
-            set([...value, { name: name.trim(), labels: listed }])
+            const scoreMin = sure === '' ? undefined : Math.min(1, Math.max(0, Number(sure) / 100))
+            set([
+              ...value,
+              { name: name.trim(), labels: listed, ...(scoreMin !== undefined && { scoreMin }) },
+            ])
             setName('')
             setLabels('')
+            setSure('')
           }}
         >
           Add

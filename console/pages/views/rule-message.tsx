@@ -15,6 +15,7 @@ const PLACEHOLDERS = {
   zones: 'the zones',
   count: 'how many',
   masked: 'with or without a mask',
+  attributes: 'what classifiers say',
 } as const
 
 export function RuleMessage({
@@ -35,6 +36,9 @@ export function RuleMessage({
     },
     count: String((rule.conditions.moreThan ?? 0) + 1),
     masked: rule.conditions.masked === false ? 'without a mask' : 'with a mask',
+    attributes: (rule.conditions.attributes ?? [{ name: 'glasses', labels: ['yes'] }])
+      .map(({ name, labels: [label] }) => `${name}: ${label} (97 %)`)
+      .join(', '),
   }
   const filled = (text: string) =>
     text.replace(/\{(\w+)\}/g, (whole, name: string) =>

@@ -192,7 +192,10 @@ export function ruleWords({ on, conditions, expression, holdMs }: Rule): string 
     c.scoreMin !== undefined && `sure to at least ${share(c.scoreMin)}`,
     c.qualityMin !== undefined && `quality at least ${share(c.qualityMin)}`,
     c.sizeMin !== undefined && `at least ${c.sizeMin} pixels`,
-    ...(c.attributes ?? []).map(({ name, labels }) => `${name}: ${list(labels)}`),
+    ...(c.attributes ?? []).map(
+      ({ name, labels, scoreMin }) =>
+        `${name}: ${list(labels)}${scoreMin === undefined ? '' : ` (sure to at least ${share(scoreMin)})`}`,
+    ),
     expression !== undefined && 'and its expression holds',
     holdMs > 0 && `for ${duration(holdMs)}`,
   ].filter((it) => it !== false)

@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import { failure } from '../../../lib/errors.ts'
 import { multipart } from '../../../lib/http/multipart.ts'
+import { said } from '../remote/http.ts'
 import type { DetectionApi } from './api.ts'
-import { cornersShape, facesOf, readJson, said, shareSchema, wrong } from './faces.ts'
+import { cornersShape, facesOf, readJson, shareSchema, wrong } from './faces.ts'
 
 /**
  * CodeProject.AI Server's "Face Detection": https://codeproject.github.io/codeproject.ai/api/api_reference.html

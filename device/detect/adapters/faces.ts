@@ -1,8 +1,9 @@
 import { z } from 'zod'
 import { failure, type SightlineError } from '../../../lib/errors.ts'
-import { ADAPTER_FACES_MAX, ADAPTER_SAID_CHARACTERS_MAX } from '../../limits.ts'
+import { ADAPTER_FACES_MAX } from '../../limits.ts'
 import type { Detection } from '../detector.ts'
 import type { Size } from '../head.ts'
+import { said } from '../remote/http.ts'
 import type { ApiAnswer } from './api.ts'
 
 /** Corners of a face's box, pixels. */
@@ -81,9 +82,3 @@ const isNear = (at: number, side: number) => at >= -side && at <= 2 * side
 
 export const wrong = (what: string, cause?: unknown): SightlineError =>
   failure('INFERENCE_WRONG', `The answer is wrong: ${what.replace(/\.$/, '')}.`, cause)
-
-/** What a server says, on one line, short enough for one. */
-export function said(text: string): string {
-  const line = text.replace(/\s+/g, ' ').trim()
-  return line.length > ADAPTER_SAID_CHARACTERS_MAX ? `${line.slice(0, ADAPTER_SAID_CHARACTERS_MAX)}...` : line
-}

@@ -1,19 +1,12 @@
-import {
-  Agent as HttpAgent,
-  request as httpRequest,
-  type IncomingMessage,
-  type RequestOptions,
-} from 'node:http'
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
-import { connectionFault } from '../../../lib/connection-faults.ts'
-import { failure, type SightlineError, systemCode } from '../../../lib/errors.ts'
-import { type ClientCredentials, TLS_MIN_VERSION } from '../../../lib/tls/certificates.ts'
-import { ADAPTER_ANSWER_BYTES_MAX, SERVER_BUSY_MS_MAX } from '../../limits.ts'
+import { failure, type SightlineError } from '../../../lib/errors.ts'
+import type { ClientCredentials } from '../../../lib/tls/certificates.ts'
+import { ADAPTER_ANSWER_BYTES_MAX } from '../../limits.ts'
 import type { Detection } from '../detector.ts'
 import type { Size } from '../head.ts'
+import { HttpClient, retryAfterMs, said } from '../remote/http.ts'
 import { type AskedServer, ServerBusy } from '../remote/pool.ts'
 import type { ApiAnswer, ApiRequest, DetectionApi } from './api.ts'
-import { said, wrong } from './faces.ts'
+import { wrong } from './faces.ts'
 
 /** A picture as it is sent. */
 export interface Sent extends Size {
@@ -42,15 +35,17 @@ interface Answer extends ApiAnswer {
 export class ApiServer implements AskedServer<Sent, Detection[]>, Disposable {
   readonly address: string
   readonly #options: ApiServerOptions
-  readonly #url: URL
-  readonly #agent: HttpAgent
+  readonly #http: HttpClient
 
   constructor(options: ApiServerOptions) {
     this.#options = options
-    this.#url = new URL(options.url)
-    this.address = `${this.#url.protocol}//${this.#url.host}${this.#url.pathname.replace(/\/$/, '')}`
-    const pooling = { keepAlive: true, maxSockets: options.inFlight + 1 }
-    this.#agent = this.#url.protocol === 'https:' ? new HttpsAgent(pooling) : new HttpAgent(pooling)
+    this.#http = new HttpClient({
+      ...options,
+      address: options.url,
+      tooLarge: (bytesMax) => wrong(`it has more than ${bytesMax} bytes`),
+      unreachable: (why, cause) => failure('INFERENCE_UNAVAILABLE', `It ${why}.`, cause),
+    })
+    this.address = this.#http.address
   }
 
   /** Neither product says of itself whether its detector works: it is tried. */
@@ -62,12 +57,13 @@ export class ApiServer implements AskedServer<Sent, Detection[]>, Disposable {
   async ask(picture: Sent, signal: AbortSignal): Promise<Detection[]> {
     const { api, token, scoreFloor } = this.#options
     const request = api.request({ jpeg: picture.jpeg, scoreFloor, token: token() })
-    const answer = await this.#post(request, signal)
     try {
+      const answer = await this.#post(request, signal)
       const faces = api.read(answer, picture)
       if (!faces) throw this.#refused(answer)
       return faces.filter(({ score }) => score >= scoreFloor).sort((a, b) => b.score - a.score)
     } catch (error) {
+      signal.throwIfAborted()
       throw this.#named(error)
     }
   }
@@ -107,98 +103,25 @@ export class ApiServer implements AskedServer<Sent, Detection[]>, Disposable {
     return failure(code, `${this.#options.api.product} at ${this.address}: ${message}`)
   }
 
-  async #post(out: ApiRequest, signal: AbortSignal): Promise<Answer> {
-    for (;;) {
-      const attempt = { isStale: false }
-      try {
-        return await this.#postOnce(out, signal, attempt)
-      } catch (error) {
-        signal.throwIfAborted()
-        // A connection that was kept open and that the server closed meanwhile says nothing of the server.
-        if (attempt.isStale) continue
-        throw this.#named(error)
-      }
-    }
-  }
-
-  /** Settles once the connection is let go of, or will be. */
-  #postOnce(
-    { path, headers, body }: ApiRequest,
-    signal: AbortSignal,
-    attempt: { isStale: boolean },
-  ): Promise<Answer> {
-    const { username, password, pathname } = this.#url
-    const isSecure = this.#url.protocol === 'https:'
-    const options: RequestOptions = {
-      method: 'POST',
-      agent: this.#agent,
-      signal,
-      headers: {
-        'user-agent': 'Sightline',
-        accept: 'application/json',
-        ...headers,
-        'content-length': body.byteLength,
+  async #post({ path, headers, body }: ApiRequest, signal: AbortSignal): Promise<Answer> {
+    const answer = await this.#http.ask(
+      {
+        path,
+        headers: { accept: 'application/json', ...headers },
+        chunks: [body],
+        bytesMax: ADAPTER_ANSWER_BYTES_MAX,
       },
-      ...(username !== '' && { auth: `${decodeURIComponent(username)}:${decodeURIComponent(password)}` }),
-      ...(isSecure && { ...this.#options.credentials(), minVersion: TLS_MIN_VERSION }),
+      signal,
+    )
+    return {
+      status: answer.status,
+      type: /^[\w.+/-]{1,100}/.exec(answer.headers['content-type'] ?? '')?.[0] ?? '',
+      retryAfter: answer.headers['retry-after'],
+      text: answer.body.toString('utf8'),
     }
-    const url = new URL(this.#url)
-    const [route, query = ''] = path.split('?')
-    url.pathname = `${pathname.replace(/\/$/, '')}${route}`
-    url.search = query
-    return new Promise((resolve, reject) => {
-      const request = (isSecure ? httpsRequest : httpRequest)(url, options)
-      request.once('error', (error) => {
-        attempt.isStale = request.reusedSocket && ['ECONNRESET', 'EPIPE'].includes(systemCode(error) ?? '')
-        reject(unreachable(error))
-      })
-      request.once('response', (message) => {
-        // From here on its answer is what fails.
-        request.removeAllListeners('error').on('error', (error) => reject(unreachable(error)))
-        whole(message).then(resolve, (error: unknown) => {
-          request.destroy()
-          reject(error)
-        })
-      })
-      request.end(body)
-    })
   }
 
   [Symbol.dispose](): void {
-    this.#agent.destroy()
+    this.#http[Symbol.dispose]()
   }
-}
-
-/** Errors: INFERENCE_WRONG where it is too large; UNAVAILABLE where it is cut off. */
-async function whole(message: IncomingMessage): Promise<Answer> {
-  const { statusCode: status = 0, headers } = message
-  const chunks: Buffer[] = []
-  let bytes = 0
-  try {
-    for await (const chunk of message as AsyncIterable<Buffer>) {
-      bytes += chunk.byteLength
-      if (bytes > ADAPTER_ANSWER_BYTES_MAX) throw wrong(`it has more than ${ADAPTER_ANSWER_BYTES_MAX} bytes`)
-      chunks.push(chunk)
-    }
-  } catch (error) {
-    throw bytes > ADAPTER_ANSWER_BYTES_MAX ? error : unreachable(error)
-  }
-  return {
-    status,
-    type: /^[\w.+/-]{1,100}/.exec(headers['content-type'] ?? '')?.[0] ?? '',
-    retryAfter: headers['retry-after'],
-    text: Buffer.concat(chunks).toString('utf8'),
-  }
-}
-
-function unreachable(error: unknown): SightlineError {
-  const why = connectionFault(error) ?? (error instanceof Error ? error.message : String(error))
-  return failure('INFERENCE_UNAVAILABLE', `no answer (${why}).`, error)
-}
-
-/** Seconds, or a date; a second where it is neither. */
-function retryAfterMs(retryAfter: string | undefined): number {
-  const text = retryAfter?.trim() ?? ''
-  const ms = /^\d{1,9}$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now()
-  return ms > 0 ? ms : SERVER_BUSY_MS_MAX
 }

@@ -81,7 +81,8 @@ export class FallbackDetector implements Detector {
     if (on === 'remote') this.#trial = undefined
     if (on !== before) {
       if (on === 'remote') log.info('faces are detected at the inference servers')
-      else if (on === 'local') log.warn({ model: local?.model }, `faces are detected here: ${why}`)
+      else if (on === 'local')
+        log.warn({ model: local?.model, runtime: local?.runtime }, `faces are detected here: ${why}`)
       else log.error(`faces are not detected: ${why}`)
     }
     changed()

@@ -20,8 +20,9 @@ import {
   serverMetadataSchema,
 } from '../../../wire/inference.ts'
 import { SERVER_BUSY_MS_MAX } from '../../limits.ts'
+import { said } from './http.ts'
 import { ServerBusy } from './pool.ts'
-import { said, type Transport, type TransportOptions, unavailable, wrong } from './transport.ts'
+import { type Transport, type TransportOptions, unavailable, wrong } from './transport.ts'
 
 const PROTO_FILE = join(import.meta.dirname, '..', '..', '..', 'wire', 'inference.proto')
 /** A server that is away is connected to again after so long, ms. */

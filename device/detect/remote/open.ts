@@ -189,10 +189,15 @@ async function openLocal(
   const { local } = detect.servers
   if (local === 'none') return undefined
   const model = local === 'auto' ? detect.model : local
-  const own = model === detect.model ? {} : { head: 'auto' as const, inputSize: undefined, entry: undefined }
+  const isProduct = detect.runtime !== 'remote'
+  const own = {
+    ...(model !== detect.model && { head: 'auto' as const, entry: undefined }),
+    // How large a product's pictures are says nothing of a model here.
+    ...((model !== detect.model || isProduct) && { inputSize: undefined }),
+  }
   const options = { ...detectorOptions({ ...detect, model, ...own }), scoreLow: SCORE_LOW }
   try {
-    if (!input) return await openDetectorThread(options)
+    if (!input || isProduct) return await openDetectorThread(options)
     const inputSize = { width: input.width, height: input.height }
     return await openDetectorThread({ ...options, inputSize }).catch(() => openDetectorThread(options))
   } catch (error) {

@@ -87,6 +87,11 @@ interface Waiting<Input, Output> {
   readonly place: PromiseWithResolvers<Member<Input, Output>>
 }
 
+type Answered<Output> = { readonly output: Output } | { readonly failed: SightlineError }
+
+/** A server that takes so many times as long as lately, and so long at least, ms, is slow: another is asked beside it. */
+const SLOW_FACTOR = 4
+const SLOW_MS_MIN = 100
 /** Of a new answer's time in the recent one. */
 const RECENT_SHARE = 0.2
 
@@ -99,7 +104,7 @@ const RECENT_SHARE = 0.2
  *       +-------------------+----------------------+   late, unavailable, wrong: asked again after a growing while
  *
  * As many looks as there are places wait for one; further ones are late at once. A look has one deadline; what fails before
- * it is tried elsewhere.
+ * it is tried elsewhere, and what takes long is asked of an idle server, too: so a server that hangs holds up nobody for long.
  */
 export class WorkerPool<Input, Output> implements AsyncDisposable {
   readonly #options: PoolOptions<Input, Output>
@@ -171,24 +176,45 @@ export class WorkerPool<Input, Output> implements AsyncDisposable {
     // What has come by then is read first: this thread may have been held up itself.
     const timer = setTimeout(() => setImmediate(() => deadline.abort()), deadlineMs)
     const tried = new Set<Member<Input, Output>>()
+    const triedMax = Math.min(SERVERS_ASKED_MAX, this.#members.length)
+    const asks = new Set<Promise<Answered<Output>>>()
+    const ask = (member: Member<Input, Output>) => {
+      tried.add(member)
+      const answer = this.#ask(member, input, deadline.signal)
+      asks.add(answer)
+      answer.catch(() => {}) // also where another has answered meanwhile
+      return answer
+    }
+    const waiting = new Set<Promise<Answered<Output>>>()
     let failed: SightlineError | undefined
     try {
       for (;;) {
-        const member = await this.#place(tried, deadline.signal, failed)
-        tried.add(member)
-        if (deadline.signal.aborted || this.#closing.signal.aborted) {
-          this.#left(member)
-          this.#closing.signal.throwIfAborted()
-          throw failed ?? this.#allBusy()
+        let last: Member<Input, Output> | undefined
+        if (waiting.size === 0) {
+          last = await this.#place(tried, deadline.signal, failed)
+          if (deadline.signal.aborted || this.#closing.signal.aborted) {
+            this.#left(last)
+            this.#closing.signal.throwIfAborted()
+            throw failed ?? this.#allBusy()
+          }
+          waiting.add(ask(last))
         }
-        const answer = await this.#ask(member, input, deadline.signal)
-        if ('output' in answer) return answer.output
-        failed = answer.failed
-        const isLast = tried.size >= Math.min(SERVERS_ASKED_MAX, this.#members.length)
-        if (deadline.signal.aborted || isLast) throw failed
+        const slowMs = last && Math.min(deadlineMs / 2, Math.max(SLOW_MS_MIN, SLOW_FACTOR * last.recentMs))
+        const first = await firstOf(waiting, tried.size < triedMax ? slowMs : undefined)
+        if (!first) {
+          // Slower than it is: one that has nothing to do is asked beside it.
+          const idle = this.#take(tried, 1)
+          if (idle) waiting.add(ask(idle))
+          continue
+        }
+        if ('output' in first.value) return first.value.output
+        failed = first.value.failed
+        waiting.delete(first.from)
+        if (waiting.size === 0 && (deadline.signal.aborted || tried.size >= triedMax)) throw failed
       }
     } finally {
-      clearTimeout(timer)
+      // Whoever is still asked has until then.
+      void Promise.allSettled(asks).then(() => clearTimeout(timer))
     }
   }
 
@@ -226,7 +252,10 @@ export class WorkerPool<Input, Output> implements AsyncDisposable {
   }
 
   /** The least busy, the proven, the faster: in this order. */
-  #take(tried: ReadonlySet<Member<Input, Output>>): Member<Input, Output> | undefined {
+  #take(
+    tried: ReadonlySet<Member<Input, Output>>,
+    inFlightMax = this.#options.inFlight,
+  ): Member<Input, Output> | undefined {
     const nowMs = performance.now()
     const [best] = this.#members
       .filter(
@@ -234,7 +263,7 @@ export class WorkerPool<Input, Output> implements AsyncDisposable {
           it.isUp &&
           !tried.has(it) &&
           it.busyUntilMs <= nowMs &&
-          it.inFlight < (it.isOnTrial ? 1 : this.#options.inFlight),
+          it.inFlight < (it.isOnTrial ? 1 : inFlightMax),
       )
       .sort(
         (a, b) =>
@@ -255,11 +284,7 @@ export class WorkerPool<Input, Output> implements AsyncDisposable {
     }
   }
 
-  async #ask(
-    member: Member<Input, Output>,
-    input: Input,
-    deadline: AbortSignal,
-  ): Promise<{ readonly output: Output } | { readonly failed: SightlineError }> {
+  async #ask(member: Member<Input, Output>, input: Input, deadline: AbortSignal): Promise<Answered<Output>> {
     const { meters, deadlineMs } = this.#options
     const { server } = member
     const failures = member.failures
@@ -393,6 +418,22 @@ export class WorkerPool<Input, Output> implements AsyncDisposable {
     this.#closing.abort(failure('INFERENCE_UNAVAILABLE', 'The inference servers are no longer asked.'))
     for (const { place } of this.#waiting.splice(0)) place.reject(this.#closing.signal.reason)
     await Promise.all(this.#running)
+  }
+}
+
+/** The first of them that settles; undefined where none has after so long, if that is given. */
+async function firstOf<Value>(
+  promises: ReadonlySet<Promise<Value>>,
+  ms: number | undefined,
+): Promise<{ readonly from: Promise<Value>; readonly value: Value } | undefined> {
+  let timer: NodeJS.Timeout | undefined
+  const slow = new Promise<undefined>((resolve) => {
+    if (ms !== undefined) timer = setTimeout(resolve, ms, undefined)
+  })
+  try {
+    return await Promise.race([...[...promises].map(async (from) => ({ from, value: await from })), slow])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

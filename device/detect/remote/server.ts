@@ -11,6 +11,9 @@ import {
 import type { AskedServer } from './pool.ts'
 import { type Transport, unavailable, wrong } from './transport.ts'
 
+/** Servers that take binary tensors, and list no extensions at all. */
+const BINARY_UNSAID = ['OpenVINO Model Server']
+
 /** One run of a model. */
 export interface Ask {
   readonly inputs: Tensors
@@ -64,7 +67,7 @@ export class InferenceServer implements AskedServer<Ask, Tensors>, AsyncDisposab
     this.#expected.accept(signature, this)
     this.#known = {
       ...signature,
-      binary: server.extensions.includes(BINARY_EXTENSION),
+      binary: server.extensions.includes(BINARY_EXTENSION) || BINARY_UNSAID.includes(server.name),
       bytes: server.extensions.includes(BYTES_EXTENSION),
     }
   }

@@ -32,15 +32,6 @@ export interface TransportOptions {
   readonly answerBytesMax: number
 }
 
-/** What a server says is put into sentences up to here, characters. */
-const SAID_MAX = 200
-
-/** What a server said, for people: one line, and not all of it. */
-export const said = (text: string): string => {
-  const line = text.replace(/\s+/g, ' ').trim()
-  return line.length > SAID_MAX ? `${line.slice(0, SAID_MAX)}...` : line
-}
-
 export const wrong = (address: string, what: string, cause?: unknown): SightlineError =>
   failure('INFERENCE_WRONG', `The inference server ${address} gives a wrong answer: ${what}`, cause)
 
