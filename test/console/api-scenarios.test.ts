@@ -59,8 +59,12 @@ const reported = (settings: Partial<Reported> = {}): Reported =>
   makeReported(
     { site: 'north', device: 'pi' },
     {
-      effective: { detect: { model: 'yunet' }, cameras: { gate: { from: 'file', source: 'file' } } },
-      models: ['yunet'],
+      effective: {
+        detect: { model: 'yunet' },
+        process: [],
+        cameras: { gate: { from: 'file', source: 'file' } },
+      },
+      models: ['yunet', 'ultraface-rfb-640-masked'],
       ...settings,
     },
   )
