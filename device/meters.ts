@@ -89,6 +89,12 @@ export function openMeters(registry: Registry) {
       'Crops that a classifier or plugin did not look at, or not in time; they were published without its attributes',
       ['processor', 'reason'],
     ),
+    attributesCut: counter(
+      registry,
+      'attributes_cut_total',
+      'Attributes that were left out because a crop had too many, or no room for all of them',
+      ['camera'],
+    ),
     framesUnprocessed: counter(
       registry,
       'frames_unprocessed_total',

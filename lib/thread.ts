@@ -29,6 +29,11 @@ export interface ThreadOptions {
   /** What `open` is given: anything that can be cloned. */
   readonly data: unknown
   readonly openMsMax?: number
+  /**
+   * It calls ONNX Runtime: ended within such a call, it takes the whole process along (Napi::Error, SIGABRT). So it is never ended
+   * by force; killed, it is asked nothing more, and ends once its call has returned, if ever.
+   */
+  readonly isNative?: boolean
   readonly resourceLimits?: ResourceLimits
   /** Its environment; the process's where absent. */
   readonly env?: Readonly<Record<string, string>>
@@ -60,13 +65,20 @@ export class Thread implements AsyncDisposable {
   /** Resolves when it has ended, however: with why, or undefined where it was disposed of. */
   readonly ended: Promise<Error | undefined>
   readonly #worker: Worker
+  readonly #isNative: boolean
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
   #nextId = 0
   #fault: Error | undefined
   #isClosed = false
+  #over: () => void = () => {}
 
-  private constructor(worker: Worker, opened: unknown, onSaid: ThreadOptions['onSaid']) {
+  private constructor(
+    worker: Worker,
+    opened: unknown,
+    { onSaid, isNative = false }: Pick<ThreadOptions, 'onSaid' | 'isNative'>,
+  ) {
     this.#worker = worker
+    this.#isNative = isNative
     this.opened = opened
     worker.on('message', (message: unknown) => {
       if (!isReply(message)) return
@@ -75,9 +87,10 @@ export class Thread implements AsyncDisposable {
     })
     worker.on('error', (error) => this.#end(asFailure(error)))
     this.ended = new Promise((resolve) => {
+      this.#over = () => resolve(this.#isClosed ? undefined : this.#fault)
       worker.once('exit', () => {
         this.#end(failure('UNEXPECTED', THREAD_ENDED))
-        resolve(this.#isClosed ? undefined : this.#fault)
+        this.#over()
       })
     })
   }
@@ -106,8 +119,9 @@ export class Thread implements AsyncDisposable {
           }),
         ]))) as [FromThread | 'late' | undefined]
     const [told] = reply
-    if (typeof told === 'object' && 'opened' in told) return new Thread(worker, told.opened, onSaid)
-    await worker.terminate()
+    if (typeof told === 'object' && 'opened' in told) return new Thread(worker, told.opened, options)
+    if (told === 'late' && options.isNative) letGo(worker)
+    else await worker.terminate()
     if (told === 'late')
       throw failure('PROCESSOR_LATE', `The thread "${role}" did not start within ${openMsMax} ms.`)
     if (told && 'failed' in told) throw failureOf(told.failed.code, told.failed.message)
@@ -155,13 +169,22 @@ export class Thread implements AsyncDisposable {
   /** Ends it at once; what it was asked fails. */
   async kill(why: Error): Promise<void> {
     this.#end(why)
-    await this.#worker.terminate()
+    if (!this.#isNative) {
+      await this.#worker.terminate()
+      return
+    }
+    letGo(this.#worker)
+    this.#over()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
     this.#post({ close: true })
-    const timer = setTimeout(() => void this.#worker.terminate(), CLOSE_MS_MAX).unref()
+    const timer = setTimeout(() => {
+      if (!this.#isNative) return void this.#worker.terminate()
+      letGo(this.#worker)
+      this.#over()
+    }, CLOSE_MS_MAX).unref()
     await this.ended
     clearTimeout(timer)
   }
@@ -182,6 +205,12 @@ export class Thread implements AsyncDisposable {
     for (const waiting of this.#waiting.values()) waiting.reject(this.#fault)
     this.#waiting.clear()
   }
+}
+
+/** It is asked to end, and keeps the process from its own end no longer. */
+function letGo(worker: Worker): void {
+  worker.postMessage({ close: true } satisfies ToThread)
+  worker.unref()
 }
 
 /** Code in the thread that is not ours can send anything. */
@@ -250,6 +279,7 @@ export async function serveThread(
     send({ failed: failedOf(error) })
     return
   }
+  let isClosing = false
   const running = new Set<Promise<void>>()
   const answer = async ({ id, value }: { readonly id: number; readonly value: unknown }) => {
     try {
@@ -261,6 +291,8 @@ export async function serveThread(
   }
   port.on('message', async (message: ToThread) => {
     if ('close' in message) {
+      if (isClosing) return
+      isClosing = true
       await Promise.all(running)
       await served.close()
       port.close()

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { attributesSchema } from './attributes.ts'
+import { ATTRIBUTES_MAX, type Attribute, attributesSchema } from './attributes.ts'
 import { DIGEST_PATTERN } from './clip.ts'
 import { ID_PATTERN } from './id.ts'
 import { NAME_PATTERN } from './names.ts'
@@ -120,11 +120,7 @@ const FORMAT = 'sightline'
  */
 export function writeCrop(jpeg: Uint8Array, metadata: CropMetadata): Buffer {
   if (jpeg[0] !== 0xff || jpeg[1] !== 0xd8) throw new TypeError('writeCrop: the picture is not a JPEG')
-  // JSON escapes beyond ASCII, so that the character code tells the truth.
-  const json = JSON.stringify({ format: FORMAT, ...metadata }).replace(
-    /[\u0080-\uffff]/g,
-    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
+  const json = asciiJson({ format: FORMAT, ...metadata })
   const comment = Buffer.concat([CHARACTER_CODE, Buffer.from(json, 'latin1')])
   // TIFF: header (8), IFD0 with one entry (18), Exif IFD with one entry (18), then the comment.
   const tiff = Buffer.alloc(44 + comment.length)
@@ -137,6 +133,36 @@ export function writeCrop(jpeg: Uint8Array, metadata: CropMetadata): Buffer {
   if (length > SEGMENT_BYTES_MAX) throw new RangeError('writeCrop: the metadata does not fit an EXIF segment')
   const marker = Buffer.from([0xff, 0xd8, 0xff, 0xe1, length >> 8, length & 0xff])
   return Buffer.concat([marker, EXIF_HEADER, tiff, jpeg.subarray(2)])
+}
+
+/** JSON escapes beyond ASCII, so that the character code tells the truth. */
+const asciiJson = (value: unknown) =>
+  JSON.stringify(value).replace(
+    /[\u0080-\uffff]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+
+/** Who signed it, the crop before, and whatever else is added once the attributes are known. */
+const ADDED_BYTES_MAX = 4096
+/** The segment's length and Exif header, the TIFF structure, the character code. */
+const AROUND_BYTES = 2 + EXIF_HEADER.length + 44 + CHARACTER_CODE.length
+
+/**
+ * Of the attributes those that fit beside the other metadata, the first ones first: 32 of the longest, in letters beyond ASCII, are
+ * more than a segment takes.
+ */
+export function fittingAttributes(
+  metadata: CropMetadata,
+  attributes: readonly Attribute[],
+): readonly Attribute[] {
+  const others = asciiJson({ format: FORMAT, ...metadata, attributes: [] }).length
+  let room = SEGMENT_BYTES_MAX - AROUND_BYTES - ADDED_BYTES_MAX - others
+  return attributes.slice(0, ATTRIBUTES_MAX).filter((attribute) => {
+    const bytes = asciiJson(attribute).length + 1 // a comma
+    if (bytes > room) return false
+    room -= bytes
+    return true
+  })
 }
 
 function writeIfdEntry(

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { CameraState } from '../../wire/camera-state.ts'
-import { CROP_VERSION, type CropMetadata, fileNameOf } from '../../wire/crop.ts'
+import { CROP_VERSION, type CropMetadata, fileNameOf, fittingAttributes } from '../../wire/crop.ts'
 import { EVENT_VERSION, type FaceEvent, type FollowedFace } from '../../wire/event.ts'
 import { cropTopic, eventTopic } from '../../wire/topics.ts'
 import type { Zone } from '../../wire/zones.ts'
@@ -457,8 +457,10 @@ export class Emitter {
     await Promise.allSettled(looks)
     for (const [index, look] of looks.entries()) {
       const { mode, shot, of } = making[index] as Making
-      const [jpeg, attributes] = await look
+      const [jpeg, said] = await look
       if (lossless) await publisher.room(signal)
+      const attributes = fittingAttributes(shot.metadata, said)
+      meters.attributesCut.inc({ camera }, said.length - attributes.length)
       const metadata = {
         ...shot.metadata,
         ...(attributes.length > 0 && { attributes: [...attributes] }),

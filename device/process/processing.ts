@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { asFailure, failure } from '../../lib/errors.ts'
 import { type Log, throttled } from '../../lib/log.ts'
-import { ATTRIBUTES_MAX, type Attribute } from '../../wire/attributes.ts'
+import type { Attribute } from '../../wire/attributes.ts'
 import { type CameraState, WHY_CHARACTERS_MAX } from '../../wire/camera-state.ts'
 import { EVENT_VERSION, type PluginEvent } from '../../wire/event.ts'
 import type { CameraConfig, ProcessorConfig } from '../config.ts'
@@ -142,7 +142,7 @@ export class Processing implements Watcher, Redraw, AsyncDisposable {
         }
       }),
     )
-    return this.#said.with(camera, metadata.track, said.flat()).slice(0, ATTRIBUTES_MAX)
+    return this.#said.with(camera, metadata.track, said.flat())
   }
 
   wants(camera: string): boolean {
