@@ -225,32 +225,35 @@ t.test('whatever the bytes: never an error, never long, never metadata that is n
   t.ok(kinds.size >= 6, [...kinds].join())
 })
 
-t.test('attributes are cut to what a segment has room for, whatever else is long, and the signature has its room', async (t) => {
-  const most: CropMetadata = {
-    ...metadata,
-    site: 'x'.repeat(60),
-    landmarks: Array.from({ length: 128 }, () => [-123456.7890123456, -123456.7890123456]),
-    zones: Array.from({ length: 16 }, (_, at) => `zone-${at}`.padEnd(60, 'x')),
-    file: '名'.repeat(255),
-    model: '型'.repeat(200),
-  }
-  const longest = Array.from({ length: 40 }, (_, at) => ({
-    name: `${at}`.padEnd(64, '名'),
-    label: '標'.repeat(64),
-    score: 0.1234567890123456,
-    by: '者'.repeat(160),
-  }))
-  const attributes = fittingAttributes(most, longest)
-  t.ok(attributes.length > 25 && attributes.length < 32, `${attributes.length}`)
-  const signed = {
-    ...most,
-    attributes: [...attributes],
-    shot: 'best' as const,
-    signer: 'a'.repeat(64),
-    previous: 'b'.repeat(64),
-  }
-  t.strictSame(readCrop(writeCrop(tinyJpeg, signed)), { crop: signed })
-  t.throws(() => writeCrop(tinyJpeg, { ...most, attributes: longest.slice(0, 32) }), RangeError)
-  const short = longest.map((it) => ({ ...it, name: 'n', label: 'l', by: 'b' }))
-  t.equal(fittingAttributes(metadata, short).length, 32, 'no more than there may be')
-})
+t.test(
+  'attributes are cut to what a segment has room for, whatever else is long, and the signature has its room',
+  async (t) => {
+    const most: CropMetadata = {
+      ...metadata,
+      site: 'x'.repeat(60),
+      landmarks: Array.from({ length: 128 }, () => [-123456.7890123456, -123456.7890123456]),
+      zones: Array.from({ length: 16 }, (_, at) => `zone-${at}`.padEnd(60, 'x')),
+      file: '名'.repeat(255),
+      model: '型'.repeat(200),
+    }
+    const longest = Array.from({ length: 40 }, (_, at) => ({
+      name: `${at}`.padEnd(64, '名'),
+      label: '標'.repeat(64),
+      score: 0.1234567890123456,
+      by: '者'.repeat(160),
+    }))
+    const attributes = fittingAttributes(most, longest)
+    t.ok(attributes.length > 25 && attributes.length < 32, `${attributes.length}`)
+    const signed = {
+      ...most,
+      attributes: [...attributes],
+      shot: 'best' as const,
+      signer: 'a'.repeat(64),
+      previous: 'b'.repeat(64),
+    }
+    t.strictSame(readCrop(writeCrop(tinyJpeg, signed)), { crop: signed })
+    t.throws(() => writeCrop(tinyJpeg, { ...most, attributes: longest.slice(0, 32) }), RangeError)
+    const short = longest.map((it) => ({ ...it, name: 'n', label: 'l', by: 'b' }))
+    t.equal(fittingAttributes(metadata, short).length, 32, 'no more than there may be')
+  },
+)
