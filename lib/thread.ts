@@ -30,6 +30,11 @@ export interface ThreadOptions {
   readonly data: unknown
   readonly openMsMax?: number
   readonly resourceLimits?: ResourceLimits
+  /**
+   * It is never cut off, but left to end by itself once its calls are over: ONNX Runtime ends the whole process where its thread is
+   * terminated while a network runs (Napi::Error without a catch).
+   */
+  readonly isUncut?: boolean
   /** Its environment; the process's where absent. */
   readonly env?: Readonly<Record<string, string>>
   /** What it prints; where absent, it goes where the process's own output goes. */
@@ -60,24 +65,27 @@ export class Thread implements AsyncDisposable {
   /** Resolves when it has ended, however: with why, or undefined where it was disposed of. */
   readonly ended: Promise<Error | undefined>
   readonly #worker: Worker
+  readonly #isUncut: boolean
+  readonly #ending = Promise.withResolvers<Error | undefined>()
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
   #nextId = 0
   #fault: Error | undefined
   #isClosed = false
+  #isAsked = false
 
-  private constructor(worker: Worker, opened: unknown, onSaid: ThreadOptions['onSaid']) {
+  private constructor(worker: Worker, opened: unknown, { onSaid, isUncut = false }: ThreadOptions) {
     this.#worker = worker
+    this.#isUncut = isUncut
     this.opened = opened
     worker.on('message', (message: FromThread) => {
       if ('said' in message) onSaid?.(message.said)
       else this.#settle(message)
     })
     worker.on('error', (error) => this.#end(asFailure(error)))
-    this.ended = new Promise((resolve) => {
-      worker.once('exit', () => {
-        this.#end(failure('UNEXPECTED', THREAD_ENDED))
-        resolve(this.#isClosed ? undefined : this.#fault)
-      })
+    this.ended = this.#ending.promise
+    worker.once('exit', () => {
+      this.#end(failure('UNEXPECTED', THREAD_ENDED))
+      this.#over()
     })
   }
 
@@ -105,7 +113,7 @@ export class Thread implements AsyncDisposable {
           }),
         ]))) as [FromThread | 'late' | undefined]
     const [told] = reply
-    if (typeof told === 'object' && 'opened' in told) return new Thread(worker, told.opened, onSaid)
+    if (typeof told === 'object' && 'opened' in told) return new Thread(worker, told.opened, options)
     await worker.terminate()
     if (told === 'late')
       throw failure('PROCESSOR_LATE', `The thread "${role}" did not start within ${openMsMax} ms.`)
@@ -151,18 +159,34 @@ export class Thread implements AsyncDisposable {
     return (await this.#worker.getHeapStatistics()).external_memory
   }
 
-  /** Ends it at once; what it was asked fails. */
+  /** Ends it at once, or lets go of one that is never cut off; what it was asked fails. */
   async kill(why: Error): Promise<void> {
     this.#end(why)
-    await this.#worker.terminate()
+    if (!this.#isUncut) return void (await this.#worker.terminate())
+    this.#askToClose()
+    this.#over()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
-    this.#post({ close: true })
-    const timer = setTimeout(() => void this.#worker.terminate(), CLOSE_MS_MAX).unref()
+    this.#askToClose()
+    const timer = setTimeout(() => {
+      if (this.#isUncut) this.#over()
+      else void this.#worker.terminate()
+    }, CLOSE_MS_MAX).unref()
     await this.ended
     clearTimeout(timer)
+  }
+
+  #askToClose(): void {
+    if (this.#isAsked) return
+    this.#isAsked = true
+    this.#post({ close: true })
+  }
+
+  /** It counts as ended. */
+  #over(): void {
+    this.#ending.resolve(this.#isClosed ? undefined : this.#fault)
   }
 
   #post(message: ToThread, transfer: readonly TransferListItem[] = []): void {
