@@ -7,7 +7,7 @@ import {
   Worker,
   workerData,
 } from 'node:worker_threads'
-import { asFailure, type ErrorCode, failure } from './errors.ts'
+import { asFailure, type ErrorCode, failure, failureOf } from './errors.ts'
 
 /**
  * A worker thread that answers calls: what blocks, throws or leaks there does so there. One module is both sides: it opens the
@@ -77,7 +77,8 @@ export class Thread implements AsyncDisposable {
     this.#worker = worker
     this.#isUncut = isUncut
     this.opened = opened
-    worker.on('message', (message: FromThread) => {
+    worker.on('message', (message: unknown) => {
+      if (!isReply(message)) return
       if ('said' in message) onSaid?.(message.said)
       else this.#settle(message)
     })
@@ -117,7 +118,7 @@ export class Thread implements AsyncDisposable {
     await worker.terminate()
     if (told === 'late')
       throw failure('PROCESSOR_LATE', `The thread "${role}" did not start within ${openMsMax} ms.`)
-    if (told && 'failed' in told) throw failure(told.failed.code, told.failed.message)
+    if (told && 'failed' in told) throw failureOf(told.failed.code, told.failed.message)
     throw failure('UNEXPECTED', THREAD_ENDED)
   }
 
@@ -197,7 +198,7 @@ export class Thread implements AsyncDisposable {
     if (!('id' in reply) || reply.id === undefined) return
     const waiting = this.#waiting.get(reply.id)
     if ('answer' in reply) waiting?.resolve(reply.answer)
-    else waiting?.reject(failure(reply.failed.code, reply.failed.message))
+    else waiting?.reject(failureOf(reply.failed.code, reply.failed.message))
   }
 
   #end(error: Error): void {
@@ -207,10 +208,26 @@ export class Thread implements AsyncDisposable {
   }
 }
 
+/** Code in the thread that is not ours can send anything. */
+function isReply(message: unknown): message is FromThread {
+  if (typeof message !== 'object' || message === null) return false
+  if (!('failed' in message)) return 'opened' in message || 'answer' in message || 'said' in message
+  const { failed } = message
+  return (
+    typeof failed === 'object' &&
+    failed !== null &&
+    'code' in failed &&
+    typeof failed.code === 'string' &&
+    'message' in failed &&
+    typeof failed.message === 'string'
+  )
+}
+
 /** Whether it has opened; it may say something before. Rejects with what ends it. */
 async function firstReply(worker: Worker, onSaid: ThreadOptions['onSaid']): Promise<[FromThread]> {
   const reply = Promise.withResolvers<[FromThread]>()
-  const take = (message: FromThread) => {
+  const take = (message: unknown) => {
+    if (!isReply(message)) return
     if ('said' in message) onSaid?.(message.said)
     else reply.resolve([message])
   }
