@@ -15,9 +15,9 @@ With files: a line of JSON for each, with boxes (left, top, width, height),
 scores and landmarks in pixels of the picture as displayed. eval compares the
 model with the boxes.json of a folder of photos (photo to list of boxes) and
 prints recall, precision and average precision; of a classifier, with a folder
-of crops for each label, how often it is right and what it confuses. bench times the model on every
-execution provider and number of threads, saves which is fastest, and prints how
-much of a detection is the network.
+of crops for each label, how often it is right and what it confuses. bench times
+the model on every execution provider and number of threads, saves which is
+fastest, and prints how much of a detection is the network.
 
 Options:
   --config FILE      the device's configuration
