@@ -175,7 +175,7 @@ t.test('import makes an entry of a classifier; what was not said is found out', 
     scale: 0.017,
   })
   for (const [labels, told, code, message] of [
-    ['a,b', {}, 'MODEL_UNUSABLE', /3 numbers, but the entry lists 2 labels: a, b/],
+    ['a,b', {}, 'MODEL_UNUSABLE', /3 numbers, but 2 labels are given: a, b/],
     ['a,b,b', {}, 'USAGE', /--labels: must not list a label twice/],
     ['a,b,c', { activation: 'softmax' }, 'USAGE', /gives probabilities already/],
     ['a,b,c', { activation: 'relu' }, 'USAGE', /--activation/],
