@@ -1,7 +1,7 @@
 /** Every limit of this room that is no setting. */
 
-/** Of a request whose tensors are JSON: reading it holds the only thread that answers (320x320x3: 20 ms). */
-export const JSON_BYTES_MAX = 32 * 1024 * 1024
+/** Of a request whose tensors are JSON: reading it holds the only thread that answers (320x320x3: 20 ms, 640x640x3: 100 ms). */
+export const JSON_BYTES_MAX = 16 * 1024 * 1024
 /** An inference that takes longer hangs: its thread is ended and opened again, ms. */
 export const RUN_MS_MAX = 60_000
 /** Tensors that run together, as the model takes them: activations need several times as much. */

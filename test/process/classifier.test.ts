@@ -341,3 +341,22 @@ t.test('UltraFace says who wears a mask, on the crop', async (t) => {
     'nothing where it finds no face',
   )
 })
+
+t.test(
+  'one that is ended while it looks takes nothing with it: what it was asked fails, and it is over',
+  async (t) => {
+    const model = sharedData('models/ultraface-RFB-640-masked_face-v2.onnx') ?? 'antispoof'
+    const detect = { modelFolder: t.testdir() }
+    const it = await openProcessor(processor(model), detect as Detect, LOG)
+    const asked = Array.from({ length: 4 }, async () => await it.attributes?.(crop(RED)))
+    const failed = Promise.allSettled(asked)
+    await it.kill?.(new Error('it is late'))
+    t.match(
+      (await failed).map(({ status }) => status),
+      ['rejected', 'rejected', 'rejected', 'rejected'],
+    )
+    t.match(await it.ended, { message: 'it is late' })
+    await t.rejects(async () => void (await it.attributes?.(crop(RED))), { message: 'it is late' })
+    await it[Symbol.asyncDispose]()
+  },
+)
