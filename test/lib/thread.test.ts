@@ -17,7 +17,10 @@ await serveThread('held', async ({ openMs, ends }: { openMs: number; ends: Int32
   hold(openMs)
   return {
     opened: undefined,
-    call: async (ms) => ({ value: hold(ms as number) }),
+    call: async (ms) => {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      return { value: hold(ms as number) }
+    },
     close: async () => void Atomics.add(ends, 0, 1),
   }
 })
