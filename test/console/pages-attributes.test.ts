@@ -2,7 +2,7 @@ import t from 'tap'
 import { fits, keepPicture, openPage, sharedChromium, skipWithoutChromium } from '../kit/chromium.ts'
 import { tinyJpeg } from '../kit/crops.ts'
 import { until } from '../kit/wait.ts'
-import { cameraSeen, NORTH, SOUTH, stateOf } from './api-server.ts'
+import { cameraSeen, NORTH, SOUTH, stateOf, YARD } from './api-server.ts'
 import { answers, reported } from './pages-held.ts'
 import { pagesServer } from './pages-server.ts'
 
