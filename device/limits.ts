@@ -287,6 +287,8 @@ export const SERVER_BUSY_MS_MAX = 1000
 export const SERVER_DENIED_MS = 30_000
 /** and so many are asked about one frame, one after the other. */
 export const SERVERS_ASKED_MAX = 3
+/** Crops of one camera that are looked at again, while the next frames are looked at; then the camera waits. */
+export const CROPS_LOOKED_AT_MAX = 8
 /** A plugin has opened within so long, ms; */
 export const PLUGIN_OPEN_MS_MAX = 30_000
 /** its thread's heap, MB, and what it holds in buffers outside of it, looked at so often, ms. */

@@ -49,11 +49,8 @@ export interface BatchOutputs {
 /** Errors: those of locate, openOnnx, openTfjs and choose; MODEL_UNUSABLE where it does not run. */
 export async function openModelThread(options: ModelOptions): Promise<Thread> {
   return await Thread.open({
-    url: import.meta.url,
-    role: ROLE,
-    data: options,
-    openMsMax: OPEN_MS_MAX,
-    isNative: true,
+    ...{ url: import.meta.url, role: ROLE, data: options },
+    ...{ openMsMax: OPEN_MS_MAX, isUncut: true },
   })
 }
 

@@ -29,12 +29,12 @@ export interface ThreadOptions {
   /** What `open` is given: anything that can be cloned. */
   readonly data: unknown
   readonly openMsMax?: number
-  /**
-   * It calls ONNX Runtime: ended within such a call, it takes the whole process along (Napi::Error, SIGABRT). So it is never ended
-   * by force; killed, it is asked nothing more, and ends once its call has returned, if ever.
-   */
-  readonly isNative?: boolean
   readonly resourceLimits?: ResourceLimits
+  /**
+   * It is never cut off, but left to end by itself once its calls are over: ONNX Runtime ends the whole process where its thread is
+   * terminated while a network runs (Napi::Error without a catch).
+   */
+  readonly isUncut?: boolean
   /** Its environment; the process's where absent. */
   readonly env?: Readonly<Record<string, string>>
   /** What it prints; where absent, it goes where the process's own output goes. */
@@ -65,20 +65,17 @@ export class Thread implements AsyncDisposable {
   /** Resolves when it has ended, however: with why, or undefined where it was disposed of. */
   readonly ended: Promise<Error | undefined>
   readonly #worker: Worker
-  readonly #isNative: boolean
+  readonly #isUncut: boolean
+  readonly #ending = Promise.withResolvers<Error | undefined>()
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
   #nextId = 0
   #fault: Error | undefined
   #isClosed = false
-  #over: () => void = () => {}
+  #isAsked = false
 
-  private constructor(
-    worker: Worker,
-    opened: unknown,
-    { onSaid, isNative = false }: Pick<ThreadOptions, 'onSaid' | 'isNative'>,
-  ) {
+  private constructor(worker: Worker, opened: unknown, { onSaid, isUncut = false }: ThreadOptions) {
     this.#worker = worker
-    this.#isNative = isNative
+    this.#isUncut = isUncut
     this.opened = opened
     worker.on('message', (message: unknown) => {
       if (!isReply(message)) return
@@ -86,18 +83,16 @@ export class Thread implements AsyncDisposable {
       else this.#settle(message)
     })
     worker.on('error', (error) => this.#end(asFailure(error)))
-    this.ended = new Promise((resolve) => {
-      this.#over = () => resolve(this.#isClosed ? undefined : this.#fault)
-      worker.once('exit', () => {
-        this.#end(failure('UNEXPECTED', THREAD_ENDED))
-        this.#over()
-      })
+    this.ended = this.#ending.promise
+    worker.once('exit', () => {
+      this.#end(failure('UNEXPECTED', THREAD_ENDED))
+      this.#over()
     })
   }
 
   /** Errors: those of the thread's `open`; UNEXPECTED, where it ends by itself; PROCESSOR_LATE after `openMsMax`. */
   static async open(options: ThreadOptions): Promise<Thread> {
-    const { url, role, data, openMsMax, resourceLimits, env, onPrinted, onSaid } = options
+    const { url, role, data, openMsMax, resourceLimits, isUncut, env, onPrinted, onSaid } = options
     const [stdout, stderr] = [onPrinted !== undefined, onPrinted !== undefined]
     const worker = new Worker(new URL(url), {
       ...{ workerData: { role, data }, name: role, resourceLimits, stdout, stderr },
@@ -120,7 +115,8 @@ export class Thread implements AsyncDisposable {
         ]))) as [FromThread | 'late' | undefined]
     const [told] = reply
     if (typeof told === 'object' && 'opened' in told) return new Thread(worker, told.opened, options)
-    if (told === 'late' && options.isNative) letGo(worker)
+    // What was slow to open may still be within its network's first run; the thread reads this once it has opened.
+    if (told === 'late' && options.isUncut) worker.postMessage({ close: true } satisfies ToThread)
     else await worker.terminate()
     if (told === 'late')
       throw failure('PROCESSOR_LATE', `The thread "${role}" did not start within ${openMsMax} ms.`)
@@ -166,27 +162,34 @@ export class Thread implements AsyncDisposable {
     return (await this.#worker.getHeapStatistics()).external_memory
   }
 
-  /** Ends it at once; what it was asked fails. */
+  /** Ends it at once, or lets go of one that is never cut off; what it was asked fails. */
   async kill(why: Error): Promise<void> {
     this.#end(why)
-    if (!this.#isNative) {
-      await this.#worker.terminate()
-      return
-    }
-    letGo(this.#worker)
+    if (!this.#isUncut) return void (await this.#worker.terminate())
+    this.#askToClose()
     this.#over()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
-    this.#post({ close: true })
+    this.#askToClose()
     const timer = setTimeout(() => {
-      if (!this.#isNative) return void this.#worker.terminate()
-      letGo(this.#worker)
-      this.#over()
+      if (this.#isUncut) this.#over()
+      else void this.#worker.terminate()
     }, CLOSE_MS_MAX).unref()
     await this.ended
     clearTimeout(timer)
+  }
+
+  #askToClose(): void {
+    if (this.#isAsked) return
+    this.#isAsked = true
+    this.#post({ close: true })
+  }
+
+  /** It counts as ended. */
+  #over(): void {
+    this.#ending.resolve(this.#isClosed ? undefined : this.#fault)
   }
 
   #post(message: ToThread, transfer: readonly TransferListItem[] = []): void {
@@ -205,12 +208,6 @@ export class Thread implements AsyncDisposable {
     for (const waiting of this.#waiting.values()) waiting.reject(this.#fault)
     this.#waiting.clear()
   }
-}
-
-/** It is asked to end, and keeps the process from its own end no longer. */
-function letGo(worker: Worker): void {
-  worker.postMessage({ close: true } satisfies ToThread)
-  worker.unref()
 }
 
 /** Code in the thread that is not ours can send anything. */
@@ -279,7 +276,6 @@ export async function serveThread(
     send({ failed: failedOf(error) })
     return
   }
-  let isClosing = false
   const running = new Set<Promise<void>>()
   const answer = async ({ id, value }: { readonly id: number; readonly value: unknown }) => {
     try {
@@ -291,8 +287,6 @@ export async function serveThread(
   }
   port.on('message', async (message: ToThread) => {
     if ('close' in message) {
-      if (isClosing) return
-      isClosing = true
       await Promise.all(running)
       await served.close()
       port.close()

@@ -28,6 +28,7 @@ t.test('attributes that are too much for a crop are cut and counted; the crop go
       meters: openMeters(registry),
       processing: {
         attributes: async () => said,
+        looksAt: () => true,
         wants: () => false,
         see: async () => {},
         looksOnly: true,

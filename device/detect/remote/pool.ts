@@ -167,14 +167,14 @@ export class WorkerPool<Input, Output> implements AsyncDisposable {
     return this.#members.length * this.#options.inFlight * 2
   }
 
-  /** Why none can be asked, in a sentence; undefined where one can. */
+  /** Why none can be asked, in sentences that name each server once; undefined where one can. */
   get trouble(): string | undefined {
     if (this.isUp) return undefined
-    const servers = this.#members.map(({ server: { address }, why = '' }) => {
-      const clause = why.replace(/\.$/, '').replace(/^The inference server (?=\S+:\/)/, '')
-      return clause.includes(address) ? clause : `${address}: ${clause}`
+    const servers = this.#members.map(({ server: { address }, why = 'it is not known why' }) => {
+      const sentence = `${why.replace(/\.$/, '')}.`
+      return sentence.includes(address) ? sentence : `${address}: ${sentence}`
     })
-    return `No inference server can be asked (${servers.join('; ')}).`
+    return ['No inference server can be asked.', ...servers].join(' ')
   }
 
   /**
