@@ -161,7 +161,11 @@ export class WorkerPool<Input, Output> implements AsyncDisposable {
   /** Why none can be asked, in a sentence; undefined where one can. */
   get trouble(): string | undefined {
     if (this.isUp) return undefined
-    const servers = this.#members.map(({ server, why }) => `${server.address}: ${why?.replace(/\.$/, '')}`)
+    const servers = this.#members.map(
+      ({ server: { address }, why = 'it was not asked yet' }) =>
+        // Said once: most reasons begin with "The inference server ADDRESS".
+        `${address}: ${why.replace(`The inference server ${address}`, 'it').replace(/\.$/, '')}`,
+    )
     return `No inference server can be asked (${servers.join('; ')}).`
   }
 
