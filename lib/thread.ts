@@ -92,7 +92,7 @@ export class Thread implements AsyncDisposable {
 
   /** Errors: those of the thread's `open`; UNEXPECTED, where it ends by itself; PROCESSOR_LATE after `openMsMax`. */
   static async open(options: ThreadOptions): Promise<Thread> {
-    const { url, role, data, openMsMax, resourceLimits, env, onPrinted, onSaid } = options
+    const { url, role, data, openMsMax, resourceLimits, isUncut, env, onPrinted, onSaid } = options
     const [stdout, stderr] = [onPrinted !== undefined, onPrinted !== undefined]
     const worker = new Worker(new URL(url), {
       ...{ workerData: { role, data }, name: role, resourceLimits, stdout, stderr },
@@ -115,7 +115,9 @@ export class Thread implements AsyncDisposable {
         ]))) as [FromThread | 'late' | undefined]
     const [told] = reply
     if (typeof told === 'object' && 'opened' in told) return new Thread(worker, told.opened, options)
-    await worker.terminate()
+    // What was slow to open may still be within its network's first run; the thread reads this once it has opened.
+    if (told === 'late' && options.isUncut) worker.postMessage({ close: true } satisfies ToThread)
+    else await worker.terminate()
     if (told === 'late')
       throw failure('PROCESSOR_LATE', `The thread "${role}" did not start within ${openMsMax} ms.`)
     if (told && 'failed' in told) throw failureOf(told.failed.code, told.failed.message)

@@ -50,6 +50,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
     '--iou',
     '--json',
   ],
+  plugin: ['--folder', '--photo', '--camera', '--frames', '--settings', '--timeout', '--out', '--config'],
   healthcheck: ['--config'],
   queue: ['--max', '--json'],
   quarantine: ['--max', '--json', '--out', '--all'],
