@@ -57,6 +57,10 @@ t.test('a server that is not there fails, with why', async (t) => {
     detect: { runtime: 'remote', servers: { addresses: [address] } },
   })
   t.match(await checkServer(config, address, new AbortController().signal), [
-    { level: 'FAIL', what: `inference server ${address}`, found: /does not answer \(connection refused\)/ },
+    {
+      level: 'FAIL',
+      what: `inference server ${address}`,
+      found: /^The inference server \S+ does not answer \(connection refused\)$/,
+    },
   ])
 })
