@@ -5,8 +5,8 @@ import { type Command, parse } from '../command.ts'
 export const doctor: Command = {
   summary: 'checks this machine and what configurations name',
   help: `Checks the usual causes when something does not work, and says what to do:
-configuration, ports, folders, clock, certificates, brokers, bucket, model,
-cameras, streams, signing.
+configuration, ports, folders, clock, certificates, brokers, bucket, models,
+plugins, cameras, streams, signing.
 
 Usage: sightline doctor [--config FILE ...] [--json]
 

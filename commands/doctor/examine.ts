@@ -260,6 +260,18 @@ function checksOf(configuration: Configuration, others: Parameters<typeof checkP
           run: async (signal: AbortSignal) =>
             (await import('./model.ts')).checkServer(config, address, signal),
         })),
+        ...config.process.map((processor) => ({
+          what: `process ${processor.name}`,
+          msMax: MODEL_MS_MAX,
+          isHeavy: true,
+          run: async () => [
+            await (await import('./processors.ts')).checkProcessor(
+              config,
+              processor,
+              (await running) !== undefined,
+            ),
+          ],
+        })),
         ...config.cameras.map((camera) => ({
           what: `camera ${camera.name}`,
           msMax: 2 * camera.timeout + CAMERA_MORE_MS,

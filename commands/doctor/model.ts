@@ -69,8 +69,9 @@ export async function checkServer(
   }
 }
 
-/** Of one server: what is wrong with it, without naming it again. */
-const oneLine = (why: string) => /\(\S+?: (.+)\)\.$/s.exec(why)?.[1] ?? why
+/** Of one server: what is wrong with it. */
+const oneLine = (why: string) =>
+  why.replace(/^No inference server can be asked\. (?=.)/s, '').replace(/\.$/, '')
 
 /** @param isProduct its model is its own affair, and may know that a drawing is none */
 async function lookedAt(

@@ -170,7 +170,7 @@ class Trial {
   }
 
   sum(shown: number, withFaces: number): void {
-    say(`${shown} frames, ${withFaces} with faces`)
+    say(`${shown} ${shown === 1 ? 'frame' : 'frames'}, ${withFaces} with faces`)
     if (withFaces === 0) say('No face was found: crop() was not called.')
     for (const [what, call] of Object.entries(CALLS)) {
       const sorted = this.#tookMs[what as Ability].sort((a, b) => a - b)
