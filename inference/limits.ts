@@ -1,7 +1,7 @@
 /** Every limit of this room that is no setting. */
 
-/** Of a request whose tensors are JSON: reading it holds the only thread that answers (320x320x3: 20 ms). */
-export const JSON_BYTES_MAX = 32 * 1024 * 1024
+/** Of a request whose tensors are JSON: reading it holds the only thread that answers (320x320x3: 20 ms, 640x640x3: 100 ms). */
+export const JSON_BYTES_MAX = 16 * 1024 * 1024
 /** An inference that takes longer hangs: its thread is ended and opened again, ms. */
 export const RUN_MS_MAX = 60_000
 /** Tensors that run together, as the model takes them: activations need several times as much. */
@@ -33,6 +33,11 @@ export const FAREWELL_MS_MAX = 500
 export const RETRY_AFTER_S = 1
 export const RETRY_AFTER_S_MAX = 60
 
+/** The file of tokens is looked at so often, ms. */
+export const TOKENS_LOOK_MS = 1000
+
 /** Of one connection, by gRPC. */
 export const GRPC_STREAMS_MAX = 128
+/** Of a message's typed contents, which become numbers one by one; raw contents stay bytes. */
+export const CONTENTS_BYTES_MAX = 8 * 1024 * 1024
 export const GRPC_WINDOW_BYTES = 4 * 1024 * 1024

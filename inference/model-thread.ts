@@ -48,7 +48,10 @@ export interface BatchOutputs {
 
 /** Errors: those of locate, openOnnx, openTfjs and choose; MODEL_UNUSABLE where it does not run. */
 export async function openModelThread(options: ModelOptions): Promise<Thread> {
-  return await Thread.open({ url: import.meta.url, role: ROLE, data: options, openMsMax: OPEN_MS_MAX })
+  return await Thread.open({
+    ...{ url: import.meta.url, role: ROLE, data: options },
+    ...{ openMsMax: OPEN_MS_MAX, isUncut: true },
+  })
 }
 
 async function versionOf(model: Located): Promise<string> {

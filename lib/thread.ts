@@ -7,7 +7,7 @@ import {
   Worker,
   workerData,
 } from 'node:worker_threads'
-import { asFailure, type ErrorCode, failure } from './errors.ts'
+import { asFailure, type ErrorCode, failure, failureOf } from './errors.ts'
 
 /**
  * A worker thread that answers calls: what blocks, throws or leaks there does so there. One module is both sides: it opens the
@@ -30,6 +30,11 @@ export interface ThreadOptions {
   readonly data: unknown
   readonly openMsMax?: number
   readonly resourceLimits?: ResourceLimits
+  /**
+   * It is never cut off, but left to end by itself once its calls are over: ONNX Runtime ends the whole process where its thread is
+   * terminated while a network runs (Napi::Error without a catch).
+   */
+  readonly isUncut?: boolean
   /** Its environment; the process's where absent. */
   readonly env?: Readonly<Record<string, string>>
   /** What it prints; where absent, it goes where the process's own output goes. */
@@ -60,24 +65,28 @@ export class Thread implements AsyncDisposable {
   /** Resolves when it has ended, however: with why, or undefined where it was disposed of. */
   readonly ended: Promise<Error | undefined>
   readonly #worker: Worker
+  readonly #isUncut: boolean
+  readonly #ending = Promise.withResolvers<Error | undefined>()
   readonly #waiting = new Map<number, PromiseWithResolvers<unknown>>()
   #nextId = 0
   #fault: Error | undefined
   #isClosed = false
+  #isAsked = false
 
-  private constructor(worker: Worker, opened: unknown, onSaid: ThreadOptions['onSaid']) {
+  private constructor(worker: Worker, opened: unknown, { onSaid, isUncut = false }: ThreadOptions) {
     this.#worker = worker
+    this.#isUncut = isUncut
     this.opened = opened
-    worker.on('message', (message: FromThread) => {
+    worker.on('message', (message: unknown) => {
+      if (!isReply(message)) return
       if ('said' in message) onSaid?.(message.said)
       else this.#settle(message)
     })
     worker.on('error', (error) => this.#end(asFailure(error)))
-    this.ended = new Promise((resolve) => {
-      worker.once('exit', () => {
-        this.#end(failure('UNEXPECTED', THREAD_ENDED))
-        resolve(this.#isClosed ? undefined : this.#fault)
-      })
+    this.ended = this.#ending.promise
+    worker.once('exit', () => {
+      this.#end(failure('UNEXPECTED', THREAD_ENDED))
+      this.#over()
     })
   }
 
@@ -105,11 +114,13 @@ export class Thread implements AsyncDisposable {
           }),
         ]))) as [FromThread | 'late' | undefined]
     const [told] = reply
-    if (typeof told === 'object' && 'opened' in told) return new Thread(worker, told.opened, onSaid)
-    await worker.terminate()
+    if (typeof told === 'object' && 'opened' in told) return new Thread(worker, told.opened, options)
+    // What was slow to open may still be within its network's first run; the thread reads this once it has opened.
+    if (told === 'late' && options.isUncut) worker.postMessage({ close: true } satisfies ToThread)
+    else await worker.terminate()
     if (told === 'late')
       throw failure('PROCESSOR_LATE', `The thread "${role}" did not start within ${openMsMax} ms.`)
-    if (told && 'failed' in told) throw failure(told.failed.code, told.failed.message)
+    if (told && 'failed' in told) throw failureOf(told.failed.code, told.failed.message)
     throw failure('UNEXPECTED', THREAD_ENDED)
   }
 
@@ -151,18 +162,34 @@ export class Thread implements AsyncDisposable {
     return (await this.#worker.getHeapStatistics()).external_memory
   }
 
-  /** Ends it at once; what it was asked fails. */
+  /** Ends it at once, or lets go of one that is never cut off; what it was asked fails. */
   async kill(why: Error): Promise<void> {
     this.#end(why)
-    await this.#worker.terminate()
+    if (!this.#isUncut) return void (await this.#worker.terminate())
+    this.#askToClose()
+    this.#over()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
-    this.#post({ close: true })
-    const timer = setTimeout(() => void this.#worker.terminate(), CLOSE_MS_MAX).unref()
+    this.#askToClose()
+    const timer = setTimeout(() => {
+      if (this.#isUncut) this.#over()
+      else void this.#worker.terminate()
+    }, CLOSE_MS_MAX).unref()
     await this.ended
     clearTimeout(timer)
+  }
+
+  #askToClose(): void {
+    if (this.#isAsked) return
+    this.#isAsked = true
+    this.#post({ close: true })
+  }
+
+  /** It counts as ended. */
+  #over(): void {
+    this.#ending.resolve(this.#isClosed ? undefined : this.#fault)
   }
 
   #post(message: ToThread, transfer: readonly TransferListItem[] = []): void {
@@ -173,7 +200,7 @@ export class Thread implements AsyncDisposable {
     if (!('id' in reply) || reply.id === undefined) return
     const waiting = this.#waiting.get(reply.id)
     if ('answer' in reply) waiting?.resolve(reply.answer)
-    else waiting?.reject(failure(reply.failed.code, reply.failed.message))
+    else waiting?.reject(failureOf(reply.failed.code, reply.failed.message))
   }
 
   #end(error: Error): void {
@@ -183,10 +210,26 @@ export class Thread implements AsyncDisposable {
   }
 }
 
+/** Code in the thread that is not ours can send anything. */
+function isReply(message: unknown): message is FromThread {
+  if (typeof message !== 'object' || message === null) return false
+  if (!('failed' in message)) return 'opened' in message || 'answer' in message || 'said' in message
+  const { failed } = message
+  return (
+    typeof failed === 'object' &&
+    failed !== null &&
+    'code' in failed &&
+    typeof failed.code === 'string' &&
+    'message' in failed &&
+    typeof failed.message === 'string'
+  )
+}
+
 /** Whether it has opened; it may say something before. Rejects with what ends it. */
 async function firstReply(worker: Worker, onSaid: ThreadOptions['onSaid']): Promise<[FromThread]> {
   const reply = Promise.withResolvers<[FromThread]>()
-  const take = (message: FromThread) => {
+  const take = (message: unknown) => {
+    if (!isReply(message)) return
     if ('said' in message) onSaid?.(message.said)
     else reply.resolve([message])
   }

@@ -72,11 +72,11 @@ export function classifierHead(
     height: typeof height === 'number' ? height : size?.height,
   }
   if (sides.width === undefined || sides.height === undefined)
-    throw unfit(label, `its input size is free. Set "input: { width, height }" in its entry`)
+    throw unfit(label, `its input size is free. Say which (import: --input WxH; an entry: "input: { width, height }")`)
   if (size && (size.width !== sides.width || size.height !== sides.height))
     throw unfit(
       label,
-      `it takes pictures of ${sides.width}x${sides.height}, not ${size.width}x${size.height}. Correct "input" in its entry`,
+      `it takes pictures of ${sides.width}x${sides.height}, not ${size.width}x${size.height}. Correct "input" (import: --input)`,
     )
   if (sides.width > SIDE_MAX || sides.height > SIDE_MAX)
     throw unfit(
@@ -92,7 +92,7 @@ export function classifierHead(
       label,
       numbers === 1
         ? `its output ${described(output)} is one number, which needs two labels and "activation: sigmoid" (or none), not ${labels.length} labels with ${activation}`
-        : `its output ${described(output)} has ${numbers} numbers, but the entry lists ${labels.length} labels: ${listed(labels)}. List one for each, in their order`,
+        : `its output ${described(output)} has ${numbers} numbers, but ${labels.length} labels are given: ${listed(labels)}. List one for each, in their order`,
     )
   const both = (each: number | readonly [number, number, number]) =>
     typeof each === 'number' ? ([each, each, each] as const) : each

@@ -26,7 +26,14 @@ const LOG_SEVERITY = 3
  * Threads that wait for work by spinning burn a core between frames (YuNet at 320x192 with 2 threads, a frame each
  * 30 ms: 31 ms of CPU time a frame; sleeping: 5 ms).
  */
-const THREADS_SLEEP = { session: { intra_op: { allow_spinning: '0' } } }
+const THREADS_SLEEP = { intra_op: { allow_spinning: '0' } }
+
+/**
+ * Where a model's weights are looked for that lie in files of their own: below a file, where nothing can be. Models are bytes here,
+ * and ONNX Runtime would read such files from the working directory: a model that came from elsewhere would have the device's own
+ * files for weights, and give them as its answer.
+ */
+const NO_FILES = { model_external_initializers_file_folder_path: join(process.execPath, 'none') }
 
 /**
  * An ONNX model on ONNX Runtime, all graph optimisations on. `name` is for errors.
@@ -47,11 +54,17 @@ export async function openOnnx(
     graphOptimizationLevel: 'all',
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
-    extra: THREADS_SLEEP,
+    extra: { session: { ...THREADS_SLEEP, ...NO_FILES } },
     logSeverityLevel: LOG_SEVERITY,
   }).catch((error: unknown) => {
     if (provider !== 'cpu')
       throw failure('PROVIDER_UNAVAILABLE', error instanceof Error ? error.message : String(error), error)
+    if (error instanceof Error && /external data/i.test(error.message))
+      throw failure(
+        'MODEL_UNUSABLE',
+        `${name} has weights in files of its own, which are not read. Save it as one file (onnx.save with save_as_external_data=False).`,
+        error,
+      )
     throw failure(
       'MODEL_UNUSABLE',
       `${name} is not a model that ONNX Runtime can load. Give the path of an ONNX file, or "blazeface" for the model that comes with Sightline.`,

@@ -27,6 +27,11 @@ export const TENSOR_BYTES_MAX = 512 * 2 ** 20
 export const HEADER_BYTES_MAX = 2 ** 20
 /** How deep an answer's JSON is nested: the message, its tensors, their data. */
 export const JSON_DEPTH_MAX = DIMENSIONS_MAX + 8
+/** Objects and texts in one JSON, the names of members among them: tensors' values are neither. Counted before it is read. */
+const JSON_OBJECTS_MAX = 1000
+const JSON_TEXTS_MAX = 20_000
+/** Lists: the values of 640x640 pixels may be nested pixel by pixel. */
+const JSON_LISTS_MAX = 500_000
 const NAME_UNITS_MAX = 256
 const ID_UNITS_MAX = 256
 const PARAMETERS_MAX = 64
@@ -129,18 +134,25 @@ const integer = z.union([
     .regex(/^-?\d{1,15}$/)
     .transform(Number),
 ])
-const shape = z.array(integer).max(DIMENSIONS_MAX)
+/** Counted before any of it is looked at: a hundred thousand tensors took a second to refuse. */
+const listOf = <T extends z.ZodType>(schema: T, max: number) =>
+  z
+    .custom<unknown[]>((list) => Array.isArray(list), { error: 'must be a list' })
+    .refine((list) => list.length <= max, `more than ${max}`)
+    .pipe(z.array(schema))
+const shape = listOf(integer, DIMENSIONS_MAX)
 const parameters = z
-  .record(z.string().max(NAME_UNITS_MAX), z.unknown())
+  .custom<Record<string, unknown>>((all) => typeof all === 'object' && all !== null && !Array.isArray(all), {
+    error: 'must be an object',
+  })
   .refine((all) => Object.keys(all).length <= PARAMETERS_MAX, `more than ${PARAMETERS_MAX} parameters`)
+  .pipe(z.record(z.string().max(NAME_UNITS_MAX), z.unknown()))
 
 /** `GET /v2`. */
 export const serverMetadataSchema = z.object({
   name: z.string().max(NAME_UNITS_MAX),
   version: z.string().max(NAME_UNITS_MAX),
-  extensions: z
-    .array(z.string().max(NAME_UNITS_MAX))
-    .max(EXTENSIONS_MAX)
+  extensions: listOf(z.string().max(NAME_UNITS_MAX), EXTENSIONS_MAX)
     .nullish()
     .transform((all) => all ?? []),
 })
@@ -148,18 +160,14 @@ export type ServerMetadata = z.infer<typeof serverMetadataSchema>
 
 /** -1: any. */
 const tensorMetadataSchema = z.object({ name, datatype: z.string().max(NAME_UNITS_MAX), shape })
-const tensorsMetadata = z
-  .array(tensorMetadataSchema)
-  .max(TENSORS_MAX)
+const tensorsMetadata = listOf(tensorMetadataSchema, TENSORS_MAX)
   .nullish()
   .transform((all) => all ?? [])
 
 /** `GET /v2/models/NAME`. */
 export const modelMetadataSchema = z.object({
   name,
-  versions: z
-    .array(z.string().max(NAME_UNITS_MAX))
-    .max(VERSIONS_MAX)
+  versions: listOf(z.string().max(NAME_UNITS_MAX), VERSIONS_MAX)
     .nullish()
     .transform((all) => all ?? []),
   platform: absent(z.string().max(NAME_UNITS_MAX)),
@@ -182,15 +190,15 @@ const tensorSchema = z.object({
 const requestSchema = z.object({
   id: absent(z.string().max(ID_UNITS_MAX)),
   parameters: absent(parameters),
-  inputs: z.array(tensorSchema).min(1).max(TENSORS_MAX),
-  outputs: absent(z.array(z.object({ name, parameters: absent(parameters) })).max(TENSORS_MAX)),
+  inputs: listOf(tensorSchema, TENSORS_MAX).refine((all) => all.length > 0, 'there are none'),
+  outputs: absent(listOf(z.object({ name, parameters: absent(parameters) }), TENSORS_MAX)),
 })
 const responseSchema = z.object({
   model_name: z.string().max(NAME_UNITS_MAX),
   model_version: absent(z.string().max(NAME_UNITS_MAX)),
   id: absent(z.string().max(ID_UNITS_MAX)),
   parameters: absent(parameters),
-  outputs: z.array(tensorSchema).max(TENSORS_MAX),
+  outputs: listOf(tensorSchema, TENSORS_MAX),
 })
 
 /** Inputs as bytes behind the JSON where `binary`, and asks for outputs like that; all as JSON else. Errors: InferenceFault. */
@@ -335,7 +343,7 @@ function split(body: Uint8Array, jsonBytes: number | undefined): { json: unknown
       )
   }
   const text = jsonBytes === undefined ? body : body.subarray(0, jsonBytes)
-  if (isDeep(text)) throw malformed(`The JSON is nested deeper than ${JSON_DEPTH_MAX}.`)
+  checkJson(text)
   let json: unknown
   try {
     json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(text))
@@ -349,19 +357,33 @@ function split(body: Uint8Array, jsonBytes: number | undefined): { json: unknown
   return { json, ...(jsonBytes !== undefined && { binary: body.subarray(jsonBytes) }) }
 }
 
-/** Before it is read: what is nested a hundred thousand times breaks whatever walks through it. */
-function isDeep(text: Uint8Array): boolean {
-  let depth = 0
+/**
+ * Before it is read: what is nested a hundred thousand times breaks whatever walks through it, and of what is a million objects
+ * reading alone takes seconds. Errors: InferenceFault.
+ */
+function checkJson(text: Uint8Array): void {
+  let [depth, objects, texts, lists] = [0, 0, 0, 0]
   for (let at = 0; at < text.length; at += 1) {
     const byte = text[at]
     if (byte === 0x22) {
+      texts += 1
       for (at += 1; at < text.length && text[at] !== 0x22; at += 1) if (text[at] === 0x5c) at += 1
     } else if (byte === 0x5b || byte === 0x7b) {
       depth += 1
-      if (depth > JSON_DEPTH_MAX) return true
+      if (byte === 0x7b) objects += 1
+      else lists += 1
+      if (depth > JSON_DEPTH_MAX) throw malformed(`The JSON is nested deeper than ${JSON_DEPTH_MAX}.`)
     } else if (byte === 0x5d || byte === 0x7d) depth -= 1
+    if (objects > JSON_OBJECTS_MAX)
+      throw malformed(`The JSON has more than ${JSON_OBJECTS_MAX} objects: too many inputs or outputs.`)
+    if (lists > JSON_LISTS_MAX)
+      throw new InferenceFault(
+        'tooLarge',
+        `The JSON has more than ${JSON_LISTS_MAX} lists. Send "data" flat, or as bytes.`,
+      )
+    if (texts > JSON_TEXTS_MAX)
+      throw malformed(`The JSON has more than ${JSON_TEXTS_MAX} texts, names among them.`)
   }
-  return false
 }
 
 function check<T extends z.ZodType>(schema: T, json: unknown, what: string): z.infer<T> {

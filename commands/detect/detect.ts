@@ -15,9 +15,9 @@ With files: a line of JSON for each, with boxes (left, top, width, height),
 scores and landmarks in pixels of the picture as displayed. eval compares the
 model with the boxes.json of a folder of photos (photo to list of boxes) and
 prints recall, precision and average precision; of a classifier, with a folder
-of crops for each label, how often it is right and what it confuses. bench times the model on every
-execution provider and number of threads, saves which is fastest, and prints how
-much of a detection is the network.
+of crops for each label, how often it is right and what it confuses. bench times
+the model on every execution provider and number of threads, saves which is
+fastest, and prints how much of a detection is the network.
 
 Options:
   --config FILE      the device's configuration
@@ -29,6 +29,8 @@ Options:
   --score-min SCORE  minimum score of a face, or of what a classifier says of it
                      (default: depends on the model)
   --draw OUT         with files: draw the boxes; OUT is a picture, or a folder
+  --crops FOLDER     with files: cut the faces out as the device does, to sort
+                     them by label for eval
   --iou SHARE        eval: how much boxes must overlap (default: 0.4)
   --json             eval, bench: as JSON
   --help             this text
@@ -46,6 +48,7 @@ Options:
           provider: { type: 'string' },
           'score-min': { type: 'string' },
           draw: { type: 'string' },
+          crops: { type: 'string' },
           iou: { type: 'string' },
           json: { type: 'boolean' },
         },
@@ -64,6 +67,7 @@ Options:
       )
     const useless = [
       verb !== 'files' && values.draw !== undefined && '--draw',
+      verb !== 'files' && values.crops !== undefined && '--crops',
       verb !== 'eval' && values.iou !== undefined && '--iou',
       verb === 'files' && values.json && '--json',
     ].find(Boolean)
@@ -72,7 +76,7 @@ Options:
         'USAGE',
         `"sightline detect ${verb}" does not take ${useless}. See sightline detect --help.`,
       )
-    const { config, model, input, runtime, provider, draw, json = false } = values
+    const { config, model, input, runtime, provider, draw, crops, json = false } = values
     const chosen: Chosen = {
       config,
       model,
@@ -82,7 +86,7 @@ Options:
       scoreMin: values['score-min'] === undefined ? undefined : share('--score-min', values['score-min']),
     }
     if (verb === 'bench') return (await import('./bench.ts')).bench(chosen, json)
-    if (verb === 'files') return (await import('./files.ts')).detectFiles(positionals, chosen, draw)
+    if (verb === 'files') return (await import('./files.ts')).detectFiles(positionals, chosen, { draw, crops })
     const iou = values.iou === undefined ? undefined : share('--iou', values.iou)
     return (await import('./eval.ts')).evaluateFolder(rest[0] as string, chosen, iou, json)
   },

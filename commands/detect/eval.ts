@@ -35,6 +35,12 @@ export async function evaluateFolder(
   if (await isOfLabels(folder, detect)) {
     if (iou !== undefined)
       throw failure('USAGE', '--iou is for detectors: what a classifier says has no boxes.')
+    const useless = (['input', 'runtime', 'provider'] as const).find((option) => chosen[option] !== undefined)
+    if (useless !== undefined)
+      throw failure(
+        'USAGE',
+        `--${useless} is for detectors: a classifier runs on ONNX Runtime's CPU, at its entry's input size.`,
+      )
     const { evaluateLabels } = await import('./eval-labels.ts')
     return await evaluateLabels(folder, chosen, json)
   }
@@ -149,7 +155,7 @@ async function readBoxes(file: string): Promise<Record<string, Box[]>> {
     if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR')
       throw failure(
         'SOURCE_NOT_FOUND',
-        `${file} does not exist. It must list where the faces are: {"photo.jpg": [[left, top, width, height], ...], ...}.`,
+        `${file} does not exist. It must list where the faces are: {"photo.jpg": [[left, top, width, height], ...], ...}. A classifier needs none: name it as in "sightline models list".`,
         error,
       )
     if (error instanceof SyntaxError || error instanceof z.ZodError)

@@ -5,21 +5,24 @@ import { type Photo, readPhoto } from '../../device/detect/photo.ts'
 import { pointToFrame, toFrame } from '../../device/faces/crop.ts'
 import { sharp } from '../../device/sharp.ts'
 import { asFailure, failure, systemCode } from '../../lib/errors.ts'
-import { type Chosen, chosenDetect, openChosen } from './options.ts'
+import { openCropsFolder, writeCrops } from './crops.ts'
+import { type Chosen, chosenConfig, openChosen } from './options.ts'
 
 const PICTURES = ['.jpg', '.jpeg', '.png', '.webp', '.tif', '.tiff', '.avif']
 
 /**
- * A line of JSON for each file, in their order; or the files with the boxes drawn. A file that cannot be read is told
+ * A line of JSON for each file, in their order; with `draw` the files with the boxes drawn, too, with `crops` the faces cut out. A file that cannot be read is told
  * of on stderr, and the others are looked at. @returns the exit status: that of the first such file
  */
 export async function detectFiles(
   files: readonly string[],
   chosen: Chosen,
-  draw: string | undefined,
+  { draw, crops }: { readonly draw?: string; readonly crops?: string },
 ): Promise<number> {
   const drawn = draw === undefined ? undefined : await drawTargets(files, draw)
-  await using detector = await openChosen(chosenDetect(chosen))
+  const config = chosenConfig(chosen)
+  if (crops !== undefined) await openCropsFolder(crops, files)
+  await using detector = await openChosen(config.detect)
   let status = 0
   for (const [at, file] of files.entries()) {
     try {
@@ -29,8 +32,12 @@ export async function detectFiles(
       if (target !== undefined) await drawFaces(photo, faces, target)
       const { width, height } = photo
       const { model, runtime } = detector
+      const cut =
+        crops === undefined
+          ? undefined
+          : { crops: await writeCrops(photo, faces, config, { folder: crops, model }) }
       process.stdout.write(
-        `${JSON.stringify({ file, width, height, model, runtime, faces, ...(target && { drawn: target }) })}\n`,
+        `${JSON.stringify({ file, width, height, model, runtime, faces, ...(target && { drawn: target }), ...cut })}\n`,
       )
     } catch (error) {
       const fault = asFailure(error)

@@ -20,14 +20,14 @@ export interface Chosen {
 }
 
 /** The device's settings, with what the command line says otherwise. Errors: those of loadConfig and checkDeviceConfig. */
-export function chosenDetect({
+export function chosenConfig({
   config,
   model,
   input,
   runtime,
   provider,
   scoreMin,
-}: Chosen): DeviceConfig['detect'] {
+}: Chosen): DeviceConfig {
   const overrides = {
     'detect.model': model,
     'detect.inputSize': input,
@@ -43,10 +43,14 @@ export function chosenDetect({
   })
   const { detect } = loaded
   // Who names a runtime that is here means it, whatever servers the file has.
-  if (runtime !== undefined && !isRemote(runtime)) return { ...detect, servers: undefined }
+  if (runtime !== undefined && !isRemote(runtime))
+    return { ...loaded, detect: { ...detect, servers: undefined } }
   if (isRemote(detect.runtime)) checkDeviceConfig(loaded)
-  return detect
+  return loaded
 }
+
+/** What they say of the detector. */
+export const chosenDetect = (chosen: Chosen): DeviceConfig['detect'] => chosenConfig(chosen).detect
 
 /** The detector that runs here. */
 export const chosenDetector = (chosen: Chosen): DetectorOptions => detectorOptions(chosenDetect(chosen))

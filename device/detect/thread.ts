@@ -14,7 +14,7 @@ type Opened = Pick<Detector, 'model' | 'runtime' | 'input' | 'scoreMin' | 'measu
 
 /** As `openDetector`, in a thread of its own. Errors: the same. */
 export async function openDetectorThread(options: DetectorOptions = {}): Promise<Detector> {
-  const thread = await Thread.open({ url: import.meta.url, role: ROLE, data: options })
+  const thread = await Thread.open({ url: import.meta.url, role: ROLE, data: options, isUncut: true })
   let closed: Promise<void> | undefined
   return {
     ...(thread.opened as Opened),

@@ -21,7 +21,7 @@ export async function openClassifierThread(
   { modelFolder, catalog }: Pick<DeviceConfig['detect'], 'modelFolder' | 'catalog'>,
 ): Promise<Processor> {
   const data: ClassifierOptions = { model, entry, modelFolder, catalog }
-  const thread = await Thread.open({ url: import.meta.url, role: ROLE, data })
+  const thread = await Thread.open({ url: import.meta.url, role: ROLE, data, isUncut: true })
   const { by, threshold, margin } = thread.opened as Opened
   return {
     name,

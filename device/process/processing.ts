@@ -118,6 +118,11 @@ export class Processing implements Watcher, Redraw, AsyncDisposable {
     }
   }
 
+  /** Whether any looks at this camera's faces. */
+  looksAt(camera: string): boolean {
+    return this.#of(camera, 'attributes').length > 0
+  }
+
   /** What all that look at this camera's faces say. Never rejects. */
   async attributes(crop: CropPixels): Promise<readonly Attribute[]> {
     const { meters } = this.#parts

@@ -116,7 +116,7 @@ t.test('models by address', async (t) => {
       gate({ classify: { labels: ['yes', 'no'] } }),
       'MODEL_UNUSABLE',
       ['models', 0],
-      /3 numbers, but the entry lists 2 labels/,
+      /3 numbers, but 2 labels are given/,
     ],
     [
       'a label twice',

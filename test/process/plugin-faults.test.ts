@@ -113,10 +113,10 @@ t.test('markup in a label goes on as text: whoever shows it escapes it', async (
 
 t.test('one that is slow for one crop holds up nobody else: crops wait once at most', async (t) => {
   const startMs = performance.now()
-  const { meters } = await line(t, 'return { crop: () => new Promise(() => {}) }', { timeout: '300ms' })
+  const { meters } = await line(t, 'return { crop: () => new Promise(() => {}) }', { timeout: '1s' })
   const { PROCESSOR_LATE = 0, PROCESSOR_FAILED = 0 } = await counted(meters.cropsUnprocessed)
   t.equal(PROCESSOR_LATE + PROCESSOR_FAILED, PEOPLE)
-  t.ok(performance.now() - startMs < 5000)
+  t.ok(performance.now() - startMs < (PEOPLE * 1000) / 2, 'not a second for each')
 })
 
 t.test('while it hangs it can be let go of at once', async (t) => {
@@ -126,7 +126,7 @@ t.test('while it hangs it can be let go of at once', async (t) => {
   await run(walk(10), {}, { processing })
   const startMs = performance.now()
   await processing[Symbol.asyncDispose]()
-  t.ok(performance.now() - startMs < 2000)
+  t.ok(performance.now() - startMs < 4000, 'sooner than one that closes by itself is waited for (5 s)')
 })
 
 t.test('it gets neither the environment nor the configuration of the agent', async (t) => {
