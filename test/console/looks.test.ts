@@ -135,6 +135,9 @@ const checked = (input: object, world = worldOf(reportedBy())) =>
 
 t.test('what a device cannot take is said when a scenario is written', (t) => {
   t.strictSame(checked({ process: [MASK, { name: 'gate', model: 'gate' }], models: [GATE] }), [])
+  // Of that family some tell masked faces from others; the device finds out.
+  const masked = { ...GATE, classify: undefined, head: 'ultraface' }
+  t.strictSame(checked({ process: [{ name: 'gate', model: 'gate' }], models: [masked] }), [])
   for (const [input, wanted, world] of [
     [
       { process: [{ name: 'x', model: 'absent' }] },

@@ -1,5 +1,5 @@
 import type { lookup } from 'node:dns/promises'
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -7,7 +7,6 @@ import t from 'tap'
 import { guardedFetch } from '../../device/desired/guarded-fetch.ts'
 import { Networks } from '../../device/desired/networks.ts'
 import { convertBlazeface } from '../../models/convert.ts'
-import { sharedData } from '../kit/data.ts'
 import { serveFiles } from '../kit/file-server.ts'
 import { temporaryFolder } from '../kit/programs.ts'
 import { until } from '../kit/wait.ts'
@@ -21,7 +20,6 @@ const colours = colourModel()
 const later = colourModel(1)
 const detector = Buffer.from(await convertBlazeface())
 const nothing = Buffer.from('no model')
-const masked = sharedData('models/ultraface-RFB-640-masked_face-v2.onnx')
 
 const classify = { labels: LABELS, threshold: 0.1 }
 const tensors = {
@@ -37,7 +35,6 @@ t.test('models by address', async (t) => {
     '/later.onnx': later,
     '/faces.onnx': detector,
     '/nothing.onnx': nothing,
-    '/masked.onnx': masked ? readFileSync(masked) : nothing,
   }
   const server = await serveFiles(files)
   t.teardown(() => server[Symbol.asyncDispose]())
@@ -74,19 +71,6 @@ t.test('models by address', async (t) => {
     t.strictSame(there(), [`${sha256(colours)}.onnx`])
     await until('crops say so', () => by() === `gate@${sha256(colours).slice(0, 12)}`)
   })
-
-  t.test(
-    'a detector that tells masked faces from others takes second looks, too',
-    { skip: masked ? false : 'the shared models are not here' },
-    async () => {
-      const entry = { sources: [`${server.url}/masked.onnx`], sha256: sha256(files['/masked.onnx']) }
-      const models = [{ name: 'gate-mask', head: 'ultraface', ...entry }]
-      await say(2, { models, process: [{ name: 'mask', model: 'gate-mask' }] })
-      t.match(await applied(2), { effective: { process: [{ name: 'mask', model: 'gate-mask' }] } })
-      await say(3, { models: [gate()], process: looks })
-      await applied(3)
-    },
-  )
 
   const wrong = sha256(Buffer.from('another'))
   const asked = () => server.asked.length
