@@ -46,6 +46,7 @@ const OPTIONS: Readonly<Record<string, readonly string[]>> = {
     '--provider',
     '--score-min',
     '--draw',
+    '--crops',
     '--iou',
     '--json',
   ],

@@ -252,6 +252,32 @@ for (const name of NAMES)
     }
   })
 
+t.test('the best face comes first; one whose eyes are elsewhere belongs to another picture', async (t) => {
+  await using server = await serveApi('compreface')
+  await using detector = await open('compreface', [server.url], { scoreMin: 0.5 })
+  const at = (probability: number, landmarks: number[][]) => ({
+    box: { probability, x_min: 10, y_min: 10, x_max: 60, y_max: 70 },
+    landmarks,
+  })
+  const answer = (...result: object[]) => {
+    server.answer = (_request, response) => json(response, 200, { result })
+  }
+  answer(at(0.6, [[20, 20]]), at(0.9, []), at(0.7, [[-5, 130]]))
+  t.same(
+    (await detector.detect(BLACK)).map(({ score }) => score),
+    [0.9, 0.7, 0.6],
+  )
+  for (const point of [
+    [20, 1000],
+    [-1000, 20],
+  ]) {
+    await until('it can be asked', () => detector.pool.isUp)
+    answer(at(0.9, [[20, 20], point]))
+    await t.rejects(detector.detect(BLACK), { code: 'INFERENCE_WRONG', message: /a face at 10, 10/ })
+    answer()
+  }
+})
+
 t.test('what CodeProject.AI calls a failure is one', async (t) => {
   await using server = await serveApi('codeproject')
   for (const error of ['Unable to load the face detector', undefined]) {

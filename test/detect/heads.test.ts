@@ -109,6 +109,20 @@ t.test('BlazeFace sees red, green, blue in turn, -1 to 1, at the top left', asyn
   )
 })
 
+t.test('black is black in each colour of its own', (t) => {
+  const format = { channels: 'bgr', scale: [1, 1, 1], offset: [-1, -2, -3] } as const
+  const interleaved = new Float32Array(6)
+  fillBlack(interleaved, { ...format, layout: 'nhwc' })
+  t.same([...interleaved], [-3, -2, -1, -3, -2, -1])
+  const planar = new Float32Array(6)
+  fillBlack(planar, { ...format, layout: 'nchw' })
+  t.same([...planar], [-3, -3, -2, -2, -1, -1])
+  const bytes = new Uint8Array(6).fill(9)
+  fillBlack(bytes, { ...format, layout: 'nhwc' })
+  t.same([...bytes], [0, 0, 0, 0, 0, 0])
+  t.end()
+})
+
 t.test('YuNet: a cell gives its score, box and landmarks', async (t) => {
   const head = HEADS.yunet.recognise(yunet(64, 32)) as Head
   const outputs = new Map<string, Float32Array>()

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { type AskedServer, ServerBusy, WorkerPool } from '../../device/detect/remote/pool.ts'
+import { SERVER_BUSY_MS_MAX } from '../../device/limits.ts'
 import { openMeters } from '../../device/meters.ts'
 import { failure } from '../../lib/errors.ts'
 import { openLog } from '../../lib/log.ts'
@@ -14,6 +15,7 @@ interface Scripted extends AskedServer<number, string> {
   underWay: number
   most: number
   isReady: boolean
+  readyAsked: number
   answer: (input: number, signal: AbortSignal) => Promise<string>
 }
 
@@ -24,8 +26,10 @@ function scripted(address: string, answer: Scripted['answer'] = async (input) =>
     underWay: 0,
     most: 0,
     isReady: true,
+    readyAsked: 0,
     answer,
     async ready() {
+      server.readyAsked += 1
       if (!server.isReady) throw failure('INFERENCE_UNAVAILABLE', `${address} is not ready.`)
     },
     async ask(input, signal) {
@@ -163,13 +167,72 @@ t.test('one that is busy is up, and asked again after a while', async (t) => {
   t.ok(performance.now() - startMs >= 50, 'after it had its rest')
 })
 
+t.test('one that says it is busy for an hour is asked again soon', (t) => {
+  t.equal(new ServerBusy('busy', 3_600_000).retryAfterMs, SERVER_BUSY_MS_MAX)
+  t.equal(new ServerBusy('busy', -5).retryAfterMs, 0)
+  t.end()
+})
+
+t.test('a look that waited in vain takes no place when one is free at last', async (t) => {
+  let isBusy = true
+  const server = scripted('one', async () => {
+    if (isBusy) throw new ServerBusy('busy', 300)
+    return 'answer'
+  })
+  const { pool } = await open(t, [server], { inFlight: 1, deadlineMs: 100 })
+  await t.rejects(pool.run(1), { code: 'INFERENCE_LATE', message: /one is busy/ })
+  await t.rejects(pool.run(2), { code: 'INFERENCE_LATE', message: /All inference servers were busy/ })
+  isBusy = false
+  await sleep(300)
+  t.equal(await pool.run(3), 'answer')
+})
+
+t.test('one that is late because others took the time stays', async (t) => {
+  const [bad, good] = [scripted('bad', hang), scripted('good')]
+  good.answer = async (input, signal) => (input === 1 ? slow(300)(1, signal) : hang(input, signal))
+  bad.answer = async () => {
+    await sleep(650)
+    throw new Error('gone')
+  }
+  const { pool } = await open(t, [good, bad], { deadlineMs: 900 })
+  const first = pool.run(1)
+  await t.rejects(pool.run(2), { code: 'INFERENCE_LATE', message: /good did not answer/ })
+  t.equal(await first, '1')
+  t.match(pool.states, [{ isUp: true }, { isUp: false, why: /gone/ }])
+})
+
+t.test('one that fails and comes back is left alone no longer than at first, as long as it answers', async (t) => {
+  const server = scripted('one')
+  const { pool } = await open(t, [server])
+  for (let at = 0; at < 4; at += 1) {
+    server.answer = async () => {
+      throw new Error('gone')
+    }
+    await t.rejects(pool.run(1), { code: 'INFERENCE_UNAVAILABLE' })
+    const startMs = performance.now()
+    await until('it is back', () => pool.isUp)
+    t.ok(performance.now() - startMs < 1500, `${at}`)
+    server.answer = async () => 'answer'
+    t.equal(await pool.run(2), 'answer')
+  }
+})
+
+t.test('one that is not ready is asked now and then, not all the time', async (t) => {
+  const server = scripted('one')
+  server.isReady = false
+  await open(t, [server])
+  await until('again', () => server.readyAsked > 1)
+  await sleep(300)
+  t.ok(server.readyAsked <= 4, `${server.readyAsked}`)
+})
+
 t.test(
   'where none can be asked, that is said at once, to those who wait too; and they come back',
   async (t) => {
     const server = scripted('one', slow(50))
     server.isReady = false
     const { pool } = await open(t, [server])
-    t.match(pool.trouble, /No inference server can be asked \(one: one is not ready\)/)
+    t.equal(pool.trouble, 'No inference server can be asked. one is not ready.', 'each is named once')
     await t.rejects(pool.run(1), { code: 'INFERENCE_UNAVAILABLE', message: /one is not ready/ })
     server.isReady = true
     await until('it is up', () => pool.isUp)

@@ -32,6 +32,7 @@ for (const [kind, start] of Object.entries({ REST: openRest, gRPC: openGrpc })) 
       })
       t.same(rounded(await look()), rounded(await local.detect(picture)))
       t.match(server.asked[0]?.inputs, [{ datatype: bytes ? 'UINT8' : 'FP32' }])
+      for (let at = 0; at < 12; at += 1) t.equal((await look()).length, 1, 'as many frames as there are')
     }
   })
 }
@@ -102,7 +103,7 @@ for (const [kind, start] of Object.entries({ REST: openRest, gRPC: openGrpc }))
   t.test(`${kind}: an answer that is none is no "nobody is here"`, async (t) => {
     for (const [what, [answer, says]] of Object.entries(wrongAnswers)) {
       const server = await start(t)
-      const { look, failed, detector } = await openRemote(t, [server])
+      const { look, failed, detector } = await openRemote(t, [server], { deadline: '10s' })
       server.wrongs.answer = answer
       await t.rejects(look(), { code: 'INFERENCE_WRONG', message: says }, what)
       t.same(await failed(), ['wrong 1'], what)
@@ -132,6 +133,7 @@ t.test('HTTP that is no answer', async (t) => {
     ],
     refused: [infer((it) => it.writeHead(400).end('{"error":"no"}')), 'INFERENCE_WRONG', /HTTP 400: no/],
     'no token': [infer((it) => it.writeHead(401).end()), 'INFERENCE_UNAVAILABLE', /refuses the token/],
+    'too much asked': [infer((it) => it.writeHead(429).end()), 'INFERENCE_LATE', /busy/],
     busy: [infer((it) => it.writeHead(503, { 'retry-after': '1' }).end()), 'INFERENCE_LATE', /busy/],
     'a page': [infer((it) => it.end('<html>')), 'INFERENCE_WRONG', /not JSON/],
     'half of it': [
@@ -175,6 +177,12 @@ t.test('all servers serve the same; another kind of model is none', async (t) =>
   const { detector, look } = await openRemote(t, [one, other])
   t.equal((await look()).length, 1)
   t.equal(other.asked.length, 0)
+  const swapped = await openGrpc(t)
+  swapped.wrongs.metadata = (it) => ({ ...it, outputs: it.outputs.toReversed() })
+  const both = await openRemote(t, [one, swapped])
+  for (let at = 0; at < 4; at += 1) t.equal((await both.look()).length, 1)
+  t.ok(one.asked.length === 1 || swapped.asked.length === 0, 'one of them is asked, never both')
+  await both.detector[Symbol.asyncDispose]()
   await detector[Symbol.asyncDispose]()
   one.wrongs.metadata = (it) => ({ ...it, outputs: it.outputs.slice(REST) })
   const none = await openRemote(t, [one])

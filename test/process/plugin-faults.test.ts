@@ -48,8 +48,9 @@ t.test('one that blocks for ever is ended, and started again with growing waits'
   )
   t.match(await counted(meters.cropsUnprocessed), { PROCESSOR_LATE: Number })
   await until('is ended', () => lines.some(({ msg }) => msg.includes('It hangs')))
-  await until('works again', () => lines.some(({ msg }) => msg === 'works again'))
-  t.strictSame(processing.states('door'), [{ name: 'mine', state: 'up', why: null }])
+  await until('is started again', () => lines.some(({ msg }) => msg === 'started again'))
+  t.match(processing.states('door'), [{ state: 'down', why: /It hangs/ }], 'and has yet to answer')
+  t.notOk(lines.some(({ msg }) => msg === 'works again'))
   t.ok((await counted(meters.processorsEnded)).mine)
 })
 
@@ -87,7 +88,8 @@ for (const [what, body, why] of [
     const down = processing.states('door')?.[0]
     t.match(down, { state: 'down', why })
     t.notOk(processing.isWell)
-    await until('works again', () => processing.isWell)
+    await until('is started again', () => lines.some(({ msg }) => msg === 'started again'))
+    t.notOk(processing.isWell, 'it has not shown yet that it works')
     const { crops } = await first
     t.equal(crops.length, PEOPLE, 'all crops go out')
     t.ok(((await counted(meters.processorsEnded)).mine ?? 0) >= 1)

@@ -382,6 +382,25 @@ t.test('what is no request of the protocol is refused in a sentence', async (t) 
   t.equal(jsonBytesOf(undefined), undefined)
 })
 
+t.test('a message of a hundred bytes gets no memory for a million numbers', async (t) => {
+  const body = text({ inputs: [{ name: 'a', shape: [1, 2 ** 26], datatype: 'FP64', data: [[1]] }] })
+  const before = process.memoryUsage().arrayBuffers
+  t.throws(() => decodeInferRequest(body), { message: /has not the 67108864 values/ })
+  t.ok(process.memoryUsage().arrayBuffers - before < 2 ** 20)
+})
+
+t.test('how deep JSON is nested is counted outside of its texts', async (t) => {
+  const message = (id: string, data: string) =>
+    Buffer.from(
+      `{"id":${JSON.stringify(id)},"inputs":[{"name":"a","shape":[1],"datatype":"FP32","data":${data}}]}`,
+    )
+  for (const id of ['[['.repeat(20), `"${'['.repeat(40)}`, `\\"${'{'.repeat(40)}`, '\\'])
+    t.equal(decodeInferRequest(message(id, '[1]')).id, id, id)
+  const deep = `${'['.repeat(40)}1${']'.repeat(40)}`
+  for (const id of ['', '"', '\\', '\\"', ']'.repeat(40)])
+    t.throws(() => decodeInferRequest(message(id, deep)), { message: /nested deeper/ }, id)
+})
+
 t.test('numbers that JSON cannot say are not sent as others', async (t) => {
   const refuse = (datatype: WireTensor['datatype'], data: ArrayBufferLike) =>
     t.throws(
