@@ -5,7 +5,11 @@ import { type Command, parse } from './command.ts'
 /** What becomes of what a program has when it stops. */
 const ON_DISK = 'accepted data is on disk and\nresumes at the next start.'
 
-const CONFIG_HELP = (program: string, file: string, stops: string) => `Usage: sightline ${program} [--config FILE]
+const CONFIG_HELP = (
+  program: string,
+  file: string,
+  stops: string,
+) => `Usage: sightline ${program} [--config FILE]
 
 Options:
   --config FILE   settings, YAML; ${file} has the defaults and

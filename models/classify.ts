@@ -72,7 +72,10 @@ export function classifierHead(
     height: typeof height === 'number' ? height : size?.height,
   }
   if (sides.width === undefined || sides.height === undefined)
-    throw unfit(label, `its input size is free. Say which (import: --input WxH; an entry: "input: { width, height }")`)
+    throw unfit(
+      label,
+      `its input size is free. Say which (import: --input WxH; an entry: "input: { width, height }")`,
+    )
   if (size && (size.width !== sides.width || size.height !== sides.height))
     throw unfit(
       label,

@@ -17,7 +17,10 @@ export async function openCropsFolder(folder: string, photos: readonly string[])
   const names = photos.map((photo) => stem(photo))
   const twice = names.find((name, at) => names.indexOf(name) !== at)
   if (twice !== undefined)
-    throw failure('USAGE', `Crops of two files would be ${join(folder, `${twice}-0.jpg`)}. Run them one at a time, into folders of their own.`)
+    throw failure(
+      'USAGE',
+      `Crops of two files would be ${join(folder, `${twice}-0.jpg`)}. Run them one at a time, into folders of their own.`,
+    )
   await mkdir(folder, { recursive: true }).catch((error: unknown) => {
     throw failure('FOLDER_UNWRITABLE', `Cannot create the folder ${folder}.`, error)
   })

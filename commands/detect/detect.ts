@@ -86,7 +86,8 @@ Options:
       scoreMin: values['score-min'] === undefined ? undefined : share('--score-min', values['score-min']),
     }
     if (verb === 'bench') return (await import('./bench.ts')).bench(chosen, json)
-    if (verb === 'files') return (await import('./files.ts')).detectFiles(positionals, chosen, { draw, crops })
+    if (verb === 'files')
+      return (await import('./files.ts')).detectFiles(positionals, chosen, { draw, crops })
     const iou = values.iou === undefined ? undefined : share('--iou', values.iou)
     return (await import('./eval.ts')).evaluateFolder(rest[0] as string, chosen, iou, json)
   },

@@ -20,14 +20,7 @@ export interface Chosen {
 }
 
 /** The device's settings, with what the command line says otherwise. Errors: those of loadConfig and checkDeviceConfig. */
-export function chosenConfig({
-  config,
-  model,
-  input,
-  runtime,
-  provider,
-  scoreMin,
-}: Chosen): DeviceConfig {
+export function chosenConfig({ config, model, input, runtime, provider, scoreMin }: Chosen): DeviceConfig {
   const overrides = {
     'detect.model': model,
     'detect.inputSize': input,

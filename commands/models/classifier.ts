@@ -61,7 +61,10 @@ export async function classifierIn(path: string, labels: string, told: Classifie
 function parsed(labels: string, { activation, channels, mean, scale }: ClassifierTold): Classify {
   const listed = labels.split(',').map((label) => label.trim())
   if (listed.includes(''))
-    throw failure('USAGE', `--labels needs names with commas between them, e.g. "no hat,hat", not "${labels}".`)
+    throw failure(
+      'USAGE',
+      `--labels needs names with commas between them, e.g. "no hat,hat", not "${labels}".`,
+    )
   const result = classifySchema.safeParse({
     labels: listed,
     activation,

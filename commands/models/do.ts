@@ -251,8 +251,16 @@ async function importModel(catalog: Catalog, folder: string, options: ModelsOpti
 
 /** Who imports a classifier and leaves its labels out is told of detectors alone. */
 function orClassifier(error: unknown): never {
-  if (error instanceof SightlineError && error.code === 'MODEL_UNUSABLE' && /face detector/.test(error.message))
-    throw failure('MODEL_UNUSABLE', `${error.message} For a classifier, give its labels: --labels A,B.`, error)
+  if (
+    error instanceof SightlineError &&
+    error.code === 'MODEL_UNUSABLE' &&
+    /face detector/.test(error.message)
+  )
+    throw failure(
+      'MODEL_UNUSABLE',
+      `${error.message} For a classifier, give its labels: --labels A,B.`,
+      error,
+    )
   throw error
 }
 

@@ -4,8 +4,8 @@ import sharp from 'sharp'
 import t from 'tap'
 import { detect } from '../../commands/detect/detect.ts'
 import { evaluateFolder } from '../../commands/detect/eval.ts'
-import { PORTRAIT } from '../detect/pictures.ts'
 import { readCrop } from '../../wire/crop.ts'
+import { PORTRAIT } from '../detect/pictures.ts'
 import { sharedData } from '../kit/data.ts'
 import { type Test, temporaryFolder } from '../kit/programs.ts'
 import { sightline } from './sightline.ts'
@@ -93,7 +93,13 @@ t.test('--crops cuts faces out as the device does, ready to be sorted by label',
   const bytes = readFileSync(crops[0])
   const reading = readCrop(bytes)
   t.match(reading, {
-    crop: { camera: 'photos', file: 'portrait.png', frame: [480, 360], model: 'blazeface', box: faces[0].box },
+    crop: {
+      camera: 'photos',
+      file: 'portrait.png',
+      frame: [480, 360],
+      model: 'blazeface',
+      box: faces[0].box,
+    },
   })
   const { width, height } = await sharp(bytes).metadata()
   t.ok('crop' in reading)

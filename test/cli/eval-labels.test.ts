@@ -186,7 +186,12 @@ t.test('import makes an entry of a classifier; what was not said is found out', 
   for (const [labels, told, code, message] of [
     ['a,b', {}, 'MODEL_UNUSABLE', /3 numbers, but 2 labels are given: a, b/],
     ['a,,c', {}, 'USAGE', /--labels needs names with commas between them.*not "a,,c"/],
-    ['a,b,c', { input: '9x9' }, 'MODEL_UNUSABLE', /pictures of 8x8, not 9x9\. Correct "input" \(import: --input\)/],
+    [
+      'a,b,c',
+      { input: '9x9' },
+      'MODEL_UNUSABLE',
+      /pictures of 8x8, not 9x9\. Correct "input" \(import: --input\)/,
+    ],
     ['a,b,b', {}, 'USAGE', /--labels: must not list a label twice/],
     ['a,b,c', { activation: 'softmax' }, 'USAGE', /gives probabilities already/],
     ['a,b,c', { activation: 'relu' }, 'USAGE', /--activation/],

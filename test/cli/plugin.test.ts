@@ -17,7 +17,11 @@ t.test('a new plugin passes its own test, and is tried with real faces', async (
     /pass 2/,
   )
   const { scripts } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
-  t.equal(scripts.test, 'node --test lamp.test.ts', 'a Node that cannot read it says so: it would find no test of its own')
+  t.equal(
+    scripts.test,
+    'node --test lamp.test.ts',
+    'a Node that cannot read it says so: it would find no test of its own',
+  )
   t.match(await sightline(t, ['plugin', 'new', 'lamp', '--folder', folder]), { status: 73 })
   const out = join(folder, 'out.png')
   const module = join(folder, 'lamp.ts')

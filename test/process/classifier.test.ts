@@ -157,7 +157,10 @@ t.test('an entry that does not fit its file is a sentence when it is opened', as
       { bytes: colours, entry: { classify: { ...classify, output: 'logits' } } },
       /no output logits \(it has out float32\[1 x 3\]\)/,
     ],
-    free: [{ bytes: free, entry: { classify } }, /its input size is free. Say which .*"input: \{ width, height \}"/],
+    free: [
+      { bytes: free, entry: { classify } },
+      /its input size is free. Say which .*"input: \{ width, height \}"/,
+    ],
     huge: [
       { bytes: free, entry: { classify, input: { width: 50_000, height: 50_000 } } },
       /input of 50000x50000 is larger than 2048 pixels a side/,
