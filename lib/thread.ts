@@ -92,7 +92,7 @@ export class Thread implements AsyncDisposable {
 
   /** Errors: those of the thread's `open`; UNEXPECTED, where it ends by itself; PROCESSOR_LATE after `openMsMax`. */
   static async open(options: ThreadOptions): Promise<Thread> {
-    const { url, role, data, openMsMax, resourceLimits, isUncut, env, onPrinted, onSaid } = options
+    const { url, role, data, openMsMax, resourceLimits, env, onPrinted, onSaid } = options
     const [stdout, stderr] = [onPrinted !== undefined, onPrinted !== undefined]
     const worker = new Worker(new URL(url), {
       ...{ workerData: { role, data }, name: role, resourceLimits, stdout, stderr },

@@ -93,20 +93,22 @@ t.test('the least busy is asked, so many at a time, and of equals the faster', a
 t.test('as many as there are places wait; further ones are late at once', async (t) => {
   const server = scripted('one', slow(100))
   const { pool } = await open(t, [server])
-  const looks = Array.from({ length: 5 }, (_, i) => pool.run(i))
-  const startMs = performance.now()
+  const over: number[] = []
+  const looks = Array.from({ length: 5 }, (_, i) =>
+    pool.run(i).finally(() => {
+      over.push(i)
+    }),
+  )
   await t.rejects(looks[4] as Promise<string>, { code: 'INFERENCE_LATE' })
-  t.ok(performance.now() - startMs < 50)
+  t.same(over, [4], 'before any other is over')
   t.same(await Promise.all(looks.slice(0, 4)), ['0', '1', '2', '3'])
 })
 
 t.test('a server that hangs holds nobody up for long, and is left alone for longer each time', async (t) => {
   const [bad, good] = [scripted('bad', hang), scripted('good')]
   const { pool, failed } = await open(t, [bad, good], { deadlineMs: 400 })
-  const startMs = performance.now()
   t.equal(await pool.run(1), 'good 1', 'the idle one is asked beside it')
-  t.ok(performance.now() - startMs < 300)
-  t.ok(pool.states[0]?.isUp, 'it may still answer')
+  t.ok(pool.states[0]?.isUp, 'before the deadline: it may still answer')
   await until('it is taken out', () => pool.states[0]?.isUp === false)
   t.match(pool.states[0], { why: /bad did not answer within 400 ms/ })
   for (let i = 0; i < 20; i += 1) t.equal(await pool.run(i), `good ${i}`)
@@ -199,21 +201,24 @@ t.test('one that is late because others took the time stays', async (t) => {
   t.match(pool.states, [{ isUp: true }, { isUp: false, why: /gone/ }])
 })
 
-t.test('one that fails and comes back is left alone no longer than at first, as long as it answers', async (t) => {
-  const server = scripted('one')
-  const { pool } = await open(t, [server])
-  for (let at = 0; at < 4; at += 1) {
-    server.answer = async () => {
-      throw new Error('gone')
+t.test(
+  'one that fails and comes back is left alone no longer than at first, as long as it answers',
+  async (t) => {
+    const server = scripted('one')
+    const { pool } = await open(t, [server])
+    for (let at = 0; at < 4; at += 1) {
+      server.answer = async () => {
+        throw new Error('gone')
+      }
+      await t.rejects(pool.run(1), { code: 'INFERENCE_UNAVAILABLE' })
+      const startMs = performance.now()
+      await until('it is back', () => pool.isUp)
+      t.ok(performance.now() - startMs < 1500, `${at}`)
+      server.answer = async () => 'answer'
+      t.equal(await pool.run(2), 'answer')
     }
-    await t.rejects(pool.run(1), { code: 'INFERENCE_UNAVAILABLE' })
-    const startMs = performance.now()
-    await until('it is back', () => pool.isUp)
-    t.ok(performance.now() - startMs < 1500, `${at}`)
-    server.answer = async () => 'answer'
-    t.equal(await pool.run(2), 'answer')
-  }
-})
+  },
+)
 
 t.test('one that is not ready is asked now and then, not all the time', async (t) => {
   const server = scripted('one')
