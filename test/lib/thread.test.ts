@@ -40,7 +40,7 @@ async function open(t: Test, openMs: number, openMsMax?: number) {
 t.test('one that is never cut off: killed, it fails what it was asked at once, and closes by itself', async (t) => {
   const { opening, closed } = await open(t, 0)
   const thread = await opening
-  const answers = Promise.allSettled([thread.call(300), thread.call(0)])
+  const answers = Promise.allSettled([thread.call(1000), thread.call(0)])
   await thread.kill(new Error('hangs'))
   t.match(await answers, [{ reason: { message: 'hangs' } }, { reason: { message: 'hangs' } }])
   t.match(await thread.ended, { message: 'hangs' })
