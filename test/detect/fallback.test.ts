@@ -47,23 +47,26 @@ function open() {
   return { pool, remote, here, detector, down, up }
 }
 
-t.test('a frame on which servers fail at once is looked at here, by name; one that is old is not', async (t) => {
-  const { remote, here, detector } = open()
-  remote.detect = async () => {
-    throw unavailable()
-  }
-  t.match(await detector.detect(picture()), [{ model: 'small' }], 'who found it')
-  remote.detect = async () => {
-    await sleep(600)
-    throw failure('INFERENCE_LATE', 'late')
-  }
-  await t.rejects(detector.detect(picture()), { code: 'INFERENCE_LATE' })
-  remote.detect = async () => {
-    throw new RangeError('does not fit')
-  }
-  await t.rejects(detector.detect(picture()), { name: 'RangeError' }, 'a mistake is not covered up')
-  t.equal(here.looks, 1)
-})
+t.test(
+  'a frame on which servers fail at once is looked at here, by name; one that is old is not',
+  async (t) => {
+    const { remote, here, detector } = open()
+    remote.detect = async () => {
+      throw unavailable()
+    }
+    t.match(await detector.detect(picture()), [{ model: 'small' }], 'who found it')
+    remote.detect = async () => {
+      await sleep(600)
+      throw failure('INFERENCE_LATE', 'late')
+    }
+    await t.rejects(detector.detect(picture()), { code: 'INFERENCE_LATE' })
+    remote.detect = async () => {
+      throw new RangeError('does not fit')
+    }
+    await t.rejects(detector.detect(picture()), { name: 'RangeError' }, 'a mistake is not covered up')
+    t.equal(here.looks, 1)
+  },
+)
 
 t.test('another reason is said, and since when it looks here stays', async (t) => {
   const { detector, down } = open()
@@ -74,65 +77,75 @@ t.test('another reason is said, and since when it looks here stays', async (t) =
   t.strictSame(detector.whereabouts, { on: 'local', why: 'two', sinceMs })
 })
 
-t.test('servers that are back are tried with frames of their own, for a while, before they are trusted', async (t) => {
-  const { remote, detector, down, up } = open()
-  down('gone')
-  up()
-  let tried = 0
-  remote.detect = async ({ data }) => {
-    await sleep(1)
-    if (data[0] !== 7) throw new Error('the pixels are gone')
-    tried += 1
-    return [face()]
-  }
-  const startMs = performance.now()
-  await until('they are trusted', async () => {
-    await detector.detect(picture())
-    return detector.whereabouts.on === 'remote'
-  })
-  t.ok(performance.now() - startMs >= REMOTE_TRIED_MS - 50)
-  t.ok(tried >= REMOTE_TRIED_LOOKS)
-})
+t.test(
+  'servers that are back are tried with frames of their own, for a while, before they are trusted',
+  async (t) => {
+    const { remote, detector, down, up } = open()
+    down('gone')
+    up()
+    let tried = 0
+    remote.detect = async ({ data }) => {
+      await sleep(1)
+      if (data[0] !== 7) throw new Error('the pixels are gone')
+      tried += 1
+      return [face()]
+    }
+    const startMs = performance.now()
+    await until('they are trusted', async () => {
+      await detector.detect(picture())
+      return detector.whereabouts.on === 'remote'
+    })
+    t.ok(performance.now() - startMs >= REMOTE_TRIED_MS - 50)
+    t.ok(tried >= REMOTE_TRIED_LOOKS)
+  },
+)
 
-t.test('servers that fail while they are tried are tried from the start; few looks say nothing', async (t) => {
-  const { remote, detector, down, up } = open()
-  down('gone')
-  up()
-  let tried = 0
-  remote.detect = async () => {
-    tried += 1
-    if (tried === 3) throw unavailable()
-    return [face()]
-  }
-  /** One frame, and the servers' answer to it. */
-  const look = async () => {
-    await detector.detect(picture())
-    await sleep(1)
-  }
-  await look()
-  await look()
-  await sleep(REMOTE_TRIED_MS / 2)
-  await look() // fails
-  const failedMs = performance.now()
-  await sleep(REMOTE_TRIED_MS / 2 + 20)
-  for (let at = 0; at < REMOTE_TRIED_LOOKS; at += 1) await look()
-  if (performance.now() - failedMs < REMOTE_TRIED_MS)
-    t.equal(detector.whereabouts.on, 'local', 'not long enough since it failed')
-  await until('they are trusted', async () => {
+t.test(
+  'servers that fail while they are tried are tried from the start; few looks say nothing',
+  async (t) => {
+    const { remote, detector, down, up } = open()
+    down('gone')
+    up()
+    let tried = 0
+    remote.detect = async () => {
+      tried += 1
+      if (tried === 3) throw unavailable()
+      return [face()]
+    }
+    /** One frame, and the servers' answer to it. */
+    const look = async () => {
+      await detector.detect(picture())
+      await sleep(1)
+    }
     await look()
-    return detector.whereabouts.on === 'remote'
-  })
+    await look()
+    await sleep(REMOTE_TRIED_MS / 2)
+    await look() // fails
+    const failedMs = performance.now()
+    await sleep(REMOTE_TRIED_MS / 2 + 20)
+    for (let at = 0; at < REMOTE_TRIED_LOOKS; at += 1) await look()
+    if (performance.now() - failedMs < REMOTE_TRIED_MS)
+      t.equal(detector.whereabouts.on, 'local', 'not long enough since it failed')
+    await until('they are trusted', async () => {
+      await look()
+      return detector.whereabouts.on === 'remote'
+    })
 
-  down('gone')
-  up()
-  await sleep(REMOTE_TRIED_MS + 20)
-  for (let at = 1; at < REMOTE_TRIED_LOOKS; at += 1) await look()
-  t.equal(detector.whereabouts.on, 'local', 'too few')
-  const answer = Promise.withResolvers<Detection[]>()
-  remote.detect = () => answer.promise
-  await look()
-  down('gone again')
-  answer.resolve([face()])
-  await sleep(1)
-  t.match(detector.whereabouts, { on: 'local', why: 'gone again' }, 'an answer from before says nothing now')
-})
+    down('gone')
+    up()
+    await sleep(REMOTE_TRIED_MS + 20)
+    for (let at = 1; at < REMOTE_TRIED_LOOKS; at += 1) await look()
+    t.equal(detector.whereabouts.on, 'local', 'too few')
+    const answer = Promise.withResolvers<Detection[]>()
+    remote.detect = () => answer.promise
+    await look()
+    down('gone again')
+    answer.resolve([face()])
+    await sleep(1)
+    t.match(
+      detector.whereabouts,
+      { on: 'local', why: 'gone again' },
+      'an answer from before says nothing now',
+    )
+  },
+)

@@ -199,21 +199,24 @@ t.test('one that is late because others took the time stays', async (t) => {
   t.match(pool.states, [{ isUp: true }, { isUp: false, why: /gone/ }])
 })
 
-t.test('one that fails and comes back is left alone no longer than at first, as long as it answers', async (t) => {
-  const server = scripted('one')
-  const { pool } = await open(t, [server])
-  for (let at = 0; at < 4; at += 1) {
-    server.answer = async () => {
-      throw new Error('gone')
+t.test(
+  'one that fails and comes back is left alone no longer than at first, as long as it answers',
+  async (t) => {
+    const server = scripted('one')
+    const { pool } = await open(t, [server])
+    for (let at = 0; at < 4; at += 1) {
+      server.answer = async () => {
+        throw new Error('gone')
+      }
+      await t.rejects(pool.run(1), { code: 'INFERENCE_UNAVAILABLE' })
+      const startMs = performance.now()
+      await until('it is back', () => pool.isUp)
+      t.ok(performance.now() - startMs < 1500, `${at}`)
+      server.answer = async () => 'answer'
+      t.equal(await pool.run(2), 'answer')
     }
-    await t.rejects(pool.run(1), { code: 'INFERENCE_UNAVAILABLE' })
-    const startMs = performance.now()
-    await until('it is back', () => pool.isUp)
-    t.ok(performance.now() - startMs < 1500, `${at}`)
-    server.answer = async () => 'answer'
-    t.equal(await pool.run(2), 'answer')
-  }
-})
+  },
+)
 
 t.test('one that is not ready is asked now and then, not all the time', async (t) => {
   const server = scripted('one')

@@ -37,17 +37,20 @@ async function open(t: Test, openMs: number, openMsMax?: number) {
   return { opening, closed: () => Atomics.load(ends, 0) }
 }
 
-t.test('one that is never cut off: killed, it fails what it was asked at once, and closes by itself', async (t) => {
-  const { opening, closed } = await open(t, 0)
-  const thread = await opening
-  const answers = Promise.allSettled([thread.call(1000), thread.call(0)])
-  await thread.kill(new Error('hangs'))
-  t.match(await answers, [{ reason: { message: 'hangs' } }, { reason: { message: 'hangs' } }])
-  t.match(await thread.ended, { message: 'hangs' })
-  t.equal(closed(), 0, 'nobody waits for it')
-  await t.rejects(thread.call(0), { message: 'hangs' })
-  await untilClosed(closed)
-})
+t.test(
+  'one that is never cut off: killed, it fails what it was asked at once, and closes by itself',
+  async (t) => {
+    const { opening, closed } = await open(t, 0)
+    const thread = await opening
+    const answers = Promise.allSettled([thread.call(1000), thread.call(0)])
+    await thread.kill(new Error('hangs'))
+    t.match(await answers, [{ reason: { message: 'hangs' } }, { reason: { message: 'hangs' } }])
+    t.match(await thread.ended, { message: 'hangs' })
+    t.equal(closed(), 0, 'nobody waits for it')
+    await t.rejects(thread.call(0), { message: 'hangs' })
+    await untilClosed(closed)
+  },
+)
 
 t.test('nor while it opens: one that is late closes once it is open', async (t) => {
   const { opening, closed } = await open(t, 1500, 50)

@@ -40,8 +40,7 @@ async function open(t: Test, { timeout = '1s', opens = async () => {} } = {}) {
   })
   t.teardown(() => supervised[Symbol.asyncDispose]())
   const up = async () => (await meters.processorUp.get()).values.map(({ value }) => value)
-  const ask = (call: (it: Processor) => Promise<unknown>, max = 2) =>
-    supervised.ask('attributes', max, call)
+  const ask = (call: (it: Processor) => Promise<unknown>, max = 2) => supervised.ask('attributes', max, call)
   return { supervised, ask, ends, disposed, up, states: () => states }
 }
 
