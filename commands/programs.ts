@@ -2,7 +2,10 @@ import { parseArgs } from 'node:util'
 import type { RunOptions } from '../lib/service.ts'
 import { type Command, parse } from './command.ts'
 
-const CONFIG_HELP = (program: string, file: string) => `Usage: sightline ${program} [--config FILE]
+/** What becomes of what a program has when it stops. */
+const ON_DISK = 'accepted data is on disk and\nresumes at the next start.'
+
+const CONFIG_HELP = (program: string, file: string, stops: string) => `Usage: sightline ${program} [--config FILE]
 
 Options:
   --config FILE   settings, YAML; ${file} has the defaults and
@@ -14,8 +17,7 @@ Environment:
                   "http.port"; it overrides the file. Text is used as it is, a
                   list or a section is YAML or JSON
 
-SIGTERM or Ctrl-C drains and stops the program; accepted data is on disk and
-resumes at the next start.
+SIGTERM or Ctrl-C drains and stops the program; ${stops}
 
 Exit status: 0 success, 64 wrong usage, 66 file not found, 69 a service is
 unavailable, 73 to 75 disk or store error, 77 permission denied, 78 wrong
@@ -28,10 +30,11 @@ function program(
   about: string,
   file: string,
   load: () => Promise<(options: RunOptions) => Promise<number>>,
+  stops = ON_DISK,
 ): Command {
   return {
     summary,
-    help: `${about}\n\n${CONFIG_HELP(name, file)}`,
+    help: `${about}\n\n${CONFIG_HELP(name, file, stops)}`,
     async run(argv) {
       const { values } = parse(name, () => parseArgs({ args: argv, options: { config: { type: 'string' } } }))
       return (await load())(values)
@@ -69,4 +72,5 @@ export const inference = program(
   'The inference server: runs models of the catalogue for devices that send their\nframes, by the Open Inference Protocol (HTTP and gRPC).',
   'conf/inference.yaml',
   async () => (await import('../inference/main.ts')).runInference,
+  'what it has taken is\nanswered, and what comes then is refused.',
 )

@@ -159,7 +159,7 @@ export class HealthEvents implements AsyncDisposable {
       kind: 'processor-down',
       subject,
       level: 'problem',
-      text: broken.map(({ name, why }) => `${name}: ${why ?? 'it does not work.'}`).join(' '),
+      text: broken.map(({ name, why }) => `"${name}" does not work. ${why ?? ''}`.trim()).join(' '),
       camera: { site, device, camera },
     })
   }

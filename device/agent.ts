@@ -47,7 +47,7 @@ export interface AgentParts {
   /** What the sources give is recorded, where that is set. */
   readonly recorder?: Pick<Recorder, 'tap' | 'set' | 'moved'>
   /** Looks at each face that is published. */
-  readonly processing?: Pick<Processing, 'attributes'>
+  readonly processing?: Pick<Processing, 'attributes' | 'looksAt'>
   /** Who looks at frames beside the pipeline. */
   readonly watchers?: readonly Watcher[]
   /** Told where faces are, before those who look. */

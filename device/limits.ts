@@ -283,8 +283,12 @@ export const SERVER_REST_MS_MAX = 30_000
 /** one that is not there, or not ready, for no longer than this; and one that is busy, whatever it says, than that, ms; */
 export const SERVER_AWAY_MS_MAX = 5000
 export const SERVER_BUSY_MS_MAX = 1000
+/** One that refuses the token is asked again so rarely, ms: ten wrong ones in a minute, and a server refuses right ones, too. */
+export const SERVER_DENIED_MS = 30_000
 /** and so many are asked about one frame, one after the other. */
 export const SERVERS_ASKED_MAX = 3
+/** Crops of one camera that are looked at again, while the next frames are looked at; then the camera waits. */
+export const CROPS_LOOKED_AT_MAX = 8
 /** A plugin has opened within so long, ms; */
 export const PLUGIN_OPEN_MS_MAX = 30_000
 /** its thread's heap, MB, and what it holds in buffers outside of it, looked at so often, ms. */

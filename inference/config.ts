@@ -6,6 +6,8 @@ import { PROVIDERS } from '../models/onnx.ts'
 import { TENSOR_BYTES_MAX } from '../wire/inference.ts'
 
 const MODELS_MAX = 64
+/** A picture of 1920x1080. */
+const VALUES_MAX_DEFAULT = 1920 * 1080 * 3
 const TOKENS_MAX = 1000
 /** Shorter ones can be guessed. */
 export const TOKEN_UNITS_MIN = 16
@@ -62,6 +64,7 @@ export const inferenceSchema = z.strictObject({
     .refine((bytes) => bytes >= 1000 && bytes <= TENSOR_BYTES_MAX, {
       error: `must be from 1KB to ${TENSOR_BYTES_MAX / 2 ** 20}MiB`,
     }),
+  valuesMax: z.number().int().min(1).max(TENSOR_BYTES_MAX).default(VALUES_MAX_DEFAULT),
   waitingBytesMax: size().prefault('512MB'),
   waitMax: duration()
     .prefault('10s')

@@ -7,6 +7,8 @@ import {
   Metadata,
   Server,
   ServerCredentials,
+  ServerInterceptingCall,
+  type ServerInterceptor,
   type ServerUnaryCall,
   type ServiceClientConstructor,
 } from '@grpc/grpc-js'
@@ -22,6 +24,7 @@ import {
   PROTO_OPTIONS,
 } from '../wire/inference.ts'
 import { GRPC_STREAMS_MAX, GRPC_WINDOW_BYTES, SILENCE_MS_MAX } from './limits.ts'
+import { checkMessage } from './message-bounds.ts'
 import { asRefusal, isForeseen, Refusal } from './refusal.ts'
 import type { ListenerParts } from './rest.ts'
 
@@ -61,6 +64,7 @@ export class GrpcListener implements AsyncDisposable {
       'grpc.max_concurrent_streams': GRPC_STREAMS_MAX,
       'grpc.max_connection_idle_ms': SILENCE_MS_MAX,
       'grpc-node.flow_control_window': GRPC_WINDOW_BYTES,
+      interceptors: [strangersOut(parts)],
     })
     const injector = server.createConnectionInjector(ServerCredentials.createInsecure())
     using opened = new DisposableStack()
@@ -142,9 +146,44 @@ export class GrpcListener implements AsyncDisposable {
   }
 }
 
+/** Before a message is read: whoever may not ask costs nothing but a line. */
+const strangersOut =
+  ({ tokens, meters }: ListenerParts): ServerInterceptor =>
+  ({ path }, call) =>
+    new ServerInterceptingCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata: (metadata, go) => {
+            if (OPEN_METHODS.has(path.replace(/^.*\//, ''))) return go(metadata)
+            try {
+              const [authorization] = metadata.get('authorization')
+              tokens.check(authorization?.toString(), call.getPeer().replace(/:\d+$/, ''))
+            } catch (error) {
+              const refusal = asRefusal(error)
+              meters.refused.inc({ code: refusal.kind === 'tooManyFailures' ? 'TOO_MANY_FAILURES' : 'TOKEN' })
+              return call.sendStatus({
+                code: refusal.grpcStatus,
+                details: refusal.message,
+                metadata: metadataOf(refusal),
+              })
+            }
+            go(metadata)
+          },
+        }),
+    })
+
+/** For whoever watches over it: no login. */
+const OPEN_METHODS: ReadonlySet<string> = new Set(['ServerLive', 'ServerReady'])
+
+function metadataOf({ retryAfterS }: Refusal): Metadata {
+  const metadata = new Metadata()
+  if (retryAfterS !== undefined) metadata.set('retry-after', String(retryAfterS))
+  return metadata
+}
+
 function addHandlers(
   server: Server,
-  { service, tokens, meters, log }: ListenerParts,
+  { service, log }: Pick<ListenerParts, 'service' | 'log'>,
   letIn: (peer: string) => void,
 ) {
   let unforeseen: unknown
@@ -152,15 +191,11 @@ function addHandlers(
     log.error({ count, error: String(unforeseen) }, 'could not answer a request by gRPC'),
   )
   const handle =
-    <Message>(answer: (message: Message, call: Call<Message>) => Promise<object> | object, isOpen = false) =>
+    <Message>(answer: (message: Message, call: Call<Message>) => Promise<object> | object) =>
     async (call: Call<Message>, reply: Parameters<handleUnaryCall<Message, object>>[1]): Promise<void> => {
       try {
-        const peer = call.getPeer()
-        if (!isOpen) {
-          const [authorization] = call.metadata.get('authorization')
-          tokens.check(authorization?.toString(), peer.replace(/:\d+$/, ''))
-        }
-        letIn(peer)
+        letIn(call.getPeer())
+        if (call.request instanceof Error) throw call.request
         reply(null, await answer(call.request, call))
       } catch (error) {
         if (!isForeseen(error)) {
@@ -168,18 +203,14 @@ function addHandlers(
           complain()
         }
         const refusal = asRefusal(error)
-        if (refusal.kind === 'stranger') meters.refused.inc({ code: 'TOKEN' })
-        if (refusal.kind === 'tooManyFailures') meters.refused.inc({ code: 'TOO_MANY_FAILURES' })
-        const metadata = new Metadata()
-        if (refusal.retryAfterS !== undefined) metadata.set('retry-after', String(refusal.retryAfterS))
-        reply({ code: refusal.grpcStatus, details: refusal.message, metadata })
+        reply({ code: refusal.grpcStatus, details: refusal.message, metadata: metadataOf(refusal) })
       }
     }
   const modelOf = ({ name, version }: NamedMessage) =>
     service.model(name, version === '' ? undefined : version)
-  server.addService(inferenceService(), {
-    ServerLive: handle(() => ({ live: true }), true),
-    ServerReady: handle(() => ({ ready: service.isReady }), true),
+  server.addService(boundedService(), {
+    ServerLive: handle(() => ({ live: true })),
+    ServerReady: handle(() => ({ ready: service.isReady })),
     ServerMetadata: handle(() => service.metadata),
     ModelReady: handle((message: NamedMessage) => ({
       ready: modelOf(message).isReady && !service.isDraining,
@@ -207,4 +238,20 @@ export function inferenceService() {
     inference: { GRPCInferenceService: ServiceClientConstructor }
   }
   return inference.GRPCInferenceService.service
+}
+
+/** The same; of a message that is too much, reading it gives the fault itself. */
+function boundedService(): ReturnType<typeof inferenceService> {
+  const service = inferenceService()
+  const { ModelInfer } = service
+  if (!ModelInfer) throw new TypeError('wire/inference.proto has no ModelInfer')
+  const requestDeserialize = (bytes: Buffer): object => {
+    try {
+      checkMessage(bytes)
+    } catch (error) {
+      return error as Error
+    }
+    return ModelInfer.requestDeserialize(bytes)
+  }
+  return { ...service, ModelInfer: { ...ModelInfer, requestDeserialize } }
 }

@@ -33,6 +33,11 @@ export const FAREWELL_MS_MAX = 500
 export const RETRY_AFTER_S = 1
 export const RETRY_AFTER_S_MAX = 60
 
+/** The file of tokens is looked at so often, ms. */
+export const TOKENS_LOOK_MS = 1000
+
 /** Of one connection, by gRPC. */
 export const GRPC_STREAMS_MAX = 128
+/** Of a message's typed contents, which become numbers one by one; raw contents stay bytes. */
+export const CONTENTS_BYTES_MAX = 8 * 1024 * 1024
 export const GRPC_WINDOW_BYTES = 4 * 1024 * 1024

@@ -4,7 +4,13 @@ import type { Log } from '../lib/log.ts'
 import type { Thread } from '../lib/thread.ts'
 import type { TensorInfo } from '../models/runtime.ts'
 import { datatypeOf } from '../models/wire-tensor.ts'
-import type { InferRequest, InferResponse, ModelMetadata, WireTensor } from '../wire/inference.ts'
+import {
+  countOf,
+  type InferRequest,
+  type InferResponse,
+  type ModelMetadata,
+  type WireTensor,
+} from '../wire/inference.ts'
 import { Batcher, type Job } from './batcher.ts'
 import type { ModelConfig } from './config.ts'
 import { BATCH_BYTES_MAX, REOPEN_DELAY, RETRY_AFTER_S, RETRY_AFTER_S_MAX, RUN_MS_MAX } from './limits.ts'
@@ -27,6 +33,8 @@ export interface ModelParts {
   readonly waitMsMax: number
   /** Of one request's tensors, as the model takes them. */
   readonly payloadBytesMax: number
+  /** Of one request's tensors; a model of a fixed size takes one of that size in any case. */
+  readonly valuesMax: number
   readonly openThread?: typeof openModelThread
   readonly meters: Meters
   readonly log: Log
@@ -114,6 +122,7 @@ export class Model implements AsyncDisposable {
     try {
       const inputs = this.#inputsOf(request)
       const wanted = this.#wantedOf(request)
+      this.#checkValues(inputs)
       const { payloadBytesMax } = this.#parts
       if (this.#bytesOf(inputs) > payloadBytesMax)
         throw new Refusal('tooLarge', `The inputs have more than ${payloadBytesMax} bytes as floats.`)
@@ -173,6 +182,20 @@ export class Model implements AsyncDisposable {
       (sum, { data, parameters }) => sum + data.length * (parameters?.scale === undefined ? 1 : 4),
       0,
     )
+  }
+
+  /** How long an inference takes grows with them, and nothing ends one that has begun. Errors: Refusal (tooLarge). */
+  #checkValues(inputs: readonly WireTensor[]): void {
+    const ownOf = ({ shape }: TensorInfo) =>
+      countOf(shape.map((side) => (typeof side === 'number' ? side : 1)))
+    const own = this.opened.inputs.reduce((sum, info) => sum + ownOf(info), 0)
+    const valuesMax = Math.max(this.#parts.valuesMax, own)
+    const values = inputs.reduce((sum, { shape }) => sum + countOf(shape), 0)
+    if (values > valuesMax)
+      throw new Refusal(
+        'tooLarge',
+        `The inputs have ${values} values; the limit is ${valuesMax} ("valuesMax"). Send smaller pictures, or fewer at a time.`,
+      )
   }
 
   /** Equal keys: the same sides but for the first. */

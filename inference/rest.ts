@@ -190,8 +190,10 @@ export class RestListener implements AsyncDisposable {
       jsonBytes === undefined
         ? Math.min(JSON_BYTES_MAX, this.#parts.payloadBytesMax)
         : this.#parts.payloadBytesMax
-    using held = new DisposableStack()
-    const body = await readBody(request, bytesMax, (bytes) => held.use(service.hold(bytes)))
+    // Until its answer has gone: whoever reads slowly keeps it in memory.
+    const held = new DisposableStack()
+    response.once('close', () => held[Symbol.dispose]())
+    const body = await readBody(request, bytesMax, (bytes) => void held.use(service.hold(bytes)))
     const gone = new AbortController()
     const leave = () => {
       if (!response.writableFinished) gone.abort()
@@ -281,6 +283,9 @@ export class RestListener implements AsyncDisposable {
   }
 }
 
+/** Of a body that does not say how long it is. */
+const FIRST_BYTES = 64 * 1024
+
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
 class MethodRefusal extends Refusal {
@@ -319,25 +324,29 @@ async function readBody(
   if (known !== undefined && known > bytesMax) throw tooLarge(known)
   if (known !== undefined) hold(known)
   // Its pages are there only once they are written to.
-  const body = known === undefined ? undefined : Buffer.allocUnsafeSlow(known)
-  const chunks: Buffer[] = []
+  let body = Buffer.allocUnsafeSlow(known ?? FIRST_BYTES)
   let bytes = 0
+  if (known === undefined) hold(body.length)
+  /** One piece, which grows: of a body in chunks of a byte, a list of them is a hundred times as large. */
+  const grow = (needed: number) => {
+    const larger = Buffer.allocUnsafeSlow(Math.min(bytesMax, Math.max(needed, body.length * 2)))
+    hold(larger.length - body.length)
+    larger.set(body.subarray(0, bytes))
+    body = larger
+  }
   await new Promise<void>((resolve, reject) => {
     const fail = (error: Error) => {
       request.off('data', take)
       reject(error)
     }
     const take = (chunk: Buffer) => {
-      if (body) body.set(chunk, bytes)
-      else {
-        try {
-          if (bytes + chunk.length > bytesMax) throw tooLarge(`more than ${bytesMax}`)
-          hold(chunk.length)
-        } catch (error) {
-          return fail(error as Error)
-        }
-        chunks.push(chunk)
+      try {
+        if (bytes + chunk.length > bytesMax) throw tooLarge(`more than ${bytesMax}`)
+        if (bytes + chunk.length > body.length) grow(bytes + chunk.length)
+      } catch (error) {
+        return fail(error as Error)
       }
+      body.set(chunk, bytes)
       bytes += chunk.length
     }
     request.on('data', take)
@@ -347,14 +356,7 @@ async function readBody(
       if (!request.complete) fail(new Refusal('gone', 'The client has gone.'))
     })
   })
-  if (body) return body
-  const whole = Buffer.allocUnsafeSlow(bytes)
-  let at = 0
-  for (const chunk of chunks) {
-    whole.set(chunk, at)
-    at += chunk.length
-  }
-  return whole
+  return body.length === bytes ? body : body.subarray(0, bytes)
 }
 
 /** Reads on for a while, so that the client, which writes, gets to read why it was refused. */

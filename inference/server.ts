@@ -38,7 +38,7 @@ export class InferenceServer implements AsyncDisposable {
     await using opened = new AsyncDisposableStack()
     const models: Model[] = []
     const meters = openMeters(registry, () => models)
-    const tokens = Tokens.read(config)
+    const tokens = Tokens.read(config, log)
     // One after the other: what is measured at a start must have the machine for itself.
     for (const model of config.models) {
       const it = opened.use(
@@ -47,6 +47,7 @@ export class InferenceServer implements AsyncDisposable {
           config: model,
           waitMsMax: config.waitMax,
           payloadBytesMax: config.payloadMax,
+          valuesMax: config.valuesMax,
           meters,
           log,
         }),

@@ -56,7 +56,7 @@ export async function download(wanted: Download, signal: AbortSignal): Promise<v
   if (wrong > 0 && wrong === faults.length)
     throw failure(
       'CHECKSUM_WRONG',
-      `Checksum mismatch: the sources of ${wanted.name} do not send what the catalogue names (${told}). Nothing was kept.`,
+      `Checksum mismatch: the sources of ${wanted.name} send another file than the one whose SHA-256 is given (${told}). Nothing was kept.`,
     )
   throw failure(
     'DOWNLOAD_FAILED',

@@ -115,8 +115,8 @@ export class Thread implements AsyncDisposable {
         ]))) as [FromThread | 'late' | undefined]
     const [told] = reply
     if (typeof told === 'object' && 'opened' in told) return new Thread(worker, told.opened, options)
-    // What is still opening hears of it once it is open.
-    if (told === 'late' && isUncut) worker.postMessage({ close: true } satisfies ToThread)
+    // What was slow to open may still be within its network's first run; the thread reads this once it has opened.
+    if (told === 'late' && options.isUncut) worker.postMessage({ close: true } satisfies ToThread)
     else await worker.terminate()
     if (told === 'late')
       throw failure('PROCESSOR_LATE', `The thread "${role}" did not start within ${openMsMax} ms.`)

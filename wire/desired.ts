@@ -172,6 +172,18 @@ export const desiredModelSchema = z.strictObject({
 })
 export type DesiredModel = z.infer<typeof desiredModelSchema>
 
+/**
+ * Whether it may take second looks: a classifier, or a detector of the family of which some tell masked faces from others. Which
+ * does, the device finds out.
+ */
+export const mayLookAgain = ({
+  classify,
+  head,
+}: {
+  readonly classify?: unknown
+  readonly head?: string
+}): boolean => classify !== undefined || head === 'ultraface'
+
 /** A classifier for faces (`process` of conf/device.yaml). Plugins are the device's own file's alone. */
 export const desiredProcessorSchema = z.strictObject({
   name,

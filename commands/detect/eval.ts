@@ -155,7 +155,7 @@ async function readBoxes(file: string): Promise<Record<string, Box[]>> {
     if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR')
       throw failure(
         'SOURCE_NOT_FOUND',
-        `${file} does not exist. It must list where the faces are: {"photo.jpg": [[left, top, width, height], ...], ...}.`,
+        `${file} does not exist. It must list where the faces are: {"photo.jpg": [[left, top, width, height], ...], ...}. A classifier needs none: name it as in "sightline models list".`,
         error,
       )
     if (error instanceof SyntaxError || error instanceof z.ZodError)

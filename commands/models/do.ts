@@ -6,7 +6,7 @@ import { isMap, isSeq, parseDocument } from 'yaml'
 import { deviceSchema } from '../../device/config.ts'
 import { HEADS, type HeadName, openDetector } from '../../device/detect/open.ts'
 import { loadConfig } from '../../lib/config.ts'
-import { failure } from '../../lib/errors.ts'
+import { failure, SightlineError } from '../../lib/errors.ts'
 import { keepFile } from '../../lib/keep-file.ts'
 import { size, table } from '../../lib/table.ts'
 import {
@@ -226,7 +226,7 @@ async function importModel(catalog: Catalog, folder: string, options: ModelsOpti
   const path = file.includes('/') ? file : `./${file}`
   const { bytes, kind, ...found } =
     options.labels === undefined
-      ? await detectorIn(path, head, options)
+      ? await detectorIn(path, head, options).catch(orClassifier)
       : await classifierIn(path, options.labels, options)
   const kept = `${name}.onnx`
   if (existsSync(join(folder, kept)))
@@ -247,6 +247,13 @@ async function importModel(catalog: Catalog, folder: string, options: ModelsOpti
     `${name} (${kind}, ${entry.input.width}x${entry.input.height}) is in ${join(folder, kept)}, its entry in ${catalog.ownFile}. Use it: "${use}".`,
   )
   return 0
+}
+
+/** Who imports a classifier and leaves its labels out is told of detectors alone. */
+function orClassifier(error: unknown): never {
+  if (error instanceof SightlineError && error.code === 'MODEL_UNUSABLE' && /face detector/.test(error.message))
+    throw failure('MODEL_UNUSABLE', `${error.message} For a classifier, give its labels: --labels A,B.`, error)
+  throw error
 }
 
 /** What is needed of a detector's file for its entry. Errors: those of openDetector; USAGE. */

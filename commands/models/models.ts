@@ -4,7 +4,7 @@ import { type Command, parse } from '../command.ts'
 import type { Verb } from './do.ts'
 
 export const models: Command = {
-  summary: 'face detectors and classifiers: list, download and check them, add your own',
+  summary: 'detectors and classifiers: list, download, check, add your own',
   help: `Face detectors and classifiers by name. Some are built in; the others are
 downloaded once, from their publishers, and checked against their checksums. In
 the device's configuration, "detect.model" names a detector and "process" lists

@@ -27,8 +27,8 @@ Options:
   --config FILE     test: the device's configuration: which model finds faces
   --help            this text
 
-Exit status of test: 0 all was answered; 65, 66 the module cannot be used; 70, 75
-a call failed, or took too long.
+Exit status of test: 0 all was answered; 65, 66 the module cannot be used; 70,
+75 a call failed, or took too long.
 `,
   async run(argv) {
     const { values, positionals } = parse('plugin', () =>

@@ -3,6 +3,7 @@ import {
   DESIRED_VERSION,
   type DesiredContent,
   type DesiredProcessor,
+  mayLookAgain,
   type Reported,
 } from '../../wire/desired.ts'
 import type { CameraAddress } from '../../wire/topics.ts'
@@ -262,11 +263,11 @@ function checkReported(
       )
     checkModel(model, `${at}process.${n}.model`)
     const entry = brought.find((it) => it.name === model)
-    if (entry && !entry.classify)
+    if (entry && !mayLookAgain(entry))
       say(
         'error',
         `${at}process.${n}.model`,
-        `The model "${model}" finds faces, and tells nothing of them: it says no labels.`,
+        `The model "${model}" finds faces, and tells nothing of them: it says no labels, and is not of the family "ultraface", of which some tell masked faces.`,
       )
   }
 }

@@ -6,6 +6,7 @@ import {
   type DesiredCamera,
   type DesiredContent,
   type DesiredProcessor,
+  mayLookAgain,
   PROCESSORS_MAX,
 } from '../../wire/desired.ts'
 import {
@@ -220,10 +221,10 @@ function processOf(
         [...at, 'name'],
       )
     const entry = models.find((it) => it.name === model)
-    if (entry && !entry.classify)
+    if (entry && !mayLookAgain(entry))
       throw new Refused(
         'CONFIG_INVALID',
-        `The model "${model}" has no "classify": it finds faces, and tells nothing of them.`,
+        `The model "${model}" finds faces, and tells nothing of them: it has no labels ("classify"), and is not of the family "ultraface", of which some tell masked faces.`,
         [...at, 'model'],
       )
     const { timeout, waitingMax } = own ?? processorSchema.parse({ name, model })

@@ -10,6 +10,7 @@ import type { Frame } from '../frame.ts'
 import {
   BEST_SHOTS_BYTES_MAX,
   CLOCK_YEAR_MIN,
+  CROPS_LOOKED_AT_MAX,
   EVENT_UPDATE_MS_MIN,
   PRESENT_HIDDEN_MS_MAX,
 } from '../limits.ts'
@@ -50,7 +51,7 @@ export interface EmitterParts {
   /** Pixels of best shots held at the moment, bytes, all cameras together. */
   readonly held: { bytes: number }
   /** Looks at each face that is published. */
-  readonly processing?: Pick<Processing, 'attributes'>
+  readonly processing?: Pick<Processing, 'attributes' | 'looksAt'>
   /** Who looks at frames beside this. */
   readonly watchers?: readonly Watcher[]
   /** Told where faces are, before those who look. */
@@ -133,6 +134,11 @@ interface Making {
   readonly of?: Followed
 }
 
+/** What is published of it, before attributes. */
+interface Chosen extends Pick<Making, 'mode' | 'shot'> {
+  readonly metadata: CropMetadata
+}
+
 /**
  * From faces to crops and events, for one camera from the opening of its source to its end: follows faces, decides
  * which of them become crops (`emit.mode`), cuts, encodes and publishes those.
@@ -158,6 +164,9 @@ export class Emitter {
   /** First shots that are due although no frame comes. */
   #timer: NodeJS.Timeout | undefined
   #late: Promise<void> = Promise.resolve()
+  /** Crops that are encoded and looked at; how many. */
+  #offered: Promise<void> = Promise.resolve()
+  #offering = 0
 
   constructor(parts: EmitterParts) {
     this.#parts = parts
@@ -249,6 +258,7 @@ export class Emitter {
       ended.flatMap((track) => this.#ended(track, this.#atMs)),
       signal,
     )
+    await this.#offered
     this.#tell(ended)
     this.#present = undefined
     this.#parts.onPresent?.(this.#parts.camera, undefined)
@@ -443,36 +453,60 @@ export class Emitter {
     return [{ mode: 'best', shot, of: followed }]
   }
 
-  /** All are encoded and looked at at the same time, and sealed and offered in their order: each names the one before. */
+  /**
+   * All are encoded and looked at at the same time, and sealed and offered in their order: each names the one before. Second looks
+   * take time: where there are any, the next frames are looked at meanwhile.
+   */
   async #publish(making: readonly Making[], signal: AbortSignal): Promise<void> {
-    const { camera, config, lossless, meters, publisher, seal = PLAIN_SEAL } = this.#parts
-    const looks = making.map(async ({ shot: { rgb, region, metadata } }) => {
-      const pixels = await rgb
-      const { width, height } = region
-      return await Promise.all([
-        encodeJpeg(pixels, region, config.crop),
-        this.#parts.processing?.attributes({ camera, rgb: pixels, width, height, metadata }) ?? [],
-      ])
-    })
-    await Promise.allSettled(looks)
-    for (const [index, look] of looks.entries()) {
-      const { mode, shot, of } = making[index] as Making
-      const [jpeg, attributes] = await look
-      if (lossless) await publisher.room(signal)
+    if (making.length === 0) return
+    const { camera, config, processing } = this.#parts
+    // The frame that they are cut from is let go of after this.
+    await Promise.allSettled(making.map(({ shot }) => shot.rgb))
+    const crops = making.map(({ mode, shot, of }): Chosen => {
       const metadata = {
         ...shot.metadata,
-        ...(attributes.length > 0 && { attributes: [...attributes] }),
         ...(isFirstWanted(config) && (mode === 'first' || mode === 'best') && { shot: mode }),
         ...(of && shot.metadata.zones && { zones: of.visits.visitedAnd(shot.metadata.zones) }),
       }
-      const payload = seal.crop(jpeg, metadata)
-      meters.cropsMade.inc({ camera, mode })
-      this.#parts.onCrop?.(metadata)
-      publisher.offer({ camera, topic: this.#topic, payload })
-      if (!of) continue
-      of.crop = metadata.id
-      of.crops += 1
-      if (mode !== 'first') of.visits.forgetVisited()
+      if (of) {
+        of.crop = metadata.id
+        of.crops += 1
+        if (mode !== 'first') of.visits.forgetVisited()
+      }
+      return { mode, shot, metadata }
+    })
+    this.#offered = this.#offer(crops, this.#offered, signal)
+    this.#offered.catch(() => {}) // whoever awaits it next is told
+    if (!processing?.looksAt(camera) || this.#offering > CROPS_LOOKED_AT_MAX) await this.#offered
+  }
+
+  /** @param before those that go out first */
+  async #offer(crops: readonly Chosen[], before: Promise<void>, signal: AbortSignal): Promise<void> {
+    const { camera, config, lossless, meters, processing, publisher, seal = PLAIN_SEAL } = this.#parts
+    this.#offering += crops.length
+    try {
+      const looks = crops.map(async ({ shot: { rgb, region }, metadata }) => {
+        const pixels = await rgb
+        const { width, height } = region
+        return await Promise.all([
+          encodeJpeg(pixels, region, config.crop),
+          processing?.attributes({ camera, rgb: pixels, width, height, metadata }) ?? [],
+        ])
+      })
+      await Promise.allSettled(looks)
+      await before
+      for (const [index, look] of looks.entries()) {
+        const { mode, metadata } = crops[index] as Chosen
+        const [jpeg, attributes] = await look
+        if (lossless) await publisher.room(signal)
+        const said = attributes.length > 0 ? { ...metadata, attributes: [...attributes] } : metadata
+        const payload = seal.crop(jpeg, said)
+        meters.cropsMade.inc({ camera, mode })
+        this.#parts.onCrop?.(said)
+        publisher.offer({ camera, topic: this.#topic, payload })
+      }
+    } finally {
+      this.#offering -= crops.length
     }
   }
 

@@ -98,7 +98,7 @@ export class Processing implements Watcher, Redraw, AsyncDisposable {
     for (const { supervised } of next)
       this.#parts.meters.processorUp.set(
         { processor: supervised.config.name },
-        supervised.why === undefined ? 1 : 0,
+        supervised.trouble === undefined ? 1 : 0,
       )
   }
 
@@ -116,6 +116,11 @@ export class Processing implements Watcher, Redraw, AsyncDisposable {
         this.#parts.log.warn({ code, processor, camera, count }, message),
       ),
     }
+  }
+
+  /** Whether any looks at this camera's faces. */
+  looksAt(camera: string): boolean {
+    return this.#of(camera, 'attributes').length > 0
   }
 
   /** What all that look at this camera's faces say. Never rejects. */
@@ -257,10 +262,10 @@ export class Processing implements Watcher, Redraw, AsyncDisposable {
 
   /** How a camera's processors are; undefined where it has none. */
   states(camera: string): CameraState['process'] {
-    const states = this.#of(camera).map(({ supervised: { config, why } }) => ({
+    const states = this.#of(camera).map(({ supervised: { config, trouble } }) => ({
       name: config.name,
-      state: why === undefined ? ('up' as const) : ('down' as const),
-      why: why?.slice(0, WHY_CHARACTERS_MAX) ?? null,
+      state: trouble === undefined ? ('up' as const) : ('down' as const),
+      why: trouble?.slice(0, WHY_CHARACTERS_MAX) ?? null,
     }))
     return states.length > 0 ? states : undefined
   }
@@ -268,15 +273,15 @@ export class Processing implements Watcher, Redraw, AsyncDisposable {
   /** For `/healthz`: `up`, or why not, by processor. */
   get checks(): Readonly<Record<string, string>> {
     return Object.fromEntries(
-      this.#held.map(({ supervised: { config, why } }) => [
+      this.#held.map(({ supervised: { config, trouble } }) => [
         `process ${config.name}`,
-        why === undefined ? 'up' : `down: ${why}`,
+        trouble === undefined ? 'up' : `down: ${trouble}`,
       ]),
     )
   }
 
   get isWell(): boolean {
-    return this.#held.every(({ supervised }) => supervised.why === undefined)
+    return this.#held.every(({ supervised }) => supervised.trouble === undefined)
   }
 
   #of(camera: string, what?: Ability): readonly Held[] {

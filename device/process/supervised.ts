@@ -42,6 +42,8 @@ export class Supervised implements AsyncDisposable {
   /** As it was opened last: what it is and can is known also while it is down. */
   #processor: Processor
   #why: string | undefined
+  /** What it ended of last, while it runs again and has shown nothing yet. */
+  #doubt: string | undefined
   #keeping: Promise<void> = Promise.resolve()
   #closed: Promise<void> | undefined
 
@@ -71,9 +73,17 @@ export class Supervised implements AsyncDisposable {
     return this.#processor.frames ?? 'scaled'
   }
 
-  /** Why it does not work at the moment; undefined: it does. */
+  /** Why it cannot be asked at the moment; undefined: it can. */
   get why(): string | undefined {
     return this.#why
+  }
+
+  /**
+   * The same, for people. One that was started again works once it has answered, or has run for a while: one that fails at
+   * each face would otherwise be told of anew at each start.
+   */
+  get trouble(): string | undefined {
+    return this.#why ?? this.#doubt
   }
 
   can(what: Ability): boolean {
@@ -114,8 +124,21 @@ export class Supervised implements AsyncDisposable {
       if (isLate) this.#late -= 1
       isLate = false
     })
-    answer.catch(() => {}) // nobody waits for it where it is late
+    answer.then(
+      () => this.#trust(processor),
+      () => {}, // nobody waits for it where it is late
+    )
     return await Promise.race([answer, late.promise])
+  }
+
+  #trust(processor: Processor): void {
+    if (this.#doubt === undefined || this.#why !== undefined || this.#processor !== processor) return
+    const { log, meters, onState } = this.#parts
+    const { name } = this.config
+    this.#doubt = undefined
+    meters.processorUp.set({ processor: name }, 1)
+    log.info({ processor: name, attempt: this.#backoff.attempts }, 'works again')
+    onState()
   }
 
   /** Ends it where it does not answer at all. */
@@ -135,7 +158,10 @@ export class Supervised implements AsyncDisposable {
     const { signal } = this.#closing
     while (!signal.aborted) {
       const openedMs = performance.now()
-      const error = await this.#processor.ended
+      const processor = this.#processor
+      const trusting = setTimeout(() => this.#trust(processor), PROCESSOR_WELL_MS).unref()
+      const error = await processor.ended
+      clearTimeout(trusting)
       if (signal.aborted || !this.#processor.ended) return
       if (performance.now() - openedMs >= PROCESSOR_WELL_MS) this.#backoff.reset()
       this.#parts.meters.processorsEnded.inc({ processor: this.config.name })
@@ -145,7 +171,7 @@ export class Supervised implements AsyncDisposable {
   }
 
   async #reopen(signal: AbortSignal): Promise<void> {
-    const { open, log, meters, onState } = this.#parts
+    const { open, log } = this.#parts
     const { name } = this.config
     while (!signal.aborted) {
       try {
@@ -153,10 +179,9 @@ export class Supervised implements AsyncDisposable {
         const processor = await open(this.config)
         if (signal.aborted) return await processor[Symbol.asyncDispose]()
         this.#processor = processor
+        this.#doubt = this.#why
         this.#why = undefined
-        meters.processorUp.set({ processor: name }, 1)
-        log.info({ processor: name, attempt: this.#backoff.attempts }, 'works again')
-        onState()
+        log.info({ processor: name, attempt: this.#backoff.attempts }, 'started again')
         return
       } catch (error) {
         if (!signal.aborted) this.#down(error)
@@ -167,8 +192,10 @@ export class Supervised implements AsyncDisposable {
   #down(error: unknown): void {
     const { log, meters, onState } = this.#parts
     const { code, message } = asFailure(error)
-    if (message === this.#why) return // it was said
+    const isSaid = message === (this.#why ?? this.#doubt)
     this.#why = message
+    this.#doubt = undefined
+    if (isSaid) return
     meters.processorUp.set({ processor: this.config.name }, 0)
     log.error({ code, processor: this.config.name }, `"${this.config.name}" has ended: ${message}`)
     onState()

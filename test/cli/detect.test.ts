@@ -5,6 +5,7 @@ import t from 'tap'
 import { detect } from '../../commands/detect/detect.ts'
 import { evaluateFolder } from '../../commands/detect/eval.ts'
 import { PORTRAIT } from '../detect/pictures.ts'
+import { readCrop } from '../../wire/crop.ts'
 import { sharedData } from '../kit/data.ts'
 import { type Test, temporaryFolder } from '../kit/programs.ts'
 import { sightline } from './sightline.ts'
@@ -80,6 +81,28 @@ t.test('--draw draws the boxes: on one picture, or on several in a folder', asyn
   ])
     await t.rejects(detect.run(args), { code: 'USAGE' }, args.join(' '))
   t.ok(readFileSync(portrait).equals(before), 'no picture is drawn over itself')
+})
+
+t.test('--crops cuts faces out as the device does, ready to be sorted by label', async (t) => {
+  const { folder, portrait, env } = await workplace(t)
+  const out = join(folder, 'crops')
+  const { status, stdout } = await sightline(t, ['detect', portrait, '--crops', out], env)
+  t.equal(status, 0)
+  const { faces, crops } = JSON.parse(stdout)
+  t.same(crops, [join(out, 'portrait-0.jpg')])
+  const bytes = readFileSync(crops[0])
+  const reading = readCrop(bytes)
+  t.match(reading, {
+    crop: { camera: 'photos', file: 'portrait.png', frame: [480, 360], model: 'blazeface', box: faces[0].box },
+  })
+  const { width, height } = await sharp(bytes).metadata()
+  t.ok('crop' in reading)
+  if ('crop' in reading) t.same([width, height], reading.crop.region.slice(2), 'the face and its margin')
+  const twin = join(folder, 'twin', 'portrait.jpg')
+  await t.rejects(detect.run([portrait, twin, '--crops', out]), { code: 'USAGE', message: /portrait-0\.jpg/ })
+  await t.rejects(detect.run(['bench', '--crops', out]), { code: 'USAGE' })
+  const taken = join(portrait, 'crops')
+  await t.rejects(detect.run([portrait, '--crops', taken]), { code: 'FOLDER_UNWRITABLE' })
 })
 
 t.test('pictures that cannot be read are named, and the others are looked at', async (t) => {

@@ -114,6 +114,15 @@ t.test('what cannot be evaluated is a sentence', async (t) => {
   })
   await t.rejects(evaluated(crops), { code: 'SOURCE_UNREADABLE', message: /has no pictures/ })
   await t.rejects(evaluated(crops, 0.3), { code: 'USAGE' })
+  for (const chosen of [{ input: { width: 9, height: 9 } }, { runtime: 'tfjs' }, { provider: 'cuda' }])
+    await t.rejects(evaluateFolder(crops, { config, model: 'colours', ...chosen }, undefined, false), {
+      code: 'USAGE',
+      message: /^--(input|runtime|provider) is for detectors/,
+    })
+  await t.rejects(evaluateFolder(crops, { config, model: 'blazeface' }, undefined, false), {
+    code: 'SOURCE_NOT_FOUND',
+    message: /boxes\.json does not exist.*A classifier needs none/,
+  })
   mkdirSync(join(crops, 'purple'))
   await t.rejects(evaluated(crops), {
     code: 'SOURCE_UNREADABLE',
@@ -175,7 +184,9 @@ t.test('import makes an entry of a classifier; what was not said is found out', 
     scale: 0.017,
   })
   for (const [labels, told, code, message] of [
-    ['a,b', {}, 'MODEL_UNUSABLE', /3 numbers, but the entry lists 2 labels: a, b/],
+    ['a,b', {}, 'MODEL_UNUSABLE', /3 numbers, but 2 labels are given: a, b/],
+    ['a,,c', {}, 'USAGE', /--labels needs names with commas between them.*not "a,,c"/],
+    ['a,b,c', { input: '9x9' }, 'MODEL_UNUSABLE', /pictures of 8x8, not 9x9\. Correct "input" \(import: --input\)/],
     ['a,b,b', {}, 'USAGE', /--labels: must not list a label twice/],
     ['a,b,c', { activation: 'softmax' }, 'USAGE', /gives probabilities already/],
     ['a,b,c', { activation: 'relu' }, 'USAGE', /--activation/],
@@ -187,6 +198,10 @@ t.test('import makes an entry of a classifier; what was not said is found out', 
   t.match(await imported('--name', 'wrong', '--mean', '1'), {
     code: 'USAGE',
     sentence: /--mean is for classifiers/,
+  })
+  t.match(await imported('--name', 'wrong'), {
+    code: 'MODEL_UNUSABLE',
+    sentence: /For a classifier, give its labels: --labels A,B\.$/,
   })
   t.notOk(readCatalog(modelFolder).entries.has('wrong'))
 })

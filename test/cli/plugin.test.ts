@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { temporaryFolder } from '../kit/programs.ts'
@@ -16,6 +16,8 @@ t.test('a new plugin passes its own test, and is tried with real faces', async (
     execFileSync(process.execPath, ['--test', 'lamp.test.ts'], { cwd: folder, env }).toString(),
     /pass 2/,
   )
+  const { scripts } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+  t.equal(scripts.test, 'node --test lamp.test.ts', 'a Node that cannot read it says so: it would find no test of its own')
   t.match(await sightline(t, ['plugin', 'new', 'lamp', '--folder', folder]), { status: 73 })
   const out = join(folder, 'out.png')
   const module = join(folder, 'lamp.ts')

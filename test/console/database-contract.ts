@@ -839,6 +839,17 @@ async function dump(database: Database): Promise<Record<string, string[]>> {
   const names = new Map(
     (await database.write.selectFrom('cameras').selectAll().execute()).map(({ id, camera }) => [id, camera]),
   )
+  // One that no detection has any more is forgotten, and numbered anew when it comes again.
+  const attributes = new Map(
+    (await database.write.selectFrom('attributes').selectAll().execute()).map(({ id, name, label }) => [
+      id,
+      `${name}: ${label}`,
+    ]),
+  )
+  const named: Readonly<Record<string, ReadonlyMap<unknown, string>>> = {
+    camera_id: names,
+    attribute_id: attributes,
+  }
   const tables: Record<string, string[]> = {}
   for (const table of DERIVED) {
     const { rows } = await sql<Record<string, unknown>>`select * from ${sql.table(table)}`.execute(
@@ -846,7 +857,7 @@ async function dump(database: Database): Promise<Record<string, string[]>> {
     )
     tables[table] = rows
       .map(({ removed_at_ms, ...row }) =>
-        JSON.stringify(row, (key, value) => (key === 'camera_id' ? (names.get(value) ?? value) : value)),
+        JSON.stringify(row, (key, value) => named[key]?.get(value) ?? value),
       )
       .sort()
   }

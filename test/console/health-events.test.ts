@@ -116,7 +116,7 @@ t.test('who looks for faces is an event of health where it is not who should', a
     [
       ['camera-down', 'problem', 'No picture from the camera.', false],
       ['not-looking', 'problem', `Nobody looks for faces. ${why}`, true],
-      ['processor-down', 'problem', 'mask: It has ended.', true],
+      ['processor-down', 'problem', '"mask" does not work. It has ended.', true],
       ['servers-away', 'warning', `Its device looks for faces itself. ${why}`, true],
     ],
   )

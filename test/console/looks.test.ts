@@ -148,7 +148,7 @@ t.test('what a device cannot take is said when a scenario is written', (t) => {
     [{ models: [GATE, GATE] }, 'error models.1.name: There are two of the name "gate". Keep one.'],
     [
       { process: [{ name: 'x', model: 'gate' }], models: [{ ...GATE, classify: undefined }] },
-      'error process.0.model: The model "gate" finds faces, and tells nothing of them: it says no labels.',
+      'error process.0.model: The model "gate" finds faces, and tells nothing of them: it says no labels, and is not of the family "ultraface", of which some tell masked faces.',
     ],
     [
       { settings: { process: ['mask', 'hat', 'gone'] }, process: [MASK] },

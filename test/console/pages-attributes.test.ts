@@ -2,7 +2,7 @@ import t from 'tap'
 import { fits, keepPicture, openPage, sharedChromium, skipWithoutChromium } from '../kit/chromium.ts'
 import { tinyJpeg } from '../kit/crops.ts'
 import { until } from '../kit/wait.ts'
-import { cameraSeen, NORTH, SOUTH, stateOf } from './api-server.ts'
+import { cameraSeen, NORTH, SOUTH, stateOf, YARD } from './api-server.ts'
 import { answers, reported } from './pages-held.ts'
 import { pagesServer } from './pages-server.ts'
 
@@ -107,11 +107,15 @@ t.test('who looks for the faces of a camera, and what looks at them again', { sk
       }),
     },
     { ...cameraSeen(SOUTH), state: stateOf(SOUTH, { detect: { on: 'remote', why: null, sinceMs } }) },
+    {
+      ...cameraSeen(YARD, 'down'),
+      state: stateOf(YARD, { state: 'down', why, detect: { on: 'none', why, sinceMs } }),
+    },
   ]
   for (const size of SIZES) {
     const { page, complaints } = await openPage(t, await browserOf(), size)
     await server.signIn(page, 'ada', '/cameras')
-    await page.waitForSelector('.tile-wrong >> text=my-plugin does not work.')
+    await page.waitForSelector('.tile-wrong >> text="my-plugin" does not work.')
     t.equal(await page.locator('.tile-wrong').count(), 1)
     await keepPicture(page, `looks-cameras-${size.width}`)
     await page.goto(`${server.url}/cameras/north/pi/${NORTH.camera}`)
@@ -122,7 +126,10 @@ t.test('who looks for the faces of a camera, and what looks at them again', { sk
     t.ok(await fits(page))
     await keepPicture(page, `looks-camera-${size.width}`)
     await page.goto(`${server.url}/cameras/south/pi/${SOUTH.camera}`)
-    await page.waitForSelector('.facts >> text=By an inference server')
+    await page.waitForSelector('.facts >> text=By an inference server for 3 minutes')
+    await page.goto(`${server.url}/cameras/south/pi/${YARD.camera}`)
+    await page.waitForSelector('.facts >> text=By nobody')
+    t.equal(await page.getByText(why).count(), 1, 'it is said once')
     t.strictSame(complaints, [])
   }
 })

@@ -233,7 +233,7 @@ t.test(
     const server = scripted('one', slow(50))
     server.isReady = false
     const { pool } = await open(t, [server])
-    t.match(pool.trouble, /No inference server can be asked \(one: one is not ready\)/)
+    t.equal(pool.trouble, 'No inference server can be asked. one is not ready.', 'each is named once')
     await t.rejects(pool.run(1), { code: 'INFERENCE_UNAVAILABLE', message: /one is not ready/ })
     server.isReady = true
     await until('it is up', () => pool.isUp)

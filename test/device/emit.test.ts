@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { BEST_SHOTS_BYTES_MAX, TRACKS_MAX } from '../../device/limits.ts'
+import { BEST_SHOTS_BYTES_MAX, CROPS_LOOKED_AT_MAX, TRACKS_MAX } from '../../device/limits.ts'
 import { nobody, run, SCORE_MIN, type Scripted, START_MS, walk } from './scripted.ts'
 
 t.test('best: one crop of each who passes, the largest, when the face has gone', async (t) => {
@@ -99,6 +99,34 @@ t.test('best: where memory runs short best shots go out sooner, and still one of
   t.equal(crops.length, TRACKS_MAX)
   t.equal(new Set(crops.map(({ track }) => track)).size, TRACKS_MAX)
   t.ok((reasons.memory ?? 0) > 0)
+})
+
+t.test('a second look holds up no frame, crops go out in their order, and not too many wait', async (t) => {
+  const frames = 30
+  let [looking, most] = [0, 0]
+  const { crops, order } = await run(
+    walk(frames),
+    { emit: { mode: 'every', rateMax: 'unlimited' } },
+    {
+      processing: {
+        looksAt: () => true,
+        async attributes({ metadata }) {
+          looking += 1
+          most = Math.max(most, looking)
+          // The first takes longest: what follows waits for it.
+          await sleep(metadata.capturedAtMs === START_MS ? 200 : 1)
+          looking -= 1
+          return [{ name: 'frame', label: `${metadata.capturedAtMs - START_MS}`, score: 1 }]
+        },
+      },
+    },
+  )
+  t.strictSame(
+    crops.map(({ capturedAtMs, attributes }) => [capturedAtMs - START_MS, attributes?.[0]?.label]),
+    Array.from({ length: frames }, (_, i) => [i * 100, `${i * 100}`]),
+  )
+  t.ok(order.indexOf('new') < order.indexOf('crop'), 'the face was followed before its first crop went out')
+  t.ok(most > 1 && most <= CROPS_LOOKED_AT_MAX + 1, `${most} at a time`)
 })
 
 t.test('interval: one as soon as the face is followed, and then one each interval', async (t) => {

@@ -63,7 +63,7 @@ export async function run(
     room?: (signal: AbortSignal) => Promise<void>
     onOffer?: () => void
     meters?: Meters
-    processing?: Processing
+    processing?: Processing | Pick<Processing, 'attributes' | 'looksAt'>
   } = {},
 ) {
   const crops: CropMetadata[] = []
@@ -133,7 +133,7 @@ export async function run(
         order.push(event.type)
       },
     },
-    ...(processing && { processing, watchers: [processing] }),
+    ...(processing && { processing, watchers: 'see' in processing ? [processing] : [] }),
     onPresent: (_camera, now) => present.push(now),
     onState: () => {},
   })

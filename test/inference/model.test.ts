@@ -20,6 +20,7 @@ async function openModel(t: Test, file: string, payloadBytesMax = 1e6) {
     config,
     waitMsMax: 10_000,
     payloadBytesMax,
+    valuesMax: 1e6,
     openThread: async (options) => {
       const thread = await openModelThread(options)
       threads.push(thread)

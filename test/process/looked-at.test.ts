@@ -107,7 +107,7 @@ t.test('masks are told by a detector that looks at crops of another one', async 
   if (!source || !model || !finder) return t.pass('left out, for want of test data')
   const { crops } = await published(source, {
     detect: { model: finder },
-    process: [{ name: 'mask', model }],
+    process: [{ name: 'mask', model, timeout: '60s' }],
   })
   const said = crops.flatMap(({ metadata }) => metadata.attributes ?? [])
   t.ok(crops.length >= 8, `${crops.length} crops`)

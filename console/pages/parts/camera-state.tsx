@@ -1,5 +1,6 @@
 import type { Camera } from '../../api/cameras.ts'
-import { When } from './when.tsx'
+import { nowMs } from '../now.ts'
+import { duration, exact } from '../words.ts'
 
 /** A camera's state in a word, with a dot whose colour says it again. */
 
@@ -68,7 +69,7 @@ function viewWords({ state }: Camera): string | undefined {
 export function whatLooksBadly({ is, state }: Camera): string | undefined {
   if (is !== 'live' || !state) return undefined
   if (state.detect?.on === 'none') return 'Nobody looks for faces at the moment.'
-  const broken = state.process?.filter((one) => one.state === 'down').map(({ name }) => name) ?? []
+  const broken = state.process?.filter((one) => one.state === 'down').map(({ name }) => `"${name}"`) ?? []
   if (broken.length > 0) return `${broken.join(', ')} ${broken.length === 1 ? 'does' : 'do'} not work.`
   if (isWithoutServers(state)) return 'Its device looks for faces itself: no inference server does.'
   return undefined
@@ -85,7 +86,14 @@ const LOOKS: Readonly<Record<NonNullable<State['detect']>['on'], string>> = {
 }
 
 /** Where faces are looked for, of a device that has inference servers, and how its classifiers and plugins are; a part of a list of facts. */
-export function LooksFacts({ state }: { readonly state: State }) {
+export function LooksFacts({
+  state,
+  said,
+}: {
+  readonly state: State
+  /** What is said of the camera beside it already: it is not said again. */
+  readonly said: string | undefined
+}) {
   const { detect, process = [] } = state
   return (
     <>
@@ -100,10 +108,10 @@ export function LooksFacts({ state }: { readonly state: State }) {
               <span class="dot" />
               {LOOKS[detect.on]}
             </span>{' '}
-            <span class="muted">
-              since <When atMs={detect.sinceMs} />
+            <span class="muted" title={exact(detect.sinceMs)}>
+              for {duration(Math.max(0, nowMs.value - detect.sinceMs))}
             </span>
-            {detect.why !== null && <span class="note">{detect.why}</span>}
+            {detect.why !== null && detect.why !== said && <span class="note">{detect.why}</span>}
           </dd>
         </>
       )}

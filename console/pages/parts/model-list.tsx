@@ -154,7 +154,11 @@ function ModelFields({
             >
               {['auto', 'yunet', 'blazeface', 'ultraface'].map((head) => (
                 <option key={head} value={head}>
-                  {head === 'auto' ? 'as its tensors say' : head}
+                  {head === 'auto'
+                    ? 'as its tensors say'
+                    : head === 'ultraface'
+                      ? 'ultraface: some tell masked faces, too'
+                      : head}
                 </option>
               ))}
             </select>

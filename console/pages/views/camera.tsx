@@ -182,7 +182,7 @@ function One({ camera, told }: { readonly camera: Camera; readonly told: (camera
               </dd>
             </>
           )}
-          {state && <LooksFacts state={state} />}
+          {state && <LooksFacts state={state} said={wrong} />}
           <dt>Newest face</dt>
           <dd>{camera.newest ? <When atMs={camera.newest.capturedAtMs} /> : 'None yet'}</dd>
           {state && (

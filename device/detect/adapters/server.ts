@@ -4,7 +4,7 @@ import { ADAPTER_ANSWER_BYTES_MAX } from '../../limits.ts'
 import type { Detection } from '../detector.ts'
 import type { Size } from '../head.ts'
 import { HttpClient, retryAfterMs, said } from '../remote/http.ts'
-import { type AskedServer, ServerBusy } from '../remote/pool.ts'
+import { type AskedServer, ServerBusy, ServerDenied } from '../remote/pool.ts'
 import type { ApiAnswer, ApiRequest, DetectionApi } from './api.ts'
 import { wrong } from './faces.ts'
 
@@ -73,8 +73,7 @@ export class ApiServer implements AskedServer<Sent, Detection[]>, Disposable {
     if (status === 429 || (status === 503 && retryAfter !== undefined))
       return new ServerBusy(`${product} is busy.`, retryAfterMs(retryAfter))
     if (status === 401 || status === 403)
-      return failure(
-        'INFERENCE_UNAVAILABLE',
+      return new ServerDenied(
         `It refuses the API key (HTTP ${status}). Set "detect.servers.token" to one that ${product} knows.`,
       )
     if (status === 404)
@@ -98,9 +97,10 @@ export class ApiServer implements AskedServer<Sent, Detection[]>, Disposable {
   #named(error: unknown): unknown {
     if (error instanceof ServerBusy || !(error instanceof Error)) return error
     const token = this.#options.token()
-    const code = (error as SightlineError).code ?? 'INFERENCE_UNAVAILABLE'
-    const message = token === undefined ? error.message : error.message.replaceAll(token, '***')
-    return failure(code, `${this.#options.api.product} at ${this.address}: ${message}`)
+    const said = token === undefined ? error.message : error.message.replaceAll(token, '***')
+    const message = `${this.#options.api.product} at ${this.address}: ${said}`
+    if (error instanceof ServerDenied) return new ServerDenied(message)
+    return failure((error as SightlineError).code ?? 'INFERENCE_UNAVAILABLE', message)
   }
 
   async #post({ path, headers, body }: ApiRequest, signal: AbortSignal): Promise<Answer> {

@@ -22,7 +22,7 @@ import {
 import { SERVER_BUSY_MS_MAX } from '../../limits.ts'
 import { said } from './http.ts'
 import { ServerBusy } from './pool.ts'
-import { type Transport, type TransportOptions, unavailable, wrong } from './transport.ts'
+import { denied, type Transport, type TransportOptions, unavailable, wrong } from './transport.ts'
 
 const PROTO_FILE = fileURLToPath(new URL('../../../wire/inference.proto', import.meta.url))
 /** A server that is away is connected to again after so long, ms. */
@@ -150,11 +150,7 @@ export class GrpcTransport implements Transport {
         return new ServerBusy(`The inference server ${this.address} is busy.`, SERVER_BUSY_MS_MAX)
       case grpc.status.UNAUTHENTICATED:
       case grpc.status.PERMISSION_DENIED:
-        return unavailable(
-          this.address,
-          `refuses the token or certificate (${told}). Check "detect.servers".`,
-          error,
-        )
+        return denied(this.address, told)
       case grpc.status.INVALID_ARGUMENT:
       case grpc.status.OUT_OF_RANGE:
         return wrong(this.address, told, error)

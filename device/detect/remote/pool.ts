@@ -5,6 +5,7 @@ import type { Log } from '../../../lib/log.ts'
 import {
   SERVER_AWAY_MS_MAX,
   SERVER_BUSY_MS_MAX,
+  SERVER_DENIED_MS,
   SERVER_READY_EVERY_MS,
   SERVER_READY_MS_MAX,
   SERVER_REST_MS_MAX,
@@ -32,6 +33,11 @@ export class ServerBusy extends Error {
     super(message)
     this.retryAfterMs = Math.min(Math.max(retryAfterMs, 0), SERVER_BUSY_MS_MAX)
   }
+}
+
+/** It does not know who asks: neither a token nor a certificate gets better by asking again soon. */
+export class ServerDenied extends Error {
+  override readonly name = 'ServerDenied'
 }
 
 export interface PoolOptions<Input, Output> {
@@ -66,6 +72,8 @@ interface Member<Input, Output> {
   restMs: number
   isUp: boolean
   why: string | undefined
+  /** It refused the token or the certificate when it was last asked. */
+  isDenied: boolean
   /** It has come back and answered nothing yet: one at a time. */
   isOnTrial: boolean
   inFlight: number
@@ -122,6 +130,7 @@ export class WorkerPool<Input, Output> implements AsyncDisposable {
       restMs: 0,
       isUp: false,
       why: 'not asked yet',
+      isDenied: false,
       isOnTrial: false,
       inFlight: 0,
       recentMs: 0,
@@ -158,11 +167,14 @@ export class WorkerPool<Input, Output> implements AsyncDisposable {
     return this.#members.length * this.#options.inFlight * 2
   }
 
-  /** Why none can be asked, in a sentence; undefined where one can. */
+  /** Why none can be asked, in sentences that name each server once; undefined where one can. */
   get trouble(): string | undefined {
     if (this.isUp) return undefined
-    const servers = this.#members.map(({ server, why }) => `${server.address}: ${why?.replace(/\.$/, '')}`)
-    return `No inference server can be asked (${servers.join('; ')}).`
+    const servers = this.#members.map(({ server: { address }, why = 'it is not known why' }) => {
+      const sentence = `${why.replace(/\.$/, '')}.`
+      return sentence.includes(address) ? sentence : `${address}: ${sentence}`
+    })
+    return ['No inference server can be asked.', ...servers].join(' ')
   }
 
   /**
@@ -343,7 +355,8 @@ export class WorkerPool<Input, Output> implements AsyncDisposable {
 
   #takeOut(member: Member<Input, Output>, error: SightlineError): void {
     member.failures += 1
-    member.restMs = member.rest.nextMs()
+    member.isDenied = isDenial(error)
+    member.restMs = member.isDenied ? SERVER_DENIED_MS : member.rest.nextMs()
     this.#set(member, false, error)
     member.wake()
     this.#freed()
@@ -396,12 +409,16 @@ export class WorkerPool<Input, Output> implements AsyncDisposable {
       clearTimeout(timer)
     }
     if (this.#closing.signal.aborted || failures !== member.failures) return
-    if (failed) {
+    // Asked too often with what it does not know, a server says no more than that it is busy.
+    if (failed?.cause instanceof ServerBusy && member.isDenied) member.restMs = SERVER_DENIED_MS
+    else if (failed) {
       if (member.isUp) member.failures += 1
-      member.restMs = member.away.nextMs()
+      member.isDenied = isDenial(failed)
+      member.restMs = member.isDenied ? SERVER_DENIED_MS : member.away.nextMs()
       this.#set(member, false, failed)
     } else if (!member.isUp) {
       member.isOnTrial = member.failures > 0
+      member.isDenied = false
       member.away.reset()
       this.#set(member, true)
     }
@@ -451,6 +468,8 @@ async function settledOr<Value>(promise: Promise<Value>, signal: AbortSignal): P
   }
 }
 
+const isDenial = ({ cause }: SightlineError): boolean => cause instanceof ServerDenied
+
 function reasonOf(error: unknown): Reason {
   if (error instanceof ServerBusy) return 'busy'
   if (!(error instanceof SightlineError)) return 'unavailable'
@@ -459,6 +478,8 @@ function reasonOf(error: unknown): Reason {
 
 /** What `ready` or `ask` failed of, by one of the codes that whoever asked knows. */
 function asInference(error: unknown, reason: Reason): SightlineError {
+  if (error instanceof ServerBusy || error instanceof ServerDenied)
+    return failure('INFERENCE_UNAVAILABLE', error.message, error)
   const { message, code } = asFailure(error)
   if (code.startsWith('INFERENCE_')) return error as SightlineError
   return failure(reason === 'wrong' ? 'INFERENCE_WRONG' : 'INFERENCE_UNAVAILABLE', message, error)

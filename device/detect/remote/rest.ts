@@ -18,7 +18,7 @@ import {
 } from '../../../wire/inference.ts'
 import { type HttpAnswer, HttpClient, retryAfterMs, said } from './http.ts'
 import { ServerBusy } from './pool.ts'
-import { type Transport, type TransportOptions, unavailable, wrong } from './transport.ts'
+import { denied, type Transport, type TransportOptions, unavailable, wrong } from './transport.ts'
 
 /** Of what describes a server or a model. */
 const DESCRIPTION_BYTES_MAX = 2 ** 20
@@ -98,11 +98,7 @@ export class RestTransport implements Transport {
         `The inference server ${this.address} is busy.`,
         retryAfterMs(headers['retry-after']),
       )
-    if (status === 401 || status === 403)
-      return unavailable(
-        this.address,
-        `refuses the token or certificate (HTTP ${status}). Check "detect.servers".`,
-      )
+    if (status === 401 || status === 403) return denied(this.address, `HTTP ${status}`)
     if (status >= 300 && status < 400)
       return unavailable(
         this.address,

@@ -1,6 +1,7 @@
 import { failure, type SightlineError } from '../../../lib/errors.ts'
 import type { ClientCredentials } from '../../../lib/tls/certificates.ts'
 import type { InferRequest, InferResponse, ModelMetadata, ServerMetadata } from '../../../wire/inference.ts'
+import { ServerDenied } from './pool.ts'
 
 /**
  * The Open Inference Protocol, to one server. Errors of all: ServerBusy; INFERENCE_WRONG where an answer is none of the
@@ -37,6 +38,11 @@ export const wrong = (address: string, what: string, cause?: unknown): Sightline
 
 export const unavailable = (address: string, what: string, cause?: unknown): SightlineError =>
   failure('INFERENCE_UNAVAILABLE', `The inference server ${address} ${what}`, cause)
+
+export const denied = (address: string, told: string): ServerDenied =>
+  new ServerDenied(
+    `The inference server ${address} refuses the token or certificate (${told}). Check "detect.servers".`,
+  )
 
 /** http, https, grpc or grpcs. Errors: CONFIG_INVALID. */
 export async function openTransport(options: TransportOptions): Promise<Transport> {
