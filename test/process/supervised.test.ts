@@ -94,6 +94,7 @@ t.test('it ends: that is said, and once it is open again, that too', async (t) =
   )
   opening.resolve()
   await until('it is up', () => supervised.why === undefined)
+  await ask(async () => 'it answers')
   t.same([supervised.by, await up(), states()], ['mine@1', [1], 2])
 })
 
