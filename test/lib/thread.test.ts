@@ -42,7 +42,7 @@ t.test(
   async (t) => {
     const { opening, closed } = await open(t, 0)
     const thread = await opening
-    const answers = Promise.allSettled([thread.call(300), thread.call(0)])
+    const answers = Promise.allSettled([thread.call(1000), thread.call(0)])
     await thread.kill(new Error('hangs'))
     t.match(await answers, [{ reason: { message: 'hangs' } }, { reason: { message: 'hangs' } }])
     t.match(await thread.ended, { message: 'hangs' })

@@ -50,7 +50,7 @@ export function FilterForm({ filter }: { readonly filter: Filter }) {
           </select>
         </label>
         <label class="field">
-          <span>Mask</span>
+          <span>Mask, by the detector</span>
           <select
             value={filter.masked ?? ''}
             onChange={({ currentTarget: { value } }) => ask({ masked: value })}

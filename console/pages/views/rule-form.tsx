@@ -165,7 +165,7 @@ export function RuleForm({
           ))}
         {knows('masked') && (
           <label class="field field-narrow">
-            <span>Mask</span>
+            <span>Mask, by the detector</span>
             <select
               value={conditions.masked === undefined ? '' : String(conditions.masked)}
               onChange={({ currentTarget: { value } }) =>
