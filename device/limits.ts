@@ -284,7 +284,7 @@ export const SERVER_REST_MS_MAX = 30_000
 export const SERVER_AWAY_MS_MAX = 5000
 export const SERVER_BUSY_MS_MAX = 1000
 /** One that refuses the token is asked again so rarely, ms: ten wrong ones in a minute, and a server refuses right ones, too. */
-export const SERVER_DENIED_MS = 30_000
+export const SERVER_DENIED_MS = 8000
 /** and so many are asked about one frame, one after the other. */
 export const SERVERS_ASKED_MAX = 3
 /** Crops of one camera that are looked at again, while the next frames are looked at; then the camera waits. */

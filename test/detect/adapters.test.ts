@@ -6,6 +6,7 @@ import t from 'tap'
 import { ApiDetector, type ApiDetectorOptions, type ApiName } from '../../device/detect/adapters/open.ts'
 import type { Picture } from '../../device/detect/detector.ts'
 import { overlap } from '../../device/detect/suppress.ts'
+import { SERVER_DENIED_MS } from '../../device/limits.ts'
 import { openMeters } from '../../device/meters.ts'
 import { openLog } from '../../lib/log.ts'
 import { openMetrics } from '../../lib/metrics.ts'
@@ -351,7 +352,7 @@ t.test('one that is not there, or whose key is wrong, is asked again until it ca
     message: /connection refused.*refuses the API key/s,
   })
   server.answer = undefined
-  await until('it is asked again', () => detector.pool.isUp)
+  await until('it is asked again', () => detector.pool.isUp, SERVER_DENIED_MS + 10_000)
   t.same(await detector.detect(BLACK), [])
 })
 

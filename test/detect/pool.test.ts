@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { type AskedServer, ServerBusy, WorkerPool } from '../../device/detect/remote/pool.ts'
-import { SERVER_BUSY_MS_MAX } from '../../device/limits.ts'
+import { type AskedServer, ServerBusy, ServerDenied, WorkerPool } from '../../device/detect/remote/pool.ts'
+import { SERVER_BUSY_MS_MAX, SERVER_REST_MS_MIN } from '../../device/limits.ts'
 import { openMeters } from '../../device/meters.ts'
 import { failure } from '../../lib/errors.ts'
 import { openLog } from '../../lib/log.ts'
@@ -250,6 +250,18 @@ t.test(
     t.ok(performance.now() - startMs < 500)
   },
 )
+
+t.test('one that refuses the token is asked rarely, and it is said why', async (t) => {
+  const server = scripted('one', async () => {
+    throw new ServerDenied('one refuses the token.')
+  })
+  const { pool } = await open(t, [server])
+  const before = server.readyAsked
+  await t.rejects(pool.run(1), { code: 'INFERENCE_UNAVAILABLE', message: /refuses the token/ })
+  await sleep(SERVER_REST_MS_MIN * 3)
+  t.equal(server.readyAsked, before, 'ten wrong ones in a minute, and a server refuses right ones too')
+  t.match(pool.trouble, /refuses the token/)
+})
 
 t.test('what is under way fails when it is closed', async (t) => {
   const { pool } = await open(t, [scripted('one', hang)])
