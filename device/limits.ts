@@ -325,3 +325,5 @@ export const TOKEN_LOOK_MS = 5000
 /** Servers that are there again have looked at so many frames beside the detector here, for so long, before it is relieved, ms. */
 export const REMOTE_TRIED_LOOKS = 3
 export const REMOTE_TRIED_MS = 2000
+/** A configuration is not tried again when the agent has ended so often meanwhile. */
+export const DESIRED_ENDS_MAX = 5

@@ -33,6 +33,7 @@ import { type Told, writeReported } from './report.ts'
 import type { DesiredSigners } from './signers.ts'
 import type { StoredDesired } from './stored.ts'
 import { type Step, stepsTo, takeSteps, undoSteps } from './streams.ts'
+import { Tries } from './tries.ts'
 import { tryCameras } from './try.ts'
 
 export interface DesiredParts {
@@ -80,6 +81,7 @@ interface Plan {
  */
 export class DesiredConfiguration implements AsyncDisposable {
   readonly #parts: DesiredParts
+  readonly #tries: Tries
   readonly #stop = new AbortController()
   #told: Told
   #next: Desired | undefined
@@ -90,6 +92,7 @@ export class DesiredConfiguration implements AsyncDisposable {
 
   constructor(parts: DesiredParts) {
     this.#parts = parts
+    this.#tries = new Tries(parts.local.remote.folder, parts.local)
     const { applied, refused, version } = parts.holding
     this.#told = {
       applied: this.#applied(),
@@ -208,8 +211,11 @@ export class DesiredConfiguration implements AsyncDisposable {
       const stop = new AbortController()
       this.#trying = { desired, stop }
       try {
+        this.#tries.begin(desired)
         await this.#apply(desired, AbortSignal.any([stop.signal, this.#stop.signal]))
+        this.#tries.end()
       } catch (error) {
+        if (asFailure(error).code !== 'DESIRED_ENDED_AGENT') this.#tries.end()
         // A newer one has come, or the device stops.
         if (!stop.signal.aborted && !this.#stop.signal.aborted) {
           removeOthers(this.#parts.holding.effective.models, this.#parts.local, this.#parts.log)

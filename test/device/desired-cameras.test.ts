@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import sharp from 'sharp'
 import t, { type Test } from 'tap'
+import { DESIRED_ENDS_MAX } from '../../device/limits.ts'
 import { type ClipMetadata, readClip } from '../../wire/clip.ts'
 import { OPENED_PICTURE_BYTES_MAX } from '../../wire/desired.ts'
 import { temporaryFolder } from '../kit/programs.ts'
@@ -215,6 +216,32 @@ t.test('of two that follow each other the last holds, also where the first is st
     'the first never held',
   )
   t.match(all().at(-1), { state: 'applied', applied: { version: 3 } })
+  await device.stop()
+})
+
+t.test('what brings the agent down while it is tried is not tried for ever', async (t) => {
+  const { url, eye, say, answers, refused } = await broker(t)
+  const silent = createServer(() => {}).listen(0, '127.0.0.1') // the try lasts as long as is needed to kill it
+  await until('it listens', () => silent.listening)
+  t.teardown(() => {
+    silent.closeAllConnections()
+    silent.close()
+  })
+  const remote = { folder: temporaryFolder(t), desired: { cameras: true, networks: ['127.0.0.1'] } }
+  const device = await startDevice(t, url, { remote })
+  const source = `http://127.0.0.1:${(silent.address() as AddressInfo).port}/live.ts`
+  await say(1, { cameras: { slow: { source, timeout: '60s' } } })
+  for (let n = 0; n < DESIRED_ENDS_MAX; n += 1) {
+    if (n > 0) await device.start()
+    await answers('it is tried', ({ state }) => state === 'applying')
+    eye.came.length = 0
+    await device.kill()
+    eye.came.length = 0
+  }
+  await device.start()
+  t.match(await refused(1), { refused: { code: 'DESIRED_ENDED_AGENT' }, applied: null })
+  await say(2, { cameras: { card: { scoreMin: 0.3 } } })
+  await answers('another is tried', ({ state, version }) => state === 'applied' && version === 2)
   await device.stop()
 })
 
