@@ -291,10 +291,9 @@ export const SERVERS_ASKED_MAX = 3
 export const CROPS_LOOKED_AT_MAX = 8
 /** A plugin has opened within so long, ms; */
 export const PLUGIN_OPEN_MS_MAX = 30_000
-/** its thread's heap, MB, and what it holds in buffers outside of it, looked at so often, ms. */
+/** its thread's heap, MB, and what it holds in buffers outside of it. */
 export const PLUGIN_HEAP_MB_MAX = 512
 export const PLUGIN_OUTSIDE_BYTES_MAX = 1024 * 1024 * 1024
-export const PLUGIN_LOOK_MS = 1000
 /** What it writes into the log: characters of a sentence, and of its fields as JSON. */
 export const PLUGIN_SENTENCE_CHARACTERS_MAX = 500
 export const PLUGIN_FIELDS_CHARACTERS_MAX = 1000

@@ -1,13 +1,6 @@
 import { once } from 'node:events'
-import {
-  isMainThread,
-  parentPort,
-  type ResourceLimits,
-  type TransferListItem,
-  Worker,
-  workerData,
-} from 'node:worker_threads'
-import { asFailure, type ErrorCode, failure, failureOf } from './errors.ts'
+import { isMainThread, parentPort, type TransferListItem, Worker, workerData } from 'node:worker_threads'
+import { asFailure, type ErrorCode, failure, failureOf, type SightlineError } from './errors.ts'
 
 /**
  * A worker thread that answers calls: what blocks, throws or leaks there does so there. One module is both sides: it opens the
@@ -29,7 +22,13 @@ export interface ThreadOptions {
   /** What `open` is given: anything that can be cloned. */
   readonly data: unknown
   readonly openMsMax?: number
-  readonly resourceLimits?: ResourceLimits
+  /** Of its stack, megabytes. */
+  readonly stackMb?: number
+  /**
+   * It is ended where it holds more, looked at several times a second. V8's own limit would be no limit: what goes beyond that in
+   * one step, such as a list that grows, ends the whole process.
+   */
+  readonly memory?: MemoryLimits
   /**
    * It is never cut off, but left to end by itself once its calls are over: ONNX Runtime ends the whole process where its thread is
    * terminated while a network runs (Napi::Error without a catch).
@@ -41,6 +40,12 @@ export interface ThreadOptions {
   readonly onPrinted?: (text: string) => void
   /** What the thread sends unasked. */
   readonly onSaid?: (said: unknown) => void
+}
+
+export interface MemoryLimits {
+  readonly heapBytesMax: number
+  /** The contents of buffers. */
+  readonly outsideBytesMax: number
 }
 
 type ToThread = { readonly id: number; readonly value: unknown } | { readonly close: true }
@@ -56,6 +61,10 @@ type FromThread =
 
 /** Why one failed that ended by itself, without an error. */
 export const THREAD_ENDED = 'The thread has ended.'
+/** Its memory is looked at so often, ms. */
+const MEMORY_LOOK_MS = 200
+/** What its heap may have until then: at a gigabyte a second it is ended long before. */
+const HEAP_MB_HARD_MAX = 8192
 /** An end that was asked for, and does not come, is brought about, ms. */
 const CLOSE_MS_MAX = 5000
 
@@ -92,7 +101,11 @@ export class Thread implements AsyncDisposable {
 
   /** Errors: those of the thread's `open`; UNEXPECTED, where it ends by itself; PROCESSOR_LATE after `openMsMax`. */
   static async open(options: ThreadOptions): Promise<Thread> {
-    const { url, role, data, openMsMax, resourceLimits, env, onPrinted, onSaid } = options
+    const { url, role, data, openMsMax, memory, stackMb, env, onPrinted, onSaid } = options
+    const resourceLimits = {
+      ...(memory && { maxOldGenerationSizeMb: HEAP_MB_HARD_MAX }),
+      ...(stackMb !== undefined && { stackSizeMb: stackMb }),
+    }
     const [stdout, stderr] = [onPrinted !== undefined, onPrinted !== undefined]
     const worker = new Worker(new URL(url), {
       ...{ workerData: { role, data }, name: role, resourceLimits, stdout, stderr },
@@ -101,6 +114,14 @@ export class Thread implements AsyncDisposable {
     if (onPrinted)
       for (const stream of [worker.stdout, worker.stderr])
         stream.setEncoding('utf8').on('data', (text: string) => onPrinted(text))
+    let thread: Thread | undefined
+    let tooMuch: SightlineError | undefined
+    if (memory)
+      watchMemory(worker, memory, (error) => {
+        tooMuch = error
+        if (thread) void thread.kill(error)
+        else void worker.terminate()
+      })
     using late = new DisposableStack()
     const ended = once(worker, 'exit').then(() => [undefined])
     const first = Promise.race([firstReply(worker, onSaid), ended])
@@ -114,14 +135,17 @@ export class Thread implements AsyncDisposable {
           }),
         ]))) as [FromThread | 'late' | undefined]
     const [told] = reply
-    if (typeof told === 'object' && 'opened' in told) return new Thread(worker, told.opened, options)
+    if (typeof told === 'object' && 'opened' in told) {
+      thread = new Thread(worker, told.opened, options)
+      return thread
+    }
     // What was slow to open may still be within its network's first run; the thread reads this once it has opened.
     if (told === 'late' && options.isUncut) worker.postMessage({ close: true } satisfies ToThread)
     else await worker.terminate()
     if (told === 'late')
       throw failure('PROCESSOR_LATE', `The thread "${role}" did not start within ${openMsMax} ms.`)
     if (told && 'failed' in told) throw failureOf(told.failed.code, told.failed.message)
-    throw failure('UNEXPECTED', THREAD_ENDED)
+    throw tooMuch ?? failure('UNEXPECTED', THREAD_ENDED)
   }
 
   /**
@@ -155,11 +179,6 @@ export class Thread implements AsyncDisposable {
       clearTimeout(timer)
       this.#waiting.delete(id)
     }
-  }
-
-  /** Bytes that it holds outside of its heap, which no resource limit bounds: the contents of buffers. */
-  async outsideBytes(): Promise<number> {
-    return (await this.#worker.getHeapStatistics()).external_memory
   }
 
   /** Ends it at once, or lets go of one that is never cut off; what it was asked fails. */
@@ -296,4 +315,30 @@ export async function serveThread(
     running.add(done)
   })
   send({ opened: served.opened })
+}
+
+const MEGABYTE = 1024 * 1024
+
+/** Until it ends. @param tooMuch called once */
+function watchMemory(
+  worker: Worker,
+  { heapBytesMax, outsideBytesMax }: MemoryLimits,
+  tooMuch: (error: SightlineError) => void,
+): void {
+  const watch = setInterval(async () => {
+    const held = await worker.getHeapStatistics().catch(() => undefined) // it has ended
+    if (!held) return
+    const { used_heap_size: heapBytes, external_memory: outsideBytes } = held
+    const megabytes = (bytes: number) => Math.round(bytes / MEGABYTE)
+    const over =
+      heapBytes > heapBytesMax
+        ? `It used more memory than ${megabytes(heapBytesMax)} MB.`
+        : outsideBytes > outsideBytesMax
+          ? `It holds ${megabytes(outsideBytes)} MB in buffers; at most ${megabytes(outsideBytesMax)} MB are allowed.`
+          : undefined
+    if (over === undefined) return
+    clearInterval(watch)
+    tooMuch(failure('PROCESSOR_FAILED', over))
+  }, MEMORY_LOOK_MS).unref()
+  worker.once('exit', () => clearInterval(watch))
 }

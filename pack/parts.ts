@@ -21,6 +21,7 @@ const NO_CAMERA = [
   'device/main',
   'commands/doctor/device',
   'commands/doctor/model',
+  'commands/doctor/processors',
   'commands/doctor/sources',
   'node-av',
   'sharp',

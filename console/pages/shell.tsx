@@ -211,16 +211,25 @@ function Outlet() {
   const { value: move } = moves
   // Once a page.
   useEffect(() => {
-    const heading = document.querySelector<HTMLElement>('#main h1')
+    let heading = document.querySelector<HTMLElement>('#main h1')
     if (heading) document.title = `${heading.textContent} · Sightline`
     if (isFirst.current) {
       if (opened) isFirst.current = false
       return
     }
     if (!heading) return
-    heading.tabIndex = -1
-    heading.focus({ preventScroll: true })
+    focusOn(heading)
     murmur(`${heading.textContent}`)
+    // What is shown until a page has its data has a heading of its own: the focus goes on with the one that takes its place.
+    const replaced = new MutationObserver(() => {
+      if (heading?.isConnected) return
+      heading = document.querySelector<HTMLElement>('#main h1')
+      if (!heading) return
+      document.title = `${heading.textContent} · Sightline`
+      if (document.activeElement === document.body) focusOn(heading)
+    })
+    replaced.observe(document.querySelector('#main') as HTMLElement, { childList: true, subtree: true })
+    return () => replaced.disconnect()
   }, [move, opened?.path])
   if (!route)
     return (
@@ -236,6 +245,11 @@ function Outlet() {
   // An address of the same page with other names in it.
   const params = opened.path === path ? route.params : (routeOf(opened.path)?.params ?? {})
   return h(opened.component, { key: opened.path, params })
+}
+
+function focusOn(heading: HTMLElement): void {
+  heading.tabIndex = -1
+  heading.focus({ preventScroll: true })
 }
 
 /** Mostly because the console has been updated meanwhile: the page's module has another address now. */

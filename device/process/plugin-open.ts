@@ -7,7 +7,6 @@ import type { Attribute } from '../../wire/attributes.ts'
 import type { ProcessorConfig } from '../config.ts'
 import {
   PLUGIN_HEAP_MB_MAX,
-  PLUGIN_LOOK_MS,
   PLUGIN_OPEN_MS_MAX,
   PLUGIN_OUTSIDE_BYTES_MAX,
   PLUGIN_SENTENCE_CHARACTERS_MAX,
@@ -56,7 +55,8 @@ export async function openPlugin(
       data: { name, file, settings } satisfies PluginData,
       env: {},
       openMsMax,
-      resourceLimits: { maxOldGenerationSizeMb: heapMbMax, stackSizeMb: 4 },
+      stackMb: 4,
+      memory: { heapBytesMax: heapMbMax * MEGABYTE, outsideBytesMax },
       onSaid: logged.said,
       onPrinted: logged.printed,
     })
@@ -70,20 +70,9 @@ export async function openPlugin(
   }
   const { version, frames, has } = thread.opened as Opened
   const by = `${name}@${version}`
-  const watch = setInterval(async () => {
-    const bytes = await thread.outsideBytes().catch(() => 0) // it has ended
-    if (bytes > outsideBytesMax)
-      await thread.kill(
-        failure(
-          'PROCESSOR_FAILED',
-          `It holds ${Math.round(bytes / MEGABYTE)} MB in buffers; at most ${Math.round(outsideBytesMax / MEGABYTE)} MB are allowed.`,
-        ),
-      )
-  }, PLUGIN_LOOK_MS).unref()
-  const ended = thread.ended.then((error) => {
-    clearInterval(watch)
-    return error && failure('PROCESSOR_FAILED', whyEnded(error, heapMbMax), error)
-  })
+  const ended = thread.ended.then(
+    (error) => error && failure('PROCESSOR_FAILED', whyEnded(error, heapMbMax), error),
+  )
   const ask = async (asked: Asked, rgb: Uint8Array<ArrayBuffer>) => {
     const transfer = rgb.byteLength === rgb.buffer.byteLength ? [rgb.buffer] : []
     return await thread.call(asked, { transfer }).catch((error: unknown) => {

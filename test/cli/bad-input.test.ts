@@ -182,7 +182,7 @@ t.test('usage', side, async (t) => {
   const cases: readonly (readonly [string[], (string | RegExp)[]])[] = [
     [
       ['frobnicate'],
-      ['Unknown command "frobnicate".', /demo, device, .*broker, subscriber, console, config/],
+      ['Unknown command "frobnicate".', /demo, device, .*broker, subscriber, console, inference, config/],
     ],
     [['constructor'], ['Unknown command "constructor".']],
     [['broker', '--colour'], [/--colour.*\. See sightline broker --help\.$/]],

@@ -529,7 +529,9 @@ t.test('a scenario brings a second look, and says which its cameras have', { ski
         process: [{ name: 'mask', model: 'masked' }],
         settings: { process: ['mask'] },
       })
-      t.match(server.api.desired.told({ site: 'north', device: 'pi' })?.content, {
+      const told = () => server.api.desired.told({ site: 'north', device: 'pi' })
+      await until('the device is told', () => told() !== undefined)
+      t.match(told()?.content, {
         process: [{ name: 'mask', model: 'masked' }],
         cameras: { gate: { process: ['mask'] } },
       })

@@ -138,8 +138,8 @@ t.test('faces are reviewed by keyboard alone, many at once', { skip: skipWithout
   await page.waitForSelector('.face:focus')
   await page.keyboard.press('Enter')
   await page.waitForURL(`**/faces/${ids[2]}`)
-  await page.waitForSelector('h1:focus')
-  t.equal(await page.evaluate('document.activeElement.tagName'), 'H1', 'the focus goes to the new page')
+  // Its heading, and not the one that was there until it had its data.
+  await page.waitForSelector('.one h1:focus')
   t.strictSame(complaints, [])
 })
 

@@ -9,6 +9,7 @@ import { camera, play } from './playing.ts'
 const BYTES_MAX = 40e6
 const WARM_UP = 12
 const TIMES = 40
+const ROUNDS = 3
 
 t.test('a source that is opened and closed forty times leaves no memory behind', async (t) => {
   if ((await anonymousMemoryBytes()) === undefined) {
@@ -35,8 +36,12 @@ t.test('a source that is opened and closed forty times leaves no memory behind',
       }
   }
   await openAndClose(WARM_UP)
-  const before = (await anonymousMemoryBytes()) ?? 0
-  await openAndClose(TIMES)
-  const grown = ((await anonymousMemoryBytes()) ?? 0) - before
-  t.ok(grown < BYTES_MAX, `${(grown / 1e6).toFixed(0)} MB more after ${TIMES} times`)
+  // What leaks does so each time; what the allocator holds on to, on a busy machine, it does once.
+  let grown = Infinity
+  for (let round = 0; round < ROUNDS && grown >= BYTES_MAX; round += 1) {
+    const before = (await anonymousMemoryBytes()) ?? 0
+    await openAndClose(TIMES)
+    grown = ((await anonymousMemoryBytes()) ?? 0) - before
+  }
+  t.ok(grown < BYTES_MAX, `${(grown / 1e6).toFixed(0)} MB more after ${TIMES} times, ${ROUNDS} times over`)
 })

@@ -326,13 +326,23 @@ t.test('the page, its state, and nothing else', async (t) => {
   t.strictSame(await (await fetch(`${server.url}/preview/state.json`)).json(), {
     title: 'lab / bench1',
     cameras: [
-      { name: 'card', state: 'up', why: null, paused: false, effect: 'none', zones: [], faces: null },
+      {
+        name: 'card',
+        state: 'up',
+        why: null,
+        paused: false,
+        effect: 'none',
+        hidden: null,
+        zones: [],
+        faces: null,
+      },
       {
         name: 'gone',
         state: 'down',
         why: 'it is switched off',
         paused: false,
         effect: 'none',
+        hidden: null,
         zones: [],
         faces: null,
       },
