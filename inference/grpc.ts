@@ -1,27 +1,23 @@
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls'
-import { fileURLToPath } from 'node:url'
 import {
   type handleUnaryCall,
-  loadPackageDefinition,
   Metadata,
   Server,
   ServerCredentials,
   ServerInterceptingCall,
   type ServerInterceptor,
   type ServerUnaryCall,
-  type ServiceClientConstructor,
 } from '@grpc/grpc-js'
-import { loadSync } from '@grpc/proto-loader'
 import { Admission, tcpOf } from '../lib/admission.ts'
 import { listenFailure } from '../lib/http/server.ts'
+import { inferenceService } from '../lib/inference-service.ts'
 import { throttled } from '../lib/log.ts'
 import { keepRenewed, readServerFiles, TLS_HANDSHAKE_MS_MAX } from '../lib/tls/certificates.ts'
 import {
   fromInferRequestMessage,
   inferResponseMessage,
   type ModelInferRequestMessage,
-  PROTO_OPTIONS,
 } from '../wire/inference.ts'
 import { GRPC_STREAMS_MAX, GRPC_WINDOW_BYTES, SILENCE_MS_MAX } from './limits.ts'
 import { checkMessage } from './message-bounds.ts'
@@ -231,16 +227,7 @@ function addHandlers(
   })
 }
 
-/** Of the file that says what the messages are. */
-export function inferenceService() {
-  const file = fileURLToPath(new URL('../wire/inference.proto', import.meta.url))
-  const { inference } = loadPackageDefinition(loadSync(file, PROTO_OPTIONS)) as unknown as {
-    inference: { GRPCInferenceService: ServiceClientConstructor }
-  }
-  return inference.GRPCInferenceService.service
-}
-
-/** The same; of a message that is too much, reading it gives the fault itself. */
+/** The protocol's service; of a message that is too much, reading it gives the fault itself. */
 function boundedService(): ReturnType<typeof inferenceService> {
   const service = inferenceService()
   const { ModelInfer } = service

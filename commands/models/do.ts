@@ -4,9 +4,9 @@ import { readFile } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
 import { isMap, isSeq, parseDocument } from 'yaml'
 import { deviceSchema } from '../../device/config.ts'
-import { HEADS, type HeadName, openDetector } from '../../device/detect/open.ts'
+import { HEADS, type HeadName, NoDetector, openDetector } from '../../device/detect/open.ts'
 import { loadConfig } from '../../lib/config.ts'
-import { failure, SightlineError } from '../../lib/errors.ts'
+import { failure } from '../../lib/errors.ts'
 import { keepFile } from '../../lib/keep-file.ts'
 import { size, table } from '../../lib/table.ts'
 import {
@@ -251,11 +251,7 @@ async function importModel(catalog: Catalog, folder: string, options: ModelsOpti
 
 /** Who imports a classifier and leaves its labels out is told of detectors alone. */
 function orClassifier(error: unknown): never {
-  if (
-    error instanceof SightlineError &&
-    error.code === 'MODEL_UNUSABLE' &&
-    /face detector/.test(error.message)
-  )
+  if (error instanceof NoDetector)
     throw failure(
       'MODEL_UNUSABLE',
       `${error.message} For a classifier, give its labels: --labels A,B.`,

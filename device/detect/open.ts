@@ -1,4 +1,4 @@
-import { failure } from '../../lib/errors.ts'
+import { failure, SightlineError } from '../../lib/errors.ts'
 import {
   choose,
   type Measured,
@@ -169,8 +169,7 @@ function recognise(
   const has = [...runtime.inputs, ...runtime.outputs].map(
     ({ name, type, shape }) => `${name} [${shape.join(' x ')}]${type === 'float32' ? '' : ` of ${type}`}`,
   )
-  throw failure(
-    'MODEL_UNUSABLE',
+  throw new NoDetector(
     `${model.label} is not a face detector that Sightline supports. It has ${has.slice(0, 8).join(', ')}${has.length > 8 ? ', ...' : ''}. Supported: ${names.map((name) => `${name} (${HEADS[name].expects})`).join('; ')}.`,
   )
 }
@@ -208,6 +207,13 @@ async function tryOut(runtime: Runtime, head: Head, size: Size, model: string): 
       `${model} fails on pictures of ${size.width}x${size.height} (${error instanceof Error ? error.message : String(error)}). Set another "detect.inputSize", or use another model.`,
       error,
     )
+  }
+}
+
+/** The model is a good one, and of no family of detectors: whoever takes others too can tell. */
+export class NoDetector extends SightlineError {
+  constructor(message: string) {
+    super('MODEL_UNUSABLE', message)
   }
 }
 

@@ -1,8 +1,8 @@
-import { failure, SightlineError } from '../../lib/errors.ts'
+import { failure } from '../../lib/errors.ts'
 import type { Said } from '../../models/classify.ts'
 import type { Rgb } from '../../models/tensor.ts'
 import type { Detection } from '../detect/detector.ts'
-import { type DetectorParts, FaceDetector, openParts } from '../detect/open.ts'
+import { type DetectorParts, FaceDetector, NoDetector, openParts } from '../detect/open.ts'
 import { byOf, type Classifier, type ClassifierOptions } from './classifier.ts'
 import { fitted } from './shown.ts'
 
@@ -15,11 +15,7 @@ export const MASK_LABELS: readonly string[] = [WITH_MASK, WITHOUT_MASK]
  */
 export async function openMaskDetector(options: ClassifierOptions): Promise<Classifier> {
   const parts = await openParts({ ...options, threads: 1 }).catch((error: unknown) => {
-    if (
-      error instanceof SightlineError &&
-      error.code === 'MODEL_UNUSABLE' &&
-      /face detector/.test(error.message)
-    )
+    if (error instanceof NoDetector)
       throw failure(
         'MODEL_UNUSABLE',
         `${options.model} cannot look at crops: it has no catalogue entry with "classify", and is no detector that tells masked faces from others. Make an entry: sightline models import FILE --labels LABEL,LABEL.`,

@@ -1,9 +1,8 @@
 import { createSecureContext } from 'node:tls'
-import { fileURLToPath } from 'node:url'
 import * as grpc from '@grpc/grpc-js'
-import { loadSync } from '@grpc/proto-loader'
 import type { z } from 'zod'
 import { SightlineError } from '../../../lib/errors.ts'
+import { inferenceService } from '../../../lib/inference-service.ts'
 import { type ClientCredentials, TLS_MIN_VERSION } from '../../../lib/tls/certificates.ts'
 import {
   fromInferResponseMessage,
@@ -14,8 +13,6 @@ import {
   type ModelInferResponseMessage,
   type ModelMetadata,
   modelMetadataSchema,
-  PROTO_OPTIONS,
-  PROTO_SERVICE,
   type ServerMetadata,
   serverMetadataSchema,
 } from '../../../wire/inference.ts'
@@ -24,23 +21,16 @@ import { said } from './http.ts'
 import { ServerBusy } from './pool.ts'
 import { denied, type Transport, type TransportOptions, unavailable, wrong } from './transport.ts'
 
-const PROTO_FILE = fileURLToPath(new URL('../../../wire/inference.proto', import.meta.url))
 /** A server that is away is connected to again after so long, ms. */
 const RECONNECT_MS_MIN = 200
 const RECONNECT_MS_MAX = 2000
-
-/** The service's methods, by name. */
-function methods() {
-  const service = loadSync(PROTO_FILE, PROTO_OPTIONS)[PROTO_SERVICE]
-  return service as unknown as Readonly<Record<string, grpc.MethodDefinition<unknown, unknown>>>
-}
 
 /** By gRPC, over one connection. */
 export class GrpcTransport implements Transport {
   readonly address: string
   readonly #options: TransportOptions
   readonly #url: URL
-  readonly #methods = methods()
+  readonly #methods = inferenceService()
   #client: { readonly credentials: ClientCredentials; readonly client: grpc.Client } | undefined
 
   constructor(options: TransportOptions) {

@@ -1,6 +1,6 @@
 import { asFailure, failure } from '../../../lib/errors.ts'
 import type { Log } from '../../../lib/log.ts'
-import { findEntry, readCatalog } from '../../../models/catalog.ts'
+import { type CatalogEntry, findEntry, readCatalog } from '../../../models/catalog.ts'
 import type { Tensors } from '../../../models/runtime.ts'
 import type { DetectConfig, InferenceServers } from '../../config.ts'
 import { INFERENCE_ANSWER_BYTES_MAX, SCORE_LOW } from '../../limits.ts'
@@ -56,12 +56,13 @@ export async function openRemoteDetector(
     meters,
     changed: () => opened?.poolChanged(),
   }
+  const entry = entryOf(detect)
   const elsewhere =
-    detect.runtime === 'remote' ? await openServers(detect, options) : await openApi(detect, options)
+    detect.runtime === 'remote' ? await openServers(detect, entry, options) : await openApi(detect, options)
   stack.use(elsewhere.pool)
   const local = await openLocal(detect, elsewhere.input, log)
   if (local) stack.use(local)
-  const input = elsewhere.input ?? local?.input ?? inputOf(detect)
+  const input = elsewhere.input ?? local?.input ?? inputOf(detect, entry)
   if (!input)
     throw failure(
       'INFERENCE_UNAVAILABLE',
@@ -80,7 +81,7 @@ export async function openRemoteDetector(
     runtime: `${detect.runtime} at ${detect.servers.addresses.map(withoutLogin).join(', ')}`,
     scoreMin:
       detect.scoreMin === 'auto'
-        ? (elsewhere.scoreMin ?? local?.scoreMin ?? entryOf(detect)?.scoreMin ?? SCORE_MIN_DEFAULT)
+        ? (elsewhere.scoreMin ?? local?.scoreMin ?? entry?.scoreMin ?? SCORE_MIN_DEFAULT)
         : detect.scoreMin,
   })
   stack.move()
@@ -90,11 +91,11 @@ export async function openRemoteDetector(
 /** By the Open Inference Protocol. */
 async function openServers(
   detect: RemoteConfig,
+  entry: CatalogEntry | undefined,
   options: Omit<PoolOptions<Ask, Tensors>, 'servers'>,
 ): Promise<Elsewhere> {
   const { servers, inputSize } = detect
   const model = askedModel(detect)
-  const entry = entryOf(detect)
   const looks = new RemoteLooks({
     model: {
       name: model,
@@ -233,8 +234,7 @@ function entryOf(detect: RemoteConfig) {
 }
 
 /** Where neither a server nor a detector here says it. */
-function inputOf(detect: RemoteConfig): Input | undefined {
-  const entry = entryOf(detect)
+function inputOf(detect: RemoteConfig, entry: CatalogEntry | undefined): Input | undefined {
   const size = detect.inputSize ?? entry?.input
   const head = detect.head === 'auto' ? entry?.head : detect.head
   return (
